@@ -32,8 +32,8 @@ export interface AuditLogDependencies extends LogAuthorityDependencies {
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
   readonly checkpointFile: string;
   /**
-   * Called when a restore is accepted, before anything is signed: what follows from the loss.
-   * `sequence`: the last record that was in the tree when this process began.
+   * Called when an operator accepts a restore, before anything is signed: handles the consequences
+   * of the loss. `sequence`: the last record that was in the tree when this process started.
    */
   readonly restored: (lost: OutsideCheckpoint, sequence: number, actor: string) => Promise<void>;
   readonly clock: Clock;
@@ -41,19 +41,19 @@ export interface AuditLogDependencies extends LogAuthorityDependencies {
   readonly snapshots?: SnapshotLimits;
 }
 
-/** What the start has found. */
+/** The result of the check at start. */
 interface LogAtStart {
   readonly epoch: number;
   readonly file: CheckpointFile;
   readonly basis: LogSnapshot | undefined;
 }
 
-/** Records that wait longer than this for a checkpoint are announced, and the server is unready. */
+/** If records wait longer than this for a checkpoint, the server logs it and is not ready. */
 const lateMs = 120_000;
 
 /**
- * The tree over the audit records while the server runs. Owner of whether the database is the one
- * that was signed last.
+ * The tree over the audit records while the server runs. Owner of the fact whether the database is
+ * the one that was signed last.
  */
 export class AuditLog {
   readonly #dependencies: AuditLogDependencies;
@@ -65,9 +65,9 @@ export class AuditLog {
   readonly #staleListeners = new Set<() => void>();
   readonly #basis: Basis;
   readonly #seen: SeenCheckpoints;
-  /** Whose key signs. */
+  /** The authority whose key signs. */
   #signer: Authority;
-  /** All whose keys this log has, or had. */
+  /** All authorities whose keys this log has or had. */
   readonly #authorities: Authority[];
   readonly #seals: SealCheck;
   readonly #sign: LogSigner;
@@ -136,15 +136,16 @@ export class AuditLog {
   }
 
   /**
-   * Checks what is stored, begins the session under which this process writes, and takes up what
-   * the last one left. After this every record is in the tree within a second; or the database is
-   * `stale`, and the tree stays as it is until `accept`.
+   * Checks the stored log, begins the session under which this process writes, and takes up the
+   * records that the last process left. Afterwards every record is in the tree within a second. If
+   * the database is `stale` instead, the tree does not grow until `accept`.
+   *
    * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED, HSM_*
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
     const { log, authority, others = [] } = dependencies;
-    const found = await findAuthorities(dependencies);
-    const { signer } = found;
+    const authorities = await findAuthorities(dependencies);
+    const { signer } = authorities;
     const key = noteKeyOf(dependencies, authority);
     const file = new CheckpointFile(dependencies.checkpointFile);
     const stored = await checkStoredLog(
@@ -152,7 +153,7 @@ export class AuditLog {
       key,
       await file.outside(key, ...others.map((other) => noteKeyOf(dependencies, other))),
     );
-    const audit = new AuditLog(dependencies, found, {
+    const audit = new AuditLog(dependencies, authorities, {
       epoch: stored.epoch,
       file,
       basis: log.basis(),
@@ -161,10 +162,10 @@ export class AuditLog {
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
     try {
-      // what the last process left comes in under its own seals, before this one writes
+      // records of the last process come in under its own seals, before this process writes
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
-      // what was just taken up may prove further ones
+      // the records that were just taken up may prove further authorities
       for (const other of others) if (dependencies.proven(other)) audit.#accept(other);
       await audit.#beginSession();
       await audit.#basis.snapshotAtRest({ wanted: signer !== authority });
@@ -183,17 +184,18 @@ export class AuditLog {
   }
 
   /**
-   * The key of another log authority takes over, since the token of the present one is lost: all
-   * that waits comes into the tree under a checkpoint of the new key, and records are sealed under
-   * it from then on. What shows that it is ours: its authority's record is in the tree that the
-   * lost key has signed, and its token holds it.
+   * Lets the key of another log authority take over, since the token of the present one is lost.
+   * All waiting records get into the tree under a checkpoint of the new key, and later records are
+   * sealed under it. Two facts show that the key is ours: the record of its authority is in the
+   * tree that the lost key has signed, and its token holds it.
+   *
    * @throws PkiError HSM_*, CONFLICT while the database is stale
    */
   async adopt(authority: Authority): Promise<void> {
     if (this.#stale !== undefined)
       throw new PkiError(
         'CONFLICT',
-        'the database is older than what was signed: first its loss is to be accepted',
+        'the database is older than what was signed: accept its loss first (meshca restore accept)',
       );
     await useKeyOf(authority, this.#dependencies);
     this.#accept(authority);
@@ -237,7 +239,7 @@ export class AuditLog {
     const { id, token } = this.#signer;
     this.#dependencies.logger.warn(
       { authority: id, token, verifierKey: this.verifierKey(), alert: true },
-      'another key signs the audit log from now on',
+      'from now on another key signs the audit log',
     );
   }
 
@@ -251,28 +253,28 @@ export class AuditLog {
     await this.#log.beginSession(session, seal);
   }
 
-  /** In the present epoch; its name is the origin. */
+  /** The key in the present epoch. Its name is the origin. */
   get key(): NoteKey {
     return this.#key;
   }
 
   /**
-   * The database is older than, or another than, what was signed: nothing may be signed on its
-   * strength.
+   * Set if the database is older than what was signed, or differs from it. Nothing may be signed
+   * then.
    */
   get stale(): Staleness | undefined {
     return this.#stale;
   }
 
   /**
-   * A record that this process has passed over at its start is not the one that was signed: nothing
-   * may be signed any more, and the next start reads all records, and refuses.
+   * Set if a record that the start has skipped differs from the one that was signed. Nothing may be
+   * signed any more. The next start reads all records and refuses to start.
    */
   get damage(): PkiError | undefined {
     return this.#basis.damage;
   }
 
-  /** The snapshots, and how far the records that the start has passed over were looked at since. */
+  /** The snapshots, and how many of the skipped records were checked since. */
   get basis(): Pick<Basis, 'damage' | 'snapshot' | 'review'> {
     return this.#basis;
   }
@@ -282,7 +284,7 @@ export class AuditLog {
     return this.#sequencer.waitingMs / 1_000;
   }
 
-  /** Whether records wait for a checkpoint for so long that an operator has to look. */
+  /** Whether records have waited for a checkpoint so long that an operator must act. */
   get late(): boolean {
     return this.#stale === undefined && this.#sequencer.waitingMs >= lateMs;
   }
@@ -294,23 +296,24 @@ export class AuditLog {
   }
 
   /**
-   * Looks at a checkpoint that somebody else kept. It counts only under a good signature of the
-   * log's key, so that nobody can make a database look stale by lying; one that the tree does not
-   * contain makes it `stale`.
+   * Judges a checkpoint that somebody else kept. It counts only with a valid signature of the log's
+   * key, so that a lie can not make a database look stale. A checkpoint that the tree does not
+   * contain makes the database `stale`.
    */
   async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
-    const seen = await this.#seen.look(note, this.#latest, this.#keys());
-    if (!('outside' in seen)) return seen.found;
-    // beside the others, so that a restart knows of it as well
+    const verdict = await this.#seen.look(note, this.#latest, this.#keys());
+    if (!('outside' in verdict)) return verdict.found;
+    // keep it in the file, so that a restart knows of it as well
     await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
-    this.#becomeStale(seen.outside, from);
+    this.#becomeStale(verdict.outside, from);
     return 'stale';
   }
 
   /**
-   * An operator accepts the loss, by the size of the newer checkpoint. The log goes on under
-   * another origin: what was lost can not be under a tree that leaves it out.
-   * @throws PkiError CONFLICT (not stale, or by another size), HSM_*
+   * An operator accepts the loss and states the size of the newer checkpoint. The log continues
+   * under another origin, because a tree without the lost records can not continue the old one.
+   *
+   * @throws PkiError CONFLICT (not stale, or another size), HSM_*
    */
   async accept(size: number, actor: string): Promise<void> {
     const stale = this.#stale;
@@ -323,7 +326,7 @@ export class AuditLog {
         'CONFLICT',
         `the newest checkpoint outside the database is over ${stale.newer.size} records, not ${size}`,
         {
-          next: 'Look at the difference again ("meshca restore show") and accept its number.',
+          next: 'Review the difference again ("meshca restore show") and accept its number.',
           detail: { expected: stale.newer.size },
         },
       );
@@ -353,7 +356,7 @@ export class AuditLog {
     return this.#latest;
   }
 
-  /** Rows found since the start that no server wrote. */
+  /** The number of rows since the start that no server wrote. */
   get foreignRecords(): number {
     return this.#foreign;
   }
@@ -362,7 +365,7 @@ export class AuditLog {
     return this.#sequencer.size;
   }
 
-  /** As `vkey` text, of the other keys that this log has, or had. */
+  /** The other keys that this log has or had, as `vkey` text. */
   otherKeys(): readonly string[] {
     return this.#authorities
       .filter(({ id }) => id !== this.#signer.id)
@@ -378,13 +381,13 @@ export class AuditLog {
     ];
   }
 
-  /** As `vkey` text, for whoever checks exports. */
+  /** The key as `vkey` text, to verify exports. */
   verifierKey(): string {
     return formatVerifierKey(this.#key);
   }
 
   /**
-   * Whether the record of this sequence has this hash, by an inclusion proof under the newest
+   * Whether the record of this sequence has this hash: by an inclusion proof under the newest
    * checkpoint, or because this process wrote it.
    */
   async holds(sequence: number, leafHash: Buffer): Promise<boolean> {
@@ -400,7 +403,7 @@ export class AuditLog {
     return isUnder(this.#log, head, index, leafHash);
   }
 
-  /** All records that are durable now are in the tree on return. */
+  /** On return, all records that were durable at the call are in the tree. */
   catchUp(): Promise<void> {
     return this.#sequencer.catchUp();
   }

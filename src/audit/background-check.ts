@@ -6,22 +6,22 @@ export interface BackgroundCheckDependencies {
   readonly review: LogReview;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** A record does not fit. Called once, and nothing is looked at afterwards. */
+  /** Called once, when a record does not fit. The check then ends. */
   readonly found: (error: PkiError) => void;
 }
 
 const recordsAtOnce = 32;
 /**
- * The event loop waits no longer than this and one more step, and the pause is so many times what
- * was used: a tenth of a core.
+ * The event loop waits no longer than this and one more step. The pause is this multiple of the
+ * used time: a tenth of a core.
  */
 const sliceMs = 2;
 const pauseFactor = 9;
 const pauseAtLeastMs = 10;
 
 /**
- * Reads the records that the start has passed over, a little at a time, and says whether they are
- * those that were signed. Owner of its timer.
+ * Reads the records that the start has skipped, a few at a time, and checks that they are those
+ * that were signed. Owner of its timer.
  */
 export class BackgroundCheck {
   readonly #dependencies: BackgroundCheckDependencies;

@@ -8,9 +8,9 @@ import type { LogSigner } from './session.ts';
 import { SnapshotKeeper } from './snapshot-keeper.ts';
 
 export interface SnapshotLimits {
-  /** How many records a start may have to read. */
+  /** The number of records that a start may have to read. */
   readonly everyRecords: number;
-  /** How many it may after a clean stop. */
+  /** The number of records that a start may have to read after a clean stop. */
   readonly atCloseRecords: number;
 }
 
@@ -20,20 +20,20 @@ export interface BasisDependencies {
   readonly origin: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Default 20,000 and 1,000. */
+  /** Default: 20,000 and 1,000. */
   readonly limits: SnapshotLimits | undefined;
   readonly atRest: Sequencer['atRest'];
-  /** The newest checkpoint, as this process knows it. */
+  /** The newest checkpoint that this process knows. */
   readonly latest: () => StoredCheckpoint | undefined;
-  /** Called when `damage` is there. */
+  /** Called when `damage` is set. */
   readonly damaged: () => void;
 }
 
 const recordsAtClose = 1_000;
 
 /**
- * What the memory of the log rests on while the server runs: snapshots for the next start, and a
- * second look at what this start has passed over. Owner of whether a record was found that is not
+ * The basis of the memory of the log while the server runs: makes snapshots for the next start, and
+ * checks the records that this start has skipped. Owner of the fact whether a record differs from
  * the one that was signed.
  */
 export class Basis {
@@ -62,14 +62,14 @@ export class Basis {
     return this.#damage;
   }
 
-  /** The newest one; undefined: a start reads the whole log. */
+  /** The newest snapshot. Undefined: a start reads the whole log. */
   get snapshot(): { readonly size: number; readonly timeMs: number } | undefined {
     return this.#snapshots.newest;
   }
 
   /**
-   * Of the records that the start has passed over; `whole`: all were looked at, and say what the
-   * snapshot says.
+   * Progress over the records that the start has skipped. `whole`: all were checked and agree with
+   * the snapshot.
    */
   get review(): { readonly of: number; readonly checked: number; readonly whole: boolean } {
     return {
@@ -81,10 +81,7 @@ export class Basis {
 
   readonly grown: SnapshotKeeper['grown'] = (edge, at) => this.#snapshots.grown(edge, at);
 
-  /**
-   * A snapshot, if one is due, or `wanted` because the newest is signed by a key that signs no
-   * more.
-   */
+  /** Makes a snapshot if one is due, or if `wanted`: the key of the newest one signs no more. */
   snapshotAtRest({
     least,
     wanted = false,
@@ -114,8 +111,8 @@ export class Basis {
   }
 
   /**
-   * While the sequencer still works. Never throws: without a last snapshot the next start reads a
-   * little more.
+   * Called while the sequencer still works. Never throws: without a last snapshot the next start
+   * only reads more records.
    */
   async close(): Promise<void> {
     await this.#check?.close();
@@ -130,7 +127,7 @@ export class Basis {
     this.#damage = error;
     logger.error(
       { ...error.detail, ...errorFields(error), alert: true },
-      'a record of the audit log is not the one that was signed: nothing is signed any more',
+      'a record of the audit log differs from the one that was signed: the server signs nothing any more',
     );
     damaged();
     try {

@@ -13,9 +13,9 @@ import {
 const rotateAtBytes = 16 * 1024 * 1024;
 
 /**
- * The checkpoints outside the database: one JSON line each, appended and synced, never changed.
- * When it has grown large it is renamed to `.1` and goes on in a new file that begins with the
- * newest one. Owner of the file.
+ * The checkpoints outside the database, one JSON line each, appended and synced, never changed. A
+ * large file is renamed to `.1`, and a new file begins with the newest checkpoint. Owner of the
+ * file.
  */
 export class CheckpointFile {
   readonly #path: string;
@@ -28,10 +28,11 @@ export class CheckpointFile {
   }
 
   /**
-   * What the file holds of this log, under whichever of its keys: a key that stands by has signed
-   * nothing yet, and a key that was lost signs nothing more. Lines that a crash cut are passed over.
-   * `shown`: those that somebody else kept and this database lacked.
-   * @throws PkiError TREE_TRUNCATED when the file holds checkpoints and none is of this log
+   * The checkpoints of this log in the file, under any of its keys: a standby key has signed
+   * nothing yet, and a lost key signs nothing more. Lines that a crash cut are ignored. `shown`:
+   * checkpoints that somebody else kept and this database lacked.
+   *
+   * @throws PkiError TREE_TRUNCATED if the file holds checkpoints but none of this log
    */
   async outside(...keys: LogKeys): Promise<{
     readonly newest: (Checkpoint & { readonly epoch: number }) | undefined;
@@ -54,8 +55,7 @@ export class CheckpointFile {
       if (epoch === undefined || !Number.isSafeInteger(size)) other += 1;
       else own.push({ note, epoch, size });
     }
-    // thousands of lines, of which the newest good one counts: signatures are looked at from that
-    // end
+    // there may be thousands of lines, and the newest valid one counts: verify from that end
     const newestFirst = own
       .reverse()
       .sort((one, next) => next.epoch - one.epoch || next.size - one.size);
@@ -68,7 +68,7 @@ export class CheckpointFile {
     if (newest === undefined && other > 0) {
       throw new PkiError(
         'TREE_TRUNCATED',
-        `${this.#path} holds ${other} checkpoints, and none of them is signed by a key of this log`,
+        `${this.#path} holds ${other} checkpoints, but none of them is signed by a key of this log`,
         {
           grade: 'fatal',
           next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.',
@@ -78,7 +78,7 @@ export class CheckpointFile {
     return { newest, shown };
   }
 
-  /** `foundBy`: who showed it, if it is not of this database. */
+  /** `foundBy`: who showed the checkpoint, if it is not from this database. */
   append(note: string, timeMs: number, foundBy = ''): Promise<void> {
     const line = `${JSON.stringify({ timeMs, ...(foundBy === '' ? {} : { foundBy }), checkpoint: note })}\n`;
     this.#work = this.#work.then(() => this.#write(line));
@@ -100,7 +100,7 @@ export class CheckpointFile {
     if (this.#handle === undefined) {
       this.#handle = await open(this.#path, 'a', 0o640);
       this.#bytes = (await this.#handle.stat()).size;
-      // a line that a crash cut must not swallow this one
+      // a line that a crash cut must not merge with this one
       if (this.#bytes > 0) line = `\n${line}`;
     }
     await this.#handle.appendFile(line);
@@ -140,10 +140,10 @@ function readCheckpointLines(
   });
 }
 
-/** Keys of one log. All of them have its origin for their name. */
+/** The keys of one log. The name of each is the log's origin. */
 export type LogKeys = readonly [NoteKey, ...NoteKey[]];
 
-/** A checkpoint of this log in whichever epoch, under one of its keys, or undefined. */
+/** A checkpoint of this log of any epoch, under one of its keys; otherwise undefined. */
 export function openInEpoch(
   note: string,
   ...keys: LogKeys

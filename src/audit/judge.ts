@@ -6,14 +6,14 @@ import { sealBytes } from '../domain/index.ts';
 export interface Judged {
   readonly taken: readonly PendingRecord[];
   readonly excluded: readonly { readonly sequence: number; readonly reason: string }[];
-  /** The highest sequence looked at. */
+  /** The highest sequence that was considered. */
   readonly sequence: number;
 }
 
 /**
- * Which records get into the tree: those that this process wrote and still knows, those under a
- * good seal, and those from before the first session of this database. `more`: the records may go
- * on after these, so that a seal that reaches beyond them waits for the next time.
+ * Decides which records get into the tree: records that this process wrote and still knows, records
+ * under a valid seal, and records from before the first session of this database. `more`: further
+ * records may follow, so that a seal that covers them as well waits for the next call.
  */
 export function judgePending(
   pending: readonly PendingRecord[],
@@ -28,7 +28,10 @@ export function judgePending(
     const { origin } = record;
     if (origin.kind !== 'sealed') {
       if (origin.kind === 'gone')
-        excluded.push({ sequence: record.sequence, reason: 'deleted before it was in the tree' });
+        excluded.push({
+          sequence: record.sequence,
+          reason: 'the record was deleted before it was in the tree',
+        });
       else if (origin.kind === 'foreign')
         excluded.push({
           sequence: record.sequence,
@@ -42,9 +45,9 @@ export function judgePending(
     const group = pending
       .slice(at)
       .filter(
-        (each) =>
-          each.origin.kind === 'sealed' &&
-          each.origin.seal.lastSequence === origin.seal.lastSequence,
+        (record) =>
+          record.origin.kind === 'sealed' &&
+          record.origin.seal.lastSequence === origin.seal.lastSequence,
       );
     if (more && at > 0 && (group.at(-1) as PendingRecord).sequence < origin.seal.lastSequence)
       break;
@@ -61,9 +64,9 @@ export function judgePending(
       taken.push(...group);
     else
       excluded.push(
-        ...group.map((each) => ({
-          sequence: each.sequence,
-          reason: 'the seal over this record is not good',
+        ...group.map((record) => ({
+          sequence: record.sequence,
+          reason: 'the seal over this record is invalid',
         })),
       );
     sequence = (group.at(-1) as PendingRecord).sequence;

@@ -9,12 +9,12 @@ export interface LogAuthorityDependencies {
   /** The log authority that signed the newest checkpoint; the active one of an empty log. */
   readonly authority: Authority;
   /**
-   * Further log authorities that the database names. Those whose token holds their key, and those
-   * that are `proven`, are ours: their seals count, their keys go with exports, and one of them signs
-   * while the key of `authority` can't be used.
+   * Further log authorities in the database. One is ours if its token holds its key, or if it is
+   * `proven`. Then its seals count, and exports contain its key. One of them signs while the key of
+   * `authority` can not be used.
    */
   readonly others?: readonly Authority[];
-  /** Whether the log says of the authority what the database says. */
+  /** Whether the log vouches for the row of the authority. */
   readonly proven: (authority: Authority) => boolean;
   readonly trustDomain: TrustDomain;
 }
@@ -27,23 +27,28 @@ export const noteKeyOf = (
   { spkiDer }: Authority,
 ): NoteKey => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer);
 
-/** Proves that the token holds this very key: the row alone would not. Throws HSM_*. */
+/**
+ * Proves that the token holds this very key. The row alone would not prove it.
+ *
+ * @throws PkiError HSM_*
+ */
 export const useKeyOf = (
   { ckaId, keyType, spkiDer, token }: Authority,
   { signers }: Pick<LogAuthorityDependencies, 'signers'>,
 ): Promise<void> => signers.useKey({ ckaId, keyType, spkiDer: spkiDer as Buffer, token });
 
 export interface LogAuthorities {
-  /** Whose key signs from this start on. */
+  /** The authority whose key signs from this start on. */
   readonly signer: Authority;
   readonly ours: readonly Authority[];
 }
 
 /**
- * The authority that signed last goes on; if its token is away, one whose token is here. The key of
- * an `old` authority signs nothing more: if such a key signed last and is away, the database is not
- * the newest. An authority whose last change is not in the tree yet is not proven, but its token
- * still tells that it is ours.
+ * The authority that signed last continues. If its token is missing, another one with its token
+ * takes over. The key of an `old` authority signs nothing more: if such a key signed last and is
+ * missing, the database is not the newest one. An authority whose last change is not in the tree
+ * yet is not proven, but its token still shows that it is ours.
+ *
  * @throws PkiError HSM_* of the authority that signed last
  */
 export async function findAuthorities(

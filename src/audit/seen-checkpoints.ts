@@ -9,9 +9,7 @@ export type Seen =
 
 const rememberedNotes = 512;
 
-/**
- * What was found of checkpoints that came from elsewhere; thousands of agents hold the same few.
- */
+/** Caches the verdicts on checkpoints from elsewhere: thousands of agents hold the same few. */
 export class SeenCheckpoints {
   readonly #log: Pick<LedgerLog, 'tile'>;
   readonly #known = new Map<string, Seen>();
@@ -20,20 +18,22 @@ export class SeenCheckpoints {
     this.#log = log;
   }
 
-  /** `unknown`: signed with none of these keys. Else: how the tree under `latest` stands to it. */
+  /**
+   * `unknown`: no key of the log signed it. Otherwise: how the tree under `latest` relates to it.
+   */
   async look(note: string, latest: StoredCheckpoint | undefined, keys: LogKeys): Promise<Seen> {
-    const known = this.#known.get(note);
-    if (known !== undefined) return known;
+    const cached = this.#known.get(note);
+    if (cached !== undefined) return cached;
     const outside = openInEpoch(note, ...keys);
-    const seen =
+    const verdict =
       outside === undefined
         ? { found: 'unknown' as const }
         : await this.#compare(outside, latest, keys);
-    if ('outside' in seen) return seen;
+    if ('outside' in verdict) return verdict;
     if (this.#known.size >= rememberedNotes)
       this.#known.delete(this.#known.keys().next().value as string);
-    this.#known.set(note, seen);
-    return seen;
+    this.#known.set(note, verdict);
+    return verdict;
   }
 
   clear(): void {
@@ -48,7 +48,7 @@ export class SeenCheckpoints {
     const inside = latest === undefined ? undefined : openInEpoch(latest.note, ...keys);
     if (inside === undefined)
       return outside.size === 0 ? { found: 'contained' } : { found: 'older', outside };
-    const found = await compareOutside(this.#log, inside, outside);
-    return found === 'contained' ? { found } : { found, outside };
+    const relation = await compareOutside(this.#log, inside, outside);
+    return relation === 'contained' ? { found: relation } : { found: relation, outside };
   }
 }

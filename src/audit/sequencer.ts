@@ -20,27 +20,24 @@ export interface SequencerDependencies {
   readonly leases: LeaseStore;
   readonly sign: LogSigner;
   readonly seals: SealCheck;
-  /** The log's key; its name is the origin, which another epoch changes. */
+  /** The log's key. Its name is the origin, which changes with the epoch. */
   readonly key: () => NoteKey;
   /**
-   * While the database is older than what was signed the tree does not grow: that would be another
-   * tree under the same origin.
+   * True while the database is older than what was signed. The tree does not grow then: it would
+   * become another tree under the same origin.
    */
   readonly held: () => boolean;
-  /** Unlike any other process's. */
+  /** The name of this process, unique among all processes. */
   readonly holder: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** After the checkpoint is durable in the database: it leaves at once. */
+  /** Called after the checkpoint is durable in the database, to publish it at once. */
   readonly publish: (checkpoint: StoredCheckpoint) => Promise<void>;
-  /**
-   * The tree has grown and nothing was sequenced since; called in turn, so that the next records
-   * wait for it.
-   */
+  /** Called after the tree has grown, before the next records are sequenced. */
   readonly grown: SnapshotKeeper['grown'];
-  /** Called after each look at what waits, whatever came of it. */
+  /** Called after each look at the waiting records, with any outcome. */
   readonly looked: () => void;
-  /** A row of the audit table that no server wrote. */
+  /** Called for a row of the audit table that no server wrote. */
   readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
 }
 
@@ -48,20 +45,20 @@ export const logLease = 'audit-log';
 const leaseMs = 15_000;
 const renewBeforeMs = 5_000;
 /**
- * A first record waits this long for others, the next checkpoint that long after the last one: both
- * within the second.
+ * The first record waits this long for others. The next checkpoint comes this long after the last
+ * one. Together less than a second.
  */
 const gatherMs = 40;
 const betweenMs = 500;
 const retryMs = 1_000;
-/** A failure is logged at once, then this often while it lasts. */
+/** A failure is logged at once, and then at this interval while it lasts. */
 const sayAgainMs = 60_000;
-/** The longest that a record waits for its turn, while nothing fails. */
+/** The longest time that a record waits, while nothing fails. */
 export const longestWaitMs = gatherMs + betweenMs;
 const batchLimit = 4_096;
 
 /**
- * Gives records their place in the tree and signs checkpoints, one actor at a time. Owner of the
+ * Gives records their index in the tree and signs checkpoints, one actor at a time. Owner of the
  * tree's right edge.
  */
 export class Sequencer {
@@ -87,7 +84,7 @@ export class Sequencer {
     });
   }
 
-  /** How long the oldest record that this process knows to be outside the tree has waited. */
+  /** How long the oldest record outside the tree, as far as this process knows, has waited. */
   get waitingMs(): number {
     if (this.#waitingSinceMs === undefined) return 0;
     return this.#dependencies.clock.monotonicMs() - this.#waitingSinceMs;
@@ -97,18 +94,21 @@ export class Sequencer {
     return this.#range?.size ?? 0;
   }
 
-  /** Takes all that is pending now. Throws what keeps it from doing so. */
+  /**
+   * Sequences all records that are pending now.
+   *
+   * @throws the error that prevents it
+   */
   catchUp(): Promise<void> {
     return this.#inTurn(async () => {
       while (await this.#step()) {
-        /* until nothing is pending of what was there when it began */
+        /* until all records that were pending at the start are in the tree */
       }
     });
   }
 
   /**
-   * What waits for the tree under good seals counts for objects already, where the tree may not
-   * grow yet.
+   * Counts waiting records under valid seals for their objects, while the tree may not grow yet.
    */
   vouchPending(): Promise<void> {
     return this.#inTurn(async () => {
@@ -120,8 +120,8 @@ export class Sequencer {
   }
 
   /**
-   * Calls back while nothing is sequenced, with what the tree is then. Nothing is called while the
-   * tree may not grow, or another holds it.
+   * Calls back with the present tree while nothing is sequenced. Does not call while the tree may
+   * not grow, or another process holds the lease.
    */
   atRest(
     work: (head: { readonly size: number; readonly sequence: number }) => Promise<void>,
@@ -142,7 +142,7 @@ export class Sequencer {
     } catch (thrown) {
       this.#dependencies.logger.warn(
         { ...errorFields(thrown) },
-        'the last records of this run get into the tree at the next start',
+        'the last records of this run will get into the tree at the next start',
       );
     }
   }
@@ -168,7 +168,7 @@ export class Sequencer {
     try {
       const more = await this.#inTurn(() => this.#step());
       this.#running = false;
-      // what came meanwhile did not wake it
+      // records that came meanwhile did not wake it
       if (more || (await this.#dependencies.log.pending(1)).length > 0) this.#wake(gatherMs);
     } catch (thrown) {
       this.#running = false;
@@ -185,7 +185,7 @@ export class Sequencer {
       this.#saidMs = nowMs;
       this.#dependencies.logger.error(
         { ...errorFields(error), retryMs, waitingMs: this.waitingMs },
-        'the audit log could not be sequenced; it is tried again',
+        'the audit log could not be sequenced; trying again',
       );
     }
     this.#range = undefined;
@@ -200,7 +200,8 @@ export class Sequencer {
   }
 
   /**
-   * Returns whether more was pending than it took: else it took all that was there when it began.
+   * Returns whether more records were pending than it took. Otherwise it took all that were there
+   * at its start.
    */
   async #step(): Promise<boolean> {
     const { log, clock, seals } = this.#dependencies;
@@ -245,7 +246,7 @@ export class Sequencer {
     this.#lastMs = clock.monotonicMs();
     this.#waitingSinceMs = undefined;
     this.#saidMs = -Infinity;
-    for (const each of judged.excluded) this.#dependencies.onForeign(each);
+    for (const excluded of judged.excluded) this.#dependencies.onForeign(excluded);
     await this.#dependencies.publish(checkpoint);
     await this.#dependencies.grown(
       { size: next.size, root: checkpoint.root, sequence: judged.sequence },
@@ -279,7 +280,7 @@ export class Sequencer {
       return this.#lease;
     const before = this.#lease?.fence;
     this.#lease = await leases.acquire(logLease, holder, nowMs, leaseMs);
-    // somebody else may have extended the tree in between
+    // another process may have extended the tree in between
     if (this.#lease?.fence !== before) this.#range = undefined;
     return this.#lease;
   }

@@ -3,13 +3,13 @@ import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { spkiOf } from '../common/x509/index.ts';
 import type { LogSeal, LogSession } from '../store/ports/index.ts';
 
-/** Signs text with the log's key in the token: ECDSA with SHA-256 as DER. */
+/** Signs text with the log's key in the token: ECDSA with SHA-256, as DER. */
 export type LogSigner = (text: string) => Promise<Buffer>;
 
 /**
- * What makes a record ours before it is in the tree: a key that exists in this process alone signs
- * the records of each commit, and the log's key in the token has signed that key. The database
- * never holds what could make such a signature.
+ * Begins a session, which makes a record ours before it is in the tree. A key that exists in this
+ * process only signs the records of each commit. The log's key in the token has signed that key.
+ * The database never holds a key that could make such a signature.
  */
 export async function openSession(dependencies: {
   readonly sign: LogSigner;
@@ -29,14 +29,14 @@ export async function openSession(dependencies: {
   return { session: { ...unsigned, signature }, seal: (bytes) => sign(null, bytes, privateKey) };
 }
 
-/** Can not be taken for a checkpoint: that one begins with the log's origin. */
+/** The statement can not be mistaken for a checkpoint, which begins with the log's origin. */
 export const sessionStatement = (session: Omit<LogSession, 'signature'>, origin: string): string =>
   `meshca-audit-session-v1\n${origin}\n${session.id}\n${session.spkiDer.toString('base64')}\n${session.startedAtMs}\n`;
 
-/** Checks seals under sessions that the log's key has signed; each session once. */
+/** Verifies seals under sessions that the log's key has signed. Each session is verified once. */
 export class SealCheck {
   readonly #origin: string;
-  /** Of the log's keys. */
+  /** The SPKIs of the log's keys. */
   readonly #logSpkisDer: Buffer[];
   readonly #known = new Map<string, ReturnType<typeof createPublicKey> | undefined>();
 
@@ -45,7 +45,7 @@ export class SealCheck {
     this.#logSpkisDer = [...options.logSpkisDer];
   }
 
-  /** Another key of the log: sessions that it has signed count as well. */
+  /** Accepts another key of the log: sessions that it has signed count as well. */
   accept(logSpkiDer: Buffer): void {
     this.#logSpkisDer.push(logSpkiDer);
     for (const [id, key] of this.#known) if (key === undefined) this.#known.delete(id);

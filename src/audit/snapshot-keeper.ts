@@ -9,37 +9,37 @@ import { snapshotStatement } from './snapshot.ts';
 export interface SnapshotKeeperDependencies {
   readonly log: LedgerLog;
   readonly sign: LogSigner;
-  /** In whichever epoch. */
+  /** Without the epoch. */
   readonly origin: string;
   readonly clock: Clock;
   readonly logger: Logger;
   /**
-   * How many records a start may have to read; default 20,000, and never fewer than there are
-   * objects, so that a snapshot costs no more than what it saves.
+   * The number of records that a start may have to read; default 20,000. Never fewer than there are
+   * objects, so that a snapshot costs no more than it saves.
    */
   readonly everyRecords?: number;
 }
 
 const everyRecords = 20_000;
 
-/** The tree at a size, as it is known in this process. */
+/** The tree at a size, as this process knows it. */
 export interface TreeEdge {
   readonly size: number;
   readonly root: Buffer;
-  /** The highest sequence that was looked at for it. */
+  /** The highest sequence that was considered for it. */
   readonly sequence: number;
 }
 
 /**
- * Makes snapshots of what the log says now and then, so that a start reads no more than the records
- * behind the newest one. What is copied may hold records that wait for the tree: it is signed over
- * the tree that has them all, and nothing else.
+ * Makes snapshots of what the log says, so that a start reads only the records behind the newest
+ * one. A copy may contain records that wait for the tree. It is signed only over the tree that
+ * contains exactly those records. Owner of the copy.
  */
 export class SnapshotKeeper {
   readonly #dependencies: SnapshotKeeperDependencies;
   #newest: { readonly size: number; readonly timeMs: number } | undefined;
   #objects = 0;
-  /** Waits for the tree to hold what it holds. */
+  /** Waits until the tree contains its records. */
   #copy: LedgerCopy | undefined;
   #writing: Promise<void> | undefined;
   #wanted = false;
@@ -55,16 +55,16 @@ export class SnapshotKeeper {
   }
 
   /**
-   * At the next occasion, however little is behind the newest one: that one is signed by a key that
-   * signs no more.
+   * Makes a snapshot at the next opportunity, even if few records are behind the newest one: the
+   * key of that one signs no more.
    */
   want(): void {
     this.#wanted = true;
   }
 
   /**
-   * The tree has grown to `edge`, and nothing was sequenced since. `at`: the tree up to one of the
-   * records that were just taken; undefined for any other.
+   * Called when the tree has grown to `edge` and nothing was sequenced since. `at`: the tree up to
+   * one of the records that were just taken; undefined for any other record.
    */
   async grown(edge: TreeEdge, at: (sequence: number) => TreeEdge | undefined): Promise<void> {
     if (this.#stopped || this.#writing !== undefined) return;
@@ -76,7 +76,7 @@ export class SnapshotKeeper {
     else if (copy.pending !== undefined && copy.pending > edge.sequence) this.#copy = copy;
   }
 
-  /** Nothing is being sequenced, and the tree is as the newest checkpoint has it. */
+  /** Called while nothing is sequenced, and the tree is that of the newest checkpoint. */
   async atRest(
     edge: TreeEdge,
     least = this.#dependencies.everyRecords ?? everyRecords,
@@ -92,13 +92,16 @@ export class SnapshotKeeper {
     if (copy !== undefined && copy.pending === undefined) this.#begin(copy, edge);
   }
 
-  /** What is being written is finished, and no more is begun. */
+  /** Finishes the snapshot that is being written, and begins no other. */
   async close(): Promise<void> {
     this.#stopped = true;
     await this.#writing;
   }
 
-  /** The database holds what can not be: no snapshot hides that from the next start. */
+  /**
+   * Removes the snapshots, because the database has an impossible content. No snapshot may hide
+   * that from the next start.
+   */
   async drop(): Promise<void> {
     this.#stopped = true;
     await this.#writing;
@@ -121,7 +124,7 @@ export class SnapshotKeeper {
     this.#stopped = true;
     logger.warn(
       {},
-      'this process knows of records that are not in the tree: it makes no snapshot of the audit log',
+      'this process knows records that are not in the tree, so that it makes no snapshot of the audit log',
     );
     return undefined;
   }
@@ -139,7 +142,7 @@ export class SnapshotKeeper {
     try {
       const digest = createHash('sha256');
       let parts = 0;
-      // one transaction for each, so that nobody waits for more than one
+      // one transaction for each part, so that others wait for one part at most
       for (const part of copy.parts()) {
         digest.update(createHash('sha256').update(part).digest());
         await log.putSnapshotPart(size, parts, part);
@@ -160,14 +163,14 @@ export class SnapshotKeeper {
       this.#newest = { size, timeMs: unsigned.timeMs };
       logger.info({ size, objects: copy.objects }, 'snapshot of the audit log');
       while (await log.sweepSnapshotParts()) {
-        /* those of older ones */
+        /* parts of older snapshots */
       }
     } catch (thrown) {
       const { code } = PkiError.from(thrown);
       if (code !== 'SHUTTING_DOWN')
         logger.warn(
           { ...errorFields(thrown) },
-          'no snapshot of the audit log could be made; it is tried again with the next records',
+          'a snapshot of the audit log could not be made; trying again with the next records',
         );
     }
   }

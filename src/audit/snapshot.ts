@@ -2,7 +2,10 @@ import { verify } from 'node:crypto';
 import { baseOfOrigin, type NoteKey } from '../common/tlog/index.ts';
 import type { LogSnapshot } from '../store/ports/index.ts';
 
-/** Can not be taken for a checkpoint, which begins with the log's origin, nor for a session. */
+/**
+ * The statement can not be mistaken for a checkpoint, which begins with the log's origin, nor for a
+ * session.
+ */
 export const snapshotStatement = (
   snapshot: Omit<LogSnapshot, 'signature'>,
   origin: string,
@@ -10,8 +13,8 @@ export const snapshotStatement = (
   `meshca-audit-snapshot-v1\n${baseOfOrigin(origin)}\n${snapshot.size}\n${snapshot.root.toString('base64')}\n${snapshot.sequence}\n${snapshot.parts}\n${snapshot.digest.toString('base64')}\n${snapshot.timeMs}\n`;
 
 /**
- * Whether the log's key has signed it, for this log. Its epoch does not matter: a snapshot of what
- * was lost does not fit the tree that goes on without it.
+ * Whether the log's key has signed it for this log. Its epoch does not matter: a snapshot of lost
+ * records does not fit the tree that continues without them.
  */
 export function isSigned(snapshot: LogSnapshot, key: NoteKey): boolean {
   try {

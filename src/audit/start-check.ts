@@ -15,15 +15,15 @@ export interface StoredLog {
   readonly size: number;
   readonly epoch: number;
   /**
-   * What left the database and is newer than it: nothing may be signed before an operator has
-   * accepted exactly that.
+   * A checkpoint outside the database that is newer than it. Nothing may be signed before an
+   * operator has accepted exactly this loss.
    */
   readonly newer: (OutsideCheckpoint & { readonly foundBy: string }) | undefined;
 }
 export type OutsideCheckpoint = Checkpoint & { readonly epoch: number };
 /**
- * What is known beside the database: its own newest checkpoint, and those that others showed
- * because it lacked them.
+ * The checkpoints outside the database: its own newest one, and those that others showed because
+ * the database lacked them.
  */
 export interface Outside {
   readonly newest: OutsideCheckpoint | undefined;
@@ -34,19 +34,21 @@ const besideDatabase = 'the checkpoint file';
 /** A checkpoint of this log that the database lacks. */
 export interface Staleness {
   readonly newer: OutsideCheckpoint;
-  /** Records under checkpoints in the database. */
+  /** The number of records under checkpoints in the database. */
   readonly size: number;
-  /** The last record that was in the tree when this process began. */
+  /** The last record that was in the tree when this process started. */
   readonly sequence: number;
   readonly foundBy: string;
 }
 
 /**
- * Before anything is signed: the records, or those behind a snapshot that the log's key has signed,
- * are those of the tree, the tree is the one under its newest checkpoint, and that one goes on from
- * the newest checkpoint outside the database, or the outside one is `newer`.
- * @throws PkiError AUDIT_INVALID (a record was changed, or the tree), TREE_TRUNCATED (another tree
- * than what was signed)
+ * The check before anything is signed. The records (or those behind a snapshot that the log's key
+ * has signed) must be those of the tree. The tree must be the one under its newest checkpoint. That
+ * checkpoint must continue the newest checkpoint outside the database; otherwise the outside one is
+ * returned as `newer`.
+ *
+ * @throws PkiError AUDIT_INVALID (a record or the tree was changed), TREE_TRUNCATED (the tree
+ *   differs from what was signed)
  */
 export async function checkStoredLog(
   log: LedgerLog,
@@ -57,14 +59,14 @@ export async function checkStoredLog(
   const [head, stored] = await Promise.all([log.head(), log.latestCheckpoint()]);
   const computed = log.recomputed();
   if (stored === undefined) {
-    if (head.size > 0) throw invalid('the database has a tree and no checkpoint over it');
+    if (head.size > 0) throw invalid('the database has a tree but no checkpoint over it');
     return {
       size: 0,
       epoch: 0,
       newer:
         outside !== undefined && outside.size > 0
           ? { ...outside, foundBy: besideDatabase }
-          : shown.find((each) => each.size > 0),
+          : shown.find((checkpointShown) => checkpointShown.size > 0),
     };
   }
   const checkpoint = openInEpoch(stored.note, key);
@@ -80,33 +82,34 @@ export async function checkStoredLog(
     const wrong = await log.firstWrong();
     throw invalid(
       wrong === undefined
-        ? 'the records are not those under the newest checkpoint'
+        ? 'the records differ from those under the newest checkpoint'
         : `record ${wrong.sequence} (number ${wrong.index} in the tree) was changed, moved or deleted`,
       wrong,
     );
   }
   const { epoch } = checkpoint;
-  for (const each of shown)
-    if ((await compareOutside(log, checkpoint, each)) !== 'contained')
-      return { size: head.size, epoch, newer: each };
+  for (const foreign of shown)
+    if ((await compareOutside(log, checkpoint, foreign)) !== 'contained')
+      return { size: head.size, epoch, newer: foreign };
   if (outside === undefined) return { size: head.size, epoch, newer: undefined };
-  const found = await compareOutside(log, checkpoint, outside);
-  if (found === 'rewritten') {
+  const relation = await compareOutside(log, checkpoint, outside);
+  if (relation === 'rewritten') {
     throw new PkiError(
       'TREE_TRUNCATED',
-      `the log was rewritten: its first ${outside.size} records are not those of the checkpoint that left the database`,
+      `the log was rewritten: its first ${outside.size} records differ from those of the checkpoint outside the database`,
       { grade: 'fatal', detail: { size: outside.size } },
     );
   }
   return {
     size: head.size,
     epoch,
-    newer: found === 'older' ? { ...outside, foundBy: besideDatabase } : undefined,
+    newer: relation === 'older' ? { ...outside, foundBy: besideDatabase } : undefined,
   };
 }
 
 /**
- * What the memory of the log rests on was signed with this key, or it rests on the records alone.
+ * Accepts the basis of the memory if this key signed it. Otherwise the memory rests on the records
+ * alone.
  */
 async function settleBasis(log: LedgerLog, key: NoteKey): Promise<void> {
   for (let basis = log.basis(); basis !== undefined && !isSigned(basis, key); basis = log.basis())
@@ -114,15 +117,15 @@ async function settleBasis(log: LedgerLog, key: NoteKey): Promise<void> {
 }
 
 /**
- * How the tree in the database stands to a checkpoint of this log that was seen elsewhere: `older`
- * and `rewritten` mean that the database is not the one that was signed last.
+ * The relation of the tree in the database to a checkpoint of this log from elsewhere. `older` and
+ * `rewritten` mean that the database is not the one that was signed last.
  */
 export async function compareOutside(
   log: Pick<LedgerLog, 'tile'>,
   inside: OutsideCheckpoint,
   outside: OutsideCheckpoint,
 ): Promise<'contained' | 'older' | 'rewritten'> {
-  // an epoch before was accepted as lost
+  // an operator has accepted the loss of that earlier epoch
   if (outside.epoch < inside.epoch) return 'contained';
   if (outside.epoch > inside.epoch || outside.size > inside.size) return 'older';
   const { fromRoot, proof } = await withTiles(log, (read) => ({
@@ -141,15 +144,15 @@ export async function compareOutside(
   return consistent ? 'contained' : 'rewritten';
 }
 
-/** Why a database older than what was signed does not go on by itself. */
+/** Why the server does not continue with a database that is older than what was signed. */
 export const staleError = (outside: OutsideCheckpoint, size: number): PkiError =>
   new PkiError(
     'TREE_TRUNCATED',
-    `the log in the database has ${size} records under checkpoints, the newest checkpoint outside of it has ${outside.size}: what ${outside.size > size ? `the last ${outside.size - size} of them` : 'the later ones'} did is lost, bans and rotations included`,
+    `the log in the database has ${size} records under checkpoints, the newest checkpoint outside of it has ${outside.size}: the effects of ${outside.size > size ? `the last ${outside.size - size} of them` : 'the later ones'} are lost, bans and rotations included`,
     {
       grade: 'fatal',
       detail: { size, expected: outside.size },
-      next: `Put the newer database back. If there is none, look at what is lost ("meshca restore show") and accept it ("meshca restore accept ${outside.size}").`,
+      next: `Put the newer database back. If there is none, review the loss ("meshca restore show") and accept it ("meshca restore accept ${outside.size}").`,
     },
   );
 

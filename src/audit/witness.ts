@@ -15,9 +15,9 @@ import type { StoredCheckpoint } from '../store/ports/index.ts';
 import { withTiles } from '../ledger/index.ts';
 
 export interface WitnessDependencies {
-  /** Submission prefix, without a slash at its end. */
+  /** Submission prefix, without a trailing slash. */
   readonly url: string;
-  /** Of type 4 (cosignature/v1). */
+  /** A key of type 4 (cosignature/v1). */
   readonly key: NoteKey;
   readonly log: Pick<LedgerLog, 'tile' | 'addCosignatures'>;
   readonly fetch: typeof fetch;
@@ -28,16 +28,17 @@ export interface WitnessDependencies {
 const timeoutMs = 10_000;
 const firstRetryMs = 1_000;
 const longestRetryMs = 300_000;
-/** Between two submissions: what came meanwhile is covered by the newest. */
+/** Time between two submissions. The newest checkpoint covers those in between. */
 const betweenMs = 1_000;
 const maximumAnswer = 64 * 1024;
-/** A cosignature of another time would make the log look older or younger than it is. */
+/** A cosignature with a wrong time would make the log look older or newer than it is. */
 const clockToleranceSeconds = 600;
 
 /**
- * Submits checkpoints to one witness (C2SP tlog-witness, add-checkpoint) and keeps its cosignatures
- * with them. It is told of each checkpoint and submits the newest; nobody waits for it. What fails
- * is counted, logged and tried again. Owner of what the witness is believed to hold.
+ * Submits checkpoints to one witness (C2SP tlog-witness, add-checkpoint) and stores its
+ * cosignatures with them. It is told of each checkpoint and submits the newest; nobody waits for
+ * it. A failure is counted, logged and retried. Owner of the size that the witness is believed to
+ * hold.
  */
 export class Witness {
   readonly #dependencies: WitnessDependencies;
@@ -59,7 +60,9 @@ export class Witness {
     return this.#dependencies.key.name;
   }
 
-  /** Records under the newest checkpoint that it cosigned since the start. */
+  /**
+   * The number of records under the newest checkpoint that the witness cosigned since the start.
+   */
   get cosignedSize(): number {
     return this.#cosigned;
   }
@@ -90,7 +93,7 @@ export class Witness {
     });
   }
 
-  /** Resolves with when to go on. Never throws. */
+  /** Runs one submission. Resolves with the time until the next one. Never throws. */
   async #one(): Promise<number | undefined> {
     const checkpoint = this.#wanted;
     if (checkpoint === undefined) return undefined;
@@ -115,25 +118,26 @@ export class Witness {
   }
 
   async #cosign(checkpoint: StoredCheckpoint): Promise<void> {
-    // another origin, after an accepted restore, is another log to a witness
+    // after an accepted restore the origin differs: to a witness that is another log
     const origin = checkpoint.note.slice(0, checkpoint.note.indexOf('\n'));
     if (origin !== this.#origin) this.#oldSize = 0;
     this.#origin = origin;
     let answer = await this.#post(checkpoint);
     if (answer.status === 409) {
-      const known = Number(answer.text.trim());
+      const witnessSize = Number(answer.text.trim());
       if (
         answer.type !== 'text/x.tlog.size' ||
         !/^(0|[1-9][0-9]*)\n?$/.test(answer.text) ||
-        !Number.isSafeInteger(known)
+        !Number.isSafeInteger(witnessSize)
       )
         throw refused('it holds another tree of the same size');
-      if (known > checkpoint.size)
+      if (witnessSize > checkpoint.size)
         throw refused(
-          `it has cosigned a tree of ${known} records, this one has ${checkpoint.size}: the database may be older than what was signed`,
+          `it has cosigned a tree of ${witnessSize} records, this one has ${checkpoint.size}: the database may be older than what was signed`,
         );
-      if (known === this.#oldSize) throw refused(`it holds another tree of ${known} records`);
-      this.#oldSize = known;
+      if (witnessSize === this.#oldSize)
+        throw refused(`it holds another tree of ${witnessSize} records`);
+      this.#oldSize = witnessSize;
       answer = await this.#post(checkpoint);
     }
     if (answer.status !== 200) throw refused(`it answered ${answer.status}`);
@@ -143,13 +147,13 @@ export class Witness {
       .split('\n')
       .filter((line) => line !== '')
       .flatMap((line) => parseSignatureLine(line) ?? [])
-      .filter((each) => each.name === this.name && each.keyId.equals(this.#dependencies.key.id));
+      .filter((line) => line.name === this.name && line.keyId.equals(this.#dependencies.key.id));
     const cosigned: Note = { text: parsed.value.text, signatures };
     const [signature] = signatures;
     if (signature === undefined || checkNote(cosigned, this.#dependencies.key) !== 'valid')
-      throw refused('its cosignature is not good under the configured key');
+      throw refused('its cosignature does not verify with the configured key');
     if (Math.abs(cosignedAt(signature) - this.#dependencies.clock.now()) > clockToleranceSeconds)
-      throw refused('the time of its cosignature is not now');
+      throw refused('the time of its cosignature differs too much from the present time');
     await this.#dependencies.log.addCosignatures(checkpoint.size, formatNote(cosigned));
     this.#oldSize = checkpoint.size;
     this.#cosigned = checkpoint.size;

@@ -3,14 +3,15 @@ import type { AgentStore } from '../store/ports/index.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { Objects } from './objects.ts';
 
-/** Agents, and what they have told this process of their consumers. */
+/** Agents, and the reports about their consumers that this process received. */
 export interface LedgerAgents extends Omit<AgentStore, 'line'> {
   /**
-   * Which SVIDs of a proven agent count, as the log has it.
-   * @throws OBJECT_NOT_IN_LOG
+   * The SVIDs of a proven agent that count, as the log vouches for them.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
    */
   lineOf(agent: Pick<Agent, 'spiffeId' | 'serial'>): Promise<AgentLine>;
-  /** NOT_FOUND for an agent that is not on record. */
+  /** NOT_FOUND for an unknown agent. */
   replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
   updateConsumers(
     agentId: string,

@@ -10,31 +10,31 @@ const noPolicy: StoredPolicy = {
 };
 
 /**
- * What dual control rests on. Each answer is as the log has it: a policy or operation that was
- * changed, put in, or removed past the server throws OBJECT_NOT_IN_LOG, so that dual control can
- * not be switched off in the database.
+ * The objects on which dual control rests, each as the log vouches for it. A policy or operation
+ * that was changed, inserted or removed past the server throws OBJECT_NOT_IN_LOG. So dual control
+ * can not be switched off in the database.
  */
 export interface LedgerApprovals extends Omit<ApprovalStore, 'policy' | 'list' | 'executing'> {
   policy(): Promise<StoredPolicy>;
-  /** Newest first. What the log does not have so is marked, not hidden. */
+  /** Newest first. Operations that the log does not vouch for are marked, not hidden. */
   list(
     filter: { readonly pendingAt?: number },
     page: PageRequest,
   ): Promise<Page<PendingOperation & { readonly altered: boolean }>>;
-  /** Those found executing at start: nobody knows how far they came. */
+  /** The operations that were executing at the last stop. Nobody knows how far they came. */
   interrupted(): Promise<readonly PendingOperation[]>;
 }
 
 export function ledgerApprovals(rows: ApprovalStore, objects: Objects): LedgerApprovals {
-  const proven = (found: readonly PendingOperation[]): readonly PendingOperation[] =>
-    found.filter((operation) => objects.prove('operation', operation) !== undefined);
+  const proven = (operations: readonly PendingOperation[]): readonly PendingOperation[] =>
+    operations.filter((operation) => objects.prove('operation', operation) !== undefined);
   return {
     putPolicy: (policy, change, event) => rows.putPolicy(policy, change, event),
     propose: (operation, limits, event) => rows.propose(operation, limits, event),
     step: (of, step, event) => rows.step(of, step, event),
     policy: async () => {
       const policy = await rows.policy();
-      // an absent row as well: else to delete it would end dual control
+      // Checks an absent row too. Otherwise its deletion would end dual control.
       objects.requireRow('approval-policy', approvalPolicyId, policy);
       return policy ?? noPolicy;
     },

@@ -4,20 +4,20 @@ import type { ConsumerDigests, ConsumerStore } from '../store/ports/index.ts';
 
 export type ConfirmedConsumer = ConsumerRecord & { readonly heardAt: number };
 
-/** Every row is read for it. */
+/** The comparison reads every row, so that it is limited to this interval. */
 const compareEveryMs = 2_000;
 
 /**
- * What agents have said to this process of their consumers. Others can write the rows of the
- * database, so a confirmation counts only from here; after a start every agent tells it again with
- * its first report. A report stands once its rows are durable. Owner of that memory.
+ * What agents have reported of their consumers to this process. Others can write the rows of the
+ * database, so that a confirmation counts only from this memory. After a start every agent reports
+ * again. A report counts once its rows are durable. Owner of that memory.
  */
 export class Confirmations {
   readonly #rows: ConsumerStore;
   readonly #clock: Clock;
   readonly #announce: (mismatch: ObjectMismatch) => void;
   readonly #byAgent = new Map<string, Map<string, ConfirmedConsumer>>();
-  /** How often writes to the rows of an agent have begun or ended, and how many are under way. */
+  /** For each agent, the number of row writes that have begun or ended, and of those under way. */
   readonly #changes = new Map<string, { readonly seen: number; readonly underWay: number }>();
   #comparedMs = -Infinity;
 
@@ -50,29 +50,32 @@ export class Confirmations {
     removedIds: readonly string[],
   ): Promise<void> {
     await this.#write(agentId, () => this.#rows.update(agentId, changed, removedIds));
-    const known = this.#byAgent.get(agentId);
-    // nothing is whole without the snapshot with which a session begins
-    if (known === undefined) return;
-    for (const id of removedIds) known.delete(id);
+    const consumers = this.#byAgent.get(agentId);
+    // without the snapshot at the start of a session, the reports are incomplete
+    if (consumers === undefined) return;
+    for (const id of removedIds) consumers.delete(id);
     for (const consumer of changed)
-      known.set(consumer.id, this.#heard(agentId, consumer, known.get(consumer.id)));
+      consumers.set(consumer.id, this.#heard(agentId, consumer, consumers.get(consumer.id)));
   }
 
-  /** In the order of their IDs; of an agent that has not spoken to this process its rows. */
+  /**
+   * The consumers of an agent, ordered by ID. Its rows, if the agent has not reported to this
+   * process.
+   */
   async list(agentId: string): Promise<readonly ConsumerRecord[]> {
     return this.#of(agentId) ?? (await this.#rows.list(agentId));
   }
 
-  /** Of all agents, in no order. Of those that have not spoken what their rows say. */
+  /** The consumers of all agents, in no order. For agents that have not reported, their rows. */
   async all(): Promise<readonly ConsumerRecord[]> {
     await this.#compare();
     const silent = (await this.#rows.agents()).filter((id) => !this.#byAgent.has(id));
     const rows: ConsumerRecord[] = [];
     for (const id of silent) rows.push(...(await this.#rows.list(id)));
     return [
-      // one of them may have spoken meanwhile
+      // an agent may have reported during the read
       ...rows.filter(({ agentId }) => !this.#byAgent.has(agentId)),
-      ...[...this.#byAgent.values()].flatMap((known) => [...known.values()]),
+      ...[...this.#byAgent.values()].flatMap((consumers) => [...consumers.values()]),
     ];
   }
 
@@ -91,15 +94,16 @@ export class Confirmations {
   }
 
   #of(agentId: string): readonly ConfirmedConsumer[] | undefined {
-    const known = this.#byAgent.get(agentId);
-    return known === undefined
+    const consumers = this.#byAgent.get(agentId);
+    return consumers === undefined
       ? undefined
-      : [...known.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
+      : [...consumers.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
   }
 
   /**
-   * A row counts for nothing where its agent has spoken; that somebody else has written it is to be
-   * known all the same. Agents whose rows changed while they were read are left to the next time.
+   * Compares the rows with the reports. Rows of an agent that has reported do not count, but a
+   * foreign write must be noticed. Agents whose rows changed during the read are left to the next
+   * comparison.
    */
   async #compare(): Promise<void> {
     if (this.#clock.monotonicMs() - this.#comparedMs < compareEveryMs) return;
@@ -107,21 +111,21 @@ export class Confirmations {
     const before = new Map(this.#changes);
     for (const row of await this.#rows.digests()) {
       const { agentId, id } = row;
-      const known = this.#byAgent.get(agentId);
+      const consumers = this.#byAgent.get(agentId);
       const changes = before.get(agentId);
-      if (known === undefined || changes === undefined || changes.underWay > 0) continue;
+      if (consumers === undefined || changes === undefined || changes.underWay > 0) continue;
       if (changes !== this.#changes.get(agentId)) continue;
-      const told = known.get(id);
-      if (told === undefined || !saysTheSame(row, told))
+      const reported = consumers.get(id);
+      if (reported === undefined || !saysTheSame(row, reported))
         this.#announce({
           kind: 'consumer',
           id: `${agentId} ${id}`,
-          found: told === undefined ? 'absent' : 'differs',
+          found: reported === undefined ? 'absent' : 'differs',
         });
     }
   }
 
-  /** The time of the first report that said the same. */
+  /** The time of the first report with the same content. */
   #heard(
     agentId: string,
     consumer: ConsumerRecord,

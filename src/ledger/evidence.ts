@@ -3,11 +3,11 @@ import type { Objects } from './objects.ts';
 
 export interface LedgerEvidence extends EvidenceStore {
   /**
-   * SHA-256 of the statement that the log commits to for the newest activation of this authority;
-   * undefined: it knows of none. From memory.
+   * SHA-256 of the evidence statement that the log commits to for the newest activation of this
+   * authority. Undefined if there is none. Answered from memory.
    */
   expected(authorityId: string): string | undefined;
-  /** Tells whoever listens on `objects.onMismatch` that this list is not as the log has it. */
+  /** Announces to the listeners of `objects.onMismatch` that this list differs from the log. */
   altered(authorityId: string): void;
 }
 

@@ -1,4 +1,4 @@
-/** The same value, with every object and list in it frozen. Bytes can't be frozen. */
+/** The same value, with every object and list in it frozen. Bytes can not be frozen. */
 export function deepFrozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value;
   if (ArrayBuffer.isView(value) || Object.isFrozen(value)) return value;

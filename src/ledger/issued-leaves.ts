@@ -1,7 +1,7 @@
 import { readCanonical, type AuditEvent } from '../domain/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 
-/** What the record of an issuance says. */
+/** The facts of an issuance in its record. */
 export interface IssuedLeaf {
   readonly holder: string;
   readonly authorityId: string;
@@ -16,18 +16,18 @@ export interface IssuedContent {
 }
 
 const kind = 'certificate.issued';
-/** Inside a string the quotes would be escaped. */
+/** Inside a JSON string the quotes would be escaped, so that these bytes mark fields only. */
 const kindMark = Buffer.from(`"kind":"${kind}"`);
 const endMark = Buffer.from('"notAfter":');
-/** What has been over for longer matters to nobody, however much a clock runs behind. */
+/** A leaf that expired longer ago matters to nobody, even with a slow clock. */
 const keptSeconds = 86_400;
 const bucketsPerLife = 256;
 
 /**
- * Until when leaves are valid that the log has: by holder, by authority, and for holders that are
- * no agents by the time when they were given. Rows of the inventory can be taken away; who may
- * still come back, and what must not be cut off, is known without them. It only adds to what the
- * rows say. Owner of that memory.
+ * The latest notAfter of leaves by the records of the log: by holder, by authority, and for holders
+ * that are no agents by the time of issuance. Rows of the inventory can be removed. This memory
+ * still shows who may come back and which authorities are in use. It only adds to the rows. Owner
+ * of that memory.
  */
 export class IssuedLeaves {
   readonly #clock: Clock;
@@ -35,12 +35,12 @@ export class IssuedLeaves {
   #byHolder = new Map<string, number>();
   #byAuthority = new Map<string, number>();
   /**
-   * Of holders that were no agents then: latest notAfter of what was given from an instant (Unix
-   * seconds) on, for a small part of its life.
+   * For holders that were no agents at issuance: the latest notAfter of the leaves issued since an
+   * instant (Unix seconds). The instants are rounded to a small part of the leaf's life.
    */
   #given = new Map<string, Map<number, number>>();
 
-  /** `isAgent`: whether the log has an agent of this name. */
+  /** `isAgent`: whether the log has an agent with this name. */
   constructor(clock: Clock, isAgent: (holder: string) => boolean) {
     this.#clock = clock;
     this.#isAgent = isAgent;
@@ -54,29 +54,29 @@ export class IssuedLeaves {
     const at = Math.floor(atMs / 1000);
     const width =
       2 ** Math.max(0, Math.ceil(Math.log2(Math.max(1, (notAfter - at) / bucketsPerLife))));
-    let given = this.#given.get(holder);
-    if (given === undefined) this.#given.set(holder, (given = new Map()));
+    let issued = this.#given.get(holder);
+    if (issued === undefined) this.#given.set(holder, (issued = new Map()));
     const bucket = Math.floor(at / width) * width;
-    if (!given.has(bucket))
-      for (const [start, last] of given)
-        if (last < this.#clock.now() - keptSeconds) given.delete(start);
-    raise(given, bucket, notAfter);
+    if (!issued.has(bucket))
+      for (const [start, last] of issued)
+        if (last < this.#clock.now() - keptSeconds) issued.delete(start);
+    raise(issued, bucket, notAfter);
   }
 
-  /** What may still matter. */
+  /** The content without expired leaves. */
   copy(): IssuedContent {
     const until = this.#clock.now() - keptSeconds;
-    const given: [string, number, number][] = [];
+    const unheld: [string, number, number][] = [];
     for (const [holder, starts] of this.#given)
-      for (const [start, last] of starts) if (last >= until) given.push([holder, start, last]);
+      for (const [start, last] of starts) if (last >= until) unheld.push([holder, start, last]);
     return {
       holders: [...this.#byHolder].filter(([, last]) => last >= until),
       authorities: [...this.#byAuthority].filter(([, last]) => last >= until),
-      given,
+      given: unheld,
     };
   }
 
-  /** It only adds. */
+  /** Adds content, and removes nothing. */
   add({ holders, authorities, given }: IssuedContent): void {
     for (const [holder, last] of holders) raise(this.#byHolder, holder, last);
     for (const [id, last] of authorities) raise(this.#byAuthority, id, last);
@@ -88,7 +88,8 @@ export class IssuedLeaves {
   }
 
   /**
-   * Takes all that another one knows, in the place of what it knew. The other is not used any more.
+   * Takes over the content of another memory and drops its own. The other one must not be used any
+   * more.
    */
   become(other: IssuedLeaves): void {
     this.#byHolder = other.#byHolder;
@@ -96,7 +97,7 @@ export class IssuedLeaves {
     this.#given = other.#given;
   }
 
-  /** Latest notAfter by holder, of those that are not over at `now`. */
+  /** The latest notAfter by holder, without holders whose leaves have expired at `now`. */
   holders(now: number): ReadonlyMap<string, number> {
     for (const [holder, last] of this.#byHolder)
       if (last < this.#clock.now() - keptSeconds) this.#byHolder.delete(holder);
@@ -111,19 +112,22 @@ export class IssuedLeaves {
     return this.#byAuthority.keys();
   }
 
-  /** Latest notAfter of what holders that are no agents were given up to `since`, or 0. */
+  /**
+   * The latest notAfter of the leaves that were issued until `since` to holders that are no agents;
+   * or 0.
+   */
   unheldUntil(since: number): number {
     let until = 0;
-    for (const [holder, given] of this.#given) {
+    for (const [holder, issued] of this.#given) {
       if (this.#isAgent(holder)) continue;
-      for (const [start, last] of given) if (start <= since + 1) until = Math.max(until, last);
+      for (const [start, last] of issued) if (start <= since + 1) until = Math.max(until, last);
     }
     return until;
   }
 }
 
-export function issuedIn({ kind: what, detail, timeMs }: AuditEvent): IssuedLeaf | undefined {
-  if (what !== kind) return undefined;
+export function issuedIn({ kind: eventKind, detail, timeMs }: AuditEvent): IssuedLeaf | undefined {
+  if (eventKind !== kind) return undefined;
   const { holder, authority, notAfter } = detail;
   return typeof holder === 'string' && typeof authority === 'string' && typeof notAfter === 'number'
     ? { holder, authorityId: authority, notAfter, atMs: timeMs }
@@ -131,8 +135,8 @@ export function issuedIn({ kind: what, detail, timeMs }: AuditEvent): IssuedLeaf
 }
 
 /**
- * The same from a record as it stands, where it may still matter: most of a long log is over, and
- * is not parsed.
+ * The same from the bytes of a record, if the leaf may still matter. Most records of a long log
+ * concern expired leaves and are not parsed.
  */
 export function issuedFrom(canonical: Buffer, now: number): IssuedLeaf | undefined {
   if (!canonical.includes(kindMark)) return undefined;
@@ -146,8 +150,8 @@ export function issuedFrom(canonical: Buffer, now: number): IssuedLeaf | undefin
       now - keptSeconds
   )
     return undefined;
-  const said = readCanonical(canonical);
-  return said === undefined ? undefined : issuedIn(said);
+  const event = readCanonical(canonical);
+  return event === undefined ? undefined : issuedIn(event);
 }
 
 function raise<K>(map: Map<K, number>, key: K, value: number): void {

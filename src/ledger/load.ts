@@ -10,9 +10,9 @@ import { withTiles } from './tiles.ts';
 
 export interface LogLoadSource {
   readonly log: LogStore;
-  /** Of this process. */
+  /** The memory of this process. */
   readonly memory: Memory;
-  /** What this process has written and is not in the tree yet. */
+  /** The records of this process that are not in the tree yet. */
   readonly own: () => Iterable<readonly [sequence: number, lesson: Lesson]>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -24,17 +24,17 @@ interface TreeHead {
 }
 
 const rowsAtOnce = 2_000;
-/** A read that takes longer says how far it is. */
+/** A read that takes longer logs its progress. */
 const sayEveryMs = 2_000;
 
-/** Fills the memory of the log at a start. Owner of what that memory rests on. */
+/** Fills the memory of the log at a start. Owner of the basis of that memory. */
 export class LogLoad {
   readonly #source: LogLoadSource;
   #basis: ReviewedSnapshot | undefined;
   #computed = new CompactRange();
   /**
-   * Records up to this one counted although they were not in the tree: there was no checkpoint yet,
-   * and nothing to defend.
+   * Records up to this sequence counted although they were not in the tree: there was no checkpoint
+   * yet, and nothing to protect.
    */
   #openThrough = 0;
 
@@ -59,8 +59,8 @@ export class LogLoad {
   }
 
   /**
-   * From the newest snapshot, smaller than `below`, that fits the tree, and the records behind it;
-   * else from all records.
+   * Loads the newest snapshot that is smaller than `below` and fits the tree, and the records
+   * behind it. Without one, loads all records.
    */
   async load(below = Number.POSITIVE_INFINITY): Promise<void> {
     const { log, logger } = this.#source;
@@ -90,7 +90,7 @@ export class LogLoad {
     return { size, checkpoint };
   }
 
-  /** Returns why it does not fit. */
+  /** Loads a snapshot. Returns the reason if it does not fit. */
   async #loadFrom(snapshot: LogSnapshot): Promise<string | undefined> {
     const { log, clock } = this.#source;
     const head = await this.#head();
@@ -102,7 +102,7 @@ export class LogLoad {
     let content: PartsContent;
     try {
       const parts = await this.#parts(snapshot);
-      if (parts === undefined) return 'its parts are not those that it names';
+      if (parts === undefined) return 'its parts do not have the digest that it states';
       range = await withTiles(log, (read) => CompactRange.at(snapshot.size, read));
       if (!range.root().equals(snapshot.root)) return 'the tree has another root at its size';
       content = contentOf(parts);
@@ -111,15 +111,14 @@ export class LogLoad {
     } catch (thrown) {
       return (thrown as Error).message;
     }
-    // only what has its place in the tree counts, and the root below shows that these are its
-    // records
+    // only records with an index in the tree count; the root below proves that they are its records
     await this.#read(snapshot.sequence, ({ sequence, canonical, index }) => {
       if (index !== range.size || index >= head.size) return;
       range.append(leafHash(canonical));
       apply(fresh, lessonFrom(canonical, clock.now()), sequence);
     });
     if (range.size !== head.size || !range.root().equals(root))
-      return 'the records behind it are not those of the tree';
+      return 'the records behind it differ from those of the tree';
     this.#settle(fresh, range, { ...snapshot, objectParts: content.objectParts });
     return undefined;
   }
@@ -136,8 +135,8 @@ export class LogLoad {
       ({ sequence, canonical, index }) => {
         if (index !== undefined && index === range.size && index < head.size)
           range.append(leafHash(canonical));
-        // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer
-        // found its seal good
+        // A record that stayed out of the tree does not count. A record that is not in the tree yet
+        // counts after the sequencer has verified its seal.
         else if (head.checkpoint !== undefined) return;
         else this.#openThrough = sequence;
         apply(fresh, lessonFrom(canonical, clock.now()), sequence);
@@ -155,7 +154,7 @@ export class LogLoad {
     this.#settle(fresh, range, undefined);
   }
 
-  /** Those of a snapshot, if they are there and have its digest. */
+  /** The parts of a snapshot, if they exist and have its digest. */
   async #parts(snapshot: LogSnapshot): Promise<readonly Buffer[] | undefined> {
     const parts: Buffer[] = [];
     const digest = new PartsDigest();
@@ -170,12 +169,12 @@ export class LogLoad {
 
   async #read(
     from: number,
-    each: (row: LogRow) => void,
+    visit: (row: LogRow) => void,
     between: () => void = () => {},
   ): Promise<void> {
     for (let after = from; ; ) {
       const rows = await this.#source.log.records(after, rowsAtOnce);
-      for (const row of rows) each(row);
+      for (const row of rows) visit(row);
       if (rows.length < rowsAtOnce) return;
       after = rows.at(-1)?.sequence ?? after;
       between();

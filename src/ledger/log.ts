@@ -16,32 +16,32 @@ import { leafParts, objectParts } from './snapshot-parts.ts';
 /** An audit record that is not in the tree yet. */
 export interface PendingRecord {
   readonly sequence: number;
-  /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
+  /**
+   * Computed from the stored canonical bytes; for a `gone` record, from the bytes that were
+   * written.
+   */
   readonly leafHash: Buffer;
   /**
-   * `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`:
-   * from before the first session; `gone`: written by this process and no longer there; `foreign`:
-   * none of these.
+   * `own`: written by this process and unchanged since. `sealed`: covered by this seal. `open`:
+   * from before the first session. `gone`: written by this process and missing now. `foreign`: none
+   * of these.
    */
   readonly origin:
     | { readonly kind: 'own' | 'open' | 'foreign' | 'gone' }
     | { readonly kind: 'sealed'; readonly seal: LogSeal };
 }
 
-/** The memory of the log at one instant. */
+/** A copy of the memory of the log at one instant. */
 export interface LedgerCopy {
   /**
-   * The last record of this process that it holds and that is not in the tree yet; undefined: it
-   * holds what is in the tree, and no more.
+   * The sequence of the last record of this process in the copy that is not in the tree yet.
+   * Undefined: every record in the copy is in the tree.
    */
   readonly pending: number | undefined;
   readonly objects: number;
-  /**
-   * Whether nothing has come to light since that makes it worthless: a record that it holds and
-   * that did not get into the tree.
-   */
+  /** Whether the copy is still valid. It is not if one of its records did not get into the tree. */
   readonly good: () => boolean;
-  /** Made as they are asked for; the same memory gives the same bytes. */
+  /** Made when they are read. The same memory gives the same bytes. */
   readonly parts: () => Iterable<Buffer>;
 }
 
@@ -49,37 +49,35 @@ export interface LedgerCopy {
 export interface LedgerLog
   extends Omit<LogStore, 'records' | 'unsequenced' | 'snapshots' | 'snapshotPart' | 'sequenceAt'> {
   /**
-   * The snapshot on which the memory rests, with the records behind it; undefined: it rests on the
-   * records alone. Its signature was not looked at: that is for whoever has the key, before
-   * anything rests on it.
+   * The snapshot on which the memory rests, together with the records behind it. Undefined: the
+   * memory rests on the records alone. Its signature is not verified here: the owner of the key
+   * verifies it before anything rests on it.
    */
   basis(): LogSnapshot | undefined;
   /**
-   * The basis is not good: the memory rests on an older one instead, or on all records. For a
-   * start, before anybody else is served.
+   * Rejects the basis. The memory is then loaded from an older snapshot, or from all records.
+   * Called at a start, before any request is served.
    */
   withoutBasis(why: string): Promise<void>;
-  /** undefined where the memory rests on the records alone. */
+  /** Undefined if the memory rests on the records alone. */
   review(): LogReview | undefined;
   /**
-   * What a snapshot is made of. undefined: this process knows something else than the log says,
-   * since somebody touched records before they were in the tree.
+   * The content for a snapshot. Undefined: this memory differs from the log, because somebody
+   * changed records before they were in the tree.
    */
   copyLedger(): LedgerCopy | undefined;
   /**
-   * What was computed from the basis and the records behind it when the store opened, over the
-   * leaves that were in the tree then.
+   * The tree that was computed from the basis and the records behind it when the store opened, over
+   * the leaves of that time.
    */
   recomputed(): { readonly size: number; readonly root: Buffer };
-  /** Records after the head, in their order, with what vouches for them. */
+  /** The records after the head, in order, with what vouches for them. */
   pending(limit: number): Promise<readonly PendingRecord[]>;
-  /**
-   * Records that are not in the tree, and were found good, count for their objects from here on.
-   */
+  /** Counts verified records that are not in the tree, for their objects, from here on. */
   vouch(sequences: readonly number[]): void;
-  /** The hash of a record that this process wrote and that is not in the tree yet. */
+  /** The hash of a record of this process that is not in the tree yet. */
   pendingHash(sequence: number): Buffer | undefined;
-  /** Called after each commit with records, before their writers go on. */
+  /** Called after each commit with records, before its writers continue. */
   onRecords(listener: () => void): () => void;
 }
 
@@ -92,20 +90,23 @@ export interface LogBookSource {
   readonly memory: Memory;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The memory follows the log; without it no snapshot is made of it. */
+  /** Whether the memory follows the log. Otherwise no snapshot of it is made. */
   readonly complete: boolean;
 }
 
 /**
- * Feeds the memory: with the records of this process from their commit on, with those of others
- * from the moment that they are in the tree. Owner of what is not in the tree yet, and of whether
- * the memory says what the records say and nothing else.
+ * Feeds the memory. Records of this process count from their commit on; records of others once they
+ * are in the tree. Owner of the records that are not in the tree yet, and of the fact whether the
+ * memory equals the records.
  */
 export class LogBook {
   readonly #source: LogBookSource;
-  /** Records of this process that are not in the tree yet. */
+  /** The records of this process that are not in the tree yet. */
   readonly #own = new Map<number, Heard>();
-  /** Those of other processes, as they were judged: they may be exchanged before they count. */
+  /**
+   * The records of other processes as they were judged. Somebody may exchange them before they
+   * count.
+   */
   readonly #judged = new Map<number, Heard>();
   readonly #listeners = new Set<() => void>();
   #log: LogStore | undefined;
@@ -138,7 +139,7 @@ export class LogBook {
     for (const listener of this.#listeners) listener();
   }
 
-  /** What others see of it. */
+  /** The log as other parts see it. */
   view(): LedgerLog {
     const { log, loading } = this.#begun();
     return {
@@ -181,7 +182,7 @@ export class LogBook {
 
   async #pending(limit: number): Promise<readonly PendingRecord[]> {
     const { log } = this.#begun();
-    // what is committed while the rows are read is not missing from them
+    // records that are committed during the read are not missing
     const before = [...this.#own];
     const { open, records } = await log.unsequenced(limit);
     const present = records.map(({ sequence, canonical, seal }): PendingRecord => {
@@ -194,10 +195,13 @@ export class LogBook {
         });
       return { sequence, leafHash: hash, origin: originOf({ hash, mine, seal, open }) };
     });
-    const found = new Set(records.map(({ sequence }) => sequence));
+    const foundSequences = new Set(records.map(({ sequence }) => sequence));
     const until = records.length < limit ? Infinity : (records.at(-1)?.sequence ?? 0);
     const gone = before
-      .filter(([sequence]) => sequence <= until && !found.has(sequence) && this.#own.has(sequence))
+      .filter(
+        ([sequence]) =>
+          sequence <= until && !foundSequences.has(sequence) && this.#own.has(sequence),
+      )
       .map(
         ([sequence, { hash }]): PendingRecord => ({
           sequence,
@@ -220,19 +224,20 @@ export class LogBook {
       )
     )
       this.#exact = false;
-    for (const known of [this.#own, this.#judged])
-      for (const sequence of known.keys()) if (sequence <= step.sequence) known.delete(sequence);
+    for (const records of [this.#own, this.#judged])
+      for (const sequence of records.keys())
+        if (sequence <= step.sequence) records.delete(sequence);
   }
 
   #vouch(sequences: readonly number[]): void {
-    // counts before it is in the tree, and may never get there
+    // the records count before they are in the tree, and may never get there
     if (sequences.length > 0) this.#exact = false;
     this.#take(sequences);
   }
 
   /**
-   * Records of other processes count from here on, as they were judged; those of our own have
-   * counted since their commit.
+   * Counts records of other processes as they were judged. Records of this process have counted
+   * since their commit.
    */
   #take(sequences: readonly number[]): void {
     for (const sequence of sequences) {

@@ -3,13 +3,13 @@ import { committedObject, type AuditStatement, type LoggedObject } from '../doma
 import { issuedFrom, issuedIn, IssuedLeaves, type IssuedLeaf } from './issued-leaves.ts';
 import { Objects } from './objects.ts';
 
-/** What this process keeps of what the records say. */
+/** What this process keeps of the records. */
 export interface Memory {
   readonly objects: Objects;
   readonly issued: IssuedLeaves;
 }
 
-/** What one record says to it. */
+/** The content of one record for the memory. */
 export interface Lesson {
   readonly object: LoggedObject | undefined;
   readonly issued: IssuedLeaf | undefined;
@@ -24,14 +24,14 @@ export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: num
   if (lesson.issued !== undefined) issued.apply(lesson.issued);
 }
 
-/** Of a record as this process wrote it. */
+/** The lesson of a record that this process wrote. */
 export const lessonOf = (statement: AuditStatement): Lesson => ({
   object:
     statement.object === undefined ? undefined : { ...statement.object, detail: statement.detail },
   issued: issuedIn(statement),
 });
 
-/** Of a record as it stands; what is over at `now` is not told. */
+/** The lesson of a stored record. Leaves that have expired at `now` are left out. */
 export function lessonFrom(canonical: Buffer, now: number): Lesson {
   const object = committedObject(canonical);
   return { object, issued: object === undefined ? issuedFrom(canonical, now) : undefined };

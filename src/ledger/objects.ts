@@ -12,38 +12,41 @@ import {
 import { deepFrozen } from './frozen.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
-/** Whether a value is exactly what the newest record about it commits to. */
+/** Tells whether a value is exactly what its newest record commits to. */
 export interface ObjectLedger {
   /**
-   * The value, frozen, as one on which a decision may rest. Its digest is computed anew from every
-   * field at each call.
-   * @throws OBJECT_NOT_IN_LOG
+   * The value, frozen, for a decision that rests on it. Its digest is computed from every field at
+   * each call.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
    */
   require<Kind extends LogObjectKind>(
     kind: Kind,
     value: LoggedValues[Kind],
   ): Proven<LoggedValues[Kind]>;
-  /** The same, undefined where the log has another value, or none. */
+  /** The same; undefined if the log has another value or none. */
   prove<Kind extends LogObjectKind>(
     kind: Kind,
     value: LoggedValues[Kind],
   ): Proven<LoggedValues[Kind]> | undefined;
   /**
-   * How many objects of a kind there are now by the log: with each row proven, as many rows means
-   * that none was taken away.
+   * The present number of objects of a kind, by the log. If each row is proven and the numbers
+   * agree, no row was removed.
    */
   expectedCount(kind: LogObjectKind): number;
-  /** For a look at what has no record of its own kind: see ObjectMismatch. */
+  /** Announces a difference in a value that has no record of its own kind: see ObjectMismatch. */
   announce(mismatch: ObjectMismatch): void;
-  /** Called at each look at an object that is not proven. */
+  /** Called at each look at an unproven object. */
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
 }
 
 interface Known {
   readonly sha256: string;
-  /** Of the record that says so. */
+  /** The sequence of the record. */
   readonly sequence: number;
-  /** The text that was found to have this digest: comparing texts is cheaper than hashing them. */
+  /**
+   * The text with this digest, once it was found: to compare texts is cheaper than to hash them.
+   */
   text: string | undefined;
 }
 
@@ -62,14 +65,14 @@ export interface ObjectsContent extends RevokedCopy {
 const rememberedTexts = 20_000;
 
 /**
- * What the log says of each object now. Owner of that memory: filled from the log when the store
- * opens, and from then on by records alone, so that nothing that others write to the database gets
- * into it.
+ * What the log says of each object now. Owner of that memory. It is filled from the log when the
+ * store opens, and then from records only. So nothing that others write to the database gets into
+ * it.
  */
 export class Objects implements ObjectLedger {
-  /** What needs no row to be known. */
+  /** The content that is known without a row. */
   revoked = new Revoked();
-  /** In the order of the records that say so. */
+  /** In the order of their records. */
   #known = new Map<string, Known>();
   /** SHA-256 of the evidence of the newest activation of each authority. */
   #evidence = new Map<string, { readonly sha256: string; readonly sequence: number }>();
@@ -77,7 +80,7 @@ export class Objects implements ObjectLedger {
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
   #withText: Known[] = [];
 
-  /** What record `sequence` says; records may come out of order, the newest counts. */
+  /** Applies record `sequence`. Records may come out of order: the newest one counts. */
   apply(object: LoggedObject, sequence: number): void {
     const key = `${object.kind} ${object.id}`;
     const evidence = object.kind === 'authority' ? object.detail['evidence'] : undefined;
@@ -93,12 +96,12 @@ export class Objects implements ObjectLedger {
   }
 
   /**
-   * What is known now; what is applied later does not get into it. Of what was deleted nothing is
-   * kept: a row of it is `absent` from the log then, and no more good for that.
+   * The present content; later records do not change it. Deleted objects are left out: for a row of
+   * one, the log then has no record (`absent`), and the row is not proven either way.
    */
   copy(): ObjectsContent {
     const objects: [string, Readonly<Known>][] = [];
-    for (const each of this.#known) if (each[1].sha256 !== '') objects.push(each);
+    for (const entry of this.#known) if (entry[1].sha256 !== '') objects.push(entry);
     return {
       objects,
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
@@ -112,12 +115,13 @@ export class Objects implements ObjectLedger {
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
       this.#counts.set(kind, this.expectedCount(kind) + 1);
     }
-    for (const [id, each] of evidence) this.#evidence.set(id, each);
+    for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.revoked.restore(revoked);
   }
 
   /**
-   * Takes all that another one knows, in the place of what it knew. The other is not used any more.
+   * Takes over the content of another memory and drops its own. The other one must not be used any
+   * more.
    */
   become(other: Objects): void {
     this.#known = other.#known;
@@ -127,7 +131,7 @@ export class Objects implements ObjectLedger {
     this.revoked = other.revoked;
   }
 
-  /** Whether the log says that there is such an object now. */
+  /** Whether the log has such an object now. */
   expects(kind: LogObjectKind, id: string): boolean {
     return (this.#known.get(`${kind} ${id}`)?.sha256 ?? '') !== '';
   }
@@ -144,24 +148,24 @@ export class Objects implements ObjectLedger {
   requireRow<Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
     kind: Kind,
     id: string,
-    found: Found,
+    row: Found,
   ): Found {
-    if (found === undefined) {
+    if (row === undefined) {
       if (!this.sameRow(kind, id, undefined)) throw notInLog(kind, id);
-      return found;
+      return row;
     }
-    const vouched = this.#vouched(kind, id, found);
+    const vouched = this.#vouched(kind, id, row);
     if (vouched === undefined) throw notInLog(kind, id);
     return vouched as Found;
   }
 
-  /** Whether a row (undefined: there is none) is as the log has it; announced when it is not. */
+  /** Whether a row (undefined: there is none) equals the log. A difference is announced. */
   sameRow<Kind extends LogObjectKind>(
     kind: Kind,
     id: string,
-    found: LoggedValues[Kind] | undefined,
+    row: LoggedValues[Kind] | undefined,
   ): boolean {
-    if (found !== undefined) return this.#vouched(kind, id, found) !== undefined;
+    if (row !== undefined) return this.#vouched(kind, id, row) !== undefined;
     if (!this.expects(kind, id)) return true;
     this.announce({ kind, id, found: 'differs' });
     return false;
@@ -193,7 +197,7 @@ export class Objects implements ObjectLedger {
     for (const listener of this.#listeners) listener(mismatch);
   }
 
-  /** The value as the newest record vouches for it; announced where that does not. */
+  /** The value as the newest record vouches for it. A difference is announced. */
   #vouched<Kind extends LogObjectKind>(
     kind: Kind,
     id: string,
@@ -210,13 +214,13 @@ export class Objects implements ObjectLedger {
   }
 
   #compare(kind: LogObjectKind, id: string, text: string): 'same' | ObjectMismatch['found'] {
-    const known = this.#known.get(`${kind} ${id}`);
-    if (known === undefined) return 'absent';
-    if (known.sha256 === '') return 'deleted';
-    if (known.text !== undefined) return known.text === text ? 'same' : 'differs';
-    if (logObjectDigest(text) !== known.sha256) return 'differs';
-    known.text = text;
-    this.#withText.push(known);
+    const logged = this.#known.get(`${kind} ${id}`);
+    if (logged === undefined) return 'absent';
+    if (logged.sha256 === '') return 'deleted';
+    if (logged.text !== undefined) return logged.text === text ? 'same' : 'differs';
+    if (logObjectDigest(text) !== logged.sha256) return 'differs';
+    logged.text = text;
+    this.#withText.push(logged);
     if (this.#withText.length > rememberedTexts)
       for (const old of this.#withText.splice(0, rememberedTexts / 2)) old.text = undefined;
     return 'same';
@@ -226,6 +230,6 @@ export class Objects implements ObjectLedger {
 const notInLog = (kind: string, id: string): PkiError =>
   new PkiError(
     'OBJECT_NOT_IN_LOG',
-    `the ${kind} ${id} is not as the audit log has it; nothing is signed on its strength`,
+    `the ${kind} ${id} in the database differs from the audit log; nothing is signed from it`,
     { detail: { kind, id } },
   );

@@ -11,7 +11,7 @@ import { ledgerRevocations, type LedgerRevocations } from './revocations.ts';
 import { ledgerRotations, type LedgerRotations } from './rotations.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
 
-/** Nouns of the store about which the log knows more than the rows. */
+/** The nouns of the store that the log can prove. */
 interface LoggedNouns {
   readonly agents: LedgerAgents;
   readonly approvals: LedgerApprovals;
@@ -21,24 +21,25 @@ interface LoggedNouns {
   readonly rotations: LedgerRotations;
 }
 
-/** The store as everybody above sees it: its rows, and what the log says of them. */
+/** The store as the layers above see it: its rows, and what the log says of them. */
 export interface Ledger extends Omit<Store, keyof LoggedNouns | 'consumers'>, LoggedNouns {
   readonly objects: ObjectLedger;
 }
 
 export interface LedgerOptions {
-  /** Opens the engine; it feeds this memory and asks it. */
+  /** Opens the engine, which feeds this memory and asks it. */
   readonly engine: (memory: LogMemory) => Promise<Store>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Takes every row for what the log has: shows what the comparison costs. */
+  /** Treats every row as proven, to measure the cost of the comparison. */
   readonly unchecked?: boolean;
 }
 
 /**
- * Opens a store with the memory of its log. On return the memory says what the records in the tree
- * say.
- * @throws what the engine throws
+ * Opens a store with the memory of its log. On return the memory contains what the records in the
+ * tree say.
+ *
+ * @throws the errors of the engine
  */
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const { engine, clock, logger, unchecked = false } = options;
@@ -47,8 +48,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const book = new LogBook({ memory, clock, logger, complete: !unchecked });
   const store = await engine({
     guard: {
-      requireRow: (kind, id, found) => objects.requireRow(kind, id, found),
-      sameRow: (kind, id, found) => objects.sameRow(kind, id, found),
+      requireRow: (kind, id, row) => objects.requireRow(kind, id, row),
+      sameRow: (kind, id, row) => objects.sameRow(kind, id, row),
       announce: (mismatch) => objects.announce(mismatch),
       revocation: (serial) => objects.revoked.get(serial),
       crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),

@@ -6,33 +6,34 @@ import type { LogSnapshot, LogStore } from '../store/ports/index.ts';
 import { apply, emptyMemory, lessonFrom, type Memory } from './memory.ts';
 import { objectParts, partHash } from './snapshot-parts.ts';
 
-/** Reads again the records under the snapshot on which the memory of this process rests. */
+/** Reads the records under the snapshot on which the memory of this process rests. */
 export interface LogReview {
   readonly of: number;
   readonly checked: number;
   /**
-   * Looks at so many further records. `whole`: all of them are under the snapshot's root, and say
-   * what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the
-   * `sequence` of the record, where it is known
+   * Reads this many further records. `whole`: all of them are under the snapshot's root and agree
+   * with the snapshot. Blocks only for the time that these records take.
+   *
+   * @throws PkiError AUDIT_INVALID with the `sequence` of the record, where it is known
    */
   step(records: number): Promise<'more' | 'whole'>;
 }
 
 export type ReviewedSnapshot = LogSnapshot & {
-  /** SHA-256 of those of its parts that say something of objects. */
+  /** SHA-256 of the parts about objects. */
   readonly objectParts: readonly Buffer[];
 };
 
 export interface ReviewSource {
   readonly log: LogStore;
-  /** Of this process. */
+  /** The memory of this process. */
   readonly memory: Memory;
   readonly clock: Clock;
 }
 
 /**
- * Reads what a start has passed over: whether the records under a snapshot are those of its tree,
- * and say what it says. Owner of its place in the log.
+ * Reads the records that a start has skipped, and checks that the records under a snapshot are
+ * those of its tree and agree with it. Owner of its position in the log.
  */
 export class SnapshotReview implements LogReview {
   readonly #snapshot: ReviewedSnapshot;
@@ -68,7 +69,7 @@ export class SnapshotReview implements LogReview {
     if (rows.length === 0) throw await this.#wrong();
     for (const { sequence, canonical, index } of rows) {
       this.#after = sequence;
-      // it stayed out of the tree
+      // the record stayed out of the tree
       if (index === undefined) continue;
       const hash = leafHash(canonical);
       if (index !== this.#range.size || !hash.equals(await this.#stored(index)))
@@ -79,12 +80,12 @@ export class SnapshotReview implements LogReview {
     }
     if (this.#range.size === this.of && !this.#range.root().equals(this.#snapshot.root))
       throw invalid(
-        `the first ${this.of} records are not those that were signed: they were changed together with the hashes of the tree`,
+        `the first ${this.of} records differ from those that were signed: somebody changed them together with the hashes of the tree`,
       );
     return 'more';
   }
 
-  /** One part for each step: to make one takes as long as to read some records. */
+  /** Compares one part for each step: to make a part takes as long as to read some records. */
   #compare(): 'more' | 'whole' {
     this.#parts ??= objectParts(this.#said.objects.copy());
     const next = this.#parts.next();
@@ -94,11 +95,11 @@ export class SnapshotReview implements LogReview {
         : this.#snapshot.objectParts[this.#partsSeen]?.equals(partHash(next.value)) === true;
     if (!same)
       throw invalid(
-        `the snapshot over ${this.of} records, with which this process began, does not say what those records say`,
+        `the snapshot over ${this.of} records, with which this process started, differs from those records`,
       );
     this.#partsSeen += 1;
     if (next.done !== true) return 'more';
-    // what a snapshot may have left out of leaves that live
+    // add live leaves that a snapshot may have left out
     this.#source.memory.issued.add(this.#said.issued.copy());
     return 'whole';
   }

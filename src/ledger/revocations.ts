@@ -6,39 +6,39 @@ import type { Objects } from './objects.ts';
 import type { RevokedMark, RevokedSince } from './revoked.ts';
 
 /**
- * What is revoked is what the log says: a row that was deleted or changed ends no revocation, one
- * that was put in revokes nothing, and each look at such a row is an ObjectMismatch.
+ * The log decides what is revoked. A deleted or changed row ends no revocation, and an inserted row
+ * revokes nothing. Each look at such a row is an ObjectMismatch.
  */
 export interface LedgerRevocations
   extends Pick<RevocationStore, 'revoke' | 'revokeAgain' | 'saveCrl'> {
-  /** At once, and without a look at the table. */
+  /** Answers at once, from memory. */
   revoked(serial: string): boolean;
   bySerial(serial: string): Promise<Revocation | undefined>;
-  /** At once, without a look at the table: see `Revoked.since`. */
+  /** Answers at once, from memory: see `Revoked.since`. */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince;
   /**
-   * Looks at every row, some in a turn of the loop, and announces each that is not as the log has
-   * it. Decides nothing.
+   * Compares every row with the log, some rows per turn of the event loop, and announces each
+   * difference. Decides nothing.
    */
   compareRows(): Promise<void>;
-  /** Those that are as the log has them. */
+  /** The CRLs that the log vouches for. */
   crls(): Promise<readonly StoredCrl[]>;
-  /** Of the CRLs of this authority that are on record, 0 without any. */
+  /** The highest recorded CRL number of this authority; 0 without any. */
   highestCrlNumber(authorityId: string): Promise<number>;
   /**
-   * Of the CRLs from outside that are on record, the highest number by their issuer (`crlNumber` in
-   * the event's detail): up to 20 octets. 0 without any.
+   * The highest recorded number that the issuer gave to an imported CRL (`crlNumber` in the event's
+   * detail), up to 20 octets. 0 without any.
    */
   issuerCrlNumber(authorityId: string): Promise<bigint>;
 }
 
-/** Rows in one turn of the loop: about a millisecond. */
+/** The number of rows per turn of the event loop: about a millisecond. */
 const rowsATurn = 200;
 
 export function ledgerRevocations(rows: RevocationStore, objects: Objects): LedgerRevocations {
   /**
-   * The row is compared with what is on record before and after it was read: what is revoked
-   * meanwhile is on record before it is in the row, or the other way round.
+   * Compares the row with the log before and after the read: a revocation during the read may
+   * appear in either one first.
    */
   const bySerial = async (serial: string): Promise<Revocation | undefined> => {
     const before = objects.revoked.get(serial);
@@ -77,7 +77,7 @@ async function compareRows(
     after = page.length < rowsATurn ? undefined : page.at(-1)?.serial;
     await setImmediate();
   } while (after !== undefined);
-  // with as many rows as they are on record none is missing
+  // all rows are equal, and their number is that of the log: none is missing
   if (same >= expected) return;
   let looked = 0;
   for (const { serial } of revoked.all()) {

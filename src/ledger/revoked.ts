@@ -9,24 +9,24 @@ export interface RevokedCopy {
   }[];
 }
 
-/** A place among the revocations of one authority, in the order of their records. */
+/** A position among the revocations of one authority, in the order of their records. */
 export interface RevokedMark {
   readonly length: number;
-  /** Of the memory that it was taken from; a place in another one says nothing. */
+  /** The memory that the position belongs to. In another memory it means nothing. */
   readonly of: object;
 }
 
 export interface RevokedSince {
   readonly entries: readonly Revocation[];
   readonly mark: RevokedMark;
-  /** Whether these are all, since the place they were asked from is none of this memory. */
+  /** True if these are all revocations, because the mark was of another memory. */
   readonly anew: boolean;
 }
 
 /**
- * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest
- * would only show that a row is gone or altered: what was revoked is to stay so, and its CRL is to
- * name it, without the row.
+ * Revocations and CRL numbers, complete as the records state them. A digest could only show that a
+ * row is missing or changed. A revocation must stay in force, and its CRL must list it, also
+ * without the row.
  */
 export class Revoked {
   readonly #revocations = new Map<string, Revocation>();
@@ -34,7 +34,7 @@ export class Revoked {
   readonly #numbers = new Map<string, number>();
   readonly #issuerNumbers = new Map<string, bigint>();
 
-  /** Records of other kinds are passed over. */
+  /** Records of other kinds are ignored. */
   apply(object: LoggedObject): void {
     if (object.kind === 'crl') this.#applyCrl(object);
     if (object.kind !== 'revocation') return;
@@ -49,14 +49,14 @@ export class Revoked {
     return this.#revocations.size;
   }
 
-  /** In the order of their records; what comes while it is read comes in it. */
+  /** In the order of their records. Includes revocations that are added during the iteration. */
   all(): IterableIterator<Revocation> {
     return this.#revocations.values();
   }
 
   /**
-   * What is revoked of this authority beyond a mark, in the order of the records; without one, all.
-   * Takes time in the number of those alone.
+   * The revocations of this authority after a mark, in the order of the records; without a mark,
+   * all. The time depends only on their number.
    */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince {
     const all = this.#byAuthority.get(authorityId) ?? [];
@@ -68,17 +68,17 @@ export class Revoked {
     };
   }
 
-  /** The highest number of a CRL of this authority, 0 without any. */
+  /** The highest CRL number of this authority; 0 without any. */
   crlNumber(authorityId: string): number {
     return this.#numbers.get(authorityId) ?? 0;
   }
 
-  /** The highest number that the issuer gave to a CRL of his which came from outside. */
+  /** The highest number that the issuer of an imported CRL gave to it. */
   issuerCrlNumber(authorityId: string): bigint {
     return this.#issuerNumbers.get(authorityId) ?? 0n;
   }
 
-  /** All of it, in an order that follows from it. */
+  /** The whole content, in an order that depends on the content only. */
   copy(): RevokedCopy {
     return {
       revocations: [...this.#revocations.values()].sort((one, other) =>
@@ -91,7 +91,7 @@ export class Revoked {
   }
 
   restore({ revocations, crls }: RevokedCopy): void {
-    for (const each of revocations) this.#set(each);
+    for (const revocation of revocations) this.#set(revocation);
     for (const { id, number, issuerNumber } of crls) {
       this.#numbers.set(id, number);
       if (issuerNumber !== '0') this.#issuerNumbers.set(id, BigInt(issuerNumber));
@@ -101,9 +101,9 @@ export class Revoked {
   #set(revocation: Revocation): void {
     this.#revocations.set(revocation.serial, revocation);
     const { authorityId } = revocation;
-    const others = this.#byAuthority.get(authorityId);
-    if (others === undefined) this.#byAuthority.set(authorityId, [revocation]);
-    else others.push(revocation);
+    const known = this.#byAuthority.get(authorityId);
+    if (known === undefined) this.#byAuthority.set(authorityId, [revocation]);
+    else known.push(revocation);
   }
 
   #applyCrl({ id, detail }: LoggedObject): void {

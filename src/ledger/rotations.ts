@@ -4,13 +4,13 @@ import type { Confirmations } from './confirmations.ts';
 import type { IssuedLeaves } from './issued-leaves.ts';
 
 /**
- * Goals of rotation, and what a decision on them is made from: what the rows of the inventory say,
- * and what the log says of leaves whose rows were taken away. The later expiry counts.
+ * Goals of rotation, and the facts for decisions on them: the rows of the inventory, and what the
+ * log says of leaves whose rows were removed. The later expiry counts.
  */
 export interface LedgerRotations extends RotationStore {
   /**
-   * Consumers of all agents: of those that have reported to this process what they said, else what
-   * the database has, without `heardAt`.
+   * The consumers of all agents: as reported to this process; for agents that have not reported,
+   * the rows of the database, without `heardAt`.
    */
   consumers(): Promise<readonly ConsumerRecord[]>;
 }
@@ -30,24 +30,24 @@ export function ledgerRotations(
     setClockAnchor: (anchor) => rows.setClockAnchor(anchor),
     consumers: () => confirmations.all(),
     signedBy: async (now, marginSeconds) => {
-      const found = new Map(await rows.signedBy(now, marginSeconds));
+      const signedBy = new Map(await rows.signedBy(now, marginSeconds));
       for (const id of issued.authorities()) {
         const last = issued.lastOf(id);
-        const facts = found.get(id);
+        const facts = signedBy.get(id);
         if (last >= now - marginSeconds && last > (facts?.lastExpiry ?? 0))
-          found.set(id, { live: 0, liveUnreported: 0, ...facts, lastExpiry: last });
+          signedBy.set(id, { live: 0, liveUnreported: 0, ...facts, lastExpiry: last });
       }
-      return found;
+      return signedBy;
     },
     lastNotAfterByHolder: async (now) => {
-      const found = new Map(await rows.lastNotAfterByHolder(now));
+      const lastByHolder = new Map(await rows.lastNotAfterByHolder(now));
       for (const [holder, last] of issued.holders(now))
-        found.set(holder, Math.max(last, found.get(holder) ?? 0));
-      return found;
+        lastByHolder.set(holder, Math.max(last, lastByHolder.get(holder) ?? 0));
+      return lastByHolder;
     },
     unheld: async (since, now) => {
       const inventory = await rows.unheld(since, now);
-      // at least one, where the log has what the inventory has not
+      // at least one, if the log has a leaf that the inventory lacks
       const logged = issued.unheldUntil(since);
       const waiting = Math.max(inventory.waiting, logged >= now ? 1 : 0);
       return {

@@ -3,7 +3,7 @@ import type { Revocation } from '../domain/index.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
 
-/** Small enough that making or reading one takes a millisecond or two. */
+/** Small enough that a part takes one or two milliseconds to make or read. */
 const itemsPerPart = 1_000;
 
 type ObjectItem =
@@ -15,8 +15,8 @@ type LeafItem =
   | readonly ['given', holder: string, start: number, last: number];
 
 /**
- * What the log says of objects, as JSON, a thousand items each: the same content gives the same
- * bytes.
+ * What the log says of objects, as JSON with a thousand items per part. The same content gives the
+ * same bytes.
  */
 export function* objectParts({
   objects,
@@ -37,8 +37,8 @@ export function* objectParts({
 }
 
 /**
- * What it says of leaves that may still be valid. What is over goes out of it with time, so that
- * this is not the same for the same log.
+ * What the log says of leaves that may still be valid. Expired leaves are dropped with time, so
+ * that two snapshots of the same log may differ here.
  */
 export function* leafParts({ holders, authorities, given }: IssuedContent): Generator<Buffer> {
   yield* parts(
@@ -68,16 +68,17 @@ function* parts(
 export interface PartsContent {
   readonly objects: ObjectsContent;
   readonly issued: IssuedContent;
-  /** SHA-256 of those that say something of objects. */
+  /** SHA-256 of the parts about objects. */
   readonly objectParts: readonly Buffer[];
 }
 
 /**
- * Of parts that were found to have the digest of a snapshot. Throws where they are not what this
- * module makes.
+ * Reads parts whose digest was already verified.
+ *
+ * @throws TypeError if this module could not have made them
  */
 export function contentOf(all: Iterable<Buffer>): PartsContent {
-  const said = {
+  const content = {
     objects: [] as [string, { sha256: string; sequence: number }][],
     evidence: [] as [string, { sha256: string; sequence: number }][],
     revocations: [] as Revocation[],
@@ -97,24 +98,24 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     if (of === 'objects') hashes.push(partHash(part));
     for (const item of items) {
       if (item[0] === 'object')
-        said.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
+        content.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'evidence')
-        said.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
-      else if (item[0] === 'revocation') said.revocations.push(item[1]);
+        content.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
+      else if (item[0] === 'revocation') content.revocations.push(item[1]);
       else if (item[0] === 'crl')
-        said.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
+        content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
-      else throw new TypeError('an item of a snapshot is of no kind that is known');
+      else throw new TypeError('an item of a snapshot is of an unknown kind');
     }
   }
-  return { objects: said, issued, objectParts: hashes };
+  return { objects: content, issued, objectParts: hashes };
 }
 
 export const partHash = (part: Buffer): Buffer => createHash('sha256').update(part).digest();
 
-/** SHA-256 over the SHA-256 of each part. */
+/** SHA-256 over the SHA-256 values of the parts. */
 export class PartsDigest {
   readonly #hash = createHash('sha256');
 

@@ -16,8 +16,9 @@ class TileMissing extends Error {
 }
 
 /**
- * Runs a calculation over nodes of the stored tree; the tiles that it turns out to need are read in
- * between. Throws RangeError where the tree lacks them.
+ * Runs a calculation over nodes of the stored tree, and reads the tiles that it needs in between.
+ *
+ * @throws RangeError if the tree lacks a tile
  */
 export async function withTiles<T>(
   log: Pick<LogStore, 'tile'>,
@@ -25,9 +26,9 @@ export async function withTiles<T>(
 ): Promise<T> {
   const tiles = new Map<string, Buffer>();
   const read = nodesFromTiles((address) => {
-    const found = tiles.get(`${address.level}/${address.index}`);
-    if (found === undefined) throw new TileMissing(address);
-    return found;
+    const tile = tiles.get(`${address.level}/${address.index}`);
+    if (tile === undefined) throw new TileMissing(address);
+    return tile;
   });
   for (;;) {
     try {
@@ -43,8 +44,7 @@ export async function withTiles<T>(
 }
 
 /**
- * Whether leaf `index` of the stored tree has this hash, by an inclusion proof under a head that is
- * known.
+ * Whether leaf `index` of the stored tree has this hash, by an inclusion proof under a known head.
  */
 export async function isUnder(
   log: Pick<LogStore, 'tile'>,

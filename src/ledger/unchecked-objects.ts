@@ -1,17 +1,14 @@
 import type { LoggedValues, LogObjectKind, Proven } from '../domain/index.ts';
 import { Objects } from './objects.ts';
 
-/**
- * Takes every value for what the log has. For the measurement of what looking costs, and for nothing
- * else.
- */
+/** Treats every value as proven. Only for measuring the cost of the comparison. */
 export class UncheckedObjects extends Objects {
   override requireRow<Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
     _kind: Kind,
     _id: string,
-    found: Found,
+    row: Found,
   ): Found {
-    return found;
+    return row;
   }
 
   override sameRow(): boolean {

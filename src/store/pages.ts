@@ -1,8 +1,8 @@
 import type { Page, PageRequest } from './ports/pages.ts';
 
 /**
- * A listing to its end, page by page. What changes meanwhile may be missed or seen, as the keys of
- * its pages have it.
+ * Reads a listing to its end, page by page. Changes during the read may be included or missed,
+ * depending on their keys.
  */
 export async function* pagesOf<T>(
   fetch: (page: PageRequest) => Promise<Page<T>>,

@@ -6,8 +6,8 @@ import type {
 } from '../domain/index.ts';
 
 /**
- * The tables as kysely sees them; the DDL is in the migrations of each engine. Digests, serials and
- * DER are bytes, lists and records are JSON text, flags are 0 or 1, instants are Unix seconds
+ * The tables as kysely sees them. The DDL is in the migrations of each engine. Digests, serials and
+ * DER are bytes. Lists and records are JSON text. Flags are 0 or 1. Instants are Unix seconds
  * unless the name ends in `_ms`.
  */
 export interface Schema {

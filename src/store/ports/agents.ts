@@ -3,29 +3,35 @@ import type { Page, PageRequest } from './pages.ts';
 
 export interface AgentStore {
   /**
-   * Records a (re-)attestation or renewal after its SVID was issued, and goes on with the line of
-   * the agent's SVIDs: refused with AGENT_BANNED,
-   * AGENT_EVICTED or AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in
-   * the same transaction, on record as `token.used`: JOIN_TOKEN_INVALID when it is of another agent
-   * or key, CONFLICT when it led to another serial already (give that one to the caller).
+   * Records an attestation, recovery or renewal after its SVID was issued, and continues the line
+   * of the agent's SVIDs. Binds the join token's result in the same transaction, recorded as
+   * `token.used`.
+   *
+   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED if the session no longer stands;
+   *   JOIN_TOKEN_INVALID if the token belongs to another agent or key; CONFLICT if the token
+   *   already led to another serial (return that certificate to the caller)
    */
   record(attestation: AgentAttestation): Promise<Agent>;
   /**
-   * Records that an SVID is used, and which one is kept; nothing where both are on record. Answers
-   * with the line before and after. Refused as `record`, with NOT_FOUND for an unknown agent.
+   * Records that an SVID is used, and which one is kept. Writes nothing if both are already
+   * recorded. Returns the line before and after.
+   *
+   * @throws the codes of `record`, and NOT_FOUND for an unknown agent
    */
   use(use: SvidUse): Promise<{ readonly before: AgentLine; readonly line: AgentLine }>;
-  /** The row; undefined for an agent that an older release recorded, and since then did nothing. */
+  /**
+   * The row. Undefined for an agent that an older release recorded and that has not acted since.
+   */
   line(spiffeId: string): Promise<AgentLine | undefined>;
   byId(spiffeId: string): Promise<Agent | undefined>;
   list(filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<Agent>>;
   /**
-   * Ban or evict: adds one to the generation and moves the revision. OBJECT_NOT_IN_LOG where the
-   * row is not as the log has it, so that the new record makes good nothing that others wrote. A
-   * ban is possible all the same: it takes everything away.
+   * Bans or evicts: increments the generation and moves the revision. OBJECT_NOT_IN_LOG if the row
+   * differs from the log, because the new record would otherwise confirm what others wrote. A ban
+   * is possible in spite of that: it takes every right away.
    */
   setState(spiffeId: string, state: AgentState, reason: string, event: AuditEvent): Promise<Agent>;
-  /** Not audited, not durable at once: may be coalesced by the engine. */
+  /** Neither audited nor durable at once: the engine may combine several calls. */
   seen(
     spiffeId: string,
     seen: {
@@ -41,9 +47,9 @@ export interface AgentAttestation {
     Agent,
     'generation' | 'line' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'
   >;
-  /** `renew` keeps the generation; the two others start a new session. */
+  /** `renew` keeps the generation. `attest` and `recover` start a new session. */
   readonly act: 'attest' | 'recover' | 'renew';
-  /** For `renew` and `recover`: the generation that must still stand. */
+  /** For `renew` and `recover`: the generation that must still be the present one. */
   readonly generation?: number;
   /** For `renew`: serial of the SVID that was renewed. */
   readonly renewed?: string;
@@ -53,10 +59,13 @@ export interface AgentAttestation {
   readonly event: AuditEvent;
 }
 
-/** The sync session of an agent's SVID is to be welcomed, or the agent reports what it keeps. */
+/**
+ * The use of an SVID: its sync session is to be welcomed, or the agent reports the SVID that it
+ * keeps.
+ */
 export interface SvidUse {
   readonly spiffeId: string;
-  /** The session that must still stand. */
+  /** The session that must still be the present one. */
   readonly generation: number;
   readonly serial: string;
   /** Serial of the SVID on the agent's disk; null: none. */

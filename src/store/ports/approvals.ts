@@ -9,20 +9,20 @@ import type {
 import type { Page, PageRequest } from './pages.ts';
 
 /**
- * The rows on which dual control rests. Writes go on from a policy or operation only if it is as
- * the log has it (OBJECT_NOT_IN_LOG); reads prove nothing.
+ * The rows on which dual control rests. A write continues from a policy or operation only if the
+ * log vouches for it (else OBJECT_NOT_IN_LOG). Reads prove nothing.
  */
 export interface ApprovalStore {
   policy(): Promise<StoredPolicy | undefined>;
-  /** Compare-and-set on the version (0 for the first), else CONFLICT. */
+  /** Compare-and-set on the version (0 for the first policy), else CONFLICT. */
   putPolicy(
     policy: ApprovalPolicy,
     change: { readonly version: number; readonly by: string; readonly now: number },
     event: AuditEvent,
   ): Promise<StoredPolicy>;
   /**
-   * Refuses (RATE_LIMITED) more than so many pending ones of one proposer, or in all, that have not
-   * expired at `now`.
+   * Refuses with RATE_LIMITED if one proposer, or all together, have too many pending operations
+   * that have not expired at `now`.
    */
   propose(
     operation: PendingOperation,
@@ -30,11 +30,11 @@ export interface ApprovalStore {
     event: AuditEvent,
   ): Promise<void>;
   byId(id: string): Promise<PendingOperation>;
-  /** Pending and not expired at `now`, of one proposer. */
+  /** The pending operations of one proposer that have not expired at `now`. */
   openOf(proposer: string, now: number): Promise<readonly PendingOperation[]>;
   /** Newest first. */
   list(filter: { readonly pendingAt?: number }, page: PageRequest): Promise<Page<PendingOperation>>;
-  /** Compare-and-set on version and on one of the states, else CONFLICT. */
+  /** Compare-and-set on the version and on one of the states, else CONFLICT. */
   step(
     of: {
       readonly id: string;
@@ -45,7 +45,7 @@ export interface ApprovalStore {
     step: OperationStep,
     event: AuditEvent,
   ): Promise<PendingOperation>;
-  /** Those in state `executing`. */
+  /** The operations in state `executing`. */
   executing(): Promise<readonly PendingOperation[]>;
 }
 
@@ -55,6 +55,6 @@ export interface OperationStep {
   readonly outcome?: string;
   readonly evidence?: string;
   readonly decidedAt?: number;
-  /** The version of the policy that must still be the present one in the transaction. */
+  /** The version of the policy that must be the present one in the transaction. */
   readonly policyVersion?: number;
 }

@@ -3,8 +3,8 @@ import type { Page, PageRequest } from './pages.ts';
 
 export interface AuditStore {
   /**
-   * Events that belong to no other write: refusals of authenticated callers and summaries. One
-   * commit per batch.
+   * Appends events that belong to no other write: refusals of authenticated callers, and summaries.
+   * One commit per batch.
    */
   append(events: readonly AuditEvent[]): Promise<void>;
   list(filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>>;
@@ -12,14 +12,14 @@ export interface AuditStore {
 }
 
 export interface AuditFilter {
-  /** This record alone. */
+  /** Only the record with this sequence. */
   readonly sequence?: number;
   readonly subject?: string;
   readonly actor?: string;
   readonly kind?: string;
-  /** Both inclusive. */
+  /** Both times are inclusive. */
   readonly sinceMs?: number;
   readonly untilMs?: number;
-  /** From the end of the log backwards; otherwise in its order. */
+  /** Reads from the end of the log backwards. Default: in the order of the log. */
   readonly newestFirst?: boolean;
 }

@@ -9,17 +9,17 @@ import type {
 import type { Lease } from './leases.ts';
 
 export interface AuthorityStore {
-  /** State `preparing`, durable before its key is generated. */
+  /** Records an authority in state `preparing`. It is durable before its key is generated. */
   create(authority: Authority, event: AuditEvent, lease?: Lease): Promise<void>;
   /**
-   * preparing → prepared, once the key exists and the certificate is signed. `certificate`: its row
-   * for the inventory (kind `authority`), inserted in the same transaction; absent for JWT keys,
-   * and for authorities whose token is `external`: what others signed for themselves is not in our
-   * inventory. `parentId` sets a parent that was not known at `create`.
+   * preparing → prepared, after the key exists and the certificate is signed. `certificate`: its
+   * inventory row (kind `authority`), inserted in the same transaction. It is absent for JWT keys,
+   * and for authorities with token `external`: certificates that other CAs signed for themselves
+   * are not in our inventory. `parentId` sets a parent that was not known at `create`.
    */
   complete(
     of: AuthorityVersion,
-    made: {
+    completion: {
       readonly spkiDer: Buffer;
       readonly certificateDer: Buffer | null;
       readonly subjectKeyId: string | null;
@@ -30,8 +30,8 @@ export interface AuthorityStore {
     event: AuditEvent,
   ): Promise<Authority>;
   /**
-   * Compare-and-set on version; an illegal transition throws CONFLICT naming the legal ones. Moves
-   * the revision.
+   * Compare-and-set on the version. An illegal transition throws CONFLICT, which names the legal
+   * ones. Moves the revision.
    */
   transition(
     of: { readonly id: string; readonly version: number; readonly now: number },
@@ -39,19 +39,21 @@ export interface AuthorityStore {
     event: AuditEvent,
     context?: TransitionContext,
   ): Promise<Authority>;
-  /** What an active one signs for. Compare-and-set on version. Moves the revision. */
+  /**
+   * Changes the scope of an active authority. Compare-and-set on the version. Moves the revision.
+   */
   rescope(of: AuthorityVersion, scope: AuthorityScope, event: AuditEvent): Promise<Authority>;
   byId(id: string): Promise<Authority | undefined>;
-  /** Not paged: there are few. Oldest first. */
+  /** Oldest first. Not paged: there are few. */
   list(filter?: {
     readonly kind?: AuthorityKind;
     readonly states?: readonly AuthorityState[];
   }): Promise<readonly Authority[]>;
-  /** Highest expiry of JWT-SVIDs that this authority may have signed. */
+  /** Highest expiry of the JWT-SVIDs that this authority may have signed. */
   highestJwtExpiry(id: string): Promise<number>;
 }
 
-/** Compare-and-set on the version, under a lease where there is one. */
+/** Compare-and-set on the version, and on the lease's fence if there is a lease. */
 export interface AuthorityVersion {
   readonly id: string;
   readonly version: number;
@@ -59,13 +61,13 @@ export interface AuthorityVersion {
 }
 
 export interface TransitionContext {
-  /** The transition happens only while this lease's fence is the present one (LEASE_LOST). */
+  /** The transition requires that this lease's fence is the present one (else LEASE_LOST). */
   readonly lease?: Lease;
   readonly scope?: AuthorityScope;
   readonly taintWindowSeconds?: number;
   /**
-   * Who was counted before it signs: kept in the same transaction; the event's detail holds its
-   * SHA-256 as `evidence`.
+   * The consumers that were counted before it signs. Kept in the same transaction. The event's
+   * detail holds the SHA-256 as `evidence`.
    */
   readonly evidence?: ActivationEvidence;
 }

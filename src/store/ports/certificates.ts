@@ -8,14 +8,12 @@ export interface CertificateStore {
     order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>>;
-  /** Issued or abandoned, not expired, and not confirmed as replaced. */
-  countLive(filter: CertificateFilter, now: number): Promise<number>;
-  /** Latest notAfter of live certificates, or 0. */
-  lastNotAfter(filter: CertificateFilter, now: number): Promise<number>;
   /**
-   * A self-made record of a certificate that is not issued through intents of a requester (an
-   * authority's own).
+   * Counts certificates that are issued or abandoned, not expired, and not confirmed as replaced.
    */
+  countLive(filter: CertificateFilter, now: number): Promise<number>;
+  /** Latest notAfter of the live certificates, or 0. */
+  lastNotAfter(filter: CertificateFilter, now: number): Promise<number>;
   countByState(): Promise<Readonly<Record<CertificateState, number>>>;
 }
 

@@ -1,14 +1,14 @@
 import type { ConsumerRecord } from '../../domain/index.ts';
 
-/** What stands in a row of a consumer and decides whether it is as it was told. */
+/** The fields of a consumer row that are compared with what its agent reported. */
 export type ConsumerDigests = Pick<
   ConsumerRecord,
   'agentId' | 'id' | 'state' | 'authoritySetDigest' | 'jwtSetDigest' | 'issuerSetDigest'
 >;
 
 /**
- * Consumers as agents reported them, for display: others can write these rows, so what they say
- * confirms nothing. NOT_FOUND for an agent that is not on record.
+ * Consumers as agents reported them, for display. Others can write these rows, so that they confirm
+ * nothing. NOT_FOUND for an unknown agent.
  */
 export interface ConsumerStore {
   replace(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
@@ -21,6 +21,6 @@ export interface ConsumerStore {
   list(agentId: string): Promise<readonly ConsumerRecord[]>;
   /** The agents that have rows. */
   agents(): Promise<readonly string[]>;
-  /** Of all agents, in no order. */
+  /** The rows of all agents, in no order. */
   digests(): Promise<readonly ConsumerDigests[]>;
 }

@@ -4,7 +4,7 @@ import type { Page, PageRequest } from './pages.ts';
 export interface DelegationStore {
   create(delegation: Delegation, event: AuditEvent): Promise<void>;
   byId(id: string): Promise<Delegation | undefined>;
-  /** Neither revoked nor expired at `now`. */
+  /** The delegations that are neither revoked nor expired at `now`. */
   activeFor(clientId: string, now: number): Promise<readonly Delegation[]>;
   list(filter: { readonly includeRevoked: boolean }, page: PageRequest): Promise<Page<Delegation>>;
   revoke(id: string, now: number, event: AuditEvent): Promise<Delegation>;

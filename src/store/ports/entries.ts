@@ -10,11 +10,11 @@ import type { Page, PageRequest } from './pages.ts';
 
 export interface EntryStore {
   /**
-   * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is
-   * taken, and a second entry with the same SPIFFE ID, parent and selectors. The domain's rules are
-   * checked by the caller, except those that need the transaction: `guard` judges the present state
-   * inside it, before the writes. Writes are applied in their order; two entries may swap what they
-   * state.
+   * Writes all or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an
+   * existing ID, and a second entry with the same SPIFFE ID, parent and selectors. The caller
+   * checks the rules of the domain, except those that need the transaction: `guard` judges the
+   * present state inside it, before the writes. Writes are applied in their order. Two entries may
+   * exchange their content.
    */
   write(
     writes: readonly EntryWrite[],
@@ -26,13 +26,13 @@ export interface EntryStore {
   list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
   /** Entries whose parent is one of these. Paged by key. */
   byParents(parentIds: readonly string[], page: PageRequest): Promise<Page<RegistrationEntry>>;
-  /** Entries with the server as parent: definitions of node sets. */
+  /** Entries with the server as parent: the definitions of node sets. */
   nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
   /**
-   * What changed for these parents after `revision`: entries now present, and IDs that are gone or
-   * moved to another parent. `undefined`: too old (pruned), from the future, or more than is good
-   * for one answer (5,000): take a snapshot in pages. Complete up to and including the returned
-   * position. May name IDs as removed that this reader never saw.
+   * The changes for these parents after `revision`: entries that now exist, and IDs that were
+   * removed or moved to another parent. Undefined if the revision is too old (pruned), is in the
+   * future, or has more than 5,000 changes: then take a snapshot in pages. Complete up to and
+   * including the returned position. May name removed IDs that this reader never saw.
    */
   changes(
     parentIds: readonly string[],
@@ -46,10 +46,10 @@ export interface EntryStore {
     | undefined
   >;
   /**
-   * The parents for which `changes` would answer something after `revision`: those of entries
-   * created, updated, deleted or moved (both parents), each once; the server's ID stands for node
-   * sets. One cheap read of the change log, so that a change costs one query and not one per
-   * connected agent. `undefined`: too old (pruned). Complete up to the position.
+   * The parents for which `changes` would return something after `revision`: parents of entries
+   * that were created, updated, deleted or moved (both parents), each once. The server's ID stands
+   * for node sets. This is one cheap read of the change log, so that a change costs one query and
+   * not one per connected agent. Undefined if too old (pruned). Complete up to the position.
    */
   changedParents(
     revision: number,
@@ -59,10 +59,10 @@ export interface EntryStore {
 
 export interface EntryWrite {
   readonly action: 'create' | 'update' | 'delete';
-  /** For `delete` only its ID counts. */
+  /** For `delete`, only the ID of the entry. */
   readonly id: string;
   readonly draft?: EntryDraft;
-  /** Compare-and-set for update and delete, 0: whatever is there. */
+  /** Compare-and-set for update and delete; 0: any revision. */
   readonly revision: number;
   readonly event: AuditEvent;
 }
@@ -76,22 +76,22 @@ export interface EntryChange {
 export interface EntryFilter {
   readonly spiffeId?: string;
   readonly parentId?: string;
-  /** `type:value`: entries that have this selector among theirs. */
+  /** `type:value`: entries with this selector among others. */
   readonly selector?: string;
 }
 
 /**
- * A judgement inside the transaction of a write. It names the locks that keep its answer true until
- * the commit and the rows that it rests on, so that an engine with concurrent writers takes the
- * locks, reads the rows in sets, and only then asks.
+ * A check inside the transaction of a write. It names the locks that keep its result true until the
+ * commit, and the rows that it rests on. So an engine with concurrent writers takes the locks,
+ * reads the rows in sets, and only then runs the check.
  */
 export interface EntryGuard {
-  /** `entries`: nobody else writes entries meanwhile. Taken before anything is read. */
+  /** `entries`: no other writer changes entries meanwhile. Taken before anything is read. */
   readonly locks: readonly 'entries'[];
   readonly reads: EntryReads;
   /**
-   * Pure, and may be called more than once. What it throws fails the write, and nothing of it is
-   * left. To look at rows that are not among `reads` is a defect (INTERNAL).
+   * Pure, and may run more than once. If it throws, the write fails and leaves nothing. Access to
+   * rows that are not in `reads` is a defect (INTERNAL).
    */
-  readonly judge: (found: EntrySight) => void;
+  readonly judge: (sight: EntrySight) => void;
 }

@@ -8,18 +8,19 @@ import type {
 } from '../../domain/index.ts';
 
 export interface IssuanceStore {
-  /** All intents of a batch in one commit. */
+  /** Records all intents of a batch in one commit. */
   recordIntents(intents: readonly Intent[]): Promise<void>;
   /**
-   * Ends intents in one commit. For `signed`: re-checks `rights` inside the transaction; if they
-   * stand the certificate is `issued` with its audit event, else `withheld` with the code that says
-   * which right ended. Marks `replaces` as replaced. Outcomes in the order of the items. An intent
-   * that is no longer in state `intent`, or never was, gives `withheld` (CONFLICT) and stays as it
-   * is. Whatever is withheld has its event on record as `noun.withheld` with code and reason.
-   * `replaces` counts only for a certificate of the same holder.
+   * Ends intents in one commit; outcomes are in the order of the items. For `signed` it checks
+   * `rights` again inside the transaction. If they stand, the certificate is `issued` with its
+   * audit event, and the certificate in `replaces` is marked as replaced, if it has the same
+   * holder. Else the certificate is `withheld`, with the code of the right that ended.
+   *
+   * An intent that is not in state `intent` gives `withheld` (CONFLICT) and is not changed. Each
+   * withheld certificate is recorded as `noun.withheld` with code and reason.
    */
   finish(items: readonly FinishItem[]): Promise<readonly FinishOutcome[]>;
-  /** The recorded certificate for the same requester, request ID and key, if issued. */
+  /** The issued certificate for the same requester, request ID and key. */
   findRequest(
     requester: string,
     requestId: string,
@@ -33,28 +34,28 @@ export interface IssuanceStore {
     }[],
   ): Promise<readonly (CertificateRecord | undefined)[]>;
   /**
-   * Turns every intent into `abandoned` (at start, before anything signs); audits each. Returns
+   * Turns every intent into `abandoned`, at start, before anything signs. Audits each, and returns
    * them.
    */
   abandonIntents(reason: string, nowMs: number): Promise<readonly CertificateRecord[]>;
   /**
-   * Serials reported by holders as replaced and read; those not of this holder, or not marked as
-   * replaced, are passed over.
+   * Confirms certificates that their holder reports as replaced. Serials of another holder, or not
+   * marked as replaced, are ignored.
    */
   confirmReplaced(holder: string, serials: readonly string[], now: number): Promise<void>;
   /**
-   * The keys of all certificates of that holder and kind but one are gone, with the process that
-   * had made them: issued and abandoned ones count as replaced.
+   * Confirms that all keys of that holder and kind, except one, ended with the process that had
+   * made them. Issued and abandoned certificates of such keys count as replaced.
    */
   confirmGone(holder: string, kind: CertificateKind, except: string, now: number): Promise<void>;
   /**
-   * A JWT-SVID after signing, before release: re-checks rights, records jti and audit event in one
-   * commit per batch.
+   * Records JWT-SVIDs after the signature and before their release. Checks the rights again, and
+   * records jti and audit event in one commit per batch.
    */
   recordJwtSvids(items: readonly JwtSvidRecord[]): Promise<readonly FinishOutcome[]>;
   /**
-   * Raises the durable highest expiry of a JWT authority, before anything with that expiry is
-   * signed. No-op if already at or above.
+   * Raises the durable highest expiry of a JWT authority, before a token with that expiry is
+   * signed. Does nothing if the recorded expiry is at least as high.
    */
   raiseJwtExpiry(authorityId: string, expiresAt: number): Promise<void>;
 }

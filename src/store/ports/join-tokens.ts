@@ -6,20 +6,21 @@ export interface JoinTokenStore {
   byHash(tokenSha256: string): Promise<JoinToken | undefined>;
   byId(id: string): Promise<JoinToken | undefined>;
   /**
-   * Binds the first public key, with the event; returns the token as it now is (bound to whichever
-   * key came first, and then there is no event). JOIN_TOKEN_INVALID when expired at `now`.
+   * Binds the first public key, and records the event. Returns the present token. If another key
+   * was bound first, the token shows that key and no event is recorded. JOIN_TOKEN_INVALID if
+   * expired at `now`.
    */
   bind(id: string, use: TokenBinding, event: AuditEvent): Promise<JoinToken>;
   /**
-   * It is good for nothing from here on, also where a key is bound and the agent not recorded yet:
-   * `expiresAt` becomes 0, a time that no clock goes back to. NOT_FOUND; CONFLICT where it led to a
-   * certificate, was revoked, or has expired at `now`.
+   * Makes the token unusable, even if a key is bound and the agent is not recorded yet. `expiresAt`
+   * becomes 0, a time to which no clock returns. NOT_FOUND; CONFLICT if it led to a certificate,
+   * was revoked, or has expired at `now`.
    */
   revoke(id: string, now: number, event: AuditEvent): Promise<JoinToken>;
   list(page: PageRequest): Promise<Page<JoinToken>>;
   /**
-   * Whether a token that was made at `madeUntil` or before may still bring an agent: it is good at
-   * `now`, and led to no certificate.
+   * Whether a token that was made at `madeUntil` or before may still bring an agent: it is valid at
+   * `now` and led to no certificate.
    */
   isAwaited(madeUntil: number, now: number): Promise<boolean>;
 }

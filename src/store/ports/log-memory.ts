@@ -8,38 +8,39 @@ import type {
 import type { LogStore } from './log.ts';
 
 /**
- * What the log says, for writes that go on from what stands in a row. An engine reads the row in
- * the transaction of the write, under the lock of that row, and asks before it writes: else a
- * record of the new state would make good what somebody else had put into the old one. The answers
- * come from memory, read nothing, and are given at once, so that no lock waits for them.
+ * What the log says, for writes that continue from a row. The engine reads the row in the
+ * transaction of the write, under the lock of that row, and asks before it writes. Otherwise a
+ * record of the new state would confirm what somebody else had put into the old one. Answers come
+ * from memory at once and read nothing, so that no lock waits for them.
  */
 export interface LogGuard {
   /**
-   * `found`: the row as it stands, undefined where there is none. Returns what the newest record
-   * vouches for: a record of an older release may know fewer fields. The write goes on from that,
-   * never from the row.
-   * @throws OBJECT_NOT_IN_LOG
+   * `row`: the present row; undefined if there is none. Returns what the newest record vouches
+   * for; a record of an older release may know fewer fields. The write continues from the returned
+   * value, never from the row.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
    */
   readonly requireRow: <Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
     kind: Kind,
     id: string,
-    found: Found,
+    row: Found,
   ) => Found;
-  /** The same as an answer; announced when it is not the same. */
+  /** Whether the row equals the record. A difference is announced. */
   readonly sameRow: <Kind extends LogObjectKind>(
     kind: Kind,
     id: string,
     found: LoggedValues[Kind] | undefined,
   ) => boolean;
-  /** Says that a look at a row found it altered, where `sameRow` can not tell. */
+  /** Announces an altered row that a reader noticed and `sameRow` can not detect. */
   readonly announce: (mismatch: ObjectMismatch) => void;
-  /** The revocation of this serial that is on record, whatever became of its row. */
+  /** The recorded revocation of this serial, whatever its row says. */
   readonly revocation: (serial: string) => Revocation | undefined;
-  /** The highest number of a CRL of this authority that is on record, 0 without any. */
+  /** The highest recorded CRL number of this authority; 0 without any. */
   readonly crlNumber: (authorityId: string) => number;
 }
 
-/** A record as this process wrote it. */
+/** A record that this process wrote. */
 export interface CommittedRecord {
   readonly sequence: number;
   readonly leafHash: Buffer;
@@ -47,19 +48,19 @@ export interface CommittedRecord {
 }
 
 /**
- * The memory of the log, as an engine sees it: the engine feeds it and asks it. What it holds, and
- * what counts, is the ledger's.
+ * The memory of the log, from the view of an engine, which feeds and asks it. The ledger decides
+ * what it holds and what counts.
  */
 export interface LogMemory {
   readonly guard: LogGuard;
   /**
-   * Called once when the database is open, before anybody is served: fills the memory from the
-   * records that stand in the tree.
+   * Called once when the database is open, before any request is served. Fills the memory from the
+   * records in the tree.
    */
   begin(log: LogStore): Promise<void>;
   /**
    * Called with the records of each commit of this process, in the order of their sequences, right
-   * after the commit and before anything else is read. Must not throw.
+   * after the commit and before any other read. Must not throw.
    */
   committed(records: readonly CommittedRecord[]): void;
 }

@@ -1,6 +1,6 @@
 /**
- * A page by key: `after` is the last key of the page before (opaque to callers), never an offset. A
- * size outside 1 to 1,000 is brought inside; an `after` that no page gave is INVALID_REQUEST.
+ * A page by key. `after` is the last key of the previous page (opaque to callers), never an offset.
+ * A size outside 1 to 1,000 is clamped. An `after` that no page returned is INVALID_REQUEST.
  */
 export interface PageRequest {
   readonly size: number;

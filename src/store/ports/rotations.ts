@@ -1,9 +1,9 @@
 import type { AuditEvent, RotationOperation } from '../../domain/index.ts';
 import type { Lease } from './leases.ts';
 
-/** Goals of rotation, and what a decision on them is made from. */
+/** Goals of rotation, and the facts for decisions on them. */
 export interface RotationStore {
-  /** CONFLICT when one of its kind is under way. */
+  /** CONFLICT if one of its kind is under way. */
   create(operation: RotationOperation, event: AuditEvent, lease?: Lease): Promise<void>;
   /** Compare-and-set on version. */
   update(
@@ -20,12 +20,12 @@ export interface RotationStore {
     event: AuditEvent,
   ): Promise<RotationOperation>;
   byId(id: string): Promise<RotationOperation | undefined>;
-  /** Newest first; `underWay`: those that are running or paused. */
+  /** Newest first. `underWay`: only the running and paused ones. */
   list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
   /**
-   * By the rows of the inventory, what each authority may have signed for others, CAs downstream that were not revoked among
-   * them: latest notAfter of anything issued, abandoned or in the making that has not been over for
-   * longer than the margin, and how many are live.
+   * What each authority may have signed for others, by the rows of the inventory, including
+   * downstream CAs that were not revoked. The latest notAfter counts certificates that are issued,
+   * abandoned or intended and that ended at most `margin` ago. Also the number of live ones.
    */
   signedBy(
     now: number,
@@ -36,19 +36,19 @@ export interface RotationStore {
       { readonly lastExpiry: number; readonly live: number; readonly liveUnreported: number }
     >
   >;
-  /** Of every holder with a leaf that is not expired: latest notAfter. */
+  /** The latest notAfter for every holder with a leaf that is not expired. */
   lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
   /**
-   * Leaves, and certificates of CAs downstream, of holders that are no agents: given up to `since`,
-   * and in all.
+   * Counts leaves and certificates of downstream CAs whose holders are no agents: those issued
+   * until `since`, and all.
    */
   unheld(
     since: number,
     now: number,
   ): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
   /**
-   * Of leaves of holders that are no agents, given up to `since` and not over then: the latest
-   * notAfter before `now`, or 0.
+   * The latest notAfter before `now`, or 0, of leaves whose holders are no agents, that were issued
+   * until `since` and were still valid then.
    */
   reliedExpiry(since: number, now: number): Promise<number>;
   /** See ClockGuard. */

@@ -21,14 +21,17 @@ import type { RoleStore } from './roles.ts';
 import type { RotationStore } from './rotations.ts';
 
 /**
- * The store's ports, one per noun. Every method is one transaction and resolves when it is durable
- * (fdatasync done), so a caller that has its answer may act on it. Audit events given to a method
- * are recorded in that same transaction. Methods throw PkiError: NOT_FOUND, ALREADY_EXISTS,
- * CONFLICT (compare-and-set lost), STORE_*. Nothing is retried inside, except by an engine whose
- * serialisation failures are transient. Calls may be made concurrently; they are applied in some
- * order. Calls that wait together may share one commit; each stays atomic by itself. After `close`:
- * SHUTTING_DOWN. An `expiresAt` is the first second in which the object no longer holds; a
- * certificate's notAfter is its last (inclusive).
+ * The store's ports, one per noun.
+ *
+ * Every method is one transaction and resolves when it is durable (fdatasync done), so that a
+ * caller may act on its answer. Audit events that are passed to a method are recorded in the same
+ * transaction. Methods throw PkiError: NOT_FOUND, ALREADY_EXISTS, CONFLICT (compare-and-set
+ * failed), STORE_*. No method retries, except in an engine with transient serialisation failures.
+ *
+ * Calls may be concurrent and are applied in some order. Calls that wait together may share one
+ * commit; each stays atomic. After `close`: SHUTTING_DOWN. An `expiresAt` is the first second in
+ * which the object is no longer valid. The notAfter of a certificate is its last valid second
+ * (inclusive).
  */
 export interface Store {
   readonly issuance: IssuanceStore;
@@ -54,20 +57,20 @@ export interface Store {
   onRevision(listener: (position: Position) => void): () => void;
   /**
    * Writes a consistent copy of the database, as of some moment during the call, to a file that
-   * must not exist. Writers go on meanwhile.
+   * must not exist. Writers are not blocked.
    */
   backup(path: string): Promise<void>;
   /** Called for each durable commit. Returns the unsubscribe function. */
   onCommit(listener: (commit: CommitFacts) => void): () => void;
   /**
    * Why nothing is read or written any more: a commit could not be made durable. The server must be
-   * started again.
+   * restarted.
    */
   failure(): PkiError | undefined;
   /**
-   * Since when every commit failed for a reason of the disk or of another process on the database;
-   * undefined: the last one succeeded. Ends by itself with the first commit that succeeds, which the
-   * engine tries without anybody's writes.
+   * The time since which every commit failed because of the disk or of another process on the
+   * database. Undefined: the last commit succeeded. The next successful commit ends it. The engine
+   * tries one without a write of a caller.
    */
   failing(): FailingCommits | undefined;
   close(): Promise<void>;
@@ -79,7 +82,7 @@ export interface FailingCommits {
 }
 
 export interface CommitFacts {
-  /** Writes that shared it. */
+  /** The number of writes that shared the commit. */
   readonly writes: number;
   /** From the begin of its transaction until it was durable. */
   readonly seconds: number;

@@ -10,16 +10,17 @@ import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 
-/** Lines of agents, inside the transaction of whoever calls. */
+/** Lines of agents, inside the caller's transaction. */
 export interface AgentLineRows {
-  /** The row as it stands, proven by nothing. undefined: there is none. */
+  /** The row, unproven; undefined if there is none. */
   read(spiffeId: string): AgentLine | undefined;
   /**
-   * The same as the log has it.
-   * @throws OBJECT_NOT_IN_LOG
+   * The row as the log vouches for it.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
    */
   require(spiffeId: string): AgentLine | undefined;
-  /** Whether the row is as the log has it; announced when it is not. */
+  /** Whether the row equals the log. A difference is announced. */
   holds(spiffeId: string, line: AgentLine | undefined): boolean;
   put(line: AgentLine, event: AuditEvent): void;
 }

@@ -13,8 +13,9 @@ import type { AgentAttestation, SvidUse } from '../ports/index.ts';
 import type { AgentLineRows } from './agent-lines.ts';
 
 /**
- * The line after an act that is recorded. `before`: the agent as it was, undefined for a new one.
- * @throws AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG
+ * The line after a recorded act. `before`: the agent before the act; undefined for a new one.
+ *
+ * @throws PkiError AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG
  */
 export function continueLine(
   lines: AgentLineRows,
@@ -32,7 +33,7 @@ export function continueLine(
   if (next === undefined)
     throw new PkiError(
       'AGENT_SUPERSEDED',
-      `the SVID ${renewed || recovered} of agent ${spiffeId} counts no more`,
+      `the SVID ${renewed || recovered} of agent ${spiffeId} is superseded`,
     );
   if (line !== undefined && sameLine(line, next)) return;
   lines.put(next, {
@@ -45,8 +46,9 @@ export function continueLine(
 }
 
 /**
- * Records a use that is not on record yet.
- * @throws AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG
+ * Records a use that is not recorded yet.
+ *
+ * @throws PkiError AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG
  */
 export function useSvid(
   lines: AgentLineRows,
@@ -58,7 +60,7 @@ export function useSvid(
   if (line === undefined)
     throw new PkiError(
       'AGENT_SUPERSEDED',
-      `the SVID ${serial} of agent ${spiffeId} is not in use any more: a later one is`,
+      `the SVID ${serial} of agent ${spiffeId} is superseded: a newer one is in use`,
     );
   if (!sameLine(before, line)) lines.put(line, useEvent(before, line, timeMs));
   return { before, line };

@@ -38,7 +38,7 @@ export interface AgentDependencies {
 type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
 
 /**
- * `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store
+ * `flushSeen` writes the times that are still in memory, inside the caller's transaction. The store
  * calls it when it closes.
  */
 export function createAgents(
@@ -53,7 +53,7 @@ export function createAgents(
   const { audit, revisions, guard, lines } = dependencies;
   const sightings = createSightings(engine, dependencies.clock, dependencies.logger);
 
-  const existing = (id: string): AgentTable => found(byId.get({ id }), id);
+  const existing = (id: string): AgentTable => required(byId.get({ id }), id);
   const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
   const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
@@ -110,7 +110,7 @@ function recordUse(
   return useSvid(lines, agent, use);
 }
 
-function found(row: AgentTable | undefined, id: string): AgentTable {
+function required(row: AgentTable | undefined, id: string): AgentTable {
   if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
   return row;
 }
@@ -126,7 +126,7 @@ function refuseOtherType(before: Agent | undefined, agent: AgentAttestation['age
   if (before !== undefined && before.attestationType !== agent.attestationType)
     throw new PkiError(
       'ATTESTATION_FAILED',
-      `agent ${agent.spiffeId} attested by ${before.attestationType}, not by ${agent.attestationType}: an agent never changes its type`,
+      `agent ${agent.spiffeId} attested with the type ${before.attestationType}, not ${agent.attestationType}: an agent never changes its type`,
     );
 }
 
@@ -147,7 +147,7 @@ function listed(
   return toPage(engine.rows(query), size, shown, (row) => row.spiffe_id);
 }
 
-/** `renew` keeps the session, the two others begin one. */
+/** `renew` keeps the session. `attest` and `recover` begin a new one. */
 const attestedRow = ({ agent, act }: AgentAttestation, before: Agent | undefined): Row => ({
   spiffe_id: agent.spiffeId,
   attestation_type: agent.attestationType,
@@ -220,8 +220,7 @@ function agentStatements(engine: Engine) {
 }
 
 /**
- * A ban ends everything; an eviction ends the session and its recovery, while a new attestation is
- * welcome.
+ * A ban ends everything. An eviction ends the session and its recovery; the agent may attest again.
  */
 function refuseUnlessStanding(
   before: Agent | undefined,

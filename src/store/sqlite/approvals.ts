@@ -111,8 +111,8 @@ function refuseTooMany(
     return;
   throw new PkiError(
     'RATE_LIMITED',
-    `${open.length} operations wait for approval; no more than ${perProposer} of one proposer and ${total} in all`,
-    { next: 'Have some approved, or withdraw them: "meshca approval list".' },
+    `too many operations wait for approval (${open.length}): at most ${perProposer} of one proposer and ${total} in all`,
+    { next: 'Let some be approved, or withdraw them: "meshca approval list".' },
   );
 }
 

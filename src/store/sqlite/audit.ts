@@ -22,19 +22,21 @@ import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /**
- * Appends to the log inside the transaction of whoever calls; `object`: what the record commits
+ * Appends to the log inside the caller's transaction. `object`: the object that the record commits
  * to.
  */
 export type AuditWriter = (event: AuditEvent, object?: LogObject) => void;
 
 export interface AuditHooks {
-  /** Inside the transaction, with all its records that stand: may write, must not append. */
+  /**
+   * Called inside the transaction with all its remaining records. May write, but must not append.
+   */
   readonly sealing: (records: readonly CommittedRecord[]) => void;
-  /** After the commit. */
+  /** Called after the commit. */
   readonly committed: (records: readonly CommittedRecord[]) => void;
 }
 
-/** How far a clock may have gone back between two records for a search by time to find both. */
+/** How far a clock may go back between two records, so that a search by time still finds both. */
 const clockToleranceMs = 3_600_000;
 
 type AuditStatements = ReturnType<typeof auditStatements>;
@@ -51,8 +53,7 @@ export function createAudit(
   const statements = auditStatements(engine);
   const append = createAppend(engine, statements);
 
-  // The records of the open transaction, and how many of them there were before the present write
-  // of it.
+  // The records of the open transaction, and their number before its present write.
   let written: CommittedRecord[] = [];
   let mark = 0;
   engine.beforeJob((first) => {
@@ -99,13 +100,12 @@ export function createAudit(
   };
 }
 
-/** Gives the next record its sequence, and the row. */
+/** Assigns the sequence of the next record and writes its row. */
 function createAppend(
   engine: Engine,
   { insert, last }: AuditStatements,
 ): (record: AuditEvent & { readonly canonical: Buffer; readonly sha256: Buffer }) => number {
-  // The end of the log, so that an append need not look for it; forgotten whenever something is
-  // rolled back.
+  // The end of the log, so that an append need not look it up. Dropped after every rollback.
   let end: { sequence: number; highMs: number } | undefined;
   engine.onRollback(() => {
     end = undefined;
@@ -126,8 +126,7 @@ function createAppend(
     try {
       return append();
     } catch (thrown) {
-      // somebody else has put a row where the next one was to go: it stays out of the tree, and
-      // ours goes behind it
+      // a foreign row has the next sequence: it stays out of the tree, and our record follows it
       if (!(thrown instanceof PkiError && thrown.code === 'ALREADY_EXISTS')) throw thrown;
       end = undefined;
       return append();
@@ -138,8 +137,8 @@ function createAppend(
 const lastSequence = ({ last }: AuditStatements): number => last.get({})?.sequence ?? 0;
 
 /**
- * The first record at or after a time. Sequences have no gaps and `time_high_ms` grows with them, so
- * that it is found by halving and needs no index.
+ * The first record at or after a time, by binary search: sequences have no gaps, and `time_high_ms`
+ * grows with them, so that no index is needed.
  */
 function firstAt(statements: AuditStatements, sinceMs: number): number {
   let low = 1;
@@ -169,14 +168,14 @@ function listed(
   if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
   if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
   if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
-  // Said as a literal, so that the planner may use the partial index.
+  // stated as a literal, so that the planner may use the partial index
   if (filter.kind !== undefined && filter.kind !== 'certificate.issued')
     query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
   if (filter.sequence !== undefined) query = query.where('sequence', '=', filter.sequence);
   if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
   if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
   const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;
-  // clocks go back at times: what was recorded later may still bear a time within the bound
+  // clocks sometimes go back: a later record may still have a time within the bound
   const below =
     filter.untilMs === undefined
       ? Number.MAX_SAFE_INTEGER

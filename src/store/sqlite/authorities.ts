@@ -62,15 +62,15 @@ export function createAuthorities(
         if (authority.state !== 'preparing')
           throw new PkiError(
             'CONFLICT',
-            `an authority begins as preparing, not as ${authority.state}`,
+            `a new authority must be preparing, not ${authority.state}`,
           );
         rows.insert.run(toRow(authority));
         audit(event, stored(authority.id));
       }),
-    complete: (of, made, event) =>
+    complete: (of, completion, event) =>
       engine.write(() => {
         fenced(of.lease);
-        complete(rows, dependencies, of, { ...made, createdAtMs: event.timeMs });
+        complete(rows, dependencies, of, { ...completion, createdAtMs: event.timeMs });
         return recorded(of.id, event);
       }),
     transition: (of, to, event, context = {}) =>
@@ -143,7 +143,7 @@ function transition(
   context: TransitionContext,
 ): void {
   if (to === 'prepared')
-    throw new PkiError('CONFLICT', `authority ${id} becomes prepared by being completed`);
+    throw new PkiError('CONFLICT', `authority ${id} can become prepared only by completion`);
   const row = rows.standing(id, version);
   refuseIllegal(row, to);
   step(rows, row, { to, now }, context);
@@ -162,7 +162,10 @@ function rescope(
 ): void {
   const row = rows.standing(id, version);
   if (row.state !== 'active')
-    throw new PkiError('CONFLICT', `authority ${id} is ${row.state}: it signs for nobody`);
+    throw new PkiError(
+      'CONFLICT',
+      `authority ${id} is ${row.state}, and only active authorities have a scope to change`,
+    );
   step(rows, row, { to: 'active', now: row.activated_at ?? 0 }, { scope });
 }
 
@@ -170,32 +173,32 @@ function complete(
   rows: AuthorityRows,
   { countStates }: Pick<AuthorityDependencies, 'countStates'>,
   { id, version }: AuthorityVersion,
-  made: Made & { readonly createdAtMs: number },
+  completion: Made & { readonly createdAtMs: number },
 ): void {
   const row = rows.standing(id, version);
   refuseIllegal(row, 'prepared');
   rows.fill.run({
     id,
-    spki_der: made.spkiDer,
-    certificate_der: made.certificateDer,
-    subject_key_id: made.subjectKeyId,
-    not_before: made.notBefore,
-    not_after: made.notAfter,
-    parent_id: made.parentId ?? row.parent_id,
+    spki_der: completion.spkiDer,
+    certificate_der: completion.certificateDer,
+    subject_key_id: completion.subjectKeyId,
+    not_before: completion.notBefore,
+    not_after: completion.notAfter,
+    parent_id: completion.parentId ?? row.parent_id,
   });
   step(rows, row, { to: 'prepared', now: row.created_at });
-  if (made.certificateDer !== null && row.token !== 'external') {
+  if (completion.certificateDer !== null && row.token !== 'external') {
     const inserted = recordCertificate(
       rows,
       rows.existing(id),
-      made.certificateDer,
-      made.createdAtMs,
+      completion.certificateDer,
+      completion.createdAtMs,
     );
     if (inserted) countStates({ issued: 1 });
   }
 }
 
-/** The inventory holds what the certificate says, not what the caller says of it. */
+/** The inventory row is read from the certificate itself, not from the caller. */
 function recordCertificate(
   { certificateState, insertCertificate }: AuthorityRows,
   row: AuthorityTable,
@@ -205,7 +208,7 @@ function recordCertificate(
   const certificate = unwrap(parseCertificate(der));
   const serial = fromHex(certificate.serialHex, 'the serial');
   const state = certificateState.get({ serial })?.state;
-  // a certificate that was signed here took the recorded way
+  // a certificate that was signed here is already recorded as issued
   if (state === 'issued') return false;
   if (state !== undefined)
     throw new PkiError('CONFLICT', `certificate ${certificate.serialHex} is ${state} on record`);

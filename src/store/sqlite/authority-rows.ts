@@ -44,7 +44,7 @@ export function authorityRows(engine: Engine, guard: LogGuard) {
     ...reads,
     ...writes,
     existing,
-    /** The row, if it is as the log has it and the compare-and-set holds. */
+    /** The row, if the log vouches for it and the compare-and-set succeeds. */
     standing: (id: string, version: number): AuthorityTable => {
       const row = existing(id);
       guard.requireRow('authority', id, toAuthority(row));

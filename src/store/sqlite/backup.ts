@@ -20,7 +20,7 @@ import { bytes } from './codec.ts';
 import { acquireLock } from './lock.ts';
 import { storeError } from './sqlite-error.ts';
 
-/** Pages per step of the copy: the thread is free between the steps. */
+/** Pages per step of the copy. The thread is free between two steps. */
 const pagesPerStep = 256;
 
 export async function backUp(database: DatabaseSync, target: string): Promise<void> {
@@ -35,8 +35,9 @@ export async function backUp(database: DatabaseSync, target: string): Promise<vo
 }
 
 /**
- * Puts a backup in the place of a database that nobody uses. What was there is kept as `.replaced`.
- * The backup is checked first: a file that is none of ours, or damaged, changes nothing.
+ * Puts a backup in the place of a database that no process uses. The replaced database is kept as
+ * `.replaced`. The backup is checked first: a foreign or damaged file changes nothing.
+ *
  * @throws PkiError STORE_LOCKED, STORE_CORRUPT, STORE_FAILED
  */
 export function replaceDatabase(options: {
@@ -81,9 +82,13 @@ function checkBackup(path: string): void {
       )
       .get() as { n: number };
     if (result !== 'ok' || tables.n !== 3)
-      throw new PkiError('STORE_CORRUPT', `${path} is no whole backup of this product: ${result}`, {
-        next: 'Take another backup; the database in use was not touched.',
-      });
+      throw new PkiError(
+        'STORE_CORRUPT',
+        `${path} is not a complete backup of this product: ${result}`,
+        {
+          next: 'Take another backup; the database in use was not touched.',
+        },
+      );
   } catch (error) {
     throw storeError(error);
   } finally {
@@ -92,8 +97,8 @@ function checkBackup(path: string): void {
 }
 
 /**
- * What still stands in the write-ahead log goes into the file; a database that can not be read is
- * kept as it is.
+ * Moves the content of the write-ahead log into the file. A database that can not be read is kept
+ * unchanged.
  */
 function fold(path: string): void {
   try {
@@ -101,7 +106,7 @@ function fold(path: string): void {
     database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     database.close();
   } catch {
-    // kept for whoever can read it
+    // kept unchanged, for somebody who can read it
   }
 }
 
@@ -111,14 +116,14 @@ export interface LostRecord {
   readonly actor: string;
   readonly kind: string;
   readonly subject: string;
-  /** What a record of a revocation says, whole. */
+  /** The whole content of the record of a revocation. */
   readonly revocation?: Revocation;
 }
 
 /**
- * What a replaced database has on record and the present one does not, but for issuances. `proven`:
- * its records are those under the checkpoint that is given, so that what they say may be acted on.
- * `undefined`: there is no such database, or it can not be read. Reads both logs whole, in one go.
+ * The records that a replaced database has and the present one lacks, without issuances. `proven`:
+ * its records are those under the given checkpoint, so that their content may be used. Undefined:
+ * there is no such database, or it can not be read. Reads both logs completely and synchronously.
  */
 export function readReplaced(
   path: string,
@@ -138,25 +143,25 @@ export function readReplaced(
     for (const row of recordsInTree(replaced)) {
       if (range.size < expected.size) range.append(leafHash(bytes(row.canonical)));
       while (next.done !== true && next.value.sequence < row.sequence) next = same.next();
-      // only what is in the tree counts: a row that was put beside it would hide what was lost
+      // count only records in the tree: a row that was inserted beside it would hide a lost record
       if (
         next.done !== true &&
         next.value.sequence === row.sequence &&
         bytes(next.value.canonical).equals(bytes(row.canonical))
       )
         continue;
-      const said = JSON.parse(
+      const content = JSON.parse(
         bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}',
       ) as Partial<LostRecord>;
-      if (said.kind === 'certificate.issued' || said.kind === 'jwt.issued') continue;
+      if (content.kind === 'certificate.issued' || content.kind === 'jwt.issued') continue;
       const object = committedObject(bytes(row.canonical));
       lost.push({
         ...(object?.kind === 'revocation' ? { revocation: loggedRevocation(object) } : {}),
         sequence: row.sequence,
-        timeMs: said.timeMs ?? 0,
-        actor: said.actor ?? '',
-        kind: said.kind ?? '',
-        subject: said.subject ?? '',
+        timeMs: content.timeMs ?? 0,
+        actor: content.actor ?? '',
+        kind: content.kind ?? '',
+        subject: content.subject ?? '',
       });
     }
     return { proven: range.size === expected.size && range.root().equals(expected.root), lost };

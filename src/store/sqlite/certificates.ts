@@ -7,7 +7,7 @@ import type { Engine } from './engine.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-/** What a record is read from: TBS and keys of the store stay behind. */
+/** The columns of a record. TBS and keys of the store are left out. */
 export const certificateColumns = [
   'sequence',
   'serial',
@@ -58,8 +58,8 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
 });
 
 /**
- * Keeps the number of certificates per state, in the transaction that moves them: counting millions
- * would block the thread.
+ * Maintains the number of certificates per state, in the transaction that changes a state. Counting
+ * millions of rows would block the thread.
  */
 export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
 
@@ -97,9 +97,9 @@ export function createCertificates(engine: Engine): {
         ),
       countByState: () =>
         engine.read(() => {
-          const found = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
-          for (const row of counts.all({})) found[row.state] = row.count;
-          return found;
+          const total = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
+          for (const row of counts.all({})) total[row.state] = row.count;
+          return total;
         }),
     },
   };
@@ -175,7 +175,7 @@ function matching(filter: CertificateFilter): Where {
     const terms: Expression<SqlBool>[] = [];
     if (filter.spiffeId !== undefined) terms.push(eb('spiffe_id', '=', filter.spiffeId));
     if (filter.spiffeIdPrefix !== undefined) {
-      // A range rather than LIKE: it can use the index and needs no escaping.
+      // A range instead of LIKE: it can use the index and needs no escaping.
       terms.push(
         eb('spiffe_id', '>=', filter.spiffeIdPrefix),
         eb('spiffe_id', '<', `${filter.spiffeIdPrefix}\u{10ffff}`),
@@ -184,7 +184,7 @@ function matching(filter: CertificateFilter): Where {
     if (filter.kind !== undefined) terms.push(eb('kind', '=', filter.kind));
     if (filter.state !== undefined) {
       terms.push(eb('state', '=', filter.state));
-      // Said again as a literal, so that the planner may use the partial index.
+      // repeated as a literal, so that the planner may use the partial index
       if (filter.state !== 'issued') terms.push(sql<SqlBool>`state <> 'issued'`);
     }
     if (filter.holder !== undefined) terms.push(eb('holder', '=', filter.holder));

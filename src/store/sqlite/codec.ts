@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { TableName } from '../schema.ts';
 
-/** node:sqlite gives a fresh Uint8Array per value: a view suffices. */
+/** node:sqlite returns a fresh Uint8Array per value, so that a view suffices. */
 export const bytes = (value: Uint8Array): Buffer =>
   Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 export const bytesOrNull = (value: Uint8Array | null): Buffer | null =>
@@ -10,15 +10,15 @@ export const hex = (value: Uint8Array): string => bytes(value).toString('hex');
 export const hexOrNull = (value: Uint8Array | null): string | null =>
   value === null ? null : hex(value);
 
-/** Strict, where `Buffer.from` would cut silently at the first bad digit. */
-export function fromHex(text: string, what: string): Buffer {
+/** Strict: `Buffer.from` would silently stop at the first invalid digit. */
+export function fromHex(text: string, name: string): Buffer {
   const value = Buffer.from(text, 'hex');
   if (value.length === 0 || value.length * 2 !== text.length)
-    throw new PkiError('INVALID_REQUEST', `${what} is not lower-case hex of whole bytes`);
+    throw new PkiError('INVALID_REQUEST', `${name} is not lower-case hex of whole bytes`);
   return value;
 }
 
-/** For look-ups: what is no hex can not be on record. */
+/** For look-ups: a text that is not hex can not be recorded. */
 export function fromHexOrUndefined(text: string): Buffer | undefined {
   const value = Buffer.from(text, 'hex');
   return value.length > 0 && value.length * 2 === text.length ? value : undefined;
@@ -26,7 +26,7 @@ export function fromHexOrUndefined(text: string): Buffer | undefined {
 
 export const flag = (value: boolean): number => (value ? 1 : 0);
 
-/** JSON that this store wrote: if it does not parse, somebody else changed the row. */
+/** Parses JSON that this store wrote. If it does not parse, somebody else changed the row. */
 export function fromJson<T>(table: TableName, text: string): T {
   try {
     return JSON.parse(text) as T;

@@ -6,8 +6,8 @@ import { isStorageTrouble, storeError } from './sqlite-error.ts';
 const probeEveryMs = 1_000;
 
 /**
- * Since when nothing could be committed. Owner of that state. While commits fail a probe is written
- * each second, so that the end of the trouble shows though nobody writes.
+ * Owner of the time since which no commit succeeded. While commits fail, a probe is written each
+ * second, so that the end of the trouble is noticed without a caller's write.
  */
 export class CommitHealth {
   readonly #clock: Clock;
@@ -16,7 +16,7 @@ export class CommitHealth {
   #cancel: (() => void) | undefined;
   #stopped = false;
 
-  /** `probe` starts a write, whose outcome is reported here as that of every other one. */
+  /** `probe` starts a write. Its outcome is reported here like that of every other write. */
   constructor(clock: Clock, probe: () => void) {
     this.#clock = clock;
     this.#probe = probe;
@@ -28,7 +28,7 @@ export class CommitHealth {
     this.#cancel = undefined;
   }
 
-  /** What a write threw; a refusal by our own rules says nothing of the disk. */
+  /** Reports what a write threw. A refusal by our own rules tells nothing of the disk. */
   failed(thrown: unknown): void {
     if (this.#stopped || !isStorageTrouble(thrown)) return;
     const error = storeError(thrown);

@@ -1,4 +1,4 @@
-/** What else is done with each write and each commit of the engine. */
+/** Callbacks for each write and each commit of the engine. */
 export abstract class CommitHooks {
   protected readonly hooks = {
     beforeJob: [] as ((first: boolean) => void)[],
@@ -8,35 +8,33 @@ export abstract class CommitHooks {
     onRollback: [] as (() => void)[],
   };
 
-  /** Called before each write, `first` in its transaction or not. */
+  /** Called before each write. `first`: it is the first in its transaction. */
   beforeJob(callback: (first: boolean) => void): void {
     this.hooks.beforeJob.push(callback);
   }
 
   /**
-   * Called inside each transaction after its last write. May write; what it throws fails the whole
-   * group.
+   * Called inside each transaction after its last write. May write. If it throws, the whole group
+   * fails.
    */
   beforeCommit(callback: () => void): void {
     this.hooks.beforeCommit.push(callback);
   }
 
   /**
-   * Called right after each commit, before anything else is read: for memory that must agree with
-   * the rows.
+   * Called right after each commit, before any other read: for memory that must agree with the
+   * rows.
    */
   afterCommit(callback: () => void): void {
     this.hooks.afterCommit.push(callback);
   }
 
-  /**
-   * Called when a commit is durable, before the callers of its writes go on: for telling others.
-   */
+  /** Called when a commit is durable, before its callers continue: for notifications. */
   afterDurable(callback: () => void): void {
     this.hooks.afterDurable.push(callback);
   }
 
-  /** Called when anything was rolled back, be it one write of a group. Must not throw. */
+  /** Called after every rollback, also that of a single write of a group. Must not throw. */
   onRollback(callback: () => void): void {
     this.hooks.onRollback.push(callback);
   }

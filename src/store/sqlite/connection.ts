@@ -5,8 +5,7 @@ import { storeError } from './sqlite-error.ts';
 const preparedLimit = 400;
 
 /**
- * One connection with its prepared statements and the transaction that is open on it. The engine
- * alone uses it.
+ * One connection with its prepared statements and its open transaction. Only the engine uses it.
  */
 export class DatabaseConnection {
   readonly #database: DatabaseSync;
@@ -48,9 +47,8 @@ export class DatabaseConnection {
   }
 
   /**
-   * The reads of one turn of the event loop share a read transaction: taking and giving back its
-   * lock costs more than most reads do. Nobody else writes, and our own writes end it first, so
-   * none of them sees anything old.
+   * The reads of one turn of the event loop share a read transaction: its lock costs more than most
+   * reads. There is no other writer, and our own writes end it first, so that no read is stale.
    */
   beginReading(): void {
     if (this.#reading || this.#inside) return;
@@ -65,12 +63,12 @@ export class DatabaseConnection {
     try {
       this.command('COMMIT');
     } catch {
-      // whoever read the bad page has been told; what is left is to get out
+      // the reader of the damaged page got its error; here only the transaction must end
       if (this.#database.isTransaction) this.command('ROLLBACK');
     }
   }
 
-  /** Begins a write, after whatever is read. */
+  /** Begins a write. Ends the shared read transaction. */
   begin(): void {
     this.#endReading();
     this.command('BEGIN IMMEDIATE');
@@ -82,7 +80,7 @@ export class DatabaseConnection {
     this.#inside = false;
   }
 
-  /** Also where the transaction has ended by itself. */
+  /** Also if the transaction has already ended by itself. */
   rollback(): void {
     this.#inside = false;
     if (this.#database.isTransaction) this.command('ROLLBACK');
@@ -99,9 +97,9 @@ export class DatabaseConnection {
   }
 
   #prepare(sql: string): StatementSync {
-    const known = this.#prepared.get(sql);
-    if (known !== undefined) return known;
-    // Filters make a bounded number of texts; this only keeps a defect from growing without end.
+    const cached = this.#prepared.get(sql);
+    if (cached !== undefined) return cached;
+    // Filters produce a bounded number of texts. The limit only stops the growth after a defect.
     if (this.#prepared.size >= preparedLimit) this.#prepared.clear();
     const statement = this.#database.prepare(sql);
     this.#prepared.set(sql, statement);

@@ -5,14 +5,14 @@ import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { builder } from './statement.ts';
 
-/** `existing` throws NOT_FOUND for an agent that is not on record. */
+/** `existing` throws NOT_FOUND for an unknown agent. */
 export function createConsumers(
   engine: Engine,
   existing: (agentId: string) => { readonly spiffe_id: string },
 ): ConsumerStore {
   const { put, clear, remove, list } = consumerStatements(engine);
   const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
-    // The agent that reports is the one that is written, whatever the records say.
+    // The agent of the rows is the reporting agent, whatever the records say.
     for (const consumer of consumers) put.run(toRow(agentId, consumer));
   };
 

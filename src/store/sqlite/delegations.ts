@@ -44,7 +44,7 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
         const row = byId.get({ id });
         if (row === undefined) throw new PkiError('NOT_FOUND', `there is no delegation ${id}`);
         if (row.revoked_at !== null)
-          throw new PkiError('CONFLICT', `delegation ${id} is revoked already`);
+          throw new PkiError('CONFLICT', `delegation ${id} is already revoked`);
         revoke.run({ id, now });
         const revoked = toDelegation({ ...row, revoked_at: now });
         audit(event, loggedObject('delegation', revoked));
@@ -53,13 +53,13 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
   };
 }
 
-/** Reads rows, and remembers their lists. */
+/** Reads rows, and caches their lists. */
 export function createDelegationReader(): (row: DelegationTable) => Delegation {
-  // control planes ask with each call, and by the few delegations that there are
+  // control planes ask with each call, and there are few delegations
   const lists = new Map<string, Lists>();
   const listsOf = (row: DelegationTable): Lists => {
-    const known = lists.get(row.id);
-    if (known !== undefined && known.text === listsText(row)) return known;
+    const cached = lists.get(row.id);
+    if (cached !== undefined && cached.text === listsText(row)) return cached;
     const parsed = parseLists(row);
     if (lists.size >= rememberedLists) lists.clear();
     lists.set(row.id, parsed);
@@ -136,7 +136,7 @@ const toRow = (delegation: Delegation): DelegationTable => ({
 const rememberedLists = 1000;
 
 interface Lists {
-  /** Of the columns that they were read from. */
+  /** The columns from which they were read. */
   readonly text: string;
   readonly patterns: readonly string[];
   readonly keyTypes: readonly KeyType[];

@@ -22,32 +22,32 @@ interface Job {
 }
 
 /**
- * A write whose transaction is committed. `settle` may also tell that its own part was rolled back.
+ * A write whose transaction is committed. `settle` may also report that its own part was rolled
+ * back.
  */
 interface Committed {
   readonly job: Job;
   readonly settle: () => void;
 }
 
-/** A group ends here even if more wait, so that the thread is not blocked for long. */
+/**
+ * The group ends after this time even if more writes wait, so that the thread is not blocked for
+ * long.
+ */
 const groupBudgetMs = 10;
 
-/**
- * Makes all that was committed survive a loss of power. Rejects when it can not be known whether it
- * does.
- */
+/** Makes all commits so far survive a loss of power. Rejects if that is uncertain. */
 export type MakeDurable = () => Promise<void>;
 
 /**
- * The one writer. Owns the connection and the queue of writes. Each write is one synchronous
- * function, so nothing can get between its statements, and no read ever sees an open transaction.
- * Writes that wait together share one commit, each inside a savepoint: one that throws leaves
- * nothing and disturbs no other.
+ * The one writer. Owner of the connection and of the queue of writes. Each write is one synchronous
+ * function, so that nothing runs between its statements, and no read sees an open transaction.
+ * Writes that wait together share one commit, each inside a savepoint: a write that throws leaves
+ * nothing and does not affect the others.
  *
- * A commit is made durable off this thread. Until it is, nobody is told of it: its callers wait,
- * reads that may have seen it wait as well, and what arrives meanwhile is the next group. When it
- * can not be made durable, nothing is read or written any more, since nobody knows what the disk
- * holds.
+ * A commit is made durable off this thread. Nobody is told of it before: its callers wait, reads
+ * that may have seen it wait too, and new writes form the next group. If it can not be made
+ * durable, nothing is read or written any more, because the state of the disk is unknown.
  */
 export class Engine extends CommitHooks {
   readonly #connection: DatabaseConnection;
@@ -60,13 +60,13 @@ export class Engine extends CommitHooks {
   #queue: Job[] = [];
   #scheduled = false;
   #closing = false;
-  /** While the last commit is being made durable. */
+  /** Pending while the last commit is being made durable. */
   #pending: Promise<void> | undefined;
   #broken: PkiError | undefined;
 
   /**
-   * Without `makeDurable` a commit counts as durable when it returns. `onDurable` is called before
-   * any caller knows.
+   * Without `makeDurable`, a commit counts as durable when it returns. `onDurable` is called before
+   * any caller is told.
    */
   constructor(options: {
     readonly database: DatabaseSync;
@@ -110,7 +110,7 @@ export class Engine extends CommitHooks {
   }
 
   /**
-   * Resolves with what `work` returned, once it is durable; rejects with what it threw, and then
+   * Resolves with the result of `work`, once it is durable. Rejects with what `work` threw; then
    * nothing of it is left.
    */
   write<T>(work: () => T): Promise<T> {
@@ -118,7 +118,7 @@ export class Engine extends CommitHooks {
     return this.#enqueue(work);
   }
 
-  /** Reads run at once, between transactions. Resolves when what was read is durable. */
+  /** Reads run at once, between transactions. Resolves when the rows that were read are durable. */
   read<T>(work: () => T): Promise<T> {
     const reading = this.look(work);
     const pending = this.#pending;
@@ -126,8 +126,8 @@ export class Engine extends CommitHooks {
   }
 
   /**
-   * A read that does not wait for what it saw to be durable: for what nobody is told of before a
-   * write after it is, since whatever is durable has everything before it on the disk as well.
+   * A read that does not wait until its rows are durable. For values that nobody is told of before
+   * a later write: once that write is durable, everything before it is durable too.
    */
   look<T>(work: () => T): Promise<T> {
     if (this.#closing || this.#broken !== undefined)
@@ -140,30 +140,28 @@ export class Engine extends CommitHooks {
     }
   }
 
-  /** Why nothing is read or written any more. */
+  /** Why nothing is read or written any more; undefined while the engine works. */
   get failure(): PkiError | undefined {
     return this.#broken;
   }
 
-  /** Since when nothing could be committed; undefined: the last commit succeeded. */
+  /** The time since which no commit succeeded; undefined: the last commit succeeded. */
   get failing(): FailingCommits | undefined {
     return this.#health.failing;
   }
 
-  /**
-   * While the last commit is being made durable: resolves when it is. Rejects when it can not be.
-   */
+  /** Pending while the last commit is being made durable. Rejects if that fails. */
   get pending(): Promise<void> | undefined {
     return this.#pending;
   }
 
-  /** Called for each durable commit, last. */
+  /** Called last for each durable commit. */
   onCommit(listener: (commit: CommitFacts) => void): () => void {
     this.#commitListeners.add(listener);
     return () => void this.#commitListeners.delete(listener);
   }
 
-  /** Waits for the writes that were accepted, runs `last` with them, and closes the connection. */
+  /** Waits for the accepted writes, runs `last` with them, and closes the connection. */
   async close(last: () => void): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
@@ -175,7 +173,7 @@ export class Engine extends CommitHooks {
     }
   }
 
-  /** Writes a page of the database, and leaves it as it was. */
+  /** Writes one page of the database without a change. */
   #probe(): Promise<void> {
     return this.write(() => {
       const row = this.get('PRAGMA user_version', []) as { readonly user_version: number };
@@ -191,10 +189,10 @@ export class Engine extends CommitHooks {
   }
 
   #schedule(): void {
-    // what waits while a commit is made durable is its successor's group
+    // writes that wait while a commit is made durable form the next group
     if (this.#scheduled || this.#pending !== undefined) return;
     this.#scheduled = true;
-    // Not a microtask: everything that this turn of the loop read from its sockets can join.
+    // Not a microtask, so that all requests that this turn reads from its sockets can join.
     atTurnEnd('write', () => {
       this.#scheduled = false;
       const jobs = this.#queue;
@@ -236,13 +234,13 @@ export class Engine extends CommitHooks {
           },
         );
         this.#broken = error;
-        this.#logger.error({ ...errorFields(error) }, 'the database is not used any more');
+        this.#logger.error({ ...errorFields(error) }, 'the server stops to use the database');
         for (const { job } of committed) job.reject(error);
         if (this.#queue.length > 0) this.#schedule();
         throw error;
       },
     );
-    // whoever reads meanwhile hears of it; nobody may
+    // readers meanwhile get the error; without readers nobody handles the rejection
     this.#pending.catch(() => {});
   }
 
@@ -258,7 +256,7 @@ export class Engine extends CommitHooks {
     for (const listener of this.#commitListeners) listener(facts);
   }
 
-  /** Each in a transaction of its own. */
+  /** Runs each write in its own transaction. */
   #alone(jobs: readonly Job[], committed: Committed[]): number {
     for (const job of jobs) {
       let value: unknown;
@@ -294,9 +292,10 @@ export class Engine extends CommitHooks {
       this.#commit();
     } catch (error) {
       this.#rollback();
-      // None taken: it did not even begin, and would not for those that wait either.
+      // No write was taken: the transaction could not begin, and would not begin for the waiting
+      // ones either.
       const mine = taken === 0 ? jobs : jobs.slice(0, taken);
-      // A full disk refuses the group, and may still have room for the smaller ones of it.
+      // A full disk refuses the group, but may have room for smaller writes of it.
       if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause))
         return this.#alone(mine, committed);
       this.#health.failed(error);
@@ -316,7 +315,7 @@ export class Engine extends CommitHooks {
       this.#connection.command('RELEASE job');
       return () => job.resolve(value);
     } catch (error) {
-      // Some failures (disk full, I/O) end the whole transaction: then it is not this job's alone.
+      // Some failures (disk full, I/O) end the whole transaction. They concern all its writes.
       if (!this.#connection.isTransaction) throw error;
       this.#connection.command('ROLLBACK TO job');
       this.#connection.command('RELEASE job');

@@ -15,7 +15,7 @@ import { builder } from './statement.ts';
 export interface EntryDependencies {
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
-  /** How many removals are kept for agents that were away. */
+  /** The number of removals that are kept for agents that were away. */
   readonly removalLimit: number;
 }
 
@@ -49,7 +49,7 @@ export function createEntries(
   return {
     write: (writes, context, guard) =>
       engine.write(() => {
-        // the transaction of the one writer is the lock
+        // there is one writer, whose transaction is the lock
         guard?.judge(sightOf(guard.reads));
         return writer.write(writes, context);
       }),

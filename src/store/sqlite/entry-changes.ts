@@ -5,17 +5,17 @@ import { toEntry } from './entry-row.ts';
 import type { Revisions } from './meta.ts';
 
 /**
- * Beyond this many a snapshot in pages is cheaper than one answer, which would block the thread
- * while it is read.
+ * Above this number a snapshot in pages is cheaper than one answer, whose read would block the
+ * thread.
  */
 const maximumChanges = 5000;
 
 export interface EntryChanges {
-  /** This parent had the entry until `revision`. */
+  /** Records that this parent had the entry until `revision`. */
   removed(entry: RegistrationEntry, revision: number): void;
   /**
-   * Drops the oldest removals when there are more than a tenth too many, and remembers how far back
-   * it can still answer.
+   * Drops the oldest removals when there are more than a tenth too many. Records the oldest
+   * revision that can still be answered.
    */
   prune(): void;
   since(
@@ -51,7 +51,7 @@ export function createEntryChanges(
     parentsOfEntries,
     parentsOfRemovals,
   } = entryChangeStatements(engine);
-  /** The present position, unless `revision` is older than what is kept, or of another database. */
+  /** The present position; undefined for a pruned revision, or one of another database. */
   const answerable = (revision: number): Position | undefined => {
     const position = revisions.position();
     return revision < revisions.horizon() || revision > position.revision ? undefined : position;
@@ -68,7 +68,7 @@ export function createEntryChanges(
       void insert.run({ revision, parent_id: entry.parentId, entry_id: entry.id }),
     prune: () => {
       const last = newest.get({})?.position ?? 0;
-      // Positions have no gaps: rows leave at the low end only.
+      // Positions have no gaps, because rows are removed at the low end only.
       const kept = last - (oldest.get({})?.position ?? 1) + 1;
       if (kept <= removalLimit * 1.1) return;
       const position = last - removalLimit;
@@ -88,8 +88,7 @@ export function createEntryChanges(
           gone.add(row.entry_id);
       }
       if (rows.length + gone.size > maximumChanges) return undefined;
-      // One that came back, or moved between these parents, was changed after it was removed: it is
-      // among the upserts.
+      // an upsert after the removal: the entry came back, or moved between these parents
       for (const row of rows) gone.delete(row.id);
       return { upserts: rows.map(toEntry), removedIds: [...gone], position };
     },
@@ -137,8 +136,8 @@ function entryChangeStatements(engine: Engine) {
     drop: engine.statement<{ position: number }>()((query, slot) =>
       query.deleteFrom('entry_removals').where('position', '<=', slot('position')),
     ),
-    // Two statements: as one union the planner reads both tables in the order of their parents,
-    // whole.
+    // Two statements: for one union, the planner reads both tables completely, in the order of
+    // their parents.
     parentsOfEntries: engine.statement<{ revision: number }>()((query, slot) =>
       query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')),
     ),

@@ -3,15 +3,13 @@ import type { EntryReads, EntrySight, RegistrationEntry } from '../../domain/ind
 import { toEntry } from './entry-row.ts';
 import type { entryReads } from './entry-statements.ts';
 
-/** Gives a guard the entries that it has named, inside its transaction. */
+/** Gives a guard the entries that it named, inside its transaction. */
 export function createEntrySight({
   bySpiffeId,
   templates,
   idsFrom,
 }: ReturnType<typeof entryReads>): (reads: EntryReads) => EntrySight {
-  /**
-   * By pages of IDs and not with an open cursor, which the next run of its statement would break.
-   */
+  /** Reads pages of IDs. An open cursor would break at the next run of its statement. */
   function* statedBelow(prefix: string): Generator<RegistrationEntry> {
     const limit = 200;
     const end = `${prefix}\u{10ffff}`;
@@ -40,8 +38,8 @@ export function createEntrySight({
   };
 }
 
-const notNamed = (what: string): never => {
-  throw new PkiError('INTERNAL', `a guard looks at ${what}, which it has not named`);
+const notNamed = (rows: string): never => {
+  throw new PkiError('INTERNAL', `a guard looks at ${rows}, which it has not named`);
 };
 const named = (names: ReadonlySet<string>, name: string): string =>
   names.has(name) ? name : notNamed(`entries of ${name}`);

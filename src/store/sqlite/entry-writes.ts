@@ -22,7 +22,7 @@ export type EntryWriterDependencies = ReturnType<typeof entryReads> &
     readonly audit: AuditWriter;
   };
 
-/** Writes of entries, inside the transaction of whoever calls. */
+/** Writes entries inside the caller's transaction. */
 export class EntryWriter {
   readonly #dependencies: EntryWriterDependencies;
 
@@ -34,7 +34,7 @@ export class EntryWriter {
     if (writes.length === 0) return [];
     const { audit, revisions, changed } = this.#dependencies;
     const revision = revisions.advance();
-    const changes = writes.map((one) => this.#apply(one, revision, context));
+    const changes = writes.map((write) => this.#apply(write, revision, context));
     this.#refuseTwins(changes);
     for (const { id, event } of writes) {
       const entry = this.#find(id);
@@ -121,7 +121,7 @@ export class EntryWriter {
     return { action, before, after: undefined };
   }
 
-  /** After the whole batch, so that entries may swap what they state. */
+  /** Checked after the whole batch, so that entries may exchange their content. */
   #refuseTwins(changes: readonly EntryChange[]): void {
     for (const { after } of changes) {
       const row = after === undefined ? undefined : this.#dependencies.byId.get({ id: after.id });

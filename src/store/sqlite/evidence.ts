@@ -11,13 +11,10 @@ export type EvidenceWriter = (
   now: number,
 ) => void;
 
-/** A part is a thousand lines of bounded fields; what claims to be more was not written here. */
+/** A part has a thousand lines of bounded fields. A larger one was not written by this program. */
 const maximumPartBytes = 16 * 1024 * 1024;
 
-/**
- * A list has many words again and again: deflated it takes a tenth, and it is kept for as long as
- * its record.
- */
+/** A list repeats many words: deflate shrinks it to a tenth. It is kept as long as its record. */
 export function createEvidence(engine: Engine): {
   readonly store: EvidenceStore;
   readonly write: EvidenceWriter;
@@ -93,8 +90,8 @@ function evidenceStatements(engine: Engine) {
 }
 
 /**
- * What does not inflate is handed out as it is: it is not what was written, and whoever compares it
- * sees that.
+ * Data that does not inflate is returned unchanged. It is not what was written, and the comparison
+ * with the log will fail.
  */
 function inflated(data: Buffer): Buffer {
   try {

@@ -55,12 +55,13 @@ export function createIssuance(engine: Engine, dependencies: IssuanceDependencie
     finish: (items) => engine.write(() => rows.finish(items)),
     findRequest: (requester, requestId, publicKeySha256) =>
       engine.read(() => findRequest(rows.statements, { requester, requestId, publicKeySha256 })),
-    // what is found is handed out, so it must be durable; that there is nothing hands out nothing
+    // A certificate that is found is handed out, so that it must be durable. An empty result hands
+    // out nothing.
     findRequests: async (keys) => {
       const { pending } = engine;
-      const found = await engine.look(() => keys.map((key) => findRequest(rows.statements, key)));
-      if (pending !== undefined && found.some((record) => record !== undefined)) await pending;
-      return found;
+      const records = await engine.look(() => keys.map((key) => findRequest(rows.statements, key)));
+      if (pending !== undefined && records.some((record) => record !== undefined)) await pending;
+      return records;
     },
     abandonIntents: (reason, nowMs) => engine.write(() => rows.abandonIntents(reason, nowMs)),
     confirmReplaced: (holder, serials, now) =>
@@ -76,14 +77,14 @@ export function createIssuance(engine: Engine, dependencies: IssuanceDependencie
       }),
     recordJwtSvids: (items) => engine.write(() => recordJwtSvids(items, dependencies)),
     raiseJwtExpiry: async (authorityId, expiresAt) => {
-      // Between transactions everything that is read is durable.
+      // Between transactions, everything that is read is durable.
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
       await engine.write(() => jwt.raiseExpiry(authorityId, expiresAt));
     },
   };
 }
 
-/** What happens to intents, inside the transaction of whoever calls. */
+/** Changes of intents, inside the caller's transaction. */
 class IssuanceRows {
   readonly statements: IssuanceStatements;
   readonly #dependencies: IssuanceDependencies;
@@ -295,7 +296,7 @@ function intentWrites(engine: Engine) {
 
 function replacementWrites(engine: Engine) {
   return {
-    // Only at the same holder: nobody may make another's certificate look replaced.
+    // Only for the same holder: nobody can mark the certificate of another holder as replaced.
     markReplaced: engine.statement<{
       serial: Uint8Array;
       holder: string;
@@ -360,7 +361,7 @@ function toIntentRow(intent: Intent): IntentRow {
   };
 }
 
-/** `certificate.issued` becomes `certificate.withheld`, with the reason in its detail. */
+/** Turns `certificate.issued` into `certificate.withheld`, with the reason in its detail. */
 const withheldEvent = (event: AuditEvent, code: ErrorCode, message: string): AuditEvent => ({
   ...event,
   kind: event.kind.replace(/\.[^.]*$/, '.withheld'),

@@ -15,8 +15,8 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /**
- * Inside the transaction that records the agent: the answer that repeated uses of the token get,
- * on record as `token.used` beside the event of the agent.
+ * Runs inside the transaction that records the agent. Binds the certificate that repeated uses of
+ * the token get. Recorded as `token.used`, beside the event of the agent.
  */
 export type BindTokenResult = (id: string, use: TokenUse, event: AuditEvent) => void;
 
@@ -27,7 +27,7 @@ export interface TokenUse {
   readonly now: number;
 }
 
-const alreadyOver = 'Nothing is to be done: it lets nobody join.';
+const alreadyOver = 'No action is needed: nobody can join with it.';
 
 export function createJoinTokens(
   engine: Engine,
@@ -75,13 +75,13 @@ export function createJoinTokens(
   };
 }
 
-/** What the first use of a token writes into its row, each step on record. */
+/** The changes of a token's row at its first use, each recorded. */
 function tokenUses(
   { byId, bind, setResult }: ReturnType<typeof joinTokenStatements>,
   audit: AuditWriter,
   guard: LogGuard,
 ): {
-  /** As the log vouches for it. */
+  /** The token as the log vouches for it. */
   readonly existing: (id: string) => JoinToken;
   readonly bindKey: (id: string, use: TokenBinding, event: AuditEvent) => JoinToken;
   readonly bindResult: BindTokenResult;
@@ -148,7 +148,7 @@ function listed(engine: Engine, page: PageRequest): Page<JoinToken> {
   return toPage(engine.rows(query), size, toToken, (row) => row.id);
 }
 
-/** Whether an agent may get this serial by the token. */
+/** Refuses if the agent may not get this serial with the token. */
 function refuseResult(
   token: JoinToken,
   { agentId, publicKeySha256, serial }: Pick<TokenUse, 'agentId' | 'publicKeySha256' | 'serial'>,
@@ -172,14 +172,14 @@ function refuseResult(
 
 function refuseRevocation(token: JoinToken, now: number): void {
   if (token.expiresAt === revokedTokenExpiry)
-    throw new PkiError('CONFLICT', `join token ${token.id} is revoked already`, {
+    throw new PkiError('CONFLICT', `join token ${token.id} is already revoked`, {
       next: alreadyOver,
     });
   if (token.resultSerial !== null)
     throw new PkiError(
       'CONFLICT',
       `join token ${token.id} was used: ${token.agentId} has joined with it`,
-      { next: 'End the agent: meshca agent ban, or evict.' },
+      { next: 'End the agent instead: meshca agent ban, or meshca agent evict.' },
     );
   if (token.expiresAt <= now)
     throw new PkiError('CONFLICT', `join token ${token.id} has expired`, { next: alreadyOver });

@@ -4,12 +4,12 @@ import type { JwtSvidTable } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 /**
- * Statements over JWT-SVIDs and the highest expiry of their authorities; the writing ones inside
+ * Statements for JWT-SVIDs and the highest expiry of their authorities. The writing ones run inside
  * the caller's transaction.
  */
 export interface JwtWriter {
   insert(record: JwtSvidRecord): void;
-  /** @throws NOT_FOUND */
+  /** @throws PkiError NOT_FOUND */
   highestExpiry(authorityId: string): number;
   raiseExpiry(authorityId: string, expiresAt: number): void;
 }
@@ -50,7 +50,7 @@ export function createJwtSvids(engine: Engine): JwtWriter {
         entry_id: record.entryId,
         holder: record.holder,
       });
-      // Holds also for a caller that did not raise it before signing.
+      // Also for a caller that did not raise it before the signature.
       raise.run({ id: record.authorityId, expiry: record.expiresAt });
     },
     highestExpiry: (authorityId) => {

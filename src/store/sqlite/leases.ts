@@ -4,8 +4,8 @@ import type { Schema } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 /**
- * Inside a transaction: throws LEASE_LOST unless the fence is the present one and the lease has not
- * been given away.
+ * Runs inside a transaction. Throws LEASE_LOST unless the fence is the present one and the lease
+ * was not given to another holder.
  */
 export type FenceCheck = (lease: Lease) => void;
 

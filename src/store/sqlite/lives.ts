@@ -3,24 +3,24 @@ import type { RotationStore } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
 import { builder } from './statement.ts';
 
-/** Holders that are agents tell of replacements and of what they hold. */
+/** Agents report replacements and what they hold. */
 const isAgent = sql<boolean>`holder IN (SELECT spiffe_id FROM agents)`;
 /**
- * What somebody else holds: leaves, and the certificates of CAs downstream, below which are
- * leaves that nobody here knows of. Not those of our own authorities, which have a life of their
- * own, nor one that was revoked: whoever trusts it still is not to be kept from the end.
+ * What other holders have: leaves, and certificates of downstream CAs, whose leaves are not known
+ * here. Without our own authorities, which have their own rules, and without revoked ones: a
+ * consumer that still trusts a revoked certificate must not delay a retirement.
  */
-const others = sql<boolean>`(certificates.kind <> 'authority' OR (certificates.holder <> 'server' AND (certificates.certificate_der IS NULL OR NOT EXISTS (SELECT 1 FROM authorities WHERE authorities.certificate_der = certificates.certificate_der)) AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)))`;
+const ofOthers = sql<boolean>`(certificates.kind <> 'authority' OR (certificates.holder <> 'server' AND (certificates.certificate_der IS NULL OR NOT EXISTS (SELECT 1 FROM authorities WHERE authorities.certificate_der = certificates.certificate_der)) AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)))`;
 const mayBeOut = () =>
   builder
     .selectFrom('certificates')
     .where('state', 'in', ['issued', 'abandoned', 'intent'])
-    .where(others);
+    .where(ofOthers);
 const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
 
 type Lives = Pick<RotationStore, 'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry'>;
 
-/** What certificates are out, by the rows of the inventory. */
+/** Which certificates are out, by the rows of the inventory. */
 export function createLives(engine: Engine): Lives {
   return {
     signedBy: (now, marginSeconds) => engine.read(() => signedBy(engine, now, marginSeconds)),
@@ -40,15 +40,16 @@ export function createLives(engine: Engine): Lives {
       ),
     unheld: (since, now) =>
       engine.read(() => {
-        const given = mayBeOut()
+        const outstanding = mayBeOut()
           .where('holder', '<>', 'server')
           .where('not_after', '>=', now)
           .where(sql<boolean>`NOT ${isAgent}`);
         const total =
-          engine.rows(given.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
-        // what was made in the second of publication may not have had it
+          engine.rows(outstanding.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ??
+          0;
+        // a certificate of the very second of publication may have been issued without it
         const before = engine.rows(
-          given
+          outstanding
             .select((eb) => [
               eb.fn.countAll<number>().as('count'),
               eb.fn.max<number | null>('not_after').as('last'),
@@ -78,13 +79,16 @@ function signedBy(
   now: number,
   marginSeconds: number,
 ): Awaited<ReturnType<RotationStore['signedBy']>> {
-  const found = new Map<string, { lastExpiry: number; live: number; liveUnreported: number }>();
+  const livesByAuthority = new Map<
+    string,
+    { lastExpiry: number; live: number; liveUnreported: number }
+  >();
   const expiries = mayBeOut()
     .select((eb) => ['authority_id', eb.fn.max<number>('not_after').as('last')])
     .where('not_after', '>=', now - marginSeconds)
     .groupBy('authority_id');
   for (const { authority_id: id, last } of engine.rows(expiries))
-    found.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
+    livesByAuthority.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
   const live = builder
     .selectFrom('certificates')
     .select((eb) => [
@@ -93,12 +97,12 @@ function signedBy(
       sql<number>`sum(certificates.kind = 'authority' OR NOT ${isAgent})`.as('unreported'),
     ])
     .where('state', 'in', ['issued', 'abandoned'])
-    .where(others)
+    .where(ofOthers)
     .where('not_after', '>=', now - marginSeconds)
     .where('replacement_confirmed_at', 'is', null)
     .groupBy('authority_id');
   for (const row of engine.rows(live)) {
-    const facts = found.get(row.authority_id);
+    const facts = livesByAuthority.get(row.authority_id);
     if (facts !== undefined)
       Object.assign(facts, { live: row.live, liveUnreported: row.unreported });
   }
@@ -108,7 +112,11 @@ function signedBy(
       .select(['id', 'highest_jwt_expiry'])
       .where('kind', '=', 'jwt'),
   )) {
-    found.set(row.id, { lastExpiry: row.highest_jwt_expiry, live: 0, liveUnreported: 0 });
+    livesByAuthority.set(row.id, {
+      lastExpiry: row.highest_jwt_expiry,
+      live: 0,
+      liveUnreported: 0,
+    });
   }
-  return found;
+  return livesByAuthority;
 }

@@ -8,10 +8,11 @@ export interface DatabaseLock {
 }
 
 /**
- * One server per database: a second SQLite file, whose write lock (RESERVED) is held for the life
- * of the process. The kernel drops it with the process, also after kill -9, and it still lets
- * others read who holds it. POSIX locks have one trap: a process that opens and closes the file by
- * other means than SQLite loses its lock, so nothing else here may touch it.
+ * One server per database, by a second SQLite file whose write lock (RESERVED) is held for the life
+ * of the process. The kernel drops the lock with the process, also after kill -9. Others can still
+ * read who holds it. POSIX locks have one trap: a process that opens and closes the file by other
+ * means than SQLite loses its lock. So no other code may touch this file.
+ *
  * @throws PkiError STORE_LOCKED with the holder's `pid` and `since` in its detail
  */
 export function acquireLock(
@@ -21,27 +22,27 @@ export function acquireLock(
   let database: DatabaseSync | undefined;
   try {
     if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
-    // Long enough for a reader of the holder's name to be gone, short enough to be told at once.
+    // Long enough for a reader of the holder's name to finish, short enough for a quick answer.
     database = new DatabaseSync(path, { timeout: 200 });
-    // The name must be committed to be readable, and the lock taken again after that: who starts at
-    // the same time may come between, and whoever then has the lock under the other's name gives
-    // way and tries again.
-    for (let held = false, attempt = 0; !held; attempt += 1) {
+    // The name must be committed to be readable, and the lock is taken again after the commit.
+    // Another starting process may come in between. A process that then has the lock under the
+    // other's name gives way and tries again.
+    for (let locked = false, attempt = 0; !locked; attempt += 1) {
       claim(database, holder);
       database.exec('BEGIN IMMEDIATE');
-      held = readHolder(database)?.pid === holder.pid || attempt === 10;
-      if (!held) database.exec('ROLLBACK');
+      locked = readHolder(database)?.pid === holder.pid || attempt === 10;
+      if (!locked) database.exec('ROLLBACK');
     }
   } catch (error) {
     const refusal = isBusy(error) ? lockedError(database, path) : lockFileError(error, path);
     database?.close();
     throw refusal;
   }
-  const held = database;
+  const lock = database;
   return {
     release: () => {
-      held.exec('ROLLBACK');
-      held.close();
+      lock.exec('ROLLBACK');
+      lock.close();
     },
   };
 }
@@ -68,7 +69,7 @@ function readHolder(
       | { pid: number; since: number }
       | undefined;
   } catch {
-    // Caught in the instant of its first write: who holds it is not written yet.
+    // The other process has not written its name yet.
     return undefined;
   }
 }

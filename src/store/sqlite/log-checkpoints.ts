@@ -7,7 +7,7 @@ import type { Engine } from './engine.ts';
 export interface CheckpointRows {
   latest(): StoredCheckpoint | undefined;
   after(size: number, limit: number): readonly StoredCheckpoint[];
-  /** One of the same size keeps its root. */
+  /** Keeps the root of a checkpoint with the same size. */
   put(checkpoint: StoredCheckpoint): void;
   addCosignatures(size: number, note: string): void;
 }

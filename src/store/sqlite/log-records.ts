@@ -10,7 +10,7 @@ export interface RecordRows {
   head(): { readonly size: number; readonly sequence: number };
   setHead(head: { readonly size: number; readonly sequence: number }): void;
   placed(after: number, limit: number): readonly LogRow[];
-  /** Behind the head, in their order. */
+  /** The records after the head, in order. */
   unsequenced(limit: number): UnsequencedRecords['records'];
   firstWrong(): { readonly index: number; readonly sequence: number } | undefined;
 }

@@ -7,8 +7,8 @@ type None = Record<never, never>;
 export type LogRuns = ReturnType<typeof createLogRuns>;
 
 /**
- * Where each record stands in the tree: runs of sequences that follow each other, and those that
- * stayed out.
+ * The index of each record in the tree: runs of consecutive sequences, and the records that stayed
+ * out.
  */
 export function createLogRuns(engine: Engine) {
   const { lastRun, allRuns, runOf, runsWithin, runAt, excludedAfter } = logRunReads(engine);
@@ -54,7 +54,7 @@ export function createLogRuns(engine: Engine) {
       const run = lastRun.get({});
       return run === undefined ? undefined : run.first_sequence + run.length - 1;
     },
-    /** Gives places of sequences of this range; they may only grow. */
+    /** Finds indexes of sequences of this range. The sequences must be ascending. */
     walker(first: number, last: number): (sequence: number) => number | undefined {
       const before = runOf.get({ sequence: first });
       const runs = [...(before === undefined ? [] : [before]), ...runsWithin.all({ first, last })];
@@ -69,7 +69,7 @@ export function createLogRuns(engine: Engine) {
   };
 }
 
-/** For sequences that only grow. */
+/** For ascending sequences. */
 function placesBy(runs: readonly Schema['log_runs'][]): (sequence: number) => number | undefined {
   let at = 0;
   return (sequence) => {

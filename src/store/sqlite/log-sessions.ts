@@ -39,9 +39,9 @@ export function createSessionRows(engine: Engine): SessionRows {
 }
 
 export interface SealRows {
-  /** Those over any record of the range, by their last one. */
+  /** The seals that cover a record of the range, ordered by their last record. */
   over(firstSequence: number, lastSequence: number): readonly LogSeal[];
-  /** One over each run of records that follow each other. */
+  /** Writes one seal for each run of consecutive records. */
   put(
     session: { readonly id: string; readonly seal: (bytes: Buffer) => Buffer },
     records: readonly CommittedRecord[],

@@ -6,16 +6,16 @@ import type { Engine } from './engine.ts';
 type None = Record<never, never>;
 type Row = Schema['log_snapshots'];
 
-/** A part is a quarter of a megabyte or less: so many leave in one transaction. */
+/** A part has at most a quarter of a megabyte. This many are removed in one transaction. */
 const sweepAtOnce = 4;
 
-/** The rows of snapshots. Nothing here says that they are good. */
+/** The rows of snapshots. Nobody has verified them. */
 export interface SnapshotRows {
-  /** The newest first. */
+  /** Newest first. */
   list(): readonly LogSnapshot[];
   part(size: number, position: number): Buffer | undefined;
   putPart(size: number, position: number, content: Buffer): void;
-  /** Keeps this one and the newest that is smaller. */
+  /** Keeps this one and the newest smaller one. */
   put(snapshot: LogSnapshot): void;
   drop(): void;
   /** Whether there may be more. */
@@ -49,9 +49,9 @@ export function createSnapshotRows(engine: Engine): SnapshotRows {
     },
     drop: () => void removeAll.run({}),
     sweep: () => {
-      const found = orphans.all({});
-      for (const { size, position } of found) removePart.run({ size, position });
-      return found.length === sweepAtOnce;
+      const orphanParts = orphans.all({});
+      for (const { size, position } of orphanParts) removePart.run({ size, position });
+      return orphanParts.length === sweepAtOnce;
     },
   };
 }

@@ -9,7 +9,7 @@ import { createSealRows, createSessionRows } from './log-sessions.ts';
 import { createSnapshotRows } from './log-snapshots.ts';
 import { createTileRows } from './log-tiles.ts';
 
-/** The rows of the tree, its checkpoints, and what vouches for the records that are not in it yet. */
+/** The rows of the tree, its checkpoints, and the seals of records that are not in it yet. */
 function logRows(engine: Engine) {
   const runs = createLogRuns(engine);
   const seals = createSealRows(engine);
@@ -26,7 +26,7 @@ function logRows(engine: Engine) {
 }
 type LogRows = ReturnType<typeof logRows>;
 
-/** `sealing`: called inside each transaction with its records. Owner of the session's key. */
+/** `sealing` is called inside each transaction with its records. Owner of the session's key. */
 export function createLog(
   engine: Engine,
   checkFence: FenceCheck,
@@ -103,6 +103,6 @@ function extend({ runs, seals, tiles, checkpoints, records }: LogRows, step: Log
   for (const tile of step.tiles) tiles.put(tile);
   records.setHead({ size: step.fromSize + step.taken.length, sequence: step.sequence });
   checkpoints.put(step.checkpoint);
-  // what is under a checkpoint needs no other witness
+  // records under a checkpoint need no seal any more
   seals.drop(step.sequence);
 }

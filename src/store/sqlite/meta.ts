@@ -6,7 +6,7 @@ import type { MetaTable } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 export interface Revisions {
-  /** Adds one, inside the transaction of whoever calls, and returns the new revision. */
+  /** Increments the revision inside the caller's transaction, and returns it. */
   advance(): number;
   position(): Position;
   /** Changes up to this revision may have been pruned. */
@@ -72,7 +72,7 @@ function createRevisions(engine: Engine, statements: MetaStatements, logger: Log
     if (!moved) return;
     moved = false;
     const now = position();
-    // Equal when the write that moved it was rolled back to its savepoint.
+    // equal if the write that moved the revision was rolled back to its savepoint
     if (now.revision === announced) return;
     announced = now.revision;
     for (const listener of listeners) {
@@ -86,7 +86,7 @@ function createRevisions(engine: Engine, statements: MetaStatements, logger: Log
   return {
     advance: () => {
       moved = true;
-      return found(statements.next.get({})).revision;
+      return existing(statements.next.get({})).revision;
     },
     position,
     horizon: () => metaRow(statements).horizon,
@@ -98,9 +98,9 @@ function createRevisions(engine: Engine, statements: MetaStatements, logger: Log
   };
 }
 
-const metaRow = ({ read }: MetaStatements): MetaTable => found(read.get({}));
+const metaRow = ({ read }: MetaStatements): MetaTable => existing(read.get({}));
 
-function found<Row>(row: Row | undefined): Row {
+function existing<Row>(row: Row | undefined): Row {
   if (row === undefined)
     throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
   return row;

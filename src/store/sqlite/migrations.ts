@@ -24,7 +24,7 @@ export const migrations: readonly Migration[] = [
   agentLines,
 ];
 
-/** `msca`; tells this product's databases from others'. */
+/** `msca`: distinguishes databases of this product from others. */
 const applicationId = 0x6d73_6361;
 
 const checksum = (migration: Migration): string =>
@@ -32,8 +32,9 @@ const checksum = (migration: Migration): string =>
 
 /**
  * Brings the database to the newest schema, all steps in one transaction.
- * @throws PkiError STORE_TOO_NEW, STORE_CORRUPT (a recorded checksum differs), STORE_FAILED
- * (somebody else's database)
+ *
+ * @throws PkiError STORE_TOO_NEW, STORE_CORRUPT (a recorded checksum differs), STORE_FAILED (a
+ *   database of another program)
  */
 export function migrate(
   database: DatabaseSync,
@@ -77,14 +78,16 @@ export function migrate(
 }
 
 function claimFile(database: DatabaseSync): void {
-  const { application_id: found } = database.prepare('PRAGMA application_id').get() as {
+  const { application_id: applicationIdOfFile } = database
+    .prepare('PRAGMA application_id')
+    .get() as {
     application_id: number;
   };
-  if (found === applicationId) return;
+  if (applicationIdOfFile === applicationId) return;
   const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as {
     tables: number;
   };
-  if (found !== 0 || tables > 0) {
+  if (applicationIdOfFile !== 0 || tables > 0) {
     throw new PkiError('STORE_FAILED', 'the file is a database of another program', {
       next: 'Give the server a database file of its own.',
     });

@@ -39,41 +39,42 @@ export interface SqliteStoreOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Written into the lock, for whoever finds it taken. */
+  /** Written into the lock, so that other processes can name its holder. */
   readonly pid: number;
   /** What the log says: fed by this store, and asked by its writes. */
   readonly memory: LogMemory;
   /**
-   * `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without
+   * `OFF` breaks promise 2. It exists to show that the fault drill notices. Refused without
    * `faultDrill`.
    */
   readonly synchronous?: 'FULL' | 'OFF';
   readonly faultDrill?: boolean;
-  /**
-   * No seals over records: shows what they cost; refused without `faultDrill`.
-   */
+  /** No seals over records, to measure their cost. Refused without `faultDrill`. */
   readonly withoutLog?: boolean;
-  /** Called right after each commit, before any caller knows of it. For the fault drill. */
+  /** Called right after each commit, before any caller is told. For the fault drill. */
   readonly onDurable?: () => void;
-  /** How many removals of entries are kept for agents that were away; default 100,000. */
+  /**
+   * The number of removals of entries that are kept for agents that were away. Default: 100,000.
+   */
   readonly removalLimit?: number;
 }
 
 /**
  * Opens, locks and migrates the database.
+ *
  * @throws PkiError STORE_LOCKED, STORE_CORRUPT, STORE_TOO_NEW, STORE_FAILED
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   if (options.synchronous === 'OFF' && options.faultDrill !== true) {
     throw new PkiError(
       'CONFIG_INVALID',
-      'synchronous OFF loses commits with the power; only the fault drill may ask for it',
+      'synchronous OFF loses commits when the power fails; only the fault drill may use it',
     );
   }
   if (options.withoutLog === true && options.faultDrill !== true) {
     throw new PkiError(
       'CONFIG_INVALID',
-      'without the log whoever writes to the database mints identities; only a measurement may ask for it',
+      'without the log, anybody who writes to the database can mint identities; only a measurement may use it',
     );
   }
   const inMemory = options.path === ':memory:';
@@ -84,15 +85,15 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   let database: DatabaseSync | undefined;
   let wal: WalFile | undefined;
   try {
-    // Only under the lock: closing a file by hand drops all POSIX locks that this process has on
-    // it.
+    // Only under the lock: closing a file by hand drops all POSIX locks of this process on that
+    // file.
     if (!inMemory && !existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
-    // Waiting for somebody else's write lock blocks the thread: not for long.
+    // A wait for the write lock of another process blocks the thread, so that it must be short.
     database = new DatabaseSync(path, { timeout: 1000, enableForeignKeyConstraints: true });
     const synchronous = options.synchronous ?? 'FULL';
     configure(database, synchronous, inMemory);
     migrate(database, options.clock.now());
-    // only now is there a file
+    // the file exists only from here on
     wal = inMemory || synchronous === 'OFF' ? undefined : openWal(`${path}-wal`);
     return await assemble(database, options, lock, wal);
   } catch (error) {
@@ -134,10 +135,10 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
       'STORE_FAILED',
       `the file system does not allow write-ahead logging (journal mode ${mode})`,
     );
-  // NORMAL writes a commit to the log file and syncs it at checkpoints alone: the sync of each
-  // commit is ours (WalFile), so that the thread does not stand still for it
+  // With NORMAL, a commit is written to the log file, and SQLite syncs it at checkpoints only. We
+  // sync each commit ourselves (WalFile), so that the thread does not wait for the disk.
   database.exec(`PRAGMA synchronous = ${synchronous === 'FULL' ? 'NORMAL' : 'OFF'}`);
-  // Without it INSERT OR REPLACE would delete audit records past their trigger.
+  // Without it, INSERT OR REPLACE would delete audit records past their trigger.
   database.exec('PRAGMA recursive_triggers = ON');
   database.exec('PRAGMA trusted_schema = OFF');
   database.exec('PRAGMA cell_size_check = ON');
@@ -171,7 +172,7 @@ async function assemble(
   const { memory, logger } = options;
   const engine = openEngine(database, options, wal);
   const { store: meta, revisions } = createMeta(engine, logger);
-  // whoever held a lease is gone: the lock of the database is ours; fences stay
+  // the database lock is ours, so that no other process holds a lease; fences are kept
   database.exec('UPDATE leases SET expires_at_ms = 0');
   const { store: leases, checkFence } = createLeases(engine);
   const log = createLog(engine, checkFence);
@@ -217,7 +218,7 @@ interface NounDependencies {
   readonly revisions: Revisions;
 }
 
-/** The stores of what the log commits to, and of certificates. */
+/** The stores of objects that the log commits to, and of certificates. */
 function createNouns(
   engine: Engine,
   { clock, logger, removalLimit = 100_000 }: SqliteStoreOptions,

@@ -3,11 +3,11 @@ import type { Page, PageRequest } from '../ports/index.ts';
 
 const maximumSize = 1000;
 
-/** A page blocks the thread while it is read: never more than 1,000 rows. */
+/** The read of a page blocks the thread: at most 1,000 rows. */
 export const pageSize = (page: PageRequest): number =>
   Math.min(Math.max(Math.floor(page.size), 1), maximumSize);
 
-/** `rows` holds up to one more than the page, which tells whether there is a next one. */
+/** `rows` holds at most one more than the page, to tell whether there is a next page. */
 export function toPage<Row, Item>(
   rows: readonly Row[],
   size: number,
@@ -22,7 +22,7 @@ export function toPage<Row, Item>(
   };
 }
 
-/** Reads a cursor of whole numbers written as `12` or `12.34`. */
+/** Reads a cursor of whole numbers, written as `12` or `12.34`. */
 export function numberKey(after: string | undefined, parts: 1 | 2): readonly number[] | undefined {
   if (after === undefined || after === '') return undefined;
   const numbers = after
@@ -33,4 +33,4 @@ export function numberKey(after: string | undefined, parts: 1 | 2): readonly num
 }
 
 export const badCursor = (): PkiError =>
-  new PkiError('INVALID_REQUEST', 'the page token is not one that this server gave');
+  new PkiError('INVALID_REQUEST', 'the page token was not issued by this server');

@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 
 /**
- * The key under which a repeated request is found: the first six bytes of the request ID, which are
- * its time when it is a UUIDv7 (so that the index grows at its end), then 16 bytes of a digest over
- * requester, request ID and public key. Null when there is no request ID: such a request is never
- * found again.
+ * The key under which a repeated request is found. It has the first six bytes of the request ID,
+ * which are its time in a UUIDv7, so that the index grows at its end. Then follow 16 bytes of a
+ * digest over requester, request ID and public key. Null without a request ID: such a request is
+ * never found again.
  */
 export function requestKey(
   requester: string,

@@ -7,7 +7,7 @@ import type { FenceCheck } from './leases.ts';
 type Expired = { before: number; limit: number };
 
 /**
- * Removal of what has been of no use for long, in small steps: each blocks the writer for a few
+ * Removes rows that have long been useless, in small steps: each blocks the writer for a few
  * milliseconds.
  */
 export function createRetention(
@@ -45,7 +45,7 @@ export function createRetention(
         let next: number | undefined;
         for (const [at, row] of rows.entries()) {
           if (row.time_ms >= timeMs) return { removed, next: undefined };
-          // the last one of all, or of what was read, has nothing behind it to be compared with
+          // the last row has no successor to compare with
           const following = rows[at + 1];
           if (following === undefined) break;
           if (

@@ -55,7 +55,7 @@ export function createRevocations(
   };
 }
 
-/** `state` is asked where the log has no revocation of this serial yet. */
+/** `state` is called only if the log has no revocation of this serial yet. */
 type Revoke = (
   serialHex: string,
   event: AuditEvent,
@@ -67,7 +67,7 @@ function createRevoke(
   statements: RevocationStatements,
   { audit, guard, revisions }: RevocationDependencies,
 ): Revoke {
-  // revocations of the open transaction, which the log tells of after its commit
+  // revocations of the open transaction, which the log knows only after the commit
   const open = new Map<string, Revocation>();
   engine.afterCommit(() => open.clear());
   engine.onRollback(() => open.clear());
@@ -79,16 +79,16 @@ function createRevoke(
   return (serialHex, event, state) =>
     engine.write(() => {
       const serial = fromHex(serialHex, 'the serial');
-      const known = guard.revocation(serialHex);
-      if (known !== undefined) {
+      const logged = guard.revocation(serialHex);
+      if (logged !== undefined) {
         if (!guard.sameRow('revocation', serialHex, rowOf(statements, serial)))
-          put(toRow(known, serial));
-        return known;
+          put(toRow(logged, serial));
+        return logged;
       }
-      const made = open.get(serialHex);
-      if (made !== undefined) return made;
+      const opened = open.get(serialHex);
+      if (opened !== undefined) return opened;
       const revoked = state(serial);
-      // in the place of one that somebody else has put there
+      // replaces a row that somebody else may have put there
       put(toRow(revoked, serial));
       revisions.advance();
       audit(revocationEvent(event, serialHex, revoked), {
@@ -100,7 +100,7 @@ function createRevoke(
     });
 }
 
-/** The record says it all, so that the revocation stands without its row. */
+/** The record holds the whole revocation, so that it stands without its row. */
 function revocationEvent(event: AuditEvent, serial: string, revoked: Revocation): AuditEvent {
   const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
   return {
@@ -119,7 +119,7 @@ function saveCrl(
   if (highest >= crl.number)
     throw new PkiError(
       'CONFLICT',
-      `the CRL of authority ${crl.authorityId} has number ${highest} already`,
+      `the CRL of authority ${crl.authorityId} already has number ${highest}`,
     );
   putCrl.run({
     authority_id: crl.authorityId,

@@ -22,9 +22,9 @@ import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
 
 /**
- * Judges the rights of a batch inside its transaction, in the order of the items: undefined where
- * all stand at `now` (Unix seconds). Every row that a right names is read once, before anything is
- * judged: the items of a batch share authority, agent and caller.
+ * Judges the rights of a batch inside its transaction. Returns one result per item, in order;
+ * undefined if all its rights stand at `now` (Unix seconds). Every named row is read once before
+ * the judgement: the items of a batch share authority, agent and caller.
  */
 export type RightsCheck = (
   batch: readonly Rights[],
@@ -46,7 +46,7 @@ export function createRightsCheck(
     ...agentReaders(engine, proven, lines),
     delegation: delegationReader(engine, proven),
     certificate: certificateReader(engine, guard),
-    // no policy is kept in the database: the one that is built in is in force
+    // the database stores no policy: the built-in one is in force
     policy: () => ({ version: builtInPolicyVersion }),
   };
   return (batch, now) => {
@@ -72,8 +72,8 @@ function readRows(batch: readonly Rights[], readers: Readers): ReadRow {
 }
 
 /**
- * An object of which a right reads a part. undefined: there is none, and the log has none either.
- * `unproven`: the row, or its absence, is not as the log has it.
+ * Reads an object of which a right uses a part. Undefined: there is none, and the log has none
+ * either. `unproven`: the row, or its absence, differs from the log.
  */
 type ProvenReader = <Kind extends LogObjectKind>(
   kind: Kind,
@@ -84,16 +84,16 @@ type ProvenReader = <Kind extends LogObjectKind>(
 const provenReader =
   (guard: LogGuard): ProvenReader =>
   (kind, id, read) => {
-    let found: ReturnType<typeof read>;
+    let row: ReturnType<typeof read>;
     try {
-      found = read();
+      row = read();
     } catch (thrown) {
-      // the items of a batch that have nothing to do with this row go on
+      // items of the batch that do not use this row continue
       if (!(thrown instanceof PkiError && thrown.code === 'STORE_CORRUPT')) throw thrown;
       guard.announce({ kind, id, found: 'differs' });
       return 'unproven';
     }
-    return guard.sameRow(kind, id, found) ? found : 'unproven';
+    return guard.sameRow(kind, id, row) ? row : 'unproven';
   };
 
 const read = <Found, Read>(row: Found | undefined, as: (row: Found) => Read): Read | undefined =>
@@ -157,7 +157,8 @@ function certificateReader(engine: Engine, guard: LogGuard): Readers['certificat
   return (text) => {
     const serial = fromHexOrUndefined(text);
     const row = serial === undefined ? undefined : bySerial.get({ serial });
-    // a caller was let in as the log has his certificate, and what is issued stays so
+    // the caller was admitted by the log's record of its certificate, and an issued certificate
+    // stays issued
     if (row?.state !== 'issued')
       guard.announce({
         kind: 'certificate',
@@ -169,8 +170,8 @@ function certificateReader(engine: Engine, guard: LogGuard): Readers['certificat
       state: row.state,
       notBefore: row.not_before,
       notAfter: row.not_after,
-      // By the log, whatever became of the row. A row that the log does not know yet may be of this
-      // very transaction.
+      // Decided by the log, whatever the row says. A row that the log does not know yet may belong
+      // to this very transaction.
       revoked: guard.revocation(text) !== undefined || revocation.get({ serial }) !== undefined,
     };
   };

@@ -7,17 +7,17 @@ type Sighting = Parameters<AgentStore['seen']>[1];
 
 export interface Sightings {
   readonly seen: AgentStore['seen'];
-  /** The agent with what is not written yet. */
+  /** The agent with the times that are not written yet. */
   overlay(agent: Agent): Agent;
-  /** Writes everything, inside the transaction of whoever calls. */
+  /** Writes everything, inside the caller's transaction. */
   readonly flush: () => void;
 }
 
 const flushDelayMs = 800;
 
 /**
- * When agents were last seen: kept in memory, written in one commit within a second, so that a busy
- * agent costs no fsync.
+ * The times when agents were last seen. They are kept in memory and written in one commit within a
+ * second, so that a busy agent costs no fsync.
  */
 export function createSightings(engine: Engine, clock: Clock, logger: Logger): Sightings {
   const { update } = sightingStatements(engine);

@@ -23,7 +23,10 @@ const codeOf = (thrown: unknown): number | undefined =>
     ? thrown.errcode
     : undefined;
 
-/** Of the disk, its file system or another process on the database, not of one statement. */
+/**
+ * Trouble with the disk, its file system or another process on the database, not with one
+ * statement.
+ */
 const storageTrouble: ReadonlySet<number> = new Set([
   result.busy,
   result.locked,
@@ -48,8 +51,8 @@ export const isBusy = (thrown: unknown): boolean => {
 };
 
 /**
- * What the engine threw as a PkiError; a PkiError stays itself. `sql` names the table in the
- * message, its values never do. Anything that is neither is a defect of ours and becomes INTERNAL.
+ * Turns what the engine threw into a PkiError. A PkiError is returned unchanged. The message names
+ * the table in `sql`, never values. Everything else is a defect of ours and becomes INTERNAL.
  */
 export function storeError(thrown: unknown, sql?: string): PkiError {
   if (thrown instanceof PkiError) return thrown;
@@ -74,7 +77,7 @@ export function storeError(thrown: unknown, sql?: string): PkiError {
     case result.full:
       return new PkiError('STORE_FAILED', message, {
         ...options,
-        next: 'Free space on the disk of the database; writing goes on by itself.',
+        next: 'Free space on the disk of the database; the server then continues to write.',
       });
     default:
       return new PkiError('STORE_FAILED', message, options);

@@ -11,7 +11,7 @@ import {
 import type { SQLInputValue } from 'node:sqlite';
 import type { Schema } from '../schema.ts';
 
-/** Builds SQL and nothing else: its driver is a dummy, the engine runs what it compiles. */
+/** Builds SQL only: its driver is a dummy, and the engine runs the compiled text. */
 export type Builder = Kysely<Schema>;
 const builderWith = (createQueryCompiler: () => SqliteQueryCompiler): Builder =>
   new Kysely<Schema>({
@@ -24,7 +24,7 @@ const builderWith = (createQueryCompiler: () => SqliteQueryCompiler): Builder =>
   });
 export const builder: Builder = builderWith(() => new SqliteQueryCompiler());
 
-/** Stands in a compiled query for a value that each run brings. */
+/** A placeholder in a compiled query. Each run supplies its value. */
 class Slot {
   readonly name: string;
   constructor(name: string) {
@@ -33,10 +33,10 @@ class Slot {
 }
 
 /**
- * For statements that are kept: what the code states (a state, a limit) becomes part of the text,
- * and only slots stay parameters. A parameter that the planner has looked at (in LIMIT, or against
- * the condition of a partial index) makes SQLite prepare the statement anew whenever it is bound,
- * which costs several times the statement itself.
+ * For statements that are kept: constants of the code (a state, a limit) become part of the text,
+ * and only slots stay parameters. If the planner has looked at a parameter (in LIMIT, or for the
+ * condition of a partial index), SQLite prepares the statement again whenever it is bound. That
+ * costs several times the statement itself.
  */
 class StatementCompiler extends SqliteQueryCompiler {
   protected override appendValue(value: unknown): void {
@@ -54,13 +54,13 @@ export type Slots<Values> = <Name extends keyof Values & string>(
 export interface Statement<Values, Row> {
   all(values: Values): readonly Row[];
   get(values: Values): Row | undefined;
-  /** Returns the number of rows changed. Only inside a transaction. */
+  /** Returns the number of changed rows. Only inside a transaction. */
   run(values: Values): number;
 }
 
 export type Values = Readonly<Record<string, SQLInputValue>>;
 
-/** What runs a statement: the engine. */
+/** Runs statements: the engine. */
 export interface StatementRunner {
   all(sql: string, parameters: readonly SQLInputValue[]): readonly unknown[];
   get(sql: string, parameters: readonly SQLInputValue[]): unknown;

@@ -8,9 +8,9 @@ import {
 import type { LogGuard } from '../ports/index.ts';
 
 /**
- * The guard for writes that share a transaction: what an earlier write of the open transaction has
- * put on record counts before the memory of the log knows of it. `recorded`: the newest object of
- * that name among the records of the open transaction.
+ * The guard for writes that share a transaction. A record of an earlier write in the open
+ * transaction counts before the memory of the log knows it. `recorded`: the newest object of that
+ * name among the records of the open transaction.
  */
 export function createTransactionGuard(
   guard: LogGuard,
@@ -20,25 +20,25 @@ export function createTransactionGuard(
   const sameHere = <Kind extends LogObjectKind>(
     kind: Kind,
     id: string,
-    found: LoggedValues[Kind] | undefined,
+    row: LoggedValues[Kind] | undefined,
   ): boolean | undefined => {
-    const own = recorded(kind, id);
-    if (own === undefined) return undefined;
-    return own.sha256 === (found === undefined ? '' : loggedObject(kind, found).sha256);
+    const ownRecord = recorded(kind, id);
+    if (ownRecord === undefined) return undefined;
+    return ownRecord.sha256 === (row === undefined ? '' : loggedObject(kind, row).sha256);
   };
   return {
     ...guard,
-    requireRow: (kind, id, found) => {
-      const same = sameHere(kind, id, found);
-      if (same === undefined) return guard.requireRow(kind, id, found);
+    requireRow: (kind, id, row) => {
+      const same = sameHere(kind, id, row);
+      if (same === undefined) return guard.requireRow(kind, id, row);
       if (!same)
         throw new PkiError(
           'OBJECT_NOT_IN_LOG',
-          `the ${kind} ${id} is not as this transaction has recorded it`,
+          `the ${kind} ${id} differs from what this transaction has recorded`,
           { detail: { kind, id } },
         );
-      return found;
+      return row;
     },
-    sameRow: (kind, id, found) => sameHere(kind, id, found) ?? guard.sameRow(kind, id, found),
+    sameRow: (kind, id, row) => sameHere(kind, id, row) ?? guard.sameRow(kind, id, row),
   };
 }

@@ -2,10 +2,10 @@ import type { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 
 /**
- * Gives a check for the begin of each write: a trigger that somebody else put into the database
- * would run inside our own transactions, and change what we write before its record commits to it.
- * SQLite has no other code that a file can bring with it and that writes. The schema is read again
- * only when its version has changed.
+ * Makes the check that runs at the begin of each write. A foreign trigger in the database would run
+ * inside our own transactions, and change what we write before its record commits to it. A database
+ * file can contain no other code that writes. The schema is read again only when its version has
+ * changed.
  */
 export function createTriggerGuard(database: DatabaseSync): () => void {
   const version = database.prepare('PRAGMA schema_version');
@@ -20,9 +20,9 @@ export function createTriggerGuard(database: DatabaseSync): () => void {
     if (foreign !== undefined) {
       throw new PkiError(
         'STORE_CORRUPT',
-        `the database has a trigger ${JSON.stringify(foreign.name.slice(0, 64))} that is not of this program: nothing is written`,
+        `the database has a trigger ${JSON.stringify(foreign.name.slice(0, 64))} that is not part of this program: nothing is written`,
         {
-          next: `Find out who put it there. DROP TRIGGER removes it; restore a backup if anything was written before it was noticed.`,
+          next: `Find out who put it there. DROP TRIGGER removes it; restore a backup if anything was written before.`,
         },
       );
     }

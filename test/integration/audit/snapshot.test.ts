@@ -304,7 +304,7 @@ test('whoever edits a snapshot, with the object or without, gains nothing: it is
     const kinds: [string, RegExp, (database: DatabaseSync) => void][] = [
       [
         'parts',
-        /its parts are not those/,
+        /its parts do not have the digest/,
         (database) => void forgeParts(database, kept, takeOver(database, kept)),
       ],
       [
@@ -317,7 +317,7 @@ test('whoever edits a snapshot, with the object or without, gains nothing: it is
       ],
       [
         'a part taken away',
-        /its parts are not those/,
+        /its parts do not have the digest/,
         (database) => database.exec('DELETE FROM log_snapshot_parts WHERE position = 0'),
       ],
       [

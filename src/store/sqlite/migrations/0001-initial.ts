@@ -1,9 +1,10 @@
 import type { Migration } from './migration.ts';
 
 /*
- * The certificates table is the hot one. Its key grows, serials and request keys start with the time, and the rows of one
- * batch share holder and authority, so all its indexes but those over identity and entry are appended to at few places.
- * The partial ones stay small: what is not issued, and what a repeated request may find.
+ * The certificates table is written most. Its key grows; serials and request keys start with the
+ * time; the rows of one batch share holder and authority. So all its indexes, except those over
+ * identity and entry, are appended to at few places. The partial indexes stay small: they cover
+ * what is not issued, and what a repeated request may find.
  */
 const sql = `
 CREATE TABLE meta (

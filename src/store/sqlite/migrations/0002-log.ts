@@ -1,8 +1,9 @@
 import type { Migration } from './migration.ts';
 
 /*
- * What the log's tree needs lies beside the audit table, which stays append-only. A record's place in the tree follows from
- * the runs: mostly one, that grows; a row that nobody's server wrote stays out and begins another.
+ * The data of the log's tree is kept beside the audit table, which stays append-only. The index of
+ * a record in the tree follows from the runs. Usually there is one run, which grows. A row that no
+ * server wrote stays out and begins another run.
  */
 const sql = `
 CREATE TABLE authorities_new (

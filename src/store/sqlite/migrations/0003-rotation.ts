@@ -1,8 +1,9 @@
 import type { Migration } from './migration.ts';
 
 /*
- * What consumers hold beside roots, when an authority entered its state, and the operations of rotation that are under way.
- * An operation is a goal, not a list of steps: the steps follow from the authorities, so that nothing here can disagree.
+ * What consumers hold beside roots, the time at which an authority entered its state, and the
+ * rotation operations under way. An operation is a goal, not a list of steps: the steps follow from
+ * the authorities, so that the two can not disagree.
  */
 const sql = `
 ALTER TABLE consumers ADD COLUMN jwt_set_digest TEXT NOT NULL DEFAULT '';

@@ -1,6 +1,6 @@
 import type { Migration } from './migration.ts';
 
-/* Beside the certificates, whose table is the hot one: few are ever revoked. */
+/* Kept apart from the certificates, whose table is written most: few are ever revoked. */
 const sql = `
 CREATE TABLE revocations (
   serial BLOB PRIMARY KEY,

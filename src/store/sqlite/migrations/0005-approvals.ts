@@ -1,6 +1,6 @@
 import type { Migration } from './migration.ts';
 
-/* Dual control: the policy (one row), and the operations that wait for approvals or waited. */
+/* Dual control: the policy (one row), and the operations that wait or waited for approvals. */
 const sql = `
 CREATE TABLE approval_policy (
   id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -1,8 +1,8 @@
 import type { Migration } from './migration.ts';
 
 /*
- * Who was counted when an authority began to sign: a statement, whose SHA-256 stands in the record of the activation, and the
- * consumers in parts. Written once, never changed.
+ * The consumers that were counted when an authority began to sign: a statement, whose SHA-256 is in
+ * the record of the activation, and the consumers in parts. Written once, never changed.
  */
 const sql = `
 CREATE TABLE activation_evidence (

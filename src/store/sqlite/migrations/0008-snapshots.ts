@@ -1,8 +1,9 @@
 import type { Migration } from './migration.ts';
 
 /*
- * What the log says of all objects after its first `size` records, so that a start need not read those. The row is written
- * after its parts, and is worth nothing without a good signature of the log's key.
+ * What the log says of all objects after its first `size` records, so that a start need not read
+ * those. The row is written after its parts. It counts only with a valid signature of the log's
+ * key.
  */
 const sql = `
 CREATE TABLE log_snapshots (

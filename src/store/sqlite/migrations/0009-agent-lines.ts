@@ -1,8 +1,8 @@
 import type { Migration } from './migration.ts';
 
 /**
- * Which SVIDs of an agent's present session still count. An agent of an older database has no row
- * until its next renewal or first use: its newest SVID alone counts.
+ * The SVIDs of an agent's present session that still count. An agent of an older database has no
+ * row until its next renewal or first use: then only its newest SVID counts.
  */
 const sql = `
 CREATE TABLE agent_lines (

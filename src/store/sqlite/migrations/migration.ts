@@ -1,6 +1,6 @@
 /**
- * A step forward; there is none back. Its text never changes once released: the checksum is
- * recorded and compared.
+ * A step forward; there is no step back. The text of a released migration never changes: its
+ * checksum is recorded and compared.
  */
 export interface Migration {
   readonly version: number;
