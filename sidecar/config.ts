@@ -55,6 +55,16 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           'SHA-256 of the root certificate (DER), where no bundle file is at hand; several with commas',
         ),
+      issuerFingerprint: z
+        .string()
+        .regex(
+          /^(sha256:)?([0-9a-fA-F]{2}:?){32}(,(sha256:)?([0-9a-fA-F]{2}:?){32}){0,15}$/,
+          'write it as 64 hexadecimal digits; several with commas between them',
+        )
+        .optional()
+        .describe(
+          'SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the issuing authority of the server, for the first contact; several with commas. Needed for a nested server, and where the root is no meshca root',
+        ),
       insecureBootstrap: z
         .boolean()
         .default(false)
@@ -224,7 +234,9 @@ function contradiction(config: AgentConfig): string | undefined {
   const { bootstrap, attestation, outage, ops, connection, workloadApi, localApi } = config;
   if (
     bootstrap.insecureBootstrap &&
-    (bootstrap.bundlePath !== undefined || bootstrap.rootFingerprint !== undefined)
+    (bootstrap.bundlePath !== undefined ||
+      bootstrap.rootFingerprint !== undefined ||
+      bootstrap.issuerFingerprint !== undefined)
   )
     return 'bootstrap.insecureBootstrap stands beside a bundle or fingerprint: remove it, so that those count';
   const types = configuredTypes(attestation);

@@ -76,6 +76,23 @@ export class BundleStore implements BundleSource {
   }
 
   /**
+   * SHA-256 (hex) of the public keys of the server's issuing authorities, under which alone IDs below
+   * `/meshca/` are believed; undefined while no signed step is held.
+   */
+  issuersSha256(): ReadonlySet<string> | undefined {
+    return this.#document?.issuersSha256;
+  }
+
+  /**
+   * The sequence of the newest step that is held; what is behind it is still to come. A bundle from
+   * a file is no step: the one with its sequence says more.
+   */
+  stepSequence(): number {
+    const { sequence = 0, issuersSha256 } = this.#document ?? {};
+    return issuersSha256 === undefined ? Math.max(0, sequence - 1) : sequence;
+  }
+
+  /**
    * True when the held bundle can check the next one; false for a bundle of roots alone, from
    * bootstrap.
    */
@@ -104,12 +121,12 @@ export class BundleStore implements BundleSource {
   }
 
   /**
-   * Walks forward. Steps at or behind the held sequence are passed over. Throws BUNDLE_INVALID or
+   * Walks forward. Steps at or behind `stepSequence` are passed over. Throws BUNDLE_INVALID or
    * SERVER_UNTRUSTED; steps before stay.
    */
   async advance(steps: readonly BundleStep[]): Promise<void> {
     for (const step of steps) {
-      if (step.sequence <= (this.#document?.sequence ?? -1)) continue;
+      if (step.sequence <= this.stepSequence() && this.#document !== undefined) continue;
       const text = await this.#verify(step);
       const document = checked(text, step);
       if (!document.ok) throw document.error;
@@ -181,6 +198,8 @@ function checked(text: string, step: BundleStep): Result<BundleDocument> {
       `the document has sequence ${document.value.sequence}, the step says ${step.sequence}`,
     );
   if (document.value.rootsDer.length === 0) return fail('BUNDLE_INVALID', 'the bundle has no root');
+  if (document.value.issuersSha256 === undefined)
+    return fail('BUNDLE_INVALID', 'the step does not name the issuing authorities of the server');
   if (document.value.jwtAuthorities.length === 0)
     return fail(
       'BUNDLE_INVALID',

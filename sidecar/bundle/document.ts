@@ -17,6 +17,11 @@ export interface BundleDocument {
   readonly sequence: number;
   readonly rootsDer: readonly Buffer[];
   readonly jwtAuthorities: readonly JwtAuthority[];
+  /**
+   * SHA-256 (hex) of the public keys of the issuing authorities of this server; undefined where the
+   * document is no signed step: a SPIFFE bundle does not have them.
+   */
+  readonly issuersSha256: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -56,7 +61,12 @@ export function parseBundleDocument(text: string): Result<BundleDocument> {
       jwtAuthorities.push({ keyId: key['kid'], jwk: key });
     }
   }
-  return ok({ sequence, rootsDer, jwtAuthorities });
+  return ok({
+    sequence,
+    rootsDer,
+    jwtAuthorities,
+    issuersSha256: issuersOf(document['meshca_issuers']),
+  });
 }
 
 /** A bundle of which only the roots are known (PEM file). */
@@ -64,6 +74,7 @@ export const rootsOnly = (rootsDer: readonly Buffer[]): BundleDocument => ({
   sequence: 0,
   rootsDer,
   jwtAuthorities: [],
+  issuersSha256: undefined,
 });
 
 export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument): TrustBundle {
@@ -87,6 +98,14 @@ function spkiOfJwk(jwk: Readonly<Record<string, unknown>>): Buffer | undefined {
   } catch {
     return undefined;
   }
+}
+
+function issuersOf(stated: unknown): ReadonlySet<string> | undefined {
+  if (!Array.isArray(stated) || stated.length > maximumAuthorities) return undefined;
+  const keys = stated.filter(
+    (each): each is string => typeof each === 'string' && /^[0-9a-f]{64}$/.test(each),
+  );
+  return keys.length === stated.length ? new Set(keys) : undefined;
 }
 
 function rootOf(key: Record<string, unknown>): Result<Buffer> {

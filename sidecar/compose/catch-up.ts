@@ -14,7 +14,7 @@ export interface CatchUpDependencies {
 }
 
 /**
- * Opens a connection; when the server can not be verified under the roots that are held, asks for
+ * Opens a connection; when the server can not be verified under what is held, asks for
  * the bundle steps that were missed, each signed under the one before, and tries once more. So an
  * agent that slept through rotations of the root comes back by itself, and whoever only pretends to
  * be the server gains nothing: without signed steps the first refusal stands.
@@ -34,15 +34,15 @@ export async function connectCatchingUp(
       !bundles.canVerifySteps()
     )
       throw thrown;
-    const before = bundles.current()?.sequence ?? 0;
+    const before = bundles.stepSequence();
     await walk(before, dependencies, signal).catch((failure: unknown) =>
       logger.warn({ ...errorFields(failure) }, 'the bundle could not be brought up to date'),
     );
-    const after = bundles.current()?.sequence ?? 0;
+    const after = bundles.stepSequence();
     if (after === before) throw thrown;
     logger.info(
       { from: before, to: after },
-      'the bundle was brought up to date: its roots had changed meanwhile',
+      'the bundle was brought up to date: roots or issuing authorities had changed meanwhile',
     );
     return open();
   }

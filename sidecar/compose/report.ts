@@ -59,6 +59,8 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
     notes.push(
       `not kept on disk: ${unkept.map(({ file }) => file).join(', ')}; a restart goes back behind it: ${first.error.message} (${first.error.code})`,
     );
+  const unproven = trust.issuers.note();
+  if (unproven !== undefined) notes.push(unproven);
   const promised = config.outage.promisedSeconds;
   if (promised !== undefined && outageSeconds() < promised)
     notes.push(

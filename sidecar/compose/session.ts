@@ -36,7 +36,7 @@ export async function openSession(
   const { consumers, replacements, handshakes } = held;
   const { x509, jwt } = svids;
   const bundleLogger = logger.child({ part: 'bundle' });
-  const issuers = new IssuerChains(() => bundles.roots(), clock, bundleLogger);
+  const issuers = new IssuerChains(bundles, clock, bundleLogger);
   const self = new SelfConsumer({ consumers, bundles, state, issuers, identity, version });
   const follower = new AuthoritiesFollower({
     ...{ bundles, issuers, identity, x509, jwt, clock, logger },

@@ -17,6 +17,7 @@ import {
 import { AgentState, lockDirectory, StateWrites } from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import type { AgentEnvironment } from './environment.ts';
+import { TrustedIssuers } from './server-issuers.ts';
 
 type Identity = ConnectionOptions['identity'];
 
@@ -24,6 +25,7 @@ type Identity = ConnectionOptions['identity'];
 export interface TrustStage extends AsyncDisposable {
   readonly trustDomain: TrustDomain;
   readonly bundles: BundleStore;
+  readonly issuers: TrustedIssuers;
   readonly identity: AgentIdentity;
   readonly state: AgentState;
   /** What is to stand in the state directory. */
@@ -57,8 +59,8 @@ export async function openTrust(
   const keptBundle = (await state.bundle()) ?? (await configuredBundle(config));
   if (keptBundle !== undefined) bundles.restore(keptBundle);
 
-  const dial = connector(environment, trustDomain);
-  const connect = connectorByBundle(environment, bundles, dial);
+  const issuers = new TrustedIssuers(bundles, config.bootstrap, logger.child({ part: 'bundle' }));
+  const { connect, join } = connections(environment, { trustDomain, bundles, issuers });
   const attestationLogger = logger.child({ part: 'attestation' });
   const identity = await AgentIdentity.load({
     trustDomain,
@@ -70,21 +72,41 @@ export async function openTrust(
     agentVersion: version,
     configured: () => configuredEvidence(nodeAttestorTypes, config.attestation, attestationLogger),
     connectAnonymously: (signal) =>
-      bundles.roots().length > 0
-        ? connect(undefined, signal)
-        : dial(undefined, bootstrapTrust(config), signal),
+      bundles.roots().length > 0 ? connect(undefined, signal) : join(signal),
   });
-  assertCanJoin(config, identity, bundles);
+  assertCanJoin(config, { identity, bundles, issuers });
   writes.watch();
   const parts = started.move();
   return {
     trustDomain,
     bundles,
+    issuers,
     identity,
     state,
     writes,
     connect,
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+/** Ways to the server, each of which tells `issuers` whom it has taken for the server. */
+function connections(
+  environment: AgentEnvironment,
+  { trustDomain, bundles, issuers }: Pick<TrustStage, 'trustDomain' | 'bundles' | 'issuers'>,
+): Pick<TrustStage, 'connect'> & {
+  /** Before a bundle is held. */
+  readonly join: (signal: AbortSignal) => Promise<IssuerConnection>;
+} {
+  const met = async (opening: Promise<IssuerConnection>): Promise<IssuerConnection> => {
+    const connection = await opening;
+    issuers.met(connection.server);
+    return connection;
+  };
+  const dial = connector(environment, trustDomain);
+  const byBundle = connectorByBundle(environment, { bundles, issuers, dial });
+  return {
+    connect: (as, signal) => met(byBundle(as, signal)),
+    join: (signal) => met(dial(undefined, bootstrapTrust(environment.config, issuers), signal)),
   };
 }
 
@@ -114,10 +136,13 @@ const connector =
 
 function connectorByBundle(
   { logger }: AgentEnvironment,
-  bundles: BundleStore,
-  dial: Dial,
+  { bundles, issuers, dial }: Pick<TrustStage, 'bundles' | 'issuers'> & { readonly dial: Dial },
 ): TrustStage['connect'] {
-  const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
+  const byBundle: ServerTrust = {
+    kind: 'bundle',
+    roots: () => bundles.roots(),
+    issuers: () => issuers.now(),
+  };
   const catchUp = {
     bundles,
     connectUnverified: (signal: AbortSignal) => dial(undefined, { kind: 'insecure' }, signal),
@@ -130,9 +155,13 @@ async function configuredBundle({ bootstrap }: AgentConfig) {
   return bootstrap.bundlePath === undefined ? undefined : readBundleFile(bootstrap.bundlePath);
 }
 
-function bootstrapTrust({ bootstrap }: AgentConfig): ServerTrust {
+function bootstrapTrust({ bootstrap }: AgentConfig, issuers: TrustedIssuers): ServerTrust {
   if (bootstrap.rootFingerprint !== undefined)
-    return { kind: 'fingerprint', rootsSha256Hex: fingerprintsHex(bootstrap.rootFingerprint) };
+    return {
+      kind: 'fingerprint',
+      rootsSha256Hex: fingerprintsHex(bootstrap.rootFingerprint),
+      issuers: () => issuers.now(),
+    };
   if (bootstrap.insecureBootstrap) return { kind: 'insecure' };
   throw new PkiError('SERVER_UNTRUSTED', 'there is nothing to verify the server with', {
     next: 'Set bootstrap.bundlePath or bootstrap.rootFingerprint.',
@@ -140,8 +169,11 @@ function bootstrapTrust({ bootstrap }: AgentConfig): ServerTrust {
 }
 
 /** Finds at the start what no retry could mend. */
-function assertCanJoin(config: AgentConfig, identity: AgentIdentity, bundles: BundleStore): void {
-  if (bundles.roots().length === 0) bootstrapTrust(config);
+function assertCanJoin(
+  config: AgentConfig,
+  { identity, bundles, issuers }: Pick<TrustStage, 'identity' | 'bundles' | 'issuers'>,
+): void {
+  if (bundles.roots().length === 0) bootstrapTrust(config, issuers);
   if (identity.credential === undefined && configuredTypes(config.attestation).length === 0) {
     throw new PkiError(
       'NODE_CREDENTIAL_MISSING',

@@ -1,13 +1,28 @@
 import type { TLSSocket } from 'node:tls';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { serverId, type TrustDomain } from '../../src/common/spiffe/index.ts';
-import { parseCertificate, sha256Hex, verifyX509Svid } from '../../src/common/x509/index.ts';
+import {
+  parseCertificate,
+  serverIssuerOf,
+  sha256Hex,
+  verifyX509Svid,
+  type ServerIssuer,
+  type ServerIssuers,
+} from '../../src/common/x509/index.ts';
 
 /** How the server proves to be the CA. */
 export type ServerTrust =
-  | { readonly kind: 'bundle'; readonly roots: () => readonly Buffer[] }
-  /** SHA-256 (hex) of roots in DER; the server sends one of them at the end of its chain. */
-  | { readonly kind: 'fingerprint'; readonly rootsSha256Hex: readonly string[] }
+  | {
+      readonly kind: 'bundle';
+      readonly roots: () => readonly Buffer[];
+      readonly issuers: () => ServerIssuers;
+    }
+  | {
+      readonly kind: 'fingerprint';
+      /** SHA-256 (hex) of roots in DER; the server sends one of them at the end of its chain. */
+      readonly rootsSha256Hex: readonly string[];
+      readonly issuers: () => ServerIssuers;
+    }
   /** Believes whoever answers. Only by explicit configuration, only for the first attestation. */
   | { readonly kind: 'insecure' };
 
@@ -15,12 +30,14 @@ export interface VerifiedServer {
   /** SHA-256 of the server's certificate, as attestation binds to it. */
   readonly leafSha256: Buffer;
   readonly chainDer: readonly Buffer[];
+  /** Who issued its certificate, and how that one proves to be the server's; insecure: undefined. */
+  readonly issuer: (ServerIssuer & { readonly rootSha256Hex: string }) | undefined;
 }
 
 /**
  * Verifies the server of a finished TLS handshake: TLS 1.3, no resumption, the exact ID
- * spiffe://td/meshca/server, and its chain to what this agent trusts. Throws SERVER_UNTRUSTED.
- * Nothing may be sent before this returns.
+ * spiffe://td/meshca/server, its chain to what this agent trusts, and an issuer that may stand above
+ * that ID. Throws SERVER_UNTRUSTED. Nothing may be sent before this returns.
  */
 export function verifyServer(
   socket: TLSSocket,
@@ -36,14 +53,24 @@ export function verifyServer(
   const chainDer = sentChain(socket);
   const [leafDer] = chainDer;
   if (leafDer === undefined) throw untrusted('the server showed no certificate');
-  const wanted = serverId(trustDomain);
-  const verified = { leafSha256: Buffer.from(sha256Hex(leafDer), 'hex'), chainDer };
+  const leafSha256 = Buffer.from(sha256Hex(leafDer), 'hex');
   if (trust.kind === 'insecure') {
+    const wanted = serverId(trustDomain).toString();
     const leaf = parseCertificate(leafDer);
-    if (!leaf.ok || leaf.value.uriSans[0] !== wanted.toString())
-      throw untrusted(`the server is not ${wanted.toString()}`);
-    return verified;
+    if (!leaf.ok || leaf.value.uriSans[0] !== wanted)
+      throw untrusted(`the server is not ${wanted}`);
+    return { leafSha256, chainDer, issuer: undefined };
   }
+  return { leafSha256, chainDer, issuer: verifiedIssuer(chainDer, trustDomain, trust, now) };
+}
+
+function verifiedIssuer(
+  chainDer: readonly Buffer[],
+  trustDomain: TrustDomain,
+  trust: Exclude<ServerTrust, { readonly kind: 'insecure' }>,
+  now: number,
+): NonNullable<VerifiedServer['issuer']> {
+  const wanted = serverId(trustDomain);
   const roots =
     trust.kind === 'bundle'
       ? trust.roots()
@@ -66,7 +93,22 @@ export function verifyServer(
     );
   if (!svid.value.id.equals(wanted))
     throw untrusted(`the server is ${svid.value.id.toString()}, not ${wanted.toString()}`);
-  return verified;
+  const issuers = trust.issuers();
+  const issuer = serverIssuerOf(svid.value, issuers);
+  if (!issuer.ok)
+    throw new PkiError(
+      'SERVER_UNTRUSTED',
+      `the certificate of the server: ${issuer.error.message} (${issuer.error.code})`,
+      {
+        cause: issuer.error,
+        ...(issuers.kind === 'mark'
+          ? {
+              next: 'If this server is nested, or a ceremony certified it without the mark: set bootstrap.issuerFingerprint, which its "meshca token create" prints. Otherwise find out who answers at this address.',
+            }
+          : {}),
+      },
+    );
+  return { ...issuer.value, rootSha256Hex: sha256Hex(svid.value.root.raw) };
 }
 
 function sentChain(socket: TLSSocket): readonly Buffer[] {

@@ -108,7 +108,7 @@ export class SyncStream {
         agentVersion: dependencies.agentVersion,
         capabilities: ['issuer-sets', 'handshakes', 'checkpoints'],
         logCheckpoint: dependencies.checkpoints.note,
-        bundleSequence: dependencies.bundles.current()?.sequence ?? 0,
+        bundleSequence: dependencies.bundles.stepSequence(),
         survivedOutageSeconds: this.#toldOutageSeconds,
         keptSvid: { serial: this.#toldKeptSerial },
         ...(position === undefined ? {} : { position }),

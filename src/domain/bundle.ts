@@ -6,7 +6,10 @@ export interface BundleRevision {
   readonly sequence: number;
   /** SPIFFE bundle document (JWKS), JSON text. */
   readonly document: string;
-  /** Compact JWS over `document`, typ `meshca-bundle+jws`. */
+  /**
+   * Compact JWS, typ `meshca-bundle+jws`, over the document with the keys of the issuing authorities
+   * (`meshca_issuers`).
+   */
   readonly jws: string;
   readonly createdAt: number;
 }

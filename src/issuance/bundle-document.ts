@@ -1,5 +1,6 @@
 import { createPublicKey } from 'node:crypto';
-import type { Authority } from '../domain/index.ts';
+import { sha256Hex } from '../common/x509/index.ts';
+import { hasOwnKey, maySign, type Authority } from '../domain/index.ts';
 
 /**
  * Builds the SPIFFE bundle document of these authorities (SPIFFE_Trust_Domain_and_Bundle, section
@@ -24,6 +25,33 @@ export function bundleDocument(
     spiffe_refresh_hint: refreshHintSeconds,
   });
 }
+
+/**
+ * SHA-256 (hex) of the public keys of the issuing authorities of this server, under which alone
+ * agents accept IDs below `/meshca/`. A published one is among them before it signs; a tainted one
+ * is not.
+ */
+export function issuerKeys(authorities: readonly Authority[]): readonly string[] {
+  const keys = authorities
+    .filter(
+      ({ kind, state, token }) =>
+        kind === 'issuing' &&
+        hasOwnKey({ token }) &&
+        (maySign(state) || state === 'published' || state === 'old'),
+    )
+    .flatMap(({ spkiDer }) => (spkiDer === null ? [] : [sha256Hex(spkiDer)]));
+  return [...new Set(keys)].sort();
+}
+
+/**
+ * What a signed step says: the document, and the keys of the issuing authorities. Those have no place
+ * in a SPIFFE bundle, where they would be trust anchors.
+ */
+export const stepPayload = (document: string, authorities: readonly Authority[]): string =>
+  JSON.stringify({
+    ...(JSON.parse(document) as object),
+    meshca_issuers: issuerKeys(authorities),
+  });
 
 function jwk(authority: Authority): object {
   const key = createPublicKey({

@@ -3,7 +3,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, maySign, type Authority, type BundleRevision } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { BundleStore } from '../store/ports/index.ts';
-import { bundleDocument } from './bundle-document.ts';
+import { bundleDocument, stepPayload } from './bundle-document.ts';
 import { joseAlgorithm } from './jwt.ts';
 
 export interface BundlePublisherDependencies {
@@ -14,7 +14,8 @@ export interface BundlePublisherDependencies {
 }
 
 /**
- * Appends a bundle revision if the bundle of these authorities differs from the latest one. A JWT
+ * Appends a bundle revision if the bundle of these authorities, or the issuing authorities that its
+ * step names, differ from the latest one. A JWT
  * authority of the previous revision signs it; the first revision is signed by one of its own. So a
  * consumer that holds one revision can verify the next. Returns the latest revision in both cases.
  */
@@ -27,7 +28,8 @@ export async function publishBundle(
   const trusted = authorities.filter((authority) => isTrusted(authority.state));
   if (
     latest !== undefined &&
-    bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document
+    bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document &&
+    stepPayload(latest.document, authorities) === payloadOf(latest)
   )
     return latest;
   const sequence = (latest?.sequence ?? 0) + 1;
@@ -35,7 +37,8 @@ export async function publishBundle(
   const candidates = signersFor(authorities, latest);
   if (candidates.length === 0)
     throw new PkiError('NO_ISSUER', 'no JWT authority of the present bundle can sign the next one');
-  const { signer, jws } = await signedBy(candidates, document, dependencies.signers);
+  const payload = stepPayload(document, authorities);
+  const { signer, jws } = await signedBy(candidates, payload, dependencies.signers);
   const revision: BundleRevision = { sequence, document, jws, createdAt: clock.now() };
   await store.append(revision, {
     timeMs: clock.nowMs(),
@@ -48,15 +51,23 @@ export async function publishBundle(
       authorities: trusted
         .filter((authority) => authority.kind === 'root' || authority.kind === 'jwt')
         .map((authority) => authority.id),
+      issuers: issuersOf(payload),
     },
   });
   return revision;
 }
 
+/** Of a step that this server made. */
+const payloadOf = ({ jws }: BundleRevision): string =>
+  Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString('utf8');
+
+const issuersOf = (payload: string): readonly string[] =>
+  (JSON.parse(payload) as { readonly meshca_issuers: readonly string[] }).meshca_issuers;
+
 /** Signs with the first candidate whose token answers: a token may be lost. */
 async function signedBy(
   candidates: readonly Authority[],
-  document: string,
+  payload: string,
   signers: Pick<Signers, 'sign'>,
 ): Promise<{ readonly signer: Authority; readonly jws: string }> {
   let failure: PkiError | undefined;
@@ -66,7 +77,7 @@ async function signedBy(
       kid: signer.ckaId,
       typ: 'meshca-bundle+jws',
     };
-    const input = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(document).toString('base64url')}`;
+    const input = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(payload).toString('base64url')}`;
     const [outcome] = await signers.sign([
       { ckaId: signer.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
     ]);

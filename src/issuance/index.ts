@@ -9,7 +9,8 @@ export {
 } from './authority-maker.ts';
 export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
-export { bundleDocument } from './bundle-document.ts';
+export { bundleDocument, issuerKeys } from './bundle-document.ts';
+
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
 export type { Authorities } from './authorities.ts';
 export type {

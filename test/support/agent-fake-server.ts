@@ -32,7 +32,13 @@ import type { SyncDown } from '../../src/common/wire/generated/meshca/issuer/v1/
 import type { SyncEntry } from '../../src/common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
 import type { SyncUp__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import type { X509SvidItem__Output } from '../../src/common/wire/generated/meshca/issuer/v1/X509SvidItem.ts';
-import { pemEncode, pkcs8Of, sha256Hex, splitDer } from '../../src/common/x509/index.ts';
+import {
+  pemEncode,
+  pkcs8Of,
+  sha256Hex,
+  splitDer,
+  type ServerIssuers,
+} from '../../src/common/x509/index.ts';
 import {
   extensions,
   leafExtensions,
@@ -45,6 +51,8 @@ import {
 
 export const trustDomainName = 'td';
 export const agentId = 'spiffe://td/meshca/agent/node1';
+/** Whom an agent believes before it holds a signed step. */
+export const issuersByMark = (): ServerIssuers => ({ kind: 'mark' });
 export const joinToken = 'join-token-of-node1';
 const seconds = (): number => Math.floor(Date.now() / 1000);
 
@@ -60,6 +68,8 @@ export interface SyncSession {
 export class FakeServer {
   readonly root: TestCertificate;
   readonly intermediate: TestCertificate;
+  /** What its signed steps name as its issuing authorities. */
+  issuersSha256: readonly string[];
   jwtKeys: { keyId: string; privateKey: KeyObject; publicKey: KeyObject }[] = [newJwtKey('jwt-1')];
   bundleSequence = 1;
   agentTtlSeconds = 3600;
@@ -102,6 +112,7 @@ export class FakeServer {
     this.root = options.root ?? makeAuthority('root', validity);
     this.intermediate =
       options.intermediate ?? makeAuthority('intermediate', { ...validity, issuer: this.root });
+    this.issuersSha256 = [sha256Hex(this.intermediate.parsed.spkiDer)];
   }
 
   get address(): string {
@@ -253,7 +264,11 @@ export class FakeServer {
         })),
       )),
     ];
-    return JSON.stringify({ keys, spiffe_sequence: sequence });
+    return JSON.stringify({
+      keys,
+      spiffe_sequence: sequence,
+      meshca_issuers: this.issuersSha256,
+    });
   }
 
   /** One step: payload under the key of the bundle before. */

@@ -39,6 +39,7 @@ export const tokenMessage = (
   secret?: {
     readonly token: string;
     readonly rootFingerprints: readonly string[];
+    readonly issuerFingerprints: readonly string[];
   },
 ): JoinTokenMessage => ({
   id: record.id,
@@ -49,6 +50,7 @@ export const tokenMessage = (
   createdAt: record.createdAt,
   ...secret,
   rootFingerprints: [...(secret?.rootFingerprints ?? [])],
+  issuerFingerprints: [...(secret?.issuerFingerprints ?? [])],
 });
 
 export const delegationMessage = (delegation: Delegation): DelegationMessage => ({

@@ -45,9 +45,10 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
             ['agent', made.agentId],
             ['use before', `${instant(made.expiresAt)} (${until(made.expiresAt, context.now())})`],
             ['root fingerprint', made.rootFingerprints.join(',')],
+            ['issuer fingerprint', made.issuerFingerprints.join(',')],
           ]);
           context.out(
-            '\nOn the node: the token into the file that attestation.joinToken.path names (0600), the fingerprint into bootstrap.rootFingerprint (see "meshca validate --schema agent").\n',
+            '\nOn the node: the token into the file that attestation.joinToken.path names (0600), the fingerprints into bootstrap.rootFingerprint and bootstrap.issuerFingerprint (see "meshca validate --schema agent").\n',
           );
         },
       ),

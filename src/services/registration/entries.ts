@@ -96,6 +96,8 @@ export interface Tokens {
      * the token is valid.
      */
     readonly rootFingerprints: readonly string[];
+    /** SHA-256 (hex) of the public keys of the issuing authorities that may stand above the server meanwhile. */
+    readonly issuerFingerprints: readonly string[];
   }>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;
   /**

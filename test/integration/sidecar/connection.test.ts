@@ -16,7 +16,12 @@ import {
   type TestCertificate,
 } from '../../support/x509.ts';
 import { patienceMs, until } from '../../support/until.ts';
-import { defer, FakeServer, trustDomainName } from '../../support/agent-fake-server.ts';
+import {
+  defer,
+  FakeServer,
+  issuersByMark,
+  trustDomainName,
+} from '../../support/agent-fake-server.ts';
 
 const seconds = (): number => Math.floor(Date.now() / 1000);
 const validity = () => ({ notBefore: seconds() - 3600, notAfter: seconds() + 86_400 });
@@ -90,8 +95,8 @@ test('a server is accepted by its exact ID under the bundle, or under the root o
   await server.start();
   defer(context, () => server.stop());
   for (const trust of [
-    { kind: 'bundle', roots: () => [server.root.parsed.raw] },
-    { kind: 'fingerprint', rootsSha256Hex: [server.rootFingerprint] },
+    { kind: 'bundle', roots: () => [server.root.parsed.raw], issuers: issuersByMark },
+    { kind: 'fingerprint', rootsSha256Hex: [server.rootFingerprint], issuers: issuersByMark },
     { kind: 'insecure' },
   ] satisfies ServerTrust[]) {
     const connection = await open(server.address, trust);
@@ -116,8 +121,16 @@ test('nothing is sent to a server that does not prove to be the CA', async (cont
       extensions: leafExtensions(issuer, { san: extensions.san([uri]), ...change }),
     });
   const good = 'spiffe://td/meshca/server';
-  const trust: ServerTrust = { kind: 'bundle', roots: () => [root.parsed.raw] };
-  const print: ServerTrust = { kind: 'fingerprint', rootsSha256Hex: [sha256Hex(root.parsed.raw)] };
+  const trust: ServerTrust = {
+    kind: 'bundle',
+    roots: () => [root.parsed.raw],
+    issuers: issuersByMark,
+  };
+  const print: ServerTrust = {
+    kind: 'fingerprint',
+    rootsSha256Hex: [sha256Hex(root.parsed.raw)],
+    issuers: issuersByMark,
+  };
   const cases: [
     string,
     TestCertificate,
@@ -154,7 +167,12 @@ test('nothing is sent to a server that does not prove to be the CA', async (cont
       [root],
       trust,
     ],
-    ['an empty bundle', leafFor(good, root), [root], { kind: 'bundle', roots: () => [] }],
+    [
+      'an empty bundle',
+      leafFor(good, root),
+      [root],
+      { kind: 'bundle', roots: () => [], issuers: issuersByMark },
+    ],
     ['a fingerprint that no certificate has', leafFor(good, other), [other], print],
     [
       'the right root sent along by a leaf under another',
@@ -184,7 +202,7 @@ test('a server of TLS 1.2 is refused', async (context) => {
   });
   const { address, received } = await listener(context, leaf, [root], 'TLSv1.2');
   await assert.rejects(
-    open(address, { kind: 'bundle', roots: () => [root.parsed.raw] }),
+    open(address, { kind: 'bundle', roots: () => [root.parsed.raw], issuers: issuersByMark }),
     rejectsWith('UNREACHABLE'),
   );
   assert.equal(received(), 0);
@@ -195,7 +213,13 @@ test('no connection resumes a TLS session of an earlier one', async (context) =>
   await server.start();
   defer(context, () => server.stop());
   for (let round = 0; round < 3; round += 1)
-    (await open(server.address, { kind: 'bundle', roots: () => [server.root.parsed.raw] })).close();
+    (
+      await open(server.address, {
+        kind: 'bundle',
+        roots: () => [server.root.parsed.raw],
+        issuers: issuersByMark,
+      })
+    ).close();
   assert.equal(server.resumed, 0);
 });
 

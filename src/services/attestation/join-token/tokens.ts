@@ -4,6 +4,7 @@ import { uuidv7, type Clock, type Random } from '../../../common/runtime/index.t
 import { agentId as agentIdIn, parseSelector, selectorText } from '../../../common/spiffe/index.ts';
 import { sha256Hex } from '../../../common/x509/index.ts';
 import type { JoinToken } from '../../../domain/index.ts';
+import { issuerKeys } from '../../../issuance/index.ts';
 import type { Authorities } from '../../../issuance/authorities.ts';
 import type { JoinTokenStore, Page, PageRequest } from '../../../store/ports/index.ts';
 import { visiblePage, type Access, type OperatorRights } from '../../callers/access.ts';
@@ -85,7 +86,8 @@ export class TokenService implements Tokens {
           },
         });
         const rootFingerprints = this.#rootFingerprints();
-        return { token, record, rootFingerprints };
+        const issuerFingerprints = issuerKeys(this.#dependencies.authorities.all());
+        return { token, record, rootFingerprints, issuerFingerprints };
       },
     );
   }

@@ -25,7 +25,11 @@ async function believes(server: TestServer, fingerprint: string): Promise<boolea
   try {
     const connection = await IssuerConnection.open({
       address: `127.0.0.1:${server.server.port}`,
-      trust: { kind: 'fingerprint', rootsSha256Hex: [fingerprint] },
+      trust: {
+        kind: 'fingerprint',
+        rootsSha256Hex: [fingerprint],
+        issuers: () => ({ kind: 'mark' }),
+      },
       trustDomain: TrustDomain.of(testTrustDomain),
       identity: undefined,
       clock: systemClock,

@@ -48,6 +48,7 @@ import {
   agentId,
   defer,
   FakeServer,
+  issuersByMark,
   joinToken,
   newJwtKey,
   wireEntry,
@@ -107,7 +108,11 @@ async function startAgent(
     callDeadlineMs: patienceMs,
     keepaliveMs: patienceMs,
   };
-  const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
+  const byBundle: ServerTrust = {
+    kind: 'bundle',
+    roots: () => bundles.roots(),
+    issuers: issuersByMark,
+  };
   const identity = await AgentIdentity.load({
     trustDomain,
     state,
@@ -133,6 +138,7 @@ async function startAgent(
               : (options.trust ?? {
                   kind: 'fingerprint',
                   rootsSha256Hex: [server.rootFingerprint],
+                  issuers: issuersByMark,
                 }),
         },
         signal,
@@ -346,7 +352,7 @@ test('a wrong server gets no token', async (context) => {
   const directory = await directoryFor(context);
   const agent = await startAgent(context, server, {
     directory,
-    trust: { kind: 'fingerprint', rootsSha256Hex: ['00'.repeat(32)] },
+    trust: { kind: 'fingerprint', rootsSha256Hex: ['00'.repeat(32)], issuers: issuersByMark },
   });
   await until(
     () => agent.session.status().lastError?.code === 'SERVER_UNTRUSTED',

@@ -16,6 +16,7 @@ interface Situation {
   readonly lastError?: PkiError;
   readonly barred?: PkiError;
   readonly promised?: number;
+  readonly unproven?: string;
 }
 
 /** The few answers of the stages that readiness is made of. */
@@ -28,6 +29,7 @@ function partsOf(situation: Situation): ReportDependencies {
       bundles: { current: () => (attested ? {} : undefined) },
       identity: { credential: attested ? {} : undefined, valid: () => attested && ownValid },
       writes: { unkept: () => unkept },
+      issuers: { note: () => situation.unproven },
     },
     entries: { cache: { synced: () => synced, size: () => entries } },
     svids: { x509: { horizon: () => ({ held, unserved }) } },
@@ -81,6 +83,12 @@ test('notes tell of a server that is away, and of lives too short for the outage
   assert.match(notes[0] as string, /not connected to the server: refused \(UNREACHABLE\)/);
   assert.match(notes[1] as string, /60 s is promised, .* only 33 s/);
   assert.deepEqual(readinessOf(partsOf({ promised: 33 })).notes, []);
+});
+
+test('a server that was believed without proof is named in a note', () => {
+  const unproven =
+    'the issuer of the server, with the key ab, was believed because of its root alone';
+  assert.deepEqual(readinessOf(partsOf({ unproven })).notes, [unproven]);
 });
 
 test('what the state directory does not keep is a note with files and reason, and no ground to be unready', () => {

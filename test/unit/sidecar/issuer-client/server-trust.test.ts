@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair, CompactSign, type CryptoKey } from 'jose';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
 import { TrustDomain } from '../../../../src/common/spiffe/index.ts';
-import { setDigest } from '../../../../src/common/x509/index.ts';
+import { parseCertificate, setDigest, sha256Hex } from '../../../../src/common/x509/index.ts';
 import {
   BundleStore,
   IssuerChains,
@@ -15,6 +15,7 @@ import type { IssuerConnection } from '../../../../sidecar/issuer-client/index.t
 import { createIntermediate, createRoot, type TestAuthority } from '../../../support/test-pki.ts';
 
 const td = 'td.test';
+const issuerKey = 'ab'.repeat(32);
 const root = createRoot(td);
 const other = createRoot(td);
 
@@ -31,9 +32,11 @@ const documentOf = (
   sequence: number,
   roots: readonly TestAuthority[],
   jwks: readonly Signer[],
+  issuers: readonly string[] | null = [issuerKey],
 ): string =>
   JSON.stringify({
     spiffe_sequence: sequence,
+    ...(issuers === null ? {} : { meshca_issuers: issuers }),
     keys: [
       ...roots.map(({ certificateDer }) => ({
         kty: 'EC',
@@ -120,9 +123,56 @@ suite('an agent that can not verify the server', () => {
   });
 });
 
+suite('the issuing authorities of the server', () => {
+  test('are known from a signed step on, which must name them', async () => {
+    const by = await signer('a');
+    const bundles = await holding(3, [root], by);
+    assert.deepEqual([...(bundles.issuersSha256() ?? [])], [issuerKey]);
+    await assert.rejects(bundles.advance([await step(4, documentOf(4, [root], [by], null), by)]), {
+      code: 'BUNDLE_INVALID',
+    });
+    const next = 'cd'.repeat(32);
+    await bundles.advance([await step(4, documentOf(4, [root], [by], [next]), by)]);
+    assert.deepEqual([...(bundles.issuersSha256() ?? [])], [next]);
+    await bundles.advance([await step(5, documentOf(5, [root], [by], []), by)]);
+    assert.equal(bundles.issuersSha256()?.size, 0);
+  });
+
+  test('are taken from the step of the same sequence when the bundle came from a file', async () => {
+    const by = await signer('a');
+    const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => true);
+    const file = parseBundleDocument(documentOf(3, [root], [by], null));
+    assert.ok(file.ok);
+    bundles.restore(file.value);
+    assert.deepEqual([bundles.issuersSha256(), bundles.stepSequence()], [undefined, 2]);
+    await bundles.advance([await step(3, documentOf(3, [root], [by]), by)]);
+    assert.deepEqual([bundles.issuersSha256()?.size, bundles.stepSequence()], [1, 3]);
+    await bundles.advance([await step(3, documentOf(3, [root], [by], []), by)]);
+    assert.equal(bundles.issuersSha256()?.size, 1);
+  });
+});
+
 suite('published issuing authorities', () => {
-  const chains = (roots: { der: readonly Buffer[] }): IssuerChains =>
-    new IssuerChains(() => roots.der, systemClock, silentLogger);
+  const chains = (
+    roots: { der: readonly Buffer[] },
+    named: (chainDer: readonly Buffer[]) => boolean = () => true,
+  ): IssuerChains => {
+    const keys = new Set<string>();
+    const made = new IssuerChains(
+      { roots: () => roots.der, issuersSha256: () => keys },
+      systemClock,
+      silentLogger,
+    );
+    const set = made.set.bind(made);
+    made.set = (chainsSet) => {
+      for (const { chainDer } of chainsSet) {
+        const issuing = chainDer[0] === undefined ? undefined : parseCertificate(chainDer[0]);
+        if (issuing?.ok === true && named(chainDer)) keys.add(sha256Hex(issuing.value.spkiDer));
+      }
+      set(chainsSet);
+    };
+    return made;
+  };
   const good = createIntermediate(root, td);
   const published = (authorityId: string, ...chainDer: Buffer[]) => ({ authorityId, chainDer });
 
@@ -140,6 +190,12 @@ suite('published issuing authorities', () => {
     held.recheck();
     assert.deepEqual(held.digest(), setDigest([foreign.certificateDer, good.certificateDer]));
     held.set([]);
+    assert.equal(held.digest(), undefined);
+  });
+
+  test('do not count while the signed step does not name their key', () => {
+    const held = chains({ der: [root.certificateDer] }, () => false);
+    held.set([published('1', good.certificateDer)]);
     assert.equal(held.digest(), undefined);
   });
 

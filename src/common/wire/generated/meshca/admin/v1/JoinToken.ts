@@ -7,6 +7,8 @@ import type { Long } from '@grpc/proto-loader';
  * `token` is shown once and kept as a hash. expires_at 0: it was revoked. root_fingerprints: SHA-256 (hex) of the
  * root that the server shows now, then of those that it may show while the token is good;
  * an agent that is given all of them joins whichever root the server shows then.
+ * issuer_fingerprints: SHA-256 (hex) of the public keys (SubjectPublicKeyInfo, DER) of the issuing authorities that may
+ * stand above the server meanwhile: bootstrap.issuerFingerprint of an agent.
  */
 export interface JoinToken {
   'token'?: (string);
@@ -17,12 +19,15 @@ export interface JoinToken {
   'createdBy'?: (string);
   'createdAt'?: (number | string | Long);
   'rootFingerprints'?: (string)[];
+  'issuerFingerprints'?: (string)[];
 }
 
 /**
  * `token` is shown once and kept as a hash. expires_at 0: it was revoked. root_fingerprints: SHA-256 (hex) of the
  * root that the server shows now, then of those that it may show while the token is good;
  * an agent that is given all of them joins whichever root the server shows then.
+ * issuer_fingerprints: SHA-256 (hex) of the public keys (SubjectPublicKeyInfo, DER) of the issuing authorities that may
+ * stand above the server meanwhile: bootstrap.issuerFingerprint of an agent.
  */
 export interface JoinToken__Output {
   'token': (string);
@@ -33,4 +38,5 @@ export interface JoinToken__Output {
   'createdBy': (string);
   'createdAt': (number);
   'rootFingerprints': (string)[];
+  'issuerFingerprints': (string)[];
 }
