@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Crowd } from './crowd.ts';
 import { holderOf } from './peer-address.ts';
 
 interface Slot {
@@ -20,7 +21,7 @@ export class ConnectionSlots {
   readonly #onRefused: (reason: 'evicted' | 'full') => void;
   readonly #slots = new Map<string, Slot>();
   /** In the order in which they became unfinished. */
-  readonly #unfinished = new Set<Slot>();
+  readonly #unfinished = new Crowd<Slot>();
 
   constructor(maximum: number, onRefused: (reason: 'evicted' | 'full') => void) {
     this.#maximum = maximum;
@@ -45,7 +46,7 @@ export class ConnectionSlots {
       return;
     }
     this.#slots.set(key, slot);
-    this.#unfinished.add(slot);
+    this.#unfinished.add(slot, slot.holder);
     socket.once('close', () => this.#remove(key, slot));
   }
 
@@ -59,12 +60,12 @@ export class ConnectionSlots {
   requestOver(socket: Socket): void {
     const slot = this.#slotOf(socket);
     if (slot !== undefined && this.#slots.get(keyOf(socket) ?? '') === slot)
-      this.#unfinished.add(slot);
+      this.#unfinished.add(slot, slot.holder);
   }
 
   /** Ends every connection without a whole request. */
   destroyUnfinished(): void {
-    for (const { socket } of this.#unfinished) socket.destroy();
+    for (const { socket } of this.#unfinished.items()) socket.destroy();
   }
 
   #slotOf(socket: Socket): Slot | undefined {
@@ -73,23 +74,11 @@ export class ConnectionSlots {
   }
 
   #makeRoom(newcomer: string): boolean {
-    const held = new Map<string, { count: number; readonly oldest: Slot }>();
-    for (const slot of this.#unfinished) {
-      const of = held.get(slot.holder);
-      if (of === undefined) held.set(slot.holder, { count: 1, oldest: slot });
-      else of.count += 1;
-    }
-    const mine = held.get(newcomer);
-    // the newcomer counts: it would hold one more
-    if (mine !== undefined) mine.count += 1;
-    let victim: { readonly count: number; readonly oldest: Slot } | undefined;
-    for (const of of held.values())
-      if (victim === undefined || of.count > victim.count) victim = of;
+    const victim = this.#unfinished.victim(newcomer);
     if (victim === undefined) return false;
-    const { socket } = victim.oldest;
     this.#onRefused('evicted');
-    this.#remove(keyOf(socket), victim.oldest);
-    socket.destroy();
+    this.#remove(keyOf(victim.socket), victim);
+    victim.socket.destroy();
     return true;
   }
 

@@ -7,5 +7,6 @@ export { isOneLine, oneLine } from './one-line.ts';
 export { atTurnEnd, type TurnStage } from './turn-end.ts';
 export { isLocalHost, isLoopback } from './local-host.ts';
 export { boundConnections, ConnectionSlots } from './connection-slots.ts';
+export { Crowd } from './crowd.ts';
 export { holderOf, plainAddress } from './peer-address.ts';
 export { KeyedBuckets, TokenBucket, type Rate } from './token-bucket.ts';

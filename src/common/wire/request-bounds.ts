@@ -23,6 +23,11 @@ export interface RequestBounds {
   readonly ownerOf: (peer: string) => RequestOwner | undefined;
   /** For all owners together. Beyond, only those that hold little are served. */
   readonly totalBytes: number;
+  /**
+   * Called when a call begins; the returned function, when it has ended. `end` ends it with an
+   * error.
+   */
+  readonly enter: (peer: string, end: (error: PkiError) => void) => () => void;
   readonly onRefused?: (peer: string, error: PkiError) => void;
 }
 
@@ -64,6 +69,18 @@ export function boundRequests(bounds: RequestBounds): ServerInterceptor {
             if (!bounded.refused) forward();
           },
         }),
+      // what the handler of a refused call still says goes nowhere
+      sendMetadata: (metadata, next) => {
+        if (!bounded.refused) next(metadata);
+      },
+      sendMessage: (message, next) => {
+        if (!bounded.refused) next(message);
+      },
+      sendStatus: (status, next) => {
+        if (bounded.refused) return;
+        bounded.answered();
+        next(status);
+      },
     });
   };
 }
@@ -103,6 +120,7 @@ class BoundedCall {
   readonly #owner: RequestOwner | undefined;
   #charged = 0;
   #refused = false;
+  #answered = false;
 
   constructor(
     call: ServerInterceptingCallInterface,
@@ -115,11 +133,20 @@ class BoundedCall {
     this.#inside = inside(call);
     this.#owner = bounds.ownerOf(call.getPeer());
     this.#inside.stream.on('data', (data: Buffer) => this.#charge(data.length));
-    this.#inside.stream.once('close', () => this.#release());
+    const leave = bounds.enter(call.getPeer(), (error) => this.#refuse(error));
+    this.#inside.stream.once('close', () => {
+      this.#release();
+      leave();
+    });
   }
 
   get refused(): boolean {
     return this.#refused;
+  }
+
+  /** The handler gave the status of the call. */
+  answered(): void {
+    this.#answered = true;
   }
 
   takeMetadata(metadata: Metadata): void {
@@ -163,7 +190,7 @@ class BoundedCall {
   }
 
   #refuse(error: PkiError): void {
-    if (this.#refused) return;
+    if (this.#refused || this.#answered) return;
     this.#refused = true;
     this.#bounds.onRefused?.(this.#call.getPeer(), error);
     this.#call.sendStatus(toStatus(error));

@@ -54,6 +54,7 @@ export async function startAdminListener(
     dependencies.connections.add({
       socket,
       peer: `uid:${credentials.uid} pid:${credentials.pid}`,
+      holder: `uid:${credentials.uid}`,
       caller,
       guestSeconds: strangerSeconds,
     });

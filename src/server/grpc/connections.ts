@@ -1,10 +1,11 @@
 import type { Duplex } from 'node:stream';
-import type { Clock } from '../../common/runtime/index.ts';
+import { Crowd, type Clock } from '../../common/runtime/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RequestOwner } from '../../common/wire/index.ts';
 import type { Caller, CertificateCaller } from '../../services/callers/caller.ts';
 import { concerns } from '../../services/callers/caller-registry.ts';
 import type { Callers, EndedCallers } from '../../services/services.ts';
+import { GuestCalls, type GuestCallLimits } from './guest-calls.ts';
 
 /** One accepted connection. Its caller is resolved once and re-checked per call. */
 export interface Connection {
@@ -14,6 +15,8 @@ export interface Connection {
    */
   readonly key: string;
   readonly peer: string;
+  /** Whose connections are counted together: the address, or the uid. */
+  readonly holder: string;
   readonly socket: Duplex;
   /** SHA-256 of the certificate that the server presented; absent on the local socket. */
   readonly serverCertificateSha256: Buffer | undefined;
@@ -31,14 +34,22 @@ export interface Connection {
  */
 export interface GuestLimits {
   /**
-   * Guests at once. Beyond that the oldest is closed: it lingers, while a node that attests is new.
+   * Guests at once. Beyond that the oldest of the address that has most is closed: it lingers, while
+   * a node that attests is new.
    */
   readonly connections: number;
   readonly seconds: number;
   readonly bytes: number;
+  /** Calls under way at once; see `GuestCalls`. */
+  readonly calls: GuestCallLimits;
 }
 
-const defaultGuestLimits: GuestLimits = { connections: 1000, seconds: 120, bytes: 256 * 1024 };
+const defaultGuestLimits: GuestLimits = {
+  connections: 1000,
+  seconds: 120,
+  bytes: 256 * 1024,
+  calls: { perConnection: 16, perHolder: 256, inAll: 1024 },
+};
 const guestCheckMs = 200;
 /**
  * Connections of one identity at once; beyond that its oldest is closed. Each connection may hold
@@ -84,7 +95,8 @@ interface Guest {
  */
 export class Connections {
   readonly #guestLimits: GuestLimits;
-  readonly #guests = new Map<string, Guest>();
+  readonly #guests = new Crowd<Guest>();
+  readonly #guestCalls: GuestCalls;
   #guestsWatched = false;
   readonly #byKey = new Map<string, Connection>();
   readonly #bySpiffeId = new Map<string, Set<Connection>>();
@@ -95,6 +107,7 @@ export class Connections {
 
   constructor(callers: Callers, clock: Clock, guestLimits: GuestLimits = defaultGuestLimits) {
     this.#guestLimits = guestLimits;
+    this.#guestCalls = new GuestCalls(guestLimits.calls);
     this.#callers = callers;
     this.#clock = clock;
     callers.onEnded((ended) => void this.#onEnded(ended));
@@ -109,12 +122,15 @@ export class Connections {
     readonly peer: string;
     readonly serverCertificateSha256?: Buffer;
     readonly caller: Promise<Caller>;
+    /** Whose connections are counted together: the address, or the uid. */
+    readonly holder: string;
     readonly guestSeconds?: number;
   }): Connection {
     const key = `connection-${this.#next++}`;
     const connection: Connection = {
       key,
       peer: input.peer,
+      holder: input.holder,
       socket: input.socket,
       serverCertificateSha256: input.serverCertificateSha256,
       caller: input.caller,
@@ -123,13 +139,13 @@ export class Connections {
     this.#byKey.set(key, connection);
     // a control plane may send its first batch before the inventory was asked
     this.#owners.set(key, { name: key, bytes: requestBytes.agent });
-    this.#admitGuest(connection, input.guestSeconds ?? this.#guestLimits.seconds);
+    const guest = this.#admitGuest(connection, input);
     let cancelExpiry: (() => void) | undefined;
     let spiffeId: string | undefined;
     input.socket.once('close', () => {
       cancelExpiry?.();
       this.#byKey.delete(key);
-      this.#guests.delete(key);
+      this.#guests.delete(guest);
       this.#owners.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
     });
@@ -140,7 +156,7 @@ export class Connections {
     });
     input.caller.then(
       (caller) => {
-        if (hasBusiness(caller)) this.#guests.delete(key);
+        if (hasBusiness(caller)) this.#guests.delete(guest);
         if (this.#byKey.has(key)) this.#owners.set(key, ownerOf(caller, key));
         if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed)
           return;
@@ -166,6 +182,28 @@ export class Connections {
     return this.#owners.get(key);
   }
 
+  /**
+   * Counts a call until the returned function is called. `end` is called when it is one too many of
+   * a guest.
+   */
+  enterCall(key: string, end: (error: PkiError) => void): () => void {
+    const connection = this.#byKey.get(key);
+    if (connection === undefined) return () => {};
+    let leave: (() => void) | undefined;
+    let over = false;
+    const enter = (): void => {
+      if (!over) leave = this.#guestCalls.enter(connection, end);
+    };
+    // a control plane may send its first batch before the inventory was asked
+    connection.caller.then((caller) => {
+      if (!hasBusiness(caller)) enter();
+    }, enter);
+    return () => {
+      over = true;
+      leave?.();
+    };
+  }
+
   close(connection: Connection, error: PkiError): void {
     this.#end(connection, error, trailersMs);
   }
@@ -181,17 +219,19 @@ export class Connections {
     for (const connection of this.#byKey.values()) this.close(connection, error);
   }
 
-  #admitGuest(connection: Connection, seconds: number): void {
-    this.#guests.set(connection.key, {
-      connection,
-      untilMs: this.#clock.monotonicMs() + seconds * 1000,
-    });
+  #admitGuest(
+    connection: Connection,
+    { holder, guestSeconds = this.#guestLimits.seconds }: { holder: string; guestSeconds?: number },
+  ): Guest {
+    const guest = { connection, untilMs: this.#clock.monotonicMs() + guestSeconds * 1000 };
+    this.#guests.add(guest, holder);
     if (this.#guests.size > this.#guestLimits.connections) {
-      const [oldest] = this.#guests.values();
+      const oldest = this.#guests.victim();
       if (oldest !== undefined)
-        this.#dismiss(oldest.connection, 'more strangers are connected than the server holds');
+        this.#dismiss(oldest, 'more strangers are connected than the server holds');
     }
     if (!this.#guestsWatched) this.#watchGuests();
+    return guest;
   }
 
   #watchGuests(): void {
@@ -201,24 +241,24 @@ export class Connections {
 
   #checkGuests(): void {
     const nowMs = this.#clock.monotonicMs();
-    for (const { connection, untilMs } of this.#guests.values()) {
-      if (nowMs >= untilMs)
+    for (const guest of this.#guests.items()) {
+      if (nowMs >= guest.untilMs)
         this.#dismiss(
-          connection,
+          guest,
           'the connection of a caller without a role here was open for too long',
         );
-      else if (bytesRead(connection.socket) > this.#guestLimits.bytes)
+      else if (bytesRead(guest.connection.socket) > this.#guestLimits.bytes)
         this.#dismiss(
-          connection,
+          guest,
           `a caller without a role here sent more than ${this.#guestLimits.bytes} bytes`,
         );
     }
     this.#watchGuests();
   }
 
-  #dismiss(connection: Connection, why: string): void {
-    this.#guests.delete(connection.key);
-    this.close(connection, new PkiError('OVERLOADED', why));
+  #dismiss(guest: Guest, why: string): void {
+    this.#guests.delete(guest);
+    this.close(guest.connection, new PkiError('OVERLOADED', why));
   }
 
   #closeAt(connection: Connection, notAfter: number): () => void {

@@ -47,6 +47,7 @@ export function buildGrpcServer(
         totalBytes: requestBytesInAll,
         ownerOf: (peer) =>
           withRoom(dependencies.connections.requestOwner(peer), options.messageBytes),
+        enter: (peer, end) => dependencies.connections.enterCall(peer, end),
         onRefused: (_peer, error) => dependencies.refusals.count('request', error.code),
       }),
     ],

@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { ConnectionInjector, Server as GrpcServer } from '@grpc/grpc-js';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Logger } from '../../common/runtime/index.ts';
+import { Crowd, holderOf, type Logger } from '../../common/runtime/index.ts';
 import { certificatesToPem, parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import type { Caller } from '../../services/callers/caller.ts';
 import type { Callers, Refusals } from '../../services/services.ts';
@@ -101,22 +101,23 @@ const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
 });
 
 /**
- * Bounds the handshakes under way. When there are too many, the oldest is closed. An honest
- * handshake takes milliseconds, so the oldest belong to peers that connect and say nothing; such
- * peers can not keep others out.
+ * Bounds the handshakes under way. When there are too many, the oldest of the address that has most
+ * is closed. An honest handshake takes milliseconds, so the oldest belong to peers that connect and
+ * say nothing; such peers can not keep others out.
  */
 function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
-  const underWay = new Set<Socket>();
+  const underWay = new Crowd<Socket>();
   server.prependListener('connection', (socket: Socket) => {
+    const holder = holderOf(socket.remoteAddress ?? '');
     if (underWay.size >= options.handshakes) {
       refusals.count('tls-handshake', 'OVERLOADED');
-      const [oldest] = underWay;
+      const oldest = underWay.victim(holder);
       if (oldest !== undefined) {
         underWay.delete(oldest);
         oldest.destroy();
       }
     }
-    underWay.add(socket);
+    underWay.add(socket, holder);
     socket.once('close', () => underWay.delete(socket));
   });
   server.on('secureConnection', (socket) => {
@@ -157,9 +158,14 @@ function accept(
     socket.destroy();
     return;
   }
-  const peer = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+  const address = socket.remoteAddress ?? 'unknown';
+  const peer = `${address}:${socket.remotePort ?? 0}`;
   const caller = callerOf(socket, peer, dependencies.callers);
-  dependencies.connections.add({ socket, peer, serverCertificateSha256: presented.sha256, caller });
+  dependencies.connections.add({
+    ...{ socket, peer, caller },
+    holder: holderOf(address),
+    serverCertificateSha256: presented.sha256,
+  });
   injector.injectConnection(socket);
 }
 

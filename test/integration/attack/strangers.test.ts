@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as http2Connect, type ClientHttp2Session } from 'node:http2';
+import {
+  connect as http2Connect,
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+} from 'node:http2';
 import { request as httpRequest } from 'node:http';
 import { connect as tcpConnect, type Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
@@ -15,6 +19,7 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
+import { until } from '../../support/until.ts';
 
 /** What somebody without a certificate, or without a business here, can do to the ports. */
 
@@ -166,6 +171,46 @@ describe('strangers on the TLS port', () => {
       written > 0 && written <= 101 + 5 * ((performance.now() - startedMs) / 1000),
       `${written} lines`,
     );
+  });
+
+  test('streams of Health/Watch, and requests that never end, are few for strangers', async () => {
+    const before = process.memoryUsage().rss;
+    const strangers = Array.from({ length: 40 }, () => session());
+    const open = new Set<ClientHttp2Stream>();
+    try {
+      let opened = 0;
+      for (const stranger of strangers)
+        for (let each = 0; each < 64; each += 1) {
+          const method = each % 2 === 0 ? 'Watch' : 'Check';
+          const stream = stranger.request(grpcHeaders(`/grpc.health.v1.Health/${method}`), {
+            endStream: false,
+          });
+          stream.on('error', () => {});
+          stream.on('close', () => open.delete(stream));
+          stream.resume();
+          open.add(stream);
+          opened += 1;
+          // a watch is whole with its request; a check never is
+          if (method === 'Watch') stream.end(Buffer.alloc(5));
+        }
+      await until(() => open.size <= 256, 'the streams beyond the limit have ended');
+      assert.ok(open.size >= 128, `${open.size} of ${opened} are open`);
+      await stillServes();
+      const newcomer = session();
+      strangers.push(newcomer);
+      const check = newcomer.request(grpcHeaders('/grpc.health.v1.Health/Check'));
+      check.end(Buffer.alloc(5));
+      check.resume();
+      const [trailers] = (await once(check, 'trailers')) as [Record<string, string>];
+      assert.equal(
+        trailers['grpc-status'],
+        '0',
+        'the newest of an address is not the one that ends',
+      );
+    } finally {
+      for (const stranger of strangers) stranger.destroy();
+    }
+    assert.ok(process.memoryUsage().rss - before < 512 * 1024 * 1024);
   });
 
   test('a second message while the first is worked on is refused once', async () => {

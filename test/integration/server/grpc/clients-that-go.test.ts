@@ -73,6 +73,7 @@ async function serve(): Promise<{ readonly server: Server; readonly port: number
   const connection = (): Connection => ({
     key: 'connection-1',
     peer: 'x',
+    holder: 'x',
     socket: new PassThrough(),
     serverCertificateSha256: undefined,
     caller: Promise.resolve(caller(path)),
@@ -83,6 +84,7 @@ async function serve(): Promise<{ readonly server: Server; readonly port: number
       connections: {
         byKey: connection,
         requestOwner: () => ({ name: 'x', bytes: 16 * 1024 * 1024 }),
+        enterCall: () => () => {},
       },
       callers: { stillStands: async (first: Caller) => first },
       refusals: { idOf: () => '', refused: async () => '', count: () => {} },

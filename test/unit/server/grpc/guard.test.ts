@@ -40,6 +40,7 @@ function world({ caller = agent as Caller, ended = undefined as PkiError | undef
   const connection: Connection = {
     key: 'connection-1',
     peer: '192.0.2.1:1',
+    holder: 'holder',
     socket: new PassThrough(),
     serverCertificateSha256: undefined,
     caller: Promise.resolve(caller),
