@@ -4,12 +4,13 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, relative, sep } from 'node:path';
 import { inRoot } from './lib.mjs';
 
-/** Processes of the product, by the compiled module that each starts with. */
+/** Processes and threads of the product, by the compiled module that each starts with. */
 const entries = {
   main: 'src/main.js',
   'signer-process': 'src/hsm/signer-process.js',
   'token-admin-process': 'src/hsm/token-admin-process.js',
   'inspector-child': 'sidecar/attest/unix/inspector-child.js',
+  'book-thread': 'src/issuance/crl/book-thread.js',
 };
 
 /** Native, or only loaded for a person at a terminal. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { closure, loadGraph, root } from './graph.ts';
@@ -27,4 +27,15 @@ test('the client library has the version, licence and dependencies of the produc
   assert.deepEqual([library.version, library.license], [product.version, product.license]);
   for (const [name, range] of Object.entries(library.dependencies))
     assert.equal(range, product.dependencies[name], name);
+});
+
+test('what starts as a process or thread of its own is bundled', () => {
+  const bundled = readFileSync(join(root, 'scripts', 'bundle.mjs'), 'utf8');
+  const started = ['src', 'sidecar']
+    .flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }))
+    .filter((path) =>
+      /\bparentPort\b|process\.(send\b|on\('message')/.test(readFileSync(join(root, path), 'utf8')),
+    );
+  assert.ok(started.length >= 4, started.join());
+  for (const path of started) assert.ok(bundled.includes(path.replace(/\.ts$/, '.js')), path);
 });
