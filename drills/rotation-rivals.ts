@@ -125,6 +125,7 @@ export async function drillRivals(
         issuingTokenUsable: () => true,
         canUse: () => true,
         boot: linuxBoot(),
+        lastRecordedMs: undefined,
         step: () => undefined,
         random: systemRandom,
         logger: silentLogger,

@@ -4,6 +4,7 @@ import { systemClock, systemRandom } from '../src/common/runtime/index.ts';
 import { createLogger } from '../src/common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../src/config/index.ts';
 import { startServer } from '../src/compose/index.ts';
+import { linuxBoot } from '../src/compose/rotation.ts';
 import type { FromServer, ServerProcessOptions, ToServer } from './server-messages.ts';
 
 // The product's server as its own main starts it, with the hooks of the drills. Ends with its IPC
@@ -55,6 +56,7 @@ try {
     uid: process.getuid?.() ?? 0,
     execPath: process.execPath,
     clock: systemClock,
+    boot: linuxBoot(),
     random: systemRandom,
     logger,
     faults: {

@@ -165,6 +165,11 @@ const texts: Readonly<Record<string, string>> = {
   DEADLINE_NEAR: 'must sign soon',
   DEADLINE_PASSED: 'should sign by now: some have not confirmed',
   CLOCK_JUMPED: 'the wall clock jumped: set it right, or meshca authority accept-clock',
+  CLOCK_BEHIND_LOG:
+    'the wall clock is behind the audit log: set it right, or meshca authority accept-clock',
+  CLOCK_UNPROVEN:
+    'the machine was started again, and nothing proves the wall clock: meshca authority accept-clock, if it is right',
+  ENDED: 'has ended and signs nothing: meshca authority rotate --kind KIND',
   AGENTS_ALTERED:
     'agents in the database are not as the log has them: nobody can tell who must confirm',
   NO_SUCCESSOR: 'nobody signs',
@@ -180,7 +185,7 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
     .map(({ code, authorityId, at, alert, agents }) => {
       const kind = status.authorities.find(({ authority }) => authority?.id === authorityId)
         ?.authority?.kind;
-      const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${texts[code] as string}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
+      const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${(texts[code] as string).replace('KIND', kind ?? '')}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
       return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
     });
   lines.push(...crlLines(status, options));

@@ -92,7 +92,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
       rotation.controller.poke();
     }),
   );
-  const crls = await openCrls({ ...below, registry, upstream }, stack);
+  const crls = await openCrls({ ...below, registry, guard: rotation.guard, upstream }, stack);
   await openStandbyLog({ ...below, registry }, stack);
 
   const owned = stack.move();

@@ -31,6 +31,7 @@ export async function startBackgroundWork({
       store,
       keepSeconds: config.retention.certificatesDays * 86_400,
       holder: uuidv7(clock.nowMs()),
+      clockBelieved: () => rotation.guard.standing() === 'believed',
       clock,
       logger: logger.child({ part: 'retention' }),
     });

@@ -1,6 +1,7 @@
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import type { ServerConfig } from '../config/index.ts';
+import type { Boot } from '../issuance/index.ts';
 import { Readiness, ServerMetrics } from '../server/index.ts';
 
 /** What the process edge gives to a server. */
@@ -12,6 +13,8 @@ export interface ServerDependencies {
   /** The Node binary, for signer processes. */
   readonly execPath: string;
   readonly clock: Clock;
+  /** Of this machine: what the wall clock is compared with. */
+  readonly boot: Boot;
   readonly random: Random;
   readonly logger: Logger;
   /** The operator accepts that the database is older than a checkpoint over so many records. */

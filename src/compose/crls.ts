@@ -2,6 +2,7 @@ import {
   CrlPublisher,
   UpstreamCrls,
   type AuthorityRegistry,
+  type ClockGuard,
   type UpstreamAuthority,
 } from '../issuance/index.ts';
 import type { ServerContext } from './context.ts';
@@ -13,6 +14,7 @@ export interface CrlDependencies {
   readonly tokens: TokenStage;
   readonly records: RecordStage;
   readonly registry: AuthorityRegistry;
+  readonly guard: Pick<ClockGuard, 'standing'>;
   readonly upstream: UpstreamAuthority | undefined;
 }
 
@@ -21,7 +23,7 @@ export interface CrlDependencies {
  * opens for the first time. The stack owns them.
  */
 export async function openCrls(
-  { context, tokens, records, registry, upstream }: CrlDependencies,
+  { context, tokens, records, registry, guard, upstream }: CrlDependencies,
   stack: AsyncDisposableStack,
 ): Promise<CrlPublisher> {
   const { config, clock, random } = context;
@@ -36,6 +38,7 @@ export async function openCrls(
     openToken: gate.openToken,
     held: () => !gate.isOpen,
     clock,
+    clockBelieved: () => guard.standing() === 'believed',
     logger,
     lifeSeconds: config.issuance.crlLifeDays * 86_400,
     clockSkewSeconds: config.authorities.clockSkewSeconds,

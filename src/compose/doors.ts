@@ -123,6 +123,7 @@ function frontDoor(
     opened,
     gate: tokens.gate,
     advice: context.config.authorities.source,
+    clockStanding: () => authorities.rotation.guard.standing(),
     failure: () => authorities.supply?.failure(),
   });
 }

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import { hasEnded, hasOwnKey } from '../domain/index.ts';
+import { hasEnded, hasOwnKey, type ClockStanding } from '../domain/index.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/index.ts';
 import type { Listening } from '../server/index.ts';
@@ -18,6 +18,8 @@ export interface FrontDoorDependencies {
   readonly gate: Pick<SigningGate, 'isOpen' | 'refusal' | 'onChange'>;
   /** Where intermediates come from: says what to do while there is none. */
   readonly advice: 'hsm' | 'external' | 'upstream';
+  /** By one that is not believed nothing is made, whatever an operator rotates. */
+  readonly clockStanding: () => ClockStanding;
   /** Why the upstream gave none, if it was asked. */
   readonly failure: () => PkiError | undefined;
 }
@@ -31,6 +33,8 @@ const next = {
   upstream: 'the upstream is asked again by itself; "meshca authority request" asks at once',
 } as const;
 
+const acceptClock =
+  'the wall clock is not believed: if it is right, run "meshca authority accept-clock --reason TEXT" first; ';
 const rotate = (kind: 'root' | 'issuing'): string =>
   `run "meshca authority rotate --kind ${kind}${kind === 'root' ? ' --force --reason TEXT' : ''}"`;
 
@@ -39,7 +43,10 @@ function endedReason({
   authorities,
   clock,
   advice,
-}: Pick<FrontDoorDependencies, 'authorities' | 'clock' | 'advice'>): string | undefined {
+  clockStanding,
+}: Pick<FrontDoorDependencies, 'authorities' | 'clock' | 'advice' | 'clockStanding'>):
+  | string
+  | undefined {
   const now = clock.now();
   const issuer = authorities.issuing();
   if (issuer === undefined || !hasEnded(issuer, now)) return undefined;
@@ -51,7 +58,7 @@ function endedReason({
       : advice === 'hsm'
         ? rotate('issuing')
         : next[advice];
-  return `ISSUER_ENDED: the ${over.kind} authority ${over.id} ended at ${new Date(over.notAfter * 1000).toISOString()}, and nothing is signed; ${command}`;
+  return `ISSUER_ENDED: the ${over.kind} authority ${over.id} ended at ${new Date(over.notAfter * 1000).toISOString()}, and nothing is signed; ${clockStanding() === 'believed' ? '' : acceptClock}${command}`;
 }
 
 /**

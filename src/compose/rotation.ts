@@ -40,6 +40,8 @@ export interface RotationDependencies {
   /** Whether the key with this CKA_ID can be used. */
   readonly canUse: (ckaId: string) => boolean;
   readonly boot: Boot;
+  /** Of the newest record in the log before this process wrote any; undefined: there was none. */
+  readonly lastRecordedMs: number | undefined;
   readonly step: (name: string) => void;
 }
 
@@ -55,9 +57,12 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
   const { clock, logger } = others;
   const guard = new ClockGuard({
     store: store.rotations,
+    audit: store.audit,
     clock,
     boot,
+    lastRecordedMs: dependencies.lastRecordedMs,
     toleranceSeconds: config.rotation.clockToleranceSeconds,
+    rebootToleranceSeconds: config.rotation.rebootToleranceSeconds,
   });
   await guard.start();
   const controller = new RotationController({
@@ -99,7 +104,8 @@ export function openRotation(
     clock,
     random,
     logger: logger.child({ part: 'rotation' }),
-    boot: linuxBoot(),
+    boot: context.boot,
+    lastRecordedMs: records.lastRecordedMs,
     step: faults.step,
   });
 }
@@ -119,8 +125,14 @@ interface RotationFacts {
 
 /** CLOCK_BOOTTIME as /proc/uptime has it: it goes on while the machine sleeps. */
 export function linuxBoot(): Boot {
-  return {
-    id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-    uptimeMs: () => uptime() * 1000,
-  };
+  return { id: bootId(), uptimeMs: () => uptime() * 1000 };
+}
+
+/** Empty where /proc is not there: each start then counts as one of the machine. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
 }

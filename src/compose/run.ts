@@ -4,6 +4,7 @@ import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../config/index.ts';
 import type { ServerDependencies } from './context.ts';
+import { linuxBoot } from './rotation.ts';
 import { startServer } from './server.ts';
 
 export interface RunServerOptions {
@@ -52,6 +53,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
       uid: options.uid,
       execPath: options.execPath,
       clock: systemClock,
+      boot: linuxBoot(),
       random: systemRandom,
       logger,
       ...(options.acceptRestore === undefined ? {} : { acceptRestore: options.acceptRestore }),

@@ -30,6 +30,8 @@ export interface RecordStage extends AsyncDisposable {
   /** Decides before every certificate and token. */
   readonly issuancePolicy: IssuancePolicy;
   readonly log: AuditLog;
+  /** Of the newest record before this process wrote any; undefined: there was none. */
+  readonly lastRecordedMs: number | undefined;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
    * sources of authorities add to it.
@@ -59,6 +61,7 @@ export async function openStoreAndLog(
   makeDirectory(config.dataDir, 0o700);
   const store = await openStore(context);
   stack.defer(() => store.close());
+  const lastRecordedMs = await newestRecordMs(store);
   await store.meta.claim(context.trustDomain.name, clock.now());
 
   const recorded = createRecordedIssuance({ store: store.issuance, clock });
@@ -103,6 +106,7 @@ export async function openStoreAndLog(
     recorded,
     issuancePolicy: passThroughPolicy,
     log,
+    lastRecordedMs,
     requestedKeys,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -128,6 +132,11 @@ async function openStore({ config, clock, logger, pid, faults }: ServerContext):
     logger,
     unchecked: withoutLog,
   });
+}
+
+/** Undefined: there is none. */
+async function newestRecordMs({ audit }: Ledger): Promise<number | undefined> {
+  return (await audit.list({ newestFirst: true }, { size: 1 })).items[0]?.timeMs;
 }
 
 /** What was being signed when the server last stopped is never signed later. */

@@ -218,6 +218,9 @@ export const serverConfigSchema = z.strictObject({
       clockToleranceSeconds: seconds(
         'A jump of the wall clock beyond it stops what rests on the passing of time',
       ).default(60),
+      rebootToleranceSeconds: seconds(
+        'After a start of the machine the wall clock may be so far ahead of the newest record of the audit log; beyond it nothing that rests on the passing of time is done until "meshca authority accept-clock"',
+      ).default(3_600),
     })
     .prefault({}),
   issuance: z

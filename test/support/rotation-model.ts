@@ -320,7 +320,8 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
       handshakes: new Map(),
       policy,
       now: wall(),
-      clockJumped: Math.abs(offset) > tolerance,
+      clock: Math.abs(offset) > tolerance ? 'jumped' : 'believed',
+      dualControl: false,
     };
     return decide(mutate?.input?.(input) ?? input);
   };

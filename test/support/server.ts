@@ -15,6 +15,7 @@ import {
   systemClock,
   systemRandom,
   uuidv7,
+  type Clock,
   type Logger,
 } from '../../src/common/runtime/index.ts';
 import {
@@ -40,7 +41,9 @@ import {
   type RunningServer,
   type ServerDependencies,
 } from '../../src/compose/index.ts';
+import { linuxBoot } from '../../src/compose/rotation.ts';
 import { serverConfigSchema, type ServerConfig } from '../../src/config/index.ts';
+import type { Boot } from '../../src/issuance/index.ts';
 import { createTokens, type TestTokens } from './softhsm.ts';
 import { patienceMs } from './until.ts';
 
@@ -189,6 +192,9 @@ export async function startTestServer(
   over: {
     readonly config?: object;
     readonly logger?: Logger;
+    readonly clock?: Clock;
+    /** Asked at each start. */
+    readonly boot?: () => Boot;
     readonly faults?: ServerDependencies['faults'];
     readonly tokens?: TestTokens;
     readonly dir?: string;
@@ -225,7 +231,8 @@ export async function startTestServer(
       pid: process.pid,
       uid: process.getuid?.() ?? 0,
       execPath: process.execPath,
-      clock: systemClock,
+      clock: over.clock ?? systemClock,
+      boot: over.boot?.() ?? linuxBoot(),
       random: systemRandom,
       logger: over.logger ?? silentLogger,
       ...(over.faults === undefined ? {} : { faults: over.faults }),

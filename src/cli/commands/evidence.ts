@@ -90,7 +90,9 @@ function showStatement(context: CliContext, { sha256, sequence, statement }: Rea
         ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred`
         : without.kind === 'forced'
           ? `force, by ${without.by}: ${without.reason}`
-          : `the deadline ${instant(without.deadline)}`,
+          : without.kind === 'ended'
+            ? `what signed before ended at ${instant(without.deadline)}: nobody was left to confirm`
+            : `the deadline ${instant(without.deadline)}`,
     ],
     [
       'proven',

@@ -54,8 +54,9 @@ export interface EvidenceStatement {
   /** Why it signs without some, where it does. */
   readonly without: {
     readonly by: string;
+    /** Of `ended`: when what signed before had ended. */
     readonly deadline: number;
-    readonly kind: 'proven' | 'forced' | 'deadline';
+    readonly kind: 'proven' | 'forced' | 'deadline' | 'ended';
     readonly reason: string;
   };
 }
@@ -89,7 +90,7 @@ export type EvidenceLine =
       readonly spiffeId: string;
       readonly state: string /** The last leaf issued through its agent ends then. */;
       readonly until: number;
-      readonly why: 'force' | 'deadline' | 'share';
+      readonly why: 'force' | 'deadline' | 'ended' | 'share';
     }
   /** An agent that could have come back after the publication, until its last leaf had expired. */
   | { readonly agent: string; readonly class: 'expired'; readonly until: number };

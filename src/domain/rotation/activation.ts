@@ -1,5 +1,6 @@
 import type { Authority } from '../authority.ts';
 import { isConfirmed } from './confirmation.ts';
+import { endedProof, isHollow } from './ended.ts';
 import { activationDeadline } from './schedule.ts';
 import { wholeScope } from './scopes.ts';
 import type { Turn } from './turn.ts';
@@ -17,13 +18,23 @@ export function activate(operation: RotationOperation, successor: Authority, tur
     return;
   }
   const found = input.confirmations.get(successor.id);
-  // what rests on the expiry of something, or on a time of waiting, is not to be had from a clock
-  // that jumped
-  if (found !== undefined && !input.clockJumped && isConfirmed(found, spec.shares, input.now)) {
-    go({ kind: 'proven' });
+  const atEnd = endedProof(operation, successor, turn);
+  if (atEnd !== undefined && (found === undefined || found.proven.needed === 0)) {
+    go(atEnd);
     return;
   }
-  const deadline = input.clockJumped ? undefined : deadlineOf(operation, turn);
+  // What rests on the expiry of something, or on a time of waiting, needs a clock that is believed.
+  const confirmed =
+    found !== undefined && input.clock === 'believed' && isConfirmed(found, spec.shares, input.now);
+  if (confirmed && isHollow(found, operation, successor, turn)) {
+    notes.push({ code: 'WAITING_OPERATOR', authorityId: successor.id, at: 0, alert: true });
+    return;
+  }
+  if (confirmed || atEnd !== undefined) {
+    go(confirmed ? { kind: 'proven' } : (atEnd as ActivationProof));
+    return;
+  }
+  const deadline = input.clock !== 'believed' ? undefined : deadlineOf(operation, turn);
   if (deadline !== undefined && input.now >= deadline && input.policy.onDeadline === 'proceed') {
     go({ kind: 'deadline', deadline });
     return;

@@ -1,4 +1,5 @@
 import type { Authority } from '../authority.ts';
+import { endedByHand } from './ended.ts';
 import { prepareDue } from './schedule.ts';
 import { sameScope } from './scopes.ts';
 import { parentOf, type Turn } from './turn.ts';
@@ -15,7 +16,7 @@ export function begin(kind: RotatedKind, turn: Turn): void {
   const signing = active.filter(({ token }) => token !== 'external');
   if (kind === 'issuing' && replaceOrphans(signing, turn)) return;
   if (signing.length > 0) {
-    replaceBySchedule(kind, signing, turn);
+    if (!endedByHand(kind, signing, turn)) replaceBySchedule(kind, signing, turn);
     return;
   }
   // a root of others that is active is nobody's to replace here

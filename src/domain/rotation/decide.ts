@@ -1,5 +1,7 @@
 import { activate } from './activation.ts';
 import { begin } from './begin.ts';
+import { clockCode } from './clock.ts';
+import { noteEnded } from './ended.ts';
 import { handOver } from './hand-over.ts';
 import { dropWithRoot, endLife, taintWithRoot } from './life-end.ts';
 import { keepStandby } from './standby.ts';
@@ -24,8 +26,9 @@ export function decide(input: DecisionInput): Decision {
     dropWithRoot(facts.authority, turn);
     endLife(facts, turn);
   }
-  if (input.clockJumped) {
-    turn.notes.push({ code: 'CLOCK_JUMPED', authorityId: '', at: 0, alert: true });
+  for (const kind of rotatedKinds) noteEnded(kind, turn);
+  if (input.clock !== 'believed') {
+    turn.notes.push({ code: clockCode(input.clock), authorityId: '', at: 0, alert: true });
   } else {
     for (const kind of rotatedKinds) begin(kind, turn);
     for (const kind of input.policy.standby ?? [])
@@ -41,8 +44,8 @@ function advance(operation: RotationOperation, turn: Turn): void {
   const wait = (code: RotationNote['code'], at = 0, alert = false): void =>
     void notes.push({ code, authorityId: spec.successorId, at, alert });
   // dates in a certificate, and the instant of publication, would be those of a clock that is wrong
-  if (input.clockJumped && spec.force === undefined && successor?.state !== 'active') {
-    wait('CLOCK_JUMPED');
+  if (input.clock !== 'believed' && spec.force === undefined && successor?.state !== 'active') {
+    wait(clockCode(input.clock));
     return;
   }
   if (successor === undefined || successor.state === 'preparing') {

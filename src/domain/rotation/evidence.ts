@@ -95,7 +95,8 @@ const withoutOf = (without: ActivationProof): EvidenceStatement['without'] => ({
   kind: without.kind,
   by: without.kind === 'forced' ? without.by : '',
   reason: without.kind === 'forced' ? without.reason : '',
-  deadline: without.kind === 'deadline' ? without.deadline : 0,
+  deadline:
+    without.kind === 'deadline' ? without.deadline : without.kind === 'ended' ? without.ended : 0,
 });
 
 function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
@@ -133,7 +134,7 @@ function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
 type PassedOver = Extract<EvidenceLine, { class: 'passed-over' }>;
 
 const reasonOf = ({ kind }: ActivationProof): PassedOver['why'] =>
-  kind === 'forced' ? 'force' : kind === 'deadline' ? 'deadline' : 'share';
+  kind === 'forced' ? 'force' : kind === 'proven' ? 'share' : kind;
 
 function passedOver(laggard: Laggard, consumer: string, why: PassedOver['why']): EvidenceLine {
   const { agentId, description, holds, kind, lastSeenAt, reason, spiffeId, state, until } = laggard;

@@ -44,7 +44,7 @@ function widen(
     notes.push({ code: 'CANARY_NODES_FAILING', authorityId, at: 0, alert: true, agents });
   if (seen.reporters === 0)
     notes.push({ code: 'CANARY_UNREPORTED', authorityId, at: heldUntil, alert: false });
-  if (input.clockJumped || input.now < heldUntil)
+  if (input.clock !== 'believed' || input.now < heldUntil)
     notes.push({ code: 'WAITING_CANARY', authorityId, at: heldUntil, alert: false });
   else actions.push({ type: 'widen', authority: successor, scope: next.scope });
 }

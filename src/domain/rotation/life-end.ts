@@ -50,7 +50,7 @@ export function endLife(
     return;
   const over = lastExpiry + input.policy.retireMarginSeconds;
   const replaced = authority.state === 'tainted' && authority.kind !== 'jwt' && live === 0;
-  if (input.clockJumped || (!replaced && input.now <= over)) {
+  if (input.clock !== 'believed' || (!replaced && input.now <= over)) {
     notes.push({ code: 'WAITING_EXPIRY', authorityId: authority.id, at: over, alert: false });
     return;
   }

@@ -1,4 +1,4 @@
-import type { Authority } from '../authority.ts';
+import { hasEnded, type Authority } from '../authority.ts';
 import { isConfirmed } from './confirmation.ts';
 import { activationDeadline } from './schedule.ts';
 import type { Turn } from './turn.ts';
@@ -46,7 +46,12 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
   bringUp(kind, ready, parent, turn);
   const candidate = standbys.findLast(({ state }) => state === 'published');
   const found = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
-  const confirmed = found !== undefined && isConfirmed(found, allShares, input.now);
+  // past the end of what signs nobody has to confirm any more: that proves nothing
+  const over = signing.every((authority) => hasEnded(authority, input.now));
+  const confirmed =
+    found !== undefined &&
+    isConfirmed(found, allShares, input.now) &&
+    !(over && found.proven.needed === 0);
   noteStandby(candidate, confirmed, turn);
   // the one before stays until everybody holds the one that stands by now
   for (const authority of standbys)

@@ -1,5 +1,6 @@
-import type { Authority } from '../authority.ts';
+import { hasEnded, type Authority } from '../authority.ts';
 import type { NodeHandshakes } from './canary.ts';
+import type { ClockStanding } from './clock.ts';
 import type { Confirmation } from './confirmation.ts';
 import type {
   AuthorityFacts,
@@ -22,10 +23,10 @@ export interface DecisionInput {
   readonly renewals?: ReadonlyMap<string, RenewalFacts>;
   readonly policy: RotationPolicy;
   readonly now: number;
-  /**
-   * The wall clock jumped against the monotonic one: whatever rests on the passing of time waits.
-   */
-  readonly clockJumped: boolean;
+  /** Unless it is believed, whatever rests on the passing of time waits. */
+  readonly clock: ClockStanding;
+  /** An operator needs the approval of others to rotate. */
+  readonly dualControl: boolean;
   /** Since when the issuing token has not answered, Unix seconds; absent: it answers. */
   readonly issuingTokenLostAt?: number | undefined;
 }
@@ -44,18 +45,21 @@ export interface Turn {
 }
 
 /**
- * The root that signs a new issuing authority: the named one, or the newest that is active and
- * ours.
+ * The root that signs a new issuing authority: the named one, or the newest that is active, ours
+ * and not past its end.
  */
 export function parentOf(
   parentId: string | null,
-  input: Pick<DecisionInput, 'authorities'>,
+  { authorities, now }: Pick<DecisionInput, 'authorities' | 'now'>,
 ): Authority | undefined {
-  const roots = input.authorities
+  const roots = authorities
     .map(({ authority }) => authority)
     .filter(
       (authority) =>
-        authority.kind === 'root' && authority.state === 'active' && authority.token !== 'external',
+        authority.kind === 'root' &&
+        authority.state === 'active' &&
+        authority.token !== 'external' &&
+        !hasEnded(authority, now),
     );
   return parentId === null ? roots.at(-1) : roots.find(({ id }) => id === parentId);
 }

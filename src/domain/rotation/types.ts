@@ -213,7 +213,9 @@ export type RotationAction =
 export type ActivationProof =
   | { readonly kind: 'proven' }
   | { readonly kind: 'forced'; readonly by: string; readonly reason: string }
-  | { readonly kind: 'deadline'; readonly deadline: number };
+  | { readonly kind: 'deadline'; readonly deadline: number }
+  /** What signed before has ended, so that nobody is left to confirm. */
+  | { readonly kind: 'ended'; readonly ended: number };
 
 /** Something that waits, or that an operator should know. */
 export interface RotationNote {
@@ -231,6 +233,9 @@ export interface RotationNote {
     | 'DEADLINE_NEAR'
     | 'DEADLINE_PASSED'
     | 'CLOCK_JUMPED'
+    | 'CLOCK_BEHIND_LOG'
+    | 'CLOCK_UNPROVEN'
+    | 'ENDED'
     | 'NO_SUCCESSOR'
     | 'STANDBY_READY'
     | 'STANDBY_WAITING'

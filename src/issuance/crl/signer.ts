@@ -28,6 +28,8 @@ export interface CrlSignerDependencies {
    * are enforced.
    */
   readonly lifeSeconds: number;
+  /** By a clock that is not believed nothing has expired: it stays on the CRL. */
+  readonly clockBelieved: () => boolean;
   /** Allowed clock difference in the mesh: the thisUpdate of a CRL lies this far in the past. */
   readonly clockSkewSeconds: number;
 }
@@ -45,7 +47,7 @@ export class CrlSigner {
    * CRL stays on it, so that it appears at least once after its expiry (RFC 5280, section 3.3).
    */
   below(authority: Authority, now: number): readonly CrlContent[] {
-    const endingFrom = now - this.#dependencies.lifeSeconds;
+    const endingFrom = this.#endingFrom(now);
     return this.#dependencies.authorities
       .all()
       .filter(
@@ -87,7 +89,7 @@ export class CrlSigner {
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authorityId)) + 1);
     const { tbsDer, entries, mark } = await workshop.build({
       ...{ authorityId, issuerDer, number, thisUpdate, nextUpdate, below },
-      endingFrom: now - lifeSeconds,
+      endingFrom: this.#endingFrom(now),
     });
     const signature = await this.#signature(authority, bufferOf(tbsDer));
     const { keyType } = authority;
@@ -104,6 +106,12 @@ export class CrlSigner {
       detail: { number, thisUpdate, nextUpdate, entries, sha256 },
     });
     return { crl, mark };
+  }
+
+  /** What expired before it leaves the CRL. */
+  #endingFrom(now: number): number {
+    const { lifeSeconds, clockBelieved } = this.#dependencies;
+    return clockBelieved() ? now - lifeSeconds : 0;
   }
 
   async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {

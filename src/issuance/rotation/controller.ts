@@ -275,7 +275,8 @@ export class RotationController {
       renewals: observation.renewals,
       policy: this.#dependencies.policy,
       now: observation.now,
-      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0,
+      clock: this.#dependencies.guard.standing(),
+      dualControl: observation.dualControl,
       issuingTokenLostAt: this.#issuingTokenLostAt(observation.now),
     });
   }

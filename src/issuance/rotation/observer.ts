@@ -1,3 +1,4 @@
+import { PkiError } from '../../common/errors/index.ts';
 import {
   confirmation,
   isCross,
@@ -22,7 +23,7 @@ import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 
 export interface ObserverDependencies {
-  readonly store: Pick<Ledger, 'authorities' | 'rotations' | 'agents' | 'objects'>;
+  readonly store: Pick<Ledger, 'authorities' | 'rotations' | 'agents' | 'objects' | 'approvals'>;
   readonly sets: HeldSets;
   /** Whether an agent has a sync session with any replica. */
   readonly connected: (agentId: string) => boolean;
@@ -44,6 +45,8 @@ export interface Observation {
   readonly confirmations: ReadonlyMap<string, Confirmation>;
   readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
   readonly renewals: ReadonlyMap<string, RenewalFacts>;
+  /** An operator needs the approval of others; also while the log does not vouch for the policy. */
+  readonly dualControl: boolean;
   /** The facts behind the confirmations. Absent if nothing waits for confirmations. */
   readonly world: RotationWorld | undefined;
 }
@@ -89,8 +92,18 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
     confirmations,
     world,
     renewals: new Map(partial.map(({ id }) => [id, renewals(id)])),
+    dualControl: await needsApproval(store),
     handshakes: await handshakesOf(partial, dependencies),
   };
+}
+
+async function needsApproval({ approvals }: Pick<Ledger, 'approvals'>): Promise<boolean> {
+  try {
+    return (await approvals.policy()).policy.enabled;
+  } catch (thrown) {
+    if (PkiError.from(thrown).code === 'OBJECT_NOT_IN_LOG') return true;
+    throw thrown;
+  }
 }
 
 /**

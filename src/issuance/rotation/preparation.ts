@@ -41,7 +41,8 @@ export async function prepare(
   const parentId =
     recorded?.parentId ??
     (kind === 'issuing'
-      ? (parentOf(spec.parentId, { authorities: observation.facts })?.id ?? null)
+      ? (parentOf(spec.parentId, { authorities: observation.facts, now: observation.now })?.id ??
+        null)
       : null);
   const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
   if (kind === 'issuing' && parent === undefined)

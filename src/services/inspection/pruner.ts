@@ -10,6 +10,8 @@ export interface PrunerDependencies {
   /** How long certificates and tokens stay after their expiry. */
   readonly keepSeconds: number;
   readonly holder: string;
+  /** By a clock that is not believed nothing has expired. */
+  readonly clockBelieved: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -64,8 +66,10 @@ export class Pruner {
       keepSeconds,
       holder,
       clock,
+      clockBelieved,
     } = this.#dependencies;
     const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
+    if (!clockBelieved()) return removed;
     const expiredBefore = clock.now() - keepSeconds;
     const heldLease = async (): Promise<Lease | undefined> =>
       this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);

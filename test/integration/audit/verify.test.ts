@@ -400,6 +400,7 @@ test('certificates and checkpoints that were pruned leave a log that verifies, a
       Promise.resolve(void events.push(...all.map(({ kind }) => kind))),
   };
   const removed = await new Pruner({
+    clockBelieved: () => true,
     store: { ...store, audit },
     keepSeconds: 90 * 86_400,
     holder: 'test',

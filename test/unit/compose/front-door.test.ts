@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLogger } from '../../../src/common/runtime/index.ts';
+import type { ClockStanding } from '../../../src/domain/index.ts';
 import { FrontDoor } from '../../../src/compose/front-door.ts';
 import { FakeClock } from '../../support/agent.ts';
 
@@ -12,6 +13,7 @@ async function door(
   days: Record<'root' | 'issuing', number>,
 ) {
   const clock = new FakeClock();
+  const state: { standing: ClockStanding } = { standing: 'believed' };
   const rootKey = newKey();
   const root = authority(clock, 'root', rootKey);
   const issuing = authority(clock, 'issuing', newKey(), {
@@ -35,20 +37,26 @@ async function door(
     opened: () => {},
     gate: { isOpen: true, refusal: () => undefined, onChange: () => () => {} },
     advice,
+    clockStanding: () => state.standing,
     failure: () => undefined,
   });
   await front.start();
-  return { clock, front };
+  return { clock, front, state };
 }
 
 test('a server that listens is unready from the end of its issuer on, and says why and the command', async () => {
-  const { clock, front } = await door('hsm', { root: 100, issuing: 10 });
+  const { clock, front, state } = await door('hsm', { root: 100, issuing: 10 });
   clock.advance((10 * day - 1) * 1000);
   assert.equal(front.reason(), undefined);
   clock.advance(1_000);
   assert.match(
     front.reason() ?? '',
     /^ISSUER_ENDED: the issuing authority .* ended at .*; run "meshca authority rotate --kind issuing"$/,
+  );
+  state.standing = 'unproven';
+  assert.match(
+    front.reason() ?? '',
+    /accept-clock --reason TEXT" first; run "meshca authority rotate/,
   );
   clock.advance(90 * day * 1000);
   assert.match(

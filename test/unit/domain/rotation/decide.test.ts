@@ -101,7 +101,8 @@ function input(
     handshakes: new Map(),
     policy,
     now,
-    clockJumped: false,
+    clock: 'believed',
+    dualControl: false,
     ...over,
   };
 }
@@ -176,7 +177,7 @@ test('past the deadline it alerts, or goes on without those who lag, as configur
   const proceeding = decide({ ...given, policy: { ...policy, onDeadline: 'proceed' } }).actions[0];
   assert.ok(proceeding?.type === 'activate' && proceeding.without.kind === 'deadline');
   assert.deepEqual(
-    decide({ ...given, policy: { ...policy, onDeadline: 'proceed' }, clockJumped: true }).actions,
+    decide({ ...given, policy: { ...policy, onDeadline: 'proceed' }, clock: 'jumped' }).actions,
     [],
   );
   const near = input(
@@ -313,7 +314,7 @@ test('one authority of each kind is kept ready in the standby token, replaced wi
     actionTypes(at([ready('published')], { ...automatic, confirmations: new Map() })),
     [],
   );
-  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clockJumped: true })), []);
+  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clock: 'jumped' })), []);
 });
 
 test('the schedule prepares in time, replaces intermediates of a root that no longer signs, and nothing twice', () => {
@@ -326,7 +327,7 @@ test('the schedule prepares in time, replaces intermediates of a root that no lo
     actionTypes(input([root, due], { policy: { ...policy, prepareAtLifeFraction: undefined } })),
     [],
   );
-  assert.deepEqual(actionTypes(input([root, due], { clockJumped: true })), []);
+  assert.deepEqual(actionTypes(input([root, due], { clock: 'jumped' })), []);
   assert.deepEqual(actionTypes(input([root, due], { operations: [operation()] })), ['prepare']);
   const orphan = [
     authority('r1', 'root', 'old'),
@@ -590,4 +591,103 @@ test('a root is not tainted before somebody under another one signs everywhere: 
     );
   assert.ok(!actionTypes(given({ region: 'eu' })).includes('taint'));
   assert.ok(actionTypes(given({})).includes('taint'));
+});
+
+const hollow: Confirmation = { ...complete, proven: { needed: 0, confirmed: 0, laggards: [] } };
+const endedIssuer = authority('old', 'issuing', 'active', {
+  notBefore: now - 9_000,
+  notAfter: now,
+});
+const successor = authority('new', 'issuing', 'published', { publishedAt: now - 1 });
+const scheduled = operation({ trigger: 'schedule' });
+
+test('past the end of the issuer the next one is made by itself, and signs unconfirmed, on record', () => {
+  const [opened] = decide(input([root, endedIssuer])).actions;
+  assert.ok(opened?.type === 'open' && opened.trigger === 'schedule');
+  for (const found of [undefined, hollow, lagging]) {
+    const [action] = decide(
+      input([root, endedIssuer, successor], {
+        operations: [scheduled],
+        confirmations: new Map(found === undefined ? [] : [['new', found]]),
+      }),
+    ).actions;
+    assert.ok(action?.type === 'activate');
+    assert.deepEqual(action.without, { kind: 'ended', ended: now });
+  }
+  const [proven] = decide(
+    input([root, endedIssuer, successor], {
+      operations: [scheduled],
+      confirmations: new Map([['new', complete]]),
+    }),
+  ).actions;
+  assert.ok(proven?.type === 'activate' && proven.without.kind === 'proven');
+});
+
+test('past the end of the issuer nothing is made without an active root, a schedule, one operator, a clock', () => {
+  const manual = { ...policy, prepareAtLifeFraction: undefined };
+  const overRoot = { ...root, notAfter: now };
+  const cases: readonly (readonly [string, readonly Authority[], Partial<DecisionInput>])[] = [
+    ['the root has ended', [overRoot, endedIssuer], {}],
+    ['the key of the root is not here', [{ ...root, token: 'external' }, endedIssuer], {}],
+    ['no schedule', [root, endedIssuer], { policy: manual }],
+    ['dual control', [root, endedIssuer], { dualControl: true }],
+    ['a clock that jumped', [root, endedIssuer], { clock: 'jumped' }],
+    ['a clock behind the log', [root, endedIssuer], { clock: 'behind-log' }],
+    ['an unproven clock', [root, endedIssuer], { clock: 'unproven' }],
+  ];
+  for (const [why, authorities, over] of cases) {
+    assert.deepEqual(actionTypes(input(authorities, over)), [], why);
+    assert.ok(noteCodes(input(authorities, over)).includes('ENDED'), why);
+    const running = input([...authorities, successor], {
+      ...over,
+      operations: [scheduled],
+      confirmations: new Map([['new', hollow]]),
+    });
+    // a rotation without a schedule is an operator's, and an external root has imported intermediates
+    if (!why.startsWith('no schedule') && !why.startsWith('the'))
+      assert.deepEqual(actionTypes(running), [], why);
+  }
+  assert.deepEqual(
+    actionTypes(
+      input([root, endedIssuer, successor], {
+        dualControl: true,
+        operations: [operation()],
+        confirmations: new Map([['new', hollow]]),
+      }),
+    ),
+    ['activate'],
+    'what operators approved goes on',
+  );
+});
+
+test('a standby takes over past the end only where it had been confirmed', () => {
+  const standby = authority('new', 'issuing', 'published', { token: 'standby', parentId: 'r1' });
+  const at = (found: Confirmation) =>
+    input([root, { ...endedIssuer, parentId: 'r1' }, standby], {
+      policy: { ...policy, standby: ['issuing'], standbyAfterSeconds: 30 },
+      issuingTokenLostAt: now - 60,
+      operations: [operation({ trigger: 'token' })],
+      confirmations: new Map([['new', found]]),
+    });
+  assert.deepEqual(actionTypes(at(hollow)), []);
+  assert.ok(noteCodes(at(hollow)).includes('WAITING_OPERATOR'));
+  assert.deepEqual(actionTypes(at(complete)), ['activate']);
+  const waiting = { ...at(hollow), operations: [] };
+  assert.ok(noteCodes(waiting).includes('STANDBY_WAITING'));
+});
+
+test('an unbelieved clock retires nothing and opens nothing, and says which doubt it is', () => {
+  const old = authority('gone', 'issuing', 'old', { notAfter: now - 10 });
+  for (const [clock, code] of [
+    ['jumped', 'CLOCK_JUMPED'],
+    ['behind-log', 'CLOCK_BEHIND_LOG'],
+    ['unproven', 'CLOCK_UNPROVEN'],
+  ] as const) {
+    const given = input([root, authority('i', 'issuing', 'active'), old], { clock });
+    assert.deepEqual(actionTypes(given), []);
+    assert.ok(noteCodes(given).includes(code));
+  }
+  assert.deepEqual(actionTypes(input([root, authority('i', 'issuing', 'active'), old])), [
+    'retire',
+  ]);
 });

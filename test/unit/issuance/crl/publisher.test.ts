@@ -161,6 +161,7 @@ function world(
     },
     openToken: () => Promise.reject(new Error('no token')),
     held: () => state.held,
+    clockBelieved: () => true,
     clock,
     logger,
     lifeSeconds: 7 * day,

@@ -1,9 +1,37 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
+import { canonicalBytes, type AuditEvent, type AuditRecord } from '../../../../src/domain/index.ts';
 import { ClockGuard } from '../../../../src/issuance/index.ts';
 
 type Anchor = { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number };
+
+function auditLog() {
+  const records: AuditRecord[] = [];
+  const append = async (events: readonly AuditEvent[]): Promise<void> => {
+    for (const event of events) {
+      const canonical = canonicalBytes(event);
+      const { timeMs, actor, kind, subject } = event;
+      records.push({
+        sequence: records.length + 1,
+        timeMs,
+        actor,
+        kind,
+        subject,
+        canonical,
+        sha256: '',
+      });
+    }
+  };
+  const audit = {
+    append,
+    list: async ({ kind }: { readonly kind?: string }) => ({
+      items: records.filter((each) => kind === undefined || each.kind === kind).toReversed(),
+      next: undefined,
+    }),
+  };
+  return { records, append, audit };
+}
 
 function world() {
   let wallMs = 1_800_000_000_000;
@@ -18,7 +46,12 @@ function world() {
     clockAnchor: async () => kept,
     setClockAnchor: async (anchor: Anchor) => void (kept = anchor),
   };
+  const { records, append, audit } = auditLog();
   return {
+    append,
+    /** Anything that the server writes as it works. */
+    work: () => append([{ timeMs: wallMs, actor: 'a', kind: 'k', subject: 's', detail: {} }]),
+    kinds: () => records.map(({ kind }) => kind),
     pass: (seconds: number) => {
       wallMs += seconds * 1000;
       uptimeMs += seconds * 1000;
@@ -29,7 +62,10 @@ function world() {
     start: async (bootId = 'boot-1') => {
       const guard = new ClockGuard({
         store,
+        audit,
         clock,
+        rebootToleranceSeconds: 3_600,
+        lastRecordedMs: records.at(-1)?.timeMs,
         boot: { id: bootId, uptimeMs: () => uptimeMs },
         toleranceSeconds: 60,
       });
@@ -68,7 +104,7 @@ test('a jump while the server was stopped is noticed at its start, and keeping d
   assert.equal(guard.jumpedSeconds(), 0);
 });
 
-test('after a reboot the clock of then counts, and slow drift does not add up', async () => {
+test('slow drift does not add up', async () => {
   const w = world();
   const guard = await w.start();
   for (let hour = 0; hour < 100; hour += 1) {
@@ -76,7 +112,74 @@ test('after a reboot the clock of then counts, and slow drift does not add up', 
     w.jump(2);
     await guard.keep();
   }
-  assert.equal(guard.jumpedSeconds(), 0);
+  assert.equal(guard.standing(), 'believed');
+});
+
+test('after a reboot a clock near the log is believed, behind it is wrong, far ahead of it unproven', async () => {
+  for (const [jump, standing] of [
+    [-61, 'behind-log'],
+    [-59, 'believed'],
+    [3_599, 'believed'],
+    [3_601, 'unproven'],
+    [400 * 86_400, 'unproven'],
+  ] as const) {
+    const w = world();
+    await w.start();
+    await w.work();
+    w.jump(jump);
+    const guard = await w.start('boot-2');
+    assert.equal(guard.standing(), standing, `${jump} s`);
+    assert.equal(guard.jumpedSeconds(), standing === 'believed' ? 0 : jump);
+    await guard.keep();
+    await guard.keep();
+    assert.deepEqual(w.kinds(), ['k', ...(standing === 'believed' ? [] : ['clock.doubted'])]);
+  }
+});
+
+test('a boot of which nothing is known counts as another one each time', async () => {
+  const w = world();
+  await w.start('');
+  await w.work();
+  w.pass(86_400);
+  assert.equal((await w.start('')).standing(), 'unproven');
+});
+
+test('what a doubted clock writes does not end the doubt, nor do restarts and reboots; an operator does', async () => {
+  const w = world();
+  await w.start();
+  await w.work();
   w.jump(86_400);
-  assert.equal((await w.start('boot-2')).jumpedSeconds(), 0);
+  for (const boot of ['boot-2', 'boot-2', 'boot-3', '']) {
+    const guard = await w.start(boot);
+    assert.equal(guard.standing(), 'unproven', boot);
+    await guard.keep();
+    await w.work();
+  }
+  const guard = await w.start('boot-3');
+  await w.append([
+    { timeMs: 0, actor: 'uid:0', kind: 'clock.accepted', subject: 'clock', detail: {} },
+  ]);
+  await guard.accept();
+  assert.equal(guard.standing(), 'believed');
+  await w.work();
+  w.pass(86_400);
+  assert.equal((await w.start('boot-3')).standing(), 'believed');
+});
+
+test('a clock behind the log does not become right by waiting, and does by being set', async () => {
+  const w = world();
+  await w.start();
+  await w.work();
+  w.jump(-7_200);
+  const guard = await w.start('boot-2');
+  await guard.keep();
+  w.pass(2 * 7_200);
+  assert.equal(guard.standing(), 'behind-log');
+  const again = await w.start('boot-2');
+  assert.equal(again.standing(), 'behind-log');
+  w.jump(7_200 + 60);
+  assert.equal(again.standing(), 'believed');
+  await again.keep();
+  assert.deepEqual(w.kinds(), ['k', 'clock.doubted', 'clock.accepted']);
+  assert.equal((await w.start('boot-2')).standing(), 'believed');
 });
