@@ -48,6 +48,7 @@ interface Held {
  */
 const recoverable: ReadonlySet<string> = new Set([
   'RENEWAL_GRACE_EXCEEDED',
+  'AGENT_SUPERSEDED',
   'AGENT_EVICTED',
   'ATTESTATION_FAILED',
   'NOT_FOUND',
@@ -69,8 +70,6 @@ export class AgentIdentity {
    * `expired` and `superseded` the old key.
    */
   #rejected: Rejection | undefined;
-  /** A superseded agent attests by itself once: two that go on doing so take turns for ever. */
-  #attestedAnew = false;
 
   private constructor(dependencies: AgentIdentityDependencies) {
     this.#dependencies = dependencies;
@@ -154,7 +153,7 @@ export class AgentIdentity {
             serial: held.serial,
             privateKey: keyOf(held),
           },
-          signal,
+          { attestedAnew: held.attestedAnew, signal },
         );
         return;
       } catch (thrown) {
@@ -163,8 +162,13 @@ export class AgentIdentity {
           { code: thrown.code, spiffeId: held.spiffeId.toString() },
           'the SVID on the disk can not be recovered; attesting the node again',
         );
+        if (thrown.code === 'AGENT_SUPERSEDED') this.#rejected = 'superseded';
         if (this.#rejected === 'superseded') await this.#attestSuperseded(held, signal);
-        else await this.#attest(await this.#fresh(held, thrown), signal);
+        else
+          await this.#attest(await this.#fresh(held, thrown), {
+            attestedAnew: held.attestedAnew,
+            signal,
+          });
         return;
       }
     }
@@ -173,7 +177,8 @@ export class AgentIdentity {
         held,
         new PkiError('AGENT_EVICTED', 'the server no longer knows this agent'),
       ),
-      signal,
+      // an operator has decided who may attest, so that nothing of before counts
+      { attestedAnew: false, signal },
     );
   }
 
@@ -193,23 +198,25 @@ export class AgentIdentity {
       csrDer: createCsr(key),
       agentVersion,
     });
-    await this.#accept(answer, pending, sentAt, held.usedEvidence);
+    await this.#accept(answer, pending, sentAt, held);
   }
 
-  /** Another agent uses this identity with a later SVID, and the one that is held counts no more. */
+  /**
+   * Another agent uses this identity with a later SVID, and the one that is held counts no more. An
+   * agent whose evidence can be shown again attests by itself once: two that go on doing so would
+   * take turns for ever.
+   */
   async #attestSuperseded(held: AgentCredential, signal: AbortSignal): Promise<void> {
+    const id = held.spiffeId.toString();
     const superseded = new PkiError(
       'AGENT_SUPERSEDED',
-      `${held.spiffeId.toString()} is in use with a later certificate than the one that this node has`,
-      {
-        next: 'Find out which node is the right one. If it is this one: meshca agent evict, then give it a new join token, or restart it where its evidence can be shown again.',
-      },
+      `${id} is in use with a later certificate than the one that this node has${held.attestedAnew ? ', and this node has attested by itself once already' : ''}`,
+      { next: supersededAdvice(id) },
     );
     const credential = await this.#fresh(held, superseded);
     const repeatable = credential.kind === 'evidence' && !credential.evidence.once;
-    if (repeatable && this.#attestedAnew) throw superseded;
-    await this.#attest(credential, signal);
-    this.#attestedAnew = repeatable;
+    if (repeatable && held.attestedAnew) throw superseded;
+    await this.#attest(credential, { attestedAnew: repeatable, signal });
   }
 
   async #fresh(held: AgentCredential | undefined, refused: PkiError): Promise<NodeCredential> {
@@ -220,11 +227,16 @@ export class AgentIdentity {
     return { kind: 'evidence', evidence: configured };
   }
 
-  async #attest(credential: NodeCredential, signal: AbortSignal): Promise<void> {
+  async #attest(
+    credential: NodeCredential,
+    { attestedAnew, signal }: { readonly attestedAnew: boolean; readonly signal: AbortSignal },
+  ): Promise<void> {
     const { trustDomain, clock, agentVersion, connectAnonymously } = this.#dependencies;
     // durable before anything is sent: when the answer gets lost, the same key and ID ask again
     const once = credential.kind === 'evidence' && credential.evidence.once;
-    const pending = await this.#pending(purposeOf(credential), { durable: once });
+    const pending = await this.#pending(purposeOf(credential), {
+      durable: once || (attestedAnew && this.#rejected === 'superseded'),
+    });
     const key = keyOf(pending);
     const connection = await connectAnonymously(signal);
     try {
@@ -239,14 +251,13 @@ export class AgentIdentity {
       });
       if (answer.bundle)
         await this.#takeBundle({ sequence: answer.bundle.sequence, jws: answer.bundle.jws });
-      await this.#accept(
-        answer,
-        pending,
-        sentAt,
-        credential.kind === 'evidence' && once
-          ? evidencePurpose(credential.evidence)
-          : (this.#held?.credential.usedEvidence ?? ''),
-      );
+      await this.#accept(answer, pending, sentAt, {
+        usedEvidence:
+          credential.kind === 'evidence' && once
+            ? evidencePurpose(credential.evidence)
+            : (this.#held?.credential.usedEvidence ?? ''),
+        attestedAnew,
+      });
       this.#dependencies.logger.info(
         { spiffeId: answer.spiffeId, method: methodOf(credential), serial: answer.serial },
         'the node is attested',
@@ -274,7 +285,7 @@ export class AgentIdentity {
     answer: AgentSvid__Output,
     pending: PendingRequest,
     sentAtMonotonicMs: number,
-    usedEvidence: string,
+    { usedEvidence, attestedAnew }: Pick<AgentCredential, 'usedEvidence' | 'attestedAnew'>,
   ): Promise<void> {
     const { trustDomain, bundles, state } = this.#dependencies;
     const roots = bundles.roots();
@@ -303,6 +314,7 @@ export class AgentIdentity {
       notAfter: answer.notAfter,
       lifetimeSeconds: answer.lifetimeSeconds,
       usedEvidence,
+      attestedAnew,
     };
     await state.saveCredential(credential);
     await state.clearPending();
@@ -311,8 +323,8 @@ export class AgentIdentity {
   }
 
   /**
-   * @param durable evidence that is good for one key is not shown before that key is kept: it would
-   *   be lost with this process
+   * @param durable evidence that is good for one key, or that this agent shows by itself once, is not
+   *   shown before that key is kept: it would be lost with this process, or shown again
    */
   async #pending(
     purpose: string,
@@ -331,7 +343,7 @@ export class AgentIdentity {
       await state.clearPending();
       throw new PkiError(
         'STATE_UNUSABLE',
-        `${state.directory} keeps nothing, and the key of this node must be kept before a token is used up for it`,
+        `${state.directory} keeps nothing, and the key of this node must be kept before evidence that counts once is shown for it`,
       );
     }
     return fresh;
@@ -364,6 +376,9 @@ export class AgentIdentity {
     };
   }
 }
+
+const supersededAdvice = (id: string): string =>
+  `Find out which node is the right one. If it is this one: meshca agent evict ${id}, then give it a new join token (meshca token create), or restart it where it attests by a node certificate.`;
 
 const methodOf = (credential: NodeCredential): string =>
   credential.kind === 'evidence' ? credential.evidence.type : 'expired_svid';

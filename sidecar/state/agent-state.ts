@@ -21,6 +21,11 @@ export interface AgentCredential {
    * Empty: none.
    */
   readonly usedEvidence: string;
+  /**
+   * It descends from an attestation that this agent made by itself after another had superseded it:
+   * it makes no second one, also after a restart.
+   */
+  readonly attestedAnew: boolean;
 }
 
 /**
@@ -118,6 +123,7 @@ export class AgentState {
         notAfter: number(record, 'notAfter'),
         lifetimeSeconds: number(record, 'lifetimeSeconds'),
         usedEvidence: text(record, 'usedEvidence'),
+        attestedAnew: record['attestedAnew'] === true,
       };
       const leaf = parseCertificate(credential.chainDer[0] as Buffer);
       if (!leaf.ok) throw leaf.error;
@@ -151,6 +157,7 @@ export class AgentState {
           notAfter: credential.notAfter,
           lifetimeSeconds: credential.lifetimeSeconds,
           usedEvidence: credential.usedEvidence,
+          ...(credential.attestedAnew ? { attestedAnew: true } : {}),
         },
         undefined,
         1,

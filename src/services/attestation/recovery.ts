@@ -2,7 +2,13 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
-import { standingIn, type Agent, type AgentNames, type Proven } from '../../domain/index.ts';
+import {
+  standingIn,
+  type Agent,
+  type AgentNames,
+  type LineStanding,
+  type Proven,
+} from '../../domain/index.ts';
 import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type { CertificateStore } from '../../store/ports/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
@@ -67,12 +73,20 @@ export class Recovery {
     return { agent, svid };
   }
 
-  /** @throws PkiError AGENT_BANNED, AGENT_EVICTED, CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED */
+  /**
+   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED, CERTIFICATE_REVOKED,
+   *   RENEWAL_GRACE_EXCEEDED
+   */
   recovering({ agent, svid }: RecoveryProof): ProvenNode {
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${agent.spiffeId} was evicted`);
+    if (svid.standing === 'none')
+      throw new PkiError(
+        'AGENT_SUPERSEDED',
+        `the certificate ${svid.serial} of ${agent.spiffeId} counts no more: a later one is in use, or another session began`,
+      );
     if (this.#dependencies.revocations.revoked(svid.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);
     const { recoveryGraceSeconds } = this.#dependencies.settings;
@@ -96,14 +110,14 @@ export class Recovery {
     };
   }
 
-  /** The SVID of this serial. Undefined: no recovery with it is allowed. */
+  /** The SVID of this serial. Undefined: this agent has none. */
   async #svid(agent: Agent, serial: string): Promise<RecoverySvid | undefined> {
     const line = await this.#dependencies.agents.lineOf(agent);
     const standing = standingIn(line, serial);
-    if (standing === 'none') return undefined;
     const superseded = standing === 'recover' ? (line.inUse ?? undefined) : undefined;
+    const known = { serial, standing, superseded };
     if (serial === agent.serial)
-      return { serial, spkiDer: agent.spkiDer, notAfter: agent.svidNotAfter, superseded };
+      return { ...known, spkiDer: agent.spkiDer, notAfter: agent.svidNotAfter };
     const record = await this.#dependencies.certificates.bySerial(serial);
     if (
       record?.kind !== 'agent' ||
@@ -111,18 +125,22 @@ export class Recovery {
       record.certificateDer === null ||
       sha256Hex(record.certificateDer) !== record.sha256
     ) {
-      this.#dependencies.inventory.altered(serial, record === undefined ? 'absent' : 'differs');
+      // anybody may name a serial: only one of the line must be in the inventory
+      if (standing !== 'none')
+        this.#dependencies.inventory.altered(serial, record === undefined ? 'absent' : 'differs');
       return undefined;
     }
-    await this.#dependencies.inventory.require(record);
+    // the key of one that counts no more is told so, and given nothing
+    if (standing !== 'none') await this.#dependencies.inventory.require(record);
     const { spkiDer } = unwrap(parseCertificate(record.certificateDer));
-    return { serial, spkiDer, notAfter: record.notAfter, superseded };
+    return { ...known, spkiDer, notAfter: record.notAfter };
   }
 }
 
-/** An SVID with whose key an agent may recover. */
+/** An SVID of the agent. */
 interface RecoverySvid {
   readonly serial: string;
+  readonly standing: LineStanding;
   readonly spkiDer: Buffer;
   readonly notAfter: number;
   /** Serial of the newer SVID that is in use. The recovery ends it. */

@@ -211,10 +211,7 @@ describe('old keys and tokens', () => {
     });
     const { spiffeId, serial, chainDer } = renewed;
     await use({ spiffeId, serial, chainDer, privateKey: key });
-    assert.equal(
-      await recover(first.spiffeId, first.serial, first.privateKey),
-      'ATTESTATION_FAILED',
-    );
+    assert.equal(await recover(first.spiffeId, first.serial, first.privateKey), 'AGENT_SUPERSEDED');
     assert.equal(
       await recover(first.spiffeId, renewed.serial, first.privateKey),
       'ATTESTATION_FAILED',

@@ -194,14 +194,14 @@ test('from the SVID on the disk on a superseded one may recover, and nothing els
     [await stands(w, a), await stands(w, b), await stands(w, c)],
     ['AGENT_SUPERSEDED', 'AGENT_SUPERSEDED', 'full'],
   );
-  await assert.rejects(recover(w, a), rejectsWith('ATTESTATION_FAILED'));
+  await assert.rejects(recover(w, a), rejectsWith('AGENT_SUPERSEDED'));
   const { leaf } = await recover(w, b);
   assert.equal(session.error()?.code, 'AGENT_SUPERSEDED', 'the other session ends');
   assert.equal(await stands(w, c), 'AGENT_SUPERSEDED');
   const back = (await w.callerOf(leaf)) as AgentCaller;
   assert.equal(back.generation, c.caller.generation + 1);
   await use(w, { caller: back }, back.serial);
-  await assert.rejects(recover(w, b), rejectsWith('ATTESTATION_FAILED'));
+  await assert.rejects(recover(w, b), rejectsWith('AGENT_SUPERSEDED'));
   const [record] = await w.audit('agent.recovered');
   assert.ok(record?.canonical.includes(`"endedInUse":"${c.serial}"`), 'an operator sees it');
 });
@@ -218,7 +218,7 @@ test('the report that a later SVID is on the disk ends the recovery by an older 
     'agent.first-use',
     'agent.kept',
   ]);
-  await assert.rejects(recover(w, a), rejectsWith('ATTESTATION_FAILED'));
+  await assert.rejects(recover(w, a), rejectsWith('AGENT_SUPERSEDED'));
   await connection.agent({ survivedOutageSeconds: 5 });
   assert.equal((await kinds(w)).length, 3, 'what it does not say has not changed');
 });
@@ -232,7 +232,7 @@ test('an agent that was off until expiry after a lost answer recovers with the S
   await recover(w, a);
   const { leaf } = await recover(w, a);
   await use(w, { caller: (await w.callerOf(leaf)) as AgentCaller }, leaf.serial);
-  await assert.rejects(recover(w, a), rejectsWith('ATTESTATION_FAILED'));
+  await assert.rejects(recover(w, a), rejectsWith('AGENT_SUPERSEDED'));
 });
 
 test('two clones: who is welcomed with a renewal first stays, and the other never comes back', async () => {
@@ -244,7 +244,7 @@ test('two clones: who is welcomed with a renewal first stays, and the other neve
   await use(w, mine, mine.serial);
   for (const held of [a, his]) {
     assert.equal(await stands(w, held), 'AGENT_SUPERSEDED');
-    await assert.rejects(recover(w, held), rejectsWith('ATTESTATION_FAILED'));
+    await assert.rejects(recover(w, held), rejectsWith('AGENT_SUPERSEDED'));
   }
   assert.equal(await stands(w, mine), 'full');
 });

@@ -86,7 +86,7 @@ export const callerCodes = {
   AGENT_SUPERSEDED: caller(
     'ABORTED',
     'A newer session or certificate of this agent is in use.',
-    'A newer session of the same agent took over; if that was not you, ban the agent.',
+    'Another process uses this identity: a copy of the data directory, or a snapshot put back. "meshca agent show ID" tells which; end the wrong one. If this node is the right one: meshca agent evict ID, then let it attest again.',
   ),
   AUTHORITY_IN_USE: caller(
     'FAILED_PRECONDITION',

@@ -233,7 +233,7 @@ test('an expired agent comes back by its last key within the grace, and its earl
   );
   await assert.rejects(
     again.answer(answer(old, key, fresh)),
-    rejectsWith('ATTESTATION_FAILED'),
+    rejectsWith('AGENT_SUPERSEDED'),
     'a later SVID is in use',
   );
   w.clock.advance(700_000);
