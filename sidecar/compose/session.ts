@@ -49,6 +49,7 @@ export async function openSession(
     checkpoints: await CheckpointKeeper.open(config.dataDir, writes),
     logger: logger.child({ part: 'session' }),
     agentVersion: version,
+    instanceId: random.bytes(16).toString('hex'),
     survivedOutageSeconds: () => {
       const shortest = x509.shortestLifeSeconds();
       return shortest === undefined ? 0 : survivedOutageSeconds(shortest);

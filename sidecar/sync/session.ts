@@ -35,6 +35,8 @@ export interface SessionDependencies {
   readonly random: Random;
   readonly logger: Logger;
   readonly agentVersion: string;
+  /** Random, of this process, and never kept. */
+  readonly instanceId: string;
   /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
   /** Serial of the own SVID that a restart would begin with; undefined: none is on the disk. */
@@ -78,6 +80,8 @@ export class IssuerSession {
   #stream: SyncStream | undefined;
   #next: IssuerConnection | undefined;
   #welcomed = false;
+  /** The session that ended, or that did not come about, had been welcomed. */
+  #hadSession = false;
   #lastError: PkiError | undefined;
   #barred: PkiError | undefined;
   #skewSeconds = 0;
@@ -154,6 +158,7 @@ export class IssuerSession {
   }
 
   async #once(signal: AbortSignal): Promise<void> {
+    this.#hadSession = false;
     const { identity, connect } = this.#dependencies;
     let connection = this.#next;
     this.#next = undefined;
@@ -168,6 +173,10 @@ export class IssuerSession {
       connection,
       agentId: identity.spiffeId?.toString() ?? '',
       onWelcome: (welcome) => this.#welcome(welcome),
+      onRenewNow: () => {
+        identity.pullForward(0);
+        this.replan();
+      },
     });
     this.#connection = connection;
     this.#stream = stream;
@@ -273,6 +282,7 @@ export class IssuerSession {
     const { clock, logger } = this.#dependencies;
     this.#failures = 0;
     this.#welcomed = true;
+    this.#hadSession = true;
     if (this.#replacedSerial !== undefined)
       this.#dependencies.replacements.confirmed(this.#replacedSerial);
     this.#replacedSerial = undefined;
@@ -294,7 +304,6 @@ export class IssuerSession {
 
   async #failed(error: PkiError, signal: AbortSignal): Promise<void> {
     const { clock, random, reconnect, identity, logger } = this.#dependencies;
-    const welcomed = this.#welcomed;
     this.#drop();
     this.#lastError = error;
     const barredBefore = this.#barred !== undefined;
@@ -304,12 +313,13 @@ export class IssuerSession {
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
     // a session that another one displaced says nothing of the SVID: the next hello tells
     const superseded =
-      error.code === 'AGENT_SUPERSEDED' && !welcomed && identity.reject('superseded');
+      error.code === 'AGENT_SUPERSEDED' && !this.#hadSession && identity.reject('superseded');
     // after an eviction the node may prove itself anew at once; if that is refused as well, only
     // slowly
     const slow =
       error.code === 'AGENT_BANNED' ||
-      (error.code === 'AGENT_SUPERSEDED' && !superseded) ||
+      error.code === 'AGENT_DOUBLED' ||
+      (error.code === 'AGENT_SUPERSEDED' && !superseded && !this.#hadSession) ||
       error.code === 'JOIN_TOKEN_INVALID' ||
       (this.#barred !== undefined && barredBefore);
     const delayMs = backoffMs(

@@ -25,6 +25,10 @@ export interface SyncStreamDependencies {
   readonly logger: Logger;
   readonly agentId: string;
   readonly agentVersion: string;
+  /** Random, of this process, so that two under one identity are told from one that comes back. */
+  readonly instanceId: string;
+  /** The server wants the own SVID renewed at once. */
+  readonly onRenewNow: () => void;
   /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
   /** Serial of the own SVID that a restart would begin with; undefined: none is on the disk. */
@@ -106,7 +110,8 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: dependencies.agentVersion,
-        capabilities: ['issuer-sets', 'handshakes', 'checkpoints'],
+        capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now'],
+        instanceId: dependencies.instanceId,
         logCheckpoint: dependencies.checkpoints.note,
         bundleSequence: dependencies.bundles.stepSequence(),
         survivedOutageSeconds: this.#toldOutageSeconds,
@@ -173,8 +178,9 @@ export class SyncStream {
   }
 
   async #take(message: SyncDown__Output): Promise<void> {
-    const { receiver, bundles, onEntries, onTainted, onAuthorities, checkpoints, logger } =
+    const { receiver, bundles, onEntries, onTainted, onAuthorities, onRenewNow, checkpoints } =
       this.#dependencies;
+    const { logger } = this.#dependencies;
     if (message.welcome) {
       this.#welcome(message.welcome);
       return;
@@ -198,7 +204,7 @@ export class SyncStream {
       onAuthorities(message.authorities);
     } else if (message.checkpoint) {
       await checkpoints.keep(message.checkpoint.note);
-    }
+    } else if (message.renewNow) onRenewNow();
   }
 
   #welcome(welcome: SyncWelcome__Output): void {

@@ -53,6 +53,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     held: () => !gate.isOpen,
     cross: authorities.crossSign,
     crossInChains: config.rotation.crossCertificates,
+    onDouble: (how) => context.metrics.doubled(how),
     handshakes: authorities.handshakes,
     rotation: authorities.rotation,
     crls: authorities.crls,

@@ -63,6 +63,12 @@ export class ServerMetrics {
     labelNames: ['kind'],
     registers: [this.registry],
   });
+  readonly #doubled = new Counter({
+    name: 'meshca_agents_doubled_total',
+    help: 'Sights of a second process under the identity of an agent, by how it showed: alert on any.',
+    labelNames: ['how'],
+    registers: [this.registry],
+  });
   readonly #calls = new Counter({
     name: 'meshca_grpc_calls_total',
     help: 'gRPC calls that ended, by method and code.',
@@ -253,6 +259,10 @@ export class ServerMetrics {
   committed({ writes, seconds }: { readonly writes: number; readonly seconds: number }): void {
     this.#commits.observe(seconds);
     this.#writes.inc(writes);
+  }
+
+  doubled(how: string): void {
+    this.#doubled.inc({ how });
   }
 
   notInLog(kind: string): void {

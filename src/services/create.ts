@@ -2,6 +2,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
+import { AgentDoubles } from './agents/agent-doubles.ts';
 import { AgentService } from './agents/agent-service.ts';
 import { AuthoritySourcingService } from './authorities/sourcing-service.ts';
 import { NodeAttestationService } from './attestation/service.ts';
@@ -73,6 +74,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
 interface Common {
   readonly access: Access;
   readonly callers: CallerRegistry;
+  readonly doubles: AgentDoubles;
   readonly nodeSets: NodeSetIndex;
   readonly refusals: RefusalLog;
   readonly onRevision: Ledger['onRevision'];
@@ -103,7 +105,14 @@ function createCommon(dependencies: ServicesDependencies): Common {
     clock,
     onRevision,
   });
+  const doubles = new AgentDoubles({
+    audit: store.audit,
+    clock,
+    logger,
+    onDouble: (how) => dependencies.onDouble(how),
+  });
   const callers = new CallerRegistry({
+    doubles,
     certificates: store.certificates,
     revocations: store.revocations,
     agents: store.agents,
@@ -119,12 +128,12 @@ function createCommon(dependencies: ServicesDependencies): Common {
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
   const shared = { access, refusals, clock, settings };
-  return { access, callers, nodeSets, refusals, onRevision, shared };
+  return { access, callers, doubles, nodeSets, refusals, onRevision, shared };
 }
 
 function createSync(
   dependencies: ServicesDependencies,
-  { callers, nodeSets, refusals, onRevision }: Common,
+  { callers, doubles, nodeSets, refusals, onRevision }: Common,
 ): SyncHub {
   const { store, authorities, clock, logger, settings } = dependencies;
   const source = new SyncSource({
@@ -151,6 +160,7 @@ function createSync(
     authorities,
     nodeSets,
     callers,
+    doubles,
     refusals,
     onRevision,
     clock,
@@ -162,7 +172,7 @@ function createSync(
 /** Services that issue: to nodes, their workloads, delegates, and downstream CAs. */
 function issuingServices(dependencies: ServicesDependencies, common: Common) {
   const { store, issuer, authorities, clock, random, settings } = dependencies;
-  const { callers, nodeSets, refusals, onRevision } = common;
+  const { callers, doubles, nodeSets, refusals, onRevision } = common;
   const enrolment = new Enrolment({
     agents: store.agents,
     objects: store.objects,
@@ -194,6 +204,7 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
       inventory: dependencies.inventory,
       tokens: store.tokens,
       attestors: dependencies.attestors,
+      doubles,
       enrolment,
       refusals,
       clock,
@@ -241,7 +252,7 @@ function createDownstream(
 
 function registrationServices(
   dependencies: ServicesDependencies,
-  { access, callers, nodeSets, refusals, shared }: Common,
+  { access, callers, doubles, nodeSets, refusals, shared }: Common,
   sync: SyncHub,
 ) {
   const { store, authorities, clock, random } = dependencies;
@@ -257,6 +268,8 @@ function registrationServices(
       certificates: store.certificates,
       nodeSets,
       sessions: sync,
+      doubles,
+      audit: store.audit,
       callers,
       access,
       refusals,

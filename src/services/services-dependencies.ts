@@ -3,6 +3,7 @@ import type { Authorities } from '../issuance/authorities.ts';
 import type { CrlPublisher } from '../issuance/crl/publisher.ts';
 import type { Issuer } from '../issuance/issuer.ts';
 import type { Ledger } from '../ledger/index.ts';
+import type { DoubleKind } from './agents/agent-doubles.ts';
 import type { NodeAttestors } from './attestation/node-attestors.ts';
 import type { AuthoritySourcingDependencies } from './authorities/sourcing-service.ts';
 import type { RotationDependencies } from './authorities/rotation-service.ts';
@@ -39,4 +40,6 @@ export interface ServicesDependencies {
   readonly held: () => boolean;
   readonly cross: AuthoritySourcingDependencies['cross'];
   readonly crossInChains: boolean;
+  /** Called when two processes were seen under one identity of an agent. */
+  readonly onDouble: (how: DoubleKind) => void;
 }

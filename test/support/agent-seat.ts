@@ -1,7 +1,13 @@
 import { copyFile, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { certificatesToPem, pemEncode, sha256Hex } from '../../src/common/x509/index.ts';
+import { unwrap } from '../../src/common/errors/index.ts';
+import {
+  certificatesToPem,
+  parseCertificate,
+  pemEncode,
+  sha256Hex,
+} from '../../src/common/x509/index.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { agentEnvironment } from './agent-environment.ts';
@@ -16,6 +22,8 @@ export interface AgentSeat extends AsyncDisposable {
   start(): Promise<void>;
   /** Ends it as it is: what is not on the disk is lost. */
   stop(): Promise<void>;
+  /** The text of a file in the data directory. */
+  state(name: string): Promise<string>;
   /** Serial of the agent's SVID on the disk; empty: none. */
   keptSerial(): Promise<string>;
   copy(): Promise<string>;
@@ -27,6 +35,7 @@ export interface AgentSeat extends AsyncDisposable {
   superseded(): Promise<string>;
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one object with all that a test does to an agent
 export async function agentSeat(
   server: TestServer,
   attestation: object,
@@ -60,8 +69,9 @@ export async function agentSeat(
       await agent?.[Symbol.asyncDispose]();
       agent = undefined;
     },
+    state: (name) => readFile(join(dataDir, name), 'utf8'),
     async keptSerial() {
-      const text = await readFile(join(dataDir, 'agent-svid.json'), 'utf8').catch(() => '{}');
+      const text = await seat.state('agent-svid.json').catch(() => '{}');
       return (JSON.parse(text) as { readonly serial?: string }).serial ?? '';
     },
     async copy() {
@@ -98,6 +108,7 @@ export async function nodeCertificate(
 ): Promise<{
   readonly agentId: string;
   readonly attestation: object;
+  readonly serialHex: string;
 }> {
   const { chainDer, keyDer } = createSvid(ca, `spiffe://nodes.test/${name}`);
   const certificatePath = join(directory, `${name}.pem`);
@@ -108,5 +119,6 @@ export async function nodeCertificate(
   return {
     agentId: `spiffe://${testTrustDomain}/meshca/agent/x509pop/${fingerprint}`,
     attestation: { x509pop: { certificatePath, keyPath } },
+    serialHex: unwrap(parseCertificate(chainDer[0] as Buffer)).serialHex,
   };
 }

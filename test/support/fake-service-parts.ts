@@ -5,6 +5,12 @@ import { HandshakeLedger, type ServicesDependencies } from '../../src/services/i
 const absent = (what: string) => (): Promise<never> =>
   Promise.reject(new PkiError('INTERNAL', `this test has no ${what}`));
 
+const noLoss: ServicesDependencies['restoreFacts'] = {
+  stale: () => undefined,
+  lost: () => ({ proven: false, lost: [] }),
+  accept: () => Promise.reject(new PkiError('CONFLICT', 'there is no loss to accept')),
+};
+
 /**
  * What services need beside store, issuer and authorities, for tests of services alone: no CRLs, no
  * rotation, no token, and a log in which every record stands.
@@ -22,6 +28,7 @@ export function fakeServiceParts(): Pick<
   | 'held'
   | 'cross'
   | 'crossInChains'
+  | 'onDouble'
 > {
   return {
     logFacts: {
@@ -30,11 +37,7 @@ export function fakeServiceParts(): Pick<
       otherKeys: () => [],
       holds: () => Promise.resolve(true),
     },
-    restoreFacts: {
-      stale: () => undefined,
-      lost: () => ({ proven: false, lost: [] }),
-      accept: () => Promise.reject(new PkiError('CONFLICT', 'there is no loss to accept')),
-    },
+    restoreFacts: noLoss,
     checkpoints: {
       latest: () => undefined,
       onCheckpoint: () => () => {},
@@ -66,5 +69,6 @@ export function fakeServiceParts(): Pick<
     held: () => false,
     cross: absent('root token'),
     crossInChains: false,
+    onDouble: () => {},
   };
 }

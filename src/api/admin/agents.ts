@@ -41,6 +41,12 @@ export const agentOperations: OperationsOf<'meshca.admin.v1.Agents'> = {
     run: async ({ services }, caller, { spiffeId, reason }) =>
       agentMessage(await services.agents.ban(caller, spiffeId, reason)),
   },
+  KeepAgent: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { spiffeId, instanceId, reason }) =>
+      agentMessage(await services.agents.keep(caller, spiffeId, { instanceId, reason })),
+  },
   EvictAgent: {
     admits: 'operators',
     dualControl: 'never',

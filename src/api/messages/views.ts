@@ -32,6 +32,10 @@ export const agentMessage = (agent: AgentView): AgentMessage => ({
   connected: agent.connected,
   version: agent.version,
   survivedOutageSeconds: agent.survivedOutageSeconds,
+  doubled:
+    agent.doubled === undefined
+      ? null
+      : { ...agent.doubled, instances: agent.doubled.instances.map((each) => ({ ...each })) },
 });
 
 export const tokenMessage = (

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Agent__Output } from '../../common/wire/generated/meshca/admin/v1/Agent.ts';
 import type { AgentDetail__Output } from '../../common/wire/generated/meshca/admin/v1/AgentDetail.ts';
 import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { agentId } from '../agent-id.ts';
@@ -58,6 +59,7 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
         }),
       );
   }
+  keepCommand(agent, context, outcome);
   agentApiCommands(agent, context, outcome);
 }
 
@@ -101,6 +103,57 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           ],
           found,
           'no agents; "meshca token create --agent-name NAME" lets one join',
+        );
+        for (const each of found)
+          if (each.doubled !== null) context.out(doubledLine(context, each));
+      }),
+    );
+}
+
+type Double = NonNullable<Agent__Output['doubled']>;
+
+const doubledBy: Readonly<Record<string, string>> = {
+  'older-certificate': 'an older certificate of it was shown',
+  'second-connection': 'two living processes have its certificate',
+  'second-key': 'its node certificate was shown with another key',
+};
+
+const doubledText = (context: CliContext, { how, times, seenAt }: Double): string =>
+  `${doubledBy[how] ?? how} (${times} times, last ${until(seenAt, context.now())})`;
+
+const doubledLine = (context: CliContext, { spiffeId, doubled }: Agent__Output): string =>
+  doubled === null || doubled === undefined
+    ? ''
+    : `\nTWO AGENTS use ${spiffeId}: ${doubledText(context, doubled)}\n  see both: meshca agent show ${spiffeId}\n  decide:   meshca agent keep ${spiffeId} --instance INSTANCE\n`;
+
+function keepCommand(agent: Command, context: CliContext, outcome: Outcome): void {
+  agent
+    .command('keep <id>')
+    .description(
+      'of two processes that use the identity of one agent, decide which goes on: it renews at once, and the other is superseded',
+    )
+    .option(
+      '--instance <id>',
+      'the process, as "meshca agent show" names it, or the beginning; default: the one that has the session',
+      '',
+    )
+    .option('--reason <text>', 'for the audit record', '')
+    .action(
+      action<{ instance: string; reason: string }>(context, outcome, async (options, [id]) => {
+        const spiffeId = await agentId(context, options, id as string);
+        const kept = await withAdmin(context, options, 'Agents', (calls) =>
+          calls.call('KeepAgent', {
+            spiffeId,
+            instanceId: options.instance.replaceAll('…', ''),
+            reason: options.reason,
+          }),
+        );
+        if (options.json) {
+          json(context, kept);
+          return;
+        }
+        context.out(
+          `${spiffeId} is kept; it renews at once, or when it connects next. The other process gets no session, and its certificate counts no more from then on.\n`,
         );
       }),
     );
@@ -155,7 +208,26 @@ function showAgent(context: CliContext, detail: AgentDetail__Output): void {
       `${detail.obtainableTotal} ${detail.obtainableTotal === 1 ? 'entry' : 'entries'}`,
     ],
   ]);
+  if (agent.doubled !== null) showDouble(context, agent.doubled);
   showHoldings(context, detail);
+}
+
+/** Which processes use the identity of one agent, so that an operator can decide. */
+function showDouble(context: CliContext, doubled: Double): void {
+  context.out(`\nTWO AGENTS: ${doubledText(context, doubled)}\n`);
+  table(
+    context,
+    [
+      { title: 'INSTANCE', value: (each) => each.id.slice(0, 12) || '-' },
+      { title: 'FROM', value: (each) => each.peer },
+      { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no') },
+      { title: 'CERTIFICATE', value: (each) => each.serial || '-', short: 'serial' },
+      { title: 'SEEN', value: (each) => until(each.seenAt, context.now()) },
+      { title: 'VERSION', value: (each) => each.version || '-', priority: 2 },
+    ],
+    doubled.instances,
+    '',
+  );
 }
 
 /** The entries that the node can obtain, and the consumers on it. */

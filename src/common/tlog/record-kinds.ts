@@ -6,6 +6,7 @@
 /** What happens by itself, all the time, or by the thousand. */
 export const routineKinds = [
   'agent.attested',
+  'agent.doubled',
   'agent.recovered',
   'agent.renewed',
   'agent.line',
@@ -27,6 +28,7 @@ export const routineKinds = [
 /** Administrative acts, and steps of what they began. */
 export const actKinds = [
   'agent.banned',
+  'agent.chosen',
   'agent.evicted',
   'approval-policy.changed',
   'approval.decided',

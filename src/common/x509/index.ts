@@ -1,11 +1,6 @@
 export { parseCertificate, parseTbsCertificate, type TbsFields } from './certificate.ts';
 export { verifyChain } from './chain.ts';
-export {
-  checkCrlSignature,
-  isCrlOf,
-  parseCrl,
-  parseTbsCrl,
-} from './crl.ts';
+export { checkCrlSignature, checkRevocation, isCrlOf, parseCrl, parseTbsCrl } from './crl.ts';
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
 export * as derWriter from './der-writer.ts';

@@ -2,12 +2,19 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../../domain/index.ts';
 import type { LedgerAgents } from '../../ledger/index.ts';
-import type { CertificateStore, EntryStore, Page, PageRequest } from '../../store/ports/index.ts';
+import type {
+  AuditStore,
+  CertificateStore,
+  EntryStore,
+  Page,
+  PageRequest,
+} from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { AgentDetail, Agents, AgentView } from '../services.ts';
+import type { AgentDoubles } from './agent-doubles.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
@@ -17,7 +24,12 @@ export interface AgentDependencies {
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
-  readonly sessions: { isConnected(agentId: string): boolean };
+  readonly sessions: {
+    isConnected(agentId: string): boolean;
+    keep(agentId: string, instanceId: string): void;
+  };
+  readonly doubles: Pick<AgentDoubles, 'of' | 'find' | 'keep' | 'forget'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -89,6 +101,45 @@ export class AgentService implements Agents {
     return this.#end(caller, 'evicted', spiffeId, reason);
   }
 
+  /** Of several processes under one identity this one goes on, and the others are superseded. */
+  keep(
+    caller: OperatorCaller,
+    spiffeId: string,
+    choice: { readonly instanceId: string; readonly reason: string },
+  ): Promise<AgentView> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'KeepAgent', subject: spiffeId },
+      async () => {
+        const { access, agents, audit, clock, doubles, sessions } = this.#dependencies;
+        const rights = await access.of(caller);
+        rights.require('agent.evict', { kind: 'id', spiffeId });
+        const reason = checkText('reason', choice.reason, 500);
+        const agent = await agents.byId(spiffeId);
+        if (agent === undefined) throw unknownAgent(spiffeId);
+        const kept = doubles.find(spiffeId, checkText('instance_id', choice.instanceId, 64));
+        const superseded = doubles.keep(spiffeId, kept.id);
+        await audit.append([
+          {
+            timeMs: clock.nowMs(),
+            actor: actorOf(caller),
+            kind: 'agent.chosen',
+            subject: spiffeId,
+            detail: {
+              reason,
+              instance: kept.id,
+              peer: kept.peer,
+              serial: kept.serial,
+              superseded: [...superseded],
+            },
+          },
+        ]);
+        sessions.keep(spiffeId, kept.id);
+        return this.#view(agent);
+      },
+    );
+  }
+
   #end(
     caller: OperatorCaller,
     state: 'banned' | 'evicted',
@@ -116,6 +167,7 @@ export class AgentService implements Agents {
           subject: spiffeId,
           detail: { reason: text, before: before.state, serial: before.serial },
         });
+        this.#dependencies.doubles.forget(spiffeId);
         this.#dependencies.callers.announce({
           kind: 'identity',
           spiffeId,
@@ -154,7 +206,12 @@ export class AgentService implements Agents {
   }
 
   #view(agent: Agent): AgentView {
-    return { ...agent, connected: this.#dependencies.sessions.isConnected(agent.spiffeId) };
+    const { sessions, doubles } = this.#dependencies;
+    return {
+      ...agent,
+      connected: sessions.isConnected(agent.spiffeId),
+      doubled: doubles.of(agent.spiffeId),
+    };
   }
 }
 

@@ -3,8 +3,10 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import { attestationMessage } from '../../common/wire/attestation-message.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
+import type { Agent } from '../../domain/index.ts';
 import type { JoinTokenStore } from '../../store/ports/index.ts';
 import type { AnonymousCaller } from '../callers/caller.ts';
+import type { AgentDoubles } from '../agents/agent-doubles.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkRequestId, checkText } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
@@ -19,7 +21,7 @@ import type {
 } from './node-attestation.ts';
 import type { NodeProof } from './node-attestor.ts';
 import type { NodeAttestors } from './node-attestors.ts';
-import { Recovery, type RecoveryDependencies } from './recovery.ts';
+import { Recovery, type RecoveryDependencies, type RecoveryProof } from './recovery.ts';
 
 export interface ExchangeDependencies
   extends Pick<
@@ -29,6 +31,7 @@ export interface ExchangeDependencies
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
   readonly enrolment: Enrolment;
+  readonly doubles: Pick<AgentDoubles, 'held' | 'olderCertificate' | 'recovered' | 'secondKey'>;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly random: Random;
@@ -171,10 +174,7 @@ export class Exchange implements AttestExchange {
     return Promise.resolve(
       this.#challengeFor(key, Buffer.alloc(0), async (message, answer) => {
         const proof = await this.#recovery.prove(spiffeId, serial, message, answer);
-        return this.#asNode(spiffeId, () => {
-          const node = this.#recovery.recovering(proof);
-          return this.#limits.inTurn(spiffeId, () => this.#dependencies.enrolment.begin(node, key));
-        });
+        return this.#asNode(spiffeId, () => this.#recovered(proof, key));
       }),
     );
   }
@@ -193,10 +193,49 @@ export class Exchange implements AttestExchange {
       detail: { ...proof.detail, method: type },
     };
     return this.#asNode(agentId, () =>
-      this.#limits.inTurn(agentId, () =>
-        this.#marks.redeem(node, proof.use, { ...key, sha256: sha256Hex(key.spkiDer) }),
-      ),
+      this.#limits.inTurn(agentId, async () => {
+        const before = await this.#dependencies.agents.byId(agentId);
+        if (proof.refusal !== undefined) throw this.#withStanding(proof.refusal, before);
+        const newKey = { ...key, sha256: sha256Hex(key.spkiDer) };
+        const svid = await this.#marks.redeem(node, proof.use, newKey);
+        if (proof.use.kind === 'repeatable' && before !== undefined)
+          await this.#alertSecondKey(before, key);
+        return svid;
+      }),
     );
+  }
+
+  async #recovered(proof: RecoveryProof, key: NewKey): Promise<AgentSvid> {
+    const { doubles, enrolment } = this.#dependencies;
+    const { spiffeId } = proof.agent;
+    const { serial, standing, superseded } = proof.svid;
+    const sight = { serial, peer: this.#peer.peer };
+    if (standing === 'none') await doubles.olderCertificate(spiffeId, sight);
+    const node = this.#recovery.recovering(proof, doubles.held(spiffeId));
+    const svid = await this.#limits.inTurn(spiffeId, () => enrolment.begin(node, key));
+    if (superseded !== undefined)
+      await doubles.recovered(spiffeId, { ...sight, endedInUse: superseded });
+    return svid;
+  }
+
+  /** The refusal of evidence ends no agent that it let in before. */
+  #withStanding(refusal: PkiError, agent: Agent | undefined): PkiError {
+    if (agent?.state !== 'active' || agent.svidNotAfter < this.#dependencies.clock.now())
+      return refusal;
+    const { spiffeId, svidNotAfter } = agent;
+    return new PkiError(
+      refusal.code,
+      `${refusal.message}; the agent ${spiffeId} stands all the same, with an SVID until ${new Date(svidNotAfter * 1000).toISOString()}`,
+      { next: `To end it as well: meshca agent ban ${spiffeId}`, cause: refusal },
+    );
+  }
+
+  /** An agent whose SVID is valid needs no attestation. */
+  async #alertSecondKey(before: Agent, { spkiDer, peer }: NewKey): Promise<void> {
+    const { doubles, clock } = this.#dependencies;
+    const { spiffeId, state, svidNotAfter, serial } = before;
+    if (state !== 'active' || svidNotAfter < clock.now() || before.spkiDer.equals(spkiDer)) return;
+    await doubles.secondKey(spiffeId, { serial: '', peer, before: serial });
   }
 
   #done(svid: AgentSvid): AttestStep {

@@ -54,6 +54,8 @@ export interface NodeProof {
   readonly use: EvidenceUse;
   /** What proved the node, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
+  /** The node is the one that it says, and its evidence is not accepted any more. */
+  readonly refusal?: PkiError | undefined;
 }
 
 /** How often evidence may be used. The core keeps the mark and compares it with the log. */

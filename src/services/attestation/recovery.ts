@@ -74,10 +74,11 @@ export class Recovery {
   }
 
   /**
-   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED, CERTIFICATE_REVOKED,
-   *   RENEWAL_GRACE_EXCEEDED
+   * @param held a living process has the session of this agent
+   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED, AGENT_DOUBLED,
+   *   CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED
    */
-  recovering({ agent, svid }: RecoveryProof): ProvenNode {
+  recovering({ agent, svid }: RecoveryProof, held: boolean): ProvenNode {
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
     if (agent.state === 'evicted')
@@ -86,6 +87,12 @@ export class Recovery {
       throw new PkiError(
         'AGENT_SUPERSEDED',
         `the certificate ${svid.serial} of ${agent.spiffeId} counts no more: a later one is in use, or another session began`,
+      );
+    // who holds a valid SVID that is in use has a session and needs no other
+    if (held && svid.standing === 'full' && this.#dependencies.clock.now() <= svid.notAfter)
+      throw new PkiError(
+        'AGENT_DOUBLED',
+        `another living process uses the certificate ${svid.serial} of ${agent.spiffeId}`,
       );
     if (this.#dependencies.revocations.revoked(svid.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { isTrusted, standingIn, type CertificateRecord, type Rights } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
@@ -7,6 +7,7 @@ import type { CertificateStore, DelegationStore, EntryStore } from '../../store/
 import type { AgentCaller, AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from '../services.ts';
 import type { InventoryProof } from './inventory-proof.ts';
+import type { AgentDoubles } from '../agents/agent-doubles.ts';
 import type { RefusalLog } from './refusal-log.ts';
 
 export interface CallerDependencies {
@@ -20,7 +21,8 @@ export interface CallerDependencies {
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
-  readonly refusals: Pick<RefusalLog, 'refusedAs'>;
+  readonly refusals: Pick<RefusalLog, 'refusedAs' | 'mark'>;
+  readonly doubles: Pick<AgentDoubles, 'olderCertificate'>;
   /** uids that the admin socket admits. */
   readonly localUids: ReadonlySet<number>;
 }
@@ -163,7 +165,15 @@ export class CallerRegistry implements Callers {
       return await this.#check(record, peer);
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      await this.#dependencies.refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
+      const { doubles, refusals, clock } = this.#dependencies;
+      // an agent that goes on with its next SVID is refused nothing; a copy that tries on is on
+      // record already
+      if (
+        error.code === 'AGENT_SUPERSEDED' &&
+        (await doubles.olderCertificate(record.spiffeId, { serial: record.serial, peer })) !== 'new'
+      )
+        refusals.mark(error, uuidv7(clock.nowMs()));
+      await refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
       throw error;
     }
   }

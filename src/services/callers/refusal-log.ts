@@ -36,7 +36,11 @@ const notRefusals: ReadonlySet<ErrorCode> = new Set([
   'APPROVAL_REQUIRED',
 ]);
 /** Refusals whose status says to try again. They show that two parties use one identity. */
-const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
+const alsoRefusals: ReadonlySet<ErrorCode> = new Set([
+  'AGENT_SUPERSEDED',
+  'AGENT_DOUBLED',
+  'OBJECT_NOT_IN_LOG',
+]);
 /** Never recorded singly: they come in large numbers, and each record costs an fsync. */
 const alwaysCounted: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TOO_LARGE']);
 

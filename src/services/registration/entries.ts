@@ -10,6 +10,7 @@ import type {
   Role,
 } from '../../domain/index.ts';
 import type { EntryChange, EntryFilter, Page, PageRequest } from '../../store/ports/index.ts';
+import type { AgentDouble } from '../agents/agent-doubles.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 
 export type EntryResult =
@@ -54,6 +55,8 @@ export interface Entries {
 
 export interface AgentView extends Agent {
   readonly connected: boolean;
+  /** Another process was seen under its identity, and no operator has decided since. */
+  readonly doubled: AgentDouble | undefined;
 }
 
 export interface AgentDetail {
@@ -77,6 +80,17 @@ export interface Agents {
   /** On return the ban is durable and the agent's sessions are closed. */
   ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
   evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
+  /**
+   * Of two processes under one identity the named instance goes on: it renews at once, and copies of
+   * its certificate count no more. An empty ID means the one that has the session.
+   *
+   * @throws PkiError NOT_FOUND, INVALID_REQUEST
+   */
+  keep(
+    caller: OperatorCaller,
+    spiffeId: string,
+    choice: { readonly instanceId: string; readonly reason: string },
+  ): Promise<AgentView>;
 }
 
 export interface Tokens {

@@ -72,6 +72,11 @@ export class AgentSession {
     this.pump();
   }
 
+  renewNow(): void {
+    this.#outbox.push({ kind: 'renew-now' });
+    this.pump();
+  }
+
   drained(): void {
     this.#blocked = false;
     this.pump();

@@ -2,13 +2,16 @@ import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { standingIn } from '../../domain/index.ts';
 import type { LedgerAgents } from '../../ledger/index.ts';
+import type { AgentDoubles, AgentInstance } from '../agents/agent-doubles.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { RefusalLog } from '../callers/refusal-log.ts';
+import type { SyncHello } from './sync.ts';
 
 export interface SvidUseDependencies {
   readonly agents: Pick<LedgerAgents, 'use'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
+  readonly doubles: Pick<AgentDoubles, 'hello' | 'gone'>;
   readonly refusals: Pick<RefusalLog, 'mark'>;
   readonly clock: Pick<Clock, 'nowMs'>;
 }
@@ -21,6 +24,25 @@ export class SvidUses {
 
   constructor(dependencies: SvidUseDependencies) {
     this.#dependencies = dependencies;
+  }
+
+  /**
+   * A process asks for the session of its agent. Its SVID is in use, on record, when this resolves.
+   *
+   * @throws PkiError AGENT_DOUBLED, and the codes of `record`
+   */
+  async begin(caller: AgentCaller, hello: SyncHello, version: string): Promise<AgentInstance> {
+    const { doubles } = this.#dependencies;
+    const { spiffeId, peer, serial } = caller;
+    const id = (hello.instanceId ?? '').slice(0, 64);
+    const instance = await doubles.hello(spiffeId, { id, peer, version, serial });
+    try {
+      await this.record(caller, hello.keptSerial);
+      return instance;
+    } catch (thrown) {
+      doubles.gone(spiffeId, instance);
+      throw thrown;
+    }
   }
 
   /**
@@ -48,20 +70,17 @@ export class SvidUses {
       kind: 'identity',
       spiffeId,
       exceptSerials: new Set(usable.map((svid) => svid.serial)),
-      error: this.#handOver(spiffeId),
+      error: this.handOver(spiffeId),
     });
   }
 
   /**
-   * The error for connections of the older SVID. The agent continues with its next SVID and is
+   * The error for connections of the older session. The agent continues with its next SVID and is
    * refused nothing, so that no refusal is recorded.
    */
-  #handOver(spiffeId: string): PkiError {
+  handOver(spiffeId: string): PkiError {
     const { refusals, clock } = this.#dependencies;
-    const error = new PkiError(
-      'AGENT_SUPERSEDED',
-      `a newer certificate of ${spiffeId} is now in use`,
-    );
+    const error = new PkiError('AGENT_SUPERSEDED', `a later session of ${spiffeId} took over`);
     refusals.mark(error, uuidv7(clock.nowMs()));
     return error;
   }

@@ -6,7 +6,6 @@ import {
   KeyedBuckets,
   type Rate,
 } from '../../common/runtime/index.ts';
-import { protocolVersion } from '../../common/wire/index.ts';
 import { serverId } from '../../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
@@ -19,21 +18,16 @@ import type {
 } from '../../store/ports/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 import { concerns, type CallerRegistry } from '../callers/caller-registry.ts';
-import type {
-  EndedCallers,
-  Sync,
-  SyncConnection,
-  SyncHello,
-  SyncMessage,
-  SyncSession,
-} from '../services.ts';
+import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncSession } from '../services.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkText, enforceRate, requireAgent } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { decidedAgainst, type AgentDoubles, type AgentInstance } from '../agents/agent-doubles.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
 import { CheckpointOffers, type Checkpoints } from './checkpoints.ts';
+import { countOf, positionFrom, welcomeOf } from './hello.ts';
 import { epochFor } from './pages.ts';
 import { UpwardReports } from './reports.ts';
 import { AgentSession } from './session.ts';
@@ -60,6 +54,7 @@ export interface SyncDependencies {
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
+  readonly doubles: Pick<AgentDoubles, 'hello' | 'gone' | 'takeRenewal'>;
   readonly refusals: RefusalLog;
   readonly onRevision: (listener: (position: Position) => void) => () => void;
   readonly clock: Clock;
@@ -76,14 +71,11 @@ const openRate: Rate = { perSecond: 1, burst: 30 };
 interface Connected {
   readonly session: AgentSession;
   readonly agent: Pick<Agent, 'spiffeId' | 'selectors'>;
+  readonly instance: AgentInstance;
+  /** It knows what "renew now" means. */
+  readonly renewsNow: boolean;
   readonly cancelExpiry: () => void;
 }
-
-/**
- * `issuer-sets`: published issuing authorities are sent, and their digest is accepted.
- * `handshakes`: reports are accepted.
- */
-const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 /**
  * All connected agents. A change of entries costs one query for the changed parents, and wakes only
@@ -153,6 +145,22 @@ export class SyncHub implements Sync {
     return this.#connected.has(agentId);
   }
 
+  /**
+   * An operator has decided for this instance: it renews at once, or when it connects next, so that
+   * copies of its certificate are worth nothing. Another one that has the session loses it.
+   */
+  keep(agentId: string, instanceId: string): void {
+    const connected = this.#connected.get(agentId);
+    if (connected === undefined) return;
+    if (connected.instance.id === instanceId) this.#renewIfChosen(connected);
+    else this.#end(connected, decidedAgainst(agentId));
+  }
+
+  #renewIfChosen({ session, instance, renewsNow }: Connected): void {
+    const { doubles } = this.#dependencies;
+    if (renewsNow && doubles.takeRenewal(session.caller.spiffeId, instance.id)) session.renewNow();
+  }
+
   close(): void {
     this.#closed = true;
     this.#checkpoints.close();
@@ -168,14 +176,14 @@ export class SyncHub implements Sync {
     while (this.#wave !== undefined) await this.#wave;
   }
 
-  #register(session: AgentSession, agent: Pick<Agent, 'spiffeId' | 'selectors'>): Connected {
+  #register(
+    session: AgentSession,
+    agent: Pick<Agent, 'spiffeId' | 'selectors'>,
+    process: Pick<Connected, 'instance' | 'renewsNow'>,
+  ): Connected {
     const { caller } = session;
     const earlier = this.#connected.get(caller.spiffeId);
-    if (earlier !== undefined)
-      this.#end(
-        earlier,
-        new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`),
-      );
+    if (earlier !== undefined) this.#end(earlier, this.#uses.handOver(caller.spiffeId));
     const leftMs = Math.max(0, caller.notAfter + 1 - this.#dependencies.clock.now()) * 1000;
     const cancelExpiry = this.#dependencies.clock.after(leftMs, () =>
       this.#end(
@@ -183,7 +191,7 @@ export class SyncHub implements Sync {
         new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired'),
       ),
     );
-    const connected: Connected = { session, agent, cancelExpiry };
+    const connected: Connected = { session, agent, ...process, cancelExpiry };
     this.#connected.set(caller.spiffeId, connected);
     this.#index.add(session);
     return connected;
@@ -201,25 +209,24 @@ export class SyncHub implements Sync {
     const present = await this.#dependencies.meta.position();
     const parents = await this.#dependencies.nodeSets.parents(agent);
     const epoch = epochFor(present.epoch, parents);
-    const from =
-      hello.position?.epoch === epoch && hello.position.revision <= present.revision
-        ? hello.position
-        : undefined;
     const session = new AgentSession(caller, transport, this.#dependencies.source, {
       parents,
-      position: from,
-      bundleSequence: count(hello.bundleSequence),
+      position: positionFrom(hello, epoch, present),
+      bundleSequence: countOf(hello.bundleSequence),
       checkpoint: hello.capabilities.includes('checkpoints')
         ? this.#checkpoints.message
         : undefined,
     });
     // the last wait before the session is registered: sessions begin in the order of these records
-    await this.#uses.record(caller, hello.keptSerial);
-    const connected = this.#register(session, agent);
+    const instance = await this.#uses.begin(caller, hello, version);
+    const connected = this.#register(session, agent, {
+      instance,
+      renewsNow: hello.capabilities.includes('renew-now'),
+    });
     this.#dependencies.agents.seen(caller.spiffeId, {
       at: this.#dependencies.clock.now(),
       version,
-      survivedOutageSeconds: count(hello.survivedOutageSeconds),
+      survivedOutageSeconds: countOf(hello.survivedOutageSeconds),
     });
     try {
       // node sets may have changed between the read and the registration
@@ -230,9 +237,14 @@ export class SyncHub implements Sync {
     }
     // the first session: from here on, changes are compared with this position
     if (this.#seen === undefined) this.#revisionMoved();
-    const welcome = this.#welcome(hello, epochFor(present.epoch, session.parents));
+    const welcome = welcomeOf(hello, {
+      epoch: epochFor(present.epoch, session.parents),
+      serverTime: this.#dependencies.clock.now(),
+      serverVersion: this.#dependencies.settings.serverVersion,
+    });
     // after the front holds the connection, so that no `drained` comes before it can be passed on
     setImmediate(() => session.start(welcome));
+    this.#renewIfChosen(connected);
     return this.#connection(connected);
   }
 
@@ -244,17 +256,6 @@ export class SyncHub implements Sync {
       throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
     enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
     return checkText('agent_version', hello.agentVersion, 128);
-  }
-
-  #welcome(hello: SyncHello, epoch: string): SyncMessage {
-    return {
-      kind: 'welcome',
-      protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
-      capabilities,
-      epoch,
-      serverTime: this.#dependencies.clock.now(),
-      serverVersion: this.#dependencies.settings.serverVersion,
-    };
   }
 
   #connection(connected: Connected): SyncConnection {
@@ -271,7 +272,7 @@ export class SyncHub implements Sync {
       agent: async (report) => {
         this.#dependencies.agents.seen(spiffeId, {
           at: this.#dependencies.clock.now(),
-          survivedOutageSeconds: count(report.survivedOutageSeconds),
+          survivedOutageSeconds: countOf(report.survivedOutageSeconds),
         });
         if (report.keptSerial !== undefined)
           await this.#uses.record(session.caller, report.keptSerial);
@@ -291,6 +292,7 @@ export class SyncHub implements Sync {
 
   #remove(connected: Connected): void {
     connected.cancelExpiry();
+    this.#dependencies.doubles.gone(connected.agent.spiffeId, connected.instance);
     this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
     this.#connected.delete(connected.agent.spiffeId);
@@ -387,5 +389,3 @@ export class SyncHub implements Sync {
     }
   }
 }
-
-const count = (value: number): number => (Number.isSafeInteger(value) && value > 0 ? value : 0);

@@ -17,6 +17,8 @@ export interface SyncHello {
    * release, which uses no SVID before it is stored.
    */
   readonly keptSerial?: string | undefined;
+  /** Random, of the process; empty or absent: of an older release. */
+  readonly instanceId?: string;
 }
 
 /**
@@ -60,7 +62,8 @@ export type SyncMessage =
         readonly nextUpdate: number;
       }[];
     }
-  | { readonly kind: 'checkpoint'; readonly note: string };
+  | { readonly kind: 'checkpoint'; readonly note: string }
+  | { readonly kind: 'renew-now' };
 
 /**
  * The front's side of one Sync stream. Backpressure: `send` always takes the message, and returns

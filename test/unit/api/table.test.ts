@@ -39,6 +39,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     GetAgent: ['local admin', 'never'],
     BanAgent: ['local admin', 'never'],
     EvictAgent: ['local admin', 'never'],
+    KeepAgent: ['local admin', 'never'],
   },
   'meshca.admin.v1.Tokens': {
     CreateJoinToken: ['local admin', 'by content'],

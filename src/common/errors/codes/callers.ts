@@ -88,6 +88,11 @@ export const callerCodes = {
     'A newer session or certificate of this agent is in use.',
     'Another process uses this identity: a copy of the data directory, or a snapshot put back. "meshca agent show ID" tells which; end the wrong one. If this node is the right one: meshca agent evict ID, then let it attest again.',
   ),
+  AGENT_DOUBLED: caller(
+    'ABORTED',
+    'Another living process uses the same certificate of this agent.',
+    'Stop the process that is wrong: "meshca agent show ID" names both with their addresses. To decide at the server: meshca agent keep ID --instance INSTANCE.',
+  ),
   AUTHORITY_IN_USE: caller(
     'FAILED_PRECONDITION',
     'Certificates of the authority may still be valid.',

@@ -8,6 +8,8 @@ import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart,
 import type { ActivationEvidenceStatement as _meshca_admin_v1_ActivationEvidenceStatement, ActivationEvidenceStatement__Output as _meshca_admin_v1_ActivationEvidenceStatement__Output } from './meshca/admin/v1/ActivationEvidenceStatement.ts';
 import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1_Agent__Output } from './meshca/admin/v1/Agent.ts';
 import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output as _meshca_admin_v1_AgentDetail__Output } from './meshca/admin/v1/AgentDetail.ts';
+import type { AgentDouble as _meshca_admin_v1_AgentDouble, AgentDouble__Output as _meshca_admin_v1_AgentDouble__Output } from './meshca/admin/v1/AgentDouble.ts';
+import type { AgentInstance as _meshca_admin_v1_AgentInstance, AgentInstance__Output as _meshca_admin_v1_AgentInstance__Output } from './meshca/admin/v1/AgentInstance.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
 import type { ApplyEntriesRequest as _meshca_admin_v1_ApplyEntriesRequest, ApplyEntriesRequest__Output as _meshca_admin_v1_ApplyEntriesRequest__Output } from './meshca/admin/v1/ApplyEntriesRequest.ts';
 import type { ApplyEntriesResponse as _meshca_admin_v1_ApplyEntriesResponse, ApplyEntriesResponse__Output as _meshca_admin_v1_ApplyEntriesResponse__Output } from './meshca/admin/v1/ApplyEntriesResponse.ts';
@@ -72,6 +74,7 @@ import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityRespons
 import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from './meshca/admin/v1/ImportCrlRequest.ts';
 import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from './meshca/admin/v1/ImportCrlResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
+import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from './meshca/admin/v1/KeepAgentRequest.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from './meshca/admin/v1/ListAgentsResponse.ts';
@@ -145,6 +148,8 @@ export interface ProtoGrpcType {
         ActivationEvidenceStatement: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidenceStatement, _meshca_admin_v1_ActivationEvidenceStatement__Output>
         Agent: MessageTypeDefinition<_meshca_admin_v1_Agent, _meshca_admin_v1_Agent__Output>
         AgentDetail: MessageTypeDefinition<_meshca_admin_v1_AgentDetail, _meshca_admin_v1_AgentDetail__Output>
+        AgentDouble: MessageTypeDefinition<_meshca_admin_v1_AgentDouble, _meshca_admin_v1_AgentDouble__Output>
+        AgentInstance: MessageTypeDefinition<_meshca_admin_v1_AgentInstance, _meshca_admin_v1_AgentInstance__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
         ApplyEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesRequest, _meshca_admin_v1_ApplyEntriesRequest__Output>
         ApplyEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesResponse, _meshca_admin_v1_ApplyEntriesResponse__Output>
@@ -216,6 +221,7 @@ export interface ProtoGrpcType {
         ImportCrlRequest: MessageTypeDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlRequest__Output>
         ImportCrlResponse: MessageTypeDefinition<_meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
+        KeepAgentRequest: MessageTypeDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_KeepAgentRequest__Output>
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>
         ListAgentsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsResponse__Output>

@@ -30,6 +30,7 @@ import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshc
 import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIssuer__Output as _meshca_issuer_v1_PublishedIssuer__Output } from './meshca/issuer/v1/PublishedIssuer.ts';
 import type { Refusal as _meshca_issuer_v1_Refusal, Refusal__Output as _meshca_issuer_v1_Refusal__Output } from './meshca/issuer/v1/Refusal.ts';
 import type { RenewAgentRequest as _meshca_issuer_v1_RenewAgentRequest, RenewAgentRequest__Output as _meshca_issuer_v1_RenewAgentRequest__Output } from './meshca/issuer/v1/RenewAgentRequest.ts';
+import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from './meshca/issuer/v1/RenewNow.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from './meshca/issuer/v1/ReplacementReport.ts';
 import type { Selector as _meshca_issuer_v1_Selector, Selector__Output as _meshca_issuer_v1_Selector__Output } from './meshca/issuer/v1/Selector.ts';
 import type { SignJwtSvidRequest as _meshca_issuer_v1_SignJwtSvidRequest, SignJwtSvidRequest__Output as _meshca_issuer_v1_SignJwtSvidRequest__Output } from './meshca/issuer/v1/SignJwtSvidRequest.ts';
@@ -89,6 +90,7 @@ export interface ProtoGrpcType {
         PublishedIssuer: MessageTypeDefinition<_meshca_issuer_v1_PublishedIssuer, _meshca_issuer_v1_PublishedIssuer__Output>
         Refusal: MessageTypeDefinition<_meshca_issuer_v1_Refusal, _meshca_issuer_v1_Refusal__Output>
         RenewAgentRequest: MessageTypeDefinition<_meshca_issuer_v1_RenewAgentRequest, _meshca_issuer_v1_RenewAgentRequest__Output>
+        RenewNow: MessageTypeDefinition<_meshca_issuer_v1_RenewNow, _meshca_issuer_v1_RenewNow__Output>
         ReplacementReport: MessageTypeDefinition<_meshca_issuer_v1_ReplacementReport, _meshca_issuer_v1_ReplacementReport__Output>
         Selector: MessageTypeDefinition<_meshca_issuer_v1_Selector, _meshca_issuer_v1_Selector__Output>
         SignJwtSvidRequest: MessageTypeDefinition<_meshca_issuer_v1_SignJwtSvidRequest, _meshca_issuer_v1_SignJwtSvidRequest__Output>

@@ -52,6 +52,8 @@ export function syncDown(message: SyncMessage): SyncDown {
       };
     case 'checkpoint':
       return { checkpoint: { note: message.note } };
+    case 'renew-now':
+      return { renewNow: {} };
   }
 }
 

@@ -152,5 +152,6 @@ const helloOf = (hello: SyncHello__Output): SyncHello => ({
     ? { epoch: hello.position.epoch, revision: hello.position.revision }
     : undefined,
   logCheckpoint: hello.logCheckpoint,
+  instanceId: hello.instanceId,
   ...keptOf(hello),
 });

@@ -4,6 +4,7 @@ import { certificatesFromPem, splitDer } from '../../../common/x509/index.ts';
 import { checkKeyProof } from '../key-proof.ts';
 import { nodeAttestorType } from '../node-attestor.ts';
 import { verifyNodeCertificate } from './node-certificate.ts';
+import { openNodeCrls, withoutCrls } from './node-crls.ts';
 
 const maximumChainBytes = 64 * 1024;
 
@@ -23,10 +24,21 @@ export const x509pop = nodeAttestorType({
         .min(1)
         .optional()
         .describe('PEM file with the CAs under which node certificates are accepted (x509pop)'),
+      crlFile: z
+        .string()
+        .min(1)
+        .optional()
+        .describe(
+          'PEM file with a CRL of each of these CAs; read again when it changes. A revoked node certificate is refused, and so is each one without a CRL that is valid now',
+        ),
     })
     .prefault({}),
-  create({ caFile }, { clock, readFile }) {
+  create({ caFile, crlFile }, { clock, readFile }) {
     if (caFile === undefined) return undefined;
+    const crls =
+      crlFile === undefined
+        ? withoutCrls
+        : openNodeCrls(() => readFile(crlFile, 'attestation.x509pop.crlFile'), clock);
     const rootsDer = unwrap(certificatesFromPem(readFile(caFile, 'attestation.x509pop.caFile')));
     return {
       start(evidence) {
@@ -44,6 +56,8 @@ export const x509pop = nodeAttestorType({
               selectors: node.selectors,
               use: { kind: 'repeatable' },
               detail: { fingerprint: node.fingerprint },
+              // said to the key of the certificate alone
+              refusal: crls.refusalOf(node.verified),
             });
           },
         });

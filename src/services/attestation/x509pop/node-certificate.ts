@@ -16,6 +16,7 @@ export interface NodeCertificate {
   readonly fingerprint: string;
   readonly spkiDer: Buffer;
   readonly selectors: readonly Selector[];
+  readonly verified: VerifiedChain;
 }
 
 /**
@@ -48,6 +49,7 @@ export function verifyNodeCertificate(
     fingerprint: sha256Hex(leaf.raw),
     spkiDer: leaf.spkiDer,
     selectors: selectorsOf(verified.value),
+    verified: verified.value,
   });
 }
 

@@ -162,6 +162,7 @@ async function startAgent(
     random,
     logger: silentLogger,
     agentVersion: 'test',
+    instanceId: 'test',
     survivedOutageSeconds: () => 1980,
     keptSerial: () => identity.credential?.serial,
     soonestExpirySeconds: () => undefined,

@@ -8,6 +8,7 @@ import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output a
 import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentRequest__Output as _meshca_admin_v1_BanAgentRequest__Output } from '../../../meshca/admin/v1/BanAgentRequest.ts';
 import type { EvictAgentRequest as _meshca_admin_v1_EvictAgentRequest, EvictAgentRequest__Output as _meshca_admin_v1_EvictAgentRequest__Output } from '../../../meshca/admin/v1/EvictAgentRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from '../../../meshca/admin/v1/GetAgentRequest.ts';
+import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from '../../../meshca/admin/v1/KeepAgentRequest.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from '../../../meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from '../../../meshca/admin/v1/ListAgentsResponse.ts';
 
@@ -39,6 +40,21 @@ export interface AgentsClient extends grpc.Client {
   getAgent(argument: _meshca_admin_v1_GetAgentRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_AgentDetail__Output>): grpc.ClientUnaryCall;
   getAgent(argument: _meshca_admin_v1_GetAgentRequest, callback: grpc.requestCallback<_meshca_admin_v1_AgentDetail__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * Of two processes under one identity this one goes on; the others are superseded.
+   */
+  KeepAgent(argument: _meshca_admin_v1_KeepAgentRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  KeepAgent(argument: _meshca_admin_v1_KeepAgentRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  KeepAgent(argument: _meshca_admin_v1_KeepAgentRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  KeepAgent(argument: _meshca_admin_v1_KeepAgentRequest, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  /**
+   * Of two processes under one identity this one goes on; the others are superseded.
+   */
+  keepAgent(argument: _meshca_admin_v1_KeepAgentRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  keepAgent(argument: _meshca_admin_v1_KeepAgentRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  keepAgent(argument: _meshca_admin_v1_KeepAgentRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+  keepAgent(argument: _meshca_admin_v1_KeepAgentRequest, callback: grpc.requestCallback<_meshca_admin_v1_Agent__Output>): grpc.ClientUnaryCall;
+
   ListAgents(argument: _meshca_admin_v1_ListAgentsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAgentsResponse__Output>): grpc.ClientUnaryCall;
   ListAgents(argument: _meshca_admin_v1_ListAgentsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListAgentsResponse__Output>): grpc.ClientUnaryCall;
   ListAgents(argument: _meshca_admin_v1_ListAgentsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAgentsResponse__Output>): grpc.ClientUnaryCall;
@@ -57,6 +73,11 @@ export interface AgentsHandlers extends grpc.UntypedServiceImplementation {
 
   GetAgent: grpc.handleUnaryCall<_meshca_admin_v1_GetAgentRequest__Output, _meshca_admin_v1_AgentDetail>;
 
+  /**
+   * Of two processes under one identity this one goes on; the others are superseded.
+   */
+  KeepAgent: grpc.handleUnaryCall<_meshca_admin_v1_KeepAgentRequest__Output, _meshca_admin_v1_Agent>;
+
   ListAgents: grpc.handleUnaryCall<_meshca_admin_v1_ListAgentsRequest__Output, _meshca_admin_v1_ListAgentsResponse>;
 
 }
@@ -65,5 +86,6 @@ export interface AgentsDefinition extends grpc.ServiceDefinition {
   BanAgent: MethodDefinition<_meshca_admin_v1_BanAgentRequest, _meshca_admin_v1_Agent, _meshca_admin_v1_BanAgentRequest__Output, _meshca_admin_v1_Agent__Output>
   EvictAgent: MethodDefinition<_meshca_admin_v1_EvictAgentRequest, _meshca_admin_v1_Agent, _meshca_admin_v1_EvictAgentRequest__Output, _meshca_admin_v1_Agent__Output>
   GetAgent: MethodDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_AgentDetail, _meshca_admin_v1_GetAgentRequest__Output, _meshca_admin_v1_AgentDetail__Output>
+  KeepAgent: MethodDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_Agent, _meshca_admin_v1_KeepAgentRequest__Output, _meshca_admin_v1_Agent__Output>
   ListAgents: MethodDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsRequest__Output, _meshca_admin_v1_ListAgentsResponse__Output>
 }

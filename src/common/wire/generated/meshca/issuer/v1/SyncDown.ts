@@ -6,6 +6,7 @@ import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output 
 import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Output as _meshca_issuer_v1_BundleUpdate__Output } from '../../../meshca/issuer/v1/BundleUpdate.ts';
 import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, AuthoritiesUpdate__Output as _meshca_issuer_v1_AuthoritiesUpdate__Output } from '../../../meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from '../../../meshca/issuer/v1/LogCheckpoint.ts';
+import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from '../../../meshca/issuer/v1/RenewNow.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
@@ -16,7 +17,11 @@ export interface SyncDown {
    * Only to agents with the capability "checkpoints".
    */
   'checkpoint'?: (_meshca_issuer_v1_LogCheckpoint | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint";
+  /**
+   * Only to agents with the capability "renew-now".
+   */
+  'renewNow'?: (_meshca_issuer_v1_RenewNow | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow";
 }
 
 export interface SyncDown__Output {
@@ -28,5 +33,9 @@ export interface SyncDown__Output {
    * Only to agents with the capability "checkpoints".
    */
   'checkpoint'?: (_meshca_issuer_v1_LogCheckpoint__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint";
+  /**
+   * Only to agents with the capability "renew-now".
+   */
+  'renewNow'?: (_meshca_issuer_v1_RenewNow__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow";
 }

@@ -26,6 +26,11 @@ export interface SyncHello {
    * Absent: this agent uses no SVID before it is on its disk.
    */
   'keptSvid'?: (_meshca_issuer_v1_KeptSvid | null);
+  /**
+   * Random, new for each process of an agent, and kept in memory alone: two that live under one identity show by it. Empty: an
+   * agent of an older release.
+   */
+  'instanceId'?: (string);
 }
 
 export interface SyncHello__Output {
@@ -49,4 +54,9 @@ export interface SyncHello__Output {
    * Absent: this agent uses no SVID before it is on its disk.
    */
   'keptSvid': (_meshca_issuer_v1_KeptSvid__Output | null);
+  /**
+   * Random, new for each process of an agent, and kept in memory alone: two that live under one identity show by it. Empty: an
+   * agent of an older release.
+   */
+  'instanceId': (string);
 }
