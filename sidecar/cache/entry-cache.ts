@@ -172,7 +172,7 @@ export class SyncedEntryCache implements EntryCache {
     return () => this.#listeners.delete(listener);
   }
 
-  stop(): void {
+  close(): void {
     this.#cancelExpiry?.();
     this.#cancelExpiry = undefined;
     this.#listeners.clear();

@@ -36,7 +36,7 @@ export function openConsumers(
     },
     async [Symbol.asyncDispose]() {
       await holdings.flush();
-      consumers.stop();
+      consumers.close();
     },
   };
 }

@@ -39,7 +39,7 @@ export async function openEntries(
     restored: kept !== undefined,
     async [Symbol.asyncDispose]() {
       await keeper.flush();
-      cache.stop();
+      cache.close();
     },
   };
 }

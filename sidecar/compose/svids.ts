@@ -52,8 +52,8 @@ export function openSvids(
       if (entries.restored) await x509.restore();
     },
     async [Symbol.asyncDispose]() {
-      x509.stop();
-      keys.stop();
+      x509.close();
+      keys.close();
     },
   };
 }

@@ -59,10 +59,10 @@ export class Delivery {
     void this.#run();
   }
 
-  stop(): void {
+  close(): void {
     this.#stopped = true;
     this.#cancelStall();
-    this.#options.proof.stop();
+    this.#options.proof.close();
   }
 
   async #run(): Promise<void> {

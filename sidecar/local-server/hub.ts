@@ -14,7 +14,7 @@ export interface Hub {
   add(subscriber: Subscriber): () => void;
   /** Counts the bundle changes: what was made from an older one is stale. */
   bundleGeneration(): number;
-  stop(): void;
+  close(): void;
 }
 
 const slice = 64;
@@ -71,7 +71,7 @@ export function createHub(
       };
     },
     bundleGeneration: () => generation,
-    stop() {
+    close() {
       for (const each of unsubscribe) each();
       subscribers.clear();
       waiting.entries.clear();

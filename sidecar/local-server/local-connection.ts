@@ -35,8 +35,8 @@ export class LocalConnection {
   constructor(dependencies: LocalConnectionDependencies) {
     this.#dependencies = dependencies;
     const { clock, firstCallMs, lifeMs } = dependencies;
-    this.#cancelIdle = clock.after(firstCallMs, () => this.destroy());
-    this.#cancelLife = lifeMs === undefined ? () => {} : clock.after(lifeMs, () => this.destroy());
+    this.#cancelIdle = clock.after(firstCallMs, () => this.close());
+    this.#cancelLife = lifeMs === undefined ? () => {} : clock.after(lifeMs, () => this.close());
   }
 
   get id(): string {
@@ -66,7 +66,7 @@ export class LocalConnection {
   fail(error: PkiError): void {
     this.endCalls(error);
     // the process behind it gets nothing else from now on
-    this.#dependencies.clock.after(trailersMs, () => this.destroy());
+    this.#dependencies.clock.after(trailersMs, () => this.close());
   }
 
   endCalls(error: PkiError): void {
@@ -81,7 +81,7 @@ export class LocalConnection {
     return () => {
       if (!this.#calls.delete(end) || this.#calls.size > 0 || socket.destroyed) return;
       this.#cancelIdle();
-      this.#cancelIdle = clock.after(idleMs, () => this.destroy());
+      this.#cancelIdle = clock.after(idleMs, () => this.close());
     };
   }
 
@@ -101,7 +101,7 @@ export class LocalConnection {
     return this.#dependencies.unreadBytes();
   }
 
-  destroy(): void {
+  close(): void {
     this.#dependencies.socket.destroy();
   }
 

@@ -144,7 +144,7 @@ export class LocalConnections {
   }
 
   destroyAll(): void {
-    for (const each of [...this.#open.values()]) each.destroy();
+    for (const each of [...this.#open.values()]) each.close();
   }
 
   #hasPlace(uid: number, admitted: boolean): boolean {

@@ -14,7 +14,7 @@ export interface DeliveryProof {
   /** The kernel has its bytes. */
   written(): void;
   /** The outcome does not matter any more. */
-  stop(): void;
+  close(): void;
 }
 
 const firstPollMs = 1;
@@ -47,7 +47,7 @@ export function kernelProof(unreadBytes: () => number | undefined, clock: Clock)
       outcome = next;
     },
     written: () => look(firstPollMs),
-    stop() {
+    close() {
       outcome = undefined;
       cancelPoll();
     },
@@ -73,7 +73,7 @@ export function ackProof(): AckProof {
       pending = { nonce, outcome };
     },
     written: () => {},
-    stop() {
+    close() {
       pending = undefined;
     },
     acknowledge: (nonce) => settle(nonce)?.read(),

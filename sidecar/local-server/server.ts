@@ -46,7 +46,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
       }
     });
   } catch (thrown) {
-    hub.stop();
+    hub.close();
     throw thrown;
   }
   listening.server.on('error', (error) =>
@@ -122,9 +122,9 @@ async function drain(
   stopSweep: () => void,
 ): Promise<void> {
   const { server, injector, listening, connections, sessions, hub, clock } = running;
-  sessions.stop();
+  sessions.close();
   await listening.close();
-  hub.stop();
+  hub.close();
   connections.failAll(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
   injector.drain(graceMs);
   const deadline = clock.monotonicMs() + graceMs;

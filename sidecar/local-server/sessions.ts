@@ -140,7 +140,7 @@ export class Sessions {
   }
 
   /** From now on every call is answered with SHUTTING_DOWN. */
-  stop(): void {
+  close(): void {
     this.#stopped = true;
   }
 

@@ -113,7 +113,7 @@ export class ServedStream implements StreamHandle {
   end(error: PkiError | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#delivery.stop();
+    this.#delivery.close();
     this.#leaveHub();
     this.#source.release();
     this.consumers.remove();
@@ -188,7 +188,7 @@ export class ServedStream implements StreamHandle {
     );
     this.consumers.stalled(`took no message for ${stallMs / 1000} s; its stream was closed`);
     this.end(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${stallMs} ms`));
-    connection.destroy();
+    connection.close();
   }
 
   /**

@@ -46,7 +46,7 @@ export class Agenda<K> {
     this.#at.delete(key);
   }
 
-  stop(): void {
+  close(): void {
     this.#stopped = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;

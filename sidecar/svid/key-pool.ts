@@ -36,7 +36,7 @@ export class KeyPool {
     return ready ?? make(this.#keyType);
   }
 
-  stop(): void {
+  close(): void {
     this.#stopped = true;
     this.#ready.length = 0;
   }

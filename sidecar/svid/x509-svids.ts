@@ -150,9 +150,9 @@ export class X509Svids {
     }
   }
 
-  stop(): void {
+  close(): void {
     this.#stopped = true;
-    this.#agenda.stop();
+    this.#agenda.close();
     for (const record of this.#records.values())
       for (const subscription of record.subscriptions)
         subscription.failed(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));

@@ -164,7 +164,7 @@ export class Consumers implements ConsumerRegistry {
     return { snapshot: false, consumers, removedIds };
   }
 
-  stop(): void {
+  close(): void {
     this.#cancelSweep?.();
   }
 

@@ -45,7 +45,7 @@ export class CommitHealth {
     return { seconds: (this.#clock.monotonicMs() - sinceMs) / 1000, error };
   }
 
-  stop(): void {
+  close(): void {
     this.#stopped = true;
     this.#cancel?.();
   }

@@ -165,7 +165,7 @@ export class Engine extends CommitHooks {
   async close(last: () => void): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    this.#health.stop();
+    this.#health.close();
     try {
       if (this.#broken === undefined) await this.#enqueue(last);
     } finally {

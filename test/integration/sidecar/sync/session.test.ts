@@ -217,9 +217,9 @@ async function startAgent(
   const stop = async (): Promise<void> => {
     abort.abort(new Error('stop'));
     await running;
-    x509.stop();
-    keys.stop();
-    cache.stop();
+    x509.close();
+    keys.close();
+    cache.close();
   };
   defer(context, stop);
   return {

@@ -137,7 +137,7 @@ test('a state that can not be made ends the stream with its error, and after a s
 
   const stopped = setUp();
   stopped.delivery.changed();
-  stopped.delivery.stop();
+  stopped.delivery.close();
   await stopped.advance(100_000);
   assert.deepEqual([stopped.state.writes, stopped.state.stalled, stopped.timers.size], [[], 0, 0]);
 });

@@ -37,6 +37,6 @@ test('a stream that has left hears nothing more, and a hub that is stopped liste
   leave();
   await turn();
   assert.equal(heard, 0);
-  hub.stop();
+  hub.close();
   assert.equal(entries.listeners, 0);
 });

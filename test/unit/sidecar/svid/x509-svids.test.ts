@@ -162,8 +162,8 @@ function world(
     ...(options.keyStore === undefined ? {} : { keyStore: options.keyStore }),
   });
   context.after(() => {
-    self.x509.stop();
-    keys.stop();
+    self.x509.close();
+    keys.close();
   });
   return self;
 }
@@ -360,7 +360,7 @@ test('an SVID for another identity or key never reaches a workload', async (cont
     readyDeadlineMs: 5000,
     events: { renewed: () => {}, failed: () => {}, expiredInUse: () => {}, replaced: () => {} },
   });
-  context.after(() => x509.stop());
+  context.after(() => x509.close());
   await assert.rejects(x509.acquire(identity(of, 0), uid(0)).ready(), { code: 'SVID_INVALID' });
 });
 
