@@ -6,6 +6,7 @@ import {
   type PrepareOptions,
 } from '../issuance/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
+import { maximumJoinTokenTtlSeconds } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import { crlUrlOf } from './settings.ts';
@@ -56,7 +57,11 @@ async function isRootKnown(
   if (!authorities.rotation.controller.rootHeld(rootId)) return false;
   const root = authorities.registry.all().find(({ id }) => id === rootId);
   const { tokens } = records.store;
-  return !(await tokens.isAwaited(root?.activatedAt ?? 0, context.clock.now()));
+  return !(await tokens.isAwaited({
+    madeUntil: root?.activatedAt ?? 0,
+    now: context.clock.now(),
+    longestLifeSeconds: maximumJoinTokenTtlSeconds,
+  }));
 }
 
 function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {

@@ -9,6 +9,7 @@ import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { workloadProfiles, shortLivedMaximumSeconds, type WorkloadProfile } from './certificate.ts';
 import type { Delegation } from './delegation.ts';
 import { userSpiffeId } from './entry-rules.ts';
+import type { Proven } from './proven.ts';
 
 export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
@@ -137,9 +138,9 @@ export interface DelegatedAsk {
  * KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
  */
 export function chooseDelegation(
-  delegations: readonly Delegation[],
+  delegations: readonly Proven<Delegation>[],
   ask: DelegatedAsk,
-): Result<{ readonly delegation: Delegation; readonly ttlSeconds: number }> {
+): Result<{ readonly delegation: Proven<Delegation>; readonly ttlSeconds: number }> {
   let closest = {
     rank: 0,
     code: 'OUTSIDE_DELEGATION' as ErrorCode,

@@ -162,6 +162,7 @@ export {
 } from './rights.ts';
 export {
   auditorGrant,
+  grantsOf,
   auditorRole,
   checkRole,
   holdsEverything,

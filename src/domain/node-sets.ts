@@ -1,5 +1,7 @@
-import { selectorText, type Selector } from '../common/spiffe/index.ts';
+import { selectorText } from '../common/spiffe/index.ts';
+import type { Agent } from './agent.ts';
 import type { RegistrationEntry } from './entry.ts';
+import type { Proven } from './proven.ts';
 
 /**
  * The parents under which an agent finds its entries: its own ID, and the IDs of all node sets
@@ -7,8 +9,8 @@ import type { RegistrationEntry } from './entry.ts';
  * the own ID first.
  */
 export function parentsOf(
-  agent: { readonly spiffeId: string; readonly selectors: readonly Selector[] },
-  nodeSets: readonly RegistrationEntry[],
+  agent: Proven<Agent>,
+  nodeSets: readonly Proven<RegistrationEntry>[],
   now: number,
 ): readonly string[] {
   const own = new Set(agent.selectors.map(selectorText));

@@ -1,6 +1,7 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { isReserved, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import type { Role } from './delegation.ts';
+import type { Proven } from './proven.ts';
 import type { NamesSubject } from './subject.ts';
 
 /**
@@ -54,6 +55,13 @@ export const auditorGrant = (trustDomain: TrustDomain): Grant => ({
   verbs: ['*.read'],
   prefixes: [wholeTrustDomain(trustDomain)],
 });
+
+/** What roles grant that the log vouches for. What the auditor may is fixed in code. */
+export const grantsOf = (
+  roles: readonly Proven<Role>[],
+  trustDomain: TrustDomain,
+): readonly Grant[] =>
+  roles.map((role) => (role.name === auditorRole ? auditorGrant(trustDomain) : role));
 
 /**
  * Whether one of the roles has both the verb and a prefix over the target; verb of one and prefix

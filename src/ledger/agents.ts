@@ -1,4 +1,10 @@
-import { lineFrom, type Agent, type AgentLine, type ConsumerRecord } from '../domain/index.ts';
+import {
+  lineFrom,
+  type Agent,
+  type AgentLine,
+  type ConsumerRecord,
+  type Proven,
+} from '../domain/index.ts';
 import type { AgentStore } from '../store/ports/index.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { Objects } from './objects.ts';
@@ -6,11 +12,11 @@ import type { Objects } from './objects.ts';
 /** Agents, and the reports about their consumers that this process received. */
 export interface LedgerAgents extends Omit<AgentStore, 'line'> {
   /**
-   * The SVIDs of a proven agent that count, as the log vouches for them.
+   * The SVIDs of this agent that count, as the log vouches for them.
    *
    * @throws PkiError OBJECT_NOT_IN_LOG
    */
-  lineOf(agent: Pick<Agent, 'spiffeId' | 'serial'>): Promise<AgentLine>;
+  lineOf(agent: Proven<Agent>): Promise<AgentLine>;
   /** NOT_FOUND for an unknown agent. */
   replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
   updateConsumers(

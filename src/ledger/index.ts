@@ -8,4 +8,5 @@ export type { LogReview } from './review.ts';
 export type { LedgerRevocations } from './revocations.ts';
 export type { RevokedMark, RevokedSince } from './revoked.ts';
 export type { LedgerRotations } from './rotations.ts';
+export type { LedgerTokens } from './tokens.ts';
 export { isUnder, withTiles } from './tiles.ts';

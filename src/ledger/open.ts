@@ -9,6 +9,7 @@ import { emptyMemory } from './memory.ts';
 import { Objects, type ObjectLedger } from './objects.ts';
 import { ledgerRevocations, type LedgerRevocations } from './revocations.ts';
 import { ledgerRotations, type LedgerRotations } from './rotations.ts';
+import { ledgerTokens, type LedgerTokens } from './tokens.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
 
 /** The nouns of the store that the log can prove. */
@@ -19,6 +20,7 @@ interface LoggedNouns {
   readonly log: LedgerLog;
   readonly revocations: LedgerRevocations;
   readonly rotations: LedgerRotations;
+  readonly tokens: LedgerTokens;
 }
 
 /** The store as the layers above see it: its rows, and what the log says of them. */
@@ -71,5 +73,6 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     objects,
     revocations: ledgerRevocations(store.revocations, objects),
     rotations: ledgerRotations(store.rotations, issued, confirmations),
+    tokens: ledgerTokens(store.tokens, objects),
   };
 }

@@ -266,6 +266,7 @@ function registrationServices(
       agents: store.agents,
       entries: store.entries,
       certificates: store.certificates,
+      objects: store.objects,
       nodeSets,
       sessions: sync,
       doubles,

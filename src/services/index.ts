@@ -30,4 +30,8 @@ export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './issuing/renewals.ts';
 export type { ServerFacts } from './inspection/inventory.ts';
 export { warnOfRevocable } from './registration/revocable.ts';
-export { defaultServiceSettings, type ServiceSettings } from './settings.ts';
+export {
+  defaultServiceSettings,
+  maximumJoinTokenTtlSeconds,
+  type ServiceSettings,
+} from './settings.ts';

@@ -45,6 +45,9 @@ export interface ServiceSettings {
   readonly taintWindowSeconds: number;
 }
 
+/** No join token lives longer. */
+export const maximumJoinTokenTtlSeconds = 7 * 24 * 3600;
+
 export const defaultServiceSettings = {
   reservedDnsNames: [],
   adminUids: [],
@@ -57,7 +60,7 @@ export const defaultServiceSettings = {
   agentTtlSeconds: 3600,
   recoveryGraceSeconds: 7 * 24 * 3600,
   defaultJoinTokenTtlSeconds: 600,
-  maximumJoinTokenTtlSeconds: 7 * 24 * 3600,
+  maximumJoinTokenTtlSeconds,
   challengeTtlSeconds: 30,
   maximumPendingChallenges: 1000,
   attestationRate: { perSecond: 100, burst: 500 },

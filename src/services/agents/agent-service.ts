@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../../domain/index.ts';
-import type { LedgerAgents } from '../../ledger/index.ts';
+import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
 import type {
   AuditStore,
   CertificateStore,
@@ -23,6 +23,7 @@ export interface AgentDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'list' | 'setState' | 'consumers'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
+  readonly objects: Pick<ObjectLedger, 'prove'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly sessions: {
     isConnected(agentId: string): boolean;
@@ -73,7 +74,10 @@ export class AgentService implements Agents {
         const agent = await this.#dependencies.agents.byId(spiffeId);
         if (agent === undefined) throw unknownAgent(spiffeId);
         const now = this.#dependencies.clock.now();
-        const parentIds = await this.#dependencies.nodeSets.parents(agent);
+        // with an agent that is not as the log has it, nothing can be obtained
+        const proven = this.#dependencies.objects.prove('agent', agent);
+        const parentIds =
+          proven === undefined ? [] : await this.#dependencies.nodeSets.parents(proven);
         const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
           this.#obtainable(parentIds, rights),
           this.#dependencies.certificates.countLive({ holder: spiffeId }, now),

@@ -29,7 +29,7 @@ export class NodeSetIndex {
     });
   }
 
-  async parents(agent: Pick<Agent, 'spiffeId' | 'selectors'>): Promise<readonly string[]> {
+  async parents(agent: Proven<Agent>): Promise<readonly string[]> {
     return parentsOf(agent, await this.all(), this.#clock.now());
   }
 

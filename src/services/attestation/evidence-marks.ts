@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Agent } from '../../domain/index.ts';
+import type { Agent, Proven } from '../../domain/index.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
@@ -59,7 +59,11 @@ export class EvidenceMarks {
     }
   }
 
-  async #once(node: ProvenNode, agent: Agent | undefined, key: MarkedKey): Promise<AgentSvid> {
+  async #once(
+    node: ProvenNode,
+    agent: Proven<Agent> | undefined,
+    key: MarkedKey,
+  ): Promise<AgentSvid> {
     if (agent?.state !== 'active') return this.#dependencies.enrolment.begin(node, key);
     const repeated = this.#stands(agent, agent.serial)
       ? await this.#dependencies.enrolment.repeat(node, key, agent.serial)
@@ -77,7 +81,7 @@ export class EvidenceMarks {
 
   async #token(
     proven: ProvenNode,
-    agent: Agent | undefined,
+    agent: Proven<Agent> | undefined,
     { tokenId, refused }: Extract<EvidenceUse, { kind: 'token' }>,
     key: MarkedKey,
   ): Promise<AgentSvid> {
@@ -108,7 +112,7 @@ export class EvidenceMarks {
     return repeated;
   }
 
-  #stands(agent: Agent | undefined, serial: string): boolean {
+  #stands(agent: Proven<Agent> | undefined, serial: string): boolean {
     return (
       agent?.state === 'active' &&
       agent.serial === serial &&

@@ -3,12 +3,12 @@ import type { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import type { AuditValue } from '../../domain/index.ts';
-import type { JoinTokenStore } from '../../store/ports/index.ts';
+import type { LedgerTokens } from '../../ledger/index.ts';
 
 /** What an attestor may use, beside its own configuration. */
 export interface NodeAttestorDependencies {
   readonly clock: Pick<Clock, 'now'>;
-  readonly tokens: Pick<JoinTokenStore, 'byHash'>;
+  readonly tokens: Pick<LedgerTokens, 'byHash'>;
   /**
    * Reads a file that the configuration names. `key` is the configuration key.
    *

@@ -118,7 +118,7 @@ export class Recovery {
   }
 
   /** The SVID of this serial. Undefined: this agent has none. */
-  async #svid(agent: Agent, serial: string): Promise<RecoverySvid | undefined> {
+  async #svid(agent: Proven<Agent>, serial: string): Promise<RecoverySvid | undefined> {
     const line = await this.#dependencies.agents.lineOf(agent);
     const standing = standingIn(line, serial);
     const superseded = standing === 'recover' ? (line.inUse ?? undefined) : undefined;

@@ -2,14 +2,15 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
 import {
   subjectNames,
-  auditorGrant,
-  auditorRole,
   fixedPrefix,
+  grantsOf,
   holdsEverything,
   permits,
   prefixesFor,
   wholeTrustDomain,
   type Grant,
+  type Proven,
+  type Role,
   type RegistrationEntry,
   type Target,
   type Verb,
@@ -23,9 +24,17 @@ export class OperatorRights {
   readonly everything: boolean;
   readonly #grants: readonly Grant[];
 
-  constructor(grants: readonly Grant[], everything: boolean) {
+  private constructor(grants: readonly Grant[], everything: boolean) {
     this.#grants = grants;
     this.everything = everything;
+  }
+
+  /** Of whoever is admitted to the local socket. */
+  static readonly local = new OperatorRights([], true);
+
+  static ofRoles(roles: readonly Proven<Role>[], trustDomain: TrustDomain): OperatorRights {
+    const grants = grantsOf(roles, trustDomain);
+    return new OperatorRights(grants, holdsEverything(grants, trustDomain));
   }
 
   /** Whether the operator has any right at all. */
@@ -85,7 +94,7 @@ export class Access {
    */
   async of(caller: OperatorCaller): Promise<OperatorRights> {
     const actual = caller as Caller;
-    if (actual.class === 'local') return new OperatorRights([], true);
+    if (actual.class === 'local') return OperatorRights.local;
     if (actual.class !== 'admin')
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
@@ -94,11 +103,7 @@ export class Access {
     const roles = (await this.#roles.forMember(actual.spiffeId)).map((role) =>
       this.#objects.require('role', role),
     );
-    // the grant of the auditor is fixed in code, whatever the database says
-    const grants = roles.map((role) =>
-      role.name === auditorRole ? auditorGrant(this.trustDomain) : role,
-    );
-    return new OperatorRights(grants, holdsEverything(grants, this.trustDomain));
+    return OperatorRights.ofRoles(roles, this.trustDomain);
   }
 
   /** The whole trust domain as a target. */

@@ -7,6 +7,7 @@ import {
   chooseDelegation,
   userSpiffeId,
   type Delegation,
+  type Proven,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
@@ -99,7 +100,7 @@ export class SigningService implements Signing {
     );
   }
 
-  async #activeOf(caller: DelegateCaller): Promise<readonly Delegation[]> {
+  async #activeOf(caller: DelegateCaller): Promise<readonly Proven<Delegation>[]> {
     const actual = caller as Caller;
     if (actual.class !== 'delegate' || actual.kind !== 'workload')
       throw new PkiError(
@@ -144,13 +145,14 @@ export class SigningService implements Signing {
     for await (const entries of pagesOf((page) =>
       this.#dependencies.entries.list({ spiffeId }, page),
     ))
-      if (entries.some(({ admin }) => admin)) return true;
+      if (entries.some((entry) => this.#dependencies.objects.require('entry', entry).admin))
+        return true;
     return false;
   }
 
   #leafRequest(
     caller: DelegateCaller,
-    delegations: readonly Delegation[],
+    delegations: readonly Proven<Delegation>[],
     adminIds: ReadonlySet<string>,
     item: DelegatedItem,
   ): LeafRequest {

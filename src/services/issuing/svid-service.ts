@@ -12,6 +12,7 @@ import {
   allowedValues,
   shortLivedMaximumSeconds,
   type Agent,
+  type Proven,
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
@@ -146,7 +147,7 @@ export class SvidService implements Svids {
 
   async #agentOf(
     caller: AgentCaller,
-  ): Promise<{ readonly agent: Agent; readonly parents: readonly string[] }> {
+  ): Promise<{ readonly agent: Proven<Agent>; readonly parents: readonly string[] }> {
     const agent = await standingAgent(this.#dependencies, caller);
     return { agent, parents: await this.#dependencies.nodeSets.parents(agent) };
   }
@@ -159,7 +160,7 @@ export class SvidService implements Svids {
     entry: RegistrationEntry | undefined,
     entryId: string,
     parents: readonly string[],
-  ): RegistrationEntry {
+  ): Proven<RegistrationEntry> {
     const now = this.#dependencies.clock.now();
     if (
       entry === undefined ||
@@ -175,8 +176,8 @@ export class SvidService implements Svids {
 
   #leafRequest(
     caller: AgentCaller,
-    agent: Agent,
-    entry: RegistrationEntry,
+    agent: Proven<Agent>,
+    entry: Proven<RegistrationEntry>,
     item: X509SvidItem,
   ): LeafRequest {
     const { settings } = this.#dependencies;
@@ -219,7 +220,7 @@ export class SvidService implements Svids {
  * the selectors that the agent attested. For a template the process must also have the entry's own
  * selectors.
  */
-function identityOf(entry: RegistrationEntry, selectors: readonly Selector[]): SpiffeId {
+function identityOf(entry: Proven<RegistrationEntry>, selectors: readonly Selector[]): SpiffeId {
   if (selectors.length > maximumSelectors)
     throw new PkiError(
       'INVALID_REQUEST',

@@ -7,7 +7,7 @@ import {
   type Rate,
 } from '../../common/runtime/index.ts';
 import { serverId } from '../../common/spiffe/index.ts';
-import { parentsOf, type Agent, type Position } from '../../domain/index.ts';
+import { parentsOf, type Agent, type Position, type Proven } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
 import type {
@@ -70,7 +70,7 @@ const openRate: Rate = { perSecond: 1, burst: 30 };
 
 interface Connected {
   readonly session: AgentSession;
-  readonly agent: Pick<Agent, 'spiffeId' | 'selectors'>;
+  readonly agent: Proven<Agent>;
   readonly instance: AgentInstance;
   /** It knows what "renew now" means. */
   readonly renewsNow: boolean;
@@ -178,7 +178,7 @@ export class SyncHub implements Sync {
 
   #register(
     session: AgentSession,
-    agent: Pick<Agent, 'spiffeId' | 'selectors'>,
+    agent: Proven<Agent>,
     process: Pick<Connected, 'instance' | 'renewsNow'>,
   ): Connected {
     const { caller } = session;

@@ -18,11 +18,6 @@ export interface JoinTokenStore {
    */
   revoke(id: string, now: number, event: AuditEvent): Promise<JoinToken>;
   list(page: PageRequest): Promise<Page<JoinToken>>;
-  /**
-   * Whether a token that was made at `madeUntil` or before may still bring an agent: it is valid at
-   * `now` and led to no certificate.
-   */
-  isAwaited(madeUntil: number, now: number): Promise<boolean>;
 }
 
 export interface TokenBinding {

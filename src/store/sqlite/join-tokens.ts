@@ -35,7 +35,7 @@ export function createJoinTokens(
   guard: LogGuard,
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const statements = joinTokenStatements(engine);
-  const { insert, byId, byHash, revoke, awaited } = statements;
+  const { insert, byId, byHash, revoke } = statements;
   const { existing, bindKey, bindResult } = tokenUses(statements, audit, guard);
 
   return {
@@ -68,8 +68,6 @@ export function createJoinTokens(
           return revoked;
         }),
       bind: (id, use, event) => engine.write(() => bindKey(id, use, event)),
-      isAwaited: (madeUntil, now) =>
-        engine.read(() => awaited.get({ until: madeUntil, now }) !== undefined),
       list: (page) => engine.read(() => listed(engine, page)),
     },
   };
@@ -226,15 +224,6 @@ function joinTokenStatements(engine: Engine) {
         .updateTable('join_tokens')
         .set({ expires_at: revokedTokenExpiry })
         .where('id', '=', slot('id')),
-    ),
-    awaited: engine.statement<{ until: number; now: number }>()((query, slot) =>
-      query
-        .selectFrom('join_tokens')
-        .select('id')
-        .where('created_at', '<=', slot('until'))
-        .where('expires_at', '>', slot('now'))
-        .where('result_serial', 'is', null)
-        .limit(1),
     ),
   };
 }

@@ -151,7 +151,10 @@ export function agentCases(name: string, open: OpenStore): void {
     );
     const again = await opened.reopen();
     const agent = await again.store.agents.byId(agentId);
-    assert.deepEqual(await again.store.agents.lineOf(agent!), line);
+    assert.deepEqual(
+      await again.store.agents.lineOf(again.store.objects.require('agent', agent!)),
+      line,
+    );
     await again.store.close();
   });
 
@@ -318,7 +321,7 @@ export function agentCases(name: string, open: OpenStore): void {
     await record('renew', serials[11]!, serials[8]!);
     await use(serials[11]!);
     const agent = await store.agents.byId(agentId);
-    assert.deepEqual((await store.agents.lineOf(agent!)).svids, [
+    assert.deepEqual((await store.agents.lineOf(store.objects.require('agent', agent!))).svids, [
       { serial: serials[11], renewed: serials[8] },
     ]);
     await assert.rejects(
@@ -453,8 +456,9 @@ export function agentCases(name: string, open: OpenStore): void {
       }),
     ]);
     assert.deepEqual([evicted.state, again.state, renewed.serial], ['evicted', 'active', 'bb']);
-    assert.deepEqual(store.objects.require('agent', renewed), renewed);
-    assert.deepEqual((await store.agents.lineOf(renewed)).svids, [
+    const proven = store.objects.require('agent', renewed);
+    assert.deepEqual(proven, renewed);
+    assert.deepEqual((await store.agents.lineOf(proven)).svids, [
       { serial: 'aa', renewed: null },
       { serial: 'bb', renewed: 'aa' },
     ]);
@@ -510,11 +514,11 @@ export function agentCases(name: string, open: OpenStore): void {
     await using opened = await open();
     const { store } = opened;
     const [used, revoked] = [joinToken(), joinToken()];
-    assert.equal(await store.tokens.isAwaited(start, start), false);
+    const awaited = (madeUntil: number, now: number): Promise<boolean> =>
+      store.tokens.isAwaited({ madeUntil, now, longestLifeSeconds: 3600 });
+    assert.equal(await awaited(start, start), false);
     for (const token of [used, revoked])
       await store.tokens.create(token, event('token.created', token.id));
-    const awaited = (madeUntil: number, now: number): Promise<boolean> =>
-      store.tokens.isAwaited(madeUntil, now);
     assert.deepEqual(
       [await awaited(start, start + 599), await awaited(start - 1, start)],
       [true, false],

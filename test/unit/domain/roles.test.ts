@@ -5,12 +5,14 @@ import {
   checkRole,
   chooseDelegation,
   dnsPatternMatches,
+  grantsOf,
   holdsEverything,
   permits,
   parentsOf,
   type Delegation,
-  type RegistrationEntry,
 } from '../../../src/domain/index.ts';
+import { attested, draft } from '../../compliance/store/fixtures.ts';
+import { provenAlone } from '../../support/proven.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
 const td = 'spiffe://mesh.test';
@@ -147,7 +149,7 @@ test('one delegation must allow all of an ask, and the closest says why not', ()
           maxTtlSeconds: 10,
           dnsPatterns: ['*.svc.test'],
         }),
-      ],
+      ].map((each) => provenAlone('delegation', each)),
       {
         spiffeId: SpiffeId.of(`${td}/ns/a/sa/b`),
         dnsNames: [],
@@ -177,20 +179,41 @@ test('one delegation must allow all of an ask, and the closest says why not', ()
   );
 });
 
+test('roles grant what they state, and the auditor what is fixed in code', () => {
+  const stated = { members: [], createdAt: 1, updatedAt: 1, verbs: ['*'], prefixes: [`${td}/a/`] };
+  const roles = ['ops', 'auditor'].map((name) => provenAlone('role', { ...stated, name }));
+  const [ops, auditor] = grantsOf(roles, trustDomain);
+  assert.deepEqual([ops?.verbs, ops?.prefixes], [['*'], [`${td}/a/`]]);
+  assert.deepEqual([auditor?.verbs, auditor?.prefixes], [['*.read'], [`${td}/`]]);
+});
+
 test('an agent is in the node sets whose selectors it has all of, until they expire', () => {
   const set = (spiffeId: string, values: readonly string[], expiresAt = 0) =>
-    ({
-      spiffeId,
-      selectors: values.map((value) => ({ type: 'node', value })),
-      expiresAt,
-    }) as unknown as RegistrationEntry;
-  const agent = {
-    spiffeId: 'me',
-    selectors: [
-      { type: 'node', value: 'a' },
-      { type: 'node', value: 'b' },
-    ],
-  };
+    provenAlone('entry', {
+      ...draft({
+        spiffeId,
+        selectors: values.map((value) => ({ type: 'node', value })),
+        expiresAt,
+      }),
+      revision: 1,
+      createdAt: 1,
+      updatedAt: 1,
+      createdBy: 'uid:0',
+    });
+  const agent = provenAlone('agent', {
+    ...attested({
+      spiffeId: 'me',
+      selectors: [
+        { type: 'node', value: 'a' },
+        { type: 'node', value: 'b' },
+      ],
+    }),
+    state: 'active',
+    stateReason: '',
+    generation: 1,
+    lastSeenAt: 1,
+    survivedOutageSeconds: 0,
+  });
   assert.deepEqual(
     parentsOf(
       agent,

@@ -1,0 +1,66 @@
+import type { JoinToken, Proven } from '../domain/index.ts';
+import type { JoinTokenStore } from '../store/ports/index.ts';
+import type { Objects } from './objects.ts';
+
+/** Join tokens. An answer on which somebody is let in is as the log has it. */
+export interface LedgerTokens extends Omit<JoinTokenStore, 'byHash'> {
+  /** @throws OBJECT_NOT_IN_LOG */
+  byHash(tokenSha256: string): Promise<Proven<JoinToken> | undefined>;
+  /**
+   * Whether a token that was made at `madeUntil` or before may still bring an agent: it is good at
+   * `now`, and led to no certificate. A token whose row is gone, or is not as the log has it, may
+   * do so for as long as a token can live at most.
+   */
+  isAwaited(asked: AwaitedTokens): Promise<boolean>;
+}
+
+export interface AwaitedTokens {
+  readonly madeUntil: number;
+  readonly now: number;
+  readonly longestLifeSeconds: number;
+}
+
+const rowsPerRead = 500;
+
+export function ledgerTokens(
+  rows: JoinTokenStore,
+  objects: Pick<Objects, 'prove' | 'require' | 'expectedCount'>,
+): LedgerTokens {
+  async function* all(): AsyncGenerator<readonly JoinToken[]> {
+    let after: string | undefined;
+    do {
+      const page = await rows.list({
+        size: rowsPerRead,
+        ...(after === undefined ? {} : { after }),
+      });
+      yield page.items;
+      after = page.next;
+    } while (after !== undefined);
+  }
+  return {
+    create: (token, event) => rows.create(token, event),
+    byId: (id) => rows.byId(id),
+    bind: (id, use, event) => rows.bind(id, use, event),
+    revoke: (id, now, event) => rows.revoke(id, now, event),
+    list: (page) => rows.list(page),
+    byHash: async (tokenSha256) => {
+      const row = await rows.byHash(tokenSha256);
+      return row === undefined ? undefined : objects.require('join-token', row);
+    },
+    isAwaited: async ({ madeUntil, now, longestLifeSeconds }) => {
+      // counted before the rows are read: a token that is made meanwhile is not among the missing
+      let missing = objects.expectedCount('join-token');
+      for await (const page of all())
+        for (const row of page) {
+          const token = objects.prove('join-token', row);
+          if (token === undefined) continue;
+          missing -= 1;
+          if (mayBring(token, madeUntil, now)) return true;
+        }
+      return missing > 0 && now < madeUntil + longestLifeSeconds;
+    },
+  };
+}
+
+const mayBring = (token: Proven<JoinToken>, madeUntil: number, now: number): boolean =>
+  token.createdAt <= madeUntil && token.expiresAt > now && token.resultSerial === null;
