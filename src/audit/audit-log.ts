@@ -3,7 +3,7 @@ import { errorFields, type Clock, type Logger, uuidv7 } from '../common/runtime/
 import { formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
-import type { LedgerLog } from '../ledger/index.ts';
+import { isUnder, type LedgerLog } from '../ledger/index.ts';
 import type { LeaseStore, LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';
 import { CheckpointFile, type LogKeys } from './checkpoint-file.ts';
@@ -15,16 +15,11 @@ import {
   type LogAuthorities,
   type LogAuthorityDependencies,
 } from './log-authorities.ts';
-import { SeenCheckpoints } from './seen-checkpoints.ts';
+import { Lateness } from './lateness.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
-import { isUnder } from '../ledger/index.ts';
-import {
-  checkStoredLog,
-  staleError,
-  type OutsideCheckpoint,
-  type Staleness,
-} from './start-check.ts';
+import { DatabaseStaleness } from './staleness.ts';
+import { checkStoredLog, type OutsideCheckpoint, type Staleness } from './start-check.ts';
 
 export interface AuditLogDependencies extends LogAuthorityDependencies {
   readonly log: LedgerLog;
@@ -48,13 +43,7 @@ interface LogAtStart {
   readonly basis: LogSnapshot | undefined;
 }
 
-/** If records wait longer than this for a checkpoint, the server logs it and is not ready. */
-const lateMs = 120_000;
-
-/**
- * The tree over the audit records while the server runs. Owner of the fact whether the database is
- * the one that was signed last.
- */
+/** The tree over the audit records while the server runs. Owner of who signs it, and with what. */
 export class AuditLog {
   readonly #dependencies: AuditLogDependencies;
   #baseKey: NoteKey;
@@ -62,9 +51,9 @@ export class AuditLog {
   readonly #file: CheckpointFile;
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
-  readonly #staleListeners = new Set<() => void>();
   readonly #basis: Basis;
-  readonly #seen: SeenCheckpoints;
+  readonly #staleness: DatabaseStaleness;
+  readonly #lateness: Lateness;
   /** The authority whose key signs. */
   #signer: Authority;
   /** All authorities whose keys this log has or had. */
@@ -73,12 +62,7 @@ export class AuditLog {
   readonly #sign: LogSigner;
   #key: NoteKey;
   #epoch: number;
-  #stale: Staleness | undefined;
-  #held = false;
-  #accepting = false;
-  #begunAt = 0;
   #latest: StoredCheckpoint | undefined;
-  #late = false;
   #foreign = 0;
 
   private constructor(
@@ -99,7 +83,14 @@ export class AuditLog {
     this.#sign = sign;
     this.#dependencies = dependencies;
     this.#log = log;
-    this.#seen = new SeenCheckpoints(log);
+    this.#staleness = new DatabaseStaleness({ log, file, clock, logger });
+    this.#lateness = new Lateness({
+      waitingMs: () => this.#sequencer.waitingMs,
+      excused: () => this.#staleness.stale !== undefined,
+      signer: () => this.#signer,
+      changed: () => this.#staleness.announce(),
+      logger,
+    });
     this.#baseKey = baseKey;
     this.#epoch = epoch;
     this.#key = keyInEpoch(baseKey, epoch);
@@ -114,7 +105,7 @@ export class AuditLog {
         limits: dependencies.snapshots,
         atRest: (work) => this.#sequencer.atRest(work),
         latest: () => this.#latest,
-        damaged: () => this.#staleListeners.forEach((listener) => listener()),
+        damaged: () => this.#staleness.announce(),
       },
       basis,
     );
@@ -124,13 +115,13 @@ export class AuditLog {
       sign,
       seals,
       key: () => this.#key,
-      held: () => this.#held,
+      held: () => this.#staleness.held,
       holder: uuidv7(clock.nowMs()),
       clock,
       logger,
       publish: (checkpoint) => this.#publish(checkpoint, logger),
       grown: this.#basis.grown,
-      looked: () => this.#judgeWaiting(),
+      looked: () => this.#lateness.judge(),
       onForeign: (row) => this.#foreignRow(row),
     });
   }
@@ -158,12 +149,13 @@ export class AuditLog {
       file,
       basis: log.basis(),
     });
-    audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
-    if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
+    audit.#staleness.begin((await log.head()).sequence);
+    if (stored.newer !== undefined)
+      audit.#staleness.become(stored.newer, stored.newer.foundBy, audit.#latest);
     try {
       // records of the last process come in under its own seals, before this process writes
-      if (audit.#held) await audit.#sequencer.vouchPending();
+      if (audit.#staleness.held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
       // the records that were just taken up may prove further authorities
       for (const other of others) if (dependencies.proven(other)) audit.#accept(other);
@@ -192,7 +184,7 @@ export class AuditLog {
    * @throws PkiError HSM_*, CONFLICT while the database is stale
    */
   async adopt(authority: Authority): Promise<void> {
-    if (this.#stale !== undefined)
+    if (this.#staleness.stale !== undefined)
       throw new PkiError(
         'CONFLICT',
         'the database is older than what was signed: accept its loss first (meshca restore accept)',
@@ -263,7 +255,7 @@ export class AuditLog {
    * then.
    */
   get stale(): Staleness | undefined {
-    return this.#stale;
+    return this.#staleness.stale;
   }
 
   /**
@@ -286,13 +278,12 @@ export class AuditLog {
 
   /** Whether records have waited for a checkpoint so long that an operator must act. */
   get late(): boolean {
-    return this.#stale === undefined && this.#sequencer.waitingMs >= lateMs;
+    return this.#lateness.late;
   }
 
   /** Called when `stale`, `damage` or `late` changed. Returns the unsubscribe function. */
   onStale(listener: () => void): () => void {
-    this.#staleListeners.add(listener);
-    return () => void this.#staleListeners.delete(listener);
+    return this.#staleness.onChange(listener);
   }
 
   /**
@@ -300,13 +291,8 @@ export class AuditLog {
    * key, so that a lie can not make a database look stale. A checkpoint that the tree does not
    * contain makes the database `stale`.
    */
-  async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
-    const verdict = await this.#seen.look(note, this.#latest, this.#keys());
-    if (!('outside' in verdict)) return verdict.found;
-    // keep it in the file, so that a restart knows of it as well
-    await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
-    this.#becomeStale(verdict.outside, from);
-    return 'stale';
+  seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
+    return this.#staleness.see(note, { from, latest: this.#latest, keys: this.#keys() });
   }
 
   /**
@@ -315,37 +301,15 @@ export class AuditLog {
    *
    * @throws PkiError CONFLICT (not stale, or another size), HSM_*
    */
-  async accept(size: number, actor: string): Promise<void> {
-    const stale = this.#stale;
-    if (stale === undefined || this.#accepting)
-      throw new PkiError('CONFLICT', 'there is no loss to accept', {
-        next: 'See "meshca restore show".',
-      });
-    if (stale.newer.size !== size)
-      throw new PkiError(
-        'CONFLICT',
-        `the newest checkpoint outside the database is over ${stale.newer.size} records, not ${size}`,
-        {
-          next: 'Review the difference again ("meshca restore show") and accept its number.',
-          detail: { expected: stale.newer.size },
-        },
-      );
-    this.#accepting = true;
-    try {
-      await this.#dependencies.restored(stale.newer, stale.sequence, actor);
-      this.#epoch = Math.max(this.#epoch, stale.newer.epoch) + 1;
-      this.#key = keyInEpoch(this.#baseKey, this.#epoch);
-      this.#held = false;
-      await this.#sequencer.catchUp();
-      this.#seen.clear();
-      this.#stale = undefined;
-    } catch (thrown) {
-      this.#held = true;
-      throw thrown;
-    } finally {
-      this.#accepting = false;
-    }
-    for (const listener of this.#staleListeners) listener();
+  accept(size: number, actor: string): Promise<void> {
+    return this.#staleness.accept(size, {
+      restore: async ({ newer, sequence }) => {
+        await this.#dependencies.restored(newer, sequence, actor);
+        this.#epoch = Math.max(this.#epoch, newer.epoch) + 1;
+        this.#key = keyInEpoch(this.#baseKey, this.#epoch);
+      },
+      goOn: () => this.#sequencer.catchUp(),
+    });
   }
 
   get origin(): string {
@@ -418,44 +382,6 @@ export class AuditLog {
     await this.#basis.close();
     await this.#sequencer.close();
     await this.#file.close();
-  }
-
-  #becomeStale(newer: OutsideCheckpoint, foundBy: string): void {
-    const present = this.#stale?.newer;
-    if (
-      present !== undefined &&
-      (present.epoch > newer.epoch || (present.epoch === newer.epoch && present.size >= newer.size))
-    )
-      return;
-    const size = this.#latest?.size ?? 0;
-    this.#held = true;
-    this.#stale = { newer, size, sequence: this.#begunAt, foundBy };
-    this.#dependencies.logger.error(
-      {
-        code: 'DATABASE_STALE',
-        alert: true,
-        size,
-        newer: newer.size,
-        origin: newer.origin,
-        foundBy,
-      },
-      staleError(newer, size).message,
-    );
-    for (const listener of this.#staleListeners) listener();
-  }
-
-  #judgeWaiting(): void {
-    if (this.late === this.#late) return;
-    this.#late = this.late;
-    const { logger } = this.#dependencies;
-    const { token } = this.#signer;
-    if (this.#late)
-      logger.error(
-        { code: 'AUDIT_LATE', alert: true, token, waitingSeconds: Math.round(this.waitingSeconds) },
-        'records of the audit log have no checkpoint for minutes; see the error before',
-      );
-    else logger.info({ token }, 'the audit log has checkpoints over all its records again');
-    for (const listener of this.#staleListeners) listener();
   }
 
   async #publish(checkpoint: StoredCheckpoint, logger: Logger): Promise<void> {
