@@ -28,7 +28,7 @@ export {
 export { HandshakeLedger } from './sync/handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './issuing/renewals.ts';
-export type { ServerFacts } from './inspection/inventory.ts';
+export type { ServerFacts } from './inspection/status-service.ts';
 export { warnOfRevocable } from './registration/revocable.ts';
 export {
   defaultServiceSettings,

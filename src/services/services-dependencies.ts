@@ -9,7 +9,7 @@ import type { AuthoritySourcingDependencies } from './authorities/sourcing-servi
 import type { RotationDependencies } from './authorities/rotation-service.ts';
 import type { InventoryProof } from './callers/inventory-proof.ts';
 import type { LogFacts } from './inspection/audit-service.ts';
-import type { ServerFacts } from './inspection/inventory.ts';
+import type { ServerFacts } from './inspection/status-service.ts';
 import type { RestoreFacts } from './inspection/restore-service.ts';
 import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';

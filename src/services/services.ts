@@ -7,26 +7,42 @@ import type {
   Rotation,
 } from './authorities/authorities.ts';
 import type { Callers, Refusals } from './callers/callers.ts';
-import type {
-  Audit,
-  Backup,
-  Certificates,
-  Mint,
-  Restore,
-  Revocations,
-  Status,
-} from './inspection/certificates.ts';
-import type { Downstream, Signing, Svids } from './issuing/svids.ts';
-import type { Agents, Delegations, Entries, Roles, Tokens } from './registration/entries.ts';
+import type { Agents } from './agents/agents.ts';
+import type { Audit } from './inspection/audit.ts';
+import type { Backup } from './inspection/backup.ts';
+import type { Certificates } from './inspection/certificates.ts';
+import type { Restore } from './inspection/restore.ts';
+import type { Revocations } from './inspection/revocations.ts';
+import type { Status } from './inspection/status.ts';
+import type { Downstream } from './issuing/downstream.ts';
+import type { Mint } from './issuing/mint.ts';
+import type { Signing } from './issuing/signing.ts';
+import type { Svids } from './issuing/svids.ts';
+import type { Delegations } from './registration/delegations.ts';
+import type { Entries } from './registration/entries.ts';
+import type { Tokens } from './registration/join-tokens.ts';
+import type { Roles } from './registration/roles.ts';
 import type { Sync } from './sync/sync.ts';
 
 export type * from './callers/callers.ts';
 export type * from './attestation/node-attestation.ts';
-export type * from './issuing/svids.ts';
-export type * from './sync/sync.ts';
-export type * from './registration/entries.ts';
+export type * from './agents/agents.ts';
 export type * from './authorities/authorities.ts';
+export type * from './inspection/audit.ts';
+export type * from './inspection/backup.ts';
 export type * from './inspection/certificates.ts';
+export type * from './inspection/restore.ts';
+export type * from './inspection/revocations.ts';
+export type * from './inspection/status.ts';
+export type * from './issuing/downstream.ts';
+export type * from './issuing/mint.ts';
+export type * from './issuing/signing.ts';
+export type * from './issuing/svids.ts';
+export type * from './registration/delegations.ts';
+export type * from './registration/entries.ts';
+export type * from './registration/join-tokens.ts';
+export type * from './registration/roles.ts';
+export type * from './sync/sync.ts';
 
 /**
  * The services that the front calls. Every method takes its caller first and checks the caller's

@@ -18,13 +18,13 @@ import {
 } from './audit-stream.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 import type { Audit } from '../services.ts';
-import type { InventoryDependencies } from './inventory.ts';
+import type { InspectionDependencies } from './inspection-dependencies.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { checkPage } from '../requests.ts';
 
 export type { LogFacts } from './audit-stream.ts';
 
-export interface AuditDependencies extends InventoryDependencies {
+export interface AuditDependencies extends InspectionDependencies {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
   readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;

@@ -4,7 +4,7 @@ import type { Ledger } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { LostAct, Restore, RestoreView } from '../services.ts';
-import type { InventoryDependencies } from './inventory.ts';
+import type { InspectionDependencies } from './inspection-dependencies.ts';
 import { refusing } from '../callers/refusal-log.ts';
 
 /** What the process knows of a database that is older than what was signed. */
@@ -18,7 +18,7 @@ export interface RestoreFacts {
   accept(size: number, actor: string): Promise<void>;
 }
 
-export interface RestoreDependencies extends InventoryDependencies {
+export interface RestoreDependencies extends InspectionDependencies {
   readonly store: Pick<Ledger, 'tokens' | 'authorities' | 'agents' | 'log'>;
   readonly facts: RestoreFacts;
 }

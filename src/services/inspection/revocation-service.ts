@@ -12,12 +12,12 @@ import type { CertificateStore } from '../../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { Revocations } from '../services.ts';
-import type { InventoryDependencies } from './inventory.ts';
+import type { InspectionDependencies } from './inspection-dependencies.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import { targetOfRecord } from './record-target.ts';
 import { refusing } from '../callers/refusal-log.ts';
 
-export interface RevocationDependencies extends InventoryDependencies {
+export interface RevocationDependencies extends InspectionDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;

@@ -1,0 +1,93 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { type CertificateRecord, isDnsScope, wholeTrustDomain } from '../../domain/index.ts';
+import type {
+  CertificateFilter,
+  CertificateStore,
+  Page,
+  PageRequest,
+} from '../../store/ports/index.ts';
+import { visiblePage } from '../callers/access.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
+import type { Certificates } from '../services.ts';
+import { targetOfRecord } from './record-target.ts';
+import { refusing } from '../callers/refusal-log.ts';
+import { checkPage } from '../requests.ts';
+import type { InspectionDependencies } from './inspection-dependencies.ts';
+
+export interface CertificateDependencies extends InspectionDependencies {
+  readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
+}
+
+/** The certificates that one prefix of a role can cover. */
+const narrowing = (scope: string): CertificateFilter =>
+  isDnsScope(scope)
+    ? { kind: 'endpoint' }
+    : scope.endsWith('/')
+      ? { spiffeIdPrefix: scope }
+      : { spiffeId: scope };
+
+/** The issued certificates. A role sees the certificates of identities below its prefixes. */
+export class CertificateService implements Certificates {
+  readonly #dependencies: CertificateDependencies;
+
+  constructor(dependencies: CertificateDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: CertificateFilter,
+    order: 'created' | 'newest' | 'expiry',
+    page: PageRequest,
+  ): Promise<Page<CertificateRecord>> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ListCertificates' },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('certificate.read', { kind: 'none' });
+        const prefixes = rights.prefixes('certificate.read');
+        // With one prefix, the database narrows the list. Each result is still checked.
+        const only =
+          prefixes?.length === 1 &&
+          prefixes[0] !== wholeTrustDomain(this.#dependencies.settings.trustDomain) &&
+          filter.spiffeId === undefined &&
+          filter.spiffeIdPrefix === undefined &&
+          filter.kind === undefined
+            ? prefixes[0]
+            : undefined;
+        const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
+        // certificates of authorities have no path: they are visible only to roles on the whole
+        // trust domain
+        const seesAll = rights.permits('certificate.read', this.#dependencies.access.all);
+        return visiblePage(
+          (next) => this.#dependencies.certificates.list(narrowed, order, next),
+          (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
+          checkPage(page),
+        );
+      },
+    );
+  }
+
+  get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'GetCertificate', subject: serial.slice(0, 64) },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('certificate.read', { kind: 'none' });
+        const record = await this.#dependencies.certificates.bySerial(serial.toLowerCase());
+        const visible =
+          record !== undefined &&
+          (rights.permits('certificate.read', this.#dependencies.access.all) ||
+            rights.permits('certificate.read', targetOfRecord(record)));
+        if (!visible)
+          throw new PkiError(
+            'NOT_FOUND',
+            `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))}`,
+          );
+        return record;
+      },
+    );
+  }
+}

@@ -1,0 +1,31 @@
+import type { KeyType } from '../../common/x509/key-type.ts';
+import type { DelegateCaller } from '../callers/caller.ts';
+import type { SvidOutcome } from './svids.ts';
+
+export interface DelegatedItem {
+  readonly requestId: string;
+  readonly spiffeId: string;
+  readonly dnsNames: readonly string[];
+  readonly csrDer: Buffer;
+  /** 0: the delegation's maximum, or the maximum of the profile if that is less. */
+  readonly ttlSeconds: number;
+}
+
+/** `signal`: see `Svids`. */
+export interface Signing {
+  /**
+   * Up to 500 items; outcomes in their order. A unary call is one item. `rootsDer`: the roots of
+   * the bundle.
+   */
+  sign(
+    caller: DelegateCaller,
+    items: readonly DelegatedItem[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }>;
+  delegation(caller: DelegateCaller): Promise<{
+    readonly delegationIds: readonly string[];
+    readonly patterns: readonly string[];
+    readonly maxTtlSeconds: number;
+    readonly keyTypes: readonly KeyType[];
+  }>;
+}
