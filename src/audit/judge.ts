@@ -10,16 +10,28 @@ export interface Judged {
   readonly sequence: number;
 }
 
+export interface Reach {
+  /** The highest sequence that was looked at before. */
+  readonly after: number;
+  /**
+   * The records may go on after these, so that a seal that reaches beyond them waits for the next
+   * time.
+   */
+  readonly more: boolean;
+}
+
 /**
  * Decides which records get into the tree: records that this process wrote and still knows, records
- * under a valid seal, and records from before the first session of this database. `more`: further
- * records may follow, so that a seal that covers them as well waits for the next call.
+ * under a valid seal, and records from before the first session of this database. A valid seal also
+ * names the record that its session wrote before. If that record is not pending and was not looked
+ * at earlier, somebody deleted it.
  */
 export function judgePending(
   pending: readonly PendingRecord[],
   seals: SealCheck,
-  more: boolean,
+  { after, more }: Reach,
 ): Judged {
+  const present = new Set(pending.map(({ sequence }) => sequence));
   const taken: PendingRecord[] = [];
   const excluded: { sequence: number; reason: string }[] = [];
   let sequence = 0;
@@ -60,9 +72,12 @@ export function judgePending(
           group.map(({ leafHash }) => leafHash),
         ),
       )
-    )
+    ) {
+      const before = origin.seal.previousSequence ?? 0;
+      if (before > after && !present.has(before))
+        excluded.push({ sequence: before, reason: 'deleted before it was in the tree' });
       taken.push(...group);
-    else
+    } else
       excluded.push(
         ...group.map((record) => ({
           sequence: record.sequence,

@@ -114,8 +114,10 @@ export class Sequencer {
     return this.#inTurn(async () => {
       const { log, seals } = this.#dependencies;
       seals.learn(await log.sessions());
+      const { sequence: after } = await log.head();
       const pending = await log.pending(Number.MAX_SAFE_INTEGER);
-      log.vouch(judgePending(pending, seals, false).taken.map(({ sequence }) => sequence));
+      const { taken } = judgePending(pending, seals, { after, more: false });
+      log.vouch(taken.map(({ sequence }) => sequence));
     });
   }
 
@@ -218,7 +220,10 @@ export class Sequencer {
       ({ origin }) => origin.kind === 'sealed' && !seals.knows(origin.seal.sessionId),
     );
     if (sealed) seals.learn(await log.sessions());
-    const judged = judgePending(pending, seals, pending.length === batchLimit);
+    const judged = judgePending(pending, seals, {
+      after: (await log.head()).sequence,
+      more: pending.length === batchLimit,
+    });
     const next = range.clone();
     const tiles = new TileCollector(({ level, index }) => {
       const tile = this.#edge.get(level);

@@ -87,6 +87,7 @@ export interface Schema {
     readonly first_sequence: number;
     readonly session_id: string;
     readonly signature: Uint8Array;
+    readonly previous_sequence: number | null;
   };
   readonly log_snapshots: {
     readonly size: number;

@@ -1,3 +1,4 @@
+import type { SealBounds } from '../../domain/index.ts';
 import type { Lease } from './leases.ts';
 
 /** The tree over the audit records. */
@@ -94,10 +95,7 @@ export interface UnsequencedRecords {
 }
 
 /** A signature over the records of one commit, by a key of one process. */
-export interface LogSeal {
-  readonly sessionId: string;
-  readonly firstSequence: number;
-  readonly lastSequence: number;
+export interface LogSeal extends SealBounds {
   readonly signature: Buffer;
 }
 

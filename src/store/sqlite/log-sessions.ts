@@ -38,14 +38,21 @@ export function createSessionRows(engine: Engine): SessionRows {
   };
 }
 
+export interface SealingSession {
+  readonly id: string;
+  readonly seal: (bytes: Buffer) => Buffer;
+  /** The last record under its last seal, 0 before its first. */
+  readonly previousSequence: number;
+}
+
 export interface SealRows {
   /** The seals that cover a record of the range, ordered by their last record. */
   over(firstSequence: number, lastSequence: number): readonly LogSeal[];
-  /** Writes one seal for each run of consecutive records. */
-  put(
-    session: { readonly id: string; readonly seal: (bytes: Buffer) => Buffer },
-    records: readonly CommittedRecord[],
-  ): void;
+  /**
+   * Writes one seal for each run of consecutive records. Each seal names the last record under the
+   * seal before. Returns the last record under the last seal.
+   */
+  put(session: SealingSession, records: readonly CommittedRecord[]): number;
   drop(throughSequence: number): void;
 }
 
@@ -55,6 +62,7 @@ export function createSealRows(engine: Engine): SealRows {
       first_sequence: slot('first_sequence'),
       session_id: slot('session_id'),
       signature: slot('signature'),
+      previous_sequence: slot('previous_sequence'),
     };
     return query
       .insertInto('log_seals')
@@ -74,13 +82,15 @@ export function createSealRows(engine: Engine): SealRows {
   );
   return {
     over: (first, last) => over.all({ first, last }).map(toSeal),
-    put: ({ id, seal }, records) => {
+    put: ({ id, seal, previousSequence }, records) => {
+      let previous = previousSequence;
       for (const run of consecutive(records)) {
         const [first, last] = [run[0] as CommittedRecord, run.at(-1) as CommittedRecord];
         const bounds = {
           sessionId: id,
           firstSequence: first.sequence,
           lastSequence: last.sequence,
+          previousSequence: previous,
         };
         const hashes = run.map(({ leafHash }) => leafHash);
         put.run({
@@ -88,8 +98,11 @@ export function createSealRows(engine: Engine): SealRows {
           first_sequence: bounds.firstSequence,
           session_id: id,
           signature: seal(sealBytes(bounds, hashes)),
+          previous_sequence: previous,
         });
+        previous = bounds.lastSequence;
       }
+      return previous;
     },
     drop: (sequence) => void drop.run({ sequence }),
   };
@@ -116,5 +129,6 @@ const toSeal = (row: Schema['log_seals']): LogSeal => ({
   sessionId: row.session_id,
   firstSequence: row.first_sequence,
   lastSequence: row.last_sequence,
+  previousSequence: row.previous_sequence,
   signature: bytes(row.signature),
 });

@@ -5,7 +5,7 @@ import type { FenceCheck } from './leases.ts';
 import { createCheckpointRows } from './log-checkpoints.ts';
 import { createRecordRows } from './log-records.ts';
 import { createLogRuns } from './log-runs.ts';
-import { createSealRows, createSessionRows } from './log-sessions.ts';
+import { createSealRows, createSessionRows, type SealingSession } from './log-sessions.ts';
 import { createSnapshotRows } from './log-snapshots.ts';
 import { createTileRows } from './log-tiles.ts';
 
@@ -36,10 +36,18 @@ export function createLog(
 } {
   const rows = logRows(engine);
   const { runs, seals, tiles, checkpoints, records, sessions } = rows;
-  let session: { readonly id: string; readonly seal: (bytes: Buffer) => Buffer } | undefined;
+  let session: SealingSession | undefined;
+  let sealedThrough: number | undefined;
+  engine.afterCommit(() => {
+    if (session !== undefined && sealedThrough !== undefined)
+      session = { ...session, previousSequence: sealedThrough };
+    sealedThrough = undefined;
+  });
+  // a seal that was rolled back is no link of the chain
+  engine.onRollback(() => (sealedThrough = undefined));
   return {
     sealing: (written) => {
-      if (session !== undefined) seals.put(session, written);
+      if (session !== undefined) sealedThrough = seals.put(session, written);
     },
     store: {
       head: () => engine.read(() => records.head()),
@@ -51,7 +59,7 @@ export function createLog(
       beginSession: (begun, seal) =>
         engine.write(() => {
           sessions.put(begun);
-          session = { id: begun.id, seal };
+          session = { id: begun.id, seal, previousSequence: 0 };
         }),
       sessions: () => engine.read(() => sessions.list()),
       unsequenced: (limit) =>

@@ -10,6 +10,7 @@ import { restores } from './migrations/0006-restores.ts';
 import { evidence } from './migrations/0007-evidence.ts';
 import { snapshots } from './migrations/0008-snapshots.ts';
 import { agentLines } from './migrations/0009-agent-lines.ts';
+import { sealChain } from './migrations/0010-seal-chain.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -22,6 +23,7 @@ export const migrations: readonly Migration[] = [
   evidence,
   snapshots,
   agentLines,
+  sealChain,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

@@ -154,7 +154,12 @@ export function logCases(name: string, open: OpenStore): void {
     // they cover all
     const seal = (firstSequence: number, lastSequence: number): Buffer =>
       sealBytes(
-        { sessionId: 'session', firstSequence, lastSequence },
+        {
+          sessionId: 'session',
+          firstSequence,
+          lastSequence,
+          previousSequence: firstSequence - 1,
+        },
         items.slice(firstSequence - 1, lastSequence).map(({ canonical }) => leafHash(canonical)),
       );
     const partings = [
