@@ -67,7 +67,10 @@ export interface AdminOperation<Request, Response> {
     caller: OperatorCaller,
     request: Request,
   ) => Promise<readonly string[]>;
-  /** `signal`: aborted when nobody waits for the answer any more. */
+  /**
+   * `signal`: aborted when nobody waits for the answer any more. What only takes away (ban, evict,
+   * revoke) is done all the same.
+   */
   readonly run: (
     dependencies: OperationDependencies,
     caller: OperatorCaller,

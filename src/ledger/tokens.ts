@@ -38,7 +38,7 @@ export function ledgerTokens(
     } while (after !== undefined);
   }
   return {
-    create: (token, event) => rows.create(token, event),
+    create: (token, event, signal) => rows.create(token, event, signal),
     byId: (id) => rows.byId(id),
     bind: (id, use, event) => rows.bind(id, use, event),
     revoke: (id, now, event) => rows.revoke(id, now, event),

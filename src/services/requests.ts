@@ -32,7 +32,8 @@ export function requestIdOrNew(requestId: string, nowMs: number): string {
 export function checkPage(page: PageRequest): PageRequest {
   const size =
     Number.isSafeInteger(page.size) && page.size > 0 ? Math.min(page.size, maximumPageSize) : 100;
-  return page.after === undefined || page.after === '' ? { size } : { size, after: page.after };
+  const { after, signal } = page;
+  return { size, signal, ...(after === undefined || after === '' ? {} : { after }) };
 }
 
 /**

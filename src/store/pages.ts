@@ -6,10 +6,13 @@ import type { Page, PageRequest } from './ports/pages.ts';
  */
 export async function* pagesOf<T>(
   fetch: (page: PageRequest) => Promise<Page<T>>,
-  size = 1000,
+  {
+    size = 1000,
+    signal,
+  }: { readonly size?: number; readonly signal?: AbortSignal | undefined } = {},
 ): AsyncGenerator<readonly T[]> {
   for (let after: string | undefined; ; ) {
-    const page = await fetch(after === undefined ? { size } : { size, after });
+    const page = await fetch({ size, signal, ...(after === undefined ? {} : { after }) });
     yield page.items;
     if (page.next === undefined) return;
     after = page.next;

@@ -10,11 +10,11 @@ export const agentOperations: OperationsOf<'meshca.admin.v1.Agents'> = {
   ListAgents: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page, state }) => {
+    run: async ({ services }, caller, { page, state }, signal) => {
       const { items, next } = await services.agents.list(
         caller,
         state === '' ? {} : { state: oneOf('state', state, agentStates, 'active') },
-        pageOf(page),
+        pageOf(page, signal),
       );
       return { agents: items.map(agentMessage), nextPageToken: next ?? '' };
     },

@@ -13,8 +13,12 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
   ListOperations: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page, pendingOnly }) => {
-      const { items, next } = await services.approvals.list(caller, { pendingOnly }, pageOf(page));
+    run: async ({ services }, caller, { page, pendingOnly }, signal) => {
+      const { items, next } = await services.approvals.list(
+        caller,
+        { pendingOnly },
+        pageOf(page, signal),
+      );
       return { operations: items.map(operationMessage), nextPageToken: next ?? '' };
     },
   },

@@ -7,7 +7,7 @@ export const auditOperations: OperationsOf<'meshca.admin.v1.Audit'> = {
   ListAuditRecords: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, request) => {
+    run: async ({ services }, caller, request, signal) => {
       const { page, subject, actor, kind, sinceMs, untilMs, newestFirst, sequence } = request;
       const { items, next } = await services.audit.list(
         caller,
@@ -20,7 +20,7 @@ export const auditOperations: OperationsOf<'meshca.admin.v1.Audit'> = {
           newestFirst,
           ...(sequence === 0 ? {} : { sequence }),
         },
-        pageOf(page),
+        pageOf(page, signal),
       );
       return { records: items.map(auditMessage), nextPageToken: next ?? '' };
     },

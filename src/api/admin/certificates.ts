@@ -9,12 +9,12 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
   ListCertificates: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page, filter, order }) => {
+    run: async ({ services }, caller, { page, filter, order }, signal) => {
       const { items, next } = await services.certificates.list(
         caller,
         filterOf(filter),
         oneOf('order', order, ['created', 'newest', 'expiry'], 'created'),
-        pageOf(page),
+        pageOf(page, signal),
       );
       return {
         certificates: items.map((record) => certificateMessage(record)),

@@ -23,13 +23,13 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
       ),
       ...(await parentLines(dependencies, caller, entries)),
     ],
-    run: async ({ services }, caller, { entries }) => {
+    run: async ({ services }, caller, { entries }, signal) => {
       tooMany('entries', entries.length, batchLimit);
       const read = entries.map(readInput);
       const good = read.flatMap((each) => (each.ok ? [each.input] : []));
       // one that can not be read holds up no other; a call of nothing else is refused as a whole
       if (good.length === 0) entries.forEach(entryInput);
-      const created = await services.entries.create(caller, good);
+      const created = await services.entries.create(caller, good, signal);
       let next = 0;
       return {
         results: read.map((each) =>
@@ -47,7 +47,7 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
   ListEntries: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page, filter }) => {
+    run: async ({ services }, caller, { page, filter }, signal) => {
       const { items, next } = await services.entries.list(
         caller,
         {
@@ -55,7 +55,7 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
           ...given('parentId', filter?.parentId ?? ''),
           ...given('selector', filter?.selector ?? ''),
         },
-        pageOf(page),
+        pageOf(page, signal),
       );
       return { entries: items.map(entryMessage), nextPageToken: next ?? '' };
     },
@@ -79,9 +79,10 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
             ),
             ...(await parentLines(dependencies, caller, [entry])),
           ],
-    run: async ({ services }, caller, { entry }) => {
+    run: async ({ services }, caller, { entry }, signal) => {
       if (!entry) throw new PkiError('INVALID_REQUEST', 'the entry is missing');
-      return entryMessage(await services.entries.update(caller, entryInput(entry), entry.revision));
+      const input = entryInput(entry);
+      return entryMessage(await services.entries.update(caller, input, entry.revision, signal));
     },
   },
   DeleteEntries: {
@@ -102,9 +103,9 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
           ),
         )
       ).flat(),
-    run: async ({ services }, caller, { ids }) => {
+    run: async ({ services }, caller, { ids }, signal) => {
       tooMany('entries', ids.length, batchLimit);
-      return { results: (await services.entries.delete(caller, ids)).map(resultMessage) };
+      return { results: (await services.entries.delete(caller, ids, signal)).map(resultMessage) };
     },
   },
   ApplyEntries: {
@@ -139,12 +140,12 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
         ...(await parentLines(dependencies, caller, entries)),
       ];
     },
-    run: async ({ services }, caller, { entries, prune, dryRun }) => {
+    run: async ({ services }, caller, { entries, prune, dryRun }, signal) => {
       tooMany('entries', entries.length, applyLimit);
       const { changes, unchanged, applied } = await services.entries.apply(
         caller,
         entries.map(entryInput),
-        { prune, dryRun },
+        { prune, dryRun, signal },
       );
       return {
         changes: changes.map(({ action, before, after }) => ({

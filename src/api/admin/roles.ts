@@ -21,16 +21,16 @@ export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
             ),
             ...(await memberLines(dependencies, caller, role.members)),
           ],
-    run: async ({ services }, caller, { role }) => {
+    run: async ({ services }, caller, { role }, signal) => {
       if (!role) throw new PkiError('INVALID_REQUEST', 'the role is missing');
-      return roleMessage(await services.roles.put(caller, role));
+      return roleMessage(await services.roles.put(caller, role, signal));
     },
   },
   ListRoles: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page }) => {
-      const { items, next } = await services.roles.list(caller, pageOf(page));
+    run: async ({ services }, caller, { page }, signal) => {
+      const { items, next } = await services.roles.list(caller, pageOf(page, signal));
       return { roles: items.map(roleMessage), nextPageToken: next ?? '' };
     },
   },
@@ -39,8 +39,8 @@ export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
     dualControl: 'always',
     preview: async (dependencies, caller, { name }) =>
       diff(`delete role ${name}`, await presentRole(dependencies, caller, name), undefined),
-    run: async ({ services }, caller, { name }) =>
-      roleMessage(await services.roles.delete(caller, name)),
+    run: async ({ services }, caller, { name }, signal) =>
+      roleMessage(await services.roles.delete(caller, name, signal)),
   },
 };
 

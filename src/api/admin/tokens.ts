@@ -13,16 +13,16 @@ export const tokenOperations: OperationsOf<'meshca.admin.v1.Tokens'> = {
     preview: async (_deps, _caller, { agentName, nodeSelectors }) => [
       `let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`,
     ],
-    run: async ({ services }, caller, request) => {
-      const { record, ...secret } = await services.tokens.create(caller, request);
+    run: async ({ services }, caller, request, signal) => {
+      const { record, ...secret } = await services.tokens.create(caller, request, signal);
       return tokenMessage(record, secret);
     },
   },
   ListJoinTokens: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { page }) => {
-      const { items, next } = await services.tokens.list(caller, pageOf(page));
+    run: async ({ services }, caller, { page }, signal) => {
+      const { items, next } = await services.tokens.list(caller, pageOf(page, signal));
       return { tokens: items.map((record) => tokenMessage(record)), nextPageToken: next ?? '' };
     },
   },

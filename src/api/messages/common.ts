@@ -13,12 +13,13 @@ const maximumPageSize = 1000;
 
 export function pageOf(
   page: { readonly size: number; readonly token: string } | null | undefined,
+  signal: AbortSignal,
 ): PageRequest {
   const size = page?.size ?? 0;
   if (size > maximumPageSize)
     throw new PkiError('INVALID_REQUEST', `page.size ${size} is above ${maximumPageSize}`);
   const after = page?.token ?? '';
-  return { size: size === 0 ? defaultPageSize : size, ...(after === '' ? {} : { after }) };
+  return { size: size === 0 ? defaultPageSize : size, signal, ...(after === '' ? {} : { after }) };
 }
 
 export const selectorsOf = (

@@ -134,7 +134,7 @@ export async function visiblePage<T>(
     const items = page.items.filter(visible);
     if (items.length > 0 || page.next === undefined || scanned === scannedPages)
       return { items, next: page.next };
-    page = await fetch({ size: request.size, after: page.next });
+    page = await fetch({ ...request, after: page.next });
   }
 }
 

@@ -28,7 +28,11 @@ export class DelegationService implements Delegations {
     this.#dependencies = dependencies;
   }
 
-  create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation> {
+  create(
+    caller: OperatorCaller,
+    input: DelegationInput,
+    signal?: AbortSignal,
+  ): Promise<Delegation> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'CreateDelegation', subject: input.clientId },
@@ -50,21 +54,25 @@ export class DelegationService implements Delegations {
           createdAt: now,
           createdBy: actorOf(caller),
         };
-        await this.#dependencies.delegations.create(delegation, {
-          timeMs: clock.nowMs(),
-          actor: actorOf(caller),
-          kind: 'delegation.created',
-          subject: delegation.clientId,
-          detail: {
-            delegation: delegation.id,
-            patterns: delegation.patterns,
-            maxTtlSeconds: delegation.maxTtlSeconds,
-            keyTypes: delegation.keyTypes,
-            dnsPatterns: delegation.dnsPatterns,
-            profile: delegation.profile,
-            expiresAt: delegation.expiresAt,
+        await this.#dependencies.delegations.create(
+          delegation,
+          {
+            timeMs: clock.nowMs(),
+            actor: actorOf(caller),
+            kind: 'delegation.created',
+            subject: delegation.clientId,
+            detail: {
+              delegation: delegation.id,
+              patterns: delegation.patterns,
+              maxTtlSeconds: delegation.maxTtlSeconds,
+              keyTypes: delegation.keyTypes,
+              dnsPatterns: delegation.dnsPatterns,
+              profile: delegation.profile,
+              expiresAt: delegation.expiresAt,
+            },
           },
-        });
+          signal,
+        );
         this.#dependencies.callers.invalidate();
         return delegation;
       },

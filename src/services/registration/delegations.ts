@@ -15,7 +15,7 @@ export interface DelegationInput {
 }
 
 export interface Delegations {
-  create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation>;
+  create(caller: OperatorCaller, input: DelegationInput, signal?: AbortSignal): Promise<Delegation>;
   list(
     caller: OperatorCaller,
     filter: { readonly includeRevoked: boolean },

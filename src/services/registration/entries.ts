@@ -13,9 +13,23 @@ export type EntryResult =
  */
 export type EntryInput = Omit<EntryDraft, 'isTemplate'>;
 
+export interface ApplyOptions {
+  readonly prune: boolean;
+  readonly dryRun: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * `signal`: aborted when nobody waits for the answer any more. What is not being written by then is
+ * not written (CANCELLED).
+ */
 export interface Entries {
   /** Results per item; up to 500 items. */
-  create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]>;
+  create(
+    caller: OperatorCaller,
+    inputs: readonly EntryInput[],
+    signal?: AbortSignal,
+  ): Promise<readonly EntryResult[]>;
   get(caller: OperatorCaller, id: string): Promise<RegistrationEntry>;
   /** Only entries that the caller's roles may read. A page may hold fewer than `size`. */
   list(
@@ -26,8 +40,17 @@ export interface Entries {
   /**
    * Replaces the whole entry. A `revision` other than 0 must be the present one (else CONFLICT).
    */
-  update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry>;
-  delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]>;
+  update(
+    caller: OperatorCaller,
+    input: EntryInput,
+    revision: number,
+    signal?: AbortSignal,
+  ): Promise<RegistrationEntry>;
+  delete(
+    caller: OperatorCaller,
+    ids: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly EntryResult[]>;
   /**
    * All or nothing. Entries are matched by ID; those without an ID by SPIFFE ID, parent and
    * selectors. `prune` deletes all other entries that the caller may write.
@@ -35,7 +58,7 @@ export interface Entries {
   apply(
     caller: OperatorCaller,
     inputs: readonly EntryInput[],
-    options: { readonly prune: boolean; readonly dryRun: boolean },
+    options: ApplyOptions,
   ): Promise<{
     readonly changes: readonly EntryChange[];
     readonly unchanged: number;

@@ -18,7 +18,7 @@ import type {
 import { pagesOf } from '../../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
-import type { Entries, EntryInput, EntryResult } from '../services.ts';
+import type { ApplyOptions, Entries, EntryInput, EntryResult } from '../services.ts';
 import { EntryJudge, requireWrite } from './entry-judge.ts';
 import { EntryPlanner, planned, sightOf } from './entry-plan.ts';
 import { EntryWrites } from './entry-writes.ts';
@@ -50,7 +50,11 @@ export class EntryService implements Entries {
     this.#judge = new EntryJudge(dependencies);
   }
 
-  create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]> {
+  create(
+    caller: OperatorCaller,
+    inputs: readonly EntryInput[],
+    signal?: AbortSignal,
+  ): Promise<readonly EntryResult[]> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'CreateEntries' },
@@ -64,7 +68,7 @@ export class EntryService implements Entries {
             return writes.create(this.#judge.draft(rights, { ...input, id }));
           }),
         );
-        return this.#writeEach(caller, 'CreateEntries', items);
+        return this.#writeEach({ caller, signal }, 'CreateEntries', items);
       },
     );
   }
@@ -101,7 +105,12 @@ export class EntryService implements Entries {
     });
   }
 
-  update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry> {
+  update(
+    caller: OperatorCaller,
+    input: EntryInput,
+    revision: number,
+    signal?: AbortSignal,
+  ): Promise<RegistrationEntry> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'UpdateEntry', subject: input.id.slice(0, 64) },
@@ -115,13 +124,17 @@ export class EntryService implements Entries {
           );
         const draft = this.#judge.draft(rights, input, before);
         const write = this.#writesOf(caller).update(before, draft);
-        const [change] = await this.#write(caller, [write]);
+        const [change] = await this.#write({ caller, signal }, [write]);
         return change?.after as RegistrationEntry;
       },
     );
   }
 
-  delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]> {
+  delete(
+    caller: OperatorCaller,
+    ids: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly EntryResult[]> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'DeleteEntries' },
@@ -138,7 +151,7 @@ export class EntryService implements Entries {
             }
           }),
         );
-        return this.#writeEach(caller, 'DeleteEntries', items);
+        return this.#writeEach({ caller, signal }, 'DeleteEntries', items);
       },
     );
   }
@@ -146,7 +159,7 @@ export class EntryService implements Entries {
   apply(
     caller: OperatorCaller,
     inputs: readonly EntryInput[],
-    options: { readonly prune: boolean; readonly dryRun: boolean },
+    { prune, dryRun, signal }: ApplyOptions,
   ): ReturnType<Entries['apply']> {
     return refusing(
       this.#dependencies.refusals,
@@ -159,7 +172,7 @@ export class EntryService implements Entries {
           );
         const rights = await this.#dependencies.access.of(caller);
         rights.require('entry.write', { kind: 'none' });
-        const present = await this.#all();
+        const present = await this.#all(signal);
         const planner = new EntryPlanner(
           {
             rights,
@@ -169,8 +182,8 @@ export class EntryService implements Entries {
           },
           present,
         );
-        const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
-        if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
+        const { writes, unchanged, drafts } = planner.plan(inputs, prune);
+        if (writes.length === 0) return { changes: [], unchanged, applied: !dryRun };
         // an early check for conflicts; the transaction checks again
         checkConflicts(
           sightOf(present),
@@ -178,13 +191,17 @@ export class EntryService implements Entries {
           new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]),
           this.#dependencies.settings.trustDomain,
         );
-        if (options.dryRun)
+        if (dryRun)
           return {
             changes: planned(writes, present, this.#dependencies.clock.now(), actorOf(caller)),
             unchanged,
             applied: false,
           };
-        return { changes: await this.#write(caller, writes, drafts), unchanged, applied: true };
+        return {
+          changes: await this.#write({ caller, signal }, writes, drafts),
+          unchanged,
+          applied: true,
+        };
       },
     );
   }
@@ -203,20 +220,18 @@ export class EntryService implements Entries {
    * that the others are not affected.
    */
   async #writeEach(
-    caller: OperatorCaller,
+    by: WritingCall,
     operation: string,
     items: readonly Judged[],
   ): Promise<readonly EntryResult[]> {
     const writes = items.flatMap((item) => (item.ok ? [item.write] : []));
     const done = new Map<EntryWrite, EntryResult>();
     const together =
-      writes.length > 1 ? await this.#write(caller, writes).catch(() => undefined) : undefined;
+      writes.length > 1 ? await this.#write(by, writes).catch(() => undefined) : undefined;
     for (const [index, write] of writes.entries())
       done.set(
         write,
-        together === undefined
-          ? await this.#writeOne(caller, write)
-          : result(write, together[index]),
+        together === undefined ? await this.#writeOne(by, write) : result(write, together[index]),
       );
     const results = items.map(
       (item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item),
@@ -225,7 +240,7 @@ export class EntryService implements Entries {
     await Promise.all(
       refused.map((outcome) =>
         this.#dependencies.refusals.refused(
-          caller,
+          by.caller,
           operation,
           outcome.error,
           outcome.id.slice(0, 64),
@@ -235,9 +250,9 @@ export class EntryService implements Entries {
     return results;
   }
 
-  async #writeOne(caller: OperatorCaller, write: EntryWrite): Promise<EntryResult> {
+  async #writeOne(by: WritingCall, write: EntryWrite): Promise<EntryResult> {
     try {
-      const [change] = await this.#write(caller, [write]);
+      const [change] = await this.#write(by, [write]);
       return result(write, change);
     } catch (thrown) {
       return { ok: false, id: write.id, error: PkiError.from(thrown) };
@@ -245,7 +260,7 @@ export class EntryService implements Entries {
   }
 
   #write(
-    caller: OperatorCaller,
+    { caller, signal }: WritingCall,
     writes: readonly EntryWrite[],
     alsoCheck: readonly EntryDraft[] = [],
   ): Promise<readonly EntryChange[]> {
@@ -255,7 +270,7 @@ export class EntryService implements Entries {
     const { trustDomain } = this.#dependencies.settings;
     return this.#dependencies.entries.write(
       writes,
-      { now: this.#dependencies.clock.now(), createdBy: actorOf(caller) },
+      { now: this.#dependencies.clock.now(), createdBy: actorOf(caller), signal },
       {
         locks: ['entries'],
         reads: conflictReads(drafts),
@@ -272,12 +287,19 @@ export class EntryService implements Entries {
     return uuidv7(this.#dependencies.clock.nowMs());
   }
 
-  async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
+  async #all(signal: AbortSignal | undefined): Promise<ReadonlyMap<string, RegistrationEntry>> {
     const all = new Map<string, RegistrationEntry>();
-    for await (const entries of pagesOf((page) => this.#dependencies.entries.list({}, page)))
+    for await (const entries of pagesOf((page) => this.#dependencies.entries.list({}, page), {
+      signal,
+    }))
       for (const entry of entries) all.set(entry.id, entry);
     return all;
   }
+}
+
+interface WritingCall {
+  readonly caller: OperatorCaller;
+  readonly signal: AbortSignal | undefined;
 }
 
 type Judged =

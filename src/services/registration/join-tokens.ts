@@ -11,6 +11,7 @@ export interface Tokens {
       readonly ttlSeconds: number;
       readonly nodeSelectors: readonly string[];
     },
+    signal?: AbortSignal,
   ): Promise<{
     readonly token: string;
     readonly record: JoinToken;

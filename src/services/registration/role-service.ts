@@ -35,6 +35,7 @@ export class RoleService implements Roles {
       readonly prefixes: readonly string[];
       readonly members: readonly string[];
     },
+    signal?: AbortSignal,
   ): Promise<Role> {
     return refusing(
       this.#dependencies.refusals,
@@ -53,6 +54,7 @@ export class RoleService implements Roles {
             subject: checked.name,
             detail: { verbs: checked.verbs, prefixes: checked.prefixes, members: checked.members },
           },
+          signal,
         );
       },
     );
@@ -82,7 +84,7 @@ export class RoleService implements Roles {
     });
   }
 
-  delete(caller: OperatorCaller, name: string): Promise<Role> {
+  delete(caller: OperatorCaller, name: string, signal?: AbortSignal): Promise<Role> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'DeleteRole', subject: name.slice(0, 64) },
@@ -93,13 +95,17 @@ export class RoleService implements Roles {
             'INVALID_REQUEST',
             'the role auditor always exists and can not be deleted: put it without members instead',
           );
-        return this.#dependencies.roles.delete(name, {
-          timeMs: this.#dependencies.clock.nowMs(),
-          actor: actorOf(caller),
-          kind: 'role.deleted',
-          subject: name,
-          detail: {},
-        });
+        return this.#dependencies.roles.delete(
+          name,
+          {
+            timeMs: this.#dependencies.clock.nowMs(),
+            actor: actorOf(caller),
+            kind: 'role.deleted',
+            subject: name,
+            detail: {},
+          },
+          signal,
+        );
       },
     );
   }

@@ -11,7 +11,8 @@ export interface Roles {
       readonly prefixes: readonly string[];
       readonly members: readonly string[];
     },
+    signal?: AbortSignal,
   ): Promise<Role>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>>;
-  delete(caller: OperatorCaller, name: string): Promise<Role>;
+  delete(caller: OperatorCaller, name: string, signal?: AbortSignal): Promise<Role>;
 }

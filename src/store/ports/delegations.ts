@@ -2,7 +2,7 @@ import type { AuditEvent, Delegation } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface DelegationStore {
-  create(delegation: Delegation, event: AuditEvent): Promise<void>;
+  create(delegation: Delegation, event: AuditEvent, signal?: AbortSignal): Promise<void>;
   byId(id: string): Promise<Delegation | undefined>;
   /** The delegations that are neither revoked nor expired at `now`. */
   activeFor(clientId: string, now: number): Promise<readonly Delegation[]>;

@@ -18,7 +18,7 @@ export interface EntryStore {
    */
   write(
     writes: readonly EntryWrite[],
-    context: { readonly now: number; readonly createdBy: string },
+    context: EntryWriteContext,
     guard?: EntryGuard,
   ): Promise<readonly EntryChange[]>;
   byId(id: string): Promise<RegistrationEntry | undefined>;
@@ -55,6 +55,12 @@ export interface EntryStore {
     revision: number,
   ): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
   count(): Promise<number>;
+}
+
+export interface EntryWriteContext {
+  readonly now: number;
+  readonly createdBy: string;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface EntryWrite {

@@ -2,7 +2,7 @@ import type { AuditEvent, JoinToken } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface JoinTokenStore {
-  create(token: JoinToken, event: AuditEvent): Promise<void>;
+  create(token: JoinToken, event: AuditEvent, signal?: AbortSignal): Promise<void>;
   byHash(tokenSha256: string): Promise<JoinToken | undefined>;
   byId(id: string): Promise<JoinToken | undefined>;
   /**

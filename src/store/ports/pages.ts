@@ -5,6 +5,8 @@
 export interface PageRequest {
   readonly size: number;
   readonly after?: string;
+  /** Aborted when nobody waits for the page any more: the read ends with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Page<T> {

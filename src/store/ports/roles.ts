@@ -2,8 +2,8 @@ import type { AuditEvent, Role } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface RoleStore {
-  put(role: Role, event: AuditEvent): Promise<Role>;
-  delete(name: string, event: AuditEvent): Promise<Role>;
+  put(role: Role, event: AuditEvent, signal?: AbortSignal): Promise<Role>;
+  delete(name: string, event: AuditEvent, signal?: AbortSignal): Promise<Role>;
   forMember(spiffeId: string): Promise<readonly Role[]>;
   list(page: PageRequest): Promise<Page<Role>>;
 }

@@ -29,7 +29,9 @@ import type { RotationStore } from './rotations.ts';
  * failed), STORE_*. No method retries, except in an engine with transient serialisation failures.
  *
  * Calls may be concurrent and are applied in some order. Calls that wait together may share one
- * commit; each stays atomic. After `close`: SHUTTING_DOWN. An `expiresAt` is the first second in
+ * commit; each stays atomic. If `signal` is aborted before the transaction of a write begins, the
+ * transaction does not begin and the call rejects with the reason. A transaction that has begun is
+ * finished. After `close`: SHUTTING_DOWN. An `expiresAt` is the first second in
  * which the object is no longer valid. The notAfter of a certificate is its last valid second
  * (inclusive).
  */

@@ -82,7 +82,7 @@ export function createAgents(
           const row = byId.get({ id });
           return row && shown(row);
         }),
-      list: (filter, page) => engine.read(() => listed(engine, filter, page, shown)),
+      list: (filter, page) => engine.read(() => listed(engine, filter, page, shown), page.signal),
       setState: (spiffeId, state, reason, event) =>
         engine.write(() => {
           const row = byId.get({ id: spiffeId });

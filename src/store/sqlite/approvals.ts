@@ -47,7 +47,7 @@ export function createApprovals(
           .filter((row) => row.proposer === proposer)
           .map(toOperation),
       ),
-    list: (filter, page) => engine.read(() => listed(engine, filter, page)),
+    list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
     step: (of, step, event) =>
       engine.write(() => {
         const written = takeStep(rows, guard, of, step);

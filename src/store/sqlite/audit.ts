@@ -94,7 +94,8 @@ export function createAudit(
         engine.write(() => {
           for (const event of events) write(event);
         }),
-      list: (filter, page) => engine.read(() => listed(engine, firstSince, filter, page)),
+      list: (filter, page) =>
+        engine.read(() => listed(engine, firstSince, filter, page), page.signal),
       count: () => engine.read(() => lastSequence(statements)),
     },
   };

@@ -81,7 +81,8 @@ export function createCertificates(engine: Engine): {
           const row = key === undefined ? undefined : bySerial.get({ serial: key });
           return row === undefined ? undefined : toCertificate(row);
         }),
-      list: (filter, order, page) => engine.read(() => listed(engine, filter, order, page)),
+      list: (filter, order, page) =>
+        engine.read(() => listed(engine, filter, order, page), page.signal),
       countLive: (filter, now) =>
         engine.read(
           () =>

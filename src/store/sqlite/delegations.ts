@@ -14,12 +14,12 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
   const toDelegation = createDelegationReader();
 
   return {
-    create: (delegation, event) =>
+    create: (delegation, event, signal) =>
       engine.write(() => {
         const row = toRow(delegation);
         insert.run(row);
         audit(event, loggedObject('delegation', toDelegation(row)));
-      }),
+      }, signal),
     byId: (id) =>
       engine.read(() => {
         const row = byId.get({ id });
@@ -38,7 +38,7 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
           .limit(size + 1);
         if (!filter.includeRevoked) query = query.where('revoked_at', 'is', null);
         return toPage(engine.rows(query), size, toDelegation, (row) => row.id);
-      }),
+      }, page.signal),
     revoke: (id, now, event) =>
       engine.write(() => {
         const row = byId.get({ id });

@@ -5,6 +5,7 @@ import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/ru
 import { CommitHealth } from './commit-health.ts';
 import { CommitHooks } from './commit-hooks.ts';
 import { DatabaseConnection } from './connection.ts';
+import { orAborted } from './or-aborted.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
 import type { CommitFacts, FailingCommits } from '../ports/index.ts';
 import {
@@ -17,6 +18,7 @@ import {
 
 interface Job {
   readonly work: () => unknown;
+  readonly signal: AbortSignal | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: PkiError) => void;
 }
@@ -111,18 +113,24 @@ export class Engine extends CommitHooks {
 
   /**
    * Resolves with the result of `work`, once it is durable. Rejects with what `work` threw; then
-   * nothing of it is left.
+   * nothing of it is left. If `signal` is aborted before the transaction begins, the transaction
+   * does not begin. A transaction that has begun is finished.
    */
-  write<T>(work: () => T): Promise<T> {
+  write<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     if (this.#closing) return Promise.reject(closedError());
-    return this.#enqueue(work);
+    return this.#enqueue(work, signal);
   }
 
-  /** Reads run at once, between transactions. Resolves when the rows that were read are durable. */
-  read<T>(work: () => T): Promise<T> {
-    const reading = this.look(work);
+  /**
+   * Reads run at once, between transactions. Resolves when the rows that were read are durable.
+   * Rejects with the reason of `signal` if that is aborted earlier.
+   */
+  async read<T>(work: () => T, signal?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted();
     const pending = this.#pending;
-    return pending === undefined ? reading : reading.then((value) => pending.then(() => value));
+    const value = await this.look(work);
+    if (pending !== undefined) await (signal === undefined ? pending : orAborted(pending, signal));
+    return value;
   }
 
   /**
@@ -181,9 +189,9 @@ export class Engine extends CommitHooks {
     });
   }
 
-  #enqueue<T>(work: () => T): Promise<T> {
+  #enqueue<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({ work, signal, resolve: resolve as (value: unknown) => void, reject });
       this.#schedule();
     });
   }
@@ -195,8 +203,8 @@ export class Engine extends CommitHooks {
     // Not a microtask, so that all requests that this turn reads from its sockets can join.
     atTurnEnd('write', () => {
       this.#scheduled = false;
-      const jobs = this.#queue;
-      this.#queue = [];
+      const jobs = this.#takeQueue();
+      if (jobs.length === 0) return;
       if (this.#broken !== undefined) {
         for (const job of jobs) job.reject(this.#broken);
         return;
@@ -208,6 +216,16 @@ export class Engine extends CommitHooks {
       if (done < jobs.length) this.#queue = [...jobs.slice(done), ...this.#queue];
       if (committed.length > 0) this.#finish(committed, startedMs);
       if (this.#queue.length > 0) this.#schedule();
+    });
+  }
+
+  /** All that wait, but for those whose callers have gone. */
+  #takeQueue(): readonly Job[] {
+    const waiting = this.#queue;
+    this.#queue = [];
+    return waiting.filter(({ signal, reject }) => {
+      if (signal?.aborted === true) reject(PkiError.from(signal.reason));
+      return signal?.aborted !== true;
     });
   }
 

@@ -52,12 +52,12 @@ export function createEntries(
         // there is one writer, whose transaction is the lock
         guard?.judge(sightOf(guard.reads));
         return writer.write(writes, context);
-      }),
+      }, context.signal),
     byId: (id) => engine.read(() => find(id)),
     byIds: (ids) =>
       engine.look(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
-    list: (filter, page) => engine.read(() => listed(engine, filter, page)),
-    byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page)),
+    list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
+    byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page), page.signal),
     nodeSets: (serverId) =>
       engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(toEntry)),
     changes: (parentIds, revision) => engine.read(() => changed.since(parentIds, revision)),

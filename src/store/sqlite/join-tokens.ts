@@ -41,12 +41,12 @@ export function createJoinTokens(
   return {
     bindResult,
     store: {
-      create: (token, event) =>
+      create: (token, event, signal) =>
         engine.write(() => {
           const row = toRow(token);
           insert.run(row);
           audit(event, loggedObject('join-token', toToken(row)));
-        }),
+        }, signal),
       byHash: (tokenSha256) =>
         engine.read(() => {
           const hash = fromHexOrUndefined(tokenSha256);
@@ -68,7 +68,7 @@ export function createJoinTokens(
           return revoked;
         }),
       bind: (id, use, event) => engine.write(() => bindKey(id, use, event)),
-      list: (page) => engine.read(() => listed(engine, page)),
+      list: (page) => engine.read(() => listed(engine, page), page.signal),
     },
   };
 }

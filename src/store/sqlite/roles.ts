@@ -17,7 +17,7 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
   };
 
   return {
-    put: (role, event) =>
+    put: (role, event, signal) =>
       engine.write(() => {
         put.run({
           name: role.name,
@@ -32,14 +32,14 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
         const stored = existing(role.name);
         audit(event, loggedObject('role', stored));
         return stored;
-      }),
-    delete: (name, event) =>
+      }, signal),
+    delete: (name, event, signal) =>
       engine.write(() => {
         const role = existing(name);
         remove.run({ name });
         audit(event, deletedObject('role', name));
         return role;
-      }),
+      }, signal),
     forMember: (spiffeId) =>
       engine.read(() =>
         forMember
@@ -57,7 +57,7 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
           .orderBy('name')
           .limit(size + 1);
         return toPage(engine.rows(query), size, toRole, (row) => row.name);
-      }),
+      }, page.signal),
   };
 }
 

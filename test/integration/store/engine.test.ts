@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger, systemClock, type Clock } from '../../../src/common/runtime/index.ts';
 import type { FailingCommits } from '../../../src/store/ports/index.ts';
 import { Engine } from '../../../src/store/sqlite/engine.ts';
@@ -269,4 +270,49 @@ test('commits that fail are known with their time, a refusal is none, and a prob
     return failing() === undefined;
   }, 'a probe that succeeded');
   assert.equal((engine.get('PRAGMA user_version', []) as { user_version: number }).user_version, 0);
+});
+
+test('a write whose caller goes away before its transaction begins does not begin, and disturbs none', async (t) => {
+  const { engine, rows } = limited(t, 1_000, standing);
+  const gone = new AbortController();
+  const writes = [
+    engine.write(insert(engine, 1)),
+    engine.write(insert(engine, 1), gone.signal),
+    engine.write(insert(engine, 1)),
+  ];
+  gone.abort(new PkiError('CANCELLED', 'the client has gone'));
+  const results = await Promise.allSettled(writes);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+  await assert.rejects(writes[1] as Promise<unknown>, code('CANCELLED'));
+  assert.equal(rows(), 2);
+  await assert.rejects(engine.write(insert(engine, 1), gone.signal), code('CANCELLED'));
+  assert.equal(rows(), 2);
+});
+
+test('a write that has begun is finished, though its caller goes away meanwhile', async (t) => {
+  const { engine, rows } = limited(t, 1_000, standing);
+  const gone = new AbortController();
+  const write = engine.write(() => {
+    gone.abort(new PkiError('CANCELLED', 'the client has gone'));
+    return insert(engine, 1)();
+  }, gone.signal);
+  assert.equal(await write, 1);
+  assert.equal(rows(), 1);
+});
+
+test('a read ends with its caller, also while what it saw is being made durable', async (t) => {
+  const { engine, syncs } = controlled(t);
+  const gone = new AbortController();
+  const writing = engine.write(insert(engine, 1));
+  await turns();
+  const [left, stayed] = [engine.read(count(engine), gone.signal), engine.read(count(engine))];
+  gone.abort(new PkiError('CANCELLED', 'the client has gone'));
+  await assert.rejects(left, code('CANCELLED'));
+  syncs[0]?.resolve();
+  assert.equal(await stayed, 1);
+  await writing;
+  await assert.rejects(engine.read(count(engine), gone.signal), code('CANCELLED'));
 });

@@ -48,7 +48,11 @@ export class TokenService implements Tokens {
     this.#dependencies = dependencies;
   }
 
-  create(caller: OperatorCaller, request: JoinTokenRequest): ReturnType<Tokens['create']> {
+  create(
+    caller: OperatorCaller,
+    request: JoinTokenRequest,
+    signal?: AbortSignal,
+  ): ReturnType<Tokens['create']> {
     return refusing(
       this.#dependencies.refusals,
       {
@@ -74,17 +78,21 @@ export class TokenService implements Tokens {
           createdBy: actorOf(caller),
           createdAt: now,
         };
-        await this.#dependencies.tokens.create(record, {
-          timeMs: clock.nowMs(),
-          actor: actorOf(caller),
-          kind: 'token.created',
-          subject: record.agentId,
-          detail: {
-            token: record.id,
-            expiresAt: record.expiresAt,
-            nodeSelectors: record.nodeSelectors.map(selectorText),
+        await this.#dependencies.tokens.create(
+          record,
+          {
+            timeMs: clock.nowMs(),
+            actor: actorOf(caller),
+            kind: 'token.created',
+            subject: record.agentId,
+            detail: {
+              token: record.id,
+              expiresAt: record.expiresAt,
+              nodeSelectors: record.nodeSelectors.map(selectorText),
+            },
           },
-        });
+          signal,
+        );
         const rootFingerprints = this.#rootFingerprints();
         const issuerFingerprints = issuerKeys(this.#dependencies.authorities.all());
         return { token, record, rootFingerprints, issuerFingerprints };
