@@ -39,11 +39,7 @@ export function judgePending(
     const record = pending[at] as PendingRecord;
     const { origin } = record;
     if (origin.kind !== 'sealed') {
-      if (origin.kind === 'gone')
-        excluded.push({
-          sequence: record.sequence,
-          reason: 'the record was deleted before it was in the tree',
-        });
+      if (origin.kind === 'gone') excluded.push({ sequence: record.sequence, reason: deleted });
       else if (origin.kind === 'foreign')
         excluded.push({
           sequence: record.sequence,
@@ -54,28 +50,13 @@ export function judgePending(
       at += 1;
       continue;
     }
-    const group = pending
-      .slice(at)
-      .filter(
-        (record) =>
-          record.origin.kind === 'sealed' &&
-          record.origin.seal.lastSequence === origin.seal.lastSequence,
-      );
+    const group = underSameSeal(pending.slice(at), origin.seal);
     if (more && at > 0 && (group.at(-1) as PendingRecord).sequence < origin.seal.lastSequence)
       break;
-    if (
-      isWhole(group, origin.seal) &&
-      seals.holds(
-        origin.seal,
-        sealBytes(
-          origin.seal,
-          group.map(({ leafHash }) => leafHash),
-        ),
-      )
-    ) {
+    if (isWhole(group, origin.seal) && holds(seals, origin.seal, group)) {
       const before = origin.seal.previousSequence ?? 0;
       if (before > after && !present.has(before))
-        excluded.push({ sequence: before, reason: 'deleted before it was in the tree' });
+        excluded.push({ sequence: before, reason: deleted });
       taken.push(...group);
     } else
       excluded.push(
@@ -89,6 +70,25 @@ export function judgePending(
   }
   return { taken, excluded, sequence };
 }
+
+const deleted = 'the record was deleted before it was in the tree';
+
+const underSameSeal = (
+  pending: readonly PendingRecord[],
+  { lastSequence }: LogSeal,
+): readonly PendingRecord[] =>
+  pending.filter(
+    ({ origin }) => origin.kind === 'sealed' && origin.seal.lastSequence === lastSequence,
+  );
+
+const holds = (seals: SealCheck, seal: LogSeal, group: readonly PendingRecord[]): boolean =>
+  seals.holds(
+    seal,
+    sealBytes(
+      seal,
+      group.map(({ leafHash }) => leafHash),
+    ),
+  );
 
 const isWhole = (group: readonly PendingRecord[], seal: LogSeal): boolean =>
   group.length === seal.lastSequence - seal.firstSequence + 1 &&

@@ -259,7 +259,9 @@ test('who writes the audit row as well gets nothing: without a seal it stays out
       database.prepare('SELECT id FROM log_sessions LIMIT 1').get() as { id: string }
     ).id;
     database
-      .prepare('INSERT INTO log_seals VALUES (?, ?, ?, ?)')
+      .prepare(
+        'INSERT INTO log_seals (last_sequence, first_sequence, session_id, signature) VALUES (?, ?, ?, ?)',
+      )
       .run(n, n, session, Buffer.alloc(64, 7));
   });
   await server.restart();

@@ -117,7 +117,7 @@ describe('one HTTP exchange', () => {
     await settle();
     clock.advance(5_000);
     assert.equal(await answering, 'toy 503 DEADLINE_EXCEEDED');
-    assert.equal((handled[0]?.signal.reason as PkiError).code, 'DEADLINE_EXCEEDED');
+    assert.equal(PkiError.from(handled[0]?.signal.reason).code, 'DEADLINE_EXCEEDED');
   });
 
   test('whose handler has not ended holds its place, and the next one is refused', async () => {
@@ -142,7 +142,7 @@ describe('one HTTP exchange', () => {
     await settle();
     response.emit('close');
     assert.equal(await answering, 'toy 499 CANCELLED');
-    assert.equal((handled[0]?.signal.reason as PkiError).code, 'CANCELLED');
+    assert.equal(PkiError.from(handled[0]?.signal.reason).code, 'CANCELLED');
     const gone = testRequest({
       url: '/toy/a',
       method: 'POST',
