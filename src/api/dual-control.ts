@@ -9,8 +9,10 @@ import { approvalPolicyOf } from './messages/approvals.ts';
 import type { Row } from './row.ts';
 
 /**
- * Resolves for a call that may go on. A call that waits for approval is recorded as a pending
- * operation, and APPROVAL_REQUIRED is thrown.
+ * Resolves for a call that may run. A call that must wait for approval is recorded as a pending
+ * operation.
+ *
+ * @throws PkiError APPROVAL_REQUIRED for a call that must wait
  */
 export async function passDualControl(
   { gate, sights }: Pick<Services, 'gate' | 'sights'>,
@@ -30,8 +32,8 @@ export async function passDualControl(
 }
 
 /**
- * The policy of a request that switches dual control on. Its own approvers decide on it: so their
- * keys are known to work.
+ * The policy in a request that turns dual control on. Its own approvers decide on it, which proves
+ * that their keys work.
  */
 function policyToBe(
   { policy, version }: PutApprovalPolicyRequest__Output,

@@ -2,7 +2,7 @@ import { selectorsOf, tooMany } from './messages/common.ts';
 import { agentSvidMessage, svidResult } from './messages/issuing.ts';
 import type { OperationsOf } from './operation.ts';
 
-/** Items of one batch of certificates. */
+/** Maximum number of items in one batch of certificates. */
 export const batchLimit = 500;
 
 const maximumVersion = 64;

@@ -2,7 +2,7 @@ import { callerClasses, type CallerClass } from '../services/callers/caller.ts';
 
 const identified = ['agent', 'delegate', 'admin', 'local'] as const;
 
-/** Who may call the methods that libraries serve: health, and reflection of the contracts. */
+/** The callers of methods that libraries serve: health, and reflection of the contracts. */
 export const libraryMethods: Readonly<Record<string, readonly CallerClass[]>> = {
   '/grpc.health.v1.Health/Check': callerClasses,
   '/grpc.health.v1.Health/List': callerClasses,

@@ -6,24 +6,24 @@ import type { Caller, CallerClass, OperatorCaller } from '../services/callers/ca
 import type { Services } from '../services/services.ts';
 
 /**
- * Who may call an operation, as classes of callers. The class comes from the inventory record of
- * the caller's certificate, or from the kernel on the local socket. Services check the caller's own
+ * The classes of callers that an operation admits. The class comes from the inventory record of the
+ * caller's certificate, or from the kernel on the local socket. The services check the caller's own
  * rights.
  */
 export const admissions = {
-  /** Nodes that have no identity yet. */
+  /** Nodes without an identity. */
   strangers: ['anonymous'],
   agents: ['agent'],
   /** Control planes that sign inside their delegation. */
   delegates: ['delegate'],
-  /** Holders of an SVID, with or without a delegation; the service looks at the entry behind it. */
+  /** Holders of an SVID, with or without a delegation. The service checks the entry behind it. */
   workloads: ['workload', 'delegate'],
   operators: ['local', 'admin'],
 } as const satisfies Readonly<Record<string, readonly CallerClass[]>>;
 
 export type Admission = keyof typeof admissions;
 
-/** The callers that an admission lets through. */
+/** The callers that an admission admits. */
 export type Admitted<A extends Admission> = Extract<
   Caller,
   { readonly class: (typeof admissions)[A][number] }
@@ -35,15 +35,15 @@ export interface StatedCall {
   readonly request: Json;
 }
 
-/** What rows run with: the services, and what belongs to the table itself. */
+/** The dependencies of rows: the services, and parts of the table itself. */
 export interface OperationDependencies {
   readonly services: Services;
   readonly clock: Clock;
-  /** What a pending operation would do, with the rights of the reader. */
+  /** What a pending operation would do, shown with the rights of the reader. */
   readonly preview: (stated: StatedCall, caller: OperatorCaller) => Promise<readonly string[]>;
 }
 
-/** Dual control by content: a call waits for approval when its request matters. */
+/** Dual control by content: a call waits for approval if its request matters. */
 export interface ByContent<Request> {
   /** For the reference: completes "waits for approval when …". */
   readonly when: string;
@@ -52,8 +52,8 @@ export interface ByContent<Request> {
 
 /**
  * Whether a call waits for approval while dual control is on. `never` is for operations that only
- * read, only take away (an emergency must not wait: ban, evict, revoke a delegation), or are a part
- * of approving.
+ * read, that only take rights away (an emergency must not wait: ban, evict, revoke a delegation),
+ * or that are part of approving.
  */
 export type DualControlRule<Request> = 'always' | 'never' | ByContent<Request>;
 
@@ -61,15 +61,15 @@ export type DualControlRule<Request> = 'always' | 'never' | ByContent<Request>;
 export interface AdminOperation<Request, Response> {
   readonly admits: 'operators';
   readonly dualControl: DualControlRule<Request>;
-  /** What the call would change, for its approvers; with the rights of the reader. */
+  /** What the call would change, for its approvers, with the rights of the reader. */
   readonly preview?: (
     dependencies: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
   ) => Promise<readonly string[]>;
   /**
-   * `signal`: aborted when nobody waits for the answer any more. What only takes away (ban, evict,
-   * revoke) is done all the same.
+   * `signal`: aborted when no caller waits for the answer any more. Operations that only take rights
+   * away (ban, evict, revoke) are done in any case.
    */
   readonly run: (
     dependencies: OperationDependencies,
@@ -83,7 +83,7 @@ export interface AdminOperation<Request, Response> {
 export interface AdminStream<Request, Response> {
   readonly admits: 'operators';
   readonly dualControl: 'never';
-  /** The answers in their order, until the end or until `signal` is aborted. */
+  /** The answers in order, until the end or until `signal` is aborted. */
   readonly open: (
     dependencies: OperationDependencies,
     caller: OperatorCaller,
@@ -105,7 +105,9 @@ export type PeerOperation<Request, Response> = {
   };
 }[Exclude<Admission, 'operators'>];
 
-/** A dialogue of both sides. The table admits its callers; the server has its handler. */
+/**
+ * A dialogue, in which both sides stream. The table admits its callers; the server has its handler.
+ */
 export interface PeerExchange {
   readonly admits: Exclude<Admission, 'operators'>;
 }

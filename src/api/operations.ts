@@ -8,15 +8,15 @@ import { passDualControl } from './dual-control.ts';
 import type { OperationDependencies, StatedCall } from './operation.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
-/** Of an approved call: nobody can go away from it. */
+/** The signal of an approved call: no caller can go away from it. */
 const endless = new AbortController().signal;
 
-/** Lines of one preview. */
+/** Maximum number of lines in one preview. */
 const maximumLines = 2_000;
 
 /**
- * The operations with the services that they run on, free of any transport. A transport reads a
- * request, finds its caller, and calls `pass` and then `run` or `open`.
+ * The operations and the services behind them, free of any transport. A transport parses a request,
+ * finds its caller, and calls `pass` and then `run` or `open`.
  */
 export class Operations {
   readonly #dependencies: OperationDependencies;
@@ -29,23 +29,27 @@ export class Operations {
     };
   }
 
-  /** Dual control. Throws APPROVAL_REQUIRED for a call that waits for approval from now on. */
+  /**
+   * Applies dual control.
+   *
+   * @throws PkiError APPROVAL_REQUIRED for a call that now waits for approval
+   */
   pass(path: string, caller: Caller, request: object): Promise<void> {
     return passDualControl(this.#dependencies.services, rowAt(path), caller, request);
   }
 
   /**
-   * Runs an operation with one answer. The call has passed dual control. What has no durable intent
-   * when `signal` is aborted is not done any more.
+   * Runs an operation with one answer, after dual control. After an abort of `signal`, acts without
+   * a durable intent are no longer done.
    */
   async run(path: string, caller: Caller, request: object, signal: AbortSignal): Promise<object> {
     const { run } = this.#admitted(path, caller);
     if (run === undefined)
-      throw new PkiError('NOT_IMPLEMENTED', `${path} does not give a single answer`);
+      throw new PkiError('NOT_IMPLEMENTED', `${path} does not return a single answer`);
     return run(this.#dependencies, caller, request, signal);
   }
 
-  /** Opens an operation with many answers; they end with `signal` at the latest. */
+  /** Opens an operation with many answers. They end with `signal` at the latest. */
   async open(
     path: string,
     caller: Caller,
@@ -53,14 +57,16 @@ export class Operations {
     signal: AbortSignal,
   ): Promise<AsyncIterable<object>> {
     const { open } = this.#admitted(path, caller);
-    if (open === undefined) throw new PkiError('NOT_IMPLEMENTED', `${path} gives a single answer`);
+    if (open === undefined)
+      throw new PkiError('NOT_IMPLEMENTED', `${path} returns a single answer, not a stream`);
     return open(this.#dependencies, caller, request, signal);
   }
 
   /**
-   * Runs an approved call for its proposer, past dual control and nothing else. The request is read
-   * anew from the JSON that was approved; the answer is given as JSON. Throws APPROVAL_NOT_OPEN
-   * where this release reads the request in another way.
+   * Runs an approved call for its proposer, past dual control and nothing else. The request is
+   * parsed again from the approved JSON. The answer is returned as JSON.
+   *
+   * @throws PkiError APPROVAL_NOT_OPEN if this release parses the request differently
    */
   async execute(path: string, request: Json, caller: OperatorCaller): Promise<Json> {
     const row = this.#admitted(path, caller);
@@ -68,15 +74,14 @@ export class Operations {
     if (read === undefined)
       throw new PkiError(
         'APPROVAL_NOT_OPEN',
-        'this release reads the request in another way than the one that proposed it',
+        'this release reads the request differently than the release that proposed it',
       );
     return responseToJson(row.path, await this.run(path, caller, read, endless));
   }
 
   /**
-   * What an operation would change, compared with what is there now: a help beside the request
-   * itself, which an approver reads from the bytes that he signs. What the reader may not see is
-   * left out.
+   * What an operation would change, compared with the present state. It helps approvers; they sign
+   * the bytes of the request itself. Content that the reader may not see is left out.
    */
   async preview(
     { method, request }: StatedCall,
@@ -93,7 +98,9 @@ export class Operations {
       return lines.slice(0, maximumLines);
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      return [`it can not be compared with what is there now: ${error.code} ${error.message}`];
+      return [
+        `the operation can not be compared with the present state: ${error.code} ${error.message}`,
+      ];
     }
   }
 

@@ -10,8 +10,9 @@ import {
 import { operationTable, serviceNames } from './table.ts';
 
 /**
- * A row whose method is known at run time only. The request fits the method, and the caller fits
- * `admits`: whoever uses a row checks both before (`admit`, and the definition of the messages).
+ * A row whose method is known only at run time. The request must fit the method, and the caller
+ * must fit `admits`. The user of a row checks both before (`admit`, and the definition of the
+ * messages).
  */
 export interface Row {
   readonly path: MethodPath;
@@ -38,7 +39,7 @@ export interface Row {
 
 type StatedRow = Omit<Row, 'path' | 'dualControl'> & Partial<Pick<Row, 'dualControl'>>;
 
-/** Every row by its path. Dual control concerns administration: all other rows never wait. */
+/** Every row by its path. Dual control concerns administration only; other rows never wait. */
 export const rows: ReadonlyMap<string, Row> = new Map(
   serviceNames.flatMap((service) =>
     Object.entries(operationTable[service] as unknown as Readonly<Record<string, StatedRow>>).map(
@@ -50,18 +51,18 @@ export const rows: ReadonlyMap<string, Row> = new Map(
   ),
 );
 
-/** Throws NOT_IMPLEMENTED for a path without a row. */
+/** @throws PkiError NOT_IMPLEMENTED for a path without a row */
 export function rowAt(path: string): Row {
   const row = rows.get(path);
   if (row === undefined)
-    throw new PkiError('NOT_IMPLEMENTED', `${path} is no operation of this release`);
+    throw new PkiError('NOT_IMPLEMENTED', `${path} is not an operation of this release`);
   return row;
 }
 
 export const admittedClasses = ({ admits }: Pick<Row, 'admits'>): readonly CallerClass[] =>
   admissions[admits];
 
-/** Throws CALLER_NOT_ADMITTED, or UNAUTHENTICATED for a caller without an identity. */
+/** @throws PkiError CALLER_NOT_ADMITTED; UNAUTHENTICATED for a caller without an identity */
 export function admit(
   path: string,
   classes: readonly CallerClass[],

@@ -1,6 +1,6 @@
 /**
- * States that are pushed, as an iterable. A reader that is behind gets the newest state alone; a
- * state with the same content as the one before it is left out. Ends when `signal` is aborted.
+ * Turns pushed states into an iterable. A slow reader gets only the newest state. A state with the
+ * same content as the previous one is left out. Ends when `signal` is aborted.
  */
 export async function* newestOf<T>({
   subscribe,

@@ -17,8 +17,8 @@ import { signingOperations } from './signing.ts';
 type OperationTable = { readonly [S in ServiceName]: OperationsOf<S> };
 
 /**
- * The one table of operations. The types derive from the contracts in proto/: a method without a
- * row and a row without a method do not compile. gRPC, dual control and the reference in docs/
+ * The one table of operations. Its types derive from the contracts in proto/: a method without a
+ * row, or a row without a method, does not compile. gRPC, dual control and the reference in docs/
  * derive from the rows.
  */
 export const operationTable: OperationTable = {

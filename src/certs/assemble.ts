@@ -9,8 +9,10 @@ import {
 } from '../common/x509/index.ts';
 
 /**
- * SIGNED{tbs}: a certificate or CRL from its TBS and the signature of an issuer with a key of this
- * type. Throws LINT_FAILED if the TBS names another algorithm.
+ * SIGNED{tbs}: the DER of a certificate or CRL, from its TBS and the signature of an issuer with a
+ * key of this type.
+ *
+ * @throws PkiError LINT_FAILED if the TBS names another algorithm
  */
 export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature: Buffer): Buffer {
   const algorithmDer = signatureAlgorithmFor(issuerKeyType).algorithmIdentifierDer;
@@ -26,7 +28,7 @@ function namedAlgorithm(tbsDer: Buffer): Buffer {
   try {
     const tbs = new DerReader(tbsDer).sequence('TBS');
     if (tbs.peek() === tag.context(0)) tbs.content(tag.context(0), 'version');
-    // the serial of a certificate, the version of a CRL
+    // the serial of a certificate, or the version of a CRL
     tbs.integer('serialNumber');
     return tbs.element(tag.sequence, 'signature');
   } catch (thrown) {

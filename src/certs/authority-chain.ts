@@ -9,19 +9,19 @@ import {
 } from '../common/x509/index.ts';
 
 export interface AuthorityChainInput {
-  /** In any order: the authority's certificate, the intermediates above it, and its root. */
+  /** The authority's certificate, the intermediates above it, and its root, in any order. */
   readonly certificatesDer: readonly Buffer[];
-  /** The key of the authority, from its token. */
+  /** SubjectPublicKeyInfo of the authority's key, from its token. */
   readonly spkiDer: Buffer;
   readonly trustDomain: TrustDomain;
   /** Unix seconds. */
   readonly now: number;
   /**
-   * What an authority must have before it when it is imported: else leaves would be cut before it
-   * can be rotated.
+   * Seconds of life that an imported authority must have left. Otherwise leaves would be cut before
+   * it can be rotated.
    */
   readonly minimumLifeSeconds: number;
-  /** What was planned; less is a warning. */
+  /** The planned life in seconds. A shorter one is a warning. */
   readonly plannedLifeSeconds: number;
 }
 
@@ -30,7 +30,7 @@ export interface AuthorityChain {
   /** From the authority's issuer upwards, without the root. */
   readonly above: readonly ParsedCertificate[];
   readonly root: ParsedCertificate;
-  /** What differs from our own profile without harm to what is promised; sentences. */
+  /** Sentences about harmless differences from our own profile. */
   readonly warnings: readonly string[];
 }
 
@@ -41,19 +41,24 @@ const clientAuth = '1.3.6.1.5.5.7.3.2';
 const anyExtendedKeyUsage = '2.5.29.37.0';
 
 /**
- * Whether certificates that another CA made can serve as an authority of ours. Its profile is not
- * ours, so that this holds what our promises and the verifiers of the mesh need, and warns of the
- * rest: the key is ours; CA and keyCertSign; a chain to a self-signed root in which every pathLen
- * leaves room for the leaves below; no name constraints anywhere (the verifiers of the mesh refuse
- * them); nothing expired, and nothing above it that ends before it, since its leaves would die with
- * the parent. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_KEY_MISMATCH, CERTIFICATE_EXPIRED,
+ * Checks whether certificates of another CA can serve as an authority of ours. Their profile
+ * differs from ours. Therefore this requires what our promises and the verifiers of the mesh need,
+ * and warns of the rest:
+ *
+ * - The key is ours. The certificate has CA and keyCertSign.
+ * - The chain ends in a self-signed root, and every pathLen leaves room for the leaves below.
+ * - There are no name constraints, since the verifiers of the mesh refuse them.
+ * - Nothing has expired, and no certificate above ends before the authority: its leaves would end
+ *   with the parent.
+ *
+ * Fails with CERTIFICATE_MALFORMED, CERTIFICATE_KEY_MISMATCH, CERTIFICATE_EXPIRED,
  * CERTIFICATE_NOT_YET_VALID, CHAIN_UNTRUSTED, KEY_UNSUPPORTED, ISSUER_LIFETIME or AUTHORITY_UNFIT.
  */
 export function checkAuthorityChain(input: AuthorityChainInput): Result<AuthorityChain> {
   const parsed = parseAll(input.certificatesDer);
   if (!parsed.ok) return parsed;
   const all = parsed.value;
-  const authority = all.find((each) => each.spkiDer.equals(input.spkiDer));
+  const authority = all.find((certificate) => certificate.spkiDer.equals(input.spkiDer));
   if (authority === undefined) {
     return fail(
       'CERTIFICATE_KEY_MISMATCH',
@@ -95,9 +100,9 @@ function parseAll(certificatesDer: readonly Buffer[]): Result<readonly ParsedCer
     );
   const parsed: ParsedCertificate[] = [];
   for (const der of certificatesDer) {
-    const each = parseCertificate(der);
-    if (!each.ok) return each;
-    parsed.push(each.value);
+    const certificate = parseCertificate(der);
+    if (!certificate.ok) return certificate;
+    parsed.push(certificate.value);
   }
   return ok(parsed);
 }
@@ -107,37 +112,42 @@ function checkTimes(
   authority: ParsedCertificate,
   now: number,
 ): Result<void> {
-  for (const each of all) {
-    if (now > each.notAfter)
+  for (const certificate of all) {
+    if (now > certificate.notAfter)
       return fail(
         'CERTIFICATE_EXPIRED',
-        `${named(each, authority)} expired at ${instant(each.notAfter)}`,
+        `${named(certificate, authority)} expired at ${instant(certificate.notAfter)}`,
         { next: 'Renew that CA first, then have the authority certified by it.' },
       );
-    if (now < each.notBefore)
+    if (now < certificate.notBefore)
       return fail(
         'CERTIFICATE_NOT_YET_VALID',
-        `${named(each, authority)} is valid from ${instant(each.notBefore)} on`,
+        `${named(certificate, authority)} is not valid before ${instant(certificate.notBefore)}`,
       );
   }
   return ok(undefined);
 }
 
-/** The certificates from the authority's issuer up to a root that is signed by its own key. */
+/** The certificates from the authority's issuer up to a self-signed root. */
 function findChain(
   all: readonly ParsedCertificate[],
   authority: ParsedCertificate,
   now: number,
 ): Result<Pick<AuthorityChain, 'above' | 'root'>> {
-  const roots = all.filter((each) => each !== authority && each.subjectDer.equals(each.issuerDer));
+  const roots = all.filter(
+    (certificate) =>
+      certificate !== authority && certificate.subjectDer.equals(certificate.issuerDer),
+  );
   if (roots.length === 0)
     return fail('CHAIN_UNTRUSTED', 'there is no self-signed root among the certificates', {
       next: 'Give the whole chain in one file: the certificate of the authority, the intermediates above it, and the root.',
     });
-  const rest = all.filter((each) => each !== authority && !roots.includes(each));
+  const rest = all.filter(
+    (certificate) => certificate !== authority && !roots.includes(certificate),
+  );
   const verified = verifyChain({
-    chainDer: [authority.raw, ...rest.map((each) => each.raw)],
-    roots: roots.map((each) => each.raw),
+    chainDer: [authority.raw, ...rest.map((certificate) => certificate.raw)],
+    roots: roots.map((certificate) => certificate.raw),
     now,
   });
   if (!verified.ok)
@@ -198,23 +208,23 @@ function parentProblem(
     }
   | undefined {
   for (const [index, parent] of parents.entries()) {
-    const what = index === parents.length - 1 ? 'the root' : 'an intermediate above it';
-    // verifyChain took our authority for the leaf: the real leaves are one step further down
+    const name = index === parents.length - 1 ? 'the root' : 'an intermediate above it';
+    // verifyChain counted our authority as the leaf: the real leaves are one level further down
     if (parent.pathLength !== undefined && parent.pathLength < index + 1)
       return {
         code: 'AUTHORITY_UNFIT',
-        message: `${what} has pathLen ${parent.pathLength}, and ${index + 1} CAs would be below it`,
+        message: `${name} has pathLen ${parent.pathLength}, and ${index + 1} CAs would be below it`,
       };
     const keyType = keyTypeOfSpki(parent.spkiDer);
     if (!keyType.ok)
       return {
         code: 'KEY_UNSUPPORTED',
-        message: `${what} has a key that this CA does not work with: ${keyType.error.message}`,
+        message: `${name} has a key that this CA does not work with: ${keyType.error.message}`,
       };
     if (parent.notAfter < authority.notAfter)
       return {
         code: 'ISSUER_LIFETIME',
-        message: `${what} ends at ${instant(parent.notAfter)}, before the authority (${instant(authority.notAfter)}): leaves would end with it`,
+        message: `${name} ends at ${instant(parent.notAfter)}, before the authority (${instant(authority.notAfter)}): leaves would end with it`,
       };
   }
   return undefined;
@@ -226,41 +236,41 @@ function warningsOf(
   { now, plannedLifeSeconds }: AuthorityChainInput,
   unused: number,
 ): readonly string[] {
-  const found: string[] = [];
+  const warnings: string[] = [];
   if (authority.keyUsage?.names.has('cRLSign') !== true)
-    found.push(
-      'its key usage lacks cRLSign: no CRL of it can be published, so that the revocable profile does not work',
+    warnings.push(
+      'its key usage lacks cRLSign: no CRL of it can be published, so that the revocable profile can not be used',
     );
   if (authority.pathLength !== 0)
-    found.push(
-      `its pathLen is ${authority.pathLength ?? 'absent'}, not 0: more than leaves could be signed with its key`,
+    warnings.push(
+      `its pathLen is ${authority.pathLength ?? 'absent'}, not 0: its key could sign more than leaves`,
     );
   if (authority.uriSans.length === 0)
-    found.push(
-      'it does not name the trust domain (URI SAN): some validators of X.509-SVIDs want it',
+    warnings.push(
+      'it does not name the trust domain (URI SAN): some validators of X.509-SVIDs require it',
     );
   if (authority.dnsSans.length + authority.otherSanKinds.length > 0)
-    found.push('it has names beside its SPIFFE ID');
-  if (authority.keyUsage?.critical !== true) found.push('its key usage is not critical');
+    warnings.push('it has names beside its SPIFFE ID');
+  if (authority.keyUsage?.critical !== true) warnings.push('its key usage is not critical');
   if (authority.notAfter - now < plannedLifeSeconds * 0.9)
-    found.push(
+    warnings.push(
       `it lives ${Math.floor((authority.notAfter - now) / 86_400)} days, less than the ${Math.floor(plannedLifeSeconds / 86_400)} that are configured`,
     );
   if (authority.crlDistributionPoints.length === 0)
-    found.push('it names no CRL: if it is stolen, only replacing the root stops it');
-  if (!authority.serverAuthority || ![...above, root].every((each) => each.serverAuthority))
-    found.push(
+    warnings.push('it names no CRL: if it is stolen, only replacing the root stops it');
+  if (!authority.serverAuthority || ![...above, root].every((parent) => parent.serverAuthority))
+    warnings.push(
       'agents can not see by its mark that it is this server\'s: give them bootstrap.issuerFingerprint, which "meshca token create" prints',
     );
   if (unused > 0)
-    found.push(`${unused} of the certificates do not belong to the chain and are left out`);
-  return found;
+    warnings.push(`${unused} of the certificates do not belong to the chain and are left out`);
+  return warnings;
 }
 
-const named = (each: ParsedCertificate, authority: ParsedCertificate): string =>
-  each === authority
+const named = (certificate: ParsedCertificate, authority: ParsedCertificate): string =>
+  certificate === authority
     ? 'the certificate of the authority'
-    : each.subjectDer.equals(each.issuerDer)
+    : certificate.subjectDer.equals(certificate.issuerDer)
       ? 'the root'
       : 'an intermediate above it';
 const instant = (seconds: number): string =>

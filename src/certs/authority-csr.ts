@@ -10,10 +10,9 @@ const { bitString, context, integer, oid, sequence, setOf } = derWriter;
 const extensionRequest = oid('1.2.840.113549.1.9.14');
 
 /**
- * The CertificationRequestInfo (RFC 2986 section 4.1) for an issuing intermediate whose certificate
- * somebody else signs: name and extensions as we would write them, for CAs that copy them:
- * the mark of an authority of a server among them. What
- * comes back is judged by `checkAuthorityChain`.
+ * The CertificationRequestInfo (RFC 2986, section 4.1) for an issuing intermediate that another CA
+ * signs. Name and extensions are those of our own profile, for CAs that copy them. The mark of an
+ * authority of a server is among them. `checkAuthorityChain` judges the returned certificate.
  */
 export function buildAuthorityCsr(input: {
   readonly trustDomain: TrustDomain;
@@ -34,6 +33,6 @@ export function buildAuthorityCsr(input: {
   );
 }
 
-/** The request from its info and the signature of the key in it. */
+/** The request: its info and a signature with the key in it. */
 export const assembleCsr = (infoDer: Buffer, keyType: KeyType, signature: Buffer): Buffer =>
   sequence(infoDer, signatureAlgorithmFor(keyType).algorithmIdentifierDer, bitString(signature));

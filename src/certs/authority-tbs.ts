@@ -20,10 +20,11 @@ import type { AuthorityInput } from './types.ts';
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
 
 /**
- * The TBSCertificate of an authority. Its subject names trust domain and kind, and its key, so that
- * no two authorities share a DN; the ID of the trust domain stands in a URI SAN (X.509-SVID
- * specification section 4.1). `lint` must pass before anyone signs it. Throws LINT_FAILED when the
- * input contradicts the profile.
+ * The TBSCertificate of an authority. Its subject names the trust domain, the kind and the key, so
+ * that no two authorities share a DN. The ID of the trust domain is in a URI SAN (X.509-SVID
+ * specification, section 4.1). It must pass `lint` before it is signed.
+ *
+ * @throws PkiError LINT_FAILED if the input contradicts the profile
  */
 export function buildAuthorityTbs(input: AuthorityInput): Buffer {
   const { profile, issuer, spkiDer, trustDomain, crlUrl } = input;
@@ -34,11 +35,11 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
       profile === 'root' ? 'a root is self-signed' : 'an intermediate needs an issuer',
     );
   if (crlUrl !== undefined && rules.crlDistributionPoint === 'forbidden')
-    throw new PkiError('LINT_FAILED', `a CRL URL does not belong into the profile ${profile}`);
+    throw new PkiError('LINT_FAILED', `the profile ${profile} does not allow a CRL URL`);
   if ((profile === 'cross') !== (input.subjectDer !== undefined))
     throw new PkiError(
       'LINT_FAILED',
-      'a cross-certificate, and nothing else, takes over the name of the root that it certifies',
+      'only a cross-certificate takes the name of the root that it certifies',
     );
   const subjectDer =
     input.subjectDer ??
@@ -79,7 +80,7 @@ export function authoritySubject(
 ): Buffer {
   const suffix = ` ${kindNames[profile]}`;
   const room = maximumCommonName - suffix.length;
-  // a longer name is cut, and told apart by its digest; the SAN has it in full
+  // A longer name is cut and ends with its digest. The SAN has the full name.
   const name =
     trustDomainName.length <= room
       ? trustDomainName

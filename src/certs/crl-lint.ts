@@ -2,13 +2,13 @@ import { fail, ok, type Result } from '../common/errors/index.ts';
 import { keyTypeOfSpki, parseTbsCrl, signatureAlgorithmFor } from '../common/x509/index.ts';
 import type { CrlInput } from './types.ts';
 
-/** Years that no CRL of ours lives: a slip of a unit must not leave the building. */
+/** No CRL of ours lives this long: a mistake of units must be caught. */
 const maximumLifeSeconds = 400 * 86_400;
 
 /**
- * Holds a TBSCertList against what it is meant to say, by an independent reader: issuer byte for
- * byte, AKI, algorithm of the issuer's key, number, both dates, and exactly the revoked serials.
- * Fails with LINT_FAILED, naming the first difference.
+ * Compares a TBSCertList with its intended content, by an independent reader: issuer byte for byte,
+ * AKI, algorithm of the issuer's key, number, both dates, and exactly the revoked serials. Fails
+ * with LINT_FAILED and names the first difference.
  */
 export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   const bad = (message: string): Result<void> => fail('LINT_FAILED', `the CRL: ${message}`);
@@ -28,9 +28,9 @@ export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   if (crl.authorityKeyId !== issuer.subjectKeyId)
     return bad('its AuthorityKeyIdentifier is not the key identifier of the issuer');
   if (crl.number !== meant.number || crl.number <= 0n)
-    return bad('its number is not the one that was meant');
+    return bad('its number is not the intended one');
   if (crl.thisUpdate !== meant.thisUpdate || crl.nextUpdate !== meant.nextUpdate)
-    return bad('its dates are not those that were meant');
+    return bad('its dates are not the intended ones');
   if (crl.thisUpdate < issuer.notBefore || crl.nextUpdate > issuer.notAfter)
     return bad('it reaches beyond the life of its issuer');
   if (crl.nextUpdate - crl.thisUpdate > maximumLifeSeconds) return bad('it lives too long');
@@ -42,9 +42,9 @@ export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
       ({ serialHex, revokedAt }) => crl.revoked.get(stripped(serialHex))?.revokedAt === revokedAt,
     )
   )
-    return bad('its entries are not those that were meant');
+    return bad('its entries are not the intended ones');
   return ok(undefined);
 }
 
-/** As the reader gives serials: without leading zero octets. */
+/** The serial as the reader returns it: without leading zero octets. */
 const stripped = (serialHex: string): string => serialHex.replace(/^(00)+(?=..)/, '');

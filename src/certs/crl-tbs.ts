@@ -16,8 +16,8 @@ const reasonCodes: Readonly<Record<CrlReason, number>> = {
 };
 
 /**
- * The TBSCertList of a complete v2 CRL (RFC 5280 section 5), entries in the order given. The list
- * is left out when it is empty, as section 5.1.2.6 asks.
+ * The TBSCertList of a complete v2 CRL (RFC 5280, section 5), with the entries in their given
+ * order. An empty list is left out (section 5.1.2.6).
  */
 export function buildCrlTbs(input: CrlInput): Buffer {
   if (input.nextUpdate <= input.thisUpdate)
@@ -25,7 +25,7 @@ export function buildCrlTbs(input: CrlInput): Buffer {
   if (input.revoked.some(({ revokedAt }) => revokedAt > input.thisUpdate))
     throw new PkiError('LINT_FAILED', 'an entry of a CRL is later than the CRL');
   if (new Set(input.revoked.map((entry) => entry.serialHex)).size !== input.revoked.length)
-    throw new PkiError('LINT_FAILED', 'a serial stands twice in a CRL');
+    throw new PkiError('LINT_FAILED', 'a serial appears twice in a CRL');
   return sequence(
     integer(1),
     signatureAlgorithmDer(input.issuer.spkiDer),
@@ -44,7 +44,7 @@ export function buildCrlTbs(input: CrlInput): Buffer {
 const longestEntry = 2 + 23 + 17 + 20;
 
 /**
- * Written into one buffer, since lists get long: an object for each element of an entry takes
+ * Writes into one buffer, since lists get long: an object for each element of an entry takes
  * several times as long.
  */
 function revokedCertificates(entries: readonly CrlEntry[]): Buffer {
@@ -60,7 +60,7 @@ function revokedCertificates(entries: readonly CrlEntry[]): Buffer {
       extensions = reasonExtension(entry.reason as CrlReason);
       extensionsOf.set(entry.reason, extensions);
     }
-    // all of it is short: lengths of one octet
+    // every part is short: lengths have one octet
     const start = at;
     at = writeSerial(out, start + 2, entry.serialHex);
     at += time.copy(out, at);
@@ -74,10 +74,10 @@ function revokedCertificates(entries: readonly CrlEntry[]): Buffer {
 const reasonExtension = (reason: CrlReason): Buffer =>
   sequence(extension('reasonCode', false, der(tag.enumerated, Buffer.of(reasonCodes[reason]))));
 
-/** INTEGER from an unsigned magnitude; returns the offset behind it. */
+/** Writes an INTEGER from an unsigned magnitude. Returns the offset behind it. */
 function writeSerial(out: Buffer, at: number, serialHex: string): number {
   if (!/^([0-9a-f]{2}){1,20}$/.test(serialHex))
-    throw new PkiError('LINT_FAILED', `${JSON.stringify(serialHex)} is not a serial in hex`);
+    throw new PkiError('LINT_FAILED', `${JSON.stringify(serialHex)} is not a hexadecimal serial`);
   const stripped = serialHex.replace(/^(00)+(?=..)/, '');
   let content = at + 2;
   if (stripped >= '8') out[content++] = 0;

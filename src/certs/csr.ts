@@ -18,11 +18,12 @@ const extensionRequest = '2a864886f70d01090e';
 const noNames: AltNames = { uris: [], dnsNames: [], ips: [], otherKinds: [] };
 
 /**
- * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Attributes are held
- * to DER's structure, not to its order, and may be absent, as tools in use write them. Public key and
- * signature algorithm are checked, the signature is left to whoever does public-key work. Fails
- * with CSR_MALFORMED, CSR_SIGNATURE_INVALID (an algorithm that is not accepted or does not fit the
- * key), KEY_UNSUPPORTED or KEY_WEAK.
+ * Reads a PKCS#10 request (RFC 2986, section 4) in strict DER, up to its last byte. Attributes must
+ * have the structure of DER, but not its order, and may be absent, as common tools write them.
+ * Checks the public key and the signature algorithm. Does not verify the signature: see `proof`.
+ *
+ * Fails with CSR_MALFORMED, CSR_SIGNATURE_INVALID (the algorithm is not accepted or does not fit
+ * the key), KEY_UNSUPPORTED or KEY_WEAK.
  */
 export function parseCsr(der: Buffer): Result<ParsedCsr> {
   if (der.length > maximumCsrBytes)
@@ -51,7 +52,7 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     if (algorithm === undefined)
       return fail(
         'CSR_SIGNATURE_INVALID',
-        'the signature algorithm of the request is not accepted: ECDSA or RSA (PKCS #1 v1.5) with SHA-256, SHA-384 or SHA-512 is',
+        'the signature algorithm of the request is not accepted; accepted are ECDSA and RSA (PKCS #1 v1.5) with SHA-256, SHA-384 or SHA-512',
       );
     if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa'))
       return fail(
@@ -80,7 +81,7 @@ const textTags: ReadonlySet<number> = new Set([0x0c, 0x13, 0x16]);
 
 /** The common names of a Name that `readName` has checked. */
 function commonNamesOf(subjectDer: Buffer): readonly string[] {
-  const found: string[] = [];
+  const names: string[] = [];
   const name = new DerReader(subjectDer).sequence('subject');
   while (name.more) {
     const set = name.enter(tag.set, 'subject');
@@ -88,28 +89,28 @@ function commonNamesOf(subjectDer: Buffer): readonly string[] {
       const attribute = set.sequence('subject');
       const type = attribute.oidHex('subject');
       const value = attribute.any('subject');
-      // text in another encoding equals no name
+      // a text in another encoding matches no name
       if (type === commonNameType)
-        found.push(textTags.has(value.tag) ? value.content.toString('utf8') : '');
+        names.push(textTags.has(value.tag) ? value.content.toString('utf8') : '');
     }
   }
-  return found;
+  return names;
 }
 
 /**
- * Reads a SET OF Attribute: no type twice. Of all of them only a requested SAN is told. The order is
- * not DER's with many tools, and changes nothing of what is asked for.
+ * Reads a SET OF Attribute. No type may appear twice. Returns only the requested SAN. Many tools do
+ * not write the order of DER, which does not change the request.
  */
 function readAttributes(attributes: DerReader): AltNames {
   let names = noNames;
-  const seen: string[] = [];
+  const types: string[] = [];
   while (attributes.more) {
     const attribute = attributes.sequence('attribute');
     const type = attribute.oidHex('attribute type');
-    if (seen.includes(type)) throw new DerError('an attribute appears twice');
-    if (seen.length === maximumAttributes)
+    if (types.includes(type)) throw new DerError('an attribute appears twice');
+    if (types.length === maximumAttributes)
       throw new DerError(`the request has more than ${maximumAttributes} attributes`);
-    seen.push(type);
+    types.push(type);
     const values = attribute.enter(tag.set, 'attribute values');
     attribute.end('the attribute');
     if (!values.more) throw new DerError('an attribute has no value');

@@ -39,9 +39,9 @@ export const extensionOids = {
   extendedKeyUsage: '2.5.29.37',
   noRevAvail: '2.5.29.56',
   /**
-   * Of a GUID, below the arc that Microsoft gives to anybody's GUIDs: no arc is longer than 24 bits.
-   * Go reads none above 31, so that 2.25 (a whole UUID in one arc) would make our certificates
-   * unreadable there.
+   * The OID of a GUID below the arc that Microsoft gives to all GUIDs: no arc of it is longer than
+   * 24 bits. Go can not read arcs above 31 bits, so that 2.25 (a whole UUID in one arc) would make
+   * our certificates unreadable there.
    */
   serverAuthority: '1.2.840.113556.1.8000.2554.14914.56170.64652.20426.42641.10257499.7236474',
 } as const;
@@ -98,7 +98,11 @@ export function authorityKeyId(issuer: ParsedCertificate): Buffer {
   );
 }
 
-/** A SPIFFE ID comes first, then the DNS names, then the IP addresses. Throws LINT_FAILED. */
+/**
+ * A SPIFFE ID comes first, then the DNS names, then the IP addresses.
+ *
+ * @throws PkiError LINT_FAILED
+ */
 export const subjectAltName = (critical: boolean, subject: Subject): Buffer =>
   extension(
     'subjectAltName',
@@ -115,14 +119,14 @@ export const subjectAltName = (critical: boolean, subject: Subject): Buffer =>
 function ipAddress(text: string): Buffer {
   const octets = ipOctets(text);
   if (octets === undefined)
-    throw new PkiError('LINT_FAILED', `${JSON.stringify(text)} is no canonical IP address`);
+    throw new PkiError('LINT_FAILED', `${JSON.stringify(text)} is not a canonical IP address`);
   return contextPrimitive(7, octets);
 }
 
 export const validity = (notBefore: number, notAfter: number): Buffer =>
   sequence(encodeTime(notBefore), encodeTime(notAfter));
 
-/** INTEGER of a serial as it comes from newSerial: positive and without leading zero octets. */
+/** INTEGER of a serial from newSerial: positive and without leading zero octets. */
 export function serialNumber(serial: Buffer): Buffer {
   const first = serial[0];
   if (first === undefined || first === 0 || first >= 0x80 || serial.length > 20)
@@ -133,6 +137,6 @@ export function serialNumber(serial: Buffer): Buffer {
   return der(tag.integer, serial);
 }
 
-/** AlgorithmIdentifier that a key signs with. */
+/** AlgorithmIdentifier of the signatures of a key. */
 export const signatureAlgorithmDer = (spkiDer: Buffer): Buffer =>
   signatureAlgorithmFor(unwrap(keyTypeOfSpki(spkiDer))).algorithmIdentifierDer;

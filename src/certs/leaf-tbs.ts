@@ -20,9 +20,12 @@ import type { LeafInput, LeafProfile } from './types.ts';
 
 const { context, sequence } = derWriter;
 
-/** What is the same in every leaf of one issuer: made once per issuer object, and gone with it. */
+/**
+ * The parts that all leaves of one issuer share. They are made once per issuer object and dropped
+ * with it.
+ */
 interface IssuerParts {
-  /** signature and issuer. */
+  /** The fields signature and issuer. */
   readonly head: Buffer;
   readonly extensions: Readonly<Record<LeafProfile, Readonly<Record<KeyFamily, Buffer>>>>;
 }
@@ -30,13 +33,15 @@ interface IssuerParts {
 const partsOf = new WeakMap<ParsedCertificate, IssuerParts>();
 
 /**
- * The TBSCertificate of a leaf. The subject is empty, the identity stands in a critical SAN. `lint` must pass before anyone signs it. Throws LINT_FAILED when the
- * input contradicts the profile.
+ * The TBSCertificate of a leaf. The subject is empty, and the identity is in a critical SAN. It
+ * must pass `lint` before it is signed.
+ *
+ * @throws PkiError LINT_FAILED if the input contradicts the profile
  */
 export function buildLeafTbs(input: LeafInput): Buffer {
   const { issuer, profile, crlUrl } = input;
-  const wanted = profiles[profile].crlDistributionPoint;
-  if (crlUrl === undefined ? wanted === 'required' : wanted === 'forbidden')
+  const crlRule = profiles[profile].crlDistributionPoint;
+  if (crlUrl === undefined ? crlRule === 'required' : crlRule === 'forbidden')
     throw new PkiError(
       'LINT_FAILED',
       `a CRL URL ${crlUrl === undefined ? 'is missing for' : 'does not belong into'} the profile ${profile}`,
@@ -50,7 +55,7 @@ export function buildLeafTbs(input: LeafInput): Buffer {
   const ski = subjectKeyId(input.spkiDer);
   const family = familyFor(profile, input.spkiDer);
   if (family === undefined)
-    throw new PkiError('LINT_FAILED', 'the key is of no type that is certified');
+    throw new PkiError('LINT_FAILED', 'keys of this type are not certified');
   const fixed = parts.extensions[profile][family];
   const extensions =
     crlUrl === undefined

@@ -16,10 +16,10 @@ import type { LintContext, Profile } from './types.ts';
 const maximumTbsBytes = 32_768;
 
 /**
- * Reads a TBSCertificate anew, with the strict parser and not with what the builder knows, and
- * holds it against its profile and against what it is meant to say. Whatever is not asked for is
- * forbidden. Fails with LINT_FAILED; the message names the first rule that is broken. The last
- * check before a signature exists that could be misused.
+ * Parses a TBSCertificate with the strict parser, independent of its builder, and compares it with
+ * its profile and its intended content. Everything that is not required or allowed is forbidden.
+ * This is the last check before a signature exists that could be misused. Fails with LINT_FAILED
+ * and names the first broken rule.
  */
 export function lint(tbsDer: Buffer, profile: Profile, context: LintContext): Result<void> {
   if (tbsDer.length > maximumTbsBytes)
@@ -42,15 +42,14 @@ function checkFrame(
   profile: Profile,
   { issuer, spkiDer, serial }: LintContext,
 ): string | undefined {
-  if ((issuer === undefined) !== (profile === 'root'))
-    return 'a root, and nothing else, is self-signed';
-  // 16 octets of which the first is 0x40 to 0x7f: see newSerial
-  if (!/^[4-7][0-9a-f]{31}$/.test(tbs.serialHex)) return 'the serial is not one of ours';
+  if ((issuer === undefined) !== (profile === 'root')) return 'only a root is self-signed';
+  // 16 octets, the first from 0x40 to 0x7f: see newSerial
+  if (!/^[4-7][0-9a-f]{31}$/.test(tbs.serialHex)) return 'the serial does not have our form';
   if (serial !== undefined && tbs.serialHex !== serial.toString('hex'))
-    return 'the serial is another one';
+    return 'the serial is not the intended one';
   if (/^(..)\1{9}$/.test(tbs.serialHex.slice(12)))
     return 'the random part of the serial is not random';
-  if (!tbs.spkiDer.equals(spkiDer)) return 'the public key is another one';
+  if (!tbs.spkiDer.equals(spkiDer)) return 'the public key is not the intended one';
   const signer = keyTypeOfSigner(issuer?.spkiDer ?? spkiDer);
   if (signer === undefined || !tbs.tbsAlgorithmDer.equals(signer))
     return 'the signature algorithm does not fit the issuer';
@@ -74,14 +73,14 @@ function checkFrame(
 }
 
 /**
- * The issuer's key is the same for every leaf: remembered by buffer identity, since the buffers of
- * a parsed issuer live as long as it does.
+ * The algorithm of the issuer's key, which is the same for every leaf. Cached by buffer identity:
+ * the buffers of a parsed issuer live as long as the issuer.
  */
 const signerAlgorithms = new WeakMap<Buffer, Buffer>();
 
 function keyTypeOfSigner(spkiDer: Buffer): Buffer | undefined {
-  const known = signerAlgorithms.get(spkiDer);
-  if (known !== undefined) return known;
+  const cached = signerAlgorithms.get(spkiDer);
+  if (cached !== undefined) return cached;
   const keyType = keyTypeOfSpki(spkiDer);
   if (!keyType.ok) return undefined;
   const algorithm = signatureAlgorithmFor(keyType.value).algorithmIdentifierDer;
@@ -95,11 +94,11 @@ function checkTimes(
   { issuer, notBefore, notAfter }: LintContext,
 ): string | undefined {
   if (tbs.notBefore !== notBefore || tbs.notAfter !== notAfter)
-    return 'the validity is another one';
+    return 'the validity is not the intended one';
   if (notAfter <= notBefore) return 'it ends before it begins';
-  // the parser also reads GeneralizedTime before 2050, we never write it
+  // the parser also accepts GeneralizedTime before 2050, which we never write
   if (!tbs.validityDer.equals(derWriter.sequence(encodeTime(notBefore), encodeTime(notAfter))))
-    return 'a time is not encoded as RFC 5280 asks';
+    return 'a time is not encoded as RFC 5280 requires';
   const longest = profiles[profile].maximumLifeSeconds;
   if (longest !== undefined && notAfter - notBefore > longest)
     return `its life of ${notAfter - notBefore} s is longer than ${longest} s`;
@@ -119,7 +118,7 @@ function checkNames(
   if (profile === 'cross' && subjectDer === undefined)
     return 'the name of the certified root is not given';
   if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer))
-    return 'the subject is another one';
+    return 'the subject is not the intended one';
   if (tbs.sanCritical !== leaf)
     return 'the SAN must be critical if, and only if, the subject is empty';
   return statedProblem(tbs, profile, subject);
@@ -142,17 +141,17 @@ function checkExtensions(
     return `the extension ${misplaced} is forbidden, or has the wrong criticality`;
   if (tbs.extensionOids.length !== critical.size + plain.size) return 'an extension is missing';
   if (tbs.isCa !== rules.isCa || tbs.pathLength !== rules.pathLength)
-    return 'the basic constraints are other ones';
+    return 'the basic constraints are not the intended ones';
   const usage = tbs.keyUsage?.names;
-  const wanted = keyUsageFor(profile, spkiDer);
-  if (usage?.size !== wanted.length || wanted.some((name) => !usage.has(name)))
-    return 'the key usage is another one';
+  const keyUsage = keyUsageFor(profile, spkiDer);
+  if (usage?.size !== keyUsage.length || keyUsage.some((name) => !usage.has(name)))
+    return 'the key usage is not the intended one';
   const extended = tbs.extendedKeyUsage ?? [];
   if (
     extended.length !== rules.extendedKeyUsage.length ||
     rules.extendedKeyUsage.some((oid) => !extended.includes(oid))
   )
-    return 'the extended key usage is another one';
+    return 'the extended key usage is not the intended one';
   if (tbs.noRevAvail !== rules.noRevAvail) return 'noRevAvail is wrong';
   if (tbs.serverAuthority !== hasMark(profile, subjectMarked))
     return 'the mark of an authority of a server is wrong';
@@ -168,7 +167,7 @@ function checkExtensions(
     tbs.crlDistributionPoints.length !== (crlUrl === undefined ? 0 : 1) ||
     tbs.crlDistributionPoints[0] !== crlUrl
   )
-    return 'the CRL distribution point is another one';
+    return 'the CRL distribution point is not the intended one';
   return undefined;
 }
 
@@ -184,8 +183,8 @@ function expected(
   { withCrl, marked }: { readonly withCrl: boolean; readonly marked: boolean },
 ): ExpectedExtensions {
   const key = `${profile}/${withCrl}/${marked}`;
-  let found = expectations.get(key);
-  if (found === undefined) {
+  let expectation = expectations.get(key);
+  if (expectation === undefined) {
     const oids = extensionOids;
     const common = [
       oids.subjectKeyId,
@@ -193,7 +192,7 @@ function expected(
       ...(withCrl ? [oids.crlDistributionPoints] : []),
     ];
     const { noRevAvail } = profiles[profile];
-    found = isLeafProfile(profile)
+    expectation = isLeafProfile(profile)
       ? {
           critical: new Set([oids.keyUsage, oids.basicConstraints, oids.subjectAltName]),
           plain: new Set([
@@ -210,7 +209,7 @@ function expected(
             ...(marked ? [oids.serverAuthority] : []),
           ]),
         };
-    expectations.set(key, found);
+    expectations.set(key, expectation);
   }
-  return found;
+  return expectation;
 }

@@ -1,36 +1,36 @@
 import { keyTypeOfSpki, type KeyUsageName } from '../common/x509/index.ts';
 import type { LeafProfile, Profile } from './types.ts';
 
-/** RFC 9608 and the issue of short-lived leaves: longer than this, a leaf must be revocable. */
+/** RFC 9608: above this life in seconds, a leaf must be revocable. */
 export const shortLivedLimitSeconds = 86_400;
-/** How far before its issuance a leaf may begin, on top of the life that was asked for. */
+/** How far before its issuance a leaf may begin, in seconds, in addition to the requested life. */
 export const maximumLeafBackdateSeconds = 60;
 
-/** What a key can be used for goes by its family. */
+/** The family of a key decides what it can be used for. */
 export type KeyFamily = 'ec' | 'rsa';
 
 /**
- * A certificate profile as data. All have SKI and critical KeyUsage; all but `root` have an AKI
- * equal to the issuer's SKI.
+ * A certificate profile as data. All have SKI and a critical KeyUsage. All except `root` have an
+ * AKI equal to the issuer's SKI.
  */
 export interface ProfileRules {
   readonly isCa: boolean;
   readonly pathLength: number | undefined;
   /**
-   * By the family of the certified key: outside of this mesh, where TLS 1.2 is spoken, an RSA key
-   * may have to decipher.
+   * By the family of the certified key. Outside of this mesh, where TLS 1.2 is used, an RSA key may
+   * have to decipher.
    */
   readonly keyUsage: Readonly<Record<KeyFamily, readonly KeyUsageName[]>>;
-  /** Dotted OIDs; none on authorities. */
+  /** Dotted OIDs. Authorities have none. */
   readonly extendedKeyUsage: readonly string[];
   readonly noRevAvail: boolean;
   /**
-   * The mark of the authorities of a server, under which alone the IDs below `/meshca/` stand.
-   * `of-subject`: where the root that is certified has it.
+   * The mark of the authorities of a server. IDs below `/meshca/` are valid only below a marked
+   * authority. `of-subject`: if the certified root has it.
    */
   readonly serverAuthority: boolean | 'of-subject';
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
-  /** Of notAfter - notBefore, the backdating included. */
+  /** Maximum of notAfter - notBefore in seconds, with the backdating. */
   readonly maximumLifeSeconds: number | undefined;
 }
 
@@ -43,8 +43,8 @@ const sameForAll = (...names: readonly KeyUsageName[]): ProfileRules['keyUsage']
 });
 
 /**
- * A leaf with an RSA key may encipher keys as well: NSS refuses it as a server otherwise, also with
- * TLS 1.3, which needs it for nothing.
+ * A leaf with an RSA key may encipher keys as well: otherwise NSS refuses it as a server, even with
+ * TLS 1.3, which never uses that.
  */
 const leaf = {
   isCa: false,
@@ -100,7 +100,9 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
   root: { ...authority, pathLength: undefined, crlDistributionPoint: 'forbidden' },
 };
 
-/** Whether a certificate has the mark; `ofSubject`: whether the root that `cross` certifies has it. */
+/**
+ * Whether a certificate has the mark. `ofSubject`: whether the root that `cross` certifies has it.
+ */
 export function hasMark(profile: Profile, ofSubject: boolean | undefined): boolean {
   const { serverAuthority } = profiles[profile];
   return serverAuthority === 'of-subject' ? ofSubject === true : serverAuthority;
@@ -109,8 +111,8 @@ export function hasMark(profile: Profile, ofSubject: boolean | undefined): boole
 export const isLeafProfile = (profile: Profile): profile is LeafProfile => !profiles[profile].isCa;
 
 /**
- * The family of a key, where the profile tells families apart (the key is read there alone); the
- * first one elsewhere. undefined: the key is of no type that is certified.
+ * The family of a key, if the profile distinguishes families (only then the key is parsed);
+ * otherwise the first family. Undefined: keys of this type are not certified.
  */
 export function familyFor(profile: Profile, spkiDer: Buffer): KeyFamily | undefined {
   const { ec, rsa } = profiles[profile].keyUsage;

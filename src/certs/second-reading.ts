@@ -11,22 +11,22 @@ import {
 import { extensionOids } from './fields.ts';
 
 /**
- * What a reader says of an object, field by field as text. Two readers agree when each field has
- * the same text.
+ * The content of an object as a reader sees it: each field as text. Two readers agree if all texts
+ * are equal.
  */
 type Reading = Readonly<Record<string, string | undefined>>;
 
-/** What our own parser reads of a certificate, signed or not. */
+/** The fields that our own parser reads of a certificate, signed or not. */
 export type CertificateFields = Omit<
   ParsedCertificate,
   'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signatureAlgorithmDer' | 'signature'
 >;
 
 /**
- * Reads a TBSCertificate of a CA with pkijs, and holds that against our own reading. Everything that
- * we decide about a CA rests on our reading: it must not hang on a defect of one parser. Takes
- * milliseconds, so that it is for the rare objects: certificates of authorities, ours and foreign.
- * pkijs is loaded at the first call. Fails with LINT_FAILED and names the field.
+ * Parses a TBSCertificate of a CA with pkijs, and compares the result with our own. All decisions
+ * about a CA rest on our parser, and must not depend on a defect of one parser. This takes
+ * milliseconds, so that it is used for rare objects only: certificates of our own and of foreign
+ * authorities. pkijs is loaded at the first call. Fails with LINT_FAILED and names the field.
  */
 export function confirmReading(tbsDer: Buffer, ours: CertificateFields): Promise<Result<void>> {
   return compared('certificate', ourReading(ours), (readers) =>
@@ -34,7 +34,7 @@ export function confirmReading(tbsDer: Buffer, ours: CertificateFields): Promise
   );
 }
 
-/** `confirmReading` of a TBSCertificate that nobody has read yet. */
+/** `confirmReading` for a TBSCertificate that was not parsed yet. */
 export async function readTwice(tbsDer: Buffer): Promise<Result<void>> {
   const fields = parseTbsCertificate(tbsDer);
   return fields.ok
@@ -61,7 +61,7 @@ export async function readCrlTwice(tbsDer: Buffer): Promise<Result<void>> {
 const { bitString, oid, sequence } = derWriter;
 const ecdsaWithSha256 = sequence(oid('1.2.840.10045.4.3.2'));
 
-/** pkijs reads signed objects alone. What stands in the place of the signature is not looked at. */
+/** pkijs parses only signed objects. The placeholder signature is not examined. */
 const signedForm = (tbsDer: Buffer): Buffer =>
   sequence(tbsDer, ecdsaWithSha256, bitString(Buffer.alloc(1)));
 
@@ -168,7 +168,7 @@ function constraintsReading({ pkijs, asn1js }: Readers, valueOf: ValueOf): Readi
   };
 }
 
-/** Octets of a BIT STRING. */
+/** The octets of a BIT STRING. */
 function bitsOf(asn1js: typeof Asn1js, der: Uint8Array): Uint8Array {
   const { result } = asn1js.fromBER(der);
   if (!(result instanceof asn1js.BitString)) throw new Error('a keyUsage is no BIT STRING');
@@ -251,7 +251,7 @@ function crlReading({ pkijs, asn1js }: Readers, der: Buffer): Reading {
 const hex = (bytes: ArrayBuffer | Uint8Array): string =>
   Buffer.from(bytes as Uint8Array).toString('hex');
 
-/** Without the octet that only says that the number is not negative, as our parser gives it. */
+/** The serial without the leading zero octet of a positive INTEGER, as our parser returns it. */
 const unsignedHex = ({ valueBlock }: Asn1js.Integer): string =>
   hex(valueBlock.valueHexView).replace(/^00(?=..)/, '');
 

@@ -1,9 +1,9 @@
 import type { Random } from '../common/runtime/index.ts';
 
 /**
- * A serial of 16 octets: 6 of the time in milliseconds, so that indexes over serials stay local,
- * then 80 random bits. The second bit is always set: the INTEGER is positive, never has a leading
- * zero octet, and its hex has 32 digits.
+ * Makes a serial of 16 octets: 6 octets of the time in milliseconds, so that indexes over serials
+ * stay local, then 80 random bits. The second bit is always set. Therefore the INTEGER is positive,
+ * never has a leading zero octet, and its hex has 32 digits.
  */
 export function newSerial(nowMs: number, random: Random): Buffer {
   const serial = Buffer.allocUnsafe(16);

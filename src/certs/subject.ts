@@ -13,18 +13,18 @@ import type { ParsedCsr, Profile } from './types.ts';
 export const authorityIdentity = (trustDomain: TrustDomain): SpiffeSubject =>
   spiffeSubject(SpiffeId.of(trustDomain.id));
 
-/** The names that stand in a certificate or CSR. */
+/** The names in a certificate or CSR. */
 interface StatedNames {
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
   readonly ipSans: readonly string[];
-  /** Of the names that are neither URI nor DNS name; IP addresses are among them. */
+  /** The kinds of all names other than URI and DNS name; IP addresses are among them. */
   readonly otherSanKinds: readonly string[];
 }
 
 /**
- * What a CSR names beyond the subject that its holder may have; undefined: nothing. A CSR need not
- * name anything, and of the names only the comparison is used.
+ * The first name in a CSR that the holder may not have. Undefined: there is none. A CSR need not
+ * contain any name, and its names are only compared.
  */
 export function subjectProblem(csr: ParsedCsr, subject: Subject): string | undefined {
   return subject.kind === 'spiffe' ? spiffeProblem(csr, subject) : namesProblem(csr, subject);
@@ -58,14 +58,16 @@ function namesProblem(csr: ParsedCsr, { dnsNames, ips }: NamesSubject): string |
     (name) => !dnsNames.includes(name.toLowerCase()) && !ips.includes(name),
   );
   if (foreignCommonName !== undefined)
-    return `the request has the common name ${JSON.stringify(foreignCommonName)}, which is no name of this endpoint`;
+    return `the request has the common name ${JSON.stringify(foreignCommonName)}, which is not a name of this endpoint`;
   return undefined;
 }
 
 const foreignDnsName = (csr: ParsedCsr, dnsNames: readonly string[]): string | undefined =>
   csr.dnsSans.find((name) => !dnsNames.includes(name.toLowerCase()));
 
-/** A kind that is neither URI, DNS name nor IP address; an address of no known length is one. */
+/**
+ * A kind other than URI, DNS name and IP address. An address with an invalid length counts as one.
+ */
 function kindBesideIps({ ipSans, otherSanKinds }: StatedNames): string | undefined {
   const addresses = otherSanKinds.filter((kind) => kind === 'iPAddress');
   return (
@@ -74,21 +76,21 @@ function kindBesideIps({ ipSans, otherSanKinds }: StatedNames): string | undefin
   );
 }
 
-/** Why the names in a certificate are not those of its subject; undefined: they are. */
+/** Why the names in a certificate are not those of its subject. Undefined: they are. */
 export function statedProblem(
   stated: StatedNames,
   profile: Profile,
   subject: Subject,
 ): string | undefined {
   if ((subject.kind === 'names') !== (profile === 'endpoint'))
-    return 'names without a SPIFFE ID, and nothing else, belong into the profile endpoint';
+    return 'the profile endpoint is for names without a SPIFFE ID, and for nothing else';
   const problem =
     subject.kind === 'spiffe'
       ? statedSpiffeProblem(stated, profile, subject)
       : statedNamesProblem(stated, subject);
   if (problem !== undefined) return problem;
   const { dnsNames } = subject;
-  if (!sameList(stated.dnsSans, dnsNames)) return 'the DNS names are other ones';
+  if (!sameList(stated.dnsSans, dnsNames)) return 'the DNS names are not the intended ones';
   if (new Set(dnsNames).size !== dnsNames.length) return 'a DNS name appears twice';
   const parsed = subject.kind === 'names' ? dnsNames.map(withoutWildcard) : dnsNames;
   return parsed.some((name) => !parseDnsName(name).ok) ? 'a DNS name is invalid' : undefined;
@@ -106,7 +108,7 @@ function statedSpiffeProblem(
       ? 'the ID of a leaf needs a path'
       : 'the ID of an authority is that of its trust domain';
   if (leaf && id.equals(serverId(id.trustDomain)) !== (profile === 'server'))
-    return 'the ID of the server, and no other, belongs into the server profile';
+    return 'the server profile is for the ID of the server only';
   if (stated.otherSanKinds.length !== 0)
     return `a SAN of kind ${stated.otherSanKinds[0]} is never issued`;
   return !leaf && dnsNames.length !== 0 ? 'an authority has no DNS name' : undefined;
@@ -120,15 +122,15 @@ function statedNamesProblem(
   const kind = kindBesideIps(stated);
   if (kind !== undefined) return `a SAN of kind ${kind} is never issued`;
   if (dnsNames.length + ips.length === 0) return 'an endpoint has no name';
-  if (!sameList(stated.ipSans, ips)) return 'the IP addresses are other ones';
+  if (!sameList(stated.ipSans, ips)) return 'the IP addresses are not the intended ones';
   if (new Set(ips).size !== ips.length) return 'an IP address appears twice';
   if (ips.some((ip) => ipOctets(ip) === undefined)) return 'an IP address is not canonical';
-  // at least two labels below the wildcard: `*.com` is nobody's
+  // at least two labels below the wildcard: nobody owns `*.com`
   const bare = dnsNames.find((name) => name.startsWith('*.') && !/\..*\./.test(name));
   return bare === undefined ? undefined : 'a wildcard stands for a whole top-level domain';
 }
 
-/** A wildcard stands for the first label, and for nothing else (RFC 6125 section 6.4.3). */
+/** A wildcard stands for the first label only (RFC 6125, section 6.4.3). */
 const withoutWildcard = (name: string): string => (name.startsWith('*.') ? name.slice(2) : name);
 
 const sameList = (one: readonly string[], other: readonly string[]): boolean =>

@@ -2,7 +2,10 @@ import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Subject } from '../domain/index.ts';
 import type { KeyType, ParsedCertificate, SignatureAlgorithm } from '../common/x509/index.ts';
 
-/** A proof that the requester holds his key, to be checked where public-key work is done. */
+/**
+ * A proof that the requester holds the private key. It is verified by the process that does
+ * public-key work.
+ */
 export interface CsrProof {
   readonly spkiDer: Buffer;
   readonly signedBytes: Buffer;
@@ -11,8 +14,7 @@ export interface CsrProof {
 }
 
 /**
- * A PKCS#10 request (RFC 2986) read by the strict parser. The signature is not verified yet: see
- * `proof`.
+ * A PKCS#10 request (RFC 2986), parsed strictly. Its signature is not verified yet: see `proof`.
  */
 export interface ParsedCsr {
   readonly raw: Buffer;
@@ -24,7 +26,7 @@ export interface ParsedCsr {
   readonly subjectIsEmpty: boolean;
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
-  /** In canonical text; each stands among `otherSanKinds` as well. */
+  /** In canonical text. Each is also in `otherSanKinds`. */
   readonly ipSans: readonly string[];
   /** Kinds of requested names other than URI and DNS, one per name. */
   readonly otherSanKinds: readonly string[];
@@ -33,18 +35,18 @@ export interface ParsedCsr {
 }
 
 /**
- * - `short-lived`: life up to 24 h, noRevAvail (RFC 9608), nothing about revocation.
+ * - `short-lived`: life up to 24 h, noRevAvail (RFC 9608), no revocation information.
  * - `revocable`: CRL distribution point, no noRevAvail.
- * - `server`: the certificate of the CA's own server; short-lived rules, ID `/meshca/server`.
- * - `endpoint`: names without a SPIFFE ID; serverAuth alone, a CRL where there is one.
+ * - `server`: the certificate of the CA's own server; rules of short-lived, ID `/meshca/server`.
+ * - `endpoint`: names without a SPIFFE ID; serverAuth only, a CRL if there is one.
  */
 export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint';
 /**
  * - `root`: self-signed, no pathLen.
  * - `intermediate`: an issuing authority of this server, signed by a root, pathLen 0.
- * - `downstream`: of somebody else's CA in this trust domain; the same without the mark.
- * - `cross`: another root's name and key, signed by a root for consumers that can not take a second
- *   one, pathLen 1 for the intermediates below it.
+ * - `downstream`: another CA in this trust domain; like `intermediate`, without the mark.
+ * - `cross`: another root's name and key, signed by a root for consumers that can not receive a
+ *   second one; pathLen 1 for the intermediates below it.
  */
 export type AuthorityProfile = 'root' | 'intermediate' | 'downstream' | 'cross';
 export type Profile = LeafProfile | AuthorityProfile;
@@ -58,7 +60,7 @@ export interface LeafInput {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly profile: LeafProfile;
-  /** Needed by `revocable`, allowed with `endpoint`, refused with any other. */
+  /** Required by `revocable`, allowed with `endpoint`, refused with any other profile. */
   readonly crlUrl?: string;
 }
 
@@ -71,9 +73,9 @@ export interface AuthorityInput {
   readonly trustDomain: TrustDomain;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Where the parent publishes its CRL; not for `root`. */
+  /** URL of the parent's CRL; not for `root`. */
   readonly crlUrl?: string;
-  /** For `cross`, and needed there: the Name of the certified root, byte for byte. */
+  /** Required for `cross`: the Name of the certified root, byte for byte. */
   readonly subjectDer?: Buffer;
   /** For `cross`: whether the certified root has the mark of an authority of a server. */
   readonly subjectMarked?: boolean;
@@ -103,11 +105,13 @@ export interface CrlInput {
   readonly revoked: readonly CrlEntry[];
 }
 
-/** What the certificate is meant to say: `lint` holds the bytes against it. */
+/** The intended content of a certificate. `lint` compares the bytes with it. */
 export interface LintContext {
   /** undefined: self-signed. */
   readonly issuer: ParsedCertificate | undefined;
-  /** As it goes on record; absent where the certificate is not recorded here (a ceremony). */
+  /**
+   * The serial that will be recorded; absent if the certificate is not recorded here (a ceremony).
+   */
   readonly serial?: Buffer;
   readonly spkiDer: Buffer;
   /** For an authority: the ID of its trust domain. */
@@ -115,7 +119,7 @@ export interface LintContext {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly crlUrl?: string;
-  /** The Name that must stand there; needed for `cross`. */
+  /** Required for `cross`: the Name of the certified root. */
   readonly subjectDer?: Buffer;
   /** For `cross`: whether the certified root has the mark of an authority of a server. */
   readonly subjectMarked?: boolean;

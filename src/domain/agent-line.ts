@@ -1,37 +1,37 @@
-/** An SVID of an agent, in the line of its present session. */
+/** An SVID in the line of an agent's present session. */
 export interface LineSvid {
   readonly serial: string;
-  /** Serial of the SVID that was renewed into it; null: it came from an attestation. */
+  /** Serial of the SVID whose renewal gave this one; null: it came from an attestation. */
   readonly renewed: string | null;
 }
 
 /**
- * The SVIDs of an agent's present session that still count. An SVID that is not in it is no
+ * The SVIDs of an agent's present session that still count. An SVID outside the line is no
  * credential any more.
  */
 export interface AgentLine {
   readonly spiffeId: string;
-  /** In the order of their issuance. */
+  /** In the order of issuance. */
   readonly svids: readonly LineSvid[];
   /**
-   * Serial of the newest SVID whose sync session was welcomed; null: none yet. SVIDs that were
-   * renewed from it, and are not used yet, stand beside it.
+   * Serial of the newest SVID whose sync session was welcomed; null: none yet. Its renewals that
+   * are not used yet are in the line too.
    */
   readonly inUse: string | null;
-  /** Serial of the newest SVID in use that the agent has on its disk; null: none is reported. */
+  /** Serial of the newest used SVID that is on the agent's disk; null: the agent reported none. */
   readonly kept: string | null;
 }
 
 /**
- * What an SVID is good for.
- * - `full`: it is in use, or descends from the one in use: it may sync, call and renew.
- * - `recover`: a later one is in use, but the agent may have no other on its disk: its key may
- *   begin a new session, and nothing else.
+ * What an SVID may be used for.
+ * - `full`: it is in use, or descends from the one in use. It may sync, call and renew.
+ * - `recover`: a newer one is in use, but the agent's disk may hold no other. Its key may begin a
+ *   new session, and nothing else.
  * - `none`: nothing.
  */
 export type LineStanding = 'full' | 'recover' | 'none';
 
-/** An agent that never gets beyond unused renewals, or never writes one down, stays within this. */
+/** The limit for an agent that never uses its renewals, or never stores one. */
 const longestLine = 64;
 
 /** The line of a session that an attestation began. */
@@ -54,27 +54,27 @@ export function standingIn(line: AgentLine, serial: string): LineStanding {
   return ancestry(line, line.inUse).includes(serial) ? 'recover' : 'none';
 }
 
-/** The line after a renewal. undefined: the SVID that was to be renewed may not. */
+/** The line after a renewal. Undefined: the SVID may not be renewed. */
 export function lineAfterRenewal(
   line: AgentLine,
   { renewed, serial }: { readonly renewed: string; readonly serial: string },
 ): AgentLine | undefined {
   if (standingIn(line, renewed) !== 'full') return undefined;
-  // the answer to a renewal is given again
+  // the renewal is a repeated one
   if (line.svids.some((svid) => svid.serial === serial)) return line;
   return shortened({ ...line, svids: [...line.svids, { serial, renewed }] });
 }
 
 /**
  * The line of the session that an SVID began by recovery. Until the new SVID is used, the recovered
- * one may recover again: the answer may have got lost.
+ * one may recover again, because the answer may have been lost.
  */
 export function lineAfterRecovery(
   line: AgentLine,
   { recovered, serial }: { readonly recovered: string; readonly serial: string },
 ): AgentLine | undefined {
   if (standingIn(line, recovered) === 'none') return undefined;
-  // a sibling of the new SVID lives until one of them is used
+  // a sibling of the new SVID stays until one of them is used
   const siblings = line.inUse === recovered ? line.svids.filter(isUnusedOf(line)) : [];
   const svids = [
     { serial: recovered, renewed: null },
@@ -90,11 +90,12 @@ const isUnusedOf =
     renewed !== null && serial !== line.inUse && standingIn(line, serial) === 'full';
 
 /**
- * The line when the sync session of an SVID is welcomed. Siblings of it and their descendants go,
- * and so do the ancestors of the SVID on the agent's disk. undefined: the SVID may not be used.
+ * The line after the sync session of an SVID was welcomed. Its siblings and their descendants are
+ * removed, and the ancestors of the SVID on the agent's disk too. Undefined: the SVID may not be
+ * used.
  *
- * @param kept serial of the SVID on the agent's disk; null or outside the ancestry of the used one:
- *   what was reported before counts on
+ * @param kept serial of the SVID on the agent's disk. If it is null, or no ancestor of the used
+ *   one, the earlier report counts
  */
 export function lineAfterUse(
   line: AgentLine,
@@ -102,9 +103,9 @@ export function lineAfterUse(
 ): AgentLine | undefined {
   if (standingIn(line, serial) !== 'full') return undefined;
   const path = ancestry(line, serial);
-  // the lower the position, the newer the SVID; what is kept never goes back
+  // a lower position is a newer SVID; the kept SVID never moves back
   const positions = [kept, line.kept]
-    .map((each) => (each === null ? -1 : path.indexOf(each)))
+    .map((reported) => (reported === null ? -1 : path.indexOf(reported)))
     .filter((position) => position >= 0);
   const keptAt = positions.length === 0 ? undefined : Math.min(...positions);
   const counted = new Set(keptAt === undefined ? path : path.slice(0, keptAt + 1));
@@ -124,7 +125,7 @@ export const sameLine = (one: AgentLine, other: AgentLine): boolean =>
   one.svids.length === other.svids.length &&
   one.svids.every(({ serial }, index) => serial === other.svids[index]?.serial);
 
-/** The SVID itself, then what was renewed into it, back to the oldest that counts. */
+/** The SVID itself, then the SVIDs from which it was renewed, back to the oldest that counts. */
 function ancestry({ svids }: AgentLine, serial: string): readonly string[] {
   const bySerial = new Map(svids.map((svid) => [svid.serial, svid]));
   const path: string[] = [];
@@ -137,7 +138,7 @@ function ancestry({ svids }: AgentLine, serial: string): readonly string[] {
   return path;
 }
 
-/** Leaves out the oldest that is neither in use nor the newest. */
+/** Removes the oldest SVID that is neither in use nor the newest. */
 function shortened(line: AgentLine): AgentLine {
   if (line.svids.length <= longestLine) return line;
   const oldest = line.svids.find(({ serial }) => serial !== line.inUse);

@@ -2,22 +2,22 @@ import type { Selector, SpiffeId } from '../common/spiffe/index.ts';
 
 export type AgentState = 'active' | 'banned' | 'evicted';
 
-/** Which IDs node attestation can give to agents. */
+/** Tells which IDs node attestation can assign to agents. */
 export interface AgentNames {
   isAgent(id: SpiffeId): boolean;
 }
 
 export interface Agent {
   readonly spiffeId: string;
-  /** The type of node attestation that gave the ID; it never changes. */
+  /** The type of node attestation that assigned the ID. It never changes. */
   readonly attestationType: string;
   /** Selectors of the node itself. */
   readonly selectors: readonly Selector[];
   readonly state: AgentState;
   readonly stateReason: string;
   /**
-   * Adds one with each (re-)attestation, ban and evict: sessions and rights of an earlier
-   * generation are void.
+   * Grows with each attestation, ban and eviction. Sessions and rights of an earlier generation are
+   * void.
    */
   readonly generation: number;
   /** Its newest SVID. */
@@ -32,11 +32,11 @@ export interface Agent {
   readonly survivedOutageSeconds: number;
 }
 
-/** `expiresAt` of a revoked join token: a time that no clock goes back to. */
+/** `expiresAt` of a revoked join token: a time to which no clock returns. */
 export const revokedTokenExpiry = 0;
 
 export interface JoinToken {
-  /** UUIDv7; shown in lists in place of the token. */
+  /** UUIDv7. Lists show it instead of the token. */
   readonly id: string;
   /** SHA-256 of the token, hex. */
   readonly tokenSha256: string;
@@ -44,8 +44,8 @@ export interface JoinToken {
   readonly nodeSelectors: readonly Selector[];
   readonly expiresAt: number;
   /**
-   * SHA-256 of the first public key that used it; later uses with this key, inside its life, get
-   * the same answer.
+   * SHA-256 of the first public key that used it. Later uses with this key get the same answer,
+   * during the life of the token.
    */
   readonly boundPublicKeySha256: string | null;
   readonly usedAt: number | null;
@@ -62,36 +62,36 @@ export interface ConsumerRecord {
   readonly kind: string;
   readonly spiffeId: string;
   /**
-   * Hex of SHA-256 over the sorted SHA-256 digests of the root certificates that it holds; empty
-   * where it can't tell.
+   * Hex of SHA-256 over the sorted SHA-256 digests of the root certificates that it holds. Empty if
+   * it can not tell.
    */
   readonly authoritySetDigest: string;
   /** The same over the SubjectPublicKeyInfo of JWT keys. */
   readonly jwtSetDigest: string;
   /**
-   * The same over issuing certificates that the agent verified under the roots that this consumer
-   * holds.
+   * The same over the issuing certificates that the agent verified below the roots of this
+   * consumer.
    */
   readonly issuerSetDigest: string;
-  /** `enforces-crl`, `reports-handshakes` and the like. */
+  /** For example `enforces-crl` and `reports-handshakes`. */
   readonly capabilities: readonly string[];
   readonly state: 'pending' | 'confirmed' | 'refused';
   readonly reason: string;
   readonly since: number;
   readonly description: string;
   /**
-   * When its agent said so to this process, over its session, Unix seconds; absent: that stands in
-   * the database alone, and proves nothing.
+   * When its agent reported this to this process over its session, Unix seconds. Absent: only the
+   * database says so, which proves nothing.
    */
   readonly heardAt?: number;
   /**
-   * The new session of its agent does not know it: it counts until this instant, when the last leaf
-   * of its identity ends. Unix seconds.
+   * The new session of its agent does not report it. It counts until this instant, when the last
+   * leaf of its identity ends. Unix seconds.
    */
   readonly lostUntil?: number;
   /**
-   * It has left its agent with a certificate in hand, and counts until that has ended: nobody can
-   * tell whether it is still in use. Unix seconds.
+   * It has departed from its agent with a certificate, and counts until that certificate ends:
+   * nobody can tell whether it is still used. Unix seconds.
    */
   readonly departedUntil?: number;
 }

@@ -1,8 +1,8 @@
 import type { ApprovalPolicy } from '../common/approval/index.ts';
 
 /**
- * `executing` is the point of no return: what is found in it at start is `interrupted`, and never
- * executed again.
+ * `executing` is the point of no return. An operation that is in it at a start becomes
+ * `interrupted`, and is never executed again.
  */
 export const operationStates = [
   'pending',
@@ -14,15 +14,15 @@ export const operationStates = [
 ] as const;
 export type OperationState = (typeof operationStates)[number];
 
-/** One signature as it was submitted; who signed is read out of it each time. */
+/** One signature as submitted. Its signer is read from it each time. */
 export interface SubmittedApproval {
   readonly signature: string;
-  /** Who carried it here, which says nothing about who signed. */
+  /** The caller that submitted it, who need not be the signer. */
   readonly submittedBy: string;
   readonly submittedAt: number;
 }
 
-/** A call that waits for approvals, or waited. All that is approved stands in `bytes`. */
+/** A call that waits or waited for approvals. Everything that is approved is in `bytes`. */
 export interface PendingOperation {
   readonly id: string;
   readonly version: number;
@@ -34,15 +34,15 @@ export interface PendingOperation {
   readonly expiresAt: number;
   readonly state: OperationState;
   readonly approvals: readonly SubmittedApproval[];
-  /** Code and message of a failure, the reason of a withdrawal. */
+  /** Code and message of a failure, or the reason of a withdrawal. */
   readonly outcome: string;
-  /** `evidenceText` of the decision; empty before. */
+  /** `evidenceText` of the decision; empty before it. */
   readonly evidence: string;
   readonly decidedAt: number;
   readonly updatedAt: number;
 }
 
-/** The one policy of a database; version 0 and disabled before anybody set one. */
+/** The one policy of a database. Version 0 and disabled until somebody sets one. */
 export interface StoredPolicy {
   readonly version: number;
   readonly policy: ApprovalPolicy;

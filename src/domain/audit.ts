@@ -3,8 +3,8 @@ import type { LogObject } from './log-object.ts';
 export { leafHash } from '../common/tlog/index.ts';
 
 /**
- * One act on record. The canonical bytes are what is hashed and what a later Merkle tree holds as
- * its leaf, so they never change for a version.
+ * One recorded act. The canonical bytes are hashed, and are a leaf of the Merkle tree. Therefore
+ * they never change for a version.
  */
 export interface AuditEvent {
   /** Unix milliseconds. */
@@ -16,18 +16,15 @@ export interface AuditEvent {
    * `request.refused`.
    */
   readonly kind: string;
-  /** What it was done to: a SPIFFE ID, serial or object ID. */
+  /** The object of the act: a SPIFFE ID, serial or object ID. */
   readonly subject: string;
-  /**
-   * The reasons and particulars. Strings, whole numbers, booleans and lists of strings. Never a
-   * secret.
-   */
+  /** Reasons and details: strings, whole numbers, booleans and lists of strings. Never a secret. */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
 export type AuditValue = string | number | boolean | readonly string[];
 
 export interface AuditRecord {
-  /** Order of the row; the index in the tree is given later by the sequencer. */
+  /** The order of the row. The sequencer assigns the index in the tree later. */
   readonly sequence: number;
   readonly timeMs: number;
   readonly actor: string;
@@ -40,8 +37,8 @@ export interface AuditRecord {
 const version = 'meshca-audit-v1\n';
 
 /**
- * Version line, then the event as JSON in canonical form (RFC 8785: keys sorted, no white space).
- * `object`: the row that the act wrote, which then counts only as it stands here.
+ * A version line, then the event as canonical JSON (RFC 8785: keys sorted, no white space).
+ * `object`: the row that the act wrote. The row then counts only as it is stated here.
  */
 export function canonicalBytes(event: AuditEvent, object?: LogObject): Buffer {
   const detail: Record<string, AuditValue> = {};
@@ -65,7 +62,7 @@ export interface AuditStatement extends AuditEvent {
   readonly object?: LogObject;
 }
 
-/** What canonical bytes say, or undefined if they are none. */
+/** Parses canonical bytes. Undefined if they are none. */
 export function readCanonical(canonical: Buffer): AuditStatement | undefined {
   if (!canonical.subarray(0, version.length).equals(versionBytes)) return undefined;
   try {
@@ -77,16 +74,19 @@ export function readCanonical(canonical: Buffer): AuditStatement | undefined {
 
 const versionBytes = Buffer.from(version);
 
-/** An object with the particulars of the record that commits to it. */
+/** An object, with the details of the record that commits to it. */
 export interface LoggedObject extends LogObject {
   readonly detail: AuditEvent['detail'];
 }
 
 /**
- * Only a record that commits to an object holds this: inside a string the quotes would be escaped.
+ * Only a record that commits to an object contains this: inside a JSON string the quotes would be
+ * escaped.
  */
 const objectMark = Buffer.from('"object":{"id":');
 export function committedObject(canonical: Buffer): LoggedObject | undefined {
-  const said = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;
-  return said?.object === undefined ? undefined : { ...said.object, detail: said.detail };
+  const statement = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;
+  return statement?.object === undefined
+    ? undefined
+    : { ...statement.object, detail: statement.detail };
 }

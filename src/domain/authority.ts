@@ -1,14 +1,14 @@
 import type { KeyType } from '../common/x509/key-type.ts';
 
 /**
- * `log`: the key that signs checkpoints of the audit log; in no bundle, its public key goes with
- * exports.
+ * `log`: the key that signs checkpoints of the audit log. It is in no bundle; exports contain its
+ * public key.
  */
 export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log';
 
 /**
- * The life of an authority. `preparing`: its record is durable, its key may or may not exist in the
- * token yet; a start after a crash resumes it by CKA_ID.
+ * The life of an authority. `preparing`: its record is durable, but its key may not exist in the
+ * token yet. A start after a crash resumes it by CKA_ID.
  */
 export const authorityStates = [
   'preparing',
@@ -42,15 +42,15 @@ export const legalTransitions = (from: AuthorityState): readonly AuthorityState[
 export const isLegalTransition = (from: AuthorityState, to: AuthorityState): boolean =>
   transitions[from].includes(to);
 
-/** In the bundle (roots, JWT keys), or handed to agents as a chain (intermediates). */
+/** True if it is in the bundle (roots, JWT keys), or sent to agents as a chain (intermediates). */
 export const isTrusted = (state: AuthorityState): boolean =>
   state === 'published' || state === 'active' || state === 'old' || state === 'tainted';
 
-/** Its key is in a token of ours. */
+/** True if its key is in a token of ours. */
 export const hasOwnKey = (authority: { readonly token: TokenRole }): boolean =>
   authority.token !== 'external';
 
-/** Nothing comes after these. */
+/** The final states. */
 export const endedStates: readonly AuthorityState[] = [
   'retired',
   'revoked',
@@ -58,22 +58,22 @@ export const endedStates: readonly AuthorityState[] = [
   'withdrawn',
 ];
 
-/** May sign leaves. */
+/** True if it may sign leaves. */
 export const maySign = (state: AuthorityState): boolean => state === 'active';
 
 /**
- * It is past its end, and signs nothing more. One without a certificate of its own (`preparing`)
- * has no end yet.
+ * True if it is past its end and signs nothing more. An authority without a certificate
+ * (`preparing`) has no end yet.
  */
 export const hasEnded = (authority: { readonly notAfter: number }, now: number): boolean =>
   authority.notAfter !== 0 && now >= authority.notAfter;
 
 /**
- * Which requests an active authority signs for; empty means all. Several of a kind may be active,
- * each with a scope.
+ * The requests for which an active authority signs; empty: all. Several authorities of a kind may
+ * be active, each with a scope.
  */
 export interface AuthorityScope {
-  /** Part of the nodes, 0..1. */
+  /** A share of the nodes, 0 to 1. */
   readonly share?: number;
   /** Node selectors, `type:value`; all must match. */
   readonly selectors?: readonly string[];
@@ -82,8 +82,8 @@ export interface AuthorityScope {
 }
 
 /**
- * `standby`: a second token, whose authorities sign when the issuing token is lost. `external`: the
- * key is nobody's whom we can ask to sign: the root or intermediate of a company CA, an offline
+ * `standby`: a second token, whose authorities sign when the issuing token is lost. `external`: we
+ * can not sign with this key. It belongs to a root or intermediate of a company CA, an offline
  * ceremony or an upstream.
  */
 export type TokenRole = 'issuing' | 'root' | 'standby' | 'external';
@@ -93,17 +93,17 @@ export interface Authority {
   readonly id: string;
   readonly kind: AuthorityKind;
   readonly state: AuthorityState;
-  /** Compare-and-set: each transition adds one. */
+  /** For compare-and-set: grows by one with each transition. */
   readonly version: number;
   readonly keyType: KeyType;
   /**
-   * Which token holds its key. `external` authorities are only trusted, and passed on in chains:
+   * The token that holds its key. `external` authorities are only trusted and sent in chains:
    * nothing here signs with them.
    */
   readonly token: TokenRole;
   /**
-   * Lower-case hex. For a JWT authority it is the `kid` as well; for an `external` one the SHA-256
-   * of its certificate.
+   * Lower-case hex. For a JWT authority it is also the `kid`. For an `external` one it is the
+   * SHA-256 of its certificate.
    */
   readonly ckaId: string;
   /** The authority that signed its certificate; null for a root and for JWT keys. */
@@ -123,12 +123,12 @@ export interface Authority {
   readonly taintedAt: number | null;
   readonly publishedAt?: number | null;
   /**
-   * In how many seconds its leaves are to be replaced, as the operator set it when he tainted it.
+   * The number of seconds in which its leaves must be replaced. The operator set it with the taint.
    */
   readonly taintWindowSeconds?: number | null;
 }
 
-/** The record with which the life of an authority begins, before it has a key or certificate. */
+/** The first record of an authority, before it has a key or certificate. */
 export const preparingAuthority = (
   authority: Pick<
     Authority,
@@ -148,24 +148,24 @@ export const preparingAuthority = (
   taintedAt: null,
 });
 
-/** Cross-certificates of a root that are in use: its name and key, signed by another root. */
+/** The cross-certificates of a root that are in use: its name and key, signed by another root. */
 export const crossOf = (root: Authority, all: readonly Authority[]): readonly Authority[] =>
   all.filter(
-    (each) =>
-      each.kind === 'issuing' &&
-      each.token === 'external' &&
-      each.state === 'published' &&
+    (candidate) =>
+      candidate.kind === 'issuing' &&
+      candidate.token === 'external' &&
+      candidate.state === 'published' &&
       root.spkiDer !== null &&
-      each.spkiDer?.equals(root.spkiDer) === true,
+      candidate.spkiDer?.equals(root.spkiDer) === true,
   );
 
-/** Of any root here. */
+/** True for a cross-certificate of any root here. */
 export const isCross = (authority: Authority, all: readonly Authority[]): boolean =>
   authority.kind === 'issuing' &&
   authority.token === 'external' &&
   all.some(
-    (each) =>
-      each.kind === 'root' &&
-      each.spkiDer !== null &&
-      authority.spkiDer?.equals(each.spkiDer) === true,
+    (candidate) =>
+      candidate.kind === 'root' &&
+      candidate.spkiDer !== null &&
+      authority.spkiDer?.equals(candidate.spkiDer) === true,
   );

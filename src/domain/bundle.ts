@@ -1,6 +1,6 @@
 /**
  * One revision of the trust bundle: a SPIFFE bundle document, signed by a JWT authority of the
- * revision before.
+ * previous revision.
  */
 export interface BundleRevision {
   readonly sequence: number;
@@ -14,7 +14,7 @@ export interface BundleRevision {
   readonly createdAt: number;
 }
 
-/** (database epoch, revision): a new epoch, or a revision that was pruned, forces a snapshot. */
+/** (database epoch, revision). A new epoch, or a pruned revision, forces a snapshot. */
 export interface Position {
   readonly epoch: string;
   readonly revision: number;

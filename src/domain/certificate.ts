@@ -1,6 +1,7 @@
 /**
- * What a certificate makes its holder: the caller's class comes from this record, never from a
- * name. An `endpoint` has names and no SPIFFE ID; it and an `authority` are admitted as no caller.
+ * What a certificate makes of its holder. The caller's class comes from this record, never from a
+ * name. An `endpoint` has names and no SPIFFE ID. Holders of an `endpoint` or `authority`
+ * certificate are not admitted as callers.
  */
 export const certificateKinds = [
   'workload',
@@ -14,11 +15,11 @@ export const certificateKinds = [
 export type CertificateKind = (typeof certificateKinds)[number];
 
 /**
- * - `intent`: durable, not signed as far as is known.
- * - `issued`: signature durable; released or about to be.
+ * - `intent`: durable; not signed, as far as is known.
+ * - `issued`: the signature is durable; released, or about to be.
  * - `withheld`: signed and recorded, never released (a right ended meanwhile).
- * - `refused`: the signer refused it (bad key or proof); nothing was signed.
- * - `abandoned`: an intent found after a crash or a lost signer; never signed later, possibly live
+ * - `refused`: the signer refused it (invalid key or proof); nothing was signed.
+ * - `abandoned`: an intent left by a crash or a lost signer. Never signed later; possibly live
  *   until notAfter.
  */
 export const certificateStates = ['intent', 'issued', 'withheld', 'refused', 'abandoned'] as const;
@@ -26,32 +27,32 @@ export type CertificateState = (typeof certificateStates)[number];
 
 export const workloadProfiles = ['short-lived', 'revocable'] as const;
 export type WorkloadProfile = (typeof workloadProfiles)[number];
-/** Profiles in the inventory: an entry or delegation chooses among `workloadProfiles` alone. */
+/** Profiles in the inventory. An entry or delegation may choose `workloadProfiles` only. */
 export type RecordedProfile = WorkloadProfile | 'server' | 'endpoint' | 'authority';
 
 /**
- * Short-lived leaves carry noRevAvail, so they may not live longer (RFC 9608; CA/B Forum draws a
- * similar line).
+ * Short-lived leaves carry noRevAvail, so that they may not live longer (RFC 9608; the CA/B Forum
+ * has a similar limit).
  */
 export const shortLivedMaximumSeconds = 24 * 3600;
 
 export interface CertificateRecord {
-  /** Order of creation, the key of the table and of paging. */
+  /** The order of creation: the key of the table and of paging. */
   readonly sequence: number;
   /** Lower-case hex, 32 digits. */
   readonly serial: string;
-  /** The SPIFFE ID; of an endpoint `subjectText`, which is no SPIFFE ID. */
+  /** The SPIFFE ID; for an endpoint the `subjectText`, which is not a SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
   readonly profile: RecordedProfile;
   readonly state: CertificateState;
-  /** Code of the refusal or why it was withheld or abandoned. */
+  /** The code of a refusal, or why it was withheld or abandoned. */
   readonly stateReason: string | null;
   readonly entryId: string | null;
   readonly delegationId: string | null;
-  /** Who asked: a SPIFFE ID, `uid:N` on the local socket, or `server`. */
+  /** The requester: a SPIFFE ID, `uid:N` on the local socket, or `server`. */
   readonly requester: string;
-  /** Who holds it: the agent's SPIFFE ID, the client's, or `server`. */
+  /** The holder: the agent's SPIFFE ID, the client's, or `server`. */
   readonly holder: string;
   readonly publicKeySha256: string;
   readonly requestId: string;
@@ -67,10 +68,10 @@ export interface CertificateRecord {
   readonly certificateDer: Buffer | null;
 }
 
-/** Durable before the token signs. */
+/** The record of a certificate that is durable before the token signs. */
 export interface Intent {
   readonly serial: string;
-  /** The SPIFFE ID; of an endpoint `subjectText`, which is no SPIFFE ID. */
+  /** The SPIFFE ID; for an endpoint the `subjectText`, which is not a SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
   readonly profile: RecordedProfile;
@@ -84,7 +85,7 @@ export interface Intent {
   readonly createdAtMs: number;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Serial of the certificate at the same holder that this one replaces, or null. */
+  /** Serial of the certificate of the same holder that this one replaces, or null. */
   readonly replaces: string | null;
   readonly tbsDer: Buffer;
 }

@@ -15,7 +15,7 @@ export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
-  /** The names of the CA itself. */
+  /** The DNS names of the CA itself. */
   readonly reservedDnsNames: readonly string[];
 }
 
@@ -37,7 +37,11 @@ export interface DelegationInput {
   readonly expiresAt: number;
 }
 
-/** A delegation as it may be stored. Throws PkiError with the code of the rule. */
+/**
+ * The delegation in the form that may be stored.
+ *
+ * @throws PkiError with the code of the broken rule
+ */
 export function checkDelegation(
   input: DelegationInput,
   limits: DelegationLimits,
@@ -53,7 +57,7 @@ export function checkDelegation(
     input.expiresAt < 0 ||
     (input.expiresAt !== 0 && input.expiresAt <= now)
   )
-    throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
+    throw new PkiError('INVALID_REQUEST', 'expires_at must be 0 (never) or in the future');
   return {
     clientId,
     patterns: [...new Set(input.patterns)].sort(),
@@ -82,37 +86,41 @@ function profileOf(text: string): WorkloadProfile {
   if (workloadProfiles.includes(profile)) return profile;
   throw new PkiError(
     'INVALID_REQUEST',
-    `profile ${JSON.stringify(text.slice(0, 40))} is none of ${workloadProfiles.join(', ')}`,
+    `profile ${JSON.stringify(text.slice(0, 40))} is not one of ${workloadProfiles.join(', ')}`,
   );
 }
 
-function checkMaximumTtl(asked: number, profile: WorkloadProfile, limits: DelegationLimits): void {
+function checkMaximumTtl(
+  seconds: number,
+  profile: WorkloadProfile,
+  limits: DelegationLimits,
+): void {
   const { minimumTtlSeconds: minimum, maximumX509TtlSeconds } = limits;
   const maximum =
     profile === 'short-lived'
       ? Math.min(shortLivedMaximumSeconds, maximumX509TtlSeconds)
       : maximumX509TtlSeconds;
-  if (!Number.isSafeInteger(asked) || asked < minimum || asked > maximum)
+  if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum)
     throw new PkiError(
       'TTL_OUT_OF_RANGE',
-      `the maximum lifetime of ${asked} s is outside ${minimum} to ${maximum} s`,
+      `the maximum lifetime of ${seconds} s is outside ${minimum} to ${maximum} s`,
     );
 }
 
-/** All where none is named. */
-function keyTypesOf(asked: readonly string[]): readonly KeyType[] {
-  const unknown = asked.find((type) => !keyTypes.includes(type as KeyType));
+/** All key types if none is named. */
+function keyTypesOf(names: readonly string[]): readonly KeyType[] {
+  const unknown = names.find((type) => !keyTypes.includes(type as KeyType));
   if (unknown !== undefined)
     throw new PkiError(
       'KEY_UNSUPPORTED',
-      `key type ${JSON.stringify(unknown.slice(0, 40))} is none of ${keyTypes.join(', ')}`,
+      `key type ${JSON.stringify(unknown.slice(0, 40))} is not one of ${keyTypes.join(', ')}`,
     );
-  return asked.length === 0 ? keyTypes : keyTypes.filter((type) => asked.includes(type));
+  return names.length === 0 ? keyTypes : keyTypes.filter((type) => names.includes(type));
 }
 
 /**
- * The text before the first wildcard, and whether there is one: for the rule that nobody delegates
- * more than he has.
+ * The text before the first wildcard, and whether there is a wildcard. Used for the rule that
+ * nobody can delegate more than he has.
  */
 export function patternReach(pattern: string): {
   readonly prefix: string;
@@ -127,15 +135,15 @@ export function patternReach(pattern: string): {
 export interface DelegatedAsk {
   readonly spiffeId: SpiffeId;
   readonly dnsNames: readonly string[];
-  /** 0: the most that the delegation allows. */
+  /** 0: the maximum of the delegation. */
   readonly ttlSeconds: number;
   readonly keyType: KeyType;
 }
 
 /**
- * The first of the active delegations that allows all of the ask; rights of several never add up.
- * Fails with the code of the delegation that came closest: OUTSIDE_DELEGATION (ID or DNS name),
- * KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
+ * The first active delegation that allows the whole request. Rights of several delegations never
+ * add up. Fails with the code of the delegation that comes closest: OUTSIDE_DELEGATION (ID or DNS
+ * name), KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
  */
 export function chooseDelegation(
   delegations: readonly Proven<Delegation>[],
@@ -146,14 +154,15 @@ export function chooseDelegation(
     code: 'OUTSIDE_DELEGATION' as ErrorCode,
     message: () => `${ask.spiffeId.toString()} matches no pattern of an active delegation`,
   };
-  // told as text only to whoever is refused
+  // the text is made only for a refusal
   const miss = (rank: number, code: ErrorCode, message: () => string): void => {
     if (rank > closest.rank) closest = { rank, code, message };
   };
   for (const delegation of delegations) {
     if (!patternsOf(delegation).some((pattern) => pattern.matches(ask.spiffeId))) continue;
     const name = ask.dnsNames.find(
-      (asked) => !delegation.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, asked)),
+      (requested) =>
+        !delegation.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, requested)),
     );
     if (name !== undefined)
       miss(
@@ -173,7 +182,7 @@ export function chooseDelegation(
         3,
         'TTL_OUT_OF_RANGE',
         () =>
-          `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ${ask.ttlSeconds} s were asked for`,
+          `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, the request asks for ${ask.ttlSeconds} s`,
       );
     else
       return ok({
@@ -185,8 +194,8 @@ export function chooseDelegation(
 }
 
 /**
- * By the list of a delegation, which the store reads as one object for as long as its row says the
- * same.
+ * Cached by the list of a delegation. The store returns the same object as long as the row is
+ * unchanged.
  */
 const parsedPatterns = new WeakMap<readonly string[], readonly SpiffeIdPattern[]>();
 
@@ -199,13 +208,13 @@ function patternsOf({ patterns }: Delegation): readonly SpiffeIdPattern[] {
   return parsed;
 }
 
-/** `*` stands for exactly one label; nothing else is special. */
+/** `*` stands for exactly one label. Nothing else is special. */
 export function dnsPatternMatches(pattern: string, name: string): boolean {
-  const wanted = pattern.split('.');
+  const patternLabels = pattern.split('.');
   const labels = name.split('.');
   return (
-    wanted.length === labels.length &&
-    wanted.every((label, index) => label === '*' || label === labels[index])
+    patternLabels.length === labels.length &&
+    patternLabels.every((label, index) => label === '*' || label === labels[index])
   );
 }
 
@@ -216,7 +225,7 @@ function checkPattern(text: string, trustDomain: TrustDomain): void {
       'TRUST_DOMAIN_FOREIGN',
       `the pattern ${text} is not in the trust domain ${trustDomain.name}`,
     );
-  // a wildcard that could reach reserved names is allowed: the ID itself is checked each time
+  // a wildcard that could match reserved names is allowed: each ID is checked when it is requested
   if (text.slice(`${trustDomain.id}/`.length).split('/')[0] === 'meshca')
     throw new PkiError(
       'SPIFFE_ID_RESERVED',
@@ -224,7 +233,7 @@ function checkPattern(text: string, trustDomain: TrustDomain): void {
     );
 }
 
-/** A wildcard may cover a name of the CA, which is refused when it is asked for. */
+/** A wildcard may cover a name of the CA. A request for that name is refused. */
 function checkDnsPattern(text: string, reserved: readonly string[]): void {
   if (text.split('.').at(-1) === '*')
     throw new PkiError(
@@ -239,6 +248,6 @@ function checkDnsPattern(text: string, reserved: readonly string[]): void {
         .join('.'),
     ),
   );
-  if (reserved.some((own) => own.toLowerCase() === text))
+  if (reserved.some((reservedName) => reservedName.toLowerCase() === text))
     throw new PkiError('DNS_NAME_RESERVED', `${text} is a name of the CA itself`);
 }

@@ -4,7 +4,7 @@ import type { WorkloadProfile } from './certificate.ts';
 export interface Delegation {
   readonly id: string;
   /**
-   * The control plane's SPIFFE ID: its certificate must be of kind `workload` in the inventory,
+   * The control plane's SPIFFE ID. Its certificate must have the kind `workload` in the inventory,
    * never `delegated`.
    */
   readonly clientId: string;
@@ -12,7 +12,7 @@ export interface Delegation {
   readonly patterns: readonly string[];
   readonly maxTtlSeconds: number;
   readonly keyTypes: readonly KeyType[];
-  /** DNS names that may be asked for; `*` is one label. Empty: none. */
+  /** DNS name patterns that may be requested; `*` is one label. Empty: none. */
   readonly dnsPatterns: readonly string[];
   readonly profile: WorkloadProfile;
   /** 0: never. */

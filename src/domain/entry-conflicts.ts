@@ -9,17 +9,17 @@ import {
 import type { EntryDraft, RegistrationEntry } from './entry.ts';
 import { allowedValues, fixedPrefix } from './entry-rules.ts';
 
-/** The entries that the rules between entries need to see, named before they are read. */
+/** The entries that the rules between entries need, named before they are read. */
 export interface EntryReads {
-  /** Each entry with one of these SPIFFE IDs. */
+  /** Every entry with one of these SPIFFE IDs. */
   readonly spiffeIds: readonly string[];
-  /** Each template. */
+  /** Every template. */
   readonly templates: boolean;
-  /** Each entry that is no template and whose SPIFFE ID starts with one of these. */
+  /** Every entry that is not a template and whose SPIFFE ID starts with one of these texts. */
   readonly statedBelow: readonly string[];
 }
 
-/** What was read: the named entries, as they stand before the change. */
+/** The named entries, as they were before the change. */
 export interface EntrySight {
   bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
   templates(): readonly RegistrationEntry[];
@@ -28,7 +28,7 @@ export interface EntrySight {
 
 type Stated = Pick<EntryDraft, 'id' | 'spiffeId' | 'isTemplate' | 'placeholders' | 'parentId'>;
 
-/** What `checkConflicts` looks at for these drafts. */
+/** The entries that `checkConflicts` needs for these drafts. */
 export function conflictReads(drafts: readonly EntryDraft[]): EntryReads {
   const parents = drafts.filter(({ parentId }) => isNodeSet(parentId));
   return {
@@ -41,11 +41,13 @@ export function conflictReads(drafts: readonly EntryDraft[]): EntryReads {
 }
 
 /**
- * The rules between entries, for the state that a change leads to: no template can produce an ID
- * that an entry states, and a parent that is neither agent nor server is a node set that exists.
- * `touched`: IDs that the change writes or deletes; whatever the sight says of them is ignored, so
- * it may be of before or after the change. Templates are matched against IDs and never written out.
- * Throws ALREADY_EXISTS or PARENT_INVALID.
+ * The rules between entries, for the state after a change. No template can produce an ID that an
+ * entry states. A parent that is neither agent nor server is an existing node set. `touched`: IDs
+ * that the change writes or deletes; the sight's entries with these IDs are ignored, so that the
+ * sight may show the state before or after the change. Templates are matched against IDs and never
+ * expanded.
+ *
+ * @throws PkiError ALREADY_EXISTS, PARENT_INVALID
  */
 export function checkConflicts(
   sight: EntrySight,
@@ -53,11 +55,12 @@ export function checkConflicts(
   touched: ReadonlySet<string>,
   trustDomain: TrustDomain,
 ): void {
-  const others = (entries: readonly RegistrationEntry[]): readonly Stated[] =>
+  const untouched = (entries: readonly RegistrationEntry[]): readonly Stated[] =>
     entries.filter(({ id }) => !touched.has(id));
   const draftTemplates = drafts.filter(({ isTemplate }) => isTemplate);
   const draftIds = drafts.filter(({ isTemplate }) => !isTemplate);
-  const templates = draftIds.length === 0 ? [] : [...others(sight.templates()), ...draftTemplates];
+  const templates =
+    draftIds.length === 0 ? [] : [...untouched(sight.templates()), ...draftTemplates];
   const matchers = templates.map(matcherOf);
   for (const draft of draftIds) {
     const id = SpiffeId.of(draft.spiffeId);
@@ -75,13 +78,13 @@ export function checkConflicts(
   for (const draft of drafts) {
     if (!isNodeSet(draft.parentId)) continue;
     const defined = [
-      ...others(sight.bySpiffeId(draft.parentId)),
+      ...untouched(sight.bySpiffeId(draft.parentId)),
       ...drafts.filter(({ spiffeId }) => spiffeId === draft.parentId),
     ];
     if (!defined.some(({ parentId }) => parentId === server))
       throw new PkiError(
         'PARENT_INVALID',
-        `the parent ${draft.parentId} of entry ${draft.id} is no agent, and no entry defines a node set of that ID`,
+        `the parent ${draft.parentId} of entry ${draft.id} is not an agent, and no entry defines a node set with that ID`,
       );
   }
 }
@@ -97,9 +100,9 @@ const taken = (spiffeId: string, statedBy: string, template: Stated): PkiError =
     'ALREADY_EXISTS',
     `the template ${template.spiffeId} of entry ${template.id} can produce ${spiffeId}, which entry ${statedBy} states`,
     {
-      next: 'Take the value out of the allowed values of the template, or choose another ID for the entry.',
+      next: 'Remove the value from the allowed values of the template, or choose another ID for the entry.',
     },
   );
 
-/** Of the parents that an entry may have, the server and agents lie below /meshca. */
+/** True for a node set: of the possible parents, the server and the agents are below /meshca. */
 const isNodeSet = (parentId: string): boolean => !isReserved(SpiffeId.of(parentId));

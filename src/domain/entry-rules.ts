@@ -34,14 +34,15 @@ const maximumDnsNames = 32;
 const maximumHintLength = 128;
 const maximumAllowedValues = 1000;
 /**
- * Facts that narrow an identity but are no proof of who runs: a process that connects and then
- * execs keeps its socket.
+ * Facts that narrow an identity but do not prove who runs the process: a process that connects and
+ * then execs keeps its socket.
  */
 const weakSelectors = ['unix:path:', 'unix:sha256:', 'peer:pinned'];
 
 /**
- * An entry as it may be stored, by everything that can be told from it alone. Throws PkiError with
- * the code of the rule.
+ * The entry in the form that may be stored, by all rules that concern this entry alone.
+ *
+ * @throws PkiError with the code of the broken rule
  */
 export function checkEntry(
   input: Omit<EntryDraft, 'isTemplate'>,
@@ -51,7 +52,7 @@ export function checkEntry(
   if (!entryIdPattern.test(input.id))
     throw new PkiError(
       'INVALID_REQUEST',
-      `entry ID ${JSON.stringify(input.id.slice(0, 80))} is not of [A-Za-z0-9._-], starting with a letter or digit, up to 64`,
+      `entry ID ${JSON.stringify(input.id.slice(0, 80))} is invalid: it needs at most 64 characters of [A-Za-z0-9._-] and starts with a letter or digit`,
     );
   const isTemplate = /[{}]/.test(input.spiffeId);
   const placeholders = isTemplate
@@ -61,14 +62,14 @@ export function checkEntry(
   if (parent === 'server') checkNodeSet(input, isTemplate);
   else if (input.parentId === input.spiffeId)
     throw new PkiError('PARENT_INVALID', `the entry ${input.spiffeId} is its own parent`);
-  // an admin is named one by one: a template would make admins of whoever matches
+  // admins are named singly: a template would make an admin of every match
   if (isTemplate && (input.admin || input.downstream))
     throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
   checkLifetimes(input, limits, now);
   if (!workloadProfiles.includes(input.profile))
     throw new PkiError(
       'INVALID_REQUEST',
-      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${workloadProfiles.join(', ')}`,
+      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is not one of ${workloadProfiles.join(', ')}`,
     );
   if (input.hint.length > maximumHintLength || !isOneLine(input.hint))
     throw new PkiError(
@@ -85,8 +86,8 @@ export function checkEntry(
 }
 
 /**
- * What kind of parent an ID is; whether a node set of that ID exists is the store's to say. Fails
- * with PARENT_INVALID.
+ * The kind of a parent, from its ID. Whether a node set with that ID exists is checked by the
+ * store. Fails with PARENT_INVALID.
  */
 function parentKind(
   text: string,
@@ -110,7 +111,9 @@ function parentKind(
 }
 
 /**
- * DNS names for a SAN: valid, unique, not the CA's own. Throws DNS_NAME_INVALID, DNS_NAME_RESERVED.
+ * Checks DNS names for a SAN: valid, unique, not those of the CA.
+ *
+ * @throws PkiError DNS_NAME_INVALID, DNS_NAME_RESERVED
  */
 export function checkDnsNames(
   names: readonly string[],
@@ -119,14 +122,14 @@ export function checkDnsNames(
   if (names.length > maximumDnsNames)
     throw new PkiError(
       'DNS_NAME_INVALID',
-      `${names.length} DNS names are more than ${maximumDnsNames}`,
+      `at most ${maximumDnsNames} DNS names are allowed, not ${names.length}`,
     );
   for (const name of names) {
     unwrap(parseDnsName(name));
-    if (reserved.some((own) => own.toLowerCase() === name))
+    if (reserved.some((reservedName) => reservedName.toLowerCase() === name))
       throw new PkiError('DNS_NAME_RESERVED', `${name} is a name of the CA itself`);
   }
-  // order is kept: the first is the one that consumers show
+  // the order is kept, because consumers show the first name
   return [...new Set(names)];
 }
 
@@ -149,11 +152,11 @@ export const allowedValues = (
   placeholders: Readonly<Record<string, readonly string[]>>,
 ): AllowedValues => new Map(Object.entries(placeholders));
 
-/** The text up to the first placeholder: everything that the template can give starts with it. */
+/** The text up to the first placeholder. Every ID of the template starts with it. */
 export const fixedPrefix = (template: string): string =>
   template.slice(0, Math.max(template.indexOf('{'), 0));
 
-/** Whether only facts that prove nothing about who runs the process are asked for. */
+/** Whether all selectors are facts that prove nothing about who runs the process. */
 export const isWeak = (selectors: readonly Selector[]): boolean =>
   selectors.every((selector) =>
     weakSelectors.some((weak) => selectorText(selector).startsWith(weak)),
@@ -167,7 +170,7 @@ function checkStated(
   if (Object.keys(input.placeholders).length > 0)
     throw new PkiError(
       'TEMPLATE_INVALID',
-      `${input.spiffeId} has no placeholder, but values are given for ${Object.keys(input.placeholders).join(', ').slice(0, 200)}`,
+      `${input.spiffeId} has no placeholder, but there are values for ${Object.keys(input.placeholders).join(', ').slice(0, 200)}`,
     );
   return {};
 }
@@ -188,7 +191,7 @@ function checkTemplate(
   if (foreign !== undefined)
     throw new PkiError(
       'TEMPLATE_INVALID',
-      `values are given for {${foreign.slice(0, 80)}}, which is not in the template`,
+      `there are values for {${foreign.slice(0, 80)}}, which is not in the template`,
     );
   const checked: Record<string, readonly string[]> = {};
   for (const name of template.placeholders) {
@@ -196,7 +199,7 @@ function checkTemplate(
       ? (input.placeholders[name] as readonly string[])
       : [];
     if (values.length === 0)
-      throw new PkiError('TEMPLATE_INVALID', `no allowed values are given for {${name}}`);
+      throw new PkiError('TEMPLATE_INVALID', `there are no allowed values for {${name}}`);
     if (values.length > maximumAllowedValues)
       throw new PkiError(
         'TEMPLATE_INVALID',
@@ -206,7 +209,7 @@ function checkTemplate(
     if (bad !== undefined)
       throw new PkiError(
         'TEMPLATE_INVALID',
-        `the value ${JSON.stringify(bad.slice(0, 80))} for {${name}} is not one path segment of [A-Za-z0-9._-]`,
+        `the value ${JSON.stringify(bad.slice(0, 80))} for {${name}} is not a path segment of [A-Za-z0-9._-]`,
       );
     checked[name] = [...new Set(values)].sort();
   }
@@ -215,9 +218,9 @@ function checkTemplate(
 }
 
 /**
- * A template below /meshca is refused when it is parsed; what is left is a first segment with a
- * placeholder whose values can spell `meshca`. Only the first segment decides, so that no
- * combination has to be written out.
+ * The parser refuses templates below /meshca. What remains is a first segment with a placeholder
+ * whose values can form `meshca`. Only the first segment matters, so that no combination has to be
+ * expanded.
  */
 function refuseReserved(
   template: Template,
@@ -225,9 +228,9 @@ function refuseReserved(
   trustDomain: TrustDomain,
 ): void {
   const first = template.text.slice(`${trustDomain.id}/`.length).split('/')[0] as string;
-  const found = /^([^{}]*)\{([^{}]+)\}([^{}]*)$/.exec(first);
-  if (found === null) return;
-  const [, before, name, after] = found as unknown as [string, string, string, string];
+  const match = /^([^{}]*)\{([^{}]+)\}([^{}]*)$/.exec(first);
+  if (match === null) return;
+  const [, before, name, after] = match as unknown as [string, string, string, string];
   if ((placeholders[name] ?? []).some((value) => `${before}${value}${after}` === 'meshca'))
     throw new PkiError(
       'SPIFFE_ID_RESERVED',
@@ -264,15 +267,15 @@ function checkLifetimes(
     input.expiresAt < 0 ||
     (input.expiresAt !== 0 && input.expiresAt <= now)
   )
-    throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
+    throw new PkiError('INVALID_REQUEST', 'expires_at must be 0 (never) or in the future');
 }
 
-function checkTtl(what: string, seconds: number, minimum: number, maximum: number): void {
+function checkTtl(kind: string, seconds: number, minimum: number, maximum: number): void {
   if (seconds === 0) return;
   if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum)
     throw new PkiError(
       'TTL_OUT_OF_RANGE',
-      `the ${what} lifetime of ${seconds} s is outside ${minimum} to ${maximum} s`,
+      `the ${kind} lifetime of ${seconds} s is outside ${minimum} to ${maximum} s`,
     );
 }
 
@@ -280,7 +283,7 @@ function checkSelectors(input: Omit<EntryDraft, 'isTemplate'>): readonly Selecto
   if (input.selectors.length === 0)
     throw new PkiError(
       'SELECTOR_INVALID',
-      'the entry has no selector: it would match every process',
+      'the entry has no selector, so that it would match every process',
     );
   if (input.selectors.length > maximumSelectors)
     throw new PkiError(
@@ -291,6 +294,9 @@ function checkSelectors(input: Omit<EntryDraft, 'isTemplate'>): readonly Selecto
   for (const text of byText.keys()) unwrap(parseSelector(text));
   const selectors = [...byText.keys()].sort().map((text) => unwrap(parseSelector(text)));
   if (isWeak(selectors) && !input.allowWeakSelectors)
-    throw new PkiError('SELECTORS_WEAK', 'the entry asks for path or hash of the binary alone');
+    throw new PkiError(
+      'SELECTORS_WEAK',
+      'the entry has no other selectors than path or hash of the binary',
+    );
   return selectors;
 }

@@ -2,18 +2,19 @@ import type { WorkloadProfile } from './certificate.ts';
 import type { Selector } from '../common/spiffe/index.ts';
 
 export interface RegistrationEntry {
-  /** [A-Za-z0-9._-], up to 64; chosen by the creator or a UUIDv7. */
+  /** At most 64 characters of [A-Za-z0-9._-]. The creator chooses it, or it is a UUIDv7. */
   readonly id: string;
   /** A SPIFFE ID, or a template with placeholders such as `{unix.user}`. */
   readonly spiffeId: string;
   readonly isTemplate: boolean;
-  /** Allowed values per placeholder; empty unless a template. */
+  /** The allowed values per placeholder. Empty unless it is a template. */
   readonly placeholders: Readonly<Record<string, readonly string[]>>;
   /**
-   * An agent's ID, a node set's ID, or the server's ID when this entry itself defines a node set.
+   * The ID of an agent, of a node set, or of the server. With the server as parent, this entry
+   * itself defines a node set.
    */
   readonly parentId: string;
-  /** All must match. Sorted, unique. */
+  /** All selectors must match. Sorted and unique. */
   readonly selectors: readonly Selector[];
   /** 0: the server's default. */
   readonly x509TtlSeconds: number;
@@ -26,14 +27,14 @@ export interface RegistrationEntry {
   readonly admin: boolean;
   readonly downstream: boolean;
   readonly allowWeakSelectors: boolean;
-  /** Revision of the store at its last change. */
+  /** The revision of the store at its last change. */
   readonly revision: number;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly createdBy: string;
 }
 
-/** What a creator states; the store adds revision and times. */
+/** The fields that a creator states. The store adds revision and times. */
 export type EntryDraft = Omit<
   RegistrationEntry,
   'revision' | 'createdAt' | 'updatedAt' | 'createdBy'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** What a record may commit to as it is stored, because something is signed on its strength. */
+/** The kinds of stored objects to which a record may commit, because signatures rest on them. */
 export const logObjectKinds = [
   'entry',
   'delegation',
@@ -19,8 +19,8 @@ export const logObjectKinds = [
 export type LogObjectKind = (typeof logObjectKinds)[number];
 
 /**
- * Stands in the record's canonical bytes. `sha256`: over the row's text, or empty when the object
- * was deleted.
+ * Part of the record's canonical bytes. `sha256`: over the row's text; empty if the object was
+ * deleted.
  */
 export interface LogObject {
   readonly kind: LogObjectKind;
@@ -28,16 +28,16 @@ export interface LogObject {
   readonly sha256: string;
 }
 
-/** A look at something in the database that is not as the log has it. */
+/** A look at an object in the database that differs from the log. */
 export interface ObjectMismatch {
   /**
-   * `certificate`: the record of its issuance says something else than its row; `consumer`: what
-   * this process was told over a session; `activation-evidence`: what the record of an activation
-   * commits to.
+   * `certificate`: the row differs from the record of its issuance. `consumer`: the row differs
+   * from what this process received over a session. `activation-evidence`: the evidence differs
+   * from the record of the activation.
    */
   readonly kind: LogObjectKind | 'certificate' | 'consumer' | 'activation-evidence';
   readonly id: string;
-  /** No record at all, a record of its deletion, or a record of another state. */
+  /** The log has no record, a record of the deletion, or a record of another state. */
   readonly found: 'absent' | 'deleted' | 'differs';
 }
 

@@ -11,7 +11,10 @@ export interface SealBounds {
   readonly previousSequence: number | null;
 }
 
-/** What is signed: who, after what, from where to where, and the leaf hash of each record. */
+/**
+ * The bytes to sign: the session, the previous seal, the first and last sequence, and the leaf hash
+ * of each record.
+ */
 export function sealBytes(
   { sessionId, firstSequence, lastSequence, previousSequence }: SealBounds,
   leafHashes: readonly Buffer[],

@@ -11,7 +11,7 @@ import { logObjectDigest, type LogObject, type LogObjectKind } from './log-objec
 import type { Revocation, StoredCrl } from './revocation.ts';
 import type { RotationOperation } from './rotation/types.ts';
 
-/** What the log commits to, by kind. */
+/** The types of the values that the log commits to, by kind. */
 export interface LoggedValues {
   readonly entry: RegistrationEntry;
   readonly delegation: Delegation;
@@ -28,7 +28,7 @@ export interface LoggedValues {
   readonly 'agent-line': AgentLine;
 }
 
-/** There is one approval policy in a database. */
+/** A database has one approval policy. */
 export const approvalPolicyId = 'policy';
 
 interface LoggedForm<T> {
@@ -43,12 +43,12 @@ interface LoggedVersion<T> {
   readonly vouched: (value: T) => T;
 }
 
-/** A form of the text that older records commit to. */
+/** An earlier form of the text, to which older records commit. */
 interface EarlierForm<T> {
   readonly digested: readonly (keyof T & string)[];
   /**
-   * Replaces every field that the older text lacks by what grants nothing: the row may hold
-   * anything there.
+   * Replaces every field that the older text lacks by a value that grants nothing, because the row
+   * may hold anything there.
    */
   readonly vouched: (value: T) => T;
 }
@@ -57,10 +57,10 @@ type Encoders<T> = { readonly [Field in keyof T]?: (value: T[Field]) => unknown 
 
 /**
  * States how a value becomes the text that its record commits to. `digested` names the fields in
- * the order of the text. `undigested` names every other field with the reason why it may change
- * without a record: a field in neither list does not compile, so that a new field is in the digest
- * unless somebody writes down why not. `earlier` keeps the texts of older releases: the digest in
- * the newest record says which text counts, never the row.
+ * the order of the text. `undigested` names every other field, with the reason why it may change
+ * without a record. A field in neither list does not compile, so that a new field is in the digest
+ * unless somebody gives a reason. `earlier` keeps the texts of older releases. The digest in the
+ * newest record tells which text counts, never the row.
  */
 const form =
   <T>() =>
@@ -89,7 +89,10 @@ const form =
     })),
   });
 
-/** As the columns of a row hold it: bytes as hex, flags as 0 or 1, lists and records as JSON. */
+/**
+ * The form of a value in the columns of a row: bytes as hex, flags as 0 or 1, lists and records as
+ * JSON.
+ */
 function encoded(part: unknown): unknown {
   if (part === undefined || part === null) return null;
   if (typeof part === 'boolean') return part ? 1 : 0;
@@ -98,15 +101,15 @@ function encoded(part: unknown): unknown {
 }
 
 /**
- * `type:value`, sorted and unique: two entries have the same set of selectors exactly if these
+ * `type:value`, sorted and unique. Two entries have the same set of selectors exactly if these
  * lists are equal.
  */
 export const selectorList = (selectors: readonly Selector[]): readonly string[] =>
   [...new Set(selectors.map(selectorText))].sort();
 
 /**
- * The texts are in the records of existing logs: an order or encoding never changes. A further
- * field goes to the end of `digested`, and the list as it was goes into `earlier`.
+ * The records of existing logs contain these texts: an order or encoding never changes. A new field
+ * is added at the end of `digested`, and the previous list is added to `earlier`.
  */
 const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
   entry: form<RegistrationEntry>()({
@@ -297,7 +300,7 @@ export const loggedId = <Kind extends LogObjectKind>(
   value: LoggedValues[Kind],
 ): string => formOf(kind).id(value);
 
-/** The text that a new record of this value commits to, made of every digested field. */
+/** The text that a new record of this value commits to, with every digested field. */
 export const loggedText = <Kind extends LogObjectKind>(
   kind: Kind,
   value: LoggedValues[Kind],
@@ -318,7 +321,7 @@ export interface LoggedText<Kind extends LogObjectKind> {
   vouched(value: LoggedValues[Kind]): LoggedValues[Kind];
 }
 
-/** What a record of this value commits to. */
+/** The object that a record of this value commits to. */
 export const loggedObject = <Kind extends LogObjectKind>(
   kind: Kind,
   value: LoggedValues[Kind],
@@ -328,7 +331,7 @@ export const loggedObject = <Kind extends LogObjectKind>(
   sha256: logObjectDigest(loggedText(kind, value)),
 });
 
-/** What the record of a deletion commits to. */
+/** The object that the record of a deletion commits to. */
 export const deletedObject = (kind: LogObjectKind, id: string): LogObject => ({
   kind,
   id,

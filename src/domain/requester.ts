@@ -1,8 +1,8 @@
 /**
- * The class of whoever asks for a certificate or token. It comes from the inventory record of the
- * certificate that was presented, or from the way in, never from a name.
+ * The class of a requester of a certificate or token. It comes from the inventory record of the
+ * presented certificate, or from the kind of access, never from a name.
  *
- * - `node`: a node whose attestation was accepted just now; it has no certificate yet.
+ * - `node`: a node whose attestation was just accepted; it has no certificate yet.
  * - `local`: the admin socket.
  * - `server`: this server itself.
  */
@@ -19,7 +19,7 @@ export type RequesterClass = (typeof requesterClasses)[number];
 
 export interface Requester {
   readonly class: RequesterClass;
-  /** As it stands in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. */
+  /** The name in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. */
   readonly name: string;
 }
 

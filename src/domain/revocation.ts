@@ -1,7 +1,7 @@
 import type { LoggedObject } from './audit.ts';
 import { hasEnded, hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
 
-/** RFC 5280 section 5.3.1, those that an administrator may state. */
+/** The reasons of RFC 5280, section 5.3.1, that an administrator may state. */
 export const revocationReasons = [
   'unspecified',
   'keyCompromise',
@@ -18,11 +18,11 @@ export interface Revocation {
   readonly reason: RevocationReason;
   readonly revokedAt: number;
   readonly revokedBy: string;
-  /** Of the certificate. */
+  /** The notAfter of the certificate. */
   readonly notAfter: number;
 }
 
-/** What a record that commits to a revocation says of it. */
+/** The revocation that a record commits to. */
 export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
   serial: id,
   authorityId: detail['authority'] as string,
@@ -32,11 +32,11 @@ export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
   notAfter: detail['notAfter'] as number,
 });
 
-/** A CRL as it was signed, or brought in, last. */
+/** The CRL that was signed or imported last. */
 export interface StoredCrl {
   readonly authorityId: string;
   /**
-   * Of one from outside it counts what came in; what its issuer says may be longer, see
+   * For an imported CRL: our own number. The number of its issuer may be longer; see
    * `issuerCrlNumber`.
    */
   readonly number: number;
@@ -46,17 +46,17 @@ export interface StoredCrl {
   readonly der: Buffer;
 }
 
-/** What stands, or is to stand, in the CRL of one authority. */
+/** An entry of the CRL of one authority. */
 export interface CrlContent {
   readonly serial: string;
   readonly revokedAt: number;
-  /** undefined: none is stated. */
+  /** undefined: the CRL states no reason. */
   readonly reason: Exclude<RevocationReason, 'unspecified'> | 'cACompromise' | undefined;
   readonly notAfter: number;
 }
 
 /**
- * Authorities with a CRL of their own: those that are trusted, sign certificates and whose key is
+ * True for authorities with their own CRL: trusted ones that sign certificates and whose key is
  * ours.
  */
 export const publishesCrl = (authority: Authority): boolean =>
@@ -66,9 +66,9 @@ export const publishesCrl = (authority: Authority): boolean =>
   authority.certificateDer !== null;
 
 /**
- * Authorities whose CRL a consumer may need now: what they signed may be in use. One that is only
- * published has signed nothing; nothing that an ended one signed is valid any more, and it can sign
- * no CRL.
+ * True for authorities whose CRL a consumer may need now, because certificates that they signed may
+ * be in use. An authority that is only published has signed nothing. All certificates of an ended
+ * authority have expired, and it can sign no CRL.
  */
 export const needsCrl = (authority: Authority, now: number): boolean =>
   (authority.kind === 'root' || authority.kind === 'issuing') &&
@@ -76,15 +76,15 @@ export const needsCrl = (authority: Authority, now: number): boolean =>
   (authority.state === 'active' || authority.state === 'old' || authority.state === 'tainted');
 
 /**
- * Whether the CRL of an authority is to be signed anew: there is none, half of its life is over
- * (the rest is for outages), or a certificate that is still valid was revoked since.
+ * Whether the CRL of an authority must be signed anew: there is none, half of its life is over (the
+ * rest is for outages), or a valid certificate was revoked since.
  */
 export function crlIsDue(input: {
   readonly stored: Pick<StoredCrl, 'nextUpdate'> | undefined;
-  /** A certificate is revoked and valid, and not on the present one. */
+  /** A revoked and valid certificate is not on the present CRL. */
   readonly unlisted: boolean;
   readonly lifeSeconds: number;
-  /** Of the authority: no CRL outlives it. */
+  /** The notAfter of the authority: no CRL outlives it. */
   readonly notAfter: number;
   readonly now: number;
 }): boolean {
@@ -94,9 +94,9 @@ export function crlIsDue(input: {
 }
 
 /**
- * Authorities whose CRL comes from outside, since their key is: a root of others, and what is
- * between it and ours. One that is only prepared may have its CRL brought ahead. Not a
- * cross-certificate: it is the name and key of a root that has its own.
+ * True for authorities whose CRL is imported, because another CA holds their key: a root of another
+ * CA, and authorities between it and ours. The CRL of a prepared one may be imported in advance.
+ * False for a cross-certificate: it has the name and key of a root with its own CRL.
  */
 export const takesCrl = (authority: Authority, all: readonly Authority[]): boolean =>
   (authority.kind === 'root' || authority.kind === 'issuing') &&
@@ -109,26 +109,26 @@ export const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
 export type CrlState = (typeof crlStates)[number];
 
 /**
- * How the CRL of one authority stands: what an operator has to know before consumers that check
- * CRLs do.
+ * The state of one authority's CRL. It tells an operator of a problem before consumers that check
+ * CRLs notice it.
  */
 export interface CrlStanding {
   readonly authorityId: string;
-  /** `external`: it has to be brought in. */
+  /** `external`: it must be imported. */
   readonly source: 'own' | 'external';
   readonly state: CrlState;
-  /** 0 where it is missing. */
+  /** 0 if the CRL is missing. */
   readonly thisUpdate: number;
   readonly nextUpdate: number;
-  /** As its issuer numbered it; empty where it is missing. */
+  /** The number that its issuer gave; empty if the CRL is missing. */
   readonly number: string;
-  /** Authorities below it that were revoked here and are not on it. */
+  /** Authorities below it that were revoked here and are not on the CRL. */
   readonly unlisted: readonly string[];
 }
 
 /**
- * `expiring`: the last third of its life has begun, by which a new one should have come. One that
- * ends with its authority is followed by none.
+ * `expiring`: the last third of its life has begun, and no new CRL has come. A CRL that ends with
+ * its authority needs no successor.
  */
 export function crlState(
   crl: Pick<StoredCrl, 'thisUpdate' | 'nextUpdate'> | undefined,

@@ -4,12 +4,12 @@ import { standingIn, type AgentLine } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
 import type { CertificateState } from './certificate.ts';
 
-/** What rights are read from: the part of each row that they need. */
+/** The rows that rights read: the needed part of each. */
 export interface RightRows {
   readonly authority: { readonly state: AuthorityState };
   readonly entry: { readonly revision: number; readonly expiresAt: number };
   readonly agent: { readonly state: AgentState; readonly generation: number };
-  /** Of an agent, by its SPIFFE ID. */
+  /** The line of an agent, by its SPIFFE ID. */
   readonly 'agent-line': { readonly line: AgentLine };
   readonly delegation: { readonly revokedAt: number | null; readonly expiresAt: number };
   readonly certificate: {
@@ -18,22 +18,22 @@ export interface RightRows {
     readonly notAfter: number;
     readonly revoked: boolean;
   };
-  /** The present policy of issuance; its key is empty. */
+  /** The present policy of issuance. Its key is empty. */
   readonly policy: { readonly version: number };
 }
 export type RightNoun = keyof RightRows;
 
-/** Takes the rows that a right reads, by noun and key. */
+/** Receives the noun and key of each row that a right reads. */
 export type WantRow = (noun: RightNoun, key: string) => void;
 /**
- * A row that was asked for; undefined: there is none. `unproven`: the log has another, or the log
- * has one where there is none.
+ * Reads a requested row; undefined: there is none. `unproven`: the log has another value, or has
+ * one where there is no row.
  */
 export type ReadRow = <N extends RightNoun>(
   noun: N,
   key: string,
 ) => RightRows[N] | 'unproven' | undefined;
-/** The same, once all rows of the right are proven. */
+/** The same, after all rows of the right were proven. */
 type ReadProven = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
 
 export interface RightEnded {
@@ -43,11 +43,11 @@ export interface RightEnded {
 
 /**
  * A kind of right. `rows` names every row that `ended` reads, so that an engine can lock and read
- * the rows of a whole batch before anything is judged. `ended` is pure.
+ * the rows of a whole batch before the judgement. `ended` is pure.
  */
 interface RightKind<R> {
   rows(right: R, want: WantRow): void;
-  /** Why the right no longer stands at `now` (Unix seconds); undefined: it stands. */
+  /** Why the right no longer stands at `now` (Unix seconds). Undefined: it stands. */
   ended(right: R, read: ReadProven, now: number): RightEnded | undefined;
 }
 
@@ -61,8 +61,8 @@ export interface AuthorityRight {
 }
 
 /**
- * The states in which an authority may finish a signature. An authority that has just become old
- * finishes what it began: the intent was on record before, so that retiring waits for it.
+ * The states in which an authority may finish a signature. An authority that just became old
+ * finishes its recorded intents: its retirement waits for them.
  */
 export const finishingStates: readonly AuthorityState[] = ['active', 'old'];
 
@@ -106,7 +106,7 @@ const agent: RightKind<AgentRight> = {
   rows: ({ spiffeId }, want) => want('agent', spiffeId),
   ended({ spiffeId, generation }, read) {
     const row = read('agent', spiffeId);
-    if (row === undefined) return ended('AGENT_EVICTED', `agent ${spiffeId} is not on record`);
+    if (row === undefined) return ended('AGENT_EVICTED', `there is no record of agent ${spiffeId}`);
     if (row.state === 'banned') return ended('AGENT_BANNED', `agent ${spiffeId} is banned`);
     if (row.state !== 'active') return ended('AGENT_EVICTED', `agent ${spiffeId} was evicted`);
     return row.generation === generation
@@ -126,10 +126,11 @@ const agentSvid: RightKind<AgentSvidRight> = {
   rows: ({ spiffeId }, want) => want('agent-line', spiffeId),
   ended({ spiffeId, serial }, read) {
     const line = read('agent-line', spiffeId)?.line;
-    if (line === undefined) return ended('AGENT_EVICTED', `agent ${spiffeId} is not on record`);
+    if (line === undefined)
+      return ended('AGENT_EVICTED', `there is no record of agent ${spiffeId}`);
     return standingIn(line, serial) === 'full'
       ? undefined
-      : ended('AGENT_SUPERSEDED', `a later SVID of agent ${spiffeId} is in use`);
+      : ended('AGENT_SUPERSEDED', `a newer SVID of agent ${spiffeId} is in use`);
   },
 };
 
@@ -143,7 +144,8 @@ const delegation: RightKind<DelegationRight> = {
   rows: ({ id }, want) => want('delegation', id),
   ended({ id }, read, now) {
     const row = read('delegation', id);
-    if (row === undefined) return ended('OUTSIDE_DELEGATION', `delegation ${id} is not on record`);
+    if (row === undefined)
+      return ended('OUTSIDE_DELEGATION', `there is no record of delegation ${id}`);
     if (row.revokedAt !== null) return ended('OUTSIDE_DELEGATION', `delegation ${id} was revoked`);
     return isOver(row.expiresAt, now)
       ? ended('OUTSIDE_DELEGATION', `delegation ${id} has expired`)
@@ -151,7 +153,7 @@ const delegation: RightKind<DelegationRight> = {
   },
 };
 
-/** The caller's certificate is issued, not revoked, and inside its life. */
+/** The caller's certificate is issued, not revoked, and valid now. */
 export interface CallerRight {
   readonly kind: 'caller';
   readonly serial: string;
@@ -164,21 +166,24 @@ const caller: RightKind<CallerRight> = {
     if (row?.state !== 'issued')
       return ended(
         'CERTIFICATE_UNKNOWN',
-        `the caller's certificate ${serial} is not on record as issued`,
+        `the caller's certificate ${serial} is not recorded as issued`,
       );
     if (row.revoked)
       return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);
     // Both ends are inclusive (RFC 5280 section 4.1.2.5).
     return row.notAfter < now || row.notBefore > now
-      ? ended('CERTIFICATE_EXPIRED', `the caller's certificate ${serial} is outside its life`)
+      ? ended(
+          'CERTIFICATE_EXPIRED',
+          `the caller's certificate ${serial} has expired or is not valid yet`,
+        )
       : undefined;
   },
 };
 
-/** The policy that is built in. */
+/** The version of the built-in policy. */
 export const builtInPolicyVersion = 0;
 
-/** The policy that allowed the item is the present one. */
+/** The policy that allowed the item is still the present one. */
 export interface PolicyRight {
   readonly kind: 'policy';
   readonly version: number;
@@ -192,7 +197,7 @@ const policy: RightKind<PolicyRight> = {
       ? undefined
       : ended(
           'POLICY_CHANGED',
-          `version ${version} of the policy allowed this, and version ${present} is in force`,
+          `version ${version} of the policy allowed this, but version ${present} is now in force`,
         );
   },
 };
@@ -209,16 +214,16 @@ const kinds = {
 
 /**
  * One right under which an item was prepared. The list of kinds is open: a new kind is a row in
- * `kinds`, and nothing else has to know it.
+ * `kinds`, and no other code has to know it.
  */
 export type Right = {
   [K in keyof typeof kinds]: (typeof kinds)[K] extends RightKind<infer R> ? R : never;
 }[keyof typeof kinds];
 
 /**
- * The rights under which an item was prepared, the most telling refusal first. The last transaction
- * checks each one again, under the lock that taint, ban, delete and revoke also take; the first
- * that no longer stands makes the certificate withheld.
+ * The rights under which an item was prepared. Those with the most specific refusal come first. The
+ * last transaction checks each one again, under the lock that taint, ban, delete and revoke also
+ * take. The first that no longer stands makes the certificate withheld.
  */
 export type Rights = readonly Right[];
 
@@ -228,9 +233,9 @@ export function wantRows(rights: Rights, want: WantRow): void {
 }
 
 /**
- * The first of the rights that no longer stands at `now`. A right of a kind that is not in the list
- * does not stand: an older server refuses what it can not check. Nor does one with a row that the
- * log does not vouch for, whatever the row says.
+ * The first right that no longer stands at `now`. A right of an unknown kind does not stand: an
+ * older server refuses what it can not check. A right whose row the log does not vouch for does not
+ * stand either, whatever the row says.
  */
 export function firstEnded(rights: Rights, read: ReadRow, now: number): RightEnded | undefined {
   for (const right of rights) {
@@ -247,7 +252,7 @@ function unproven(kind: RightKind<Right>, right: Right, read: ReadRow): RightEnd
   let why: RightEnded | undefined;
   kind.rows(right, (noun, key) => {
     if (read(noun, key) === 'unproven')
-      why ??= ended('OBJECT_NOT_IN_LOG', `the ${noun} ${key} is not as the audit log has it`);
+      why ??= ended('OBJECT_NOT_IN_LOG', `the ${noun} ${key} differs from the audit log`);
   });
   return why;
 }

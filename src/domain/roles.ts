@@ -5,8 +5,8 @@ import type { Proven } from './proven.ts';
 import type { NamesSubject } from './subject.ts';
 
 /**
- * What a role can allow. Changing roles, and making admins, is not among it: that takes everything
- * (`holdsEverything`).
+ * The acts that a role can allow. A change of roles, and making an admin, are not among them: those
+ * require every right (`holdsEverything`).
  */
 export const verbs = [
   'entry.read',
@@ -34,22 +34,22 @@ export const verbs = [
 ] as const;
 export type Verb = (typeof verbs)[number];
 
-/** What an act is about. */
+/** The target of an act. */
 export type Target =
   /** One identity. */
   | { readonly kind: 'id'; readonly spiffeId: string }
-  /** Names of an endpoint, each of which must be inside. */
+  /** The names of an endpoint. Each must be covered. */
   | { readonly kind: 'names'; readonly subject: NamesSubject }
-  /** Every identity whose text starts so: what a template or pattern can reach. */
+  /** Every identity whose text starts with the prefix: what a template or pattern can produce. */
   | { readonly kind: 'below'; readonly prefix: string }
-  /** Nothing that belongs to an identity: a role with the verb on any prefix will do. */
+  /** No identity: any role with the verb allows it, on any prefix. */
   | { readonly kind: 'none' };
 
 export type Grant = Pick<Role, 'verbs' | 'prefixes'>;
 
 export const wholeTrustDomain = (trustDomain: TrustDomain): string => `${trustDomain.id}/`;
 
-/** The read-only role that always exists; only its members are stored. */
+/** The read-only role that always exists. Only its members are stored. */
 export const auditorRole = 'auditor';
 export const auditorGrant = (trustDomain: TrustDomain): Grant => ({
   verbs: ['*.read'],
@@ -64,8 +64,8 @@ export const grantsOf = (
   roles.map((role) => (role.name === auditorRole ? auditorGrant(trustDomain) : role));
 
 /**
- * Whether one of the roles has both the verb and a prefix over the target; verb of one and prefix
- * of another do not add up.
+ * Whether one role has both the verb and a prefix over the target. The verb of one role and the
+ * prefix of another do not add up.
  */
 export const permits = (grants: readonly Grant[], verb: Verb, target: Target): boolean =>
   grants.some(
@@ -76,14 +76,14 @@ export const permits = (grants: readonly Grant[], verb: Verb, target: Target): b
         : grant.prefixes.some((prefix) => covers(prefix, target))),
   );
 
-/** Every verb over the whole trust domain. */
+/** Every verb on the whole trust domain. */
 export const holdsEverything = (grants: readonly Grant[], trustDomain: TrustDomain): boolean =>
   grants.some(
     ({ verbs: allowed, prefixes }) =>
       allowed.includes('*') && prefixes.includes(wholeTrustDomain(trustDomain)),
   );
 
-/** Prefixes over which the roles allow the verb, for narrowing a list. */
+/** The prefixes on which the roles allow the verb, to narrow a list. */
 export const prefixesFor = (grants: readonly Grant[], verb: Verb): readonly string[] => [
   ...new Set(
     grants
@@ -96,9 +96,9 @@ const dnsScope = 'dns:';
 export const isDnsScope = (scope: string): boolean => scope.startsWith(dnsScope);
 
 /**
- * A DNS scope is a suffix, `dns:.shop.example.org` for every name below, or `dns:www.example.org`
- * for that name alone. A wildcard is covered where every name that it stands for is. No suffix
- * covers an IP address: that takes everything.
+ * A DNS scope is a suffix: `dns:.shop.example.org` for every name below it, or
+ * `dns:www.example.org` for that name only. A wildcard is covered if all its names are. No suffix
+ * covers an IP address: that requires every right.
  */
 function coversNames(scopes: readonly string[], { dnsNames, ips }: NamesSubject): boolean {
   const inside = (name: string, scope: string): boolean =>
@@ -112,8 +112,8 @@ function coversNames(scopes: readonly string[], { dnsNames, ips }: NamesSubject)
 }
 
 /**
- * A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`;
- * without one it is that ID alone.
+ * A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`.
+ * Without a slash it means that ID only.
  */
 function covers(prefix: string, target: Exclude<Target, { kind: 'names' }>): boolean {
   if (target.kind === 'none') return true;
@@ -133,14 +133,14 @@ const maximumPerList = 1000;
 export type RoleInput = Pick<Role, 'name' | 'verbs' | 'prefixes' | 'members'>;
 
 /**
- * A role as it may be stored: sorted, unique. Fails with INVALID_REQUEST, SPIFFE_ID_* or
- * TRUST_DOMAIN_FOREIGN.
+ * The role in the form that may be stored: sorted and unique. Fails with INVALID_REQUEST,
+ * SPIFFE_ID_* or TRUST_DOMAIN_FOREIGN.
  */
 export function checkRole(input: RoleInput, trustDomain: TrustDomain): Result<RoleInput> {
   if (!namePattern.test(input.name))
     return fail(
       'INVALID_REQUEST',
-      `role name ${JSON.stringify(input.name.slice(0, 80))} is not of [a-z0-9-], up to 64`,
+      `role name ${JSON.stringify(input.name.slice(0, 80))} is invalid: it needs at most 64 characters of [a-z0-9-]`,
     );
   for (const list of ['verbs', 'prefixes', 'members'] as const) {
     if (input[list].length > maximumPerList)
@@ -158,12 +158,12 @@ export function checkRole(input: RoleInput, trustDomain: TrustDomain): Result<Ro
   const members = sortedUnique(input.members);
   if (input.name === auditorRole) {
     const fixed = auditorGrant(trustDomain);
-    const differs = (stated: readonly string[], own: readonly string[]): boolean =>
-      stated.length > 0 && stated.join('\n') !== own.join('\n');
+    const differs = (stated: readonly string[], fixed: readonly string[]): boolean =>
+      stated.length > 0 && stated.join('\n') !== fixed.join('\n');
     if (differs(input.verbs, fixed.verbs) || differs(input.prefixes, fixed.prefixes))
       return fail(
         'INVALID_REQUEST',
-        'the verbs and prefixes of the role auditor are fixed (*.read on everything): state its members alone',
+        'the verbs and prefixes of the role auditor are fixed (*.read on everything): state only its members',
       );
     return ok({ name: input.name, verbs: fixed.verbs, prefixes: fixed.prefixes, members });
   }
@@ -171,10 +171,10 @@ export function checkRole(input: RoleInput, trustDomain: TrustDomain): Result<Ro
   if (unknown !== undefined)
     return fail(
       'INVALID_REQUEST',
-      `${JSON.stringify(unknown.slice(0, 80))} is not a verb; there are ${verbs.join(', ')}, noun.*, *.read and *`,
+      `${JSON.stringify(unknown.slice(0, 80))} is not a verb; the verbs are ${verbs.join(', ')}, noun.*, *.read and *`,
     );
   if (input.verbs.length === 0 || input.prefixes.length === 0)
-    return fail('INVALID_REQUEST', 'a role has at least one verb and one prefix');
+    return fail('INVALID_REQUEST', 'a role needs at least one verb and one prefix');
   for (const prefix of input.prefixes) {
     const checked = checkPrefix(prefix, trustDomain);
     if (!checked.ok) return checked;
@@ -205,14 +205,14 @@ function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
   return ok(prefix);
 }
 
-/** At least two labels: a suffix over a whole top-level domain is nobody's. */
+/** At least two labels: nobody owns a whole top-level domain. */
 function checkDnsScope(scope: string): Result<string> {
   const text = scope.slice(dnsScope.length);
   const name = parseDnsName(text.startsWith('.') ? text.slice(1) : text);
   if (!name.ok) return name;
   return name.value.includes('.')
     ? ok(scope)
-    : fail('INVALID_REQUEST', `the scope ${scope} has one label; a DNS scope has two or more`);
+    : fail('INVALID_REQUEST', `the scope ${scope} has one label; a DNS scope needs two or more`);
 }
 
 function ownId(text: string, trustDomain: TrustDomain): Result<SpiffeId> {

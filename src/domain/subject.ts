@@ -1,16 +1,16 @@
 import type { SpiffeId } from '../common/spiffe/index.ts';
 
-/** A SPIFFE identity, with DNS names beside it. */
+/** A SPIFFE identity, with additional DNS names. */
 export interface SpiffeSubject {
   readonly kind: 'spiffe';
   readonly id: SpiffeId;
   readonly dnsNames: readonly string[];
 }
 
-/** Names of an endpoint, and no SPIFFE ID: its certificate has no URI SAN. */
+/** The names of an endpoint without a SPIFFE ID: its certificate has no URI SAN. */
 export interface NamesSubject {
   readonly kind: 'names';
-  /** Lower case; `*.` may stand for the first label. */
+  /** In lower case; `*.` may replace the first label. */
   readonly dnsNames: readonly string[];
   /** IPv4 and IPv6 addresses in canonical text. */
   readonly ips: readonly string[];
@@ -26,9 +26,8 @@ export const spiffeSubject = (id: SpiffeId, dnsNames: readonly string[] = []): S
 });
 
 /**
- * A subject in one line, for records and indexes: the SPIFFE ID, or the first name with its kind. A
- * colon never stands in the first label of a DNS name, so that the two can't be taken for each
- * other.
+ * A subject in one line, for records and indexes: the SPIFFE ID, or the first name with its kind.
+ * The first label of a DNS name never contains a colon, so that the two forms can not be confused.
  */
 export function subjectText(subject: Subject): string {
   if (subject.kind === 'spiffe') return subject.id.toString();
@@ -36,7 +35,7 @@ export function subjectText(subject: Subject): string {
   return name === undefined ? `ip:${subject.ips[0] ?? ''}` : `dns:${name}`;
 }
 
-/** Every name in one line each, in order: two subjects are the same if these are. */
+/** Every name in one line each, in order. Two subjects are the same if these lists are equal. */
 export function subjectNames(subject: Subject): readonly string[] {
   const dns = subject.dnsNames.map((name) => `dns:${name}`);
   return subject.kind === 'spiffe'
@@ -47,6 +46,8 @@ export function subjectNames(subject: Subject): readonly string[] {
 export function sameSubject(one: Subject, other: Subject): boolean {
   if (one === other) return true;
   if (one.kind !== other.kind) return false;
-  const [names, others] = [subjectNames(one), subjectNames(other)];
-  return names.length === others.length && names.every((name, index) => name === others[index]);
+  const [names, otherNames] = [subjectNames(one), subjectNames(other)];
+  return (
+    names.length === otherNames.length && names.every((name, index) => name === otherNames[index])
+  );
 }

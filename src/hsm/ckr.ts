@@ -1,12 +1,12 @@
 import { PkiError, type ErrorCode } from '../common/errors/index.ts';
 
 /**
- * What a PKCS#11 return value (v2.40 section 5.1) means to us.
+ * The meaning of a PKCS#11 return value (v2.40, section 5.1) for us.
  *
  * - `code`: the error code that the operation fails with.
- * - `cure`: `none`: the item or the configuration is at fault, a new session changes nothing;
- *   `reopen`: the sessions or object handles are stale, new ones may do; `respawn`: this process is
- *   of no more use (PKCS#11 state is per process).
+ * - `cure`: `none`: the item or the configuration is at fault, and a new session changes nothing.
+ *   `reopen`: the sessions or object handles are stale, and new ones may work. `respawn`: the
+ *   process must be replaced (PKCS#11 state is per process).
  */
 interface Meaning {
   readonly code: ErrorCode;
@@ -48,22 +48,19 @@ const meanings: Readonly<Record<string, Meaning>> = {
   CKR_MUTEX_BAD: dead,
 };
 
-const other: Meaning = { code: 'HSM_FAILED', cure: 'none' };
+const otherFailure: Meaning = { code: 'HSM_FAILED', cure: 'none' };
 
-/**
- * The CKR name in an error of pkcs11js or graphene, which put it at different places depending on
- * the call.
- */
+/** The CKR name in an error of pkcs11js or graphene. Its place depends on the call. */
 export function ckrName(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
   return /CKR_[A-Z0-9_]+/.exec(thrown.message)?.[0];
 }
 
 export const ckrMeaning = (name: string | undefined): Meaning =>
-  name === undefined ? other : (meanings[name] ?? other);
+  name === undefined ? otherFailure : (meanings[name] ?? otherFailure);
 
 /**
- * Turns what a PKCS#11 call threw into a PkiError whose message names the operation and the CKR
+ * Turns an error of a PKCS#11 call into a PkiError whose message names the operation and the CKR
  * value.
  */
 export function hsmError(operation: string, thrown: unknown): PkiError {
@@ -79,7 +76,7 @@ export function hsmError(operation: string, thrown: unknown): PkiError {
   });
 }
 
-/** Runs one PKCS#11 call; what it throws becomes a PkiError. */
+/** Runs one PKCS#11 call. Turns its error into a PkiError. */
 export function calling<T>(operation: string, call: () => T): T {
   try {
     return call();
@@ -89,8 +86,8 @@ export function calling<T>(operation: string, call: () => T): T {
 }
 
 /**
- * Errors after which no further attempt may be made by a program: each wrong PIN brings the token
- * nearer to locking.
+ * Errors after which a program must not try again: each wrong PIN brings the token nearer to
+ * locking.
  */
 export const isFinal = (code: ErrorCode): boolean =>
   code === 'HSM_PIN_WRONG' || code === 'HSM_PIN_LOCKED' || code === 'HSM_SIGNATURE_INVALID';

@@ -8,9 +8,9 @@ import type { ManagedSigners } from './signers.ts';
 const retryMs = { first: 5_000, longest: 60_000 };
 
 /**
- * Signers of a token that the server can do without for now: it starts whether or not the token is
- * there, and the signers are tried again until it is. A PIN that is wrong or locked is not tried
- * again: that would lock the token. Owner of the signers once they are open.
+ * Signers of a token that the server can do without for some time. The server starts without the
+ * token and keeps trying to open the signers. A wrong or locked PIN is not tried again, because
+ * that would lock the token. Owner of the signers once they are open.
  */
 export class DeferredSigners implements ManagedSigners {
   readonly #open: () => Promise<ManagedSigners>;
@@ -34,7 +34,7 @@ export class DeferredSigners implements ManagedSigners {
     this.#logger = options.logger;
   }
 
-  /** Resolves after the first attempt, whatever came of it. */
+  /** Resolves after the first attempt, with any outcome. */
   start(): Promise<void> {
     this.#opening ??= this.#attempt().finally(() => (this.#opening = undefined));
     return this.#opening;
@@ -123,8 +123,8 @@ export class DeferredSigners implements ManagedSigners {
       this.#logger.error(
         { ...errorFields(this.#error), alert: true, ...(final ? {} : { retryMs: this.#retry }) },
         final
-          ? 'the token can not be used; it is not tried again before a restart'
-          : 'the token is not there; it is tried again',
+          ? 'the token can not be used; the server does not try again before a restart'
+          : 'the token is not reachable; trying again',
       );
       if (!final && !this.#closed)
         this.#cancel = this.#clock.after(this.#retry, () => void this.start());

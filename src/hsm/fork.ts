@@ -2,11 +2,11 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export interface ForkOptions {
-  /** The Node binary. */
+  /** Path of the Node binary. */
   readonly execPath: string;
   /**
-   * The whole environment of the child: nothing is inherited, so that no secret of the server's
-   * environment reaches code of the module's vendor.
+   * The whole environment of the child. Nothing is inherited, so that no secret of the server's
+   * environment reaches the vendor's module.
    */
   readonly environment: Readonly<Record<string, string>>;
   /** Threads for asynchronous signing. */
@@ -14,8 +14,8 @@ export interface ForkOptions {
 }
 
 /**
- * Starts one of our PKCS#11 processes. It receives everything over its IPC channel and ends with
- * it.
+ * Starts one of our PKCS#11 processes. It receives everything over its IPC channel, and ends when
+ * the channel closes.
  */
 export function forkHsmProcess(
   entry: 'signer-process' | 'token-admin-process',
@@ -25,8 +25,8 @@ export function forkHsmProcess(
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   return fork(fileURLToPath(new URL(`./${entry}.${extension}`, import.meta.url)), [], {
     execPath: options.execPath,
-    // Not those of the parent: an inspector port or a test runner's flags would break or expose the
-    // child.
+    // Not those of the parent: an inspector port or flags of a test runner would break or expose
+    // the child.
     execArgv: [],
     env: {
       ...options.environment,
@@ -38,8 +38,8 @@ export function forkHsmProcess(
 }
 
 /**
- * Remembers the end of what the child wrote to stderr: a module that crashes often says why there.
- * Modules in a debug mode print their arguments, so the PIN is taken out.
+ * Keeps the last part of what the child wrote to stderr: a crashing module often states the reason
+ * there. The PIN is removed, because modules in debug mode print their arguments.
  */
 export function stderrTail(child: ChildProcess, pin: string): () => string {
   let tail = '';

@@ -8,14 +8,14 @@ const PR_SET_DUMPABLE = 4;
 const SIGKILL = 9;
 
 /**
- * For a process that is logged in to a token; called before the PIN arrives.
+ * Protects a process that will be logged in to a token. Called before the PIN arrives.
  *
- * - Killed by the kernel when the parent dies, also while it is stopped or hangs in the module,
- *   where the end of the IPC channel would not be noticed.
- * - Not dumpable: no core file, and no ptrace or /proc/PID/mem by another process of the same user,
- *   since PIN, login and, with SoftHSM, the keys themselves are in this memory.
+ * - The kernel kills it when the parent dies. This works also while it is stopped or hangs in the
+ *   module, and would not notice the end of the IPC channel.
+ * - It is not dumpable: no core file, and no ptrace or /proc/PID/mem by another process of the same
+ *   user. PIN, login and, with SoftHSM, the keys themselves are in this memory.
  *
- * Other systems than Linux offer neither; there the IPC channel alone ends the process.
+ * Other systems than Linux offer neither. There only the IPC channel ends the process.
  */
 export function hardenProcess(platform: NodeJS.Platform): void {
   if (platform !== 'linux') return;

@@ -3,7 +3,7 @@ import type { KeyType } from '../common/x509/key-type.ts';
 interface SpecBase {
   readonly keyType: KeyType;
   readonly hash: 'sha256' | 'sha384';
-  /** Octets of a signature as the token gives it. */
+  /** Length in octets of a signature that the token returns. */
   readonly signatureLength: number;
 }
 
@@ -31,7 +31,7 @@ const rsa = (keyType: KeyType, modulusBits: number): RsaSpec => ({
   signatureLength: modulusBits / 8,
 });
 
-/** How each key type is made and signs: SHA-256, except P-384 with SHA-384 (see key-type.ts). */
+/** How each key type is made and signs: with SHA-256; P-384 with SHA-384 (see key-type.ts). */
 export const keySpecs: Readonly<Record<KeyType, KeySpec>> = {
   'ec-p256': {
     family: 'ec',
@@ -57,7 +57,7 @@ export const keySpecs: Readonly<Record<KeyType, KeySpec>> = {
 };
 
 /**
- * DigestInfo up to the digest (RFC 8017 section 9.2, note 1) for SHA-256: CKM_RSA_PKCS pads, but
+ * DigestInfo up to the digest (RFC 8017, section 9.2, note 1) for SHA-256: CKM_RSA_PKCS pads, but
  * does not name the hash.
  */
 export const sha256DigestInfoPrefix = Buffer.from('3031300d060960864801650304020105000420', 'hex');

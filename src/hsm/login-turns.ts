@@ -1,10 +1,10 @@
 import type { TokenConfig } from './token-port.ts';
 
 /**
- * One login at a time for each token, over all processes that one server starts. A login may
- * rewrite the token's own record (SoftHSM does): another process that reads it just then finds a
- * token in error, or none. It also keeps the counter of wrong PINs at one. One object for signers
- * and token administration; a turn ends with its work, however that ends.
+ * Allows one login at a time for each token, over all processes of one server. A login may rewrite
+ * the token's own record (SoftHSM does this). Another process that reads the record at that moment
+ * finds a broken token, or none. Turns also keep the counter of wrong PINs at one. Signers and
+ * token administration share one object. A turn ends with its work, also after an error.
  */
 export class LoginTurns {
   readonly #tails = new Map<string, Promise<unknown>>();

@@ -6,8 +6,8 @@ import { PkiError } from '../common/errors/index.ts';
 import { calling, ckrName, hsmError } from './ckr.ts';
 
 /**
- * A module that is loaded, and the slot whose token has our label. One per process: PKCS#11 state
- * belongs to the process.
+ * A loaded module, and the slot with the token of our label. One per process: PKCS#11 state belongs
+ * to the process.
  */
 export interface OpenToken {
   readonly module: graphene.Module;
@@ -15,14 +15,15 @@ export interface OpenToken {
 }
 
 /**
- * Loads the module and finds the token. Nothing is logged in yet. Throws HSM_MODULE_MISSING,
- * HSM_TOKEN_NOT_FOUND (with the labels that were found), HSM_PIN_LOCKED, HSM_UNAVAILABLE,
- * HSM_FAILED.
+ * Loads the module and finds the token. Does not log in.
+ *
+ * @throws PkiError HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND (with the labels of the other tokens),
+ *   HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED
  */
 export function openToken(modulePath: string, tokenLabel: string): OpenToken {
   const module = loadModule(modulePath);
-  // Without CKF_OS_LOCKING_OK a module may assume one thread; asynchronous signing then crashes it
-  // (SoftHSM does).
+  // Without CKF_OS_LOCKING_OK a module may assume a single thread. Asynchronous signing then
+  // crashes it (SoftHSM does).
   initialize(module, modulePath);
   return { module, slot: findSlot(module, tokenLabel) };
 }
@@ -36,7 +37,7 @@ function initialize(module: graphene.Module, modulePath: string): void {
       cause: thrown,
       detail,
       grade,
-      next: 'Check that the device is connected, or for SoftHSM that hsm.softhsmConf names a file, and that file a token folder, which are there and may be read and written by this user.',
+      next: 'Check that the device is connected. For SoftHSM, check that hsm.softhsmConf names a file, that the file names a token folder, and that this user may read and write both.',
     });
   }
 }
@@ -71,8 +72,8 @@ function findSlot(module: graphene.Module, tokenLabel: string): graphene.Slot {
     try {
       token = slot.getToken();
     } catch {
-      // A slot whose token does not answer is another's trouble unless ours is nowhere else: then
-      // it is missing from the list.
+      // A token that does not answer does not matter unless it is ours. Then ours is missing from
+      // the list.
       continue;
     }
     if ((token.flags & graphene.TokenFlag.TOKEN_INITIALIZED) === 0) continue;
@@ -81,15 +82,15 @@ function findSlot(module: graphene.Module, tokenLabel: string): graphene.Slot {
   }
   const [slot] = matches;
   if (slot === undefined) {
-    const found =
+    const present =
       labels.length === 0 ? 'no initialised token' : labels.map((label) => `"${label}"`).join(', ');
     throw new PkiError(
       'HSM_TOKEN_NOT_FOUND',
-      `no token is labelled "${tokenLabel}"; found: ${found}`,
+      `no token is labelled "${tokenLabel}"; tokens: ${present}`,
     );
   }
   if (matches.length > 1) {
-    // Guessing could send the PIN to the wrong token and lock it.
+    // A guess could send the PIN to the wrong token and lock it.
     throw new PkiError(
       'HSM_TOKEN_NOT_FOUND',
       `${matches.length} tokens are labelled "${tokenLabel}"; labels must be unique`,
@@ -99,9 +100,9 @@ function findSlot(module: graphene.Module, tokenLabel: string): graphene.Slot {
 }
 
 /**
- * Opens the anchor session and logs in, once. The anchor stays open and idle: PKCS#11 logs the
- * whole application out when its last session closes. C_Logout is never called, since it would end
- * the login of every session of the process.
+ * Opens the anchor session and logs in, once. The anchor stays open and unused, because PKCS#11
+ * logs the application out when its last session closes. C_Logout is never called, since it would
+ * end the login of every session of the process.
  */
 export function login(token: OpenToken, pin: string, access: 'read' | 'write'): graphene.Session {
   const { flags, label } = calling('C_GetTokenInfo', () => token.slot.getToken());

@@ -3,16 +3,18 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 
 /**
- * Who can write the file can make the server use up the tries of the PIN; who can read it can sign
- * wherever the token is.
+ * A user who can write the file can make the server use up the tries of the PIN. A user who can
+ * read it can sign wherever the token is reachable.
  */
 const writableByOthers = 0o022;
 const readableByAll = 0o004;
 
 /**
- * The PIN of a token from its file, without the end of the line. A file that everybody may read is
- * used, with a warning: mounts of secrets often have it so, in a folder that nobody else can enter.
- * Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
+ * Reads the PIN of a token from its file, without the line end. A file that everybody may read is
+ * accepted with a warning: mounted secrets often have that mode, in a folder that nobody else can
+ * enter.
+ *
+ * @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN
  */
 export function readPinFile(path: string, tokenLabel: string, logger: Logger): string {
   let pin: string;
@@ -20,7 +22,7 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
   try {
     const fd = openSync(path, 'r');
     try {
-      // of what was opened, not of what has the name a moment later
+      // the mode of the opened file, which may differ from what has the name a moment later
       ({ mode } = fstatSync(fd));
       pin = readFileSync(fd, 'utf8').replace(/\r?\n$/, '');
     } finally {
@@ -47,7 +49,7 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
   if ((mode & readableByAll) !== 0)
     logger.warn(
       { path, mode: bits, token: tokenLabel },
-      'every user of this machine may read the PIN file: chmod 0600 it, and change the PIN if others could enter its folder',
+      'every user of this machine may read the PIN file: set its mode to 0600, and change the PIN if others could enter its folder',
     );
   return pin;
 }

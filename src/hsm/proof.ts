@@ -15,10 +15,10 @@ const algorithms = {
 } as const;
 
 /**
- * Whether the requester holds his key. Refuses with KEY_WEAK a key that OpenSSL does not import (a
- * point off its curve) or that is outside of what the CA signs: the parser before us checked that
- * too, but the cost of verifying with an oversized RSA key would be ours. CSR_SIGNATURE_INVALID is
- * the rest.
+ * Checks the proof that the requester holds the private key. KEY_WEAK: OpenSSL does not import the
+ * key (a point off its curve), or the CA does not sign such keys. The parser has already checked
+ * that, but the cost of a verification with an oversized RSA key would be ours.
+ * CSR_SIGNATURE_INVALID: every other failure.
  */
 export function checkProof(proof: ProofOfPossession): Result<undefined> {
   const algorithm = Object.hasOwn(algorithms, proof.algorithm)
@@ -45,7 +45,7 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
   try {
     if (verify(algorithm.hash, proof.signedBytes, key, proof.signature)) return ok(undefined);
   } catch {
-    // OpenSSL throws for some malformed signatures instead of answering false.
+    // OpenSSL throws for some malformed signatures instead of returning false.
   }
   return fail(
     'CSR_SIGNATURE_INVALID',
@@ -53,7 +53,7 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
   );
 }
 
-/** What precedes an uncompressed point in a SubjectPublicKeyInfo of our curves. */
+/** The bytes before an uncompressed point in a SubjectPublicKeyInfo of our curves. */
 const ecPrefixes = Object.values(keySpecs).flatMap((spec) => {
   if (spec.family !== 'ec') return [];
   const spki = sequence(
@@ -64,8 +64,8 @@ const ecPrefixes = Object.values(keySpecs).flatMap((spec) => {
 });
 
 /**
- * Nearly all keys are; comparing bytes saves the 20 to 30 µs in which Node would describe the
- * imported key.
+ * Nearly all keys are usual. A comparison of bytes saves the 20 to 30 µs that Node needs to
+ * describe the imported key.
  */
 const isUsualEcKey = (spkiDer: Buffer): boolean =>
   ecPrefixes.some(

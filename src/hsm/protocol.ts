@@ -3,9 +3,9 @@ import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
 import type { TokenKey } from './token-port.ts';
 
 /**
- * What parent and child say to each other over the IPC channel of child_process.fork with
- * `serialization: 'advanced'`. The channel is a socket pair that nobody else can open; the PIN
- * travels in the first message and nowhere else.
+ * Messages between parent and child over the IPC channel of child_process.fork with `serialization:
+ * 'advanced'`. The channel is a socket pair that no other process can open. The first message
+ * carries the PIN; no other message does.
  */
 
 export type EngineMode = 'auto' | 'sync' | 'async';
@@ -16,7 +16,7 @@ export interface TokenAccess {
   readonly pin: string;
 }
 
-/** An error on its way between processes: causes stay behind, since they may hold anything. */
+/** An error on its way between processes. Causes are left out, since they may contain anything. */
 export interface WireError {
   readonly code: ErrorCode;
   readonly message: string;
@@ -52,7 +52,10 @@ export type FromSigner =
       readonly mode: EngineMode;
       readonly error?: WireError;
     }
-  /** `spentMs`: how long the chunk took in the signer, by which the parent sizes the next ones. */
+  /**
+   * `spentMs`: the time of the chunk in the signer. The parent derives the size of later chunks
+   * from it.
+   */
   | {
       readonly type: 'signed';
       readonly id: number;
@@ -61,11 +64,13 @@ export type FromSigner =
     }
   | { readonly type: 'probed'; readonly id: number }
   /**
-   * Sent between the items of a chunk that takes long: the deadline is for silence, not for the
-   * size of a chunk.
+   * Sent between the items of a slow chunk. The deadline limits silence, not the size of a chunk.
    */
   | { readonly type: 'progress' }
-  /** The signer can not go on: the parent kills it. With HSM_SIGNATURE_INVALID all signers stop. */
+  /**
+   * The signer can not continue, and the parent kills it. With HSM_SIGNATURE_INVALID all signers
+   * stop.
+   */
   | { readonly type: 'lost'; readonly error: WireError };
 
 export type AdminCall =

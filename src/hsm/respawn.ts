@@ -1,15 +1,15 @@
 import type { SignersState } from './signing-port.ts';
 
 /**
- * Longest wait before a new attempt to start a signer. Signing has to resume within 5 s of the
- * token's return, so it is short; only one attempt runs at a time.
+ * Longest wait before a new attempt to start a signer. It is short, because signing must resume
+ * within 5 s of the token's return. Only one attempt runs at a time.
  */
 export const respawnMaximumMs = 1000;
 const respawnBaseMs = 50;
 
 /**
- * How long to wait before the next start. `failures`: signers in a row that did not start, or died
- * young. `uniform` in [0, 1) spreads replicas that lost the same token at the same moment.
+ * Milliseconds until the next start. `failures`: signers in a row that did not start or died young.
+ * `uniform` in [0, 1) spreads replicas that lost the same token at the same moment.
  */
 export function respawnDelayMs(failures: number, uniform: number): number {
   const ceiling = Math.min(respawnBaseMs * 2 ** Math.min(failures, 16), respawnMaximumMs);
@@ -25,7 +25,7 @@ export interface SignersFacts {
   readonly signersReady: number;
 }
 
-/** The circuit is open as long as no signer is ready; a signer that starts closes it. */
+/** The circuit is open while no signer is ready. A signer that starts closes it. */
 export function signersStatus(facts: SignersFacts): SignersState['status'] {
   if (facts.closed) return 'closed';
   if (facts.fatal) return 'fatal';
@@ -34,16 +34,17 @@ export function signersStatus(facts: SignersFacts): SignersState['status'] {
   return facts.signersReady < facts.signers ? 'degraded' : 'ready';
 }
 
-/** Before anything is known of the token's speed. */
+/** The first chunk, before the speed of the token is known. */
 const firstChunk = 8;
 /**
- * Work given to a signer at once, in milliseconds: long enough that a hand-over costs little, short
+ * Target duration of a chunk in milliseconds: long enough that a hand-over costs little, short
  * enough to keep all signers busy to the end of a batch.
  */
 const chunkTargetMs = 10;
 /**
- * On a machine that is short of processors each item seems to take longer, and smaller chunks would
- * cost it more: so many go together, as long as they do not seem to take too long.
+ * On a machine with too few processors each item seems slow, and smaller chunks would make it
+ * slower. Therefore this many items go together, unless they seem to take longer than the target
+ * below.
  */
 const crowdedChunk = 16;
 const crowdedTargetMs = 50;
@@ -52,13 +53,13 @@ export const chunkMaximum = 64;
 export interface ChunkFacts {
   readonly queued: number;
   readonly signersReady: number;
-  /** Operations that the signer has in the token at once. */
+  /** The number of operations that the signer runs in the token at once. */
   readonly concurrency: number;
-  /** What an item took lately, undefined before the first. */
+  /** The recent time per item in milliseconds; undefined before the first item. */
   readonly itemMs: number | undefined;
 }
 
-/** How many items to hand to one signer now: its share of the queue, bounded by time. */
+/** The number of items for one signer now: its share of the queue, limited by time. */
 export function chunkSize(facts: ChunkFacts): number {
   const share = Math.ceil(facts.queued / Math.max(facts.signersReady, 1));
   const byTime =

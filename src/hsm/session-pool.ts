@@ -10,8 +10,8 @@ export interface PooledSession {
 }
 
 /**
- * The sessions of one process. A PKCS#11 session takes one operation at a time, so a session
- * belongs to one caller from `acquire` to `release`. Owner of the state: the signer core.
+ * The sessions of one process. A PKCS#11 session runs one operation at a time, so that it belongs
+ * to one caller from `acquire` to `release`. Owner of the state: the signer core.
  */
 export class SessionPool {
   readonly #token: OpenToken;
@@ -23,13 +23,14 @@ export class SessionPool {
   #waiting: ((session: PooledSession) => void)[] = [];
 
   /**
-   * `anchor` is the session that logged in; it is never used for an operation. Throws if not one
-   * session can be opened.
+   * `anchor` is the session that logged in. It is never used for an operation.
+   *
+   * @throws PkiError if no session can be opened
    */
-  constructor(token: OpenToken, anchor: graphene.Session, wanted: number) {
+  constructor(token: OpenToken, anchor: graphene.Session, size: number) {
     this.#token = token;
     this.#anchor = anchor;
-    this.#wanted = wanted;
+    this.#wanted = size;
     this.#fill();
   }
 
@@ -37,14 +38,14 @@ export class SessionPool {
     return this.#open;
   }
 
-  /** An idle session, or a promise of the next that becomes idle. */
+  /** An idle session, or a promise of the next session that becomes idle. */
   acquire(): PooledSession | Promise<PooledSession> {
     const session = this.#idle.pop();
     if (session !== undefined) return session;
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** The session at hand for callers that never yield while they use it. */
+  /** An idle session, for callers that never yield while they use it. */
   acquireNow(): PooledSession {
     const session = this.#idle.pop();
     if (session === undefined) throw new PkiError('INTERNAL', 'no session is idle');
@@ -61,10 +62,10 @@ export class SessionPool {
     else this.#idle.push(session);
   }
 
-  /** Closes what is idle beyond `wanted`, for a mode that needs fewer. */
-  shrink(wanted: number): void {
-    this.#wanted = wanted;
-    while (this.#open > wanted) {
+  /** Closes the idle sessions above `size`, for a mode that needs fewer. */
+  shrink(size: number): void {
+    this.#wanted = size;
+    while (this.#open > size) {
       const session = this.#idle.shift();
       if (session === undefined) return;
       this.#open--;
@@ -73,8 +74,9 @@ export class SessionPool {
   }
 
   /**
-   * Touches each idle session, since some tokens drop sessions that are silent. Throws when one is
-   * gone.
+   * Uses each idle session once, since some tokens drop silent sessions.
+   *
+   * @throws PkiError HSM_UNAVAILABLE if a session has ended
    */
   keepAlive(): void {
     if (!isLoggedIn(this.#token, this.#anchor))
@@ -82,15 +84,17 @@ export class SessionPool {
     for (const session of this.#idle) {
       calling('C_GetSessionInfo', () => this.#token.module.lib.C_GetSessionInfo(session.handle));
     }
-    // The one that slept longest is used next.
+    // the longest unused session is used next
     const first = this.#idle.shift();
     if (first !== undefined) this.#idle.push(first);
   }
 
   /**
-   * Replaces all sessions; those in use are closed when released. It does not log in: a login that
-   * has ended needs the PIN, which the parent hands to one signer at a time, so that a changed PIN
-   * is tried once and not once per signer. Throws HSM_UNAVAILABLE then.
+   * Replaces all sessions. Sessions in use are closed when they are released. It does not log in:
+   * an ended login needs the PIN. The parent hands the PIN to one signer at a time, so that a
+   * changed PIN is tried once and not once per signer.
+   *
+   * @throws PkiError HSM_UNAVAILABLE if the login has ended
    */
   renew(): void {
     if (!isLoggedIn(this.#token, this.#anchor))
@@ -112,7 +116,7 @@ export class SessionPool {
         this.#idle.push({ handle, generation: this.#generation });
         this.#open++;
       } catch (thrown) {
-        // A token may grant fewer sessions than we want; one is enough to work.
+        // The token may grant fewer sessions than requested. One is enough to work.
         if (
           this.#open > 0 &&
           thrown instanceof PkiError &&
@@ -128,7 +132,7 @@ export class SessionPool {
     try {
       this.#token.module.lib.C_CloseSession(session.handle);
     } catch {
-      // It is gone already, which is what was wanted.
+      // The session has already ended.
     }
   }
 }

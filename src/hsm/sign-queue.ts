@@ -1,11 +1,11 @@
 import type { ErrorCode } from '../common/errors/index.ts';
 import type { SignItem, SignOutcome } from './signing-port.ts';
 
-/** One item on its way through the signers. `settle` counts once; later calls change nothing. */
+/** One item on its way through the signers. Only the first call of `settle` counts. */
 export interface QueuedItem {
   readonly item: SignItem;
   readonly settle: (outcome: SignOutcome) => void;
-  /** Aborted when nobody waits for the signature any more. */
+  /** Aborted when no caller waits for the signature any more. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -17,8 +17,8 @@ export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => 
 });
 
 /**
- * First in, first out; items of all callers together, so that a unary call shares a hand-over with
- * its neighbours.
+ * First in, first out. Items of all callers share the queue, so that a unary call shares a
+ * hand-over with its neighbours.
  */
 export class SignQueue {
   #items: QueuedItem[] = [];
@@ -32,7 +32,7 @@ export class SignQueue {
     this.#items.push(item);
   }
 
-  /** At most `count` items. Those that nobody waits for any more are settled and left out. */
+  /** Takes at most `count` items. Items that no caller waits for are settled and left out. */
   take(count: number): QueuedItem[] {
     const taken: QueuedItem[] = [];
     while (taken.length < count && this.length > 0) {
@@ -57,7 +57,7 @@ export class SignQueue {
   }
 }
 
-/** The items of one call and the promise of their outcomes, in the order of the items. */
+/** The items of one call, and the promise of their outcomes in the order of the items. */
 export function callOf(
   items: readonly SignItem[],
   signal?: AbortSignal,

@@ -14,13 +14,11 @@ export interface SignerCoreOptions {
   readonly mode: EngineMode;
   readonly sessions: number;
   readonly monotonicMs: () => number;
-  /** CPU time of this process so far. */
+  /** CPU time of this process so far, in milliseconds. */
   readonly cpuMs: () => number;
 }
 
-/**
- * Thrown by the core when this process must be replaced: after it nothing here may be used again.
- */
+/** Thrown when this process must be replaced. Afterwards nothing in it may be used. */
 export class SignerLost extends Error {
   override readonly name = 'SignerLost';
   readonly error: PkiError;
@@ -49,12 +47,16 @@ export class SignerCore {
   readonly #handles = new Map<string, KeyHandle>();
   readonly #keys = new Map<string, SigningKey>();
   #engine: SigningEngine;
-  /** `auto` decides at the first key; until then it is open. */
+  /** `auto` is decided at the first key. */
   #decided: boolean;
   #recoveries = 0;
   #probed = 0;
 
-  /** Loads the module and logs in, once. Throws as `openToken` and `login` do. */
+  /**
+   * Loads the module and logs in, once.
+   *
+   * @throws the errors of `openToken` and `login`
+   */
   constructor(access: TokenAccess, options: SignerCoreOptions) {
     this.#options = options;
     this.#token = openToken(access.modulePath, access.tokenLabel);
@@ -79,8 +81,10 @@ export class SignerCore {
   }
 
   /**
-   * Finds the key, checks it and signs with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT,
-   * HSM_SIGNATURE_INVALID (fatal), HSM_UNAVAILABLE, HSM_FAILED.
+   * Finds the key, checks it and signs with it.
+   *
+   * @throws PkiError HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_SIGNATURE_INVALID (fatal),
+   *   HSM_UNAVAILABLE, HSM_FAILED
    */
   async useKey(handle: KeyHandle): Promise<void> {
     const key = loadSigningKey(this.#token, this.#anchor, handle);
@@ -96,9 +100,10 @@ export class SignerCore {
   }
 
   /**
-   * Signs the items; outcomes in their order. `afterEach` is told of each that is done. Throws
-   * SignerLost when the token is lost to this process or returned an invalid signature; then no
-   * outcome of the call counts.
+   * Signs the items. Outcomes are in their order. `afterEach` is called after each item.
+   *
+   * @throws SignerLost if this process has lost the token, or the token returned an invalid
+   *   signature; then no outcome of the call counts
    */
   async sign(items: readonly SignItem[], afterEach: () => void = () => {}): Promise<SignOutcome[]> {
     const outcomes = new Array<SignOutcome>(items.length);
@@ -117,8 +122,10 @@ export class SignerCore {
   }
 
   /**
-   * Keeps sessions alive and signs with one key, the next in turn: found the key and signed with it
-   * is what healthy means. Throws SignerLost.
+   * Keeps the sessions alive and signs with the next key in turn. A signer is healthy if its key is
+   * found and signs.
+   *
+   * @throws SignerLost
    */
   async probe(): Promise<void> {
     await this.#recovering(async () => {
@@ -129,7 +136,7 @@ export class SignerCore {
     });
   }
 
-  /** For drills: what a restart of the token does to our sessions. */
+  /** For drills: does to our sessions what a restart of the token does. */
   invalidateSessions(): void {
     this.#token.module.lib.C_CloseAllSessions(this.#token.slot.handle);
   }
@@ -154,7 +161,7 @@ export class SignerCore {
       return await this.#recovering(async () => {
         const key = this.#keys.get(item.ckaId);
         if (key === undefined)
-          throw new PkiError('HSM_KEY_NOT_FOUND', `the key ${item.ckaId} was forgotten meanwhile`);
+          throw new PkiError('HSM_KEY_NOT_FOUND', `the key ${item.ckaId} was taken out of use`);
         const raw = this.#engine.sign(key, tokenInput(key, item.bytes));
         return {
           ok: true,
@@ -173,9 +180,10 @@ export class SignerCore {
   }
 
   /**
-   * Runs `work`; when its sessions or handles turn out to be stale, opens and finds them again and
-   * runs it once more. The same bytes are signed again then, which harms nobody: it is the same
-   * certificate. Throws SignerLost if that did not cure it.
+   * Runs `work`. If sessions or handles are stale, opens and finds them again and runs `work` once
+   * more. The same bytes are then signed twice, which is harmless: it is the same certificate.
+   *
+   * @throws SignerLost if the second run fails as well
    */
   async #recovering<T>(work: () => Promise<T>): Promise<T> {
     const recoveries = this.#recoveries;
@@ -184,7 +192,7 @@ export class SignerCore {
     } catch (thrown) {
       const error = this.#orLost(thrown);
       if (cureOf(error) !== 'reopen') throw error;
-      // With several operations in flight only the first to fail reopens; the others find it done.
+      // Of several operations in flight only the first failure reopens the sessions.
       if (recoveries === this.#recoveries) this.#reopen();
     }
     try {
@@ -211,8 +219,8 @@ export class SignerCore {
       for (const handle of this.#handles.values())
         this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
     } catch (thrown) {
-      // A key that was there and is not found now: so SoftHSM looks after its directory was away,
-      // until the process ends.
+      // A key that existed before and is not found now. SoftHSM shows this after its directory was
+      // away, until the process ends.
       const error = PkiError.from(thrown, 'HSM_FAILED');
       throw new SignerLost(
         new PkiError('HSM_UNAVAILABLE', `sessions could not be opened again: ${error.message}`, {
@@ -241,8 +249,8 @@ export class SignerCore {
 }
 
 /**
- * Signed by every self-test. Never a structure that someone could take for a certificate, a CRL or
- * a token: its first octet is not that of a SEQUENCE, and it is no base64url.
+ * Every self-test signs these bytes. They can not be a certificate, a CRL or a token: the first
+ * octet is not that of a SEQUENCE, and they are not base64url.
  */
 const selfTestBytes = Buffer.from('\u0000meshca signer self-test', 'utf8');
 

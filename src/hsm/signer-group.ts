@@ -25,32 +25,31 @@ export interface SignerGroupOptions {
   readonly logger: Logger;
 }
 
-/** What the group asks of and tells its owner. */
+/** The owner's side of the group. */
 export interface SignerGroupOwner {
-  /** The keys in use at this moment. */
+  /** The keys that are in use now. */
   keys(): readonly KeyHandle[];
   signerReady(): void;
-  /** No signer is left, for now or (fatal) for good. */
+  /** No signer is left, temporarily or (fatal) permanently. */
   noneReady(error: PkiError): void;
   statusChanged(): void;
 }
 
 /**
- * A signer that died younger than this counts as a failed start, so that a crash loop is slowed
- * down.
+ * A signer that died younger than this counts as a failed start, so that a crash loop slows down.
  */
 const stableMs = 10_000;
 const closeGraceMs = 1000;
 
-/** Keeps the wanted number of signers alive. Owner of the links and of the circuit's state. */
+/** Keeps the requested number of signers alive. Owner of the links and of the circuit's state. */
 export class SignerGroup {
   readonly #options: SignerGroupOptions;
   readonly #owner: SignerGroupOwner;
-  /** Each with the time at which it became ready. */
+  /** Each ready signer with the time at which it became ready. */
   readonly #ready = new Map<SignerLink, number>();
-  /** All that were forked and have not exited. */
+  /** All signers that were forked and have not exited. */
   readonly #alive = new Set<SignerLink>();
-  /** At most one signer logs in at a time, for the sake of the token's PIN counter. */
+  /** At most one signer logs in at a time, because of the token's PIN counter. */
   #starting: SignerLink | undefined;
   #cancelStart: (() => void) | undefined;
   #cancelProbe: (() => void) | undefined;
@@ -90,7 +89,7 @@ export class SignerGroup {
     };
   }
 
-  /** Why nothing can be signed now; undefined if it can. */
+  /** Why nothing can be signed now; undefined if signing is possible. */
   get refusal(): PkiError | undefined {
     if (this.#closed) return new PkiError('SHUTTING_DOWN', 'the signers are closed');
     if (this.#fatal !== undefined) return this.#fatal;
@@ -100,8 +99,9 @@ export class SignerGroup {
   }
 
   /**
-   * Resolves when each signer has had its start; rejects if the first fails, or a later one for
-   * good. Processes boot side by side once the first has succeeded, but log in one after another.
+   * Resolves when each signer has tried to start. Rejects if the first start fails, or a later one
+   * with a final error. After the first success the processes boot in parallel, but log in one
+   * after another.
    */
   async start(): Promise<void> {
     const error = await this.#start(this.#fork());
@@ -116,8 +116,8 @@ export class SignerGroup {
   }
 
   /**
-   * Gives a signer a key that the others have. One that can not use it has a token that it should
-   * not be trusted with.
+   * Gives a signer a key that the others have. A signer that can not use it has a token that must
+   * not be trusted.
    */
   teach(link: SignerLink, key: KeyHandle): void {
     link.useKey(key).catch((thrown: unknown) => {
@@ -132,7 +132,7 @@ export class SignerGroup {
     });
   }
 
-  /** No respawn from here on. */
+  /** From here on no signer is respawned. */
   beginClose(): void {
     this.#closed = true;
     this.#cancelStart?.();
@@ -174,7 +174,7 @@ export class SignerGroup {
     return link;
   }
 
-  /** Lets a forked signer log in. Returns why it failed. */
+  /** Lets a forked signer log in. Returns the error if that failed. */
   async #start(link: SignerLink): Promise<PkiError | undefined> {
     const { token, logins, mode, sessionsPerProcess, clock, logger } = this.#options;
     this.#starting = link;
@@ -200,7 +200,7 @@ export class SignerGroup {
     this.#started = true;
     this.#ready.set(link, clock.monotonicMs());
     logger.info({ signerPid: link.pid, mode: link.mode, sessions: link.sessions }, 'signer ready');
-    // What was taken into use while it started.
+    // Keys that were taken into use while the signer started.
     for (const key of this.#owner.keys()) if (!link.hasKey(key.ckaId)) this.teach(link, key);
     this.#update();
     this.#owner.signerReady();
@@ -224,7 +224,7 @@ export class SignerGroup {
     if (this.#started) this.#scheduleStart();
   }
 
-  /** Once per cause: a token that is away for hours is not worth a line per attempt. */
+  /** Logged once per cause, so that a long absence of the token does not log each attempt. */
   #logLoss(link: SignerLink, error: PkiError, wasReady: boolean): void {
     const { logger } = this.#options;
     const fields = {
@@ -250,10 +250,7 @@ export class SignerGroup {
     this.#update();
   }
 
-  /**
-   * Starts the next missing signer when its time has come: at once after a success, with backoff
-   * after failures.
-   */
+  /** Starts the next missing signer: at once after a success, with backoff after failures. */
   #scheduleStart(afterSuccess = false): void {
     if (
       this.#closed ||
@@ -275,8 +272,8 @@ export class SignerGroup {
   }
 
   /**
-   * An idle signer is probed, so that a lost token is noticed and recovery begins before the next
-   * request comes.
+   * Probes idle signers, so that a lost token is noticed and recovery begins before the next
+   * request.
    */
   #scheduleProbe(): void {
     if (this.#closed || this.#fatal !== undefined) return;
@@ -284,7 +281,7 @@ export class SignerGroup {
     this.#cancelProbe = clock.after(probeIntervalMs / 2, () => {
       const nowMs = clock.monotonicMs();
       for (const link of this.ready) {
-        // The failure of a probe shows as the death of the link, which #died is told.
+        // A failed probe ends the link, which is reported to #died.
         if (link.idle && nowMs - link.lastActiveMs >= probeIntervalMs) link.probe().catch(() => {});
       }
       this.#scheduleProbe();

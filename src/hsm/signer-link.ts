@@ -15,15 +15,15 @@ export interface SignerLinkOptions {
   readonly clock: Clock;
   readonly deadlineMs: number;
   readonly startDeadlineMs: number;
-  /** Kept out of what the link reports of the child's stderr. */
+  /** Removed from the reported stderr of the child. */
   readonly pin: string;
   readonly onDeath: (error: PkiError) => void;
 }
 
 /**
  * The parent's end of one signer process, from fork to death. It dies once: by `kill`, by its own
- * report, by silence beyond the deadline, by exit. What waits for it is rejected then, with
- * HSM_UNAVAILABLE or the fatal error, and `onDeath` is told.
+ * report, by silence beyond the deadline, or by exit. Then `onDeath` is called, and everything that
+ * waits for it is rejected with HSM_UNAVAILABLE or the fatal error.
  */
 export class SignerLink {
   readonly #child: ChildProcess;
@@ -43,7 +43,7 @@ export class SignerLink {
   sessions = 1;
   chunksInFlight = 0;
   itemsInFlight = 0;
-  /** Moving average of what an item takes in the signer. */
+  /** Moving average of the time per item in the signer, milliseconds. */
   itemMs: number | undefined;
 
   constructor(child: ChildProcess, options: SignerLinkOptions) {
@@ -67,11 +67,11 @@ export class SignerLink {
       ),
     );
     child.on('exit', (code, signal) => {
-      const said = this.#stderr();
+      const stderrText = this.#stderr();
       this.#die(
         new PkiError(
           'HSM_UNAVAILABLE',
-          `signer process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`,
+          `signer process ended (${signal ?? `exit ${code}`})${stderrText === '' ? '' : `: ${stderrText}`}`,
         ),
       );
     });
@@ -96,7 +96,7 @@ export class SignerLink {
     return this.#waiting.size === 0;
   }
 
-  /** Logs in and finds the keys. Rejects with the error of the start; the link is dead then. */
+  /** Logs in and finds the keys. Rejects with the error of the start; then the link is dead. */
   async start(
     message: Extract<ToSigner, { type: 'start' }>,
   ): Promise<Extract<FromSigner, { type: 'started' }>> {
@@ -147,10 +147,7 @@ export class SignerLink {
     }
   }
 
-  /**
-   * Finds out whether the signer lives and its token signs. Its failure shows as the death of the
-   * link.
-   */
+  /** Checks that the signer lives and its token signs. A failure ends the link. */
   async probe(): Promise<void> {
     const id = this.#nextId++;
     await this.#ask(id, { type: 'probe', id });
@@ -164,7 +161,7 @@ export class SignerLink {
     this.#die(error);
   }
 
-  /** Lets the signer end its login, then makes sure that it is gone. */
+  /** Lets the signer end its login, then makes sure that the process has ended. */
   async close(graceMs: number): Promise<void> {
     if (!this.#dead) {
       this.#send({ type: 'close' });
@@ -238,9 +235,9 @@ export class SignerLink {
   }
 
   /**
-   * Any answer is progress, and the next has the whole deadline again. A second, short look before
-   * the kill: after a stall of our own event loop the timer fires before the answers that lie in
-   * the channel are read.
+   * Any answer is progress and restarts the deadline. Before the kill there is a second, short
+   * wait: after a stall of our own event loop the timer fires before the answers in the channel are
+   * read.
    */
   #watch(): void {
     const deadlineMs = this.#waiting.has(startId) ? this.#startDeadlineMs : this.#deadlineMs;
@@ -267,8 +264,7 @@ export class SignerLink {
 
   #die(error: PkiError): void {
     if (this.#dead) return;
-    // Also where it seems to have exited: the one thing that must never be is a forgotten signer
-    // with a login.
+    // Kill also if it seems to have exited: a forgotten signer with a login must never remain.
     this.#child.kill('SIGKILL');
     this.#markDead(error);
   }

@@ -3,13 +3,13 @@ import { SignerCore, SignerLost } from './signer-core.ts';
 import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
 
 /**
- * The entry of a signer process: a process edge, which reads `process`. It speaks only over its IPC
- * channel and ends with it, so that it never outlives its parent.
+ * The entry of a signer process: a process edge, which reads `process`. It communicates over its
+ * IPC channel only, and ends with it, so that it never outlives its parent.
  */
 
 let core: SignerCore | undefined;
 let ending = false;
-/** Keys are taken into use one after another, and what was sent after a key waits for it. */
+/** Keys are taken into use one after another. Messages after a key wait for it. */
 let gate: Promise<void> = Promise.resolve();
 const running = new Set<Promise<void>>();
 const progressMs = 250;
@@ -19,15 +19,17 @@ function send(message: FromSigner): void {
   if (!ending) process.send?.(message);
 }
 
-/** The parent kills this process when it reads that; until then nothing more is signed. */
+/**
+ * The parent kills this process when it receives this message. Until then nothing more is signed.
+ */
 function lost(thrown: unknown): void {
   send({ type: 'lost', error: toWire(thrown instanceof SignerLost ? thrown.error : thrown) });
   ending = true;
 }
 
 /**
- * SIGKILL, because an orderly exit runs the module's destructors, which crash while one of its
- * threads is signing.
+ * SIGKILL, because an orderly exit runs the module's destructors. They crash while a thread of the
+ * module is signing.
  */
 const die = (): void => {
   process.kill(process.pid, 'SIGKILL');
@@ -63,7 +65,7 @@ async function start(message: Extract<ToSigner, { type: 'start' }>): Promise<voi
     }
   }
   const [first] = unusable;
-  // A token in which none of the keys is found is the wrong one, or one that is not back yet.
+  // A token without any of the keys is the wrong token, or one that is not back yet.
   if (first !== undefined && unusable.length === message.keys.length) {
     send({ type: 'start-failed', error: first.error });
     ending = true;
@@ -142,8 +144,7 @@ process.on('message', (message: ToSigner) => {
   void work.then(() => running.delete(work));
 });
 process.on('disconnect', die);
-// Ctrl-C and systemd signal the whole group. The parent decides when its signers end: after it has
-// drained.
+// Ctrl-C and systemd signal the whole group. The parent ends its signers after it has drained.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});

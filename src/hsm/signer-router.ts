@@ -4,9 +4,9 @@ import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
 
 /**
- * Several tokens behind one port, each with signer processes of its own. A failure of one (its
- * circuit opens, it becomes fatal) does not affect the others. A key belongs to the token that it
- * was made known with. Owner of the signers it is given.
+ * Several tokens behind one port, each with its own signer processes. A failure of one (its circuit
+ * opens, it becomes fatal) does not affect the others. A key belongs to the token that `useKey`
+ * named. Owner of its signers.
  */
 export class SignerRouter implements ManagedSigners {
   readonly #byToken: ReadonlyMap<string, ManagedSigners>;
@@ -22,12 +22,12 @@ export class SignerRouter implements ManagedSigners {
   }
 
   /**
-   * Names the token whose state is the state of the whole: the one that signs now. Called once, when
-   * that is known; until then it is the first token.
+   * Names the token that signs now: its state is the state of the whole. Called once, when that is
+   * known. Until then it is the first token.
    */
   follow(primary: () => string): void {
     if (this.#primary !== undefined)
-      throw new PkiError('INTERNAL', 'the router follows a token already');
+      throw new PkiError('INTERNAL', 'the router already follows a token');
     this.#primary = primary;
   }
 
@@ -85,12 +85,12 @@ export class SignerRouter implements ManagedSigners {
     return outcomes;
   }
 
-  /** Status and reason of the token that signs; the counts of all. */
+  /** Status and reason of the token that signs; the counts of all tokens. */
   state(): SignersState {
     const { status, reason } = this.stateOf(this.primaryToken());
     const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
-    for (const each of this.#byToken.values()) {
-      const state = each.state();
+    for (const signers of this.#byToken.values()) {
+      const state = signers.state();
       for (const name of [
         'signers',
         'signersReady',
@@ -104,7 +104,7 @@ export class SignerRouter implements ManagedSigners {
     return { status, reason, ...sum };
   }
 
-  /** Of one token; one that is not configured is `closed`. */
+  /** The state of one token. A token that is not configured is `closed`. */
   stateOf(token: string): SignersState {
     return (
       this.#byToken.get(token)?.state() ?? {
@@ -120,15 +120,15 @@ export class SignerRouter implements ManagedSigners {
     );
   }
 
-  /** Whether this key can be used: its token was asked for it, and is there. */
+  /** Whether this key can be used: its token was asked for it, and is reachable. */
   canUse(ckaId: string): boolean {
     const token = this.#tokenOfKey.get(ckaId);
     return token !== undefined && ['ready', 'degraded'].includes(this.stateOf(token).status);
   }
 
   onChange(listener: (state: SignersState) => void): () => void {
-    const stops = [...this.#byToken.values()].map((each) =>
-      each.onChange(() => listener(this.state())),
+    const stops = [...this.#byToken.values()].map((signers) =>
+      signers.onChange(() => listener(this.state())),
     );
     return () => {
       for (const stop of stops) stop();
@@ -136,15 +136,15 @@ export class SignerRouter implements ManagedSigners {
   }
 
   pids(): readonly number[] {
-    return [...this.#byToken.values()].flatMap((each) => each.pids());
+    return [...this.#byToken.values()].flatMap((signers) => signers.pids());
   }
 
   invalidateSessions(): void {
-    for (const each of this.#byToken.values()) each.invalidateSessions();
+    for (const signers of this.#byToken.values()) signers.invalidateSessions();
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#byToken.values()].map((each) => each.close()));
+    await Promise.all([...this.#byToken.values()].map((signers) => signers.close()));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

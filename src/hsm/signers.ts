@@ -19,32 +19,36 @@ import type { SignerLink } from './signer-link.ts';
 export interface SignersOptions {
   readonly token: TokenConfig;
   /**
-   * Shared with whatever else of this server logs in to the token; without it the signers take
-   * turns among themselves.
+   * Shared with all other logins of this server to the token. Without it the signers take turns
+   * among themselves.
    */
   readonly logins?: LoginTurns;
-  /** Signer processes: one per core for a token that computes on this machine. */
+  /** The number of signer processes: one per core if the token computes on this machine. */
   readonly processes: number;
   /** `auto` measures at the first key; see signing-engine.ts. */
   readonly mode: EngineMode;
-  /** Sessions of each process where it signs asynchronously; a token may grant fewer. */
+  /** Sessions per process for asynchronous signing. A token may grant fewer. */
   readonly sessionsPerProcess: number;
-  /** Silence of a signer that has work, after which it is killed. Default 2000. */
+  /** A busy signer that is silent for this many milliseconds is killed. Default: 2000. */
   readonly deadlineMs?: number;
-  /** The same while it starts, which a machine under load may take long over. Default 30000. */
+  /**
+   * The same during its start, which takes long on a busy machine. Milliseconds. Default: 30000.
+   */
   readonly startDeadlineMs?: number;
-  /** How long an idle signer is left alone before its token is tried. Default 1000. */
+  /** An idle signer is probed after this many milliseconds. Default: 1000. */
   readonly probeIntervalMs?: number;
-  /** Items that may wait; more are answered OVERLOADED. Default 20000. */
+  /** Maximum number of waiting items; further ones get OVERLOADED. Default: 20000. */
   readonly maxQueued?: number;
-  /** The Node binary for the signer processes: process.execPath, read at the process edge. */
+  /**
+   * Path of the Node binary for the signer processes: process.execPath, read at the process edge.
+   */
   readonly execPath: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
 }
 
-/** The signing port with what operators and drills need beyond it. */
+/** The signing port, with what operators and drills need in addition. */
 export interface ManagedSigners extends Signers, AsyncDisposable {
   /** Process IDs of the ready signers. */
   pids(): readonly number[];
@@ -56,9 +60,11 @@ export interface ManagedSigners extends Signers, AsyncDisposable {
 }
 
 /**
- * Starts the signer processes. The first logs in alone, and the others only after it succeeded: a
- * wrong PIN is tried once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG,
- * HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; no process is left then.
+ * Starts the signer processes. The first logs in alone, the others after its success, so that a
+ * wrong PIN is tried once. If this throws, no process is left.
+ *
+ * @throws PkiError HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG, HSM_PIN_LOCKED,
+ *   HSM_UNAVAILABLE, HSM_FAILED
  */
 export async function createSigners(options: SignersOptions): Promise<ManagedSigners> {
   for (const [name, value] of [
@@ -79,8 +85,8 @@ export async function createSigners(options: SignersOptions): Promise<ManagedSig
 }
 
 /**
- * With a signer at work already, a second chunk is handed to it ahead of time only if the queue is
- * worth it.
+ * While a signer is at work, it gets a second chunk ahead of time only if the queue has this many
+ * items.
  */
 const aheadMinimum = 8;
 
@@ -140,7 +146,7 @@ class ProcessSigners implements ManagedSigners {
     });
     if (this.#group.fatal !== undefined) throw this.#group.fatal;
     if (failures.length === links.length) {
-      // What the token said of the key tells more than that a signer died over it.
+      // The token's error for the key tells more than the death of a signer.
       throw (
         failures.find(({ error }) => error.code !== 'HSM_UNAVAILABLE')?.error ??
         failures[0]?.error ??
@@ -220,7 +226,7 @@ class ProcessSigners implements ManagedSigners {
   async #close(): Promise<void> {
     this.#group.beginClose();
     this.#queue.failAll('SHUTTING_DOWN', 'the signers are closed');
-    // What is being signed may finish: its intents are on record.
+    // Items that are being signed may finish: their intents are recorded.
     const untilMs = this.#clock.monotonicMs() + this.#deadlineMs;
     while (this.#itemsInFlight > 0 && this.#clock.monotonicMs() < untilMs)
       await this.#clock.sleep(5);
@@ -234,7 +240,10 @@ class ProcessSigners implements ManagedSigners {
     return undefined;
   }
 
-  /** After this turn of the event loop, so that calls which arrived together travel together. */
+  /**
+   * Dispatches after this turn of the event loop, so that calls that arrived together are handed
+   * over together.
+   */
   #dispatchSoon(): void {
     if (this.#dispatchDue || this.#queue.length === 0) return;
     this.#dispatchDue = true;
@@ -295,7 +304,7 @@ class ProcessSigners implements ManagedSigners {
       try {
         listener(state);
       } catch (thrown) {
-        // A listener's defect must not stop the recovery that is going on around this call.
+        // A defect of a listener must not stop the recovery around this call.
         this.#logger.error({ ...errorFields(thrown) }, 'a listener of the signers failed');
       }
     }
@@ -303,8 +312,8 @@ class ProcessSigners implements ManagedSigners {
 }
 
 /**
- * Whatever a signer died of, its items may have been signed or not: unavailable, unless the port is
- * fatal.
+ * When a signer died, its items may or may not have been signed: HSM_UNAVAILABLE, unless the port
+ * is fatal.
  */
 const codeFor = (error: PkiError): PkiError['code'] =>
   isFinal(error.code) ? error.code : 'HSM_UNAVAILABLE';

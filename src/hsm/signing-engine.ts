@@ -5,14 +5,14 @@ import type { SessionPool } from './session-pool.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /**
- * One signature by the token, raw (ECDSA as r || s). `sync` blocks the process for the time of
- * C_Sign and is the faster one where the token computes in this process (SoftHSM); `async` keeps
- * one operation per session in flight and is the faster one where the token answers over a network.
- * `input` must not be changed until the answer is there.
+ * Makes one signature in the token, raw (ECDSA as r || s). `sync` blocks the process during C_Sign.
+ * It is faster if the token computes in this process (SoftHSM). `async` keeps one operation per
+ * session in flight. It is faster if the token is behind a network. `input` must not be changed
+ * until the answer has come.
  */
 export interface SigningEngine {
   readonly mode: 'sync' | 'async';
-  /** How many operations make sense at once. */
+  /** The useful number of concurrent operations. */
   readonly concurrency: number;
   sign(key: SigningKey, input: Buffer): Buffer | Promise<Buffer>;
 }
@@ -27,8 +27,8 @@ export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine
       const session = pool.acquireNow();
       try {
         calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
-        // Too small a buffer would leave the operation active and the session stuck, so there is
-        // room to spare.
+        // Too small a buffer would leave the operation active and the session stuck, so that the
+        // buffer is larger than needed.
         return calling('C_Sign', () =>
           lib.C_Sign(session.handle, input, Buffer.allocUnsafe(outputLength(key))),
         );
@@ -40,9 +40,9 @@ export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine
 }
 
 export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine {
-  // pkcs11js references only the callback of an asynchronous call (its issue 121): a buffer that
-  // nothing else holds is collected under the running C_Sign. Holding it in a local variable is not
-  // enough, V8 drops what is not read again.
+  // pkcs11js references only the callback of an asynchronous call (its issue 121). A buffer without
+  // another reference is collected during C_Sign. A local variable is not enough, because V8 drops
+  // variables that are not read again.
   const pinned = new Set<{ readonly input: Buffer; readonly output: Buffer }>();
   return {
     mode: 'async',
@@ -75,10 +75,10 @@ export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngin
 }
 
 /**
- * Chooses by what the token does while it signs: one that computes inside this process burns its
- * CPU time and gains nothing by concurrency beyond what several signer processes give; one that is
- * waited for leaves the CPU idle. Rates alone would mislead on a machine whose other cores happen
- * to be idle at start.
+ * Chooses by what the token does while it signs. A token that computes inside this process uses its
+ * CPU time, and several signer processes already give all the concurrency that helps. A token that
+ * is waited for leaves the CPU idle. Rates alone would mislead on a machine whose other cores are
+ * idle at the start.
  */
 export async function chooseEngine(
   engines: { readonly sync: SigningEngine; readonly async: SigningEngine },

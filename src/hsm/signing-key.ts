@@ -9,54 +9,52 @@ import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
 import { hasMechanism, type OpenToken } from './module.ts';
 import { checkPrivateKey, findPrivateKey } from './token-keys.ts';
 
-/**
- * A key found in the token, with what is needed to sign with it and to check what the token
- * answers.
- */
+/** A key in the token, with what is needed to sign with it and to verify its signatures. */
 export interface SigningKey {
   readonly ckaId: string;
   readonly spec: KeySpec;
-  /** The object handle: valid for this process, until the token is lost. */
+  /** The object handle. Valid in this process until the token is lost. */
   readonly handle: Buffer;
   readonly mechanism: pkcs11.Mechanism;
   /**
-   * From the recorded certificate, not from the token: a token that swapped its key would vouch for
-   * itself.
+   * The public key from the recorded certificate, not from the token: a token with an exchanged key
+   * would otherwise vouch for itself.
    */
   readonly publicKey: KeyObject;
 }
 
 /**
- * Finds the key and checks its attributes. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT,
- * HSM_UNAVAILABLE, HSM_FAILED.
+ * Finds the key and checks its attributes.
+ *
+ * @throws PkiError HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED
  */
 export function loadSigningKey(
   token: OpenToken,
   session: graphene.Session,
   key: KeyHandle,
 ): SigningKey {
-  const found = findPrivateKey(session, key.ckaId);
-  if (found === undefined)
+  const handle = findPrivateKey(session, key.ckaId);
+  if (handle === undefined)
     throw new PkiError(
       'HSM_KEY_NOT_FOUND',
       `C_FindObjects: the token holds no private key with the CKA_ID ${key.ckaId}`,
     );
-  checkPrivateKey(found, key.ckaId, key.keyType);
+  checkPrivateKey(handle, key.ckaId, key.keyType);
   const spec = keySpecs[key.keyType];
   return {
     ckaId: key.ckaId,
     spec,
-    handle: found.handle,
+    handle: handle.handle,
     mechanism: { mechanism: chooseMechanism(token, spec) },
     publicKey: importRecordedKey(key, spec),
   };
 }
 
 /**
- * ECDSA over a hash made here: CKM_ECDSA is what every token offers, and the bytes need not travel.
- * RSA likewise through CKM_RSA_PKCS over a DigestInfo made here; a token that refuses the bare
- * mechanism (FIPS modes do) hashes by itself with CKM_SHA256_RSA_PKCS. Both give the same signature
- * (RFC 8017 section 8.2).
+ * For ECDSA the hash is computed here: every token offers CKM_ECDSA, and the bytes need not be
+ * sent. For RSA the DigestInfo is made here and signed with CKM_RSA_PKCS. A token that refuses the
+ * bare mechanism (as in FIPS modes) hashes itself with CKM_SHA256_RSA_PKCS. Both give the same
+ * signature (RFC 8017, section 8.2).
  */
 function chooseMechanism(token: OpenToken, spec: KeySpec): number {
   if (spec.family === 'ec') return pkcs11.CKM_ECDSA;
@@ -90,8 +88,8 @@ function importRecordedKey(key: KeyHandle, spec: KeySpec): KeyObject {
 }
 
 /**
- * What the token is given for these bytes. A buffer of its own: asynchronous calls hand its address
- * to another thread.
+ * The token's input for these bytes. It has its own buffer, because asynchronous calls pass its
+ * address to another thread.
  */
 export function tokenInput(key: SigningKey, bytes: Buffer): Buffer {
   if (key.mechanism.mechanism === pkcs11.CKM_SHA256_RSA_PKCS) return bytes;
@@ -100,9 +98,10 @@ export function tokenInput(key: SigningKey, bytes: Buffer): Buffer {
 }
 
 /**
- * Verifies what the token returned and gives it the wanted form. Throws HSM_SIGNATURE_INVALID,
- * grade fatal: an invalid signature means a defect or an attack in the token or in the way to it,
- * and no item after it can be believed.
+ * Verifies the token's signature and converts it to the requested form.
+ *
+ * @throws PkiError HSM_SIGNATURE_INVALID (fatal): an invalid signature means a defect or an attack
+ *   in the token or on the way to it, and no later signature can be trusted
  */
 export function verifiedSignature(
   key: SigningKey,
@@ -125,8 +124,8 @@ export function verifiedSignature(
 }
 
 /**
- * ECDSA signatures: PKCS#11 and JOSE write r || s, both of the field's length; X.509 writes
- * Ecdsa-Sig-Value (RFC 5480 appendix A).
+ * Converts an ECDSA signature. PKCS#11 and JOSE write r || s, both with the length of the field.
+ * X.509 writes Ecdsa-Sig-Value (RFC 5480, appendix A).
  */
 export function ecdsaSigValue(rs: Buffer): Buffer {
   const half = rs.length >> 1;

@@ -21,15 +21,15 @@ const defaultConf = '/etc/softhsm/softhsm2.conf';
 const copyName = 'token.object.meshca-copy';
 
 /**
- * Keeps SoftHSM 2.6 from losing a token. At each C_Login it truncates the file `token.object` and
- * writes it again, without a sync: a process killed in between, or a power failure, leaves it
- * empty, and with it goes the key under which all private keys of the token are encrypted. So
- * before a process of ours may log in, a whole `token.object` is copied beside it, and a broken one
- * is put back from its copy. The copy holds nothing that the original does not, under the same
- * permissions.
+ * Protects SoftHSM 2.6 tokens from loss. At each C_Login SoftHSM truncates the file `token.object`
+ * and writes it again, without a sync. If the process is killed in between, or the power fails, the
+ * file is empty. Then the key that encrypts all private keys of the token is lost. Therefore,
+ * before one of our processes may log in, a complete `token.object` is copied beside it, and a
+ * broken one is restored from its copy. The copy holds nothing that the original does not, with the
+ * same permissions.
  *
- * Does nothing for other modules, and where the token directory can not be read. To be called
- * before each fork; cheap: two small files per token.
+ * Does nothing for other modules, and if the token directory can not be read. Call it before each
+ * fork. It is cheap: two small files per token.
  */
 export function guardSoftHsm(
   token: Pick<TokenConfig, 'modulePath' | 'environment'>,
@@ -40,7 +40,8 @@ export function guardSoftHsm(
     try {
       guardOne(dir, logger);
     } catch (error) {
-      // moved away meanwhile, or not ours to write: the token itself decides whether it can be used
+      // moved away meanwhile, or not writable for us: the token itself decides whether it can be
+      // used
       logger.debug({ ...errorFields(error), dir }, 'a SoftHSM token could not be guarded');
     }
   }
@@ -50,13 +51,13 @@ function guardOne(dir: string, logger: Logger): void {
   const [path, copyPath] = [join(dir, 'token.object'), join(dir, copyName)];
   if (!existsSync(path)) return;
   let present = readFileSync(path);
-  // another process may be at it this very moment: look again before it counts as broken
+  // another process may be writing it at this moment: look again before it counts as broken
   for (let looks = 0; !isWholeObject(present) && looks < 5; looks += 1) {
     pause(20);
     present = readFileSync(path);
   }
   if (isWholeObject(present)) {
-    // but for the generation, which each login raises
+    // compare without the generation, which each login raises
     if (!existsSync(copyPath) || !readFileSync(copyPath).subarray(8).equals(present.subarray(8)))
       writeWhole(copyPath, present, path);
     return;
@@ -65,20 +66,20 @@ function guardOne(dir: string, logger: Logger): void {
   if (copy === undefined || !isWholeObject(copy)) {
     logger.error(
       { path, bytes: present.length },
-      'a SoftHSM token is broken (its token.object is not whole) and there is no copy of it: restore the token directory from a backup',
+      'a SoftHSM token is broken (its token.object is incomplete) and has no copy: restore the token directory from a backup',
     );
     return;
   }
   writeWhole(path, copy, copyPath);
   logger.warn(
     { path },
-    'a SoftHSM token was broken, as after a process that was killed at its login; its token.object was put back from the copy',
+    'a SoftHSM token was broken, as after a process was killed during its login; its token.object was restored from the copy',
   );
 }
 
-/** Whole or not at all, and durable; owner and mode as the file it stands for. */
+/** Writes the complete file or nothing, durably. Owner and mode are those of the file `like`. */
 function writeWhole(path: string, bytes: Buffer, like: string): void {
-  // SoftHSM writes it in place; two of us at once write the same bytes
+  // SoftHSM writes it in place; two of our processes at once write the same bytes
   const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`;
   const file = openSync(temporary, 'wx', statSync(like).mode & 0o777);
   try {
@@ -96,7 +97,7 @@ function writeWhole(path: string, bytes: Buffer, like: string): void {
   closeSync(dir);
 }
 
-/** The folders of the tokens that a softhsm2.conf with the file backend names. */
+/** The folders of the tokens in a softhsm2.conf with the file backend. */
 function tokenDirectories(confPath: string): readonly string[] {
   try {
     const conf = readFileSync(confPath, 'utf8');
@@ -115,9 +116,10 @@ function tokenDirectories(confPath: string): readonly string[] {
 }
 
 /**
- * SoftHSM's object file: generation (8 bytes), then attributes to the end, each as type (8), kind
- * (8) and value; kind 1 is a boolean (1), 2 a number (8), 3 bytes behind their length (8). A
- * token's own object has no other kinds.
+ * Checks the format of SoftHSM's object file: the generation (8 bytes), then attributes to the end.
+ * Each attribute has a type (8 bytes), a kind (8 bytes) and a value. Kind 1 is a boolean (1 byte),
+ * kind 2 a number (8 bytes), kind 3 bytes after their length (8 bytes). A token's own object has no
+ * other kinds.
  */
 export function isWholeObject(bytes: Buffer): boolean {
   let [offset, attributes] = [8, 0];
@@ -138,6 +140,6 @@ export function isWholeObject(bytes: Buffer): boolean {
   return attributes > 0 && offset === bytes.length;
 }
 
-/** Blocks for a moment; only where a token seems broken, when nothing could be signed anyway. */
+/** Blocks for a moment. Used only if a token seems broken, when nothing could be signed anyway. */
 const pause = (ms: number): void =>
   void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

@@ -58,7 +58,7 @@ export class TokenAdminCore {
           label,
           ...kind,
         },
-        // Each default is stated: what a template leaves out, SoftHSM grants (DECRYPT, UNWRAP,
+        // Every default is stated: SoftHSM grants what a template leaves out (DECRYPT, UNWRAP,
         // MODIFIABLE, not SENSITIVE).
         {
           token: true,
@@ -83,13 +83,13 @@ export class TokenAdminCore {
     const key = findPrivateKey(this.#session, ckaId);
     if (key === undefined) return undefined;
     checkPrivateKey(key, ckaId);
-    const found = this.#describe(key, ckaId);
-    if (found.keyType === 'other')
+    const tokenKey = this.#describe(key, ckaId);
+    if (tokenKey.keyType === 'other')
       throw new PkiError(
         'HSM_KEY_UNFIT',
         `the token holds no public key of a supported type for the CKA_ID ${ckaId}`,
       );
-    return found;
+    return tokenKey;
   }
 
   listKeys(): TokenKey[] {
@@ -115,8 +115,7 @@ export class TokenAdminCore {
         'HSM_KEY_NOT_FOUND',
         `the token holds no private key with the CKA_ID ${ckaId}`,
       );
-    // The private key first: a public key that is left over harms nobody, and the next call finds
-    // it.
+    // The private key first: a leftover public key is harmless, and the next call finds it.
     for (const object of [...keys, ...publicKeys(this.#session, id)])
       calling('C_DestroyObject', () => object.destroy());
   }
@@ -126,22 +125,22 @@ export class TokenAdminCore {
   }
 
   /**
-   * Attributes as asked for, and a signature that verifies: else the pair is destroyed, since
-   * nothing knows of it yet.
+   * Checks the attributes and verifies a signature. If that fails the pair is destroyed, since
+   * nothing uses it yet.
    */
   #proven(ckaId: string, keyType: KeyHandle['keyType']): Buffer {
     try {
-      const found = this.findKey(ckaId);
-      if (found?.keyType !== keyType)
+      const made = this.findKey(ckaId);
+      if (made?.keyType !== keyType)
         throw new PkiError(
           'HSM_KEY_UNFIT',
-          `the token made a key of type ${found?.keyType ?? 'unknown'} instead of ${keyType}`,
+          `the token made a key of type ${made?.keyType ?? 'unknown'} instead of ${keyType}`,
         );
       this.sign(
-        { ckaId, keyType, spkiDer: found.spkiDer },
+        { ckaId, keyType, spkiDer: made.spkiDer },
         Buffer.from('\u0000meshca key generation test', 'utf8'),
       );
-      return found.spkiDer;
+      return made.spkiDer;
     } catch (thrown) {
       this.destroyKey(ckaId);
       throw thrown;

@@ -52,8 +52,7 @@ process.on('message', ({ id, call }: ToAdmin) => {
   }
 });
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
-// A root operation that has begun is finished or given up by the parent, not by a Ctrl-C that
-// reaches the whole group.
+// The parent finishes or abandons a root operation. A Ctrl-C to the whole group must not end it.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});

@@ -17,21 +17,23 @@ import {
 } from './protocol.ts';
 
 export interface TokenAdminOptions {
-  /** For each operation. Default 30000. */
+  /** Milliseconds for each operation. Default: 30000. */
   readonly deadlineMs?: number;
-  /** For making a key: RSA-4096 takes a network HSM its time. Default 120000. */
+  /** Milliseconds for a key generation: RSA-4096 takes long on a network HSM. Default: 120000. */
   readonly generateDeadlineMs?: number;
   /** Shared with the signers of the same server. */
   readonly logins?: LoginTurns;
-  /** The Node binary: process.execPath, read at the process edge. */
+  /** Path of the Node binary: process.execPath, read at the process edge. */
   readonly execPath: string;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 /**
- * Starts a process of its own and logs in, once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND,
- * HSM_PIN_WRONG, HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; nothing is left running then.
+ * Starts a process and logs in, once. If this throws, no process is left.
+ *
+ * @throws PkiError HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG, HSM_PIN_LOCKED,
+ *   HSM_UNAVAILABLE, HSM_FAILED
  */
 export async function openTokenAdmin(
   token: TokenConfig,
@@ -55,8 +57,8 @@ export async function openTokenAdmin(
 }
 
 /**
- * Owner of the child. Operations run one after another; the first that misses its deadline ends the
- * process, and all after it fail with HSM_UNAVAILABLE.
+ * Owner of the child. Operations run one after another. The first that misses its deadline ends the
+ * process, and all later ones fail with HSM_UNAVAILABLE.
  */
 class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   readonly #child: ChildProcess;
@@ -91,11 +93,11 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
       ),
     );
     child.on('exit', (code, signal) => {
-      const said = this.#stderr();
+      const stderrText = this.#stderr();
       this.#end(
         new PkiError(
           'HSM_UNAVAILABLE',
-          `token-admin process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`,
+          `token-admin process ended (${signal ?? `exit ${code}`})${stderrText === '' ? '' : `: ${stderrText}`}`,
         ),
       );
     });

@@ -27,13 +27,14 @@ function find(
     token: true,
     ...(ckaId === undefined ? {} : { id: ckaId }),
   };
-  const found = calling('C_FindObjects', () => session.find(template));
-  return Array.from({ length: found.length }, (_, index) => found.items(index));
+  const objects = calling('C_FindObjects', () => session.find(template));
+  return Array.from({ length: objects.length }, (_, index) => objects.items(index));
 }
 
 /**
- * The one private key with this CKA_ID, or undefined. Two of them are refused rather than guessed
- * between. Throws HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED.
+ * The private key with this CKA_ID, or undefined. Two keys with one CKA_ID are refused.
+ *
+ * @throws PkiError HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED
  */
 export function findPrivateKey(
   session: graphene.Session,
@@ -53,7 +54,7 @@ const boolean = (object: graphene.SessionObject, type: number): boolean | undefi
   return value === undefined || value.length === 0 ? undefined : value[0] !== 0;
 };
 
-/** An attribute's bytes, or undefined where the token does not have it. */
+/** The bytes of an attribute. Undefined if the token does not have it. */
 function attribute(object: graphene.SessionObject, type: number): Buffer | undefined {
   try {
     return object.getAttribute(type);
@@ -68,8 +69,8 @@ function attribute(object: graphene.SessionObject, type: number): Buffer | undef
 }
 
 /**
- * What a signing key must be: made in this token, never outside it in the clear, good for
- * signatures and nothing else.
+ * The required attributes of a signing key: made in this token, never outside it in the clear, for
+ * signatures only.
  */
 const required: readonly (readonly [string, number, boolean])[] = [
   ['CKA_LOCAL', pkcs11.CKA_LOCAL, true],
@@ -81,8 +82,8 @@ const required: readonly (readonly [string, number, boolean])[] = [
 ];
 
 /**
- * Refused where the token says so; a token that lacks the attribute can not do the operation with
- * the key either.
+ * Refused if the token reports true. If the token lacks the attribute, it can not do the operation
+ * with the key either.
  */
 const forbidden: readonly (readonly [string, number])[] = [
   ['CKA_DECRYPT', pkcs11.CKA_DECRYPT],
@@ -90,15 +91,15 @@ const forbidden: readonly (readonly [string, number])[] = [
   ['CKA_DERIVE', pkcs11.CKA_DERIVE],
 ];
 
-/** Throws HSM_KEY_UNFIT, naming each attribute that is not as it must be. */
+/** @throws PkiError HSM_KEY_UNFIT, naming each wrong attribute */
 export function checkPrivateKey(
   key: graphene.SessionObject,
   ckaId: string,
   keyType?: KeyType,
 ): void {
   const wrong = required
-    .filter(([, type, wanted]) => boolean(key, type) !== wanted)
-    .map(([name, , wanted]) => `${name} is not ${String(wanted)}`);
+    .filter(([, type, required]) => boolean(key, type) !== required)
+    .map(([name, , required]) => `${name} is not ${String(required)}`);
   for (const [name, type] of forbidden)
     if (boolean(key, type) === true) wrong.push(`${name} is true`);
   if (keyType !== undefined) {
@@ -115,7 +116,7 @@ export const labelOf = (object: graphene.SessionObject): string =>
 export const idOf = (object: graphene.SessionObject): string =>
   attribute(object, pkcs11.CKA_ID)?.toString('hex') ?? '';
 
-/** SubjectPublicKeyInfo of a public key object; undefined if it is of no type that we know. */
+/** SubjectPublicKeyInfo of a public key object. Undefined for an unsupported type. */
 export function readSpki(
   key: graphene.SessionObject,
 ): { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined {
@@ -133,8 +134,8 @@ export function readSpki(
 type Spki = { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined;
 
 /**
- * PKCS#11 2.40 wants CKA_EC_POINT as a DER OCTET STRING around the point; older tokens give the
- * bare point.
+ * PKCS#11 2.40 requires CKA_EC_POINT as a DER OCTET STRING around the point. Older tokens return
+ * the bare point.
  */
 export function readEcSpki(params: Buffer | undefined, point: Buffer | undefined): Spki {
   if (params === undefined || point === undefined) return undefined;
@@ -170,7 +171,9 @@ function modulusBits(modulus: Buffer): number {
     : (modulus.length - start) * 8 - Math.clz32((modulus[start] as number) << 24);
 }
 
-/** The bytes come from outside: what OpenSSL would not import must not become a certificate. */
+/**
+ * The bytes come from outside: a key that OpenSSL does not import must not become a certificate.
+ */
 function checked(keyType: KeyType, spkiDer: Buffer): Spki {
   try {
     createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });

@@ -2,8 +2,8 @@ import type { KeyType } from '../common/x509/key-type.ts';
 import type { KeyHandle } from './signing-port.ts';
 
 /**
- * Where a token is and how to log in. The PIN is handed to signer processes over their private
- * channel, never by argv or environment.
+ * The place of a token and its login. Signer processes get the PIN over their private channel,
+ * never by argv or environment.
  */
 export interface TokenConfig {
   /** Absolute path of the PKCS#11 module. */
@@ -14,7 +14,7 @@ export interface TokenConfig {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-/** What is found in a token; `meshca` marks objects whose label starts with our prefix. */
+/** A key in a token. `meshca` is true for objects whose label starts with our prefix. */
 export interface TokenKey {
   readonly ckaId: string;
   readonly label: string;
@@ -23,13 +23,15 @@ export interface TokenKey {
 }
 
 /**
- * Administrative operations on one token, in a process of its own that lives from open to close:
- * for the root token, sessions exist only meanwhile.
+ * Administrative operations on one token, in a separate process that lives from open to close. So
+ * sessions of the root token exist only during that time.
  */
 export interface TokenAdmin {
   /**
-   * Creates a key pair in the token (SENSITIVE, not EXTRACTABLE, not MODIFIABLE, SIGN only) and
-   * returns its public key. Throws ALREADY_EXISTS if the CKA_ID is taken.
+   * Creates a key pair in the token (SENSITIVE, not EXTRACTABLE, not MODIFIABLE, SIGN only).
+   * Returns its public key.
+   *
+   * @throws PkiError ALREADY_EXISTS if the CKA_ID is taken
    */
   generateKey(key: {
     readonly ckaId: string;
@@ -37,20 +39,20 @@ export interface TokenAdmin {
     readonly keyType: KeyType;
   }): Promise<{ readonly spkiDer: Buffer }>;
   /**
-   * The key pair with this CKA_ID after checking its attributes (LOCAL, ALWAYS_SENSITIVE,
-   * NEVER_EXTRACTABLE), or undefined.
+   * The key pair with this CKA_ID, after a check of its attributes (LOCAL, ALWAYS_SENSITIVE,
+   * NEVER_EXTRACTABLE). Undefined if there is none.
    */
   findKey(ckaId: string): Promise<TokenKey | undefined>;
   /** All key pairs in the token. */
   listKeys(): Promise<readonly TokenKey[]>;
-  /** Signs with a key of this token and verifies the signature with `key.spkiDer`. */
+  /** Signs with a key of this token, and verifies the signature with `key.spkiDer`. */
   sign(key: KeyHandle, bytes: Buffer): Promise<Buffer>;
   destroyKey(ckaId: string): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
- * Labels of our objects: `meshca/<trust domain>/<kind>/<authority id>`, so that a foreign token is
- * recognised (TOKEN_FOREIGN).
+ * Prefix of the labels of our objects, `meshca/<trust domain>/<kind>/<authority id>`, so that a
+ * foreign token is recognised (TOKEN_FOREIGN).
  */
 export const keyLabelPrefix = 'meshca/';

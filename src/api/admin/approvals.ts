@@ -77,7 +77,7 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
   },
 };
 
-/** One field an approver, so that a changed one shows by name. */
+/** One field per approver, so that a changed approver is shown by name. */
 const policyFields = ({ enabled, required, lifeSeconds, approvers }: ApprovalPolicy): Fields => ({
   enabled,
   required,

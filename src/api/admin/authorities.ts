@@ -47,7 +47,7 @@ export const authorityOperations: OperationsOf<'meshca.admin.v1.Authorities'> = 
       newestOf({
         subscribe: (push) =>
           services.rotation.watch(caller, (state) => push(rotationStatus(state, services.crls))),
-        // a status that differs only in its time is no news
+        // a status that differs only in its time is not sent again
         contentOf: (status) => JSON.stringify({ ...status, at: 0 }),
         signal,
       }),

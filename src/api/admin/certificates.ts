@@ -45,7 +45,7 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
   MintX509Svid: {
     admits: 'operators',
     dualControl: {
-      when: 'it is for an admin, or for an ID that a role names or that an approver proposes under',
+      when: 'it is for an admin, or for the ID of a member of a role or of an approver',
       matters: ({ admin, spiffeId }, sights) => admin || sights.idMatters(spiffeId),
     },
     preview: async (_deps, _caller, { spiffeId, admin, ttlSeconds }) => [

@@ -3,7 +3,7 @@ import type { OperationsOf } from '../operation.ts';
 import { authorityLines, proofText } from '../preview/authorities.ts';
 import { isoTime } from '../preview/entries.ts';
 
-/** What ends trust in an authority. */
+/** Operations that end trust in an authority. */
 export const compromiseOperations: Pick<
   OperationsOf<'meshca.admin.v1.Authorities'>,
   'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority'
@@ -13,7 +13,7 @@ export const compromiseOperations: Pick<
     dualControl: 'always',
     preview: async (dependencies, caller, { id, force }) => [
       `have all leaves under ${id} replaced; where it is the last that signs, a successor first, ${proofText(force, null)}`,
-      ...(await authorityLines(dependencies, caller, (each) => each.id === id)),
+      ...(await authorityLines(dependencies, caller, (authority) => authority.id === id)),
     ],
     run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>
       rotationStatus(
@@ -25,8 +25,8 @@ export const compromiseOperations: Pick<
     admits: 'operators',
     dualControl: 'always',
     preview: async (dependencies, caller, { id, force }) => [
-      `revoke ${id}${force ? ' even while leaves of it are live (force)' : ', if no leaf of it is live'}`,
-      ...(await authorityLines(dependencies, caller, (each) => each.id === id)),
+      `revoke ${id}${force ? ' even while its leaves are live (force)' : ', if none of its leaves is live'}`,
+      ...(await authorityLines(dependencies, caller, (authority) => authority.id === id)),
     ],
     run: async ({ services }, caller, { id, reason, force }) =>
       rotationStatus(await services.rotation.revoke(caller, { id, reason, force }), services.crls),
@@ -47,7 +47,9 @@ export const compromiseOperations: Pick<
         `taint ${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`,
         `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
         `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not report; exposed until ${exposedUntil}`,
-        ...(await authorityLines(dependencies, caller, (each) => plan.tainted.includes(each.id))),
+        ...(await authorityLines(dependencies, caller, (authority) =>
+          plan.tainted.includes(authority.id),
+        )),
       ];
     },
     run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>

@@ -26,14 +26,15 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
     run: async ({ services }, caller, { entries }, signal) => {
       tooMany('entries', entries.length, batchLimit);
       const read = entries.map(readInput);
-      const good = read.flatMap((each) => (each.ok ? [each.input] : []));
-      // one that can not be read holds up no other; a call of nothing else is refused as a whole
+      const good = read.flatMap((item) => (item.ok ? [item.input] : []));
+      // an invalid item does not affect the others; a call with invalid items only is refused as a
+      // whole
       if (good.length === 0) entries.forEach(entryInput);
       const created = await services.entries.create(caller, good, signal);
       let next = 0;
       return {
-        results: read.map((each) =>
-          resultMessage(each.ok ? (created[next++] as EntryResult) : each),
+        results: read.map((item) =>
+          resultMessage(item.ok ? (created[next++] as EntryResult) : item),
         ),
       };
     },
@@ -165,7 +166,7 @@ const resultMessage = (result: EntryResult) =>
     ? { id: result.id, entry: entryMessage(result.entry) }
     : { id: result.id, problem: problemOf(result.error, true) };
 
-/** An input as far as it can be read, or why not. */
+/** The input of an entry, or the error if it can not be parsed. */
 function readInput(
   entry: Entry__Output,
 ): { readonly ok: true; readonly input: EntryInput } | Extract<EntryResult, { ok: false }> {

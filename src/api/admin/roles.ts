@@ -50,7 +50,7 @@ async function presentRole(
   name: string,
 ): Promise<Fields | undefined> {
   const { items } = await services.roles.list(caller, { size: 1000 });
-  const role = items.find((each) => each.name === name);
+  const role = items.find((item) => item.name === name);
   return role === undefined ? undefined : withoutTimes(roleMessage(role));
 }
 

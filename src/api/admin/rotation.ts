@@ -2,7 +2,7 @@ import { canaryOf, kindOf, placeOf, rotationStatus, stopOf } from '../messages/r
 import type { OperationsOf } from '../operation.ts';
 import { authorityLines, proofText, scopeLines } from '../preview/authorities.ts';
 
-/** Rotations: each operation records a goal, and the server works towards it by itself. */
+/** Operations of rotation. Each records a goal, and the server then works towards it. */
 export const rotationOperations: Pick<
   OperationsOf<'meshca.admin.v1.Authorities'>,
   'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'AcceptClock'
@@ -19,7 +19,7 @@ export const rotationOperations: Pick<
       return [
         ...scopeLines(replica, region),
         `make a successor of the ${kind} authority (prepared), publish it${publishing}, and ${activating}; what signs now is then trusted until its last leaf has expired`,
-        ...(await authorityLines(dependencies, caller, (each) => each.kind === kind)),
+        ...(await authorityLines(dependencies, caller, (authority) => authority.kind === kind)),
       ];
     },
     run: async ({ services }, caller, request) =>
@@ -40,11 +40,11 @@ export const rotationOperations: Pick<
     admits: 'operators',
     dualControl: 'always',
     preview: async (dependencies, caller, { kind, id, force, shares }) => [
-      `go on with the rotation ${id || `of the ${kind} authority`}: activate its successor ${proofText(force, shares)}`,
+      `continue the rotation ${id || `of the ${kind} authority`}: activate its successor ${proofText(force, shares)}`,
       ...(await authorityLines(
         dependencies,
         caller,
-        (each) => each.kind === kind || each.id === id,
+        (operation) => operation.kind === kind || operation.id === id,
       )),
     ],
     run: async ({ services }, caller, request) =>
@@ -63,7 +63,7 @@ export const rotationOperations: Pick<
     admits: 'operators',
     dualControl: 'always',
     preview: (dependencies, caller, { id }) =>
-      authorityLines(dependencies, caller, (each) => each.id === id),
+      authorityLines(dependencies, caller, (authority) => authority.id === id),
     run: async ({ services }, caller, { id, reason }) =>
       rotationStatus(await services.rotation.withdraw(caller, id, reason), services.crls),
   },

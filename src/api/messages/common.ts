@@ -4,8 +4,8 @@ import { outsideView } from '../../common/wire/index.ts';
 import type { PageRequest } from '../../store/ports/index.ts';
 
 /**
- * Between protobuf messages and domain types. What arrives is checked for form here; what it means
- * is the services' business.
+ * Conversions between protobuf messages and domain types. This layer checks the form of the input;
+ * the services judge its meaning.
  */
 
 const defaultPageSize = 100;
@@ -42,12 +42,12 @@ export function selectorsFromText(texts: readonly string[]): Selector[] {
 export const selectorTexts = (selectors: readonly Selector[]): string[] =>
   selectors.map(selectorText);
 
-/** Empty text means "not given" on the wire. */
+/** On the wire, an empty text means "absent". */
 export const given = <K extends string>(key: K, value: string): { readonly [P in K]?: string } =>
   value === '' ? {} : ({ [key]: value } as { readonly [P in K]?: string });
 
 export function oneOf<T extends string>(
-  what: string,
+  name: string,
   value: string,
   allowed: readonly T[],
   whenEmpty: T,
@@ -56,12 +56,12 @@ export function oneOf<T extends string>(
   if (!(allowed as readonly string[]).includes(value))
     throw new PkiError(
       'INVALID_REQUEST',
-      `${what} ${JSON.stringify(value)} is unknown; allowed: ${allowed.join(', ')}`,
+      `${name} ${JSON.stringify(value)} is unknown; allowed: ${allowed.join(', ')}`,
     );
   return value as T;
 }
 
-/** An item's problem as an outsider may see it; administrators see operators' codes too. */
+/** The error of an item as the caller may see it. Administrators also see codes for operators. */
 export function problemOf(
   error: PkiError,
   full: boolean,
@@ -69,12 +69,12 @@ export function problemOf(
   return full ? { code: error.code, message: error.message, next: error.next } : outsideView(error);
 }
 
-export const tooMany = (what: string, count: number, limit: number): void => {
+export const tooMany = (items: string, count: number, limit: number): void => {
   if (count > limit)
-    throw new PkiError('REQUEST_TOO_LARGE', `${count} ${what} in one call; the limit is ${limit}`);
+    throw new PkiError('REQUEST_TOO_LARGE', `${count} ${items} in one call; the limit is ${limit}`);
 };
 
-/** Serials travel as lower-case hex. */
+/** Serials are sent as lower-case hex. */
 export function serialOf(text: string): string {
   const serial = text.toLowerCase().replaceAll(':', '');
   if (!/^[0-9a-f]{2,40}$/.test(serial))

@@ -11,7 +11,7 @@ import type { RotationState } from '../../issuance/rotation/controller.ts';
 import { given, oneOf, problemOf } from './common.ts';
 import { authorityMessage } from './views.ts';
 
-/** A status stays well inside a message whatever happens; the total is told. */
+/** Limits the size of a status message. The total number is always sent. */
 const shownLaggards = 200;
 
 export function rotationStatus(state: RotationState, crls: CrlViews): RotationStatus {
@@ -23,14 +23,16 @@ export function rotationStatus(state: RotationState, crls: CrlViews): RotationSt
     ...(state.failure === undefined ? {} : { failure: problemOf(state.failure, true) }),
     authorities: observation.facts.map(
       ({ authority, lastExpiry, live, liveUnreported }): AuthorityProgress => {
-        const found = observation.confirmations.get(authority.id);
+        const confirmation = observation.confirmations.get(authority.id);
         return {
           authority: authorityMessage({ authority, liveCertificates: live }),
           lastExpiry,
           live,
           liveUnreported,
           publishedAt: authority.publishedAt ?? 0,
-          ...(found === undefined ? {} : { confirmation: confirmationMessage(found) }),
+          ...(confirmation === undefined
+            ? {}
+            : { confirmation: confirmationMessage(confirmation) }),
         };
       },
     ),
@@ -58,7 +60,7 @@ export function rotationStatus(state: RotationState, crls: CrlViews): RotationSt
     })),
     crls: crls
       .standings()
-      .map(({ unlisted, ...each }) => ({ ...each, unlistedIds: [...unlisted] })),
+      .map(({ unlisted, ...standing }) => ({ ...standing, unlistedIds: [...unlisted] })),
     crlsHandedOut: crls.handedOut(),
   };
 }
@@ -82,7 +84,7 @@ const confirmationMessage = ({
   laggardsTotal: proven.laggards.length,
   laggards: proven.laggards
     .slice(0, shownLaggards)
-    .map((each) => ({ ...each, holds: [...each.holds] })),
+    .map((laggard) => ({ ...laggard, holds: [...laggard.holds] })),
 });
 
 export const kindOf = (kind: string): RotatedKind => oneOf('kind', kind, rotatedKinds, 'issuing');
@@ -96,9 +98,9 @@ export function canaryOf({ canary }: RotateRequest__Output): {
 } {
   if (canary === null) return {};
   if (!(canary.maximumFailureRate >= 0 && canary.maximumFailureRate <= 1))
-    throw new PkiError('INVALID_REQUEST', 'maximum_failure_rate is between 0 and 1');
+    throw new PkiError('INVALID_REQUEST', 'maximum_failure_rate must be between 0 and 1');
   if (!Number.isSafeInteger(canary.holdSeconds) || canary.holdSeconds < 0)
-    throw new PkiError('INVALID_REQUEST', 'hold_seconds is a whole number');
+    throw new PkiError('INVALID_REQUEST', 'hold_seconds must be a whole number');
   const steps = canary.steps.map(({ share, selectors }) => ({
     ...(share > 0 ? { share } : {}),
     ...(selectors.length > 0 ? { selectors } : {}),
@@ -112,7 +114,7 @@ export function canaryOf({ canary }: RotateRequest__Output): {
   };
 }
 
-/** Where an issuing authority signs; neither: everywhere. */
+/** The place where an issuing authority signs; without both: everywhere. */
 export function placeOf({
   replica,
   region,
@@ -124,7 +126,7 @@ export function placeOf({
     if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name))
       throw new PkiError(
         'INVALID_REQUEST',
-        `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`,
+        `${JSON.stringify(name.slice(0, 80))} is not a valid name of a replica or region: at most 64 characters of [A-Za-z0-9._-]`,
       );
   }
   return replica === '' && region === ''

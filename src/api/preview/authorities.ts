@@ -26,16 +26,16 @@ export const proofText = (
   shares: Readonly<Record<ShareClass, number>> | null,
 ): string => {
   if (force) return 'WITHOUT waiting for proof (force)';
-  const who =
+  const consumers =
     shares === null
       ? 'all consumers'
       : (['proven', 'inferred', 'unprovable'] as const)
-          .map((each) => `${shares[each] * 100} % ${each}`)
+          .map((part) => `${shares[part] * 100} % ${part}`)
           .join(', ');
-  return `when ${who} have confirmed`;
+  return `when ${consumers} have confirmed`;
 };
 
-/** Where a scoped authority signs; empty for one that signs everywhere. */
+/** The place where a scoped authority signs; empty for one that signs everywhere. */
 export function scopeLines(replica: string, region: string): readonly string[] {
   if (replica === '' && region === '') return [];
   const place = [
@@ -45,6 +45,6 @@ export function scopeLines(replica: string, region: string): readonly string[] {
     .filter((text) => text !== '')
     .join(' in ');
   return [
-    `only for ${place}: in the place of the one that signs there alone, or beside those that sign everywhere`,
+    `only for ${place}: replaces the authority that signs only there, or signs in addition to those that sign everywhere`,
   ];
 }

@@ -2,7 +2,7 @@ import { canonicalJson, type Json } from '../../common/approval/index.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** A title, then a line for each field that changes. */
+/** A title, and a line for each changed field. */
 export function diff(
   title: string,
   before: Fields | undefined,

@@ -4,10 +4,10 @@ import { entryMessage } from '../messages/entries.ts';
 import type { OperationDependencies } from '../operation.ts';
 import type { Fields } from './diff.ts';
 
-/** Parents that are looked up for one preview. */
+/** Maximum number of parents that one preview looks up. */
 const maximumParents = 20;
 
-/** What a creator states: without the fields of the server, and without those that are not set. */
+/** The fields that a creator states: without fields of the server, and without unset ones. */
 export function statedEntry(entry: object): Fields {
   const {
     revision: _r,
@@ -35,8 +35,8 @@ export const presentEntry = (
   foundOrNot(services.entries.get(caller, id).then((entry) => statedEntry(entryMessage(entry))));
 
 /**
- * Who is a parent already, and who could become it with a join token from before: an entry is worth
- * as much as its node.
+ * The nodes that are a parent now, and those that could become one with an open join token: an
+ * entry is as safe as its node.
  */
 export async function parentLines(
   { services, clock }: OperationDependencies,
@@ -69,7 +69,7 @@ export async function parentLines(
   return (await Promise.all(lines)).flat();
 }
 
-/** undefined in place of NOT_FOUND. */
+/** undefined instead of NOT_FOUND. */
 async function foundOrNot<T>(looked: Promise<T>): Promise<T | undefined> {
   try {
     return await looked;

@@ -2,10 +2,10 @@ import type { OperatorCaller } from '../../services/callers/caller.ts';
 import type { OperationDependencies } from '../operation.ts';
 import { isoTime } from './entries.ts';
 
-/** Members that are looked up for one preview. */
+/** Maximum number of members that one preview looks up. */
 const maximumMembers = 20;
 
-/** What already gives somebody the identity of a member: entries and live admin certificates. */
+/** What already gives the identity of a member: entries, and live admin certificates. */
 export async function memberLines(
   { services, clock }: OperationDependencies,
   caller: OperatorCaller,

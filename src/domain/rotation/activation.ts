@@ -6,7 +6,7 @@ import { wholeScope } from './scopes.ts';
 import type { Turn } from './turn.ts';
 import type { ActivationProof, RotationOperation } from './types.ts';
 
-/** Whether a published successor may sign: forced, confirmed, or because its time has come. */
+/** Whether a published successor may sign: it is forced, it is confirmed, or its time has come. */
 export function activate(operation: RotationOperation, successor: Authority, turn: Turn): void {
   const { input, byId, actions, notes } = turn;
   const { spec } = operation;
@@ -23,7 +23,7 @@ export function activate(operation: RotationOperation, successor: Authority, tur
     go(atEnd);
     return;
   }
-  // What rests on the expiry of something, or on a time of waiting, needs a clock that is believed.
+  // Proofs that rest on an expiry or a waiting time count only while the clock is believed.
   const confirmed =
     found !== undefined && input.clock === 'believed' && isConfirmed(found, spec.shares, input.now);
   if (confirmed && isHollow(found, operation, successor, turn)) {
@@ -40,17 +40,17 @@ export function activate(operation: RotationOperation, successor: Authority, tur
     return;
   }
   if (deadline !== undefined) noteDeadline(successor, deadline, turn);
-  if ((found?.alteredAgents ?? 0) > 0)
+  if ((confirmation?.alteredAgents ?? 0) > 0)
     notes.push({ code: 'AGENTS_ALTERED', authorityId: successor.id, at: 0, alert: true });
   notes.push({
     code: 'WAITING_CONFIRMATION',
     authorityId: successor.id,
-    at: Math.max(found?.inferred.until ?? 0, found?.unprovable.until ?? 0),
+    at: Math.max(confirmation?.inferred.until ?? 0, confirmation?.unprovable.until ?? 0),
     alert: false,
   });
 }
 
-/** Said from half of the time to the deadline on. */
+/** Noted when half of the time to the deadline is over. */
 function noteDeadline(successor: Authority, at: number, { input, notes }: Turn): void {
   const { now } = input;
   const publishedAt = successor.publishedAt ?? now;

@@ -5,7 +5,9 @@ import { sameScope } from './scopes.ts';
 import { parentOf, type Turn } from './turn.ts';
 import type { RotatedKind } from './types.ts';
 
-/** New operations: an issuer whose root no longer signs, and lives that come to their end. */
+/**
+ * Opens operations: for an issuer whose root no longer signs, and for authorities near their end.
+ */
 export function begin(kind: RotatedKind, turn: Turn): void {
   const { input, notes } = turn;
   if (input.operations.some((operation) => operation.kind === kind)) return;
@@ -19,23 +21,23 @@ export function begin(kind: RotatedKind, turn: Turn): void {
     if (!endedByHand(kind, signing, turn)) replaceBySchedule(kind, signing, turn);
     return;
   }
-  // a root of others that is active is nobody's to replace here
+  // a root of another CA that is active is not replaced here
   if (active.length === 0 && ofKind.some(({ state }) => state !== 'preparing'))
     notes.push({ code: 'NO_SUCCESSOR', authorityId: '', at: 0, alert: true });
 }
 
-/** Replaces issuing authorities whose root is old or tainted; true if there are any to replace. */
+/** Replaces issuing authorities whose root is old or tainted. Returns true if there are any. */
 function replaceOrphans(signing: readonly Authority[], { input, byId, actions }: Turn): boolean {
   const orphans = signing.filter(
     ({ parentId }) =>
       parentId !== null && ['old', 'tainted'].includes(byId.get(parentId)?.authority.state ?? ''),
   );
   const parent = parentOf(null, input);
-  // those that sign for the same get one successor, and who signs everywhere comes first: he can
-  // stand in for the others
+  // Authorities with the same scope get one successor. The scope without limits comes first,
+  // because its successor can stand in for the others.
   const first = orphans.find(({ scope }) => sameScope(scope, {})) ?? orphans[0];
   if (first === undefined || parent === undefined) return false;
-  // whoever was left behind by force when the root began to sign would hold up what hangs from it
+  // consumers that were left behind by force when the root began to sign would hold up its issuers
   const force = input.operations.find(({ spec }) => spec.successorId === parent.id)?.spec.force;
   actions.push({
     type: 'open',
@@ -57,7 +59,7 @@ function replaceBySchedule(
     const due = prepareDue(kind, authority, input.policy);
     if (due === undefined) return;
     if (input.now >= due) {
-      // one operation at a time: all that sign for the same
+      // one operation at a time, for all authorities of the same scope
       actions.push({
         type: 'open',
         kind,

@@ -1,4 +1,4 @@
-/** Handshakes of the consumers of one node with peers under an authority, over the window. */
+/** Handshakes of one node's consumers with peers under an authority, within the window. */
 export interface NodeHandshakes {
   readonly agentId: string;
   readonly succeeded: number;
@@ -6,19 +6,19 @@ export interface NodeHandshakes {
 }
 
 export interface CanaryVerdict {
-  /** Nodes that report handshakes. */
+  /** The number of nodes that report handshakes. */
   readonly reporters: number;
-  /** Part of handshakes that fail, judged by node and without the outliers. */
+  /** The rate of failed handshakes, judged by node and without the outliers. */
   readonly failureRate: number;
-  /** Agents whose handshakes fail more than is accepted, the worst first. */
+  /** Agents with a higher failure rate than accepted, worst first. */
   readonly failing: readonly string[];
 }
 
 /**
- * Each node has one voice, however many handshakes it counts: the part of its handshakes that
- * failed. A share of the voices is left out at either end before the mean is taken, so that up to
- * that share of the reporting nodes may lie: what remains lies between what honest nodes say. Of
- * few nodes nobody is left out: with a share of 0.25 that begins at four.
+ * Each node has one vote, whatever its number of handshakes: its rate of failed handshakes. Before
+ * the mean is computed, a share of the votes is dropped at either end. So up to that share of the
+ * reporting nodes may lie: the remaining votes are between those of honest nodes. With few nodes no
+ * vote is dropped: with a share of 0.25 dropping begins at four nodes.
  */
 export function judgeCanary(
   nodes: readonly NodeHandshakes[],

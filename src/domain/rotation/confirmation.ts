@@ -9,7 +9,7 @@ import {
   type Shares,
 } from './types.ts';
 
-/** One that has not confirmed, by name. */
+/** A consumer that has not confirmed, by name. */
 export interface Laggard {
   readonly agentId: string;
   /** Empty: the agent itself. */
@@ -18,8 +18,8 @@ export interface Laggard {
   readonly spiffeId: string;
   readonly description: string;
   /**
-   * `absent`: its agent is not connected. `silent`: it has said nothing yet. `departed`: it left
-   * with a certificate. `lost`: the new session of its agent does not know it.
+   * `absent`: its agent is not connected. `silent`: it has reported nothing yet. `departed`: it
+   * left with a certificate. `lost`: the new session of its agent does not report it.
    */
   readonly state: 'absent' | 'silent' | 'pending' | 'refused' | 'behind' | 'departed' | 'lost';
   readonly reason: string;
@@ -27,13 +27,13 @@ export interface Laggard {
   /** IDs of the authorities of this kind that it holds, as far as is known. */
   readonly holds: readonly string[];
   /**
-   * It is left out after this instant: its own certificate (departed, lost), or else the last leaf
-   * issued through its agent, has expired by then.
+   * It no longer counts after this instant. By then its own certificate (departed, lost), or
+   * otherwise the last leaf of its agent, has expired.
    */
   readonly until: number;
 }
 
-/** The three classes, counted apart. */
+/** The three classes, counted separately. */
 export interface Confirmation {
   readonly proven: {
     readonly needed: number;
@@ -47,22 +47,22 @@ export interface Confirmation {
   };
   readonly unprovable: { /** 0: nothing to wait for. */ readonly until: number };
   /**
-   * Agents whose rows are not as the log has them: while there are any, nothing counts as
-   * confirmed. Default 0.
+   * Agents whose rows differ from the log. While there are any, nothing counts as confirmed.
+   * Default: 0.
    */
   readonly alteredAgents?: number;
 }
 
 /**
- * An agent counts while it is connected or may come back with a credential that is still valid, by
- * a clock that runs `marginSeconds` behind.
+ * An agent counts while it is connected, or while it may come back with a valid credential, by a
+ * clock that is `marginSeconds` slow.
  */
 export const agentCounts = (agent: AgentFacts, now: number, marginSeconds: number): boolean =>
   agent.active && (agent.connected || agent.lastLeafNotAfter + marginSeconds >= now);
 
 /**
- * A consumer that has left, or that its agent's new session does not know, counts no longer than its
- * certificate.
+ * A departed consumer, or one that its agent's new session does not report, counts no longer than
+ * its certificate.
  */
 export const consumerCounts = (
   consumer: ConsumerRecord,
@@ -76,7 +76,7 @@ export const consumerCounts = (
 const certificateEnd = ({ lostUntil, departedUntil }: ConsumerRecord): number | undefined =>
   lostUntil ?? departedUntil;
 
-/** What a confirmation is counted from. */
+/** The facts from which a confirmation is counted. */
 export interface ConfirmationInput {
   readonly world: RotationWorld;
   readonly policy: RotationPolicy;
@@ -84,13 +84,15 @@ export interface ConfirmationInput {
 }
 
 /**
- * Who holds an authority that was published. Pure.
+ * Counts who holds a published authority. Pure.
  * - A root or JWT key is held by whoever reports a set with it: the agent, and each of its
  *   consumers that takes such a set.
  * - An issuing authority is held by an agent that verified its chain under the roots of its
  *   consumers.
- * Others are inferred from the expiry of what they were given before publication, or, where nobody
- * sees them, from time.
+ *
+ * Others are inferred from the expiry of what they were issued before the publication, or from time
+ * if nobody observes them.
+ *
  * @param authority in state `published` (or later)
  * @param rootId the root above an issuing authority
  */
@@ -112,10 +114,11 @@ export function confirmation(
     if (agent === undefined || !consumerCounts(consumer, now, policy.retireMarginSeconds)) continue;
     const isAgent = consumer.kind === 'agent';
     if (isAgent) reported.add(agent.id);
-    const held = holding(authority, rootId, consumer, world.sets);
-    if (held === 'not needed') continue;
+    const holdingState = holding(authority, rootId, consumer, world.sets);
+    if (holdingState === 'not needed') continue;
     needed += 1;
-    if (held === 'missing') laggards.push(laggardOf(authority, consumer, agent, world.sets));
+    if (holdingState === 'missing')
+      laggards.push(laggardOf(authority, consumer, agent, world.sets));
   }
   for (const agent of counted.values()) {
     if (reported.has(agent.id)) continue;
@@ -139,20 +142,20 @@ export function confirmation(
   };
 }
 
-export function isConfirmed(found: Confirmation, shares: Shares, now: number): boolean {
+export function isConfirmed(counted: Confirmation, shares: Shares, now: number): boolean {
   const enough = (confirmed: number, needed: number, share: number): boolean =>
     confirmed >= Math.ceil(needed * share - 1e-9);
   return (
-    (found.alteredAgents ?? 0) === 0 &&
-    enough(found.proven.confirmed, found.proven.needed, shares.proven) &&
-    enough(found.inferred.confirmed, found.inferred.needed, shares.inferred) &&
-    (shares.unprovable === 0 || found.unprovable.until <= now)
+    (counted.alteredAgents ?? 0) === 0 &&
+    enough(counted.proven.confirmed, counted.proven.needed, shares.proven) &&
+    enough(counted.inferred.confirmed, counted.inferred.needed, shares.inferred) &&
+    (shares.unprovable === 0 || counted.unprovable.until <= now)
   );
 }
 
 type Sets = RotationWorld['sets'];
 
-/** What makes it held: the kind of set that was reported, and its digest. */
+/** The proof of holding: the kind of the reported set, and its digest. */
 export interface Held {
   readonly of: RotatedKind;
   readonly digest: string;
@@ -164,7 +167,7 @@ export function holding(
   consumer: ConsumerRecord,
   sets: Sets,
 ): Held | 'missing' | 'not needed' {
-  // what no session has told this process may have been put into the database by anybody
+  // a consumer row that no session reported to this process may be forged
   const has = (of: RotatedKind, digest: string, id: string): Held | 'missing' =>
     consumer.heardAt !== undefined &&
     consumer.state === 'confirmed' &&
@@ -172,7 +175,7 @@ export function holding(
       ? { of, digest }
       : 'missing';
   const isAgent = consumer.kind === 'agent';
-  // a reader of JWT keys alone holds no roots, and needs none
+  // a reader of JWT keys only holds no roots and needs none
   if (
     authority.kind !== 'jwt' &&
     !isAgent &&
@@ -193,7 +196,7 @@ export function holding(
   }
 }
 
-/** It has reported nothing. */
+/** An agent that has reported nothing. */
 export const silentAgent = (agent: AgentFacts): Laggard => ({
   agentId: agent.id,
   consumerId: '',
@@ -230,7 +233,7 @@ export function laggardOf(
     state: laggardState(consumer, agent),
     reason: consumer.reason,
     lastSeenAt: agent.lastSeenAt,
-    // one that was offered this authority and nothing before is not known to hold anything
+    // a consumer that was offered only this authority is not known to hold anything
     holds:
       holds !== undefined && (consumer.state === 'confirmed' || !holds.has(authority.id))
         ? [...holds]

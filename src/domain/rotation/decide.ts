@@ -9,8 +9,8 @@ import { parentOf, type Decision, type DecisionInput, type Turn } from './turn.t
 import { rotatedKinds, type RotationNote, type RotationOperation } from './types.ts';
 
 /**
- * What is to be done now. Pure: the same input gives the same answer, an action that was carried
- * out is not asked for again, and one that was lost in a crash is.
+ * Decides what must be done now. Pure: the same input gives the same answer. A completed action is
+ * not requested again; an action that was lost in a crash is.
  */
 export function decide(input: DecisionInput): Decision {
   const turn: Turn = {
@@ -43,7 +43,7 @@ function advance(operation: RotationOperation, turn: Turn): void {
   const successor = byId.get(spec.successorId)?.authority;
   const wait = (code: RotationNote['code'], at = 0, alert = false): void =>
     void notes.push({ code, authorityId: spec.successorId, at, alert });
-  // dates in a certificate, and the instant of publication, would be those of a clock that is wrong
+  // with a wrong clock, the dates of a certificate and the time of publication would be wrong
   if (input.clock !== 'believed' && spec.force === undefined && successor?.state !== 'active') {
     wait(clockCode(input.clock));
     return;
@@ -72,7 +72,7 @@ function advance(operation: RotationOperation, turn: Turn): void {
       handOver(operation, successor, turn);
       return;
     default:
-      // withdrawn, tainted or ended by hand: this operation has nothing more to do
+      // an operator withdrew, tainted or ended the successor: the operation is finished
       actions.push({ type: 'finish', operation });
   }
 }

@@ -23,13 +23,13 @@ export interface EvidenceInput {
   readonly authority: Authority;
   /** SHA-256 of its certificate, or for a JWT key of its SubjectPublicKeyInfo, hex. */
   readonly sha256: string;
-  /** Above an issuing authority. */
+  /** The root above an issuing authority. */
   readonly root: { readonly id: string; readonly sha256: string } | undefined;
   readonly scope: AuthorityScope;
   readonly without: ActivationProof;
   readonly shares: Shares;
   readonly found: Confirmation | undefined;
-  /** What the decision rested on. */
+  /** The facts that the decision rested on. */
   readonly world: RotationWorld;
   /** The SHA-256 (hex) of each authority in a set that was handed out. */
   readonly membersOf: (digest: string) => readonly string[];
@@ -40,8 +40,8 @@ export interface EvidenceInput {
 }
 
 /**
- * Who was counted when this authority began to sign: the same world, judged by the same rules as
- * `confirmation`. Pure.
+ * The consumers that were counted when this authority began to sign: the same facts and the same
+ * rules as in `confirmation`. Pure.
  */
 export function activationEvidence(input: EvidenceInput): ActivationEvidence {
   const lines = [...evidenceLines(input)].sort((one, other) =>
@@ -54,7 +54,7 @@ function statementOf(
   input: EvidenceInput,
   lines: readonly EvidenceLine[],
 ): Omit<EvidenceStatement, 'chunks' | 'lines'> {
-  const { authority, found } = input;
+  const { authority, found: confirmation } = input;
   const used = new Set(lines.flatMap((line) => (line.class === 'proven' ? [line.set] : [])));
   const count = (of: EvidenceLine['class']): number =>
     lines.reduce((sum, line) => sum + (line.class === of ? 1 : 0), 0);
@@ -69,10 +69,10 @@ function statementOf(
     },
     decidedAt: input.now,
     inferred: {
-      needed: found?.inferred.needed ?? 0,
-      confirmed: found?.inferred.confirmed ?? 0,
+      needed: confirmation?.inferred.needed ?? 0,
+      confirmed: confirmation?.inferred.confirmed ?? 0,
       relied: input.relied,
-      until: found?.inferred.until ?? 0,
+      until: confirmation?.inferred.until ?? 0,
     },
     proven: { needed: confirmed + count('passed-over'), confirmed },
     root: input.root ?? null,
@@ -81,7 +81,7 @@ function statementOf(
       .sort()
       .map((digest) => ({ digest, members: [...input.membersOf(digest)].sort() })),
     shares: input.shares,
-    unprovable: { until: found?.unprovable.until ?? unprovableUntil(input) },
+    unprovable: { until: confirmation?.unprovable.until ?? unprovableUntil(input) },
     without: withoutOf(input.without),
   };
 }
@@ -113,14 +113,14 @@ function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
     const agent = counted.get(consumer.agentId);
     if (agent === undefined || !consumerCounts(consumer, now, margin)) continue;
     if (consumer.kind === 'agent') reported.add(agent.id);
-    const held = holding(authority, root?.id, consumer, world.sets);
-    if (held === 'missing')
+    const holdingState = holding(authority, root?.id, consumer, world.sets);
+    if (holdingState === 'missing')
       yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id, why);
-    else if (held !== 'not needed') yield proven(consumer, held);
+    else if (holdingState !== 'not needed') yield proven(consumer, holdingState);
   }
   for (const agent of counted.values())
     if (!reported.has(agent.id)) yield passedOver(silentAgent(agent), '', why);
-  // those that had to be waited for when it was published, and are past it
+  // agents that had to be waited for at publication, and whose time has passed
   for (const agent of world.agents) {
     if (
       agent.active &&
@@ -154,7 +154,7 @@ function passedOver(laggard: Laggard, consumer: string, why: PassedOver['why']):
   };
 }
 
-function proven(consumer: ConsumerRecord, held: Held): EvidenceLine {
+function proven(consumer: ConsumerRecord, holding: Held): EvidenceLine {
   const { id, agentId, description, kind, since, spiffeId, heardAt = 0 } = consumer;
   return {
     agent: agentId,
@@ -163,8 +163,8 @@ function proven(consumer: ConsumerRecord, held: Held): EvidenceLine {
     description,
     heardAt,
     kind,
-    of: held.of,
-    set: held.digest,
+    of: holding.of,
+    set: holding.digest,
     since,
     spiffeId,
   };

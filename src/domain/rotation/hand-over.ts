@@ -4,10 +4,13 @@ import { nextScope, sameScope, wholeScope } from './scopes.ts';
 import type { DecisionInput, Turn } from './turn.ts';
 import type { RenewalFacts, RotationOperation } from './types.ts';
 
-/** Of the ones whose handshakes fail; the worst come first. */
+/** Maximum number of named agents with failing handshakes; the worst come first. */
 const maximumNamedAgents = 20;
 
-/** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
+/**
+ * The successor signs: its scope is widened to everything, then the earlier authorities stop. Done
+ * when they have stopped.
+ */
 export function handOver(operation: RotationOperation, successor: Authority, turn: Turn): void {
   const { spec } = operation;
   const whole = wholeScope(spec, successor, turn.byId);
@@ -16,7 +19,7 @@ export function handOver(operation: RotationOperation, successor: Authority, tur
   else widen(operation, successor, next, turn);
 }
 
-/** The next step of a canary, if its time has come and nothing is worse than accepted. */
+/** Takes the next step of a canary, if its time has come and the failures are within the limit. */
 function widen(
   { spec }: RotationOperation,
   successor: Authority,
@@ -26,12 +29,12 @@ function widen(
   const { id: authorityId, activatedAt } = successor;
   const accepted = spec.canary?.maximumFailureRate ?? 0;
   const heldUntil = (activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * next.index;
-  const seen = judgeCanary(input.handshakes.get(authorityId) ?? [], {
+  const verdict = judgeCanary(input.handshakes.get(authorityId) ?? [], {
     maximumFailureRate: accepted,
     lyingShare: input.policy.canaryLyingShare,
   });
-  const agents = seen.failing.slice(0, maximumNamedAgents);
-  if (seen.failureRate > accepted) {
+  const agents = verdict.failing.slice(0, maximumNamedAgents);
+  if (verdict.failureRate > accepted) {
     notes.push({ code: 'CANARY_FAILING', authorityId, at: 0, alert: true, agents });
     return;
   }
@@ -42,7 +45,7 @@ function widen(
   }
   if (agents.length > 0)
     notes.push({ code: 'CANARY_NODES_FAILING', authorityId, at: 0, alert: true, agents });
-  if (seen.reporters === 0)
+  if (verdict.reporters === 0)
     notes.push({ code: 'CANARY_UNREPORTED', authorityId, at: heldUntil, alert: false });
   if (input.clock !== 'believed' || input.now < heldUntil)
     notes.push({ code: 'WAITING_CANARY', authorityId, at: heldUntil, alert: false });
@@ -60,8 +63,8 @@ function replaceTargets(operation: RotationOperation, successor: Authority, turn
       : [target];
   });
   for (const target of open) {
-    // those below a tainted root are tainted with it: not before somebody else can sign in their
-    // place
+    // the taint of a root taints the authorities below it, so that others must be able to sign
+    // first
     const replaced = target.kind !== 'root' || signsOutside(target.id, input);
     if (taint && replaced)
       actions.push({
@@ -77,12 +80,12 @@ function replaceTargets(operation: RotationOperation, successor: Authority, turn
 }
 
 /**
- * The force of a root's operation is for the whole chain: it stays under way until each issuing
- * authority below its targets has an operation of its own, which takes the force from it.
+ * The force of a root's operation is valid for the whole chain. The operation stays under way until
+ * each issuing authority below its targets has its own operation, which inherits the force.
  */
 function ownsOrphans({ kind, spec }: RotationOperation, { input }: Turn): boolean {
   if (kind !== 'root' || spec.force === undefined) return false;
-  const replaced = new Set(input.operations.flatMap((each) => each.spec.targets));
+  const replaced = new Set(input.operations.flatMap((operation) => operation.spec.targets));
   return input.authorities.some(
     ({ authority }) =>
       authority.kind === 'issuing' &&
@@ -93,12 +96,13 @@ function ownsOrphans({ kind, spec }: RotationOperation, { input }: Turn): boolea
   );
 }
 
-/** How an old one ends is a matter of time, and needs no operation, unless it is to be tainted. */
+/** An old authority ends with time and needs no operation, unless it must be tainted. */
 const isOver = ({ state }: Authority, taint: boolean): boolean =>
   endedStates.includes(state) || state === 'tainted' || (!taint && state === 'old');
 
 /**
- * More of what is asked of it fails than of what is asked of the others, by more than is accepted.
+ * True if the rate of failed requests to this authority exceeds that of the others by more than
+ * accepted.
  */
 function isWorse(
   { signed, failed, othersSigned, othersFailed }: RenewalFacts,
@@ -109,8 +113,8 @@ function isWorse(
 }
 
 /**
- * One under another root can stand in: where somebody below this one signs everywhere, one that
- * signs everywhere too.
+ * Whether an authority below another root can stand in. If one below this root signs everywhere,
+ * one below another root must sign everywhere too.
  */
 function signsOutside(rootId: string, { authorities }: DecisionInput): boolean {
   const signing = authorities

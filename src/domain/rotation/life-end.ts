@@ -2,7 +2,7 @@ import { endedStates, isTrusted, type Authority, type AuthorityState } from '../
 import type { Turn } from './turn.ts';
 import type { AuthorityFacts } from './types.ts';
 
-/** Whoever stands below a tainted root is tainted: also when the server stopped between the two. */
+/** Taints authorities below a tainted root, also if the server stopped in between. */
 export function taintWithRoot(authority: Authority, { byId, actions }: Turn): void {
   if (authority.parentId === null || !['published', 'active', 'old'].includes(authority.state))
     return;
@@ -11,7 +11,7 @@ export function taintWithRoot(authority: Authority, { byId, actions }: Turn): vo
     actions.push({ type: 'taint', authority, windowSeconds: parent.taintWindowSeconds ?? 0 });
 }
 
-/** A cross-certificate goes with the root that it certifies. */
+/** A cross-certificate ends with the root that it certifies. */
 export function dropWithRoot(authority: Authority, { input, actions }: Turn): void {
   if (
     authority.token !== 'external' ||
@@ -33,8 +33,8 @@ export function dropWithRoot(authority: Authority, { input, actions }: Turn): vo
 }
 
 /**
- * Retire what is old once nothing that it signed can be valid any more; revoke what is tainted once
- * all that it signed has been replaced at its holder or has expired.
+ * Retires an old authority when none of its signatures can be valid any more. Revokes a tainted one
+ * when every certificate that it signed was replaced at its holder or has expired.
  */
 export function endLife(
   { authority, lastExpiry, live }: AuthorityFacts,

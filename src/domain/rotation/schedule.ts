@@ -10,20 +10,22 @@ type Lives = Pick<
   | 'prepareAtLifeFraction'
 >;
 
-/** What an authority of this kind signs at most, in seconds. */
+/** The longest life, in seconds, that an authority of this kind signs. */
 export function longestSigned(kind: RotatedKind, policy: Lives): number {
   if (kind === 'jwt') return policy.longestJwtSeconds;
   return kind === 'root' ? policy.issuingLifeSeconds : policy.longestLeafSeconds;
 }
 
-/** From then on it can no longer sign for a full life: its successor must be active by then. */
+/**
+ * From this time on it can no longer sign for a full life, so that its successor must be active.
+ */
 export const activationDeadline = (
   kind: RotatedKind,
   authority: Pick<Authority, 'notAfter'>,
   policy: Lives,
 ): number => authority.notAfter - longestSigned(kind, policy) - policy.marginSeconds;
 
-/** When its successor is prepared, by the schedule; undefined: never by itself. */
+/** When its successor is prepared by schedule. Undefined: never automatically. */
 export function prepareDue(
   kind: RotatedKind,
   authority: Pick<Authority, 'notBefore' | 'notAfter'>,
@@ -38,10 +40,11 @@ export function prepareDue(
 }
 
 /**
- * Why these lives can not work, naming the seconds that are missing, or undefined: between the
- * preparing of a successor and the moment from which the present one would cut what it signs, there
- * must be time to publish and to wait for everybody, that is for the longest of what was given
- * before, and for those that nobody sees.
+ * Why these lives can not work, with the number of missing seconds; otherwise undefined. Time is
+ * needed between the preparation of a successor and the moment from which the present authority
+ * would cut the lives it signs. In that time the successor is published and every consumer is
+ * waited for: the longest life that was issued before, and the time for readers that nobody
+ * observes.
  */
 export function scheduleProblem(
   kind: RotatedKind,

@@ -5,8 +5,8 @@ export const sameScope = (a: AuthorityScope, b: AuthorityScope): boolean =>
   JSON.stringify(a) === JSON.stringify(b);
 
 /**
- * The step after the one that the successor is at; undefined: it signs for all that its targets
- * signed for.
+ * The step after the present one of the successor. Undefined: it signs for everything that its
+ * targets signed for.
  */
 export function nextScope(
   successor: Authority,
@@ -20,15 +20,15 @@ export function nextScope(
 }
 
 /**
- * What the targets sign for, where it is the same for all; else everything. One that takes nobody's
- * place signs for what it was made for.
+ * The scope of the targets, if all have the same; otherwise everything. An authority that replaces
+ * none signs for the scope that was requested.
  */
 export function wholeScope(
-  { targets, scope: asked }: RotationOperation['spec'],
+  { targets, scope: requestedScope }: RotationOperation['spec'],
   successor: Authority,
   byId: ReadonlyMap<string, AuthorityFacts>,
 ): AuthorityScope {
-  if (targets.length === 0) return asked ?? successor.scope;
-  const [first, ...others] = targets.flatMap((id) => byId.get(id)?.authority.scope ?? []);
-  return first !== undefined && others.every((scope) => sameScope(scope, first)) ? first : {};
+  if (targets.length === 0) return requestedScope ?? successor.scope;
+  const [first, ...otherScopes] = targets.flatMap((id) => byId.get(id)?.authority.scope ?? []);
+  return first !== undefined && otherScopes.every((scope) => sameScope(scope, first)) ? first : {};
 }

@@ -4,24 +4,28 @@ import { activationDeadline } from './schedule.ts';
 import type { Turn } from './turn.ts';
 import { allShares, type RotatedKind, type RotationOperation } from './types.ts';
 
-/** In the standby token, not signing yet, and of no operation. */
+/**
+ * True for an authority in the standby token that does not sign yet and belongs to no operation.
+ */
 export const isStandby = (authority: Authority): boolean =>
   authority.token === 'standby' && ['preparing', 'prepared', 'published'].includes(authority.state);
 
-/** The newest standby of a kind that everybody may be asked to trust. */
+/** The newest published standby of a kind. */
 export const publishedStandby = (
   kind: RotatedKind,
   authorities: readonly Authority[],
 ): Authority | undefined =>
   authorities.findLast(
-    (each) => each.kind === kind && each.token === 'standby' && each.state === 'published',
+    (authority) =>
+      authority.kind === kind && authority.token === 'standby' && authority.state === 'published',
   );
 
 /**
- * Keeps one authority of a kind ready in the standby token, under the root that signs now: made,
- * published, confirmed, and left alone; replaced when its root is, or before it could no longer
- * sign for a full life. When policy says so, it takes over by itself once the issuing token has
- * been away for long enough. Pure.
+ * Keeps one authority of a kind ready in the standby token, below the root that signs now. It is
+ * made, published, confirmed, and then left unused. It is replaced when its root is, or before it
+ * could no longer sign for a full life. If the policy says so, it takes over automatically after
+ * the issuing token has been away for some time. Pure.
+ *
  * @param parent the root that signs now, for an issuing authority
  */
 export function keepStandby(kind: RotatedKind, parent: Authority | undefined, turn: Turn): void {
@@ -33,8 +37,8 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
     ({ state, token, scope }) =>
       state === 'active' && token !== 'external' && Object.keys(scope).length === 0,
   );
-  // who signs from the standby token already has nobody to stand in for him until the other token
-  // is back
+  // an authority that already signs from the standby token has no standby until the other token is
+  // back
   if (signing.length === 0 || !signing.every(({ token }) => token === 'issuing')) return;
   if (kind === 'issuing' && parent === undefined) return;
   const running = input.operations.filter((operation) => operation.kind === kind);
@@ -46,24 +50,24 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
   bringUp(kind, ready, parent, turn);
   const candidate = standbys.findLast(({ state }) => state === 'published');
   const found = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
-  // past the end of what signs nobody has to confirm any more: that proves nothing
+  // after the end of the signing authorities nobody has to confirm any more, which proves nothing
   const over = signing.every((authority) => hasEnded(authority, input.now));
   const confirmed =
     found !== undefined &&
     isConfirmed(found, allShares, input.now) &&
     !(over && found.proven.needed === 0);
   noteStandby(candidate, confirmed, turn);
-  // the one before stays until everybody holds the one that stands by now
+  // the earlier standby stays until every consumer holds the present one
   for (const authority of standbys)
     if (authority !== ready && ready?.state === 'published' && confirmed)
       turn.actions.push({ type: 'drop', authority });
-  // those of one replica or region can not sign either; the standby does everywhere
+  // authorities of one replica or region can not sign either; the standby signs everywhere
   const lost = all.filter(({ state, token }) => state === 'active' && token === 'issuing');
   if (candidate !== undefined && confirmed && takeoverDue(turn))
     takeOver({ kind, candidate, lost, running: running[0] }, turn);
 }
 
-/** Under the root that signs now, and with a full life before it. */
+/** True if it is below the root that signs now, and has a full life left. */
 function fits(authority: Authority, parent: Authority | undefined, { input }: Turn): boolean {
   const { kind, notBefore, notAfter, parentId, state } = authority;
   if (parentId !== (parent?.id ?? null)) return false;
@@ -73,7 +77,7 @@ function fits(authority: Authority, parent: Authority | undefined, { input }: Tu
   return input.now < Math.min(halfway, deadline);
 }
 
-/** Makes the standby, or publishes it. The key of an issuing one needs a token that may be lost. */
+/** Makes the standby, or publishes it. The parent's key may be in a lost token. */
 function bringUp(
   kind: RotatedKind,
   ready: Authority | undefined,
@@ -113,7 +117,7 @@ function noteStandby(
     });
 }
 
-/** The issuing token has been away for as long as the policy waits. */
+/** True if the issuing token has been away as long as the policy waits. */
 function takeoverDue({ input: { issuingTokenLostAt: lostAt, policy, now } }: Turn): boolean {
   return (
     lostAt !== undefined &&
@@ -122,7 +126,7 @@ function takeoverDue({ input: { issuingTokenLostAt: lostAt, policy, now } }: Tur
   );
 }
 
-/** The standby takes the place of the authorities that are lost, once no operation is under way. */
+/** The standby replaces the lost authorities, once no operation is under way. */
 function takeOver(
   standby: {
     readonly kind: RotatedKind;

@@ -13,21 +13,21 @@ import type {
 
 export interface DecisionInput {
   readonly authorities: readonly AuthorityFacts[];
-  /** By ID, for those in `published`. */
+  /** By ID, for authorities in state `published`. */
   readonly confirmations: ReadonlyMap<string, Confirmation>;
-  /** Running ones. */
+  /** The running operations. */
   readonly operations: readonly RotationOperation[];
   /** By authority ID, while it signs for a part only. */
   readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
-  /** The same, of issuance. */
+  /** Facts of issuance, likewise. */
   readonly renewals?: ReadonlyMap<string, RenewalFacts>;
   readonly policy: RotationPolicy;
   readonly now: number;
-  /** Unless it is believed, whatever rests on the passing of time waits. */
+  /** Unless the clock is believed, every decision that rests on elapsed time waits. */
   readonly clock: ClockStanding;
-  /** An operator needs the approval of others to rotate. */
+  /** Whether an operator needs approvals to rotate. */
   readonly dualControl: boolean;
-  /** Since when the issuing token has not answered, Unix seconds; absent: it answers. */
+  /** The time since which the issuing token has not answered, Unix seconds. Absent: it answers. */
   readonly issuingTokenLostAt?: number | undefined;
 }
 
@@ -36,7 +36,7 @@ export interface Decision {
   readonly notes: readonly RotationNote[];
 }
 
-/** A decision in the making. `decide` owns it; each part reads the input and adds what follows. */
+/** A decision in progress. `decide` owns it. Each part reads the input and adds its results. */
 export interface Turn {
   readonly input: DecisionInput;
   readonly byId: ReadonlyMap<string, AuthorityFacts>;
@@ -45,8 +45,8 @@ export interface Turn {
 }
 
 /**
- * The root that signs a new issuing authority: the named one, or the newest that is active, ours
- * and not past its end.
+ * The root that signs a new issuing authority: the named one, or the newest active root whose key is
+ * ours and that has not ended.
  */
 export function parentOf(
   parentId: string | null,

@@ -8,21 +8,21 @@ export const isRotated = (kind: AuthorityKind): kind is RotatedKind =>
   (rotatedKinds as readonly string[]).includes(kind);
 
 /**
- * An authority with what is known of the leaves that it, or an authority below it, may have signed.
+ * An authority, and what is known of the leaves that it, or an authority below it, may have signed.
  */
 export interface AuthorityFacts {
   readonly authority: Authority;
   /**
-   * Latest notAfter (inclusive) of any leaf or token below it that was or may have been signed; 0:
+   * Latest notAfter (inclusive) of a leaf or token below it that was or may have been signed; 0:
    * none.
    */
   readonly lastExpiry: number;
   /**
-   * Leaves that are not expired and not confirmed as replaced at their holder; those that can't
-   * report count until notAfter.
+   * The number of leaves that have not expired and were not confirmed as replaced. A leaf whose
+   * holder can not report counts until notAfter.
    */
   readonly live: number;
-  /** Of these, the ones whose holder can't report a replacement. */
+  /** The part of `live` whose holder can not report a replacement. */
   readonly liveUnreported: number;
 }
 
@@ -32,78 +32,78 @@ export interface AgentFacts {
   readonly connected: boolean;
   readonly lastSeenAt: number;
   /**
-   * Of its own SVID and of every leaf issued through it (inclusive): until then it may come back
-   * with a valid credential.
+   * Latest notAfter (inclusive) of its own SVID and of every leaf issued through it. Until then the
+   * agent may come back with a valid credential.
    */
   readonly lastLeafNotAfter: number;
 }
 
 /**
- * Certificates whose holder speaks to no agent: delegated, minted, of other servers. Counted from
- * one publication on.
+ * Certificates whose holder is no agent: delegated, minted, of other servers. Counted from one
+ * publication on.
  */
 export interface UnheldFacts {
-  /** Given before it, and not expired. */
+  /** The number issued before the publication that have not expired. */
   readonly waiting: number;
   readonly total: number;
   /** Latest notAfter of the waiting ones; 0: none. */
   readonly until: number;
 }
 
-/** Digest of a set (hex) to the IDs of the authorities in it. */
+/** The digest of a set (hex) → the IDs of the authorities in it. */
 export type SetIndex = ReadonlyMap<string, ReadonlySet<string>>;
 
 export interface RotationWorld {
   readonly agents: readonly AgentFacts[];
   readonly consumers: readonly ConsumerRecord[];
-  /** By authority ID, for those in `published`. */
+  /** By authority ID, for authorities in state `published`. */
   readonly unheld: ReadonlyMap<string, UnheldFacts>;
   readonly sets: { readonly root: SetIndex; readonly jwt: SetIndex; readonly issuing: SetIndex };
   /**
-   * Agents that are missing from the database, or stand there otherwise than in the log: who else
-   * counts can't be told. Default 0.
+   * Agents whose rows are missing or differ from the log. The other counts are then not reliable.
+   * Default: 0.
    */
   readonly alteredAgents?: number;
 }
 
 export interface RotationPolicy {
-  /** Longest leaf that an issuing authority signs. */
+  /** The longest leaf life that an issuing authority signs. */
   readonly longestLeafSeconds: number;
   readonly longestJwtSeconds: number;
-  /** Life that an issuing authority gets from its root. */
+  /** The life that an issuing authority gets from its root. */
   readonly issuingLifeSeconds: number;
-  /** The last moment to change is that much earlier than what the lives demand. */
+  /** The last moment for a change is this much earlier than the lives require. */
   readonly marginSeconds: number;
-  /** An authority stays that much longer than its last leaf, for clocks that run behind. */
+  /** An authority stays this much longer than its last leaf, for slow clocks. */
   readonly retireMarginSeconds: number;
-  /** Least time in `published`, for readers that nobody sees. */
+  /** The minimum time in `published`, for readers that nobody observes. */
   readonly unseenSeconds: { readonly root: number; readonly jwt: number };
   /**
-   * Part of an authority's life after which its successor is prepared, 0..1; `undefined`: by hand
-   * alone.
+   * The fraction of an authority's life after which its successor is prepared, 0 to 1. Undefined:
+   * only by an operator.
    */
   readonly prepareAtLifeFraction: number | undefined;
   readonly onDeadline: 'alert' | 'proceed';
-  /** Share of the nodes that report handshakes which may lie about a canary; below 0.5. */
+  /** The share of the nodes with handshake reports that may lie about a canary; below 0.5. */
   readonly canaryLyingShare: number;
   /**
-   * Kinds whose certificate comes from elsewhere (a ceremony, an upstream): `prepare` waits for the
+   * Kinds whose certificate another CA signs (a ceremony, an upstream): `prepare` waits for the
    * import.
    */
   readonly imported: readonly RotatedKind[];
   /**
-   * Kinds of which an authority is kept ready in the standby token: published and confirmed, never
-   * signing. Default none.
+   * Kinds with an authority ready in the standby token: published and confirmed, never signing.
+   * Default: none.
    */
   readonly standby?: readonly RotatedKind[];
   /**
-   * Seconds without the issuing token after which the standby signs by itself; `undefined`: an
-   * operator says so.
+   * Seconds without the issuing token after which the standby signs automatically. Undefined: an
+   * operator decides.
    */
   readonly standbyAfterSeconds?: number | undefined;
 }
 
-/** Part of each class that must have confirmed, 0..1; all by default. */
+/** The share of each class that must have confirmed, 0 to 1. Default: all. */
 export interface Shares {
   readonly proven: number;
   readonly inferred: number;
@@ -112,42 +112,42 @@ export interface Shares {
 export const allShares: Shares = { proven: 1, inferred: 1, unprovable: 1 };
 
 /**
- * What an operation wants. Its steps follow from the states of the authorities, so that it can be
- * taken up at any point.
+ * The goal of an operation. Its steps follow from the states of the authorities, so that it can be
+ * resumed at any point.
  */
 export interface RotationSpec {
   /**
-   * UUIDv7, given when the operation is created: the record of the authority is made under it
+   * UUIDv7, assigned when the operation is created. The authority's record is made with this ID
    * exactly once.
    */
   readonly successorId: string;
-  /** The authorities that it takes the place of. */
+  /** The authorities that it replaces. */
   readonly targets: readonly string[];
   /**
-   * What becomes of them: `old` lives on until its leaves have expired, `tainted` has them
-   * replaced.
+   * The later state of the targets. `old`: they stay until their leaves have expired. `tainted`:
+   * their leaves are replaced.
    */
   readonly targetsBecome: 'old' | 'tainted';
   /**
-   * What the successor signs for where it takes nobody's place; absent: everything. Targets, where
-   * there are some, sign for this as well.
+   * The scope of a successor that replaces no authority; absent: everything. Targets, if any, have
+   * this scope as well.
    */
   readonly scope?: Pick<AuthorityScope, 'replica' | 'region'>;
-  /** Under which root a new issuing authority is signed; null: the newest active one. */
+  /** The root that signs a new issuing authority; null: the newest active one. */
   readonly parentId: string | null;
   readonly trigger: 'operator' | 'schedule' | 'root' | 'taint' | 'token';
   readonly shares: Shares;
-  /** Goes on without proof. */
+  /** Continues without proof. */
   readonly force?: { readonly by: string; readonly reason: string };
-  /** Stops after this state of the successor until the operator goes on. */
+  /** Stops after this state of the successor until an operator continues. */
   readonly stopAfter?: 'prepared' | 'published';
-  /** What the successor signs for at first, and then; the last step is everything. */
+  /** The scopes in which the successor signs, one after the other. The last step is everything. */
   readonly canary?: {
     readonly steps: readonly AuthorityScope[];
     readonly holdSeconds: number;
     readonly maximumFailureRate: number;
   };
-  /** Of the tainting: in how many seconds the leaves are to be replaced. */
+  /** For a taint: the number of seconds in which the leaves must be replaced. */
   readonly taintWindowSeconds?: number;
 }
 
@@ -163,12 +163,12 @@ export interface RotationOperation {
 }
 
 /**
- * Certificates asked of an authority since it began to sign for a part, and of the others of its
- * kind over the same time.
+ * Requests to an authority since it began to sign for a part, and to the others of its kind in the
+ * same time.
  */
 export interface RenewalFacts {
   readonly signed: number;
-  /** Not for a fault of who asked. */
+  /** Failures that were not the requester's fault. */
   readonly failed: number;
   readonly othersSigned: number;
   readonly othersFailed: number;
@@ -184,14 +184,14 @@ export type RotationAction =
       readonly successorId?: string;
       readonly force?: RotationSpec['force'];
     }
-  /** An authority in the standby token, or what is left to do of one. */
+  /** Makes, or continues, an authority in the standby token. */
   | {
       readonly type: 'standby';
       readonly kind: RotatedKind;
       readonly parentId: string | null;
       readonly authority?: Authority;
     }
-  /** It has not signed, and does not come to. */
+  /** It has not signed, and never will. */
   | { readonly type: 'drop'; readonly authority: Authority }
   | { readonly type: 'cancel'; readonly operation: RotationOperation; readonly reason: string }
   | { readonly type: 'prepare'; readonly operation: RotationOperation }
@@ -217,7 +217,7 @@ export type ActivationProof =
   /** What signed before has ended, so that nobody is left to confirm. */
   | { readonly kind: 'ended'; readonly ended: number };
 
-/** Something that waits, or that an operator should know. */
+/** A fact that waits, or that an operator should know. */
 export interface RotationNote {
   readonly code:
     | 'WAITING_CONFIRMATION'
@@ -242,9 +242,9 @@ export interface RotationNote {
     | 'TOKEN_LOST'
     | 'AGENTS_ALTERED';
   readonly authorityId: string;
-  /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
+  /** Unix seconds at which it ends by itself or becomes due; 0: unknown. */
   readonly at: number;
   readonly alert: boolean;
-  /** Agents that the note is about, the worst first. */
+  /** Agents that the note concerns, worst first. */
   readonly agents?: readonly string[];
 }
