@@ -30,25 +30,28 @@ import { checkProof } from '../hsm/proof.ts';
 import type { LoadedPlan } from './plan.ts';
 import type { Facts } from './transcript.ts';
 
-/** What the token is to sign, and what of it a person is shown first. */
+/** The object that the token must sign, and the facts that a person confirms first. */
 export interface Draft {
   readonly tbsDer: Buffer;
   /** undefined: the root itself. */
   readonly issuer: ParsedCertificate | undefined;
   readonly signerKeyType: KeyType;
   readonly out: string;
-  /** For the eyes of whoever confirms; also in the transcript. */
+  /** Shown to the person who confirms, and written into the transcript. */
   readonly facts: Facts;
   /**
-   * Before signing: two readers must agree on what the object says. Throws LINT_FAILED.
+   * Called before signing: two independent readers must agree on the object.
+   *
+   * @throws PkiError LINT_FAILED
    */
   readonly readTwice: () => Promise<void>;
   /**
-   * After signing: throws LINT_FAILED, CRL_INVALID or CHAIN_UNTRUSTED unless the signed object is
-   * exactly what was drafted.
+   * Called after signing: the signed object must be exactly the drafted one.
+   *
+   * @throws PkiError LINT_FAILED, CRL_INVALID, CHAIN_UNTRUSTED
    */
   readonly check: (signedDer: Buffer) => void;
-  /** PEM label, and what follows the object in the file. */
+  /** The PEM label, and the objects that follow in the file. */
   readonly label: 'CERTIFICATE' | 'X509 CRL';
   readonly appended: readonly Buffer[];
 }
@@ -60,7 +63,7 @@ export interface DraftTools {
 
 const day = 86_400;
 
-/** The draft of a root over this public key. */
+/** The draft of a root with this public key. */
 export function draftRoot({ plan }: LoadedPlan, spkiDer: Buffer, tools: DraftTools): Draft {
   const { lifeDays, out, keyType } = plan.root as NonNullable<typeof plan.root>;
   const now = tools.clock.now();
@@ -79,8 +82,8 @@ export function draftRoot({ plan }: LoadedPlan, spkiDer: Buffer, tools: DraftToo
 }
 
 /**
- * The draft of anything that an existing root signs. All that can be refused is refused here,
- * before a token is opened.
+ * The draft of an object that an existing root signs. Everything that can be refused is refused
+ * here, before a token is opened.
  */
 export function draftBelow(loaded: LoadedPlan, tools: DraftTools): Draft {
   const { plan, kind, file } = loaded;
@@ -100,17 +103,17 @@ function draftIntermediate(
   const {
     csr: csrPath,
     csrSha256,
-    for: whose,
+    for: purpose,
     lifeDays,
     crlUrl,
     out,
   } = plan.intermediate as NonNullable<typeof plan.intermediate>;
   const csrDer = readCsr(file(csrPath));
-  const found = sha256Hex(csrDer);
-  if (found !== csrSha256)
+  const digest = sha256Hex(csrDer);
+  if (digest !== csrSha256)
     throw new PkiError(
       'CSR_DIGEST_MISMATCH',
-      `${csrPath} has the SHA-256 ${found}, the plan says ${csrSha256}`,
+      `${csrPath} has the SHA-256 ${digest}, the plan says ${csrSha256}`,
     );
   const csr = unwrap(parseCsr(csrDer));
   unwrap(checkProof(csr.proof));
@@ -119,7 +122,7 @@ function draftIntermediate(
   if (foreign !== undefined)
     throw new PkiError(
       'CSR_IDENTITY_MISMATCH',
-      `the CSR asks for ${foreign}: an intermediate of this trust domain has the SAN ${id} and no other`,
+      `the CSR asks for ${foreign}: the only SAN of an intermediate of this trust domain is ${id}`,
       { next: 'Take the CSR from "meshca authority csr" of the server of this trust domain.' },
     );
   if (csr.spkiDer.equals(issuer.spkiDer))
@@ -127,7 +130,7 @@ function draftIntermediate(
   return certificateDraft(
     plan.trustDomain,
     {
-      profile: whose === 'server' ? 'intermediate' : 'downstream',
+      profile: purpose === 'server' ? 'intermediate' : 'downstream',
       issuer,
       spkiDer: csr.spkiDer,
       ...lifeBelow(plan, issuer, lifeDays, tools),
@@ -137,7 +140,7 @@ function draftIntermediate(
       signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
       out,
       appended: [issuer.raw],
-      facts: { csrSha256: found, for: whose },
+      facts: { csrSha256: digest, for: purpose },
     },
     tools,
   );
@@ -156,11 +159,11 @@ function draftCross(
     out,
   } = plan.crossCertificate as NonNullable<typeof plan.crossCertificate>;
   const subject = readIssuer(file(subjectPath), plan.trustDomain, tools.clock.now());
-  const found = sha256Hex(subject.raw);
-  if (found !== subjectSha256)
+  const digest = sha256Hex(subject.raw);
+  if (digest !== subjectSha256)
     throw new PkiError(
       'CSR_DIGEST_MISMATCH',
-      `${subjectPath} has the SHA-256 ${found}, the plan says ${subjectSha256}`,
+      `${subjectPath} has the SHA-256 ${digest}, the plan says ${subjectSha256}`,
     );
   if (subject.spkiDer.equals(issuer.spkiDer))
     throw new PkiError(
@@ -186,7 +189,7 @@ function draftCross(
       signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
       out,
       appended: [],
-      facts: { subjectSha256: found },
+      facts: { subjectSha256: digest },
     },
     tools,
   );
@@ -230,7 +233,7 @@ function draftCrl({ plan }: LoadedPlan, issuer: ParsedCertificate, { clock }: Dr
     check: (signedDer) => {
       const signed = unwrap(parseCrl(signedDer));
       if (!signed.tbsDer.equals(tbsDer))
-        throw new PkiError('LINT_FAILED', 'the signed CRL is not the one that was drafted');
+        throw new PkiError('LINT_FAILED', 'the signed CRL differs from the draft');
       unwrap(checkCrlSignature(signed, issuer));
     },
   };
@@ -275,9 +278,9 @@ function certificateDraft(
     readTwice: async () => unwrap(await readTwice(tbsDer)),
     check: (signedDer) => {
       const signed = unwrap(parseCertificate(signedDer));
-      // these bytes passed the lint: nothing new can be read in them
+      // these bytes passed the lint, so that a new parse would show nothing
       if (!signed.tbsDer.equals(tbsDer))
-        throw new PkiError('LINT_FAILED', 'the signed certificate is not the one that was drafted');
+        throw new PkiError('LINT_FAILED', 'the signed certificate differs from the draft');
       unwrap(
         verifyChain({ chainDer: [signedDer], roots: [issuer?.raw ?? signedDer], now: clock.now() }),
       );
@@ -285,15 +288,22 @@ function certificateDraft(
   };
 }
 
-/** A root of ours in a file: self-signed, valid now, of this trust domain, and allowed to sign. */
+/**
+ * Reads a root of ours from a file: self-signed, valid now, of this trust domain, and allowed to
+ * sign.
+ */
 function readIssuer(path: string, trustDomainName: string, now: number): ParsedCertificate {
   const ders = certificatesFromPem(readText(path));
   if (!ders.ok) throw new PkiError('CERTIFICATE_MALFORMED', `${path}: ${ders.error.message}`);
   const issuer = unwrap(parseCertificate(ders.value[0] as Buffer));
   if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true)
-    throw new PkiError('AUTHORITY_UNFIT', `${path} is no CA that may sign certificates`, {
-      next: 'Give the certificate of the root.',
-    });
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `${path} is not a CA certificate that may sign certificates`,
+      {
+        next: 'Give the certificate of the root.',
+      },
+    );
   const expected = TrustDomain.of(trustDomainName).id;
   if (issuer.uriSans.length !== 1 || issuer.uriSans[0] !== expected)
     throw new PkiError(
@@ -310,11 +320,11 @@ function readIssuer(path: string, trustDomainName: string, now: number): ParsedC
   if (now < issuer.notBefore)
     throw new PkiError(
       'CERTIFICATE_NOT_YET_VALID',
-      `${path} is valid from ${new Date(issuer.notBefore * 1000).toISOString()} on`,
-      { next: 'Compare the clock of this machine.' },
+      `${path} is not valid before ${new Date(issuer.notBefore * 1000).toISOString()}`,
+      { next: 'Check the clock of this machine.' },
     );
   if (!issuer.subjectDer.equals(issuer.issuerDer))
-    throw new PkiError('AUTHORITY_UNFIT', `${path} is no root: somebody else signed it`, {
+    throw new PkiError('AUTHORITY_UNFIT', `${path} is not a root: another CA signed it`, {
       next: 'Give the certificate of the root.',
     });
   unwrap(verifyChain({ chainDer: [issuer.raw], roots: [issuer.raw], now }));
@@ -338,7 +348,7 @@ function readText(path: string): string {
   }
 }
 
-/** Never cut in silence: a life that does not fit below its issuer is refused. */
+/** A life is never shortened silently: one that does not fit below its issuer is refused. */
 function lifeBelow(
   plan: { readonly clockSkewSeconds: number },
   issuer: ParsedCertificate,
@@ -351,10 +361,10 @@ function lifeBelow(
   return { notBefore: Math.max(now - plan.clockSkewSeconds, issuer.notBefore), notAfter };
 }
 
-const tooLong = (what: string, certificate: ParsedCertificate, now: number): PkiError =>
+const tooLong = (issuerName: string, certificate: ParsedCertificate, now: number): PkiError =>
   new PkiError(
     'ISSUER_LIFETIME',
-    `it would outlive ${what}, which ends at ${new Date(certificate.notAfter * 1000).toISOString()}`,
+    `it would outlive ${issuerName}, which ends at ${new Date(certificate.notAfter * 1000).toISOString()}`,
     {
       next: `Lower lifeDays to at most ${Math.max(0, Math.floor((certificate.notAfter - now) / day))}, or hold the ceremony for a new root first.`,
     },

@@ -62,13 +62,13 @@ export const planSchema = z.strictObject({
       issuer: path('Certificate of the root that signs (PEM)'),
       csr: path('The CSR that the server made (PEM)'),
       csrSha256: sha256(
-        'SHA-256 of the CSR in DER, as the server told it: compare it over a second channel',
+        'SHA-256 of the CSR in DER, as the server reported it: compare it over a second channel',
       ),
       for: z
         .enum(['server', 'downstream'])
         .default('server')
         .describe(
-          'server: the server of this trust domain, which agents take for theirs by its mark; downstream: any other CA in it, without the mark',
+          'server: the server of this trust domain, which agents recognise by its mark; downstream: any other CA in it, without the mark',
         ),
       lifeDays: days('Life of the intermediate').default(365),
       crlUrl: url,
@@ -92,7 +92,7 @@ export const planSchema = z.strictObject({
         .number()
         .int()
         .positive()
-        .describe('Number of the CRL: higher than that of the one before'),
+        .describe('Number of the CRL: higher than that of the previous one'),
       lifeDays: days('Until nextUpdate').default(30),
       revoked: z
         .array(
@@ -129,13 +129,13 @@ export type CeremonyKind = (typeof ceremonyKinds)[number];
 export interface LoadedPlan {
   readonly plan: Plan;
   readonly kind: CeremonyKind;
-  /** Of the bytes of the file. */
+  /** SHA-256 of the bytes of the file. */
   readonly sha256: string;
   /** Resolves a path of the plan. */
   readonly file: (relative: string) => string;
 }
 
-/** Reads a plan; unknown keys are refused with the nearest known one. Fails with PLAN_INVALID. */
+/** Reads a plan. An unknown key is refused, with the nearest known key. Fails with PLAN_INVALID. */
 export async function loadPlan(planPath: string): Promise<Result<LoadedPlan>> {
   const before = readBytes(planPath);
   if (!before.ok) return before;
@@ -154,7 +154,7 @@ export async function loadPlan(planPath: string): Promise<Result<LoadedPlan>> {
   if (kind === undefined || kinds.length !== 1)
     return fail(
       'PLAN_INVALID',
-      `${planPath}: exactly one of ${ceremonyKinds.join(', ')} must stand there, not ${kinds.length === 0 ? 'none' : kinds.join(' and ')}`,
+      `${planPath}: the plan must have exactly one of ${ceremonyKinds.join(', ')}, not ${kinds.length === 0 ? 'none' : kinds.join(' and ')}`,
     );
   if (plan.token.pinFile !== undefined && plan.token.pinEnv !== undefined)
     return fail('PLAN_INVALID', `${planPath}: token.pinFile and token.pinEnv exclude each other`);

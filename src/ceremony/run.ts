@@ -21,14 +21,14 @@ export interface CeremonyOptions {
   readonly planPath: string;
   readonly dryRun: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The Node binary, for the process that talks to the token. */
+  /** Path of the Node binary, for the process that uses the token. */
   readonly execPath: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** Shown before anything is signed. */
+  /** Shows the facts before anything is signed. */
   readonly show: (facts: Facts) => void;
-  /** undefined: nobody is there to be asked. */
+  /** Resolves to undefined if nobody can be asked. */
   readonly confirm: (question: string) => Promise<boolean | undefined>;
 }
 
@@ -42,17 +42,14 @@ export interface CeremonyOutcome {
   readonly signer?: string;
 }
 
-/**
- * Attributes that a key must have before it is used; `findKey` refuses it otherwise
- * (HSM_KEY_UNFIT).
- */
+/** Attributes that a key must have. Otherwise `findKey` refuses it (HSM_KEY_UNFIT). */
 const keyAttributes = { local: true, alwaysSensitive: true, neverExtractable: true } as const;
 
 /** A ceremony before anything is signed. */
 interface Ceremony {
   readonly loaded: LoadedPlan;
   readonly drafted: Draft;
-  /** The key that will sign; undefined: it is still to be made. */
+  /** The key that will sign; undefined: it must still be made. */
   readonly known: KeyHandle | undefined;
   readonly token: TokenAdmin;
   readonly files: { readonly out: string; readonly transcript: string };
@@ -60,11 +57,11 @@ interface Ceremony {
 }
 
 /**
- * Holds the ceremony that a plan describes. Everything is read, built, linted and read by a second
- * reader first; then shown, confirmed and signed. What is signed must be the linted bytes, and its
- * signature must verify, before it is written.
- * Files are never written over. A root that a crash left without its certificate is finished by the
- * same plan with another transcript: its CKA_ID follows from the plan.
+ * Runs the ceremony of a plan. First everything is read, built, linted and parsed by a second
+ * reader. Then it is shown, confirmed and signed. The signed bytes must be the linted ones, and the
+ * signature must verify, before anything is written. Files are never overwritten. If a crash left a
+ * root's key without its certificate, the same plan with another transcript finishes it: the CKA_ID
+ * follows from the plan.
  */
 export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOutcome> {
   const loaded = unwrap(await loadPlan(options.planPath));
@@ -81,9 +78,9 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
     clock: options.clock,
     logger: options.logger,
   });
-  // in a dry run too: a wrong token should show on the day before
-  const known = await findKey(loaded, drafted, token);
-  const facts = kind === 'root' ? rootFacts(drafted, known) : drafted.facts;
+  // in a dry run too: a wrong token should be noticed before the day of the ceremony
+  const existing = await findKey(loaded, drafted, token);
+  const facts = kind === 'root' ? rootFacts(drafted, existing) : drafted.facts;
   options.show({ ...facts, plan: loaded.sha256, token: plan.token.label, out: files.out });
   if (options.dryRun) return { kind, facts };
   const answer = await options.confirm('Sign exactly this? Type yes: ');
@@ -91,30 +88,33 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
     throw new PkiError(
       'CEREMONY_DECLINED',
       answer === undefined
-        ? 'nobody can be asked here: standard input is no terminal'
+        ? 'nobody can be asked here: standard input is not a terminal'
         : 'the answer was not yes',
     );
-  return await hold({ loaded, drafted, known, token, files, options });
+  return await hold({ loaded, drafted, known: existing, token, files, options });
 }
 
 function assertNew(paths: readonly string[]): void {
   for (const path of paths)
     if (existsSync(path))
-      throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, {
+      throw new PkiError('ALREADY_EXISTS', `${path} already exists and is not overwritten`, {
         next: 'Archive it, and let the plan name a new file.',
       });
 }
 
-/** A root is drafted for a throwaway key before its own exists: its digests say nothing yet. */
-const rootFacts = ({ facts, signerKeyType }: Draft, known: KeyHandle | undefined): Facts => ({
+/**
+ * A root is drafted with a temporary key before its own exists, so that the digests of the draft
+ * are meaningless.
+ */
+const rootFacts = ({ facts, signerKeyType }: Draft, existing: KeyHandle | undefined): Facts => ({
   what: 'root',
   keyType: signerKeyType,
   notBefore: facts['notBefore'] ?? 0,
   notAfter: facts['notAfter'] ?? 0,
   key:
-    known === undefined
+    existing === undefined
       ? 'will be made in the token'
-      : `is in the token already (CKA_ID ${known.ckaId})`,
+      : `is already in the token (CKA_ID ${existing.ckaId})`,
 });
 
 async function hold(ceremony: Ceremony): Promise<CeremonyOutcome> {
@@ -129,7 +129,7 @@ async function hold(ceremony: Ceremony): Promise<CeremonyOutcome> {
   }
 }
 
-/** Each step stands in the transcript before the next one is taken. */
+/** Each step is recorded in the transcript before the next one begins. */
 async function signOnRecord(
   ceremony: Ceremony,
   transcript: TranscriptWriter,
@@ -169,7 +169,7 @@ async function signOnRecord(
   };
 }
 
-/** The plan and the key, which is made now where it is missing. */
+/** Records the plan and the key. A missing key is made now. */
 async function keyOnRecord(
   { loaded, known, token, options }: Ceremony,
   transcript: TranscriptWriter,
@@ -196,8 +196,8 @@ async function keyOnRecord(
 }
 
 /**
- * The key that will sign: that of the issuer's certificate; for a root, the one that an interrupted
- * ceremony of this plan made.
+ * The key that will sign: the key of the issuer's certificate; for a root, the key that an
+ * interrupted ceremony of this plan made.
  */
 async function findKey(
   loaded: LoadedPlan,
@@ -206,10 +206,10 @@ async function findKey(
 ): Promise<KeyHandle | undefined> {
   const keys = await token.listKeys();
   if (drafted.issuer === undefined) {
-    const found = await token.findKey(rootKeyId(loaded));
-    return found === undefined
+    const rootKey = await token.findKey(rootKeyId(loaded));
+    return rootKey === undefined
       ? undefined
-      : { ckaId: found.ckaId, keyType: drafted.signerKeyType, spkiDer: found.spkiDer };
+      : { ckaId: rootKey.ckaId, keyType: drafted.signerKeyType, spkiDer: rootKey.spkiDer };
   }
   const { spkiDer } = drafted.issuer;
   const match = keys.find((key) => key.spkiDer.equals(spkiDer));
@@ -243,8 +243,8 @@ async function makeRootKey(
 }
 
 /**
- * 16 octets that follow from the plan without its transcript's name, so that the same plan finds
- * the key that it made.
+ * 16 octets that follow from the plan without the name of its transcript, so that the same plan
+ * finds the key that it made.
  */
 function rootKeyId({ plan }: LoadedPlan): string {
   const { transcript: _transcript, ...rest } = plan;
@@ -255,8 +255,8 @@ function rootKeyId({ plan }: LoadedPlan): string {
 }
 
 /**
- * A public key of the right type, so that a root can be drafted and linted before its key exists;
- * nothing is signed for it.
+ * A public key of the right type, so that a root can be drafted and linted before its key exists.
+ * Nothing is signed for it.
  */
 const throwawayKey = async ({ plan }: LoadedPlan): Promise<Buffer> =>
   spkiOf((await generateKeyPairAsync(plan.root?.keyType ?? 'ec-p384')).publicKey);
@@ -283,7 +283,7 @@ function pinOf(
     throw new PkiError(
       'HSM_PIN_MISSING',
       pinEnv === undefined
-        ? 'the plan names neither token.pinFile nor token.pinEnv'
+        ? 'the plan has neither token.pinFile nor token.pinEnv'
         : `the variable ${pinEnv} with the PIN is not set`,
     );
   return pin;
@@ -297,7 +297,7 @@ function writeNew(path: string, text: string): void {
       'PLAN_INVALID',
       `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
       {
-        next: 'What was signed stands in the transcript (field der of the record "signed"); write it from there.',
+        next: 'The signed object is in the transcript (field der of the record "signed"): copy it from there.',
       },
     );
   }

@@ -10,10 +10,10 @@ import {
 } from '../common/x509/index.ts';
 
 /**
- * A transcript is text: this line, one JSON object per line (keys sorted, `n` counting up, `prev`
- * the SHA-256 of all bytes before the line), the last of them of kind `end`, then `signature` and
- * the base64 of a signature over all bytes before that line. No certificate or CRL can be mistaken
- * for it: those begin with the octet 0x30.
+ * The format of a transcript. It is text: this line, then one JSON object per line (keys sorted;
+ * `n` counts up; `prev` is the SHA-256 of all bytes before the line). The last object has the kind
+ * `end`. Then follow `signature` and the base64 of a signature over all bytes before that line. It
+ * can not be mistaken for a certificate or CRL, which begin with the octet 0x30.
  */
 const header = 'meshca ceremony transcript 1\n';
 const signaturePrefix = 'signature ';
@@ -22,8 +22,8 @@ type Fact = string | number | boolean | null | readonly Fact[] | { readonly [key
 export type Facts = Readonly<Record<string, Fact>>;
 
 /**
- * Owner of the transcript's file while the ceremony runs: each record is on disk before the act
- * that follows it.
+ * Owner of the transcript's file during the ceremony. Each record is on disk before the act that
+ * follows it.
  */
 export class TranscriptWriter {
   readonly #descriptor: number;
@@ -32,8 +32,10 @@ export class TranscriptWriter {
   #count = 0;
 
   /**
-   * Creates the file. Throws ALREADY_EXISTS: a transcript is never written over, an unfinished one
-   * is evidence.
+   * Creates the file. An existing transcript is never overwritten, because an unfinished one is
+   * evidence.
+   *
+   * @throws PkiError ALREADY_EXISTS
    */
   constructor(path: string, clock: Clock) {
     this.#clock = clock;
@@ -42,7 +44,7 @@ export class TranscriptWriter {
     } catch (thrown) {
       const { code } = thrown as NodeJS.ErrnoException;
       if (code === 'EEXIST')
-        throw new PkiError('ALREADY_EXISTS', `the transcript ${path} exists already`, {
+        throw new PkiError('ALREADY_EXISTS', `the transcript ${path} already exists`, {
           next: 'Archive it, and let the plan name a new file.',
         });
       throw new PkiError(
@@ -60,7 +62,7 @@ export class TranscriptWriter {
     this.#put(line);
   }
 
-  /** Ends and signs it. */
+  /** Ends and signs the transcript. */
   async finish(certificateDer: Buffer, sign: (bytes: Buffer) => Promise<Buffer>): Promise<void> {
     this.record('end', {
       records: this.#count + 1,
@@ -71,7 +73,7 @@ export class TranscriptWriter {
     this.close();
   }
 
-  /** For a ceremony that failed: what was recorded stays, without a signature. */
+  /** Called when the ceremony failed. The records stay, without a signature. */
   close(): void {
     closeSync(this.#descriptor);
   }
@@ -84,16 +86,19 @@ export class TranscriptWriter {
 
 export interface VerifiedTranscript {
   readonly records: readonly Facts[];
-  /** The certificate whose key signed: whoever reads the transcript must know it from elsewhere. */
+  /**
+   * The certificate whose key signed. The reader of the transcript must know it from another
+   * source.
+   */
   readonly signerDer: Buffer;
 }
 
 /**
- * Checks form, chain and signature. Fails with TRANSCRIPT_INVALID; the message names the first
- * record that is wrong.
+ * Checks form, chain and signature. Fails with TRANSCRIPT_INVALID and names the first wrong record.
  */
 export function verifyTranscript(text: string): Result<VerifiedTranscript> {
-  if (!text.startsWith(header)) return invalid('it does not begin as a transcript of this version');
+  if (!text.startsWith(header))
+    return invalid('it does not begin like a transcript of this version');
   const lines = text.split('\n');
   if (lines.pop() !== '') return invalid('it ends within a line');
   const last = lines.pop() ?? '';
@@ -110,7 +115,7 @@ export function verifyTranscript(text: string): Result<VerifiedTranscript> {
         `record ${index + 1} is numbered ${JSON.stringify(record['n'])}: records are missing or in another order`,
       );
     if (record['prev'] !== sha256Hex(Buffer.from(before)))
-      return invalid(`something before record ${index + 1} was changed`);
+      return invalid(`the text before record ${index + 1} was changed`);
     records.push(record);
     before += `${line}\n`;
   }
@@ -143,7 +148,7 @@ export function verifyTranscript(text: string): Result<VerifiedTranscript> {
 }
 
 const invalid = (why: string): { readonly ok: false; readonly error: PkiError } =>
-  fail('TRANSCRIPT_INVALID', `the transcript is not what was signed: ${why}`);
+  fail('TRANSCRIPT_INVALID', `the transcript differs from what was signed: ${why}`);
 
 function readRecord(line: string): Facts | undefined {
   try {
@@ -158,15 +163,15 @@ function readRecord(line: string): Facts | undefined {
 
 /** JSON with sorted keys and no spaces. */
 function canonical(value: Fact): string {
-  if (Array.isArray(value)) return `[${value.map((each) => canonical(each as Fact)).join(',')}]`;
+  if (Array.isArray(value)) return `[${value.map((item) => canonical(item as Fact)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const entries = Object.entries(value as Readonly<Record<string, Fact>>).sort(([a], [b]) =>
     a < b ? -1 : 1,
   );
-  return `{${entries.map(([key, each]) => `${JSON.stringify(key)}:${canonical(each)}`).join(',')}}`;
+  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`;
 }
 
-/** The facts of a certificate that a transcript holds. */
+/** The facts of a certificate in a transcript. */
 export function certificateFacts(der: Buffer): Facts {
   const { serialHex, notBefore, notAfter, subjectKeyId, spkiDer } = unwrap(parseCertificate(der));
   return {

@@ -15,17 +15,19 @@ export interface TranscriptFacts {
   /** SHA-256 of the certificate whose key signed. */
   readonly signer: string;
   /**
-   * Whether that certificate was given and is the same; without it the signature proves no more
-   * than that the text is whole.
+   * Whether the caller passed that certificate. Otherwise the signature only proves that the text
+   * is complete.
    */
   readonly signerKnown: boolean;
-  /** Files that stand in it, of those given. */
+  /** The files that were passed and are in the transcript. */
   readonly files: readonly string[];
 }
 
 /**
- * Checks an archived transcript; with `signerPath` that the root of that file signed it, with
- * `filePaths` that those files are what the ceremony made or was given. Throws TRANSCRIPT_INVALID.
+ * Checks an archived transcript. With `signerPath`: the root in that file signed it. With
+ * `filePaths`: the ceremony wrote or read those files.
+ *
+ * @throws PkiError TRANSCRIPT_INVALID
  */
 export function checkTranscript(input: {
   readonly path: string;
@@ -35,12 +37,12 @@ export function checkTranscript(input: {
   const { records, signerDer } = unwrap(verifyTranscript(readText(input.path)));
   const signer = sha256Hex(signerDer);
   if (input.signerPath !== undefined) {
-    const given = unwrap(certificatesFromPem(readText(input.signerPath)));
-    if (!given.some((der) => der.equals(signerDer)))
+    const certificates = unwrap(certificatesFromPem(readText(input.signerPath)));
+    if (!certificates.some((der) => der.equals(signerDer)))
       throw new PkiError(
         'TRANSCRIPT_INVALID',
         `the transcript was signed by the root ${signer}, which is not in ${input.signerPath}`,
-        { next: 'Find out whose root that is before you believe anything in it.' },
+        { next: 'Find out whose root that is before you trust the transcript.' },
       );
   }
   const digests = new Set(
@@ -50,16 +52,16 @@ export function checkTranscript(input: {
   );
   for (const path of input.filePaths) {
     if (!standsIn(readBytes(path), digests))
-      throw new PkiError('TRANSCRIPT_INVALID', `${path} does not stand in the transcript`, {
-        next: 'It is another file than the one of this ceremony, or something in it was added or changed.',
+      throw new PkiError('TRANSCRIPT_INVALID', `${path} is not in the transcript`, {
+        next: 'The file is not from this ceremony, or it was changed afterwards.',
       });
   }
   return { records, signer, signerKnown: input.signerPath !== undefined, files: input.filePaths };
 }
 
 /**
- * Whether the file is one that the ceremony wrote, byte for byte, or consists of objects that stand
- * in the transcript and of nothing else: their PEM under its label, or the DER of one.
+ * Whether the ceremony wrote the file, byte for byte, or the file consists only of objects in the
+ * transcript: their PEM with its label, or the DER of one.
  */
 function standsIn(bytes: Buffer, digests: ReadonlySet<unknown>): boolean {
   if (digests.has(sha256Hex(bytes))) return true;

@@ -12,15 +12,15 @@ export interface AcceptedLossDependencies {
 }
 
 export interface AcceptedLoss {
-  /** The newest checkpoint outside of the database. */
+  /** The newest checkpoint outside the database. */
   readonly lost: OutsideCheckpoint;
-  /** The last record that was in the tree when this process began. */
+  /** The last record that was in the tree when this process started. */
   readonly keptRecords: number;
-  /** Who accepts. */
+  /** The operator who accepts. */
   readonly actor: string;
 }
 
-/** What administration is told of a stale database, and the acceptance of its loss. */
+/** Facts about a stale database for administration, and the acceptance of its loss. */
 export const restoreFacts = (
   config: ServerConfig,
   log: AuditLog,
@@ -45,8 +45,8 @@ export const restoreFacts = (
 });
 
 /**
- * What follows from a loss that an operator has accepted: a new epoch, the acceptance on record, and
- * the lost bans and revocations again, where the database that was replaced still proves them.
+ * Handles a loss that an operator has accepted: a new epoch, a record of the acceptance, and the
+ * lost bans and revocations again, if the replaced database still proves them.
  */
 export async function recordAcceptedLoss(
   { context: { config, clock, logger }, store }: AcceptedLossDependencies,

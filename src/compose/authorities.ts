@@ -28,19 +28,19 @@ import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 import { errorFields } from '../common/runtime/index.ts';
 
-/** The third stage: the authorities, where they come from, their rotation and their CRLs. */
+/** The third stage: the authorities, their sources, their rotation and their CRLs. */
 export interface AuthorityStage extends AsyncDisposable {
   readonly registry: AuthorityRegistry;
   readonly sources: AuthoritySources;
-  /** Absent where intermediates do not come from an upstream. */
+  /** Absent unless an upstream signs the intermediates. */
   readonly supply: UpstreamSupply | undefined;
   readonly signDownstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
   readonly crossSign: (request: CrossRequest) => Promise<Authority>;
   readonly rotation: BuiltRotation;
   readonly crls: CrlPublisher;
-  /** Handshakes that agents report, which rotation decides by. */
+  /** Handshakes that agents report. Rotation uses them. */
   readonly handshakes: HandshakeLedger;
-  /** What became of the certificates asked of each issuing authority, which rotation decides by. */
+  /** The outcomes of requests to each issuing authority. Rotation uses them. */
   readonly renewals: RenewalLedger;
 }
 
@@ -51,7 +51,7 @@ interface Below {
   readonly records: RecordStage;
 }
 
-/** Reads the authorities, publishes the bundle, and brings about what is missing. */
+/** Reads the authorities, publishes the bundle, and starts to obtain missing authorities. */
 export async function openAuthorities(below: Below, late: LateEdges): Promise<AuthorityStage> {
   const { context, tokens, records } = below;
   const { gate } = tokens;
@@ -87,7 +87,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
   stack.defer(() => rotation.controller.close());
   stack.defer(
     gate.signers.onChange(() => {
-      // a token that is back has the keys that were missed
+      // a token that is back has the keys that were missing
       void reread();
       rotation.controller.poke();
     }),
@@ -137,7 +137,9 @@ async function rereadAuthorities(
   }
 }
 
-/** After each transition: everybody looks again, and a new bundle is published where one is due. */
+/**
+ * Called after each transition: all readers refresh, and a new bundle is published if one is due.
+ */
 async function publishChange(
   registry: AuthorityRegistry,
   { context, tokens, records }: Below,
@@ -178,7 +180,7 @@ function createSources(
   });
 }
 
-/** What a root signs on demand: CAs downstream, and cross-certificates. */
+/** What a root signs on request: downstream CAs, and cross-certificates. */
 function rootSigning(
   { context, tokens, records }: Below,
   registry: AuthorityRegistry,

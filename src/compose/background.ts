@@ -14,7 +14,7 @@ interface Below {
   readonly doors: DoorStage;
 }
 
-/** Starts what works by itself, once the doors are open: rotation and pruning. */
+/** Starts the background work after the doors are open: rotation and pruning. */
 export async function startBackgroundWork({
   context,
   tokens,

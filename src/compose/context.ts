@@ -4,34 +4,37 @@ import type { ServerConfig } from '../config/index.ts';
 import type { Boot } from '../issuance/index.ts';
 import { Readiness, ServerMetrics } from '../server/index.ts';
 
-/** What the process edge gives to a server. */
+/** What the process edge passes to a server. */
 export interface ServerDependencies {
   readonly config: ServerConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly pid: number;
   readonly uid: number;
-  /** The Node binary, for signer processes. */
+  /** Path of the Node binary, for signer processes. */
   readonly execPath: string;
   readonly clock: Clock;
   /** Of this machine: what the wall clock is compared with. */
   readonly boot: Boot;
   readonly random: Random;
   readonly logger: Logger;
-  /** The operator accepts that the database is older than a checkpoint over so many records. */
+  /**
+   * The number of records of the newer checkpoint, if the operator accepts that the database is
+   * older.
+   */
   readonly acceptRestore?: number;
-  /** Only fault drills and the benchmark set it. */
+  /** Set by fault drills and the benchmark only. */
   readonly faults?: Partial<Faults>;
 }
 
 /** The hooks of fault drills and of the benchmark. */
 export interface Faults {
-  /** Called after each step of an issuance and of the making of an authority. */
+  /** Called after each step of an issuance, and of the making of an authority. */
   readonly step: (name: string) => void;
   /** `OFF`: commits are not synced to the disk. */
   readonly synchronous: 'OFF' | undefined;
   /** Called after each commit. */
   readonly onDurable: (() => void) | undefined;
-  /** For the measurement of what the audit log costs: records get no seal and no tree. */
+  /** To measure the cost of the audit log: records get no seal and no tree. */
   readonly withoutLog: boolean;
 }
 

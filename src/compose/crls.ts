@@ -19,8 +19,8 @@ export interface CrlDependencies {
 }
 
 /**
- * The CRLs of this server's authorities, and those of an upstream. They begin when the signing gate
- * opens for the first time. The stack owns them.
+ * The CRLs of this server's authorities, and those of an upstream. Their work begins when the
+ * signing gate opens for the first time. Owner: the stack.
  */
 export async function openCrls(
   { context, tokens, records, registry, guard, upstream }: CrlDependencies,

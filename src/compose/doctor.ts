@@ -20,7 +20,10 @@ export interface ServerDoctorDependencies {
   readonly nodeVersion: string;
 }
 
-/** What a start would meet on this machine. Makes no key and changes nothing; each PIN is tried once. */
+/**
+ * Checks what a start would need on this machine. Makes no key and changes nothing. Each PIN is
+ * tried once.
+ */
 export async function checkServerMachine(
   dependencies: ServerDoctorDependencies,
 ): Promise<readonly MachineCheck[]> {
@@ -41,7 +44,7 @@ export async function checkServerMachine(
   ];
 }
 
-/** Files that the configuration names and a start reads. */
+/** The files that the configuration names and a start reads. */
 const filesOf = ({ hsm, ops, http }: ServerConfig): readonly (readonly [string, string])[] =>
   (
     [
@@ -52,16 +55,16 @@ const filesOf = ({ hsm, ops, http }: ServerConfig): readonly (readonly [string, 
       ['HTTPS certificate', http.tls.enabled ? http.tls.certFile : undefined],
       ['HTTPS key', http.tls.enabled ? http.tls.keyFile : undefined],
     ] as const
-  ).flatMap(([what, path]) => (path === undefined ? [] : [[what, path] as const]));
+  ).flatMap(([name, path]) => (path === undefined ? [] : [[name, path] as const]));
 
-const fileCheck = ([what, path]: readonly [string, string]): MachineCheck =>
+const fileCheck = ([name, path]: readonly [string, string]): MachineCheck =>
   existsSync(path)
-    ? { what, state: 'ok', text: path }
+    ? { what: name, state: 'ok', text: path }
     : {
-        what,
+        what: name,
         state: 'failed',
-        text: `${path} is not there`,
-        next: 'Correct the path, or install what brings the file.',
+        text: `${path} does not exist`,
+        next: 'Correct the path, or install the package with this file.',
       };
 
 async function tokenChecks({
@@ -85,18 +88,18 @@ async function tokenChecks({
   return checks;
 
   async function tokenCheck(role: 'issuing' | 'root' | 'standby'): Promise<MachineCheck> {
-    const what = `${role} token`;
+    const name = `${role} token`;
     try {
       const token = await tokenConfig(config, role, { env, vault, logger });
       await using admin = await openTokenAdmin(token, { execPath, clock: systemClock, logger });
       return {
-        what,
+        what: name,
         state: admin === undefined ? 'failed' : 'ok',
         text: `${config.hsm[role]?.label ?? role} answers, its PIN is right`,
       };
     } catch (thrown) {
       const { code, message, next } = PkiError.from(thrown);
-      return { what, state: 'failed', text: `${code}: ${message}`, next };
+      return { what: name, state: 'failed', text: `${code}: ${message}`, next };
     }
   }
 }

@@ -18,14 +18,14 @@ import type { ServiceStage } from './services.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
-/** The last stage: everything that listens. */
+/** The last stage: all listeners. */
 export interface DoorStage extends AsyncDisposable {
   /** 0 until the TLS port is open. */
   readonly port: () => number;
   readonly opsPort: number;
   readonly httpPorts: () => { readonly plain: number; readonly tls: number };
   readonly adminSocketPath: string;
-  /** Tells health checks again whether the server is ready. */
+  /** Updates health checks with the present readiness. */
   readonly showReadiness: () => void;
 }
 
@@ -38,7 +38,7 @@ interface Below {
   readonly service: ServiceStage;
 }
 
-/** How long calls may go on when the server stops. */
+/** How long open calls may continue when the server stops. */
 const graceMs = 3_000;
 
 export async function openDoors(below: Below): Promise<DoorStage> {
@@ -97,7 +97,10 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   };
 }
 
-/** Some reasons come and go with time alone. Returns the function that ends it. */
+/**
+ * Runs `act` every second, because some reasons change with time only. Returns the function that
+ * ends it.
+ */
 function eachSecond(clock: Clock, act: () => void): () => void {
   let cancel = (): void => {};
   const again = (): void => {

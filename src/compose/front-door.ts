@@ -11,16 +11,16 @@ export interface FrontDoorDependencies {
   readonly logger: Logger;
   /** Obtains the server's certificate. Called again after a failure. */
   readonly certify: () => Promise<void>;
-  /** Listens. Called once there is a certificate, and again after a failure. */
+  /** Opens the port. Called when there is a certificate, and again after a failure. */
   readonly open: () => Promise<Listening>;
   readonly opened: () => void;
-  /** While it is closed, the server can not get a certificate of its own. */
+  /** While the gate is closed, the server can not get a certificate. */
   readonly gate: Pick<SigningGate, 'isOpen' | 'refusal' | 'onChange'>;
-  /** Where intermediates come from: says what to do while there is none. */
+  /** The source of intermediates. It selects the advice while there is none. */
   readonly advice: 'hsm' | 'external' | 'upstream';
-  /** By one that is not believed nothing is made, whatever an operator rotates. */
+  /** While the clock is not believed, nothing is made, whatever an operator rotates. */
   readonly clockStanding: () => ClockStanding;
-  /** Why the upstream gave none, if it was asked. */
+  /** Why the upstream signed no intermediate, if it was asked. */
   readonly failure: () => PkiError | undefined;
 }
 
@@ -30,7 +30,8 @@ const next = {
   hsm: 'see "meshca authority list"',
   external:
     'run "meshca authority csr --kind issuing", have the CSR signed, then "meshca authority import ID --chain FILE"',
-  upstream: 'the upstream is asked again by itself; "meshca authority request" asks at once',
+  upstream:
+    'the server asks the upstream again automatically; "meshca authority request" asks at once',
 } as const;
 
 const acceptClock =
@@ -38,7 +39,9 @@ const acceptClock =
 const rotate = (kind: 'root' | 'issuing'): string =>
   `run "meshca authority rotate --kind ${kind}${kind === 'root' ? ' --force --reason TEXT' : ''}"`;
 
-/** Why nothing is signed since the authority that signs, or its root, has ended; else undefined. */
+/**
+ * Why nothing is signed since the end of the signing authority or its root; otherwise undefined.
+ */
 function endedReason({
   authorities,
   clock,
@@ -62,8 +65,8 @@ function endedReason({
 }
 
 /**
- * The TLS port: opens when there is an issuing authority to certify the server itself, at start or
- * later, once. Owner of the listener. Until then the server is not ready and says why.
+ * The TLS port. It opens once, when there is an issuing authority for the server's own certificate:
+ * at the start or later. Until then the server is not ready and reports why. Owner of the listener.
  */
 export class FrontDoor {
   readonly #dependencies: FrontDoorDependencies;
@@ -103,8 +106,10 @@ export class FrontDoor {
   }
 
   /**
-   * Opens now. If nobody can certify the server, it waits for that in the background, so that an
-   * operator can mend it. Throws if the port can not be listened on.
+   * Opens now. Without an issuer for the server's certificate it waits in the background, so that
+   * an operator can repair that.
+   *
+   * @throws the error of the port, if the server can not listen on it
    */
   async start(): Promise<void> {
     const { authorities, logger, gate } = this.#dependencies;
@@ -114,7 +119,7 @@ export class FrontDoor {
     }
     logger.warn(
       { reason: this.reason(), alert: true },
-      'the server may not or can not issue anything yet: it only administers',
+      'the server can not issue certificates yet: only administration is possible',
     );
     const stops = [
       authorities.onChange(() => this.#openLater()),
@@ -132,7 +137,7 @@ export class FrontDoor {
     await this.#listening?.close(graceMs);
   }
 
-  /** What was missing may be there: tries at once. */
+  /** Called when a missing part may have come: tries at once. */
   poke(): void {
     if (this.#stopListening === undefined || this.#listening !== undefined) return;
     this.#retryMs = retryMs.first;

@@ -10,7 +10,7 @@ import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import { readPem } from './settings.ts';
 
-/** What the server offers to others over HTTP: one plug-in a line. */
+/** What the server offers to others over HTTP, one plug-in per line. */
 export async function openHttp(
   { config, clock, logger, metrics }: ServerContext,
   { registry, crls }: AuthorityStage,
@@ -37,13 +37,13 @@ export async function openHttp(
       },
     ),
   );
-  const given = httpIdentity(config);
-  if (given !== undefined) await front.openTls(given);
+  const configured = httpIdentity(config);
+  if (configured !== undefined) await front.openTls(configured);
   stack.move();
   return front;
 }
 
-/** The certificate that an operator gives the HTTPS port in place of the server's own. */
+/** The operator's certificate for the HTTPS port, in place of the server's own. */
 function httpIdentity({ http: { tls } }: ServerConfig): HttpIdentity | undefined {
   if (tls.certFile === undefined || tls.keyFile === undefined) return undefined;
   const identity = {

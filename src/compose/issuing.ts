@@ -13,7 +13,7 @@ import { crlUrlOf } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
-/** The fourth stage: leaves and JWT-SVIDs, the server's own certificate among them. */
+/** The fourth stage: leaves and JWT-SVIDs, and the server's own certificate. */
 export interface IssuingStage extends AsyncDisposable {
   readonly issuer: Issuer;
   readonly certificate: ServerCertificate;
@@ -47,8 +47,8 @@ export function openIssuing(below: Below): IssuingStage {
 }
 
 /**
- * Whether every agent that may come back holds the root, and no token from before it signed may
- * still bring an agent: the fingerprint that goes with such a token is that of the root before.
+ * Whether every agent that may come back holds the root, and no join token from before its
+ * activation may still bring an agent: such a token states the fingerprint of the previous root.
  */
 async function isRootKnown(
   { context, records, authorities }: Below,

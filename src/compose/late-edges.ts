@@ -1,21 +1,21 @@
 import { PkiError } from '../common/errors/index.ts';
 
-/** What a stage asks of a stage above it. */
+/** What a stage asks of a higher stage. */
 export interface Edges {
-  /** Whether an agent has a sync session with this server. Asked by rotation. */
+  /** Whether an agent has a sync session with this server. Rotation asks this. */
   readonly isConnected: (agentId: string) => boolean;
 }
 
 /**
- * The edges that point up the picture, since two stages need each other. The upper stage fills them
- * once; whoever asks before that gets an INTERNAL error, not a wrong answer.
+ * The edges that point up the picture, because two stages need each other. The upper stage fills
+ * them once. A use before that is an INTERNAL error, not a wrong answer.
  */
 export class LateEdges {
   #edges: Edges | undefined;
 
   fill(edges: Edges): void {
     if (this.#edges !== undefined)
-      throw new PkiError('INTERNAL', 'the late edges are filled already');
+      throw new PkiError('INTERNAL', 'the late edges are already filled');
     this.#edges = edges;
   }
 

@@ -36,9 +36,9 @@ export const checkpointFilePath = ({ dataDir, audit }: ServerConfig): string =>
 const logStates = ['published', 'active', 'old'] as const;
 
 /**
- * The authority whose key signs the log: the one that signed its newest checkpoint, whatever its
- * state says, or the active one of a log without a checkpoint. The row alone proves nothing: the
- * caller asks the token for the key afterwards.
+ * The authority whose key signs the log. It is the one that signed its newest checkpoint, whatever
+ * its state; for a log without a checkpoint, the active one. The row alone proves nothing: the
+ * caller then asks the token for the key.
  */
 export async function logAuthority(
   { authorities, log }: Pick<Ledger, 'authorities' | 'log'>,
@@ -70,8 +70,9 @@ const otherLogAuthorities = async (
 
 /**
  * Checks the stored log against its newest checkpoint and the checkpoint file. The keys come from
- * the database: a checkpoint under a further key can only show that the database is older.
- * Returns undefined if there is no log yet.
+ * the database: a checkpoint with a further key can only show that the database is older. Undefined
+ * if there is no log yet.
+ *
  * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED
  */
 export async function checkLog(
@@ -81,19 +82,19 @@ export async function checkLog(
   const trustDomain = TrustDomain.of(config.trustDomain);
   const authority = await logAuthority(store, trustDomain);
   if (authority === undefined || authority.spkiDer === null) return undefined;
-  const [key, ...others] = [authority, ...(await otherLogAuthorities(store, authority))].map(
+  const [key, ...otherKeys] = [authority, ...(await otherLogAuthorities(store, authority))].map(
     ({ spkiDer }) => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer),
   ) as [NoteKey, ...NoteKey[]];
   return checkStoredLog(
     store.log,
     key,
-    await new CheckpointFile(checkpointFilePath(config)).outside(key, ...others),
+    await new CheckpointFile(checkpointFilePath(config)).outside(key, ...otherKeys),
   );
 }
 
 /**
- * Whether the log says that the database was restored once. The checkpoint that says so is verified
- * before anything rests on the database.
+ * Whether the log says that the database was restored once. The checkpoint over that record is
+ * verified before anything rests on the database.
  */
 export async function wasRestored(store: Pick<Ledger, 'log'>): Promise<boolean> {
   const newest = await store.log.latestCheckpoint();
@@ -101,10 +102,10 @@ export async function wasRestored(store: Pick<Ledger, 'log'>): Promise<boolean> 
 }
 
 /**
- * Returns whether the database is older than a checkpoint outside of it. This runs before the token
- * is looked at: an older database lacks keys that are in the token, and the operator must read that
- * the database is older, not that keys are unknown. The key comes from the database here, so this
- * check settles nothing; the same check with the token follows.
+ * Whether the database is older than a checkpoint outside of it. This runs before the token is
+ * examined: an older database lacks keys that are in the token, and the operator must read that the
+ * database is older, not that keys are unknown. The key for this check comes from the database, so
+ * that the result is provisional. The same check with the token's key follows.
  */
 export async function isOlderAtStart(
   { config, acceptRestore }: Pick<ServerContext, 'config' | 'acceptRestore'>,
@@ -113,15 +114,16 @@ export async function isOlderAtStart(
   const checked = await checkLog(config, store);
   if (checked === undefined) return false;
   const { size, newer } = checked;
-  // an operator who accepts another loss than the present one must not get a running server
+  // with the acceptance of another loss than the present one, the server must not start
   if (newer !== undefined && acceptRestore !== undefined && acceptRestore !== newer.size)
     throw staleError(newer, size);
   return newer !== undefined;
 }
 
 /**
- * Checks the log that is stored and begins to sequence; throws what must keep the server from
- * starting.
+ * Checks the stored log and begins to sequence.
+ *
+ * @throws the errors that must prevent a start
  */
 export async function startAuditLog({
   context,
@@ -132,12 +134,12 @@ export async function startAuditLog({
   store.objects.onMismatch((mismatch) =>
     logger.error(
       { ...mismatch, code: 'OBJECT_NOT_IN_LOG', alert: true },
-      'an object in the database is not as the audit log has it',
+      'an object in the database differs from the audit log',
     ),
   );
   const authority = await logAuthority(store, trustDomain);
   if (authority === undefined)
-    throw new PkiError('HSM_KEY_NOT_FOUND', 'the database names no key for the audit log', {
+    throw new PkiError('HSM_KEY_NOT_FOUND', 'the database has no key for the audit log', {
       grade: 'fatal',
     });
   const checkpointFile = checkpointFilePath(config);
@@ -170,8 +172,8 @@ export const agentCheckpoints = (log: AuditLog, logger: Logger): Checkpoints => 
   latest: () => log.latest?.note,
   onCheckpoint: (listener) => log.onCheckpoint(listener),
   seen: async (note, agentId) => {
-    const found = await log.seen(note, agentId);
-    if (found === 'unknown')
+    const verdict = await log.seen(note, agentId);
+    if (verdict === 'unknown')
       logger.warn(
         { agentId },
         'an agent holds a checkpoint that the key of this log did not sign; it means nothing here',

@@ -14,8 +14,8 @@ const configOf = async ({ configPath, env }: Where) =>
   unwrap(await loadServerConfig({ path: configPath ?? env['MESHCA_SERVER_CONFIG'], env }));
 
 /**
- * With the server stopped: a backup takes the place of the database. The next start notices if it
- * is older than what was signed.
+ * Puts a backup in the place of the database, with the server stopped. The next start notices if
+ * the backup is older than what was signed.
  */
 export async function restoreDatabase(
   options: Where & { readonly from: string; readonly pid: number },
@@ -28,8 +28,8 @@ export async function restoreDatabase(
 }
 
 /**
- * The difference an operator is to look at: how many records are gone, and what they did, as far as
- * the replaced database still tells.
+ * The difference that an operator must review: the number of lost records, and their acts, as far
+ * as the replaced database still tells.
  */
 export async function lostWith(options: Where): Promise<{
   readonly stale: boolean;

@@ -51,10 +51,10 @@ export interface BuiltRotation {
   readonly canUse: (ckaId: string) => boolean;
 }
 
-/** Rotation over the store; it begins to act with `controller.start()`. */
+/** Rotation over the store. It acts after `controller.start()`. */
 export async function buildRotation(dependencies: RotationDependencies): Promise<BuiltRotation> {
-  const { config, store, boot, canUse, ...others } = dependencies;
-  const { clock, logger } = others;
+  const { config, store, boot, canUse, ...controllerDependencies } = dependencies;
+  const { clock, logger } = controllerDependencies;
   const guard = new ClockGuard({
     store: store.rotations,
     audit: store.audit,
@@ -66,7 +66,7 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
   });
   await guard.start();
   const controller = new RotationController({
-    ...others,
+    ...controllerDependencies,
     store,
     guard,
     trustDomain: TrustDomain.of(config.trustDomain),
@@ -81,7 +81,7 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
   return { controller, guard, canUse };
 }
 
-/** The server's rotation, with what its decisions rest on. */
+/** The server's rotation, and the facts for its decisions. */
 export function openRotation(
   { context, tokens, records }: Below,
   { late, handshakes, renewals, changed }: RotationFacts,
@@ -123,7 +123,7 @@ interface RotationFacts {
   readonly changed: () => Promise<void>;
 }
 
-/** CLOCK_BOOTTIME as /proc/uptime has it: it goes on while the machine sleeps. */
+/** CLOCK_BOOTTIME from /proc/uptime: it continues while the machine sleeps. */
 export function linuxBoot(): Boot {
   return { id: bootId(), uptimeMs: () => uptime() * 1000 };
 }

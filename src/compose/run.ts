@@ -15,9 +15,9 @@ export interface RunServerOptions {
   readonly pid: number;
   readonly uid: number;
   readonly execPath: string;
-  /** Given by the process edge: the memory of the whole process is kept out of core files. */
+  /** Passed by the process edge: the memory of the whole process is kept out of core files. */
   readonly platform?: NodeJS.Platform;
-  /** Its abort stops the server cleanly. */
+  /** The abort stops the server cleanly. */
   readonly signal: AbortSignal;
   readonly acceptRestore?: number;
   readonly logger?: Logger;

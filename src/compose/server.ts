@@ -10,12 +10,12 @@ import { openTokens } from './tokens.ts';
 
 export interface RunningServer extends AsyncDisposable {
   /**
-   * 0 until the first issuing authority is there: without a certificate of its own the server opens
-   * no TLS port.
+   * 0 until there is an issuing authority: without its own certificate the server opens no TLS
+   * port.
    */
   readonly port: number;
   readonly opsPort: number;
-  /** 0 where the listener is not open. */
+  /** 0 for a listener that is not open. */
   readonly httpPorts: { readonly plain: number; readonly tls: number };
   readonly adminSocketPath: string;
   /** Process IDs of the signers, for drills. */
@@ -25,8 +25,8 @@ export interface RunningServer extends AsyncDisposable {
 }
 
 /**
- * Starts a server, stage by stage; each stage uses the ones below it. If a stage fails, those below
- * are stopped again, in reverse order.
+ * Starts a server, stage by stage. Each stage uses the lower ones. If a stage fails, the lower ones
+ * are stopped in reverse order.
  */
 export async function startServer(dependencies: ServerDependencies): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();

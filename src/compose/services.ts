@@ -15,7 +15,7 @@ import { nodeAttestors, serviceSettings } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
-/** The fifth stage: who may do what. */
+/** The fifth stage: the services, which decide on rights. */
 export interface ServiceStage extends AsyncDisposable {
   readonly services: RunningServices;
   readonly operations: Operations;
@@ -69,7 +69,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   });
   stack.defer(() => services.close());
   late.fill({ isConnected: (agentId) => services.sync.isConnected(agentId) });
-  // agents come back to another epoch, and those whom the acceptance has banned again do not
+  // agents return to a new epoch; those that the acceptance has banned again stay out
   gate.onReopen(() => services.sync.restartAll());
   await services.gate.recover();
   if (config.issuance.crlBaseUrl === undefined)
@@ -80,7 +80,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   return { services, operations, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** For the measurement without a log: there are no proofs, so that each row counts as it is. */
+/** For the measurement without a log: there are no proofs, so that each row counts. */
 const unproven: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'> = {
   require: () => Promise.resolve(),
   missing: () => Promise.resolve(),

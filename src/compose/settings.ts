@@ -22,7 +22,7 @@ import {
   type ServiceSettings,
 } from '../services/index.ts';
 
-/** What the configuration means for each part; nothing here decides, it only translates. */
+/** Translates the configuration for each part. Nothing here decides. */
 export function serviceSettings(config: ServerConfig, serverUid: number): ServiceSettings {
   const { issuance, attestation, limits } = config;
   return {
@@ -51,14 +51,18 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
   };
 }
 
-/** Where the PIN of a token may come from, and who is told of a file that others can read. */
+/** The sources of a token's PIN, and the logger for a warning about a file that others can read. */
 export interface PinSources {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly vault: VaultSession | undefined;
   readonly logger: Logger;
 }
 
-/** Where a token is, with its PIN. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*. */
+/**
+ * The place of a token, with its PIN.
+ *
+ * @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*
+ */
 export async function tokenConfig(
   config: ServerConfig,
   role: TokenRole,
@@ -71,7 +75,7 @@ export async function tokenConfig(
   if (token === undefined)
     throw new PkiError(
       'CONFIG_INVALID',
-      `an authority has its key in the ${role} token, and hsm.${role} is not set`,
+      `an authority has its key in the ${role} token, but hsm.${role} is not set`,
     );
   const { pinVault } = token;
   const { module = hsm.module, softhsmConf = hsm.softhsmConf } =
@@ -93,7 +97,11 @@ export const signerCount = (config: ServerConfig): number =>
 export const standbySignerCount = (config: ServerConfig): number =>
   config.hsm.standby?.signers ?? signerCount(config);
 
-/** The types of node attestation that are configured. Throws CONFIG_INVALID. */
+/**
+ * The configured types of node attestation.
+ *
+ * @throws PkiError CONFIG_INVALID
+ */
 export const nodeAttestors = (
   config: ServerConfig,
   dependencies: Omit<NodeAttestorDependencies, 'readFile'>,
@@ -103,7 +111,11 @@ export const nodeAttestors = (
     readFile: readPem,
   });
 
-/** A PEM file that the configuration names. Throws CONFIG_INVALID. */
+/**
+ * Reads a PEM file that the configuration names.
+ *
+ * @throws PkiError CONFIG_INVALID
+ */
 export function readPem(path: string, key: string): string {
   try {
     return readFileSync(path, 'utf8');
@@ -116,7 +128,7 @@ export function readPem(path: string, key: string): string {
   }
 }
 
-/** The session with Vault or OpenBao, if one is configured. Logs in when it is first used. */
+/** The session with Vault or OpenBao, if one is configured. It logs in at first use. */
 export function vaultSession(
   config: ServerConfig,
   clock: Clock,
@@ -144,7 +156,7 @@ export function vaultSession(
   });
 }
 
-/** Who signs our intermediates, if that is an upstream. */
+/** The upstream that signs our intermediates, if one is configured. */
 export function upstreamAuthority(
   config: ServerConfig,
   vault: VaultSession | undefined,
@@ -167,8 +179,8 @@ export const issuingLifeSeconds = ({ authorities }: ServerConfig): number =>
     authorities.issuing.lifeDays) * 86_400;
 
 /**
- * What must be left of an authority for rotation to have room: three of the longest leaf (see
- * `contradiction` in config/).
+ * The life that an imported authority must have left, so that rotation has time: three times the
+ * longest leaf (see `contradiction` in config/).
  */
 export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number =>
   3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
@@ -183,12 +195,12 @@ export function authorityPlans({ authorities }: ServerConfig): MakerDependencies
 }
 
 /**
- * P-256 whatever else is configured: C2SP signed-note has no other type that a token can sign. Its
- * key does not expire: old checkpoints stay checkable.
+ * Always P-256: C2SP signed-note has no other type that a token can sign. The key does not expire,
+ * so that old checkpoints can still be verified.
  */
 export const logPlan: AuthorityPlan = { keyType: 'ec-p256', lifeSeconds: 36_500 * 86_400 };
 
-/** Where the CRL of an authority is found by others; undefined: nowhere. */
+/** URL of the CRL of an authority; undefined: no CRL is published. */
 export const crlUrlOf =
   ({ issuance: { crlBaseUrl } }: ServerConfig) =>
   (authorityId: string): string | undefined =>

@@ -18,13 +18,15 @@ export interface TokenSignersDependencies {
   readonly vault: VaultSession | undefined;
   readonly logins: LoginTurns;
   readonly issuingToken: TokenConfig;
-  /** What stands by can go on without the issuing token, so the server starts without it. */
+  /** True if a standby can work without the issuing token, so that the server starts without it. */
   readonly standsBy: boolean;
 }
 
 /**
- * Signers of the issuing token, and of the standby where one is configured, behind one port. The
- * stack owns them. Throws HSM_* of a token that the server can not begin without.
+ * Signers of the issuing token, and of a configured standby token, behind one port. Owner: the
+ * stack.
+ *
+ * @throws PkiError HSM_* of a token that the server needs for its start
  */
 export async function openSigners(
   { context, vault, logins, issuingToken, standsBy }: TokenSignersDependencies,
@@ -48,7 +50,7 @@ export async function openSigners(
       random,
       logger: logger.child({ part: 'hsm', token: role }),
     });
-  /** Of a token that the server can begin without. */
+  /** Signers of a token that the server can start without. */
   const deferred = async (
     role: 'issuing' | 'standby',
     processes: number,

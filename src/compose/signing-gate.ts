@@ -13,21 +13,23 @@ import {
 import type { Issuer } from '../issuance/index.ts';
 import type { LeaseStore } from '../store/ports/index.ts';
 
-/** Says whether the database is the one that was signed last. In production: the audit log. */
+/**
+ * Tells whether the database is the one that was signed last. In production this is the audit log.
+ */
 export type GateJudge = Pick<AuditLog, 'stale' | 'damage' | 'onStale'>;
 
-/** The signers as everything but the audit log gets them. */
+/** The signers in the form that every part except the audit log gets. */
 export type GatedSigners = Omit<ManagedSigners, 'close' | typeof Symbol.asyncDispose> &
   Pick<SignerRouter, 'stateOf' | 'primaryToken' | 'canUse' | 'follow'>;
 
 /**
- * The only way to the keys: signers and tokens are built behind it, and nothing else of the server
- * holds them. It is closed until the audit log has judged the database, while the log calls the
- * database stale or damaged, and for good after `shut`. Everything that signs certificates, tokens,
- * bundles, CRLs and authorities goes through `signers` or `openToken`. The audit log goes through
- * `logSigners`: the log decides when the gate opens, so only `shut` stops it.
+ * The only way to the keys. Signers and tokens are built behind it, and no other part of the server
+ * holds them. The gate is closed until the audit log has judged the database, while the log calls
+ * the database stale or damaged, and permanently after `shut`. Everything that signs certificates,
+ * tokens, bundles, CRLs and authorities uses `signers` or `openToken`. The audit log uses
+ * `logSigners`: it decides when the gate opens, so that only `shut` stops it.
  *
- * Owner of whether anything may be signed.
+ * Owner of the fact whether anything may be signed.
  */
 export class SigningGate {
   readonly #openToken: (role: TokenRole) => Promise<TokenAdmin>;
@@ -45,7 +47,7 @@ export class SigningGate {
     return this.refusal() === undefined;
   }
 
-  /** Why nothing is signed now, as the error that a caller gets; undefined: the gate is open. */
+  /** The error for a caller while nothing is signed. Undefined: the gate is open. */
   refusal(): PkiError | undefined {
     if (this.#shut) return stopping();
     if (this.#judge === undefined) {
@@ -65,7 +67,7 @@ export class SigningGate {
     );
   }
 
-  /** The same for operators, with figures, as readiness shows it. */
+  /** The same reason for operators, with numbers, as readiness shows it. */
   reason(): string | undefined {
     const refusal = this.refusal();
     if (refusal === undefined) return undefined;
@@ -75,26 +77,26 @@ export class SigningGate {
     return `DATABASE_STALE: the database has ${stale.size} records under checkpoints, ${stale.foundBy} has a checkpoint over ${stale.newer.size}: nothing is signed; see "meshca restore show"`;
   }
 
-  /** Puts the signers behind the gate, once. The caller stays their owner. */
+  /** Puts the signers behind the gate, once. They stay the caller's. */
   enclose(router: SignerRouter): void {
     if (this.#router !== undefined)
-      throw new PkiError('INTERNAL', 'the gate has its signers already');
+      throw new PkiError('INTERNAL', 'the gate already has its signers');
     this.#router = router;
   }
 
-  /** From now on the log decides, once. */
+  /** From now on the log decides. Called once. */
   judgedBy(judge: GateJudge): void {
-    if (this.#judge !== undefined) throw new PkiError('INTERNAL', 'the gate has its judge already');
+    if (this.#judge !== undefined) throw new PkiError('INTERNAL', 'the gate already has its judge');
     this.#judge = judge;
   }
 
   /**
-   * Opens for the length of one work before the log has judged: the first authorities, and with
-   * them the key of the log itself, must be made first. The caller has checked the stored log.
+   * Opens the gate for one work before the log has judged: the first authorities must be made
+   * first, and with them the key of the log. The caller has checked the stored log.
    */
   async beforeJudgement(work: () => Promise<void>): Promise<void> {
     if (this.#judge !== undefined)
-      throw new PkiError('INTERNAL', 'the log has judged the database already');
+      throw new PkiError('INTERNAL', 'the log has already judged the database');
     this.#beforeJudgement += 1;
     try {
       await work();
@@ -103,30 +105,30 @@ export class SigningGate {
     }
   }
 
-  /** Closes the gate for good, for the log as well: the server stops. */
+  /** Closes the gate permanently, also for the log, because the server stops. */
   shut(): void {
     this.#shut = true;
   }
 
-  /** Called when the judge has changed its mind. Returns the unsubscribe function. */
+  /** Called when the judgement has changed. Returns the unsubscribe function. */
   onChange(listener: () => void): () => void {
     if (this.#judge === undefined)
       throw new PkiError('INTERNAL', 'the log has not judged the database yet');
     return this.#judge.onStale(listener);
   }
 
-  /** Registers what is to be done whenever the gate opens again, in this order. */
+  /** Registers work for each time that the gate opens again, in the order of registration. */
   onReopen(work: () => Promise<void> | void): void {
     this.#works.push(work);
   }
 
-  /** Does the work now if the gate is open, and whenever it opens again. */
+  /** Does the work now if the gate is open, and each time that it opens again. */
   async whenOpen(work: () => Promise<void> | void): Promise<void> {
     this.onReopen(work);
     if (this.isOpen) await work();
   }
 
-  /** Does all that waited for the gate; to be called when an operator has accepted the loss. */
+  /** Does the work that waited for the gate. Called after an operator has accepted the loss. */
   async reopened(): Promise<void> {
     for (const work of this.#works) await work();
   }
@@ -150,7 +152,7 @@ export class SigningGate {
     invalidateSessions: () => this.#enclosed().invalidateSessions(),
   };
 
-  /** For the audit log alone. */
+  /** For the audit log only. */
   readonly logSigners: Pick<Signers, 'sign' | 'useKey'> = {
     useKey: (key) => this.#enclosed().useKey(key),
     sign: (items) =>
@@ -159,7 +161,7 @@ export class SigningGate {
         : this.#enclosed().sign(items),
   };
 
-  /** Opens a token; what it signs or generates goes through the gate each time. */
+  /** Opens a token. Each of its signatures and key generations passes the gate. */
   readonly openToken = async (role: TokenRole): Promise<TokenAdmin> => {
     this.#require();
     const token = await this.#openToken(role);
@@ -185,15 +187,18 @@ export class SigningGate {
   }
 
   /**
-   * Gives no lease while the gate is closed: nobody acts on authorities or prunes then. To whoever
-   * asks, another one holds the lease.
+   * Gives no lease while the gate is closed, so that nobody acts on authorities or prunes. For the
+   * caller it looks as if another process held the lease.
    */
   leases(leases: LeaseStore): LeaseStore {
     return {
       acquire: (...args) => (this.isOpen ? leases.acquire(...args) : Promise.resolve(undefined)),
       renew: async (...args) => {
         if (!this.isOpen)
-          throw new PkiError('LEASE_LOST', 'nothing may be signed on the strength of the database');
+          throw new PkiError(
+            'LEASE_LOST',
+            'the database is not trusted, so that nothing may be signed',
+          );
         return leases.renew(...args);
       },
       release: (lease) => leases.release(lease),
@@ -223,4 +228,4 @@ const failedOutcomes = (
 ): readonly SignOutcome[] => items.map(() => failedOutcome(code, message));
 
 const stopping = (): PkiError =>
-  new PkiError('SHUTTING_DOWN', 'the server is stopping: nothing is signed any more');
+  new PkiError('SHUTTING_DOWN', 'the server is stopping and signs nothing any more');

@@ -24,13 +24,13 @@ export interface StandbyLogDependencies {
   readonly issuancePolicy: IssuancePolicy;
   readonly auditLog: Pick<AuditLog, 'adopt' | 'catchUp' | 'signer'>;
   readonly gate: Pick<SigningGate, 'isOpen' | 'openToken'>;
-  /** Whether leaves are signed in the standby token, and the issuing token does not answer. */
+  /** Whether the standby token signs leaves, and the issuing token does not answer. */
   readonly tokenLost: () => boolean;
   /**
-   * Whether the issuing token answers, and the standby token signs no leaves or does not answer.
+   * Whether the issuing token answers, and the standby token does not answer or signs no leaves.
    */
   readonly tokenBack: () => boolean;
-  /** Without a standby token, a key in it signs no more, and no other is made. */
+  /** Without a standby token, a key in it signs no more, and no further key is made. */
   readonly standbyConfigured: boolean;
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
@@ -41,10 +41,10 @@ export interface StandbyLogDependencies {
 const retryMs = 30_000;
 
 /**
- * A key for the audit log in the standby token. It is on record in the log under the key that it
- * may have to replace. It signs when leaves are signed in the standby token and the issuing token is
- * lost, or when the server starts without the issuing token. When the issuing token signs leaves
- * again, a key in it signs the log again, and this one stands by again. Owner of its timer.
+ * A key of the audit log in the standby token. The log records it under the key that it may
+ * replace. It signs when the standby token signs leaves and the issuing token is lost, or when the
+ * server starts without the issuing token. When the issuing token signs leaves again, a key in it
+ * signs the log again, and this key becomes the standby again. Owner of its timer.
  */
 export class StandbyLog {
   readonly #dependencies: StandbyLogDependencies;
@@ -58,8 +58,8 @@ export class StandbyLog {
   }
 
   /**
-   * Looks whether something is to be done; resolves when it is done or failed. Never throws: it is
-   * tried again.
+   * Looks whether work is due. Resolves when it is done or has failed. Never throws: a failure is
+   * retried.
    */
   look(): Promise<void> {
     if (this.#closed) return Promise.resolve();
@@ -73,7 +73,7 @@ export class StandbyLog {
         if (this.#closed) return;
         this.#dependencies.logger.error(
           { ...errorFields(thrown), retryMs, alert: true },
-          'the audit log has no key that stands by, or it could not take over; trying again',
+          'the audit log has no standby key, or the standby key could not take over; trying again',
         );
         this.#cancel = this.#dependencies.clock.after(
           this.#dependencies.tokenLost() ? 1_000 : retryMs,
@@ -104,12 +104,13 @@ export class StandbyLog {
       if (!this.#dependencies.tokenBack()) return;
       await this.#comeBack(all);
       await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));
-      // a key is to stand by
+      // a standby key is needed
       this.#again = true;
       return;
     }
     if (!this.#dependencies.standbyConfigured) return;
-    // one that signed before stands by again: keys of the log would pile up otherwise
+    // a key that signed before becomes the standby again: otherwise keys of the log would
+    // accumulate
     const standby = all.findLast(
       ({ token, state }) => token === 'standby' && (state === 'published' || state === 'old'),
     );
@@ -120,16 +121,16 @@ export class StandbyLog {
     if (standby === undefined)
       throw new PkiError(
         'HSM_KEY_NOT_FOUND',
-        'the key of the audit log is lost, and none stands by: records are kept, sealed, and get no checkpoint',
+        'the key of the audit log is lost, and there is no standby key: records are kept and sealed, but get no checkpoint',
       );
     await auditLog.adopt(standby);
     await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));
   }
 
   /**
-   * The key of the issuing token that signed before, if it is still there, since its record is in
-   * the tree whichever token is away. Otherwise another key is made in the issuing token, and its
-   * record comes into the tree under the key that it replaces.
+   * Uses the key of the issuing token that signed before, if it still exists: its record is in the
+   * tree, whichever token is missing. Otherwise another key is made in the issuing token. Its
+   * record gets into the tree under the key that it replaces.
    */
   async #comeBack(all: readonly Authority[]): Promise<void> {
     const { auditLog } = this.#dependencies;
@@ -147,16 +148,16 @@ export class StandbyLog {
     await auditLog.adopt(next);
   }
 
-  /** The states follow whose key signs: also after a crash between the two. */
+  /** Makes the states follow the signing key, also after a crash between the two. */
   async #settle(all: readonly Authority[]): Promise<void> {
     const signer = all.find(({ id }) => id === this.#dependencies.auditLog.signer.id);
     if (signer?.state !== 'published' && signer?.state !== 'old') return;
     await this.#move(signer, 'active');
-    for (const other of all)
-      if (other.id !== signer.id && other.state === 'active') await this.#move(other, 'old');
+    for (const earlier of all)
+      if (earlier.id !== signer.id && earlier.state === 'active') await this.#move(earlier, 'old');
   }
 
-  /** Makes a key of the log in a token and publishes its authority, or goes on after a crash. */
+  /** Makes a key of the log in a token and publishes its authority, or continues after a crash. */
   async #prepare(role: 'issuing' | 'standby', all: readonly Authority[]): Promise<Authority> {
     const known = all.findLast(
       ({ token, state }) => token === role && (state === 'preparing' || state === 'prepared'),
@@ -206,7 +207,10 @@ export class StandbyLog {
   }
 }
 
-/** The stack owns the standby log. There is none if no standby token is configured or was used. */
+/**
+ * Owner of the standby log: the stack. There is none if no standby token is configured and none was
+ * used.
+ */
 export async function openStandbyLog(
   {
     context,

@@ -21,7 +21,7 @@ import type { TokenStage } from './tokens.ts';
 import { startWitnesses } from './witnesses.ts';
 import { errorFields } from '../common/runtime/index.ts';
 
-/** The second stage: the database, and the log that says whether it may be relied on. */
+/** The second stage: the database, and the log that tells whether the database is trusted. */
 export interface RecordStage extends AsyncDisposable {
   /** Its leases are given only while the signing gate is open. */
   readonly store: Ledger;
@@ -39,7 +39,7 @@ export interface RecordStage extends AsyncDisposable {
   readonly requestedKeys: Set<string>;
 }
 
-/** A token that does not answer. One that answers wrongly keeps the server from starting. */
+/** Errors of a token that does not answer. A token with a wrong answer prevents the start. */
 const tokenAbsent: ReadonlySet<string> = new Set([
   'HSM_UNAVAILABLE',
   'HSM_TOKEN_NOT_FOUND',
@@ -48,7 +48,7 @@ const tokenAbsent: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Opens the database, makes the first authorities if the database is not stale, starts the signers,
+ * Opens the database, makes the first authorities unless the database is stale, starts the signers,
  * and opens the log, which judges the gate from then on.
  */
 export async function openStoreAndLog(
@@ -139,7 +139,7 @@ async function newestRecordMs({ audit }: Ledger): Promise<number | undefined> {
   return (await audit.list({ newestFirst: true }, { size: 1 })).items[0]?.timeMs;
 }
 
-/** What was being signed when the server last stopped is never signed later. */
+/** Intents from before the last stop are never signed later. */
 async function abandonUnfinished(store: Ledger, { clock, logger }: ServerContext): Promise<void> {
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0)
@@ -150,8 +150,8 @@ async function abandonUnfinished(store: Ledger, { clock, logger }: ServerContext
 }
 
 /**
- * Whether the server can start without the issuing token: a key of the log stands by, or an issuing
- * authority in the standby token signs.
+ * Whether the server can start without the issuing token: there is a standby key of the log, or an
+ * issuing authority in the standby token signs.
  */
 async function hasStandby({ config }: ServerContext, store: Ledger): Promise<boolean> {
   if (config.hsm.standby === undefined) return false;
@@ -162,13 +162,13 @@ async function hasStandby({ config }: ServerContext, store: Ledger): Promise<boo
   );
 }
 
-/** Why records that wait for a checkpoint keep the server from being ready, or undefined. */
+/** Why records without a checkpoint make the server not ready; otherwise undefined. */
 const lateReason = ({ late, signer }: AuditLog): string | undefined =>
   late
     ? `AUDIT_LATE: records of the audit log have no checkpoint for minutes; its key is in the ${signer.token} token`
     : undefined;
 
-/** A server that can not record gives out nothing; a moment of it is no reason to leave it. */
+/** A server that can not commit releases nothing. A short failure does not make it unready. */
 const unreadyAfterSeconds = 10;
 
 function failingReason(store: Ledger): string | undefined {
@@ -178,7 +178,7 @@ function failingReason(store: Ledger): string | undefined {
     : `STORE_FAILED: for ${Math.floor(failing.seconds)} s nothing could be committed: ${failing.error.message}`;
 }
 
-/** Does the work; an issuing token that does not answer is no reason not to start. */
+/** Does the work. An issuing token that does not answer does not prevent the start. */
 async function withoutIssuingToken(
   { logger }: ServerContext,
   work: () => Promise<void>,
@@ -190,12 +190,12 @@ async function withoutIssuingToken(
     if (!tokenAbsent.has(code)) throw thrown;
     logger.error(
       { ...errorFields(thrown), alert: true },
-      'the issuing token is not there: the server starts with the standby token',
+      'the issuing token does not answer: the server starts with the standby token',
     );
   }
 }
 
-/** Makes the authorities that a first start needs, and finishes those that a crash interrupted. */
+/** Makes the authorities of a first start, and finishes those that a crash interrupted. */
 async function makeAuthorities(
   { config, trustDomain, clock, random, logger, faults, acceptRestore }: ServerContext,
   {

@@ -5,14 +5,15 @@ import { tokenConfig, vaultSession } from './settings.ts';
 import { openSigners } from './signers.ts';
 import { SigningGate } from './signing-gate.ts';
 
-/** The first stage: how the tokens are reached. Everything above reaches them by the gate. */
+/** The first stage: access to the tokens. All higher stages use them through the gate. */
 export interface TokenStage extends AsyncDisposable {
   readonly vault: VaultSession | undefined;
   readonly gate: SigningGate;
   /**
-   * Starts the signer processes and puts them behind the gate; what is returned ends them.
-   * `standsBy`: a standby can go on, so the server starts without the issuing token.
-   * Throws HSM_* of a token that the server can not start without.
+   * Starts the signer processes and puts them behind the gate. The returned object ends them.
+   * `standsBy`: a standby can work, so that the server starts without the issuing token.
+   *
+   * @throws PkiError HSM_* of a token that the server needs for its start
    */
   startSigners(options: { readonly standsBy: boolean }): Promise<AsyncDisposable>;
   /** Whether the issuing token answers, or may answer soon. */
@@ -21,7 +22,7 @@ export interface TokenStage extends AsyncDisposable {
   answers(role: 'issuing' | 'standby'): boolean;
 }
 
-/** Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before anything is made. */
+/** @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before anything is made */
 export async function openTokens(context: ServerContext): Promise<TokenStage> {
   const { config, env, execPath, clock, logger } = context;
   await using stack = new AsyncDisposableStack();
@@ -31,7 +32,7 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
   const issuingToken = await tokenConfig(config, 'issuing', sources);
   if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', sources);
   const logins = new LoginTurns();
-  // the PIN is read anew for each session, so that it is in memory no longer than needed
+  // the PIN is read for each session, so that it is in memory no longer than needed
   const gate = new SigningGate(async (role) =>
     openTokenAdmin(await tokenConfig(config, role, sources), {
       logins,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { keyTypes } from '../common/x509/key-type.ts';
 
-// The kinds of values that many keys share.
+// The types of values that many keys share.
 
 export const seconds = (description: string) =>
   z.number().int().positive().describe(`${description} (seconds)`);

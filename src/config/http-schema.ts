@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import { count, path, port, seconds } from './fields.ts';
 
-const trustedProxies = (what: string) =>
+const trustedProxies = (listener: string) =>
   z
     .array(z.string())
     .max(64)
     .default([])
     .describe(
-      `Addresses and networks (10.0.0.0/8) of proxies in front of the ${what}, whose X-Forwarded-For is believed`,
+      `Addresses and networks (10.0.0.0/8) of proxies in front of the ${listener}, whose X-Forwarded-For is believed`,
     );
 
 /** The operations port. */
@@ -18,7 +18,7 @@ export const opsSchema = z
       .min(1)
       .default('127.0.0.1')
       .describe(
-        'Address of the operations port for /metrics, /live, /ready; loopback unless it has TLS',
+        'Address of the operations port (/metrics, /live, /ready); must be loopback unless it has TLS',
       ),
     port: port('Operations port').default(9464),
     tlsCertFile: path('PEM certificate chain for the operations port').optional(),
@@ -33,7 +33,7 @@ export const httpSchema = z
       .url({ protocol: /^https?$/ })
       .optional()
       .describe(
-        'Address under which clients reach the HTTP ports, for resources that name their own addresses',
+        'Base URL under which clients reach the HTTP ports, for resources that contain their own URL',
       ),
     plain: z
       .strictObject({
@@ -41,7 +41,7 @@ export const httpSchema = z
           .boolean()
           .default(true)
           .describe(
-            'Whether the plain HTTP port is open. CRLs are offered on it; the bundle only where its address is loopback',
+            'Whether the plain HTTP port is open. It offers CRLs, and the bundle only if its address is loopback',
           ),
         address: z.string().min(1).default('127.0.0.1').describe('Address of the plain HTTP port'),
         port: port('Plain HTTP port').default(8480),
@@ -58,17 +58,17 @@ export const httpSchema = z
         port: port('HTTPS port').default(8444),
         trustedProxies: trustedProxies('HTTPS port'),
         certFile: path(
-          "PEM certificate chain of the HTTPS port; default the server's own certificate, renewed by itself",
+          "PEM certificate chain of the HTTPS port; default: the server's own certificate, which is renewed automatically",
         ).optional(),
         keyFile: path('PEM key of http.tls.certFile').optional(),
       })
       .prefault({}),
-    connections: count('Connections at once, of each HTTP port').default(1_024),
+    connections: count('Maximum number of connections of each HTTP port').default(1_024),
     headSeconds: seconds('A request whose head takes longer is refused (408)').default(10),
     requestSeconds: seconds('A request that takes longer with its body is refused (408)').default(
       30,
     ),
-    answerSeconds: seconds('A client that takes longer for reading an answer is cut off').default(
+    answerSeconds: seconds('A client that takes longer to read an answer is disconnected').default(
       60,
     ),
   })

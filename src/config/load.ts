@@ -16,7 +16,8 @@ import { serverConfigSchema, type ServerConfig } from './schema.ts';
 export const serverEnvPrefix = 'MESHCA_SERVER_';
 
 /**
- * File and environment → one frozen, validated record. Problems that span keys are found here too.
+ * Reads file and environment into one frozen, validated record. Contradictions between keys are
+ * found here too.
  */
 export async function loadServerConfig(source: {
   readonly path?: string | undefined;
@@ -35,21 +36,24 @@ export async function loadServerConfig(source: {
 export const serverJsonSchema = (): object =>
   configJsonSchema(serverConfigSchema, 'meshca server configuration');
 
-/** The paths that follow from dataDir where nothing else is said. */
+/** The paths that follow from dataDir by default. */
 export const databasePath = (config: ServerConfig): string =>
   config.database.path ?? join(config.dataDir, 'meshca.db');
 export const adminSocketPath = (config: ServerConfig): string =>
   config.admin.socketPath ?? join(config.dataDir, 'admin.sock');
 
 /**
- * PINs may come from variables of any name; those that share our prefix are not keys of the file.
+ * PINs may come from variables with any name. Variables with our prefix among them are not keys of
+ * the file.
  */
 const pinVariables = (env: Readonly<Record<string, string | undefined>>): string[] =>
   Object.keys(env).filter((name) => /_PIN$/.test(name));
 
 /**
- * Reads a token's PIN from its file or variable. It exists only in memory from here on, and never
- * in the configuration record. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
+ * Reads a token's PIN from its file or variable. From here on the PIN is only in memory, never in
+ * the configuration record.
+ *
+ * @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN
  */
 export function readPin(
   token: {
@@ -72,7 +76,7 @@ export function readPin(
   );
 }
 
-/** What rotation goes by. */
+/** The policy of rotation from the configuration. */
 export function rotationPolicy(config: ServerConfig): RotationPolicy {
   const { issuance, authorities, rotation, hsm } = config;
   const hint = 2 * issuance.bundleRefreshHintSeconds;
@@ -102,7 +106,8 @@ export function rotationPolicy(config: ServerConfig): RotationPolicy {
 }
 
 /**
- * Lives in which a successor could not be active before the present authority cuts what it signs.
+ * Lives with which a successor could not be active before the present authority would cut the lives
+ * it signs.
  */
 function scheduleContradiction(config: ServerConfig): string | undefined {
   const policy = rotationPolicy(config);
@@ -116,7 +121,7 @@ function scheduleContradiction(config: ServerConfig): string | undefined {
   return undefined;
 }
 
-/** What no single key can tell. Each message names the numbers to change. */
+/** Contradictions between keys. Each message names the numbers to change. */
 function contradiction(config: ServerConfig): string | undefined {
   const { issuance, authorities, ops, hsm } = config;
   const outside = upstreamContradiction(config);
@@ -129,8 +134,8 @@ function contradiction(config: ServerConfig): string | undefined {
     issuance.agentTtlSeconds,
     issuance.serverTtlSeconds,
   );
-  // rotation needs room: a successor is prepared in the last third of an issuer's life, when it
-  // must still sign full-life leaves
+  // Rotation needs time: a successor is prepared in the last third of an issuer's life, when the
+  // issuer must still sign leaves of full life.
   if (longestLeaf > (authorities.issuing.lifeDays * day) / 3)
     return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
   if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3)
@@ -152,9 +157,9 @@ function contradiction(config: ServerConfig): string | undefined {
     attestation: { graceDays },
   } = config;
   if (certificatesDays !== 0 && certificatesDays <= graceDays)
-    return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
+    return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): the database would forget agents that may still come back`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined))
-    return 'ops.tlsCertFile and ops.tlsKeyFile go together';
+    return 'ops.tlsCertFile and ops.tlsKeyFile must be set together';
   const front = httpContradiction(config);
   if (front !== undefined) return front;
   const shared = sharedToken(hsm);
@@ -166,7 +171,7 @@ function contradiction(config: ServerConfig): string | undefined {
 
 function httpContradiction({ http }: ServerConfig): string | undefined {
   if ((http.tls.certFile === undefined) !== (http.tls.keyFile === undefined))
-    return 'http.tls.certFile and http.tls.keyFile go together';
+    return 'http.tls.certFile and http.tls.keyFile must be set together';
   for (const name of ['plain', 'tls'] as const)
     for (const [index, network] of http[name].trustedProxies.entries())
       if (!isNetwork(network))
@@ -175,8 +180,8 @@ function httpContradiction({ http }: ServerConfig): string | undefined {
 }
 
 /**
- * Two roles in one token. The token of the root is open only while a root signs; the other two are
- * open as long as the server runs.
+ * Two roles in one token. The root's token is open only while a root signs. The other two are open
+ * as long as the server runs.
  */
 function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
   const { issuing, root, standby } = hsm;
@@ -185,7 +190,7 @@ function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
     (standby.module ?? hsm.module) === hsm.module &&
     (standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf;
   if (isStandby(issuing.label))
-    return `hsm.standby is the same token as hsm.issuing (${issuing.label}): what is lost with the one is lost with the other`;
+    return `hsm.standby is the same token as hsm.issuing (${issuing.label}): a loss of one would be a loss of the other`;
   if (root === undefined) return undefined;
   const beside =
     root.label === issuing.label
@@ -195,7 +200,7 @@ function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
         : undefined;
   return beside === undefined
     ? undefined
-    : `hsm.root is the same token as ${beside} (${root.label}): that one is open as long as the server runs, so whoever can sign with it could sign with the key of the root too; give the root a token of its own`;
+    : `hsm.root is the same token as ${beside} (${root.label}): that token is open as long as the server runs, so that whoever can sign with it could also sign with the key of the root; use a separate token for the root`;
 }
 
 function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | undefined {
@@ -217,24 +222,24 @@ function upstreamContradiction({
 }: ServerConfig): string | undefined {
   if (upstream === undefined) {
     if (source === 'upstream')
-      return 'authorities.source is upstream, and authorities.upstream is not set';
+      return 'authorities.source is upstream, but authorities.upstream is not set';
     const from = (['issuing', 'root', 'standby'] as const).find(
       (role) => hsm[role]?.pinVault !== undefined,
     );
     return from === undefined
       ? undefined
-      : `hsm.${from}.pinVault needs authorities.upstream, which says where Vault or OpenBao is`;
+      : `hsm.${from}.pinVault needs authorities.upstream, which states the address of Vault or OpenBao`;
   }
   const methods = Object.values(upstream.auth).filter((method) => method !== undefined).length;
   if (methods !== 1)
-    return `authorities.upstream.auth names ${methods} methods: exactly one of approle, token, kubernetes`;
+    return `authorities.upstream.auth has ${methods} methods: set exactly one of approle, token, kubernetes`;
   const { protocol, hostname } = new URL(upstream.address);
   if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
     return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
   for (const role of ['issuing', 'root', 'standby'] as const) {
     const { pinFile, pinEnv, pinVault } = hsm[role] ?? {};
     if (pinVault !== undefined && (pinFile !== undefined || pinEnv !== undefined))
-      return `hsm.${role} has pinVault and another source of the PIN: keep one`;
+      return `hsm.${role} has pinVault and another source of the PIN: keep only one`;
   }
   return undefined;
 }

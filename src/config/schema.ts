@@ -35,16 +35,18 @@ const standby = z.strictObject({
     .enum(['manual', 'automatic'])
     .default('manual')
     .describe(
-      "Whether its authorities sign by an operator's word alone, or by themselves once the issuing token is lost",
+      "Whether its authorities sign only after an operator's command, or automatically once the issuing token is lost",
     ),
-  afterSeconds: seconds('For automatic: so long the issuing token must have been away').default(30),
+  afterSeconds: seconds('For automatic: how long the issuing token must have been away').default(
+    30,
+  ),
 });
 
-const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) =>
+const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, name: string) =>
   z
     .strictObject({
-      keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
-      lifeDays: days(`Life of ${what}`).default(defaults.lifeDays),
+      keyType: keyType(`Key type of ${name}`).default(defaults.keyType),
+      lifeDays: days(`Life of ${name}`).default(defaults.lifeDays),
     })
     .prefault({});
 
@@ -66,12 +68,12 @@ const upstream = z.strictObject({
     .min(1)
     .optional()
     .describe('Issuer in that mount; default its default issuer'),
-  ttlDays: days('Life to ask for; default authorities.issuing.lifeDays').optional(),
+  ttlDays: days('Requested life; default authorities.issuing.lifeDays').optional(),
   rootSha256: z
     .array(z.string().regex(/^[0-9a-f]{64}$/))
     .default([])
     .describe('SHA-256 of the roots that its chains may end in; empty: any'),
-  timeoutSeconds: seconds('A request that takes longer is given up').default(10),
+  timeoutSeconds: seconds('A request that takes longer is abandoned').default(10),
   crlRefreshSeconds: seconds('How often the CRLs of its issuers are fetched').default(600),
   auth: z
     .strictObject({
@@ -97,7 +99,7 @@ const upstream = z.strictObject({
 });
 
 /**
- * The configuration of `meshca server`. Every key has a default but the trust domain. The
+ * The configuration of `meshca server`. Every key except the trust domain has a default. The
  * environment prefix is MESHCA_SERVER_.
  */
 export const serverConfigSchema = z.strictObject({
@@ -129,10 +131,10 @@ export const serverConfigSchema = z.strictObject({
       mode: z
         .enum(['auto', 'sync', 'async'])
         .default('auto')
-        .describe('How signers call the module: auto measures at start; network HSMs want async'),
+        .describe('How signers call the module: auto measures at start; network HSMs need async'),
       sessionsPerSigner: count('Sessions per signer process', 256).default(4),
       deadlineMs: count(
-        'A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included',
+        'A signer that does not answer for this time is killed and respawned (milliseconds); signing must resume within 5 s of its stop, including the respawn',
         600_000,
       ).default(2_000),
     })
@@ -143,7 +145,7 @@ export const serverConfigSchema = z.strictObject({
         .enum(['hsm', 'external', 'upstream'])
         .default('hsm')
         .describe(
-          'Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao',
+          'What certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao',
         ),
       upstream: upstream.optional(),
       replica: z
@@ -160,7 +162,7 @@ export const serverConfigSchema = z.strictObject({
       issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
       jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),
       clockSkewSeconds: seconds(
-        'How far clocks in the mesh may differ: authorities are backdated by it',
+        'Allowed clock difference in the mesh: the notBefore of authorities lies this far in the past',
       ).default(300),
     })
     .prefault({}),
@@ -169,22 +171,22 @@ export const serverConfigSchema = z.strictObject({
       automatic: z
         .boolean()
         .default(true)
-        .describe('Whether successors are prepared by the schedule; else by hand alone'),
+        .describe('Whether successors are prepared by schedule; otherwise only by an operator'),
       prepareAtPercent: z
         .number()
         .int()
         .min(10)
         .max(95)
         .default(66)
-        .describe("Part of an authority's life after which its successor is prepared (percent)"),
+        .describe("Share of an authority's life after which its successor is prepared (percent)"),
       marginSeconds: seconds(
-        'The last moment to change an authority is that much earlier than what the lives of its leaves demand',
+        'The last moment to replace an authority is this much earlier than the lives of its leaves require',
       ).default(3_600),
       onDeadline: z
         .enum(['alert', 'proceed'])
         .default('alert')
         .describe(
-          'When somebody has not confirmed at that moment: wait and alert, or go on without the ones that are named',
+          'If consumers have not confirmed at that moment: wait and alert, or continue without them and name them',
         ),
       retireMarginSeconds: z
         .number()
@@ -193,30 +195,28 @@ export const serverConfigSchema = z.strictObject({
         .max(86_400)
         .default(300)
         .describe(
-          'An authority stays trusted that much longer than its last leaf, for clocks that run behind (seconds)',
+          'An authority stays trusted this much longer than its last leaf, for slow clocks (seconds)',
         ),
       crossCertificates: z
         .boolean()
         .default(false)
         .describe(
-          'Whether chains end with the cross-certificates of their root, for consumers that have only the root before it',
+          'Whether chains end with the cross-certificates of their root, for consumers that have only the previous root',
         ),
       jwksCacheSeconds: seconds(
-        'The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier',
+        'The longest time that a reader caches the JWKS: a new JWT key signs no earlier',
       ).default(600),
       canaryWindowSeconds: seconds(
-        'Handshakes that were reported longer ago do not count in the verdict on a new authority that signs for a part',
+        'Handshakes that were reported longer ago do not count in the verdict on a canary authority',
       ).default(600),
       canaryLyingShare: z
         .number()
         .min(0)
         .max(0.49)
         .default(0.25)
-        .describe(
-          'Share of the nodes that report handshakes which may lie, without holding or passing that verdict',
-        ),
+        .describe('Share of the reporting nodes that may lie without changing that verdict'),
       clockToleranceSeconds: seconds(
-        'A jump of the wall clock beyond it stops what rests on the passing of time',
+        'A larger jump of the wall clock stops every act that rests on elapsed time',
       ).default(60),
       rebootToleranceSeconds: seconds(
         'After a start of the machine the wall clock may be so far ahead of the newest record of the audit log; beyond it nothing that rests on the passing of time is done until "meshca authority accept-clock"',
@@ -225,10 +225,10 @@ export const serverConfigSchema = z.strictObject({
     .prefault({}),
   issuance: z
     .strictObject({
-      defaultTtlSeconds: seconds('Life of a workload SVID where its entry says nothing').default(
-        3_600,
+      defaultTtlSeconds: seconds('Life of a workload SVID if its entry states none').default(3_600),
+      maximumTtlSeconds: seconds('Longest life that an entry or delegation may state').default(
+        86_400,
       ),
-      maximumTtlSeconds: seconds('Longest life an entry or delegation may state').default(86_400),
       minimumTtlSeconds: seconds('Shortest life').default(10),
       agentTtlSeconds: seconds('Life of an agent SVID').default(86_400),
       serverTtlSeconds: seconds('Life of the server certificate').max(86_400).default(86_400),
@@ -237,7 +237,7 @@ export const serverConfigSchema = z.strictObject({
       )
         .max(90 * 86_400)
         .default(7 * 86_400),
-      jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID where its entry says nothing').default(300),
+      jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID if its entry states none').default(300),
       jwtMaximumTtlSeconds: seconds('Longest life of a JWT-SVID').default(3_600),
       leafBackdateSeconds: z
         .number()
@@ -255,9 +255,9 @@ export const serverConfigSchema = z.strictObject({
         .url({ protocol: /^https?$/ })
         .optional()
         .describe(
-          'Where CRLs are published: <crlBaseUrl>/<authority id>.crl; needed for the revocable profile',
+          'Base URL of the published CRLs: <crlBaseUrl>/<authority id>.crl; required for the revocable profile',
         ),
-      crlLifeDays: days('Life of a CRL: beyond the longest tolerated outage').default(7),
+      crlLifeDays: days('Life of a CRL: longer than the longest tolerated outage').default(7),
       bundleRefreshHintSeconds: seconds('spiffe_refresh_hint of the bundle').default(300),
     })
     .prefault({}),
@@ -291,7 +291,7 @@ export const serverConfigSchema = z.strictObject({
       uids: z
         .array(z.number().int().nonnegative())
         .default([])
-        .describe("User IDs beside 0 and the server's own that may administer locally"),
+        .describe("User IDs that may administer locally, in addition to 0 and the server's own"),
     })
     .prefault({}),
   ops: opsSchema,
@@ -299,9 +299,7 @@ export const serverConfigSchema = z.strictObject({
   attestation: z
     .strictObject({
       ...nodeAttestorSchemas(nodeAttestorTypes),
-      joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(
-        600,
-      ),
+      joinTokenTtlSeconds: seconds('Life of a join token if its creator states none').default(600),
       graceDays: z
         .number()
         .int()
@@ -311,13 +309,13 @@ export const serverConfigSchema = z.strictObject({
         .describe(
           'How long after its expiry an agent SVID may be renewed by proving its key (days)',
         ),
-      perSecond: count('Attestations per second, over all callers').default(50),
+      perSecond: count('Attestations per second, for all callers together').default(50),
     })
     .prefault({}),
   audit: z
     .strictObject({
       checkpointFile: path(
-        'File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database',
+        'File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Put it on another disk or machine than the database if possible',
       ).optional(),
       witnesses: z
         .array(
@@ -334,7 +332,7 @@ export const serverConfigSchema = z.strictObject({
         .max(8)
         .default([])
         .describe(
-          'Witnesses that cosign checkpoints of the audit log; one that does not answer keeps nobody from working',
+          'Witnesses that cosign checkpoints of the audit log; a witness that does not answer delays nothing',
         ),
     })
     .prefault({}),
@@ -347,23 +345,23 @@ export const serverConfigSchema = z.strictObject({
         .max(36_500)
         .default(90)
         .describe(
-          'Certificates and JWT-SVIDs leave the database so long after they expired; their records in the audit log stay. 0: never (days)',
+          'Certificates and JWT-SVIDs are removed from the database this long after their expiry; their records in the audit log stay. 0: never (days)',
         ),
     })
     .prefault({}),
   limits: z
     .strictObject({
-      connections: count('Connections at once').default(20_000),
-      handshakes: count('TLS handshakes at once').default(500),
+      connections: count('Maximum number of connections').default(20_000),
+      handshakes: count('Maximum number of concurrent TLS handshakes').default(500),
       handshakeSeconds: seconds('A handshake that takes longer is ended').default(10),
       streamsPerConnection: count('Concurrent calls on one connection', 10_000).default(64),
       concurrentCalls: count('Concurrent unary calls over all connections').default(2_000),
       messageBytes: count('Largest message', 64 * 1024 * 1024).default(4 * 1024 * 1024),
-      unarySeconds: seconds('A unary call is ended after so long').default(30),
+      unarySeconds: seconds('A unary call is ended after this time').default(30),
       signsPerSecond: count('Certificates and tokens per second for one caller').default(1_000),
       signsBurst: count('Burst of the same').default(5_000),
       downstreamPerMinute: count(
-        'CA certificates per minute for workloads of downstream entries, all together: each opens the root token',
+        'CA certificates per minute for all workloads of downstream entries together: each opens the root token',
         6_000,
       ).default(12),
     })

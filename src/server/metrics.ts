@@ -2,8 +2,8 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 
 export interface MetricSources {
   /**
-   * Unix seconds by which the certificate of this name expires; shown as an instant, so that an
-   * alert can subtract now.
+   * By name of a certificate, Unix seconds at which it expires. It is shown as an instant, so that
+   * an alert can subtract the present time.
    */
   readonly expiryHorizon: () => Readonly<Record<string, number>>;
   readonly hsm: () => {
@@ -19,7 +19,7 @@ export interface MetricSources {
   readonly agentsConnected: () => number;
   readonly ready: () => boolean;
   readonly certificatesByState: () => Promise<Readonly<Record<string, number>>>;
-  /** What waits for approval now, by the name of its RPC. */
+  /** The operations that wait for approval now, by the name of their RPC. */
   readonly pendingOperations: () => Promise<
     ReadonlyMap<string, { readonly count: number; readonly oldestSeconds: number }>
   >;
@@ -29,7 +29,7 @@ const hsmStates = ['starting', 'ready', 'degraded', 'open', 'fatal', 'closed'];
 
 /**
  * The server's metrics (Prometheus naming: base units, _total for counters). Gauges ask their owner
- * when scraped.
+ * when they are scraped.
  */
 export class ServerMetrics {
   readonly registry = new Registry();
@@ -59,7 +59,7 @@ export class ServerMetrics {
   });
   readonly #notInLog = new Counter({
     name: 'meshca_objects_not_in_log_total',
-    help: 'Looks at an object in the database that is not as the audit log has it, by kind: alert on any.',
+    help: 'Looks at an object in the database that differs from the audit log, by kind: alert on any.',
     labelNames: ['kind'],
     registers: [this.registry],
   });
@@ -111,7 +111,7 @@ export class ServerMetrics {
     collectDefaultMetrics({ register: this.registry });
   }
 
-  /** The server's own gauges, once its parts are there. */
+  /** The server's own gauges, after its parts exist. */
   watchServer(sources: MetricSources): void {
     this.#gauge(
       'meshca_certificate_expiry_timestamp_seconds',
@@ -135,7 +135,11 @@ export class ServerMetrics {
       sources.certificatesByState,
     );
     this.#pending(sources);
-    this.#single('meshca_hsm_signers', 'Signer processes wanted.', () => sources.hsm().signers);
+    this.#single(
+      'meshca_hsm_signers',
+      'Configured number of signer processes.',
+      () => sources.hsm().signers,
+    );
     this.#single(
       'meshca_hsm_signers_ready',
       'Signer processes that found their keys and signed with them.',
@@ -143,7 +147,7 @@ export class ServerMetrics {
     );
     this.#single(
       'meshca_hsm_in_flight',
-      'Signatures asked for and not answered yet.',
+      'Requested signatures without an answer yet.',
       () => sources.hsm().inFlight,
     );
     this.#single(
@@ -158,7 +162,7 @@ export class ServerMetrics {
     );
     this.#single(
       'meshca_hsm_chunks',
-      'Times that signatures were handed to a signer process, since start.',
+      'Hand-overs of signatures to a signer process since start.',
       () => sources.hsm().chunks,
     );
     this.#single('meshca_connections', 'Open connections.', sources.connections);
@@ -166,7 +170,7 @@ export class ServerMetrics {
     this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
   }
 
-  /** The audit log's tree, once it is open. */
+  /** The gauges of the audit log's tree, after it is open. */
   watchLog(log: {
     readonly size: number;
     readonly foreignRecords: number;
@@ -189,17 +193,17 @@ export class ServerMetrics {
     );
     this.#single(
       'meshca_audit_review_records',
-      'Records that the start has passed over, on the strength of a snapshot.',
+      'Records that the start has skipped because of a snapshot.',
       () => log.basis.review.of,
     );
     this.#single(
       'meshca_audit_review_checked_records',
-      'How many of them were looked at since.',
+      'How many of them were checked since.',
       () => log.basis.review.checked,
     );
     this.#single(
       'meshca_audit_damaged',
-      '1: a record is not the one that was signed, and nothing is signed any more: alert.',
+      '1: a record differs from the one that was signed, and nothing is signed any more: alert.',
       () => (log.basis.damage === undefined ? 0 : 1),
     );
     this.#single(
@@ -299,7 +303,7 @@ export class ServerMetrics {
     const of =
       (value: 'count' | 'oldestSeconds') => async (): Promise<Readonly<Record<string, number>>> =>
         Object.fromEntries(
-          [...(await pendingOperations())].map(([kind, found]) => [kind, found[value]]),
+          [...(await pendingOperations())].map(([kind, pending]) => [kind, pending[value]]),
         );
     this.#gauge(
       'meshca_pending_operations',

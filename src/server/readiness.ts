@@ -1,8 +1,9 @@
-/** One reason why this process should get no traffic, or undefined. */
+/** A reason why this process should get no traffic, or undefined. */
 export type ReadinessCheck = () => string | undefined;
 
 /**
- * Ready means: could serve a request now. Owner of nothing; each check asks the owner of its state.
+ * Whether the server could serve a request now. It owns no state: each check asks the owner of its
+ * state.
  */
 export class Readiness {
   readonly #checks: ReadinessCheck[] = [];

@@ -21,8 +21,8 @@ const maximumStrangers = 16;
 const strangerSeconds = 5;
 
 /**
- * The local admin socket. The kernel tells who calls (SO_PEERCRED); the permissions of the file are
- * not relied on alone.
+ * The local admin socket. The kernel identifies the caller (SO_PEERCRED). The permissions of the
+ * file are an additional check.
  */
 export async function startAdminListener(
   dependencies: AdminListenerDependencies,
@@ -40,12 +40,13 @@ export async function startAdminListener(
       socket.destroy();
       dependencies.logger.warn(
         {},
-        'a connection to the admin socket was closed: the kernel does not tell whose it is',
+        'closed a connection to the admin socket: the kernel does not tell who opened it',
       );
       return;
     }
     const caller = Promise.resolve().then(() => dependencies.callers.local(credentials));
-    // a caller who is not admitted is told so, and must not take the place of one who is
+    // a caller that is not admitted gets its refusal, but must not take the place of an admitted
+    // one
     caller.catch(() => {
       if (strangers.size >= maximumStrangers) socket.destroy();
       strangers.add(socket);
@@ -76,7 +77,7 @@ export async function startAdminListener(
   };
 }
 
-/** undefined for a connection that is gone: no caller may bring the listener down. */
+/** undefined for a closed connection: a caller must not be able to crash the listener */
 function credentialsOf(socket: Socket): PeerCredentials | undefined {
   try {
     return peerCredentials(descriptorOf(socket));
@@ -93,13 +94,13 @@ function descriptorOf(socket: Socket): number {
 }
 
 /**
- * Removes a socket file that is left from a crash: nobody answers on it. A socket that answers
- * belongs to another server. Anything else is not removed.
+ * Removes a socket file that a crash left: nobody answers on it. A socket that answers belongs to
+ * another server, and a file that is no socket is not removed; both are errors.
  */
 async function removeStale(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket())
+  const file = lstatSync(path, { throwIfNoEntry: false });
+  if (file === undefined) return;
+  if (!file.isSocket())
     throw new PkiError('SOCKET_IN_USE', `${path} exists and is not a socket`, { grade: 'fatal' });
   const alive = await new Promise<boolean>((resolve) => {
     const probe = connect(path, () => {
@@ -126,6 +127,6 @@ async function listen(server: NetServer, path: string, mode: number): Promise<vo
     );
     server.listen(path, resolve);
   });
-  // a caller who connected before this line is still checked by uid
+  // a caller that connected before this line is still checked by uid
   chmodSync(path, mode);
 }

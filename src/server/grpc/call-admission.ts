@@ -30,7 +30,7 @@ export class CallAdmission {
     const { connections, callers, refusals, logger } = this.#dependencies;
     const connection = connections.byKey(call.getPeer());
     if (connection === undefined)
-      throw new PkiError('UNAUTHENTICATED', 'the connection of this call is gone');
+      throw new PkiError('UNAUTHENTICATED', 'the connection of this call has ended');
     const first = await connection.caller;
     const caller =
       first.class === 'anonymous' || first.class === 'local'
@@ -48,7 +48,7 @@ export class CallAdmission {
       connection,
       requestId,
       method,
-      // few calls log anything, and a child logger costs as much as a look-up in the database
+      // made on demand: few calls log, and a child logger costs as much as a database look-up
       get logger() {
         return logger.child({ requestId, method });
       },

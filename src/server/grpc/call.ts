@@ -9,7 +9,7 @@ export type WritableCall = ServerWritableStream<unknown, unknown>;
 export type DuplexCall = ServerDuplexStream<unknown, unknown>;
 export type AnyCall = UnaryCall | WritableCall | DuplexCall;
 
-/** What the server knows of an admitted call. */
+/** The facts of an admitted call. */
 export interface CallContext {
   readonly caller: Caller;
   readonly connection: Connection;
@@ -18,13 +18,13 @@ export interface CallContext {
   readonly logger: Logger;
 }
 
-/** The ID that the caller gave the request, or a new one. */
+/** The request ID that the caller sent, or a new one. */
 export function requestIdOf(call: AnyCall): string {
   const stated = call.metadata.get(requestIdKey)[0];
   return typeof stated === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(stated) ? stated : uuidv7();
 }
 
-/** A caller's name in the server's own log. */
+/** A caller's name in the server's log. */
 export function callerName(caller: Caller): string {
   switch (caller.class) {
     case 'local':

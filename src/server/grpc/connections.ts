@@ -7,10 +7,10 @@ import { concerns } from '../../services/callers/caller-registry.ts';
 import type { Callers, EndedCallers } from '../../services/services.ts';
 import { GuestCalls, type GuestCallLimits } from './guest-calls.ts';
 
-/** One accepted connection. Its caller is resolved once and re-checked per call. */
+/** One accepted connection. Its caller is resolved once, and checked again at each call. */
 export interface Connection {
   /**
-   * Unique for the life of the process; stands in for the peer address in grpc-js, so that a call
+   * Unique for the life of the process. It replaces the peer address in grpc-js, so that a call
    * finds its connection.
    */
   readonly key: string;
@@ -20,22 +20,22 @@ export interface Connection {
   readonly socket: Duplex;
   /** SHA-256 of the certificate that the server presented; absent on the local socket. */
   readonly serverCertificateSha256: Buffer | undefined;
-  /** The caller, or the error that keeps it from being one. */
+  /** The caller, or the error that refuses it. */
   readonly caller: Promise<Caller>;
   /** Ends every open stream with this error, then the connection. */
   readonly onClose: Set<(error: PkiError) => void>;
 }
 
 /**
- * What a guest may take. A guest is a connection without a caller who may do more than attest and
- * ask for health: no certificate, a refused one, a workload's, or one not looked up yet. An
- * attestation and its bundle steps need far less. The limits bound what strangers can make the
- * server hold: places, descriptors, and messages that never end.
+ * The limits for guests. A guest is a connection whose caller may only attest and ask for health:
+ * it has no certificate, a refused one, a workload's, or one that was not checked yet. An
+ * attestation and its bundle steps need far less. The limits bound what strangers can use up:
+ * places, descriptors, and messages that never end.
  */
 export interface GuestLimits {
   /**
-   * Guests at once. Beyond that the oldest of the address that has most is closed: it lingers, while
-   * a node that attests is new.
+   * Maximum number of guests at once. Beyond it the oldest of the address with the most guests is
+   * closed: an old guest lingers, while an attesting node is new.
    */
   readonly connections: number;
   readonly seconds: number;
@@ -52,9 +52,9 @@ const defaultGuestLimits: GuestLimits = {
 };
 const guestCheckMs = 200;
 /**
- * Connections of one identity at once; beyond that its oldest is closed. Each connection may hold
- * as many unfinished messages as it has streams. An agent has one, and one more while it renews; a
- * control plane may have many replicas.
+ * Maximum number of connections of one identity; beyond it the oldest is closed. Each connection
+ * may hold as many unfinished messages as it has streams. An agent has one, and another one while
+ * it renews. A control plane may have many replicas.
  */
 const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = {
   agent: 16,
@@ -64,9 +64,9 @@ const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = {
 };
 
 /**
- * Bytes of requests that are under way or not complete, for all connections of one identity. An
- * agent may have several of the largest messages; a control plane, as many batches of 500 large
- * CSRs as it keeps in flight.
+ * Maximum bytes of requests that are incomplete or in work, for all connections of one identity. An
+ * agent may have several of the largest messages; a control plane several batches of 500 large
+ * CSRs.
  */
 const mebibyte = 1024 * 1024;
 const requestBytes: Readonly<Record<Caller['class'], number>> = {
@@ -78,9 +78,9 @@ const requestBytes: Readonly<Record<Caller['class'], number>> = {
   local: 32 * mebibyte,
 };
 
-/** The trailers of the streams go out first. */
+/** Milliseconds for the trailers of the streams to be sent first. */
 const trailersMs = 50;
-/** An agent goes on with its next SVID: unary calls over the connection before it finish. */
+/** Milliseconds for unary calls to finish when an agent continues with its next SVID. */
 const handOverMs = 30_000;
 
 interface Guest {
@@ -89,8 +89,8 @@ interface Guest {
 }
 
 /**
- * Owner of all connections. A connection ends with its caller's certificate (notAfter), and at once
- * when the caller loses its standing (ban, eviction, supersession, its root leaving the bundle).
+ * Owner of all connections. A connection ends with its caller's certificate (notAfter). It ends at
+ * once when the caller loses its standing (ban, eviction, supersession, its root left the bundle).
  * Guests are limited.
  */
 export class Connections {
@@ -137,7 +137,7 @@ export class Connections {
       onClose: new Set(),
     };
     this.#byKey.set(key, connection);
-    // a control plane may send its first batch before the inventory was asked
+    // a control plane may send its first batch before the look-up in the inventory has ended
     this.#owners.set(key, { name: key, bytes: requestBytes.agent });
     const guest = this.#admitGuest(connection, input);
     let cancelExpiry: (() => void) | undefined;
@@ -149,7 +149,7 @@ export class Connections {
       this.#owners.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
     });
-    // grpc-js knows a connection only by the address of its socket
+    // grpc-js identifies a connection only by the address of its socket
     Object.defineProperties(input.socket, {
       remoteAddress: { value: key, configurable: true },
       remotePort: { value: undefined, configurable: true },
@@ -164,7 +164,7 @@ export class Connections {
         this.#remember(spiffeId, connection, perIdentity[caller.class]);
         cancelExpiry = this.#closeAt(connection, caller.notAfter);
       },
-      // the refusal reaches the peer with its first call; until then the connection may do nothing
+      // the peer gets the refusal with its first call; until then the connection may do nothing
       () => {
         if (this.#byKey.has(key))
           this.#owners.set(key, { name: key, bytes: requestBytes.anonymous });
@@ -177,7 +177,10 @@ export class Connections {
     return this.#byKey.get(key);
   }
 
-  /** On whose account the requests of a connection are; its own until its caller is known. */
+  /**
+   * The owner whose account pays for the requests of a connection. Until its caller is known, the
+   * connection itself.
+   */
   requestOwner(key: string): RequestOwner | undefined {
     return this.#owners.get(key);
   }
@@ -208,7 +211,9 @@ export class Connections {
     this.#end(connection, error, trailersMs);
   }
 
-  /** Ends the streams at once; the socket stays that long for what was admitted. */
+  /**
+   * Ends the streams at once. The socket stays for `lingerMs`, so that admitted calls can finish.
+   */
   #end(connection: Connection, error: PkiError, lingerMs: number): void {
     for (const end of connection.onClose) end(error);
     connection.onClose.clear();
@@ -245,12 +250,12 @@ export class Connections {
       if (nowMs >= guest.untilMs)
         this.#dismiss(
           guest,
-          'the connection of a caller without a role here was open for too long',
+          'the connection of a caller that may only attest was open too long',
         );
       else if (bytesRead(guest.connection.socket) > this.#guestLimits.bytes)
         this.#dismiss(
           guest,
-          `a caller without a role here sent more than ${this.#guestLimits.bytes} bytes`,
+          `a caller that may only attest sent more than ${this.#guestLimits.bytes} bytes`,
         );
     }
     this.#watchGuests();
@@ -262,7 +267,7 @@ export class Connections {
   }
 
   #closeAt(connection: Connection, notAfter: number): () => void {
-    // notAfter is inclusive: the certificate is good through that second
+    // notAfter is inclusive: the certificate is valid during that second
     const delayMs = (notAfter + 1) * 1000 - this.#clock.nowMs();
     let cancel = this.#clock.after(delayMs, () => {
       if (this.#clock.now() > notAfter)
@@ -303,16 +308,16 @@ export class Connections {
   }
 
   #remember(spiffeId: string, connection: Connection, limit: number): void {
-    const known = this.#bySpiffeId.get(spiffeId);
-    if (known === undefined) {
+    const connections = this.#bySpiffeId.get(spiffeId);
+    if (connections === undefined) {
       this.#bySpiffeId.set(spiffeId, new Set([connection]));
       return;
     }
-    known.add(connection);
-    if (known.size <= limit) return;
-    const [oldest] = known;
+    connections.add(connection);
+    if (connections.size <= limit) return;
+    const [oldest] = connections;
     if (oldest === undefined) return;
-    known.delete(oldest);
+    connections.delete(oldest);
     this.close(
       oldest,
       new PkiError('OVERLOADED', `${spiffeId} has more than ${limit} connections`),
@@ -320,9 +325,9 @@ export class Connections {
   }
 
   #forget(spiffeId: string, connection: Connection): void {
-    const known = this.#bySpiffeId.get(spiffeId);
-    known?.delete(connection);
-    if (known?.size === 0) this.#bySpiffeId.delete(spiffeId);
+    const connections = this.#bySpiffeId.get(spiffeId);
+    connections?.delete(connection);
+    if (connections?.size === 0) this.#bySpiffeId.delete(spiffeId);
   }
 }
 

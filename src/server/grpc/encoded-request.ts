@@ -4,8 +4,8 @@ import { PkiError } from '../../common/errors/index.ts';
 type Decode = (bytes: Buffer) => unknown;
 
 /**
- * A request as it came. It is decoded for admitted callers alone: whoever may not call gets no work
- * done. What is no message of its method gets our code, where grpc-js would answer INTERNAL.
+ * A request as received. It is decoded for admitted callers only, so that others cause no work. A
+ * malformed message gets our error code; grpc-js would answer INTERNAL.
  */
 class EncodedRequest {
   readonly #bytes: Buffer;
@@ -16,20 +16,24 @@ class EncodedRequest {
     this.#decode = decode;
   }
 
-  /** Throws INVALID_REQUEST. */
+  /** @throws PkiError INVALID_REQUEST */
   decoded(): unknown {
     try {
       return this.#decode(this.#bytes);
     } catch (cause) {
-      throw new PkiError('INVALID_REQUEST', 'the request is no well-formed message of its method', {
-        next: 'Build the client from the protos of this release.',
-        cause,
-      });
+      throw new PkiError(
+        'INVALID_REQUEST',
+        'the request is not a well-formed message of its method',
+        {
+          next: 'Build the client from the protos of this release.',
+          cause,
+        },
+      );
     }
   }
 }
 
-/** The service with the requests of unary calls left as they came; `decodeRequestOf` decodes them. */
+/** The service with unary requests left encoded. `decodeRequestOf` decodes them. */
 export const withEncodedRequests = (definition: ServiceDefinition): ServiceDefinition =>
   Object.fromEntries(
     Object.entries(definition).map(([name, method]) => [
@@ -44,7 +48,11 @@ export const withEncodedRequests = (definition: ServiceDefinition): ServiceDefin
     ]),
   );
 
-/** Puts the message in the place of the request that a call came with. Throws INVALID_REQUEST. */
+/**
+ * Replaces the encoded request of a call by its message.
+ *
+ * @throws PkiError INVALID_REQUEST
+ */
 export function decodeRequestOf(call: { request: unknown }): void {
   if (call.request instanceof EncodedRequest) call.request = call.request.decoded();
 }

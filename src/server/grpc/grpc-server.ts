@@ -18,16 +18,16 @@ export interface GrpcServerDependencies extends GuardDependencies {
 }
 
 const metadataBytes = 16 * 1024;
-/** Of all callers together. Beyond it, callers that hold little are still served. */
+/** The limit for all callers together. Beyond it, callers with small requests are still served. */
 const requestBytesInAll = 512 * 1024 * 1024;
 
 export interface GrpcFront {
   readonly server: Server;
-  /** For grpc.health.v1: the whole server under the empty name. */
+  /** For grpc.health.v1: the whole server, under the empty name. */
   setServing(serving: boolean): void;
 }
 
-/** The gRPC server with every service behind the guard; listeners inject connections into it. */
+/** The gRPC server, with every service behind the guard. Listeners inject connections into it. */
 export function buildGrpcServer(
   dependencies: GrpcServerDependencies,
   options: GrpcServerOptions,
@@ -36,7 +36,7 @@ export function buildGrpcServer(
     'grpc.max_receive_message_length': options.messageBytes,
     'grpc.max_send_message_length': -1,
     'grpc.max_concurrent_streams': options.streamsPerConnection,
-    // nobody reads its counters here, and it keeps a record of each call
+    // nothing reads its counters, and it keeps a record of each call
     'grpc.enable_channelz': 0,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 20_000,
@@ -67,8 +67,8 @@ export function buildGrpcServer(
 }
 
 /**
- * A caller who may send large messages has room for four of the largest, also where the
- * configuration makes them larger.
+ * A caller that may send large messages gets room for four of the largest, also if the
+ * configuration allows larger ones.
  */
 const withRoom = (
   owner: RequestOwner | undefined,

@@ -19,16 +19,16 @@ export interface GuardDependencies {
   readonly observe: (method: string, code: string, seconds: number) => void;
 }
 
-/** A method that is to be guarded: its path, and the classes of callers that it admits. */
+/** A method behind the guard: its path, and the classes of callers that it admits. */
 export interface GuardedMethod {
   readonly path: string;
   readonly admits: readonly CallerClass[];
 }
 
 /**
- * Stands before every handler, ours and those of libraries: finds the connection, re-checks its
- * caller, admits its class, limits concurrency and duration, and turns errors into statuses. Owner
- * of the number of unary calls under way.
+ * Runs before every handler, ours and those of libraries. It finds the connection, checks its
+ * caller again, admits its class, limits concurrency and duration, and turns errors into statuses.
+ * Owner of the number of unary calls under way.
  */
 export class Guard {
   readonly #dependencies: GuardDependencies;

@@ -55,7 +55,7 @@ function guardedLibrary(
       ([name, { path, originalName, requestStream, responseStream }]) => {
         const admits = libraryMethods[path];
         if (admits === undefined)
-          throw new Error(`nobody is admitted to ${path}: name its callers`);
+          throw new Error(`no callers are admitted to ${path}: add them to libraryMethods`);
         const handler = implementation[name] ?? implementation[originalName ?? name];
         if (handler === undefined) throw new Error(`${path} has no handler`);
         if (requestStream && !responseStream)
@@ -92,7 +92,7 @@ const unary = (
       }),
   });
 
-/** grpc-health-check calls back with a bare status, which is no Error. */
+/** grpc-health-check calls back with a bare status, which is not an Error. */
 function errorOf(refused: { readonly code?: number; readonly details?: string } | Error): Error {
   if (refused instanceof Error) return refused;
   const { code, details = 'the library gave no reason' } = refused;

@@ -14,7 +14,7 @@ import type { Guard } from './guard.ts';
 import type { StreamWork } from './stream-call.ts';
 import { writeStream } from './write-stream.ts';
 
-/** The handlers of all dialogues: the table of operations admits their callers. */
+/** The handlers of all dialogues. The table of operations admits their callers. */
 export type Exchanges = Readonly<Record<MethodPathOf<'exchange'>, StreamWork>>;
 
 export const exchangesOf = ({
@@ -30,7 +30,10 @@ export const exchangesOf = ({
     ),
   '/meshca.issuer.v1.AgentIssuer/Sync': ({ caller }, call, fail) => {
     if (caller.class !== 'agent')
-      throw new PkiError('CALLER_NOT_ADMITTED', `a caller of class ${caller.class} is no agent`);
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `only agents may do this, not ${caller.class} callers`,
+      );
     syncStream(sync, caller, call as ServerDuplexStream<SyncUp__Output, SyncDown>, fail);
   },
 });

@@ -13,7 +13,7 @@ export interface RefusalStatusDependencies {
   readonly logger: Logger;
 }
 
-/** A call that failed. `context`: absent where it was not admitted. */
+/** A failed call. `context` is absent if the call was not admitted. */
 export interface FailedCall {
   readonly method: string;
   readonly requestId: string;
@@ -28,8 +28,8 @@ export interface RefusalAnswer {
 
 /**
  * Turns errors into statuses with code, advice, request ID and refusal ID, and logs each once.
- * Owner of the limit of log lines about strangers, who are counted in any case: nobody fills a disk
- * by being refused.
+ * Owner of the limit of log lines about strangers: nobody can fill the disk by being refused.
+ * Strangers are counted in any case.
  */
 export class RefusalStatus {
   readonly #dependencies: RefusalStatusDependencies;

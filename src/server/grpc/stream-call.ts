@@ -2,7 +2,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import { callerName, type CallContext, type DuplexCall } from './call.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
-/** What an admitted stream does. `fail` ends the stream with an error, in the way of every refusal. */
+/** The work of an admitted stream. `fail` ends the stream with an error, like every refusal. */
 export type StreamWork = (
   context: CallContext,
   call: DuplexCall,
@@ -18,7 +18,7 @@ export interface GuardedStreamDependencies {
   readonly onEnded: (code: string, seconds: number) => void;
 }
 
-/** One stream from its admission to its end; it ends with its connection at the latest. */
+/** One stream from its admission to its end. It ends with its connection at the latest. */
 export class GuardedStream {
   readonly #dependencies: GuardedStreamDependencies;
   readonly #startedMs: number;
@@ -47,7 +47,7 @@ export class GuardedStream {
   }
 
   #refuse(thrown: unknown): void {
-    // one refusal for a stream, even if more messages fail while it is being recorded
+    // one refusal per stream, even if more messages fail while it is recorded
     if (this.#over || this.#failing) return;
     this.#failing = true;
     const { method, requestId, call, refusalStatus } = this.#dependencies;
@@ -58,7 +58,7 @@ export class GuardedStream {
       });
   }
 
-  /** false for a stream that ended before. */
+  /** Returns false if the stream had already ended. */
   #finish(code: string): boolean {
     if (this.#over) return false;
     this.#over = true;

@@ -37,15 +37,15 @@ export interface TlsListenerDependencies {
 export interface Listening {
   readonly address: string;
   readonly port: number;
-  /** Stops accepting, lets open calls end for `graceMs`, then closes all. */
+  /** Stops to accept connections, lets open calls end for `graceMs`, then closes all. */
   close(graceMs: number): Promise<void>;
 }
 
 /**
- * gRPC over TLS 1.3. The TLS server is our own: callers with and without a certificate share one
- * port, the server's certificate is renewed without restart, and no session is resumed (a resumed
- * session would skip the check of expiry). A client certificate proves a key; the inventory tells
- * whose key it is.
+ * gRPC over TLS 1.3. The TLS server is our own, for three reasons: callers with and without a
+ * certificate share one port; the server's certificate is renewed without restart; no session is
+ * resumed (a resumed session would skip the check of expiry). A client certificate proves a key.
+ * The inventory tells whose key it is.
  */
 export async function startTlsListener(dependencies: TlsListenerDependencies): Promise<Listening> {
   const { options, identity, logger } = dependencies;
@@ -101,9 +101,9 @@ const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
 });
 
 /**
- * Bounds the handshakes under way. When there are too many, the oldest of the address that has most
- * is closed. An honest handshake takes milliseconds, so the oldest belong to peers that connect and
- * say nothing; such peers can not keep others out.
+ * Bounds the handshakes under way. If there are too many, the oldest of the address with the most is
+ * closed. A normal handshake takes milliseconds, so that the oldest belong to peers that connect and
+ * stay silent. Such peers can not keep others out.
  */
 function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
   const underWay = new Crowd<Socket>();
@@ -133,16 +133,18 @@ function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDe
 const reservedDescriptors = 512;
 
 /**
- * At most as many connections as the process may open. Without this bound and under a low limit, a
- * flood of connections would break the database and the signers too.
+ * Limits the connections to the number that the process may open. Without this limit, a flood of
+ * connections would break the database and the signers too.
  */
-function connectionLimit(wanted: number): number {
+function connectionLimit(configured: number): number {
   try {
-    const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-    if (found === undefined) return wanted;
-    return Math.max(64, Math.min(wanted, Number(found) - reservedDescriptors));
+    const openFiles = /^Max open files\s+(\d+)/m.exec(
+      readFileSync('/proc/self/limits', 'utf8'),
+    )?.[1];
+    if (openFiles === undefined) return configured;
+    return Math.max(64, Math.min(configured, Number(openFiles) - reservedDescriptors));
   } catch {
-    return wanted;
+    return configured;
   }
 }
 
@@ -202,7 +204,7 @@ async function listen(
         reject(
           new PkiError(
             'CONFIG_INVALID',
-            `listen.address ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`,
+            `the server can not listen on listen.address ${options.address}:${options.port}: ${error.code ?? error.message}`,
             { cause: error, grade: 'fatal' },
           ),
         );

@@ -5,14 +5,14 @@ import { callerName, type CallContext, type UnaryCall } from './call.ts';
 import { decodeRequestOf } from './encoded-request.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
-/** What an admitted call does. */
+/** The work of an admitted call. */
 export interface UnaryWork {
   /**
-   * What may hold the call up. A call that was answered meanwhile (its time is over) or whose
-   * client has gone goes no further.
+   * A step that may delay the call. If the call was answered meanwhile (its time is over) or its
+   * client went away, it goes no further.
    */
   readonly pass?: (context: CallContext, request: object) => Promise<void>;
-  /** The signal is aborted when nobody waits for the answer any more. */
+  /** The signal is aborted when no caller waits for the answer any more. */
   readonly run: (context: CallContext, call: UnaryCall, signal: AbortSignal) => Promise<unknown>;
 }
 
@@ -27,7 +27,7 @@ export interface GuardedUnaryDependencies {
   readonly onAnswered: (code: string, seconds: number) => void;
 }
 
-/** One unary call from its admission to its answer: answered once, within its time. */
+/** One unary call from its admission to its answer. It is answered once, within its time. */
 export class GuardedUnary {
   readonly #dependencies: GuardedUnaryDependencies;
   readonly #startedMs: number;
@@ -49,8 +49,9 @@ export class GuardedUnary {
       this.#gone.abort(error);
       this.#fail(error);
     });
-    // cancelled by the client, its deadline is over, or its connection has ended; the call counts
-    // as under way until its work has ended, or nobody would bound the work of resets in floods
+    // The client cancelled, its deadline passed, or its connection ended. The call counts as under
+    // way until its work has ended. Otherwise a flood of cancelled calls would cause unlimited
+    // work.
     call.on('cancelled', () => {
       if (!this.#answered) this.#gone.abort(new PkiError('CANCELLED', 'the client has gone'));
     });

@@ -7,12 +7,12 @@ type BodyRule = HttpRoute['body'];
 export type BodyReading =
   | { readonly kind: 'body'; readonly bytes: Buffer }
   | { readonly kind: 'refused'; readonly failure: HttpFailure }
-  /** The client went away before the body was whole: nobody is left to answer. */
+  /** The client went away before the body was complete: there is nobody to answer. */
   | { readonly kind: 'aborted' };
 
 /**
- * Reads the bytes of a body as they were sent, within the limit of its route. How long that may
- * take, the listener bounds. What is refused is not read: the connection can't be used again.
+ * Reads the bytes of a body as they were sent, within the limit of its route. The listener bounds
+ * the time. A refused body is not read, so that the connection can not be used again.
  */
 export function readBody(request: IncomingMessage, rule: BodyRule): Promise<BodyReading> {
   const refused = refusalOf(request, rule);
@@ -37,21 +37,26 @@ export function readBody(request: IncomingMessage, rule: BodyRule): Promise<Body
   });
 }
 
-/** What the head tells already, so that nothing of the body is read in vain. */
+/** A refusal that follows from the head, so that the body need not be read. */
 function refusalOf({ headers }: IncomingMessage, rule: BodyRule): HttpFailure | undefined {
   const length = Number(headers['content-length'] ?? 0);
   const maximum = rule?.maximumBytes ?? 0;
   if (length > maximum) return tooLarge(maximum);
   if (length === 0 && headers['transfer-encoding'] === undefined) return undefined;
   if ((headers['content-encoding'] ?? 'identity') !== 'identity')
-    return failure(415, 'INVALID_REQUEST', 'a body is taken as it is, without content encoding', {
+    return failure(415, 'INVALID_REQUEST', 'content encodings are not supported', {
       next: 'Send the request again without Content-Encoding.',
     });
   const type = (headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
   if (rule?.types !== undefined && !rule.types.includes(type))
-    return failure(415, 'INVALID_REQUEST', `the content type ${type.slice(0, 100)} is not taken`, {
-      next: `Send one of: ${rule.types.join(', ')}.`,
-    });
+    return failure(
+      415,
+      'INVALID_REQUEST',
+      `the content type ${type.slice(0, 100)} is not supported`,
+      {
+        next: `Send one of: ${rule.types.join(', ')}.`,
+      },
+    );
   return undefined;
 }
 

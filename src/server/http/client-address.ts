@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { plainAddress } from '../../common/runtime/index.ts';
 
-/** Throws where `text` is neither an address nor a network in CIDR form. */
+/** @throws TypeError if a text is neither an address nor a network in CIDR form */
 export function trustedProxies(networks: readonly string[]): BlockList {
   const list = new BlockList();
   for (const network of networks) {
@@ -37,7 +37,7 @@ function parseNetwork(text: string): Network {
 
 /**
  * The address of a client. X-Forwarded-For is read from its end, as long as the address so far is
- * that of a trusted proxy: what stands further left, a client can have made up.
+ * that of a trusted proxy. A client can have invented everything further left.
  */
 export function clientAddress(
   peer: string,

@@ -14,13 +14,13 @@ export interface ExchangeDependencies {
   readonly publicBaseUrl: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The plug-in that a request belongs to, as soon as that is known. */
+  /** Called with the plug-in of a request, as soon as it is known. */
   readonly claimed: (request: IncomingMessage, plugin: HttpPlugin) => void;
-  /** The whole request is in. */
+  /** Called when the whole request has arrived. */
   readonly received: (request: IncomingMessage) => void;
 }
 
-/** Who answered, for the metrics; no answer where the client went away. */
+/** Which plug-in answered, for the metrics. There is no answer if the client went away. */
 export interface Outcome {
   readonly plugin: string;
   readonly answer: HttpAnswer | undefined;
@@ -32,8 +32,8 @@ interface Target {
 }
 
 /**
- * From a request's head to its answer: finds the route, reads the body, calls the handler within
- * the limits of its plug-in. Owner of the count of requests under way, by plug-in.
+ * Handles a request from its head to its answer: finds the route, reads the body, calls the handler
+ * within the limits of its plug-in. Owner of the count of requests under way, by plug-in.
  */
 export class Exchange {
   readonly #dependencies: ExchangeDependencies;
@@ -57,8 +57,8 @@ export class Exchange {
     if (body.kind === 'aborted') return { plugin: name, answer: undefined };
     if (body.kind === 'refused') return { plugin: name, answer: form(body.failure) };
     this.#dependencies.received(request);
-    const seen = this.#seen(match, request, target, body.bytes);
-    return { plugin: name, answer: await this.#handle(match, seen, response) };
+    const httpRequest = this.#seen(match, request, target, body.bytes);
+    return { plugin: name, answer: await this.#handle(match, httpRequest, response) };
   }
 
   #refusalOf(
@@ -70,12 +70,12 @@ export class Exchange {
       return failure(400, 'INVALID_REQUEST', 'the request has no Host header');
     if (finding.kind === 'method') {
       const allow = finding.allowed.join(', ');
-      return failure(405, 'INVALID_REQUEST', `only ${allow} is offered here`, {
+      return failure(405, 'INVALID_REQUEST', `this resource supports only ${allow}`, {
         headers: { allow },
       });
     }
     if (finding.kind === 'none')
-      return failure(404, 'NOT_FOUND', `${rawPath.slice(0, 100)} is not offered here`, {
+      return failure(404, 'NOT_FOUND', `there is no resource ${rawPath.slice(0, 100)}`, {
         next: `Offered: ${this.#dependencies.routes.offered().join(', ')}`,
       });
     return undefined;
@@ -103,13 +103,13 @@ export class Exchange {
 
   async #handle(
     { plugin, route }: Match,
-    seen: Omit<HttpRequest, 'signal'>,
+    httpRequest: Omit<HttpRequest, 'signal'>,
     response: ServerResponse,
   ): Promise<HttpAnswer> {
     const underWay = this.#underWay.get(plugin) ?? 0;
     if (underWay >= plugin.limits.concurrent)
       return plugin.errorForm(
-        failure(503, 'OVERLOADED', `${plugin.name} has ${underWay} requests under way`, {
+        failure(503, 'OVERLOADED', `${plugin.name} already handles ${underWay} requests`, {
           headers: { 'retry-after': '1' },
         }),
       );
@@ -125,8 +125,8 @@ export class Exchange {
       resolve(plugin.errorForm(failure(503, 'DEADLINE_EXCEEDED', text)));
     });
     const handled = Promise.resolve()
-      .then(() => route.handle({ ...seen, signal: ending.signal }))
-      .catch((thrown: unknown) => this.#failed(plugin, seen.rawPath, thrown))
+      .then(() => route.handle({ ...httpRequest, signal: ending.signal }))
+      .catch((thrown: unknown) => this.#failed(plugin, httpRequest.rawPath, thrown))
       .finally(() => this.#underWay.set(plugin, (this.#underWay.get(plugin) ?? 1) - 1));
     try {
       return await Promise.race([handled, late]);
@@ -154,7 +154,7 @@ export class Exchange {
   }
 }
 
-/** Origin form, or absolute form (RFC 9112, section 3.2.2), whose authority is not believed. */
+/** Origin form, or absolute form (RFC 9112, section 3.2.2), whose authority is ignored. */
 function targetOf(url: string): Target {
   const path = url.replace(/^https?:\/\/[^/?]*/i, '');
   const query = path.indexOf('?');

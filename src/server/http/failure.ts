@@ -20,7 +20,7 @@ const httpStatus: Readonly<Record<StatusName, number>> = {
   UNAUTHENTICATED: 401,
 };
 
-/** What an outsider may know of an error that a handler threw. */
+/** What an outsider may know of a handler's error. */
 export function failureOf(thrown: unknown): HttpFailure {
   const error = PkiError.from(thrown);
   const shown =
@@ -35,7 +35,7 @@ export function failureOf(thrown: unknown): HttpFailure {
   };
 }
 
-/** A failure that the front finds itself, before a handler runs. */
+/** A failure that the front detects before a handler runs. */
 export function failure(
   status: number,
   code: ErrorCode,
@@ -46,7 +46,7 @@ export function failure(
   return { status, code, message, next, ...more };
 }
 
-/** The form of meshca's own resources: code, message and what to do next, as JSON. */
+/** The error form of meshca's own resources: code, message and next step, as JSON. */
 export const jsonErrorForm = ({
   status,
   code,

@@ -10,7 +10,7 @@ import {
 import type { HttpPlugin, ListenerKind } from './plugin.ts';
 import { Routes } from './routes.ts';
 
-/** One listener, as the configuration has it. */
+/** The configuration of one listener. */
 export interface HttpListenerSettings {
   readonly enabled: boolean;
   readonly address: string;
@@ -26,8 +26,8 @@ export interface HttpFrontSettings {
 }
 
 /**
- * The HTTP front: what meshca offers to others over HTTP, apart from the operations port. Owner of
- * its listeners; what they offer is declared by plug-ins.
+ * The HTTP front: what meshca offers to others over HTTP, separate from the operations port. Owner
+ * of its listeners. Plug-ins declare what they offer.
  */
 export class HttpFront implements AsyncDisposable {
   readonly #settings: HttpFrontSettings;
@@ -49,7 +49,11 @@ export class HttpFront implements AsyncDisposable {
     this.#graceMs = graceMs;
   }
 
-  /** Opens the plain listener. Throws SOCKET_IN_USE, CONFIG_INVALID. */
+  /**
+   * Opens the plain listener.
+   *
+   * @throws PkiError SOCKET_IN_USE, CONFIG_INVALID
+   */
   static async start(
     plugins: readonly HttpPlugin[],
     settings: HttpFrontSettings,
@@ -78,8 +82,10 @@ export class HttpFront implements AsyncDisposable {
   }
 
   /**
-   * Opens the TLS listener where the configuration wants one; it follows the identity's renewals.
-   * May be called again after a failure. Throws SOCKET_IN_USE, CONFIG_INVALID.
+   * Opens the TLS listener if the configuration enables it. It follows the identity's renewals. May
+   * be called again after a failure.
+   *
+   * @throws PkiError SOCKET_IN_USE, CONFIG_INVALID
    */
   async openTls(identity: HttpIdentity): Promise<void> {
     if (!this.#settings.tls.enabled || this.#tls !== undefined) return;

@@ -42,11 +42,11 @@ export interface HttpListenerPlan {
 
 export interface HttpListenerLimits {
   readonly connections: number;
-  /** For a request's head, a TLS handshake included; beyond: 408. */
+  /** Seconds for a request's head, with the TLS handshake; beyond: 408. */
   readonly headSeconds: number;
-  /** For a whole request with its body; beyond: 408. */
+  /** Seconds for a whole request with its body; beyond: 408. */
   readonly requestSeconds: number;
-  /** For a client to take an answer; beyond, its connection ends. */
+  /** Seconds for a client to read an answer; beyond, its connection ends. */
   readonly answerSeconds: number;
 }
 
@@ -57,25 +57,28 @@ export interface HttpListenerDependencies {
 }
 
 export interface HttpObserver {
-  /** `plugin` is `none` where nobody knows whose request it was. */
+  /** `plugin` is `none` if the plug-in of the request is unknown. */
   answered(plugin: string, status: number): void;
-  /** Connections that were ended so that others find room. */
+  /** Called for connections that were ended to make room for others. */
   refused(listener: string, reason: 'evicted' | 'full'): void;
 }
 
 export interface HttpListener {
   readonly port: number;
-  /** Ends what holds no whole request, lets the others have their answers for `graceMs`. */
+  /** Ends connections without a whole request. Lets the others get their answers for `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
 
 const headBytes = 16 * 1024;
-/** Node looks for requests that take too long only so often; its default is 30 s. */
+/** The interval at which Node looks for slow requests; its default is 30 s. */
 const checkEveryMs = 1_000;
-/** How long a client that still sends has for reading why it was refused. */
+/** How long a client that still sends may take to read its refusal. */
 const lingerMs = 1_000;
 
-/** One listener of the HTTP front: sockets, sizes and times; what is asked for, `Exchange` decides. */
+/**
+ * One listener of the HTTP front. It limits sockets, sizes and times; `Exchange` handles the
+ * requests.
+ */
 export async function startHttpListener(
   plan: HttpListenerPlan,
   dependencies: HttpListenerDependencies,
@@ -91,7 +94,7 @@ class Listener implements HttpListener {
   readonly #slots: ConnectionSlots;
   readonly #exchange: Exchange;
   readonly #server: Server;
-  /** Whom a connection last spoke to: gives the form of errors without a handler. */
+  /** The last plug-in of each connection. It defines the form of errors without a handler. */
   readonly #speaking = new WeakMap<Socket, HttpPlugin>();
   readonly #answers = new WeakMap<Socket, ServerResponse>();
   readonly #refused = new WeakSet<Socket>();
@@ -159,7 +162,7 @@ class Listener implements HttpListener {
       headersTimeout: limits.headSeconds * 1000,
       requestTimeout: limits.requestSeconds * 1000,
       maxHeaderSize: headBytes,
-      // told in the form of the plug-in, by Exchange
+      // Exchange refuses a missing Host header, in the form of the plug-in
       requireHostHeader: false,
     };
     const handle = (request: IncomingMessage, response: ServerResponse): void =>
@@ -191,7 +194,7 @@ class Listener implements HttpListener {
   }
 
   #send(request: IncomingMessage, response: ServerResponse, answer: HttpAnswer): void {
-    // what was not read of a body must not be taken for the next request
+    // the unread part of a body must not be taken for the next request
     const unread = !request.complete;
     if (unread || this.#closing) response.shouldKeepAlive = false;
     const cancel = this.#dependencies.clock.after(this.#plan.limits.answerSeconds * 1000, () =>
@@ -209,7 +212,7 @@ class Listener implements HttpListener {
       response.end();
       return;
     }
-    // a connection that ends with bytes unread is reset, and the client may lose the answer
+    // a connection that ends with unread bytes is reset, and the client may lose the answer
     const end = (): void => void response.end();
     request.once('end', end).once('close', end).resume();
     response.once('close', this.#dependencies.clock.after(lingerMs, end));
@@ -220,9 +223,9 @@ class Listener implements HttpListener {
     this.#slots.requestOver(socket);
   }
 
-  /** What Node refuses before or instead of a handler: 400, 408, 431. */
+  /** Answers what Node refuses before or without a handler: 400, 408, 431. */
   #refuse(error: NodeJS.ErrnoException, socket: Socket): void {
-    // Node tells again when more comes in
+    // Node reports again when more bytes arrive
     if (this.#refused.has(socket)) return;
     this.#refused.add(socket);
     const answered = this.#answers.get(socket);
@@ -240,7 +243,10 @@ class Listener implements HttpListener {
     socket.once('close', this.#dependencies.clock.after(lingerMs, end));
   }
 
-  /** Before a request names its resource, its errors belong to whoever is alone on the listener. */
+  /**
+   * Before the resource of a request is known, its errors have the form of the only plug-in on the
+   * listener, if there is only one.
+   */
   #onlyPlugin(): HttpPlugin | undefined {
     const { plugins } = this.#plan.routes;
     return plugins.length === 1 ? plugins[0] : undefined;

@@ -20,7 +20,7 @@ export interface OperationsPortDependencies {
   readonly metrics: () => Promise<string>;
   readonly metricsContentType: string;
   readonly reasons: () => readonly string[];
-  /** Connections that were ended so that others find room. */
+  /** Called for connections that were ended to make room for others. */
   readonly onRefused: (reason: 'evicted' | 'full') => void;
   readonly logger: Logger;
   readonly options: {
@@ -39,8 +39,9 @@ interface Answer {
 const maximumConnections = 256;
 
 /**
- * HTTP for operations: read-only, no secrets, loopback unless it has TLS (the configuration sees to
- * that). Apart from the HTTP front, so that whatever happens there leaves probes and metrics alone.
+ * HTTP for operations: read-only, without secrets, on loopback unless it has TLS (the configuration
+ * checks that). It is separate from the HTTP front, so that trouble there does not affect probes
+ * and metrics.
  */
 export async function startOperationsPort(
   dependencies: OperationsPortDependencies,
@@ -65,7 +66,7 @@ export async function startOperationsPort(
     close: () =>
       new Promise<void>((resolve) => {
         server.close(() => resolve());
-        // a handshake under way is no HTTP connection yet
+        // a handshake under way is not an HTTP connection yet
         slots.destroyUnfinished();
         server.closeAllConnections();
       }),
@@ -79,7 +80,7 @@ function createServer(
   const times = {
     headersTimeout: 5_000,
     requestTimeout: 10_000,
-    // Node looks for requests that take too long only so often; its default is 30 s
+    // The interval at which Node looks for slow requests; its default is 30 s.
     connectionsCheckingInterval: 1_000,
   };
   if (tls === undefined) return createHttpServer(times, handle);
@@ -118,12 +119,12 @@ async function route(
   { metrics, metricsContentType, reasons, options }: OperationsPortDependencies,
 ): Promise<Answer> {
   if (request.method !== 'GET' && request.method !== 'HEAD')
-    return json(405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
+    return json(405, { code: 'INVALID_REQUEST', message: 'only GET is supported here' });
   const path = (request.url ?? '/').split('?', 1)[0] as string;
   switch (path) {
     case '/metrics':
-      // a page in a browser of this machine must not read them by a name that it made point to
-      // loopback; the rest is public
+      // A web page in a browser of this machine must not read metrics through a name that points to
+      // loopback. The other resources are public.
       if (isLoopback(options.address) && !isLocalHost(request.headers.host))
         return json(421, {
           code: 'INVALID_REQUEST',
@@ -134,14 +135,17 @@ async function route(
     case '/live':
       return json(200, { live: true });
     case '/ready': {
-      const found = reasons();
-      return json(found.length === 0 ? 200 : 503, { ready: found.length === 0, reasons: found });
+      const present = reasons();
+      return json(present.length === 0 ? 200 : 503, {
+        ready: present.length === 0,
+        reasons: present,
+      });
     }
     default:
       return json(404, {
         code: 'NOT_FOUND',
-        message: `${path.slice(0, 100)} is not offered here`,
-        next: 'Offered: /metrics, /live, /ready. The bundle and CRLs are at the HTTP port: http.plain, http.tls.',
+        message: `there is no resource ${path.slice(0, 100)}`,
+        next: 'This port has /metrics, /live and /ready. The bundle and CRLs are at the HTTP ports: http.plain, http.tls.',
       });
   }
 }

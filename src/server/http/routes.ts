@@ -21,9 +21,10 @@ interface Target {
 const methods: readonly HttpMethod[] = ['GET', 'POST', 'PUT', 'DELETE'];
 
 /**
- * The routes of the plug-ins on one listener. Raw prefixes are looked at first, on the bytes of the
- * path; all else is matched by find-my-way, which decodes. Throws where two plug-ins want the same
- * path.
+ * The routes of the plug-ins on one listener. Raw prefixes are matched first, on the bytes of the
+ * path. find-my-way matches all others, and decodes them.
+ *
+ * @throws TypeError if two plug-ins claim the same path
  */
 export class Routes {
   readonly plugins: readonly HttpPlugin[];
@@ -40,24 +41,24 @@ export class Routes {
       for (const prefix of plugin.below ?? []) this.#below.push({ prefix, plugin });
   }
 
-  /** The paths of all routes, for the answer to a request that none of them takes. */
+  /** The paths of all routes, for the answer to an unknown path. */
   offered(): readonly string[] {
     return [...new Set(this.plugins.flatMap(({ routes }) => routes.map(({ path }) => path)))];
   }
 
   find(method: string, rawPath: string): Finding {
     const raw = this.#raw.find(({ prefix }) => rawPath.startsWith(prefix));
-    const at = (wanted: HttpMethod): Match | undefined =>
+    const at = (method: HttpMethod): Match | undefined =>
       raw === undefined
-        ? this.#findDecoded(wanted, rawPath)
-        : matchRaw(raw.targets, wanted, rawPath.slice(raw.prefix.length));
+        ? this.#findDecoded(method, rawPath)
+        : matchRaw(raw.targets, method, rawPath.slice(raw.prefix.length));
     const wanted = method === 'HEAD' ? 'GET' : method;
     const match = methods.includes(wanted as HttpMethod) ? at(wanted as HttpMethod) : undefined;
     if (match !== undefined) return { kind: 'match', match };
-    const others = methods.flatMap((other) => at(other) ?? []);
-    const [first] = others;
+    const otherMethods = methods.flatMap((other) => at(other) ?? []);
+    const [first] = otherMethods;
     if (first !== undefined) {
-      const allowed = others.map(({ route }) => route.method);
+      const allowed = otherMethods.map(({ route }) => route.method);
       return {
         kind: 'method',
         plugin: first.plugin,
@@ -89,7 +90,7 @@ export class Routes {
     const over = this.#raw.find(({ prefix }) => route.path.startsWith(prefix));
     if (over !== undefined)
       throw new TypeError(`${plugin.name}: ${route.path} lies below the raw ${over.prefix}`);
-    // find-my-way throws where the same method and path are there
+    // find-my-way throws if the same method and path already exist
     this.#router.on(route.method, route.path, () => undefined, { plugin, route });
   }
 

@@ -14,10 +14,10 @@ import type { Connection } from '../connections.ts';
 
 type AttestCall = ServerDuplexStream<AttestRequest__Output, AttestResponse>;
 
-/** An attestation ends after this time, so that silent nodes hold no slots. */
+/** Seconds after which an attestation ends, so that silent nodes hold no slots. */
 const exchangeSeconds = 20;
 
-/** One attestation: the node's start, a challenge where its method has one, the agent's SVID. */
+/** One attestation: the node's start, a challenge if its method has one, the agent's SVID. */
 export function attestStream(
   attestation: Pick<NodeAttestation, 'open'>,
   { peer, serverCertificateSha256 }: Connection,
@@ -29,7 +29,7 @@ export function attestStream(
   new AttestStream(attestation.open({ peer, serverCertificateSha256 }), call, fail);
 }
 
-/** Owner of the turn of the dialogue, and of the exchange, which is closed at its end. */
+/** Owner of the state of the dialogue, and of the exchange, which is closed at its end. */
 class AttestStream {
   readonly #exchange: AttestExchange;
   readonly #call: AttestCall;
@@ -107,7 +107,7 @@ async function step(
     return exchange.answer(message.answer.payload);
   throw new PkiError(
     'INVALID_REQUEST',
-    `the step ${message.step ?? 'none'} does not belong here; expected: ${turn}`,
+    `the message has the step ${message.step ?? 'none'}; the expected step is ${turn}`,
   );
 }
 

@@ -33,11 +33,11 @@ export function syncDown(message: SyncMessage): SyncDown {
     case 'authorities':
       return {
         authorities: {
-          tainted: message.tainted.map((each) => ({
-            authorityId: each.authorityId,
-            subjectKeyId: Buffer.from(each.subjectKeyId, 'hex'),
-            windowSeconds: each.windowSeconds,
-            taintedAt: each.taintedAt,
+          tainted: message.tainted.map((authority) => ({
+            authorityId: authority.authorityId,
+            subjectKeyId: Buffer.from(authority.subjectKeyId, 'hex'),
+            windowSeconds: authority.windowSeconds,
+            taintedAt: authority.taintedAt,
           })),
           published: message.published.map(({ authorityId, chainDer }) => ({
             authorityId,

@@ -15,12 +15,12 @@ import type {
 import type { AgentCaller } from '../../../services/callers/caller.ts';
 import { syncDown } from './sync-messages.ts';
 
-/** Converted messages. One message may go to thousands of agents, and is converted once. */
+/** Cache of converted messages. One message may go to thousands of agents and is converted once. */
 const converted = new WeakMap<SyncMessage, SyncDown>();
 
 function messageFor(message: SyncMessage): SyncDown {
-  const known = converted.get(message);
-  if (known !== undefined) return known;
+  const cached = converted.get(message);
+  if (cached !== undefined) return cached;
   const fresh = syncDown(message);
   converted.set(message, fresh);
   return fresh;
@@ -28,7 +28,7 @@ function messageFor(message: SyncMessage): SyncDown {
 
 type SyncCall = ServerDuplexStream<SyncUp__Output, SyncDown>;
 
-/** One Sync stream. The session's backpressure is that of the stream. */
+/** One Sync stream. The session has the backpressure of the stream. */
 export function syncStream(
   sync: Pick<Sync, 'open'>,
   caller: AgentCaller,
@@ -38,7 +38,7 @@ export function syncStream(
   new SyncStream((hello, session) => sync.open(caller, hello, session), call, fail);
 }
 
-/** Works on the agent's messages one at a time, in their order. Owner of the session. */
+/** Handles the agent's messages one at a time, in order. Owner of the session. */
 class SyncStream implements SyncSession {
   readonly #open: (hello: SyncHello, session: SyncSession) => Promise<SyncConnection>;
   readonly #call: SyncCall;
@@ -75,7 +75,7 @@ class SyncStream implements SyncSession {
   }
 
   #take(message: SyncUp__Output): void {
-    // one message at a time: what the agent sends faster stays in its socket
+    // one message at a time: further ones stay in the agent's socket
     if (++this.#waiting === 1) this.#call.pause();
     this.#work = this.#work
       .then(() => this.#handle(message))
@@ -98,7 +98,7 @@ class SyncStream implements SyncSession {
       return;
     }
     if (this.#connection === undefined)
-      throw new PkiError('INVALID_REQUEST', 'the first message of a sync stream is its hello');
+      throw new PkiError('INVALID_REQUEST', 'the first message of a sync stream must be its hello');
     await report(this.#connection, message);
   }
 
@@ -124,7 +124,7 @@ async function report(connection: SyncConnection, message: SyncUp__Output): Prom
   } else if (message.handshakes) {
     const { reports } = message.handshakes;
     await connection.handshakes(
-      reports.map((each) => ({ ...each, issuerKeyId: each.issuerKeyId.toString('hex') })),
+      reports.map((report) => ({ ...report, issuerKeyId: report.issuerKeyId.toString('hex') })),
     );
   }
 }
@@ -136,7 +136,7 @@ const consumerOf = (consumer: Consumer__Output): ConsumerState => ({
   issuerSetDigest: consumer.issuerSetDigest.toString('hex'),
 });
 
-/** Absent where the agent does not say: a serial that is empty says that nothing is kept. */
+/** Absent if the agent does not report it. An empty serial means that the agent keeps no SVID. */
 const keptOf = ({
   keptSvid,
 }: Pick<SyncHello__Output, 'keptSvid'>): { readonly keptSerial?: string } =>

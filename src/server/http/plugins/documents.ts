@@ -1,18 +1,22 @@
 import { jsonErrorForm } from '../failure.ts';
 import type { HttpAnswer, HttpPlugin } from '../plugin.ts';
 
-/** Room for a herd of readers; each answer is a document that is there already. */
+/** Enough for many readers at once: each answer is a document that already exists. */
 const limits = { concurrent: 256, handlerSeconds: 10 } as const;
 
 export interface BundleSource {
-  /** SPIFFE bundle document. Throws NO_ISSUER while there is none. */
+  /**
+   * The SPIFFE bundle document.
+   *
+   * @throws PkiError NO_ISSUER while there is none
+   */
   readonly document: () => string;
   readonly refreshHintSeconds: number;
 }
 
 /**
- * The SPIFFE trust bundle of our trust domain (SPIFFE Trust Domain and Bundle, section 5.2). It
- * carries no signature: who reads it over a network needs TLS.
+ * The SPIFFE trust bundle of our trust domain (SPIFFE Trust Domain and Bundle, section 5.2). It has
+ * no signature, so that readers over a network need TLS.
  */
 export const bundlePlugin = ({ document, refreshHintSeconds }: BundleSource): HttpPlugin => ({
   name: 'bundle',
@@ -35,7 +39,10 @@ export const bundlePlugin = ({ document, refreshHintSeconds }: BundleSource): Ht
   ],
 });
 
-/** The CRL of each authority (RFC 5280, section 4.2.1.13: over plain HTTP, since it is signed). */
+/**
+ * The CRL of each authority. It is offered over plain HTTP, since it is signed (RFC 5280, section
+ * 4.2.1.13).
+ */
 export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPlugin => ({
   name: 'crl',
   listeners: ['tls', 'plain'],
