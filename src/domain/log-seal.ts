@@ -12,8 +12,8 @@ export interface SealBounds {
 }
 
 /**
- * The bytes to sign: the session, the end of the previous seal, the first and last sequence, and the leaf
- * hash of each record.
+ * The bytes to sign: the session, the end of the previous seal, the first and last sequence, and
+ * the leaf hash of each record.
  */
 export function sealBytes(
   { sessionId, firstSequence, lastSequence, previousSequence }: SealBounds,

@@ -248,10 +248,7 @@ export class Connections {
     const nowMs = this.#clock.monotonicMs();
     for (const guest of this.#guests.items()) {
       if (nowMs >= guest.untilMs)
-        this.#dismiss(
-          guest,
-          'the connection of a caller that may only attest was open too long',
-        );
+        this.#dismiss(guest, 'the connection of a caller that may only attest was open too long');
       else if (bytesRead(guest.connection.socket) > this.#guestLimits.bytes)
         this.#dismiss(
           guest,
