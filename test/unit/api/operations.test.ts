@@ -181,7 +181,7 @@ test('a preview that its reader may not see says so, and fails nothing', async (
   const { operations } = world();
   const stated = { method: putRole, request: { role: { name: 'x' } } };
   assert.deepEqual(await operations.preview(stated, operator), [
-    'it can not be compared with what is there now: ROLE_MISSING no right to read roles',
+    'the operation can not be compared with the present state: ROLE_MISSING no right to read roles',
   ]);
   assert.deepEqual(await operations.preview({ method: banAgent, request: {} }, operator), []);
 });
