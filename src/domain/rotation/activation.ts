@@ -17,16 +17,16 @@ export function activate(operation: RotationOperation, successor: Authority, tur
     go({ kind: 'forced', ...spec.force });
     return;
   }
-  const found = input.confirmations.get(successor.id);
+  const confirmation = input.confirmations.get(successor.id);
   const atEnd = endedProof(operation, successor, turn);
-  if (atEnd !== undefined && (found === undefined || found.proven.needed === 0)) {
+  if (atEnd !== undefined && (confirmation === undefined || confirmation.proven.needed === 0)) {
     go(atEnd);
     return;
   }
   // Proofs that rest on an expiry or a waiting time count only while the clock is believed.
   const confirmed =
-    found !== undefined && input.clock === 'believed' && isConfirmed(found, spec.shares, input.now);
-  if (confirmed && isHollow(found, operation, successor, turn)) {
+    confirmation !== undefined && input.clock === 'believed' && isConfirmed(confirmation, spec.shares, input.now);
+  if (confirmed && isHollow(confirmation, operation, successor, turn)) {
     notes.push({ code: 'WAITING_OPERATOR', authorityId: successor.id, at: 0, alert: true });
     return;
   }

@@ -49,13 +49,13 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
   const ready = standbys.findLast((authority) => fits(authority, parent, turn));
   bringUp(kind, ready, parent, turn);
   const candidate = standbys.findLast(({ state }) => state === 'published');
-  const found = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
+  const confirmation = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
   // after the end of the signing authorities nobody has to confirm any more, which proves nothing
   const over = signing.every((authority) => hasEnded(authority, input.now));
   const confirmed =
-    found !== undefined &&
-    isConfirmed(found, allShares, input.now) &&
-    !(over && found.proven.needed === 0);
+    confirmation !== undefined &&
+    isConfirmed(confirmation, allShares, input.now) &&
+    !(over && confirmation.proven.needed === 0);
   noteStandby(candidate, confirmed, turn);
   // the earlier standby stays until every consumer holds the present one
   for (const authority of standbys)
