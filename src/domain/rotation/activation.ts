@@ -25,7 +25,9 @@ export function activate(operation: RotationOperation, successor: Authority, tur
   }
   // Proofs that rest on an expiry or a waiting time count only while the clock is believed.
   const confirmed =
-    confirmation !== undefined && input.clock === 'believed' && isConfirmed(confirmation, spec.shares, input.now);
+    confirmation !== undefined &&
+    input.clock === 'believed' &&
+    isConfirmed(confirmation, spec.shares, input.now);
   if (confirmed && isHollow(confirmation, operation, successor, turn)) {
     notes.push({ code: 'WAITING_OPERATOR', authorityId: successor.id, at: 0, alert: true });
     return;
