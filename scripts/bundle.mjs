@@ -25,7 +25,7 @@ const banner = [
 ].join('\n');
 
 export async function bundle() {
-  const { build } = await import('esbuild');
+  const { build, stop } = await import('esbuild');
   const folder = inRoot('dist', 'product');
   rmSync(folder, { recursive: true, force: true });
   await build({
@@ -50,6 +50,8 @@ export async function bundle() {
     logLevel: 'error',
     plugins: [packageFolders],
   });
+  // its process would live as long as this one
+  await stop();
 }
 
 /**
