@@ -48,7 +48,7 @@ export async function bundle() {
     sourcemap: 'linked',
     sourcesContent: false,
     logLevel: 'error',
-    plugins: [packageFolders],
+    plugins: [packageFolders, packagesOnDemand],
   });
   // its process would live as long as this one
   await stop();
@@ -69,6 +69,19 @@ const packageFolders = {
       const expression = `(meshcaPackage(${JSON.stringify(name)})+${JSON.stringify(`/${below}`)})`;
       return { contents: contents.replaceAll(/\b__dirname\b/g, expression), loader: 'js' };
     });
+  },
+};
+
+/**
+ * Packages that are imported when they are needed stay outside: of a CommonJS module in a chunk of its own the bundler
+ * would export `default` alone, and no names.
+ */
+const packagesOnDemand = {
+  name: 'packages-on-demand',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[@a-z]/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path, external: true } : undefined,
+    );
   },
 };
 
