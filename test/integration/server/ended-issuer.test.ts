@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:tls';
 import { once } from 'node:events';
-import { uptime } from 'node:os';
 import { test } from 'node:test';
-import { systemClock, type Clock } from '../../../src/common/runtime/index.ts';
+import { machine, type Machine } from '../../support/machine.ts';
 import { runCommand } from '../../support/command.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
@@ -11,24 +10,7 @@ import { until } from '../../support/until.ts';
 const day = 86_400;
 const lives = { root: { lifeDays: 30 }, issuing: { lifeDays: 10 }, jwt: { lifeDays: 10 } };
 
-/** A machine whose clocks can be put forward: both, as time that passes, or at a reboot. */
-function machine() {
-  let aheadMs = 0;
-  let bootId = 'boot-1';
-  const clock: Clock = {
-    ...systemClock,
-    nowMs: () => systemClock.nowMs() + aheadMs,
-    now: () => Math.floor((systemClock.nowMs() + aheadMs) / 1000),
-  };
-  return {
-    clock,
-    boot: () => ({ id: bootId, uptimeMs: () => uptime() * 1000 + aheadMs }),
-    pass: (seconds: number) => void (aheadMs += seconds * 1000),
-    reboot: () => void (bootId = `${bootId}+`),
-  };
-}
-
-const startOn = (on: ReturnType<typeof machine>, automatic: boolean): Promise<TestServer> =>
+const startOn = (on: Machine, automatic: boolean): Promise<TestServer> =>
   startTestServer({
     clock: on.clock,
     boot: on.boot,
