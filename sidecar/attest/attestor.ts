@@ -31,6 +31,11 @@ export interface Attestor extends Disposable {
    */
   connect(socketFd: number): Peer;
   /**
+   * The control group of a process by what /proc says now, unproven: good for limits alone. '/' where
+   * it does not tell.
+   */
+  cgroupKey(pid: number): string;
+  /**
    * A process that is not connected, by its present effective IDs. Throws NOT_FOUND where there is
    * none that the agent may see, PEER_UNVERIFIABLE.
    */
@@ -91,6 +96,10 @@ class ProcessAttestor implements Attestor {
 
   connect(socketFd: number): Peer {
     return this.#images.adopt(peerOfSocket(this.#kernel, this.#proc, socketFd, this.#overflow));
+  }
+
+  cgroupKey(pid: number): string {
+    return parseCgroup(this.#proc.read(pid, 'cgroup') ?? '').limitKey;
   }
 
   open(pid: number): Peer {

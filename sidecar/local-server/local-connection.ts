@@ -7,6 +7,8 @@ export interface LocalConnectionDependencies {
   readonly id: string;
   readonly uid: number;
   readonly pid: number;
+  /** User and control group, at the time of connect. */
+  readonly holder: string;
   /** undefined: the kernel could not vouch for the peer; `refusal` says why. */
   readonly peer: Peer | undefined;
   readonly refusal: PkiError | undefined;
@@ -16,6 +18,8 @@ export interface LocalConnectionDependencies {
   readonly idleMs: number;
   /** It is closed after this, whatever it does; undefined: not for its age. */
   readonly lifeMs: number | undefined;
+  /** Called when the first open call begins and when the last one ends. */
+  readonly onBusy: (busy: boolean) => void;
   readonly unreadBytes: () => number | undefined;
   /** The function that gives the place back, or undefined: the cgroup has no place left. */
   readonly takeCgroup: (key: string) => (() => void) | undefined;
@@ -48,6 +52,9 @@ export class LocalConnection {
   get pid(): number {
     return this.#dependencies.pid;
   }
+  get holder(): string {
+    return this.#dependencies.holder;
+  }
   get peer(): Peer | undefined {
     return this.#dependencies.peer;
   }
@@ -75,11 +82,13 @@ export class LocalConnection {
 
   /** Registers an open call; the returned function ends the registration. */
   enter(end: (error: PkiError) => void): () => void {
-    const { socket, clock, idleMs } = this.#dependencies;
+    const { socket, clock, idleMs, onBusy } = this.#dependencies;
     this.#cancelIdle();
+    if (this.#calls.size === 0) onBusy(true);
     this.#calls.add(end);
     return () => {
       if (!this.#calls.delete(end) || this.#calls.size > 0 || socket.destroyed) return;
+      onBusy(false);
       this.#cancelIdle();
       this.#cancelIdle = clock.after(idleMs, () => this.close());
     };

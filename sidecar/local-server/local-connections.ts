@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { KeyedBuckets, type Clock, type Logger } from '../../src/common/runtime/index.ts';
+import { Crowd, KeyedBuckets, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel, Peer } from '../attest/index.ts';
 import { OpenCounter } from './limits.ts';
 import { LocalConnection } from './local-connection.ts';
-import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
+import type { LocalServerLimits, LocalServerMetrics, RefusedConnection } from './options.ts';
+import { UnidentifiedCharges } from './unidentified.ts';
 
 export interface ConnectionsOptions {
   readonly attestor: Attestor;
@@ -34,8 +35,13 @@ const fewestPlaces = 16;
 export class LocalConnections {
   readonly #options: ConnectionsOptions;
   readonly #open = new Map<string, LocalConnection>();
+  /** Without a call under way, by user and control group. */
+  readonly #unfinished = new Crowd<LocalConnection>();
+  readonly #unidentified: UnidentifiedCharges;
   readonly #perUid: OpenCounter;
   readonly #perCgroup: OpenCounter;
+  /** Gives the place of each among those of its uid back. */
+  readonly #taken = new Map<LocalConnection, () => void>();
   readonly #refusalLogs: KeyedBuckets;
   readonly #places: number;
   #counter = 0;
@@ -44,6 +50,7 @@ export class LocalConnections {
   constructor(options: ConnectionsOptions) {
     const { limits, clock } = options;
     this.#options = options;
+    this.#unidentified = new UnidentifiedCharges(limits.unidentified, clock);
     this.#perUid = new OpenCounter(limits.connectionsPerUid);
     this.#perCgroup = new OpenCounter(limits.connectionsPerCgroup);
     this.#refusalLogs = new KeyedBuckets({ perSecond: 0.2, burst: 5 }, clock);
@@ -72,32 +79,57 @@ export class LocalConnections {
     }
     const { uid, pid } = kernel.peerCredentials(fd);
     const admitted = admits(uid);
-    if (!this.#hasPlace(uid, admitted)) return this.#refuse(socket, 'total', uid);
-    const release = this.#perUid.take(String(uid));
-    if (release === undefined) return this.#refuse(socket, 'uid', uid);
+    const { peer, refusal } = attested(attestor, fd);
+    const holder = `${uid} ${attestor.cgroupKey(pid)}`;
+    const refuse = (reason: RefusedConnection): undefined => {
+      peer?.[Symbol.dispose]();
+      return this.#refuse(socket, reason, uid);
+    };
+    if (this.#unidentified.waitMs({ peer, holder }) > 0) return refuse('unidentified');
+    if (!this.#hasPlace(uid, admitted) && !(admitted && this.#evict(holder)))
+      return refuse('total');
+    const ofUid = (other: string): boolean => other.startsWith(`${uid} `);
+    const release =
+      this.#perUid.take(String(uid)) ??
+      (this.#evict(holder, ofUid) ? this.#perUid.take(String(uid)) : undefined);
+    if (release === undefined) return refuse('uid');
     this.#counter += 1;
-    const connection = new LocalConnection({
+    const connection: LocalConnection = new LocalConnection({
       id: `unix:${this.#counter}`,
-      uid,
-      pid,
-      socket,
-      clock,
+      ...{ uid, pid, holder, peer, refusal, socket, clock },
       ...(admitted
         ? { firstCallMs: limits.firstCallMs, idleMs: limits.idleMs, lifeMs: undefined }
         : { firstCallMs: limits.strangerMs, idleMs: limits.strangerMs, lifeMs: limits.strangerMs }),
+      onBusy: (busy) =>
+        busy ? this.#unfinished.delete(connection) : this.#unfinished.add(connection, holder),
       unreadBytes: () => unreadBytes(socket, kernel),
       takeCgroup: (key) => this.#perCgroup.take(key),
-      ...attested(attestor, fd),
     });
+    this.#taken.set(connection, release);
     this.#open.set(connection.id, connection);
+    this.#unfinished.add(connection, holder);
     metrics.connectionOpened();
     socket.once('close', () => {
-      this.#open.delete(connection.id);
-      release();
+      this.#forget(connection);
       connection.closed();
       metrics.connectionClosed();
     });
     return connection;
+  }
+
+  /** Milliseconds until a refusal of this process, or of its user and group, is affordable. */
+  unidentifiedWaitMs(connection: LocalConnection): number {
+    return this.#unidentified.waitMs(connection);
+  }
+
+  /** The process was told that it has no identity. */
+  chargeUnidentified(connection: LocalConnection): void {
+    this.#unidentified.charge(connection);
+  }
+
+  /** The entries changed: who was refused may have an identity now. */
+  forgiveUnidentified(): void {
+    this.#unidentified.clear();
   }
 
   /** Ends the connections whose process has exited, and looks at some for an unseen exec. */
@@ -153,14 +185,34 @@ export class LocalConnections {
     return open < this.#places * scarceShare || this.#perUid.count(String(uid)) < fewPerUid;
   }
 
-  #refuse(socket: Socket, reason: 'total' | 'uid', uid: number): undefined {
+  /** Ends the oldest connection without a call of whoever has most of them; false: there is none. */
+  #evict(newcomer: string, among?: (holder: string) => boolean): boolean {
+    const victim = this.#unfinished.victim(newcomer, among);
+    if (victim === undefined) return false;
+    this.#options.metrics.connectionRefused('evicted');
+    this.#forget(victim);
+    victim.close();
+    return true;
+  }
+
+  /** Its places are free, though the socket may take a turn to close. */
+  #forget(connection: LocalConnection): void {
+    this.#unfinished.delete(connection);
+    this.#open.delete(connection.id);
+    this.#taken.get(connection)?.();
+    this.#taken.delete(connection);
+  }
+
+  #refuse(socket: Socket, reason: RefusedConnection, uid: number): undefined {
     const { metrics, logger } = this.#options;
     socket.destroy();
     metrics.connectionRefused(reason);
     if (this.#refusalLogs.take(`${reason}:${uid}`) === 0)
       logger.warn(
         { reason, uid, open: this.#open.size },
-        'a connection was refused: no place left',
+        reason === 'unidentified'
+          ? 'a connection was refused: its process has no identity and asks too often'
+          : 'a connection was refused: no place left',
       );
     return undefined;
   }

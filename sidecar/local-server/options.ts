@@ -7,6 +7,13 @@ import type { EntryCache } from '../ports/entries.ts';
 import type { RefusalLog } from './refusals.ts';
 import type { SocketApi } from './socket-api.ts';
 import type { SocketOptions } from './socket.ts';
+import type { UnidentifiedRates } from './unidentified.ts';
+
+/**
+ * `evicted`: it had no call under way, and its place was needed; `unidentified`: too many refusals
+ * of its process, or of its user and control group.
+ */
+export type RefusedConnection = 'total' | 'uid' | 'evicted' | 'unidentified';
 
 /**
  * What a local server counts; `rpc` is the name of a method that an API registered. All calls are
@@ -16,7 +23,7 @@ export interface LocalServerMetrics {
   connectionOpened(): void;
   connectionClosed(): void;
   /** Closed at accept, before any call. */
-  connectionRefused(reason: 'total' | 'uid'): void;
+  connectionRefused(reason: RefusedConnection): void;
   streamOpened(rpc: string): void;
   streamClosed(rpc: string): void;
   /** A message left for the kernel. */
@@ -51,6 +58,8 @@ export interface LocalServerLimits {
   /** Calls of all kinds, and the messages of a client stream, per uid and per cgroup. */
   readonly callsPerSecond: number;
   readonly callsBurst: number;
+  /** Refusals for want of an identity; see `UnidentifiedCharges`. */
+  readonly unidentified: UnidentifiedRates;
   /** Largest request. */
   readonly requestBytes: number;
   /** Of one call. */
@@ -81,6 +90,10 @@ export const defaultLimits: LocalServerLimits = {
   streamsPerCgroup: 1024,
   callsPerSecond: 500,
   callsBurst: 2000,
+  unidentified: {
+    perImage: { perSecond: 5, burst: 50 },
+    perGroup: { perSecond: 50, burst: 200 },
+  },
   requestBytes: 24 * 1024,
   metadataBytes: 8 * 1024,
   requestBytesPerUid: 4 * 1024 * 1024,

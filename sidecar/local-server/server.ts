@@ -57,9 +57,13 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
   );
   const running = { server, injector, listening, connections, sessions, hub, clock };
   const stopSweep = sweepRegularly(connections, clock);
+  const stopWatching = options.entries.onChange(() => connections.forgiveUnidentified());
   let draining: Promise<void> | undefined;
   const drainOnce = (graceMs: number): Promise<void> =>
-    (draining ??= drain(running, graceMs, stopSweep));
+    (draining ??= drain(running, graceMs, () => {
+      stopSweep();
+      stopWatching();
+    }));
   return {
     path: options.socket.path,
     connections: () => connections.size,

@@ -75,6 +75,10 @@ export class Sessions {
       throw new PkiError('PEER_UNVERIFIABLE', 'the connection was closed');
     assertAdmitted(connection.uid, method.api);
     this.#chargeCall(`uid:${connection.uid}`);
+    if (method.api.callers.kind === 'workloads') {
+      const waitMs = connections.unidentifiedWaitMs(connection);
+      if (waitMs > 0) throw limited('calls that are refused', waitMs);
+    }
     const releaseUid = this.#streamsPerUid.take(String(connection.uid));
     if (releaseUid === undefined) throw limited('streams');
     const leave = connection.enter(onEnd);
@@ -129,6 +133,8 @@ export class Sessions {
       error.code === 'PEER_UNVERIFIABLE' ||
       serverRefusalId(error) !== undefined;
     if (!onRecord || connection === undefined) return toStatus(error);
+    if (error.code === 'NO_IDENTITY' || error.code === 'PEER_UNVERIFIABLE')
+      this.#dependencies.connections.chargeUnidentified(connection);
     const refusalId = this.#record(error, connection);
     if (this.#logs.take(String(connection.uid)) === 0)
       logger.info({ ...fields, refusalId, reason: error.message }, 'a workload was refused');

@@ -38,11 +38,15 @@ export class Crowd<Item> {
     return this.#holders.keys();
   }
 
-  /** The oldest item of whoever holds most. `newcomer` counts one more than he holds, if he holds any. */
-  victim(newcomer?: string): Item | undefined {
+  /**
+   * The oldest item of whoever holds most. `newcomer` counts one more than he holds, if he holds
+   * any. `among`: only these holders are looked at.
+   */
+  victim(newcomer?: string, among?: (holder: string) => boolean): Item | undefined {
     let most = 0;
     let greediest: Set<Item> | undefined;
     for (const [holder, items] of this.#held) {
+      if (among?.(holder) === false) continue;
       const count = items.size + (holder === newcomer ? 1 : 0);
       if (count > most) [most, greediest] = [count, items];
     }

@@ -36,6 +36,12 @@ export class TokenBucket {
     return Math.ceil(((needed - this.#tokens) / this.#rate.perSecond) * 1000);
   }
 
+  /** Milliseconds after which one will be there; 0: now. Takes nothing. */
+  waitMs(): number {
+    this.#refill();
+    return this.#tokens >= 1 ? 0 : Math.ceil(((1 - this.#tokens) / this.#rate.perSecond) * 1000);
+  }
+
   /** 0 to 1; below 0 while there is a debt. */
   get level(): number {
     this.#refill();
@@ -82,6 +88,11 @@ export class KeyedBuckets {
       this.#buckets.set(key, bucket);
     }
     return bucket.take(cost);
+  }
+
+  /** What `take` of one would answer; takes nothing. */
+  waitMs(key: string): number {
+    return this.#buckets.get(key)?.waitMs() ?? 0;
   }
 
   get size(): number {

@@ -41,6 +41,57 @@ test('one user can not take the connections of another', async () => {
   await until(() => again.state.messages.length === 1);
 });
 
+test('a process without identity is attested a bounded number of times, and others are served meanwhile', async () => {
+  const counts = { evicted: 0, unidentified: 0, total: 0, uid: 0 };
+  const metrics: LocalServerMetrics = {
+    ...silentMetrics,
+    connectionRefused: (reason) => void (counts[reason] += 1),
+  };
+  const unidentified = {
+    perImage: { perSecond: 0.001, burst: 20 },
+    perGroup: { perSecond: 0.001, burst: 1000 },
+  };
+  await using harness = await startHarness({ api: { metrics, limits: { unidentified } } });
+  harness.entries.set(entryOf('b', 'spiffe://td.test/b', ['unix:uid:23456']));
+  const [greedy, other] = [await harness.actor(), await harness.actor()];
+  await other.become(23_456);
+  let told = 0;
+  let turnedAway = 0;
+  for (let each = 0; each < 60; each += 1) {
+    const { state } = speak(await greedy.connect(harness.path)).fetchX509Svid();
+    await until(() => state.closed);
+    if (state.code === 'NO_IDENTITY') told += 1;
+    else turnedAway += 1;
+    if (each % 20 !== 10) continue;
+    const served = speak(await other.connect(harness.path)).fetchX509Svid();
+    await until(() => served.state.messages.length === 1);
+  }
+  assert.deepEqual([told, turnedAway, counts.unidentified], [20, 40, 40]);
+  harness.entries.set(everyone);
+  const { state } = speak(await greedy.connect(harness.path)).fetchX509Svid();
+  await until(() => state.messages.length === 1, 'an entry that comes is served at once');
+});
+
+test('who connects and says nothing makes room for others of his user', async () => {
+  const refused: string[] = [];
+  const metrics: LocalServerMetrics = {
+    ...silentMetrics,
+    connectionRefused: (reason) => void refused.push(reason),
+  };
+  await using harness = await startHarness({ api: { metrics, limits: { connectionsPerUid: 5 } } });
+  harness.entries.set(everyone);
+  const greedy = await harness.actor();
+  for (let each = 0; each < 5; each += 1) await greedy.connect(harness.path);
+  await until(() => harness.api.connections() === 5);
+  const honest = await harness.actor();
+  const { state } = speak(await honest.connect(harness.path)).fetchX509Svid();
+  await until(() => state.messages.length === 1);
+  for (let each = 0; each < 20; each += 1) await greedy.connect(harness.path);
+  await until(() => refused.length === 21);
+  assert.deepEqual(new Set(refused), new Set(['evicted']));
+  assert.equal(state.closed, false, 'a stream is under way on it');
+});
+
 test('descriptors stay in reserve, and the last places are kept for users who have few', async () => {
   // with nothing left to give away, the least that is served is 16 connections
   await using harness = await startHarness({ api: { limits: { reservedDescriptors: 1 << 30 } } });

@@ -12,10 +12,12 @@ function setUp(change: Partial<LocalConnectionDependencies> = {}) {
   const clock = new FakeClock();
   const socket = { destroyed: false, destroy: () => void (socket.destroyed = true) };
   const places: string[] = [];
+  const turns: boolean[] = [];
   const connection = new LocalConnection({
     id: 'unix:1',
     uid: 7,
     pid: 8,
+    holder: '7 /',
     peer: undefined,
     refusal: undefined,
     socket: socket as unknown as Socket,
@@ -23,6 +25,7 @@ function setUp(change: Partial<LocalConnectionDependencies> = {}) {
     firstCallMs: 1000,
     idleMs: 5000,
     lifeMs: undefined,
+    onBusy: (busy) => void turns.push(busy),
     unreadBytes: () => 0,
     takeCgroup: (key) => {
       if (places.length >= 2) return undefined;
@@ -31,7 +34,7 @@ function setUp(change: Partial<LocalConnectionDependencies> = {}) {
     },
     ...change,
   });
-  return { clock, socket, places, connection };
+  return { clock, socket, places, turns, connection };
 }
 
 test('a connection without a first call is closed, and one whose last call ended some time ago', () => {
@@ -39,14 +42,16 @@ test('a connection without a first call is closed, and one whose last call ended
   silent.clock.advance(1000);
   assert.equal(silent.socket.destroyed, true);
 
-  const { clock, socket, connection } = setUp();
+  const { clock, socket, turns, connection } = setUp();
   const [first, second] = [connection.enter(() => {}), connection.enter(() => {})];
   clock.advance(60_000);
   first();
   clock.advance(60_000);
   assert.equal(socket.destroyed, false, 'a call is open');
+  assert.deepEqual(turns, [true]);
   second();
   second();
+  assert.deepEqual(turns, [true, false]);
   clock.advance(4999);
   assert.equal(socket.destroyed, false);
   clock.advance(1);
