@@ -32,7 +32,7 @@ export async function openSession(
   { trust, entries, held, svids, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
-  const { identity, bundles, state, writes, connect } = trust;
+  const { identity, bundles, lost, state, writes, connect } = trust;
   const { consumers, replacements, handshakes } = held;
   const { x509, jwt } = svids;
   const bundleLogger = logger.child({ part: 'bundle' });
@@ -46,7 +46,14 @@ export async function openSession(
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
     receiver: entries.receiver,
-    checkpoints: await CheckpointKeeper.open(config.dataDir, writes),
+    checkpoints: await CheckpointKeeper.open(config.dataDir, writes, (file) => {
+      lost.add(file, 'damaged');
+      logger.warn(
+        { file },
+        'a file in the data directory is damaged; the agent goes on without it',
+      );
+    }),
+    lostState: lost,
     logger: logger.child({ part: 'session' }),
     agentVersion: version,
     instanceId: random.bytes(16).toString('hex'),

@@ -1,6 +1,6 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
-import { BundleStore, readBundleFile } from '../bundle/index.ts';
+import { BundleStore } from '../bundle/index.ts';
 import { fingerprintsHex, type AgentConfig } from '../config.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import {
@@ -14,9 +14,10 @@ import {
   configuredTypes,
   nodeAttestorTypes,
 } from '../node-attestation/index.ts';
-import { AgentState, lockDirectory, StateWrites } from '../state/index.ts';
+import { AgentState, lockDirectory, LostState, StateWrites } from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import type { AgentEnvironment } from './environment.ts';
+import { restoredBundle } from './restored-bundle.ts';
 import { TrustedIssuers } from './server-issuers.ts';
 
 type Identity = ConnectionOptions['identity'];
@@ -28,6 +29,8 @@ export interface TrustStage extends AsyncDisposable {
   readonly issuers: TrustedIssuers;
   readonly identity: AgentIdentity;
   readonly state: AgentState;
+  /** What of it was missing or damaged at the start. */
+  readonly lost: LostState;
   /** What is to stand in the state directory. */
   readonly writes: StateWrites;
   /** To the server as the bundle proves it; walks the bundle forward where it must. */
@@ -53,12 +56,8 @@ export async function openTrust(
     }),
   );
   const state = await AgentState.open(config.dataDir, trustDomain, writes);
-  const bundles = new BundleStore(trustDomain, logger.child({ part: 'bundle' }), (json) =>
-    state.saveBundle(json),
-  );
-  const keptBundle = (await state.bundle()) ?? (await configuredBundle(config));
-  if (keptBundle !== undefined) bundles.restore(keptBundle);
-
+  const lost = new LostState();
+  const bundles = await openBundles(environment, { trustDomain, state, lost });
   const issuers = new TrustedIssuers(bundles, config.bootstrap, logger.child({ part: 'bundle' }));
   const { connect, join } = connections(environment, { trustDomain, bundles, issuers });
   const attestationLogger = logger.child({ part: 'attestation' });
@@ -75,6 +74,11 @@ export async function openTrust(
       bundles.roots().length > 0 ? connect(undefined, signal) : join(signal),
   });
   assertCanJoin(config, { identity, bundles, issuers });
+  // the server proves itself by the fingerprint, and the answer to the recovery brings the bundle
+  if (bundles.roots().length === 0 && identity.credential !== undefined) {
+    if (lost.list().length === 0) lost.add('bundle.json', 'missing');
+    identity.reject('expired');
+  }
   writes.watch();
   const parts = started.move();
   return {
@@ -83,10 +87,22 @@ export async function openTrust(
     issuers,
     identity,
     state,
+    lost,
     writes,
     connect,
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
+}
+
+async function openBundles(
+  { config: { bootstrap }, logger: parent }: AgentEnvironment,
+  { trustDomain, state, lost }: Pick<TrustStage, 'trustDomain' | 'state' | 'lost'>,
+): Promise<BundleStore> {
+  const logger = parent.child({ part: 'bundle' });
+  const bundles = new BundleStore(trustDomain, logger, (json) => state.saveBundle(json));
+  const restored = await restoredBundle({ state, lost, bootstrap, logger });
+  if (restored !== undefined) bundles.restore(restored);
+  return bundles;
 }
 
 /** Ways to the server, each of which tells `issuers` whom it has taken for the server. */
@@ -149,10 +165,6 @@ function connectorByBundle(
     logger: logger.child({ part: 'bundle' }),
   };
   return (as, signal) => connectCatchingUp(() => dial(as, byBundle, signal), catchUp, signal);
-}
-
-async function configuredBundle({ bootstrap }: AgentConfig) {
-  return bootstrap.bundlePath === undefined ? undefined : readBundleFile(bootstrap.bundlePath);
 }
 
 function bootstrapTrust({ bootstrap }: AgentConfig, issuers: TrustedIssuers): ServerTrust {

@@ -57,6 +57,8 @@ export class AgentState {
   /** What is asked for now; differs from the file while that can not be written. */
   #pending: PendingRequest | undefined | 'as on disk' = 'as on disk';
   #keptSerial: string | undefined;
+  /** The newest bundle document; a copy of it stands beside the SVID. */
+  #bundleJson = '';
 
   private constructor(directory: string, trustDomain: TrustDomain, writes: StateWrites) {
     this.directory = directory;
@@ -158,6 +160,7 @@ export class AgentState {
           lifetimeSeconds: credential.lifetimeSeconds,
           usedEvidence: credential.usedEvidence,
           ...(credential.attestedAnew ? { attestedAnew: true } : {}),
+          bundle: this.#bundleJson,
         },
         undefined,
         1,
@@ -223,10 +226,22 @@ export class AgentState {
         cause: document.error,
       });
     this.#writes.remember(files.bundle, () => replaceFile(this.#bundlePath, found));
+    this.#bundleJson = found;
     return document.value;
   }
 
+  /** The bundle beside the SVID: of the time when that was received. Undefined: there is none. */
+  async bundleCopy(): Promise<
+    { readonly json: string; readonly document: BundleDocument } | undefined
+  > {
+    const json = await this.#read(this.#credentialPath, (record) => record['bundle']);
+    if (typeof json !== 'string' || json === '') return undefined;
+    const document = parseBundleDocument(json);
+    return document.ok ? { json, document: document.value } : undefined;
+  }
+
   saveBundle(documentJson: string): Promise<boolean> {
+    this.#bundleJson = documentJson;
     return this.#writes.put(files.bundle, () => replaceFile(this.#bundlePath, documentJson));
   }
 

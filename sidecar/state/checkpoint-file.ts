@@ -5,6 +5,8 @@ import type { StateWrites } from './writes.ts';
 
 const fileName = 'log-checkpoint';
 const maximumBytes = 8 * 1024;
+/** No note: what a file that can not be read stands for. */
+const damaged = '';
 
 /**
  * The newest checkpoint of the CA's audit log that this agent was given: shown to the server at
@@ -24,14 +26,16 @@ export class CheckpointKeeper {
     if (note !== '') writes.remember(fileName, () => this.#write());
   }
 
-  /** What can not be read is left out: it is a witness for others, no ground to fail. */
-  static async open(directory: string, writes: StateWrites): Promise<CheckpointKeeper> {
-    const kept = await readPrivateFile(join(directory, fileName)).catch(() => undefined);
-    return new CheckpointKeeper(
-      directory,
-      kept !== undefined && parse(kept) !== undefined ? kept : '',
-      writes,
-    );
+  /** What can not be read is left out and told: it is a witness for others, no ground to fail. */
+  static async open(
+    directory: string,
+    writes: StateWrites,
+    onDamaged: (file: string) => void,
+  ): Promise<CheckpointKeeper> {
+    const kept = await readPrivateFile(join(directory, fileName)).catch(() => damaged);
+    const note = kept !== undefined && parse(kept) !== undefined ? kept : '';
+    if (kept !== undefined && note === '') onDamaged(fileName);
+    return new CheckpointKeeper(directory, note, writes);
   }
 
   /** Empty: none. */

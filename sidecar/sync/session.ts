@@ -16,6 +16,7 @@ import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
 import type { AgentIdentity } from '../node-attestation/index.ts';
 import { backoffMs, reconnectCapMs, retryDelayMs } from '../schedule/index.ts';
+import type { LostState } from '../state/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
@@ -37,6 +38,7 @@ export interface SessionDependencies {
   readonly agentVersion: string;
   /** Random, of this process, and never kept. */
   readonly instanceId: string;
+  readonly lostState: Pick<LostState, 'list' | 'told'>;
   /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
   /** Serial of the own SVID that a restart would begin with; undefined: none is on the disk. */
@@ -283,6 +285,7 @@ export class IssuerSession {
     this.#failures = 0;
     this.#welcomed = true;
     this.#hadSession = true;
+    this.#dependencies.lostState.told();
     if (this.#replacedSerial !== undefined)
       this.#dependencies.replacements.confirmed(this.#replacedSerial);
     this.#replacedSerial = undefined;

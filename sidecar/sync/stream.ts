@@ -27,6 +27,8 @@ export interface SyncStreamDependencies {
   readonly agentVersion: string;
   /** Random, of this process, so that two under one identity are told from one that comes back. */
   readonly instanceId: string;
+  /** What was missing or damaged in the data directory, not told yet. */
+  readonly lostState: { list(): readonly string[] };
   /** The server wants the own SVID renewed at once. */
   readonly onRenewNow: () => void;
   /** Of what is in use now; 0: nothing is. */
@@ -112,6 +114,7 @@ export class SyncStream {
         agentVersion: dependencies.agentVersion,
         capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now'],
         instanceId: dependencies.instanceId,
+        lostState: [...dependencies.lostState.list()],
         logCheckpoint: dependencies.checkpoints.note,
         bundleSequence: dependencies.bundles.stepSequence(),
         survivedOutageSeconds: this.#toldOutageSeconds,

@@ -137,9 +137,14 @@ function laggardState(
   if (state === 'lost')
     return `not known to its agent any more, its certificate ends ${until(end, now)}`;
   const why = reason === '' ? '' : ` (${reason})`;
+  if (state === 'silent') return 'has not said yet what it holds, its agent is connected';
   if (state !== 'absent') return `${state}${why}`;
-  const seen = lastSeenAt === 0 ? 'never' : `${duration(Math.max(0, now - lastSeenAt))} ago`;
-  return `absent${why}, agent last seen: ${seen}`;
+  // what it said to a server that was restarted since counts when it says so again
+  const seen =
+    lastSeenAt === 0
+      ? 'agent last seen: never'
+      : `agent last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not spoken since`;
+  return `absent${why}, ${seen}`;
 }
 
 /** One whose agent is connected renews, so no instant can be told. */

@@ -162,6 +162,7 @@ function createSync(
     authorities,
     nodeSets,
     callers,
+    audit: store.audit,
     doubles,
     refusals,
     onRevision,

@@ -12,6 +12,7 @@ export const routineKinds = [
   'agent.line',
   'agent.first-use',
   'agent.kept',
+  'agent.state-lost',
   'bundle.published',
   'certificate.abandoned',
   'certificate.issued',

@@ -2,6 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { standingIn } from '../../domain/index.ts';
 import type { LedgerAgents } from '../../ledger/index.ts';
+import type { AuditStore } from '../../store/ports/index.ts';
 import type { AgentDoubles, AgentInstance } from '../agents/agent-doubles.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
@@ -11,6 +12,7 @@ import type { SyncHello } from './sync.ts';
 export interface SvidUseDependencies {
   readonly agents: Pick<LedgerAgents, 'use'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   readonly doubles: Pick<AgentDoubles, 'hello' | 'gone'>;
   readonly refusals: Pick<RefusalLog, 'mark'>;
   readonly clock: Pick<Clock, 'nowMs'>;
@@ -38,6 +40,7 @@ export class SvidUses {
     const instance = await doubles.hello(spiffeId, { id, peer, version, serial });
     try {
       await this.record(caller, hello.keptSerial);
+      await this.#recordLost(spiffeId, hello.lostState ?? []);
       return instance;
     } catch (thrown) {
       doubles.gone(spiffeId, instance);
@@ -72,6 +75,21 @@ export class SvidUses {
       exceptSerials: new Set(usable.map((svid) => svid.serial)),
       error: this.handOver(spiffeId),
     });
+  }
+
+  /** A lost file is a sign of a copied or restored directory, or of a disk that dies. */
+  async #recordLost(spiffeId: string, lost: readonly string[]): Promise<void> {
+    if (lost.length === 0) return;
+    const files = lost.slice(0, 8).map((each) => each.slice(0, 64));
+    await this.#dependencies.audit.append([
+      {
+        timeMs: this.#dependencies.clock.nowMs(),
+        actor: spiffeId,
+        kind: 'agent.state-lost',
+        subject: spiffeId,
+        detail: { files },
+      },
+    ]);
   }
 
   /**

@@ -11,6 +11,7 @@ import { parentsOf, type Agent, type Position, type Proven } from '../../domain/
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
 import type {
+  AuditStore,
   CertificateStore,
   EntryStore,
   IssuanceStore,
@@ -54,6 +55,7 @@ export interface SyncDependencies {
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   readonly doubles: Pick<AgentDoubles, 'hello' | 'gone' | 'takeRenewal'>;
   readonly refusals: RefusalLog;
   readonly onRevision: (listener: (position: Position) => void) => () => void;

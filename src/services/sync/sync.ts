@@ -19,6 +19,8 @@ export interface SyncHello {
   readonly keptSerial?: string | undefined;
   /** Random, of the process; empty or absent: of an older release. */
   readonly instanceId?: string;
+  /** What the agent found missing or damaged in its data directory. */
+  readonly lostState?: readonly string[];
 }
 
 /**

@@ -153,5 +153,6 @@ const helloOf = (hello: SyncHello__Output): SyncHello => ({
     : undefined,
   logCheckpoint: hello.logCheckpoint,
   instanceId: hello.instanceId,
+  lostState: hello.lostState,
   ...keptOf(hello),
 });

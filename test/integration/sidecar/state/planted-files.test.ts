@@ -110,7 +110,7 @@ describe('a file in the state directory', () => {
     for (const read of Object.values(planted)) await assert.rejects(read(state), unusable);
     assert.deepEqual(await loadHoldings(directory), []);
     assert.equal(await loadEntries(directory, 'me'), undefined);
-    assert.equal((await CheckpointKeeper.open(directory, stateWrites())).note, '');
+    assert.equal((await CheckpointKeeper.open(directory, stateWrites(), () => {})).note, '');
     await assert.rejects(lockDirectory(directory, { pid: 1, now: 1 }), unusable);
   });
 });

@@ -29,6 +29,7 @@ import {
 import {
   AgentState,
   CheckpointKeeper,
+  LostState,
   loadEntries,
   saveEntries,
 } from '../../../../sidecar/state/index.ts';
@@ -157,12 +158,13 @@ async function startAgent(
     consumers,
     replacements,
     handshakes: new HandshakeCounts(report),
-    checkpoints: await CheckpointKeeper.open(options.directory, stateWrites()),
+    checkpoints: await CheckpointKeeper.open(options.directory, stateWrites(), () => {}),
     clock: systemClock,
     random,
     logger: silentLogger,
     agentVersion: 'test',
     instanceId: 'test',
+    lostState: new LostState(),
     survivedOutageSeconds: () => 1980,
     keptSerial: () => identity.credential?.serial,
     soonestExpirySeconds: () => undefined,

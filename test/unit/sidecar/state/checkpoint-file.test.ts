@@ -22,7 +22,7 @@ const note = (size: number, epoch = 0, keyId = 1): string =>
 test('an agent keeps the largest checkpoint of a log over a restart, privately, and gives it up only for a later epoch or another log', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-keep-'));
   try {
-    const keeper = await CheckpointKeeper.open(directory, stateWrites());
+    const keeper = await CheckpointKeeper.open(directory, stateWrites(), () => {});
     assert.equal(keeper.note, '');
     assert.equal(await keeper.keep(note(10)), true);
     assert.equal(
@@ -34,12 +34,12 @@ test('an agent keeps the largest checkpoint of a log over a restart, privately, 
     assert.equal(await keeper.keep(`${note(11)}${'x'.repeat(9_000)}`), false);
     assert.equal(await keeper.keep(note(12)), true);
     assert.equal((await stat(join(directory, 'log-checkpoint'))).mode & 0o777, 0o600);
-    assert.equal((await CheckpointKeeper.open(directory, stateWrites())).note, note(12));
+    assert.equal((await CheckpointKeeper.open(directory, stateWrites(), () => {})).note, note(12));
     assert.equal(await keeper.keep(note(3, 1)), true, 'an accepted loss');
     assert.equal(await keeper.keep(note(500)), false, 'the epoch before');
     assert.equal(await keeper.keep(note(2, 0, 2)), true, 'a log made anew, under another key');
     await writeFile(join(directory, 'log-checkpoint'), 'damaged');
-    assert.equal((await CheckpointKeeper.open(directory, stateWrites())).note, '');
+    assert.equal((await CheckpointKeeper.open(directory, stateWrites(), () => {})).note, '');
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -31,6 +31,11 @@ export interface SyncHello {
    * agent of an older release.
    */
   'instanceId'?: (string);
+  /**
+   * What this process found in its data directory, as "FILE: missing" or "FILE: damaged", until a session was welcomed. It came
+   * back by itself.
+   */
+  'lostState'?: (string)[];
 }
 
 export interface SyncHello__Output {
@@ -59,4 +64,9 @@ export interface SyncHello__Output {
    * agent of an older release.
    */
   'instanceId': (string);
+  /**
+   * What this process found in its data directory, as "FILE: missing" or "FILE: damaged", until a session was welcomed. It came
+   * back by itself.
+   */
+  'lostState': (string)[];
 }
