@@ -1,8 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * What the imports of an agent weigh: everything that `meshca agent run` loads, and nothing
- * started. Run as a child; answers 'ready' to anything.
+ * The memory of an agent's imports: loads everything that `meshca agent run` loads, and starts
+ * nothing. Run as a child; answers 'ready' to any message.
  */
 if (process.argv[2] === '--bare-agent') {
   // as main.ts does for an agent

@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 
 /**
- * What the platform alone takes: a grpc-js handler on injected Unix sockets that answers with fixed
- * bytes. Run as a child: `{ path, bytes }` is answered by 'ready'.
+ * The cost of the platform alone: a grpc-js handler on injected Unix sockets that answers with
+ * fixed bytes. Run as a child: `{ path, bytes }` is answered by 'ready'.
  */
 if (process.argv[2] === '--bare-handler') {
   process.on('message', ({ path, bytes }: { readonly path: string; readonly bytes: number }) => {

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** A process of the bench that is asked one thing at a time over its IPC channel. */
+/** A process of the bench that answers one request at a time over its IPC channel. */
 export class BenchChild implements Disposable {
   readonly #child: ChildProcess;
 

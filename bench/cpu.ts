@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-/** CPU time of a process and of all that it started, in milliseconds. */
+/** CPU time of a process and of its children, in milliseconds. */
 export interface TreeCpu {
   readonly mainMs: number;
   readonly childrenMs: number;

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import pkcs11 from 'pkcs11js';
 import { createPublicKey, generateKeyPairSync, hash, randomBytes, sign, verify } from 'node:crypto';
 
-/** Where the floor finds a P-256 key that may sign. */
+/** The token and P-256 key with which the floor signs. */
 export interface FloorToken {
   readonly modulePath: string;
   readonly tokenLabel: string;
@@ -20,10 +20,10 @@ export interface FloorRate {
 }
 
 /**
- * What the cryptography of issuance costs on this machine and nothing else: processes that only
- * import a requester's key and verify his signature, sign in the token, and verify that signature.
+ * The cost of the cryptography of issuance alone on this machine: processes that only import a
+ * requester's key and verify its signature, sign in the token, and verify that signature.
  * Independent of src/, so that a defect there does not lower the bar. `perSecond` counts
- * certificates' worth of cryptography, all processes together; `cpuUs` is the CPU time of one, in
+ * certificates' worth of cryptography of all processes together; `cpuUs` is the CPU time of one, in
  * microseconds.
  */
 export async function measureCryptoFloor(options: {
@@ -49,8 +49,8 @@ export async function measureCryptoFloor(options: {
           reject(new Error(`a floor process ended: ${signal ?? code}`)),
         );
       });
-    // All are logged in before the first begins to count; one after another, since a login of
-    // SoftHSM writes the token's file and who reads it in that moment finds no token.
+    // all are logged in before the first begins to count, one after another, since a login of
+    // SoftHSM writes the token's file, and a reader at that moment finds no token
     for (const child of children) {
       child.send({ token });
       await next(child);

@@ -1,6 +1,4 @@
-/**
- * What one measurement says: a ratio or a value with its goal, and the numbers that it was made of.
- */
+/** The result of one measurement: a ratio or a value with its goal, and the numbers behind it. */
 export interface Figure {
   readonly name: string;
   readonly what: string;
@@ -8,7 +6,7 @@ export interface Figure {
   readonly ratio: number;
   readonly unit?: string;
   readonly goal?: number;
-  /** Whether the goal is a lower bound; else an upper one. */
+  /** Whether the goal is a lower bound. Otherwise it is an upper bound. */
   readonly atLeast?: boolean;
   readonly detail: Readonly<Record<string, number>>;
 }

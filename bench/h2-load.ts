@@ -1,13 +1,13 @@
 import { connect, type TLSSocket } from 'node:tls';
 
 /**
- * A load generator for unary gRPC that does as little as can be done: the request is encoded once,
- * and sent again and again with nothing but the stream's number changed; of an answer only lengths
- * and flags are read. A call costs it some 20 µs with TLS, where a client library takes hundreds.
- * (Of the native generators, h2load knows no client certificates.)
+ * A load generator for unary gRPC that does as little as possible. The request is encoded once and
+ * sent repeatedly with only the number of the stream changed; of an answer it reads only lengths
+ * and flags. A call costs it about 20 µs with TLS, where a client library takes hundreds. (Of the
+ * native generators, h2load has no client certificates.)
  *
- * Run as a child with an IPC channel: `LoadPlan` first, answered by 'ready', then `{ seconds }` as
- * often as wanted, each answered by a `LoadResult`.
+ * Run as a child with an IPC channel: send `LoadPlan` first, answered by 'ready', then `{ seconds
+ * }` any number of times, each answered by a `LoadResult`.
  */
 export interface LoadPlan {
   readonly host: string;
@@ -31,7 +31,7 @@ export interface LoadResult {
   readonly seconds: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Share of one core that the generator used: well below 1, or it was the limit itself. */
+  /** Share of one core that the generator used. Near 1 the generator itself was the limit. */
   readonly cpuShare: number;
   readonly answerBytes: number;
 }
@@ -93,7 +93,7 @@ interface Open {
   received: number;
 }
 
-/** One connection. `begin` sends a call; the tally hears of its end. */
+/** One connection. `begin` sends a call, and the tally counts its end. */
 class LoadConnection {
   readonly #socket: TLSSocket;
   readonly #tally: Tally;
@@ -123,7 +123,7 @@ class LoadConnection {
       bytes.writeUInt32BE(value, 2);
       return bytes;
     };
-    // no dynamic table, no push, answers of any size without a word from us
+    // no dynamic table, no push, and windows so large that answers need no update
     const settings = Buffer.concat([setting(1, 0), setting(2, 0), setting(4, 0x7fff_ffff)]);
     socket.write(
       Buffer.concat([
@@ -268,8 +268,8 @@ class Load {
     const { host, port, rootsPem: ca, chainPem: cert, keyPem: key } = this.#plan;
     for (let index = 0; index < this.#plan.connections; index++) {
       const connection = await new Promise<LoadConnection>((resolve, reject) => {
-        // the server is known by its SPIFFE ID, not by this name; that its chain ends in our root
-        // suffices here
+        // a server is identified by its SPIFFE ID, not by this name; here it suffices that its
+        // chain ends in our root
         const socket = connect(
           { host, port, ca, cert, key, servername: 'localhost', ALPNProtocols: ['h2'] },
           () => {
@@ -292,7 +292,7 @@ class Load {
     for (let index = 0; index < this.#plan.inFlight; index++)
       this.#connections[index % this.#connections.length]?.begin();
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-    // a rate needs one call at least, on the slowest machine too
+    // a rate needs at least one call, even on the slowest machine
     while (this.#completed + this.#failed === 0)
       await new Promise((resolve) => setTimeout(resolve, 20));
     this.#running = false;

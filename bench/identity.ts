@@ -47,7 +47,7 @@ async function benchLatency(
     const bareSocket = join(dir, 's');
     await bareServer.ask({ path: bareSocket, bytes: 1300 });
     const connect = (path: string, count: number): Promise<number[]> => client.ask({ path, count });
-    // compilers of all three warm
+    // let all three processes compile first
     for (const path of [agentSocket, bareSocket]) await connect(path, short ? 500 : 2000);
     const ours: number[][] = [];
     const bare: number[][] = [];
@@ -55,7 +55,7 @@ async function benchLatency(
       bare.push(await connect(bareSocket, 300));
       ours.push(await connect(agentSocket, 300));
     }
-    // per round, then the median: a machine that is busy for one round does not decide
+    // per round, then the median, so that a machine that is busy for one round does not decide
     const of = (rounds: readonly number[][], q: number): number =>
       median(
         rounds.map((latencies) =>

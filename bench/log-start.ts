@@ -12,8 +12,8 @@ const objects = 2_000;
 const batch = 2_000;
 
 /**
- * What the log costs at a start: a long one against one of a tenth of it, with as many objects. A
- * key in memory stands for the token's.
+ * The cost of the log at a start: a long log against one of a tenth of its length, with as many
+ * objects. A key in memory replaces the token's.
  */
 export async function benchLogStart({
   short,
@@ -69,7 +69,7 @@ async function filled(path: string, records: number): Promise<LogWorld> {
   return world;
 }
 
-/** Milliseconds until the log is checked and goes on. */
+/** Milliseconds until the log is checked and can be appended to. */
 async function start(world: LogWorld): Promise<number> {
   const begun = performance.now();
   const opened = await openLog(world);

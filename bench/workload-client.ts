@@ -1,9 +1,9 @@
 import { connect, type Socket } from 'node:net';
 
 /**
- * The least that is a client of the Workload API: one connection, one FetchX509SVID, written in one
- * go as encoded once. What it measures is the server; a client library would add its own start to
- * each connection.
+ * A minimal client of the Workload API: one connection and one FetchX509SVID, encoded once and
+ * written at once. So it measures the server; a client library would add its own start to each
+ * connection.
  */
 const text = (value: string): Buffer =>
   Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
@@ -73,7 +73,7 @@ export class WorkloadStream implements Disposable {
       if (type === 0) this.#take(payload);
       else if (type === 4 && (flags & 1) === 0)
         this.#socket.write(frameOf(4, 1, 0, Buffer.alloc(0)));
-      // the agent pings to learn that what it sent was read
+      // the agent pings to learn whether its message was read
       else if (type === 6 && (flags & 1) === 0) this.#socket.write(frameOf(6, 1, 0, payload));
       else if (type === 3 || type === 7 || (type === 1 && (flags & 1) !== 0))
         onEnd(
@@ -99,7 +99,7 @@ export class WorkloadStream implements Disposable {
   }
 }
 
-/** How many X509SVIDs (field 1) an X509SVIDResponse holds. */
+/** The number of X509SVIDs (field 1) in an X509SVIDResponse. */
 export function countSvids(message: Buffer): number {
   let count = 0;
   let at = 0;
@@ -136,7 +136,7 @@ export function firstMessage(path: string): Promise<number> {
   });
 }
 
-/** Resolves once the agent gives this process an identity: a new entry takes its moment. */
+/** Resolves when the agent gives this process an identity, since a new entry takes a moment. */
 export async function untilServed(path: string): Promise<void> {
   const untilMs = performance.now() + 20_000;
   for (;;) {
@@ -153,7 +153,7 @@ export async function untilServed(path: string): Promise<void> {
 const callsPerSecond = 450;
 let paidUntilMs = 0;
 
-/** Waits until so many calls are within the rate; the first 1500 are within the burst. */
+/** Waits until this many calls are within the rate. The first 1500 are within the burst. */
 async function place(calls: number): Promise<void> {
   const nowMs = performance.now();
   paidUntilMs =

@@ -3,8 +3,8 @@ import { pathsOf, trustDomain, workloadTtlSeconds, writeJson, type Ports } from 
 import type { DemoHome } from './home.ts';
 
 /**
- * The agent's configuration. `join`: with the join token that lies ready; else it goes on with the
- * identity in its state.
+ * The agent's configuration. `join`: with the join token in the home. Otherwise the agent uses its
+ * stored identity.
  */
 export function writeAgentConfig(
   home: DemoHome,

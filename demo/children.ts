@@ -12,11 +12,11 @@ export interface ChildSpec {
   readonly uid?: number;
   readonly gid?: number;
   readonly ipc?: boolean;
-  /** The kernel sends it SIGTERM when the demonstration is gone, however that ended. */
+  /** The kernel sends it SIGTERM when the demonstration has ended in any way. */
   readonly tethered?: boolean;
-  /** Goes on in the log of the process that this one replaces. */
+  /** Appends to the log of the process that this one replaces. */
   readonly again?: boolean;
-  /** Called when it ends without having been asked to. */
+  /** Called when it ends by itself. */
   readonly onUnexpectedExit: (error: PkiError) => void;
 }
 
@@ -24,7 +24,10 @@ export interface ChildSpec {
 const tether = ['setpriv', '--pdeathsig', 'TERM', '--'] as const;
 let tethers: boolean | undefined;
 
-/** Without it, what a killed demonstration leaves behind is ended by the next one. */
+/**
+ * Whether processes can be tethered. If not, the next demonstration ends those that a killed one
+ * left.
+ */
 export const canTether = (): boolean =>
   (tethers ??=
     spawnSync(tether[0], [...tether.slice(1), process.execPath, '-v'], {
@@ -46,8 +49,8 @@ export class Child {
     this.logPath = join(home.log, `${spec.name}.log`);
     const log = openSync(this.logPath, spec.again === true ? 'a' : 'w', 0o600);
     const options: SpawnOptions = {
-      // a group of its own: Ctrl-C on the terminal reaches the demonstration alone, which ends its
-      // children in order
+      // a group of its own, so that Ctrl-C reaches only the demonstration, which ends its children
+      // in order
       detached: true,
       stdio: spec.ipc === true ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
       env: { ...spec.env },
@@ -84,13 +87,13 @@ export class Child {
     return !this.#ended;
   }
 
-  /** At once, for the case that nothing else can be waited for. */
+  /** Sends SIGKILL, for a case in which nothing can be waited for. */
   kill(): void {
     this.#stopping = true;
     if (!this.#ended) this.process.kill('SIGKILL');
   }
 
-  /** SIGTERM, and SIGKILL if it does not go in time. */
+  /** Sends SIGTERM, and SIGKILL if it does not end in time. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     if (this.#ended) return;
@@ -101,7 +104,7 @@ export class Child {
   }
 }
 
-/** The last lines of a log, for a person: JSON log lines are shortened to what they say. */
+/** The last lines of a log for a person. JSON lines are reduced to their messages. */
 export function lastLines(path: string, count: number): readonly string[] {
   let text: string;
   try {

@@ -15,7 +15,7 @@ export async function readText(port: number, path: string, signal: AbortSignal):
       );
     } catch (thrown) {
       signal.throwIfAborted();
-      // a kept connection may be closed by the other side just when it is used again
+      // the other side may close a kept connection at the moment of its reuse
       if (thrown instanceof PkiError || attempt === 5)
         throw thrown instanceof PkiError
           ? thrown
@@ -29,13 +29,13 @@ export async function readText(port: number, path: string, signal: AbortSignal):
   }
 }
 
-/** fetch says no more than "fetch failed"; why, stands in its cause. */
+/** The reason of a failed fetch, which is only in its cause. */
 const reasonOf = (thrown: unknown): string => {
   const { message, cause } = thrown as Error;
   return cause instanceof Error ? cause.message : message;
 };
 
-/** undefined while nobody answers. */
+/** Undefined while nobody answers. */
 export async function readReadiness(
   port: number,
   signal: AbortSignal,

@@ -14,8 +14,8 @@ import { join } from 'node:path';
 import { PkiError } from '../src/common/errors/index.ts';
 
 /**
- * Where the demonstration keeps everything, so that a second start has the same trust domain, keys
- * and agent.
+ * The folder of the demonstration, so that a second start has the same trust domain, keys and
+ * agent.
  */
 export interface DemoHome {
   readonly root: string;
@@ -24,7 +24,7 @@ export interface DemoHome {
   readonly hsm: string;
   readonly bin: string;
   readonly log: string;
-  /** Sockets, lock and list of processes: nothing that outlives a run. */
+  /** Sockets, lock and list of processes of one run. */
   readonly run: string;
 }
 
@@ -49,8 +49,7 @@ export function openHome(root: string): DemoHome {
   ] as const) {
     try {
       mkdirSync(path, { recursive: true, mode });
-      // workloads of other users pass through to the socket and to their binary; they read nothing
-      // else
+      // workloads of other users can reach the socket and their binary, but read nothing else
       chmodSync(path, mode);
     } catch (thrown) {
       throw new PkiError(
@@ -69,15 +68,17 @@ export function openHome(root: string): DemoHome {
 export interface RunningProcess {
   readonly name: string;
   readonly pid: number;
-  /** Field 22 of /proc/PID/stat: tells a process from a later one with the same ID. */
+  /**
+   * Field 22 of /proc/PID/stat, which distinguishes a process from a later one with the same ID.
+   */
   readonly startTicks: string;
 }
 
-/** The start time of a living process, undefined for one that is gone or a zombie. */
+/** The start time of a living process. Undefined if it has exited or is a zombie. */
 export function startTicksOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // the name in parentheses may hold blanks and parentheses itself
+    // the name in parentheses may contain blanks and parentheses
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
@@ -108,7 +109,7 @@ export class RunRecord {
     this.#owner = owner;
   }
 
-  /** Takes the lock. Ends what a killed demonstration left behind first. Throws DEMO_RUNNING. */
+  /** Takes the lock, after it has ended what a killed demonstration left. Throws DEMO_RUNNING. */
   static async acquire(
     home: DemoHome,
     pid: number,
@@ -134,8 +135,8 @@ export class RunRecord {
   }
 
   /**
-   * Whether the folder is still there and still ours: not deleted, and not taken by another after
-   * it was.
+   * Whether the folder still exists and is ours: neither deleted, nor taken by another
+   * demonstration after that.
    */
   intact(): boolean {
     const holder = readJson<RunningProcess>(this.#lockPath);
@@ -143,7 +144,7 @@ export class RunRecord {
   }
 
   release(): void {
-    // what another demonstration has put there since is not ours to take away
+    // another demonstration may own the folder now, and its files must stay
     if (!this.intact()) return;
     rmSync(this.#path, { force: true });
     rmSync(this.#lockPath, { force: true });
@@ -164,7 +165,8 @@ export class RunRecord {
           `a demonstration already runs here (process ${holder.pid}, folder ${home.root})`,
         );
       }
-      // moved aside rather than removed: of two that find the same dead lock only one succeeds
+      // moved aside rather than removed, so that of two that see the same dead lock only one
+      // succeeds
       const aside = `${this.#lockPath}.${this.#owner.pid}`;
       try {
         renameSync(this.#lockPath, aside);
@@ -180,8 +182,8 @@ export class RunRecord {
     try {
       writeDurably(this.#path, JSON.stringify(run));
     } catch (thrown) {
-      // the folder was deleted: `intact` says so, and everything is ended in order; that a process
-      // ended must never break that
+      // the folder was deleted: `intact` reports that and everything is ended in order, which must
+      // not fail here
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
     }
   }
@@ -199,7 +201,7 @@ async function endLeftovers(children: readonly RunningProcess[]): Promise<readon
       try {
         process.kill(child.pid, name);
       } catch {
-        // gone between the two
+        // it exited between the two calls
       }
     }
   };

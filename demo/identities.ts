@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { DemoHome } from './home.ts';
 import type { WorkloadName } from './model.ts';
 
-/** How one demo workload is told from the other by the kernel. */
+/** How the kernel distinguishes the demo workloads. */
 export interface WorkloadAccount {
   readonly command: string;
   readonly uid?: number;
@@ -12,13 +12,13 @@ export interface WorkloadAccount {
   readonly selectors: readonly string[];
 }
 
-/** User IDs of nobody, for the case that we may choose. */
+/** Unused user IDs, for a start as root. */
 const uids: Record<WorkloadName, number> = { greeter: 64_101, caller: 64_102 };
 
 /**
- * As root the workloads run as two users of their own and are known by them. Otherwise, and where
- * those users could not read the program, both run as this user, each from its own copy of the Node
- * binary, and are known by user **and** path.
+ * As root the workloads run as two users, by which they are identified. Otherwise, or if those
+ * users could not read the program, both run as this user, each from its own copy of the Node
+ * binary, and are identified by user **and** path.
  */
 export function accounts(
   home: DemoHome,
@@ -53,14 +53,14 @@ const canRunAs = (uid: number, node: string, script: string): boolean =>
   }).status === 0;
 
 /**
- * A hard link where the file system allows it, else a copy: the kernel names the path that was
- * executed.
+ * Makes a hard link if the file system allows it, or else a copy, since the kernel names the
+ * executed path.
  */
 function provide(node: string, target: string): void {
   try {
     if (statSync(target).ino === statSync(node).ino) return;
   } catch {
-    // not there yet
+    // it does not exist yet
   }
   rmSync(target, { force: true });
   try {

@@ -67,16 +67,16 @@ async function main(options: DemoOptions): Promise<number> {
 
 function endOnSignals(end: () => void, fail: (error: PkiError) => void): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
-  // `npm start` names itself here: killed without a word, it leaves no orphan
+  // `npm start` sets this, so that no orphan remains if it is killed
   const startedBy = env['MESHCA_STARTED_BY'];
   delete env['MESHCA_STARTED_BY'];
   if (startedBy !== undefined)
     setInterval(() => {
       if (process.ppid !== Number(startedBy)) end();
     }, 500).unref();
-  // whoever reads our lines is gone: end in order, as on Ctrl-C
+  // the reader of our output has ended: end in order, as after Ctrl-C
   stdout.on('error', end);
-  // whatever fails in this process, the parts that were started are ended in order
+  // after any failure in this process the started parts are ended in order
   const broken = (thrown: unknown): void => fail(PkiError.from(thrown));
   process.on('uncaughtException', broken);
   process.on('unhandledRejection', broken);

@@ -1,4 +1,4 @@
-/** What a person is shown. Changed by `apply` alone, drawn by picture.ts and told by plain.ts. */
+/** The model that a person sees. Only `apply` changes it; picture.ts and plain.ts display it. */
 export type WorkloadName = 'greeter' | 'caller';
 export type PartState = 'waiting' | 'starting' | 'ready' | 'degraded' | 'stopped' | 'failed';
 
@@ -51,7 +51,7 @@ export interface HeldIdentity {
   readonly notAfter: number;
   /** Key identifier of the authority that signed it, hex. */
   readonly issuer: string;
-  /** When it arrived here: a certificate's start is backdated. */
+  /** When it arrived here, since the start of a certificate is backdated. */
   readonly receivedAt: number;
 }
 
@@ -123,7 +123,7 @@ export const renewals = (model: DemoModel): number =>
 export const failedHandshakes = (model: DemoModel): number =>
   model.workloads.greeter.failedHandshakes + model.workloads.caller.failedHandshakes;
 
-/** Folds one event into the model; returns the line that it is worth, if any. */
+/** Applies one event to the model. Returns its line, if it has one. */
 export function apply(model: DemoModel, event: DemoEvent, nowMs: number): LogLine | undefined {
   const line = change(model, event, nowMs);
   if (line === undefined) return undefined;
@@ -228,7 +228,7 @@ function changeTraffic(
   };
 }
 
-/** To be called once a second. */
+/** Call it once a second. */
 export function nextSecond(model: DemoModel): void {
   if (model.firstRequestMs === undefined) return;
   model.perSecond.push(0);

@@ -3,7 +3,7 @@ import { PkiError } from '../src/common/errors/index.ts';
 
 export interface DemoOptions {
   /**
-   * Ends by itself so many seconds after the first request in mTLS; undefined: runs until it is
+   * Ends by itself this many seconds after the first request in mTLS. Undefined: runs until it is
    * stopped.
    */
   readonly seconds: number | undefined;

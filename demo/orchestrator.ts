@@ -32,11 +32,11 @@ export interface OrchestratorOptions {
   /** Entry of the product; default that of this build. */
   readonly product: string | undefined;
   readonly emit: (event: DemoEvent) => void;
-  /** A part ended that should run: the demonstration is over. */
+  /** Called when a part ended that should run, which ends the demonstration. */
   readonly onFailure: (error: PkiError) => void;
 }
 
-/** What a second start needs to know of the first. */
+/** State of the first start that a second one needs. */
 interface Remembered {
   readonly agentId: string;
 }
@@ -59,18 +59,18 @@ export class Orchestrator {
   readonly #stopping = new AbortController();
   readonly #product: string;
   readonly #watches: Promise<void>[] = [];
-  /** Monotonic instants at which a part died. */
+  /** Monotonic instants at which a part ended by itself. */
   readonly #deaths: number[] = [];
   #running = false;
-  /** The authority that signed last: with a new one, what is said of the chain is read again. */
+  /** The authority that signed last. When it changes, the text about the chain is read again. */
   #issuer = '';
-  /** Why a part is not ready, as it was last said; empty: it is. */
+  /** The last reason why a part is not ready. Empty if it is. */
   readonly #trouble = { server: '', agent: '' };
 
   constructor(options: OrchestratorOptions) {
     this.#options = options;
     this.#product = options.product ?? ownProduct;
-    // nothing of the surroundings may configure the parts: they have their files
+    // the environment must not configure the parts, which have their files
     this.#env = Object.fromEntries(
       Object.entries(options.env).filter(
         ([name]) => !name.startsWith('MESHCA_') && name !== 'SPIFFE_ENDPOINT_SOCKET',
@@ -131,7 +131,7 @@ export class Orchestrator {
     this.#running = true;
   }
 
-  /** Callers before those whom they call: nothing fails on the way down. At most 5 s in all. */
+  /** Stops callers before the parts that they call, so that no call fails. Takes at most 5 s. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     for (const name of ['caller', 'greeter', 'agent', 'server']) {
@@ -142,7 +142,7 @@ export class Orchestrator {
     await Promise.all(this.#watches);
   }
 
-  /** What is left of them, without waiting for anything. */
+  /** Kills the remaining parts without waiting. */
   kill(): void {
     for (const child of this.#children) child.kill();
   }
@@ -166,7 +166,7 @@ export class Orchestrator {
       writeAgentConfig(home, ports, { join: false });
       const agent = this.#spawn('agent', this.#agentArgs(), false);
       const applied = this.#applyEntries(remembered.agentId, perWorkload);
-      // awaited below; until then its failure must not count as unhandled
+      // awaited below; its failure must not count as unhandled before
       applied.catch(() => undefined);
       try {
         await this.#ready(agent, ports.agentOps, 15_000);
@@ -195,7 +195,7 @@ export class Orchestrator {
       this.#applyEntries(agentId, perWorkload),
       this.#ready(agent, ports.agentOps),
     ]);
-    // used up: from here on, restarts included, the agent goes by what it has stored
+    // the token is used up, so from now on the agent uses its stored identity, also after restarts
     writeAgentConfig(home, ports, { join: false });
     rmSync(pathsOf(home).joinToken, { force: true });
     writeDurably(rememberedPath, JSON.stringify({ agentId } satisfies Remembered));
@@ -282,8 +282,8 @@ export class Orchestrator {
   }
 
   /**
-   * A server or agent that dies once all runs is started again, as a supervisor would: the
-   * workloads must not notice.
+   * Restarts a server or agent that ends by itself, as a supervisor does. The workloads must not
+   * notice.
    */
   #revive(name: 'server' | 'agent', args: readonly string[], error: PkiError): void {
     const now = performance.now();
@@ -295,7 +295,7 @@ export class Orchestrator {
     }
     this.#options.emit({ kind: 'problem', text: `${error.message}; starting it again` });
     this.#options.emit({ kind: name, state: 'starting' });
-    // however quickly it comes back, that it did is said
+    // a restart is reported however short it is
     this.#trouble[name] = 'it was started again';
     this.#spawn(name, args, true, true);
   }
@@ -338,7 +338,7 @@ export class Orchestrator {
     );
   }
 
-  /** Says that a part is ready, and from then on when it no longer is, with its own reasons. */
+  /** Reports that a part is ready, and later when it no longer is, with its reasons. */
   #report(kind: 'server' | 'agent', port: number, detail: string): void {
     this.#options.emit({ kind, state: 'ready', detail });
     this.#watches.push(this.#watchReadiness(kind, port, detail));
@@ -383,7 +383,7 @@ export class Orchestrator {
           ...(issued === undefined ? {} : { issued }),
         });
       } catch {
-        // shown as it was; what is wrong with the server shows in its own state
+        // the former facts stay, and the state of the server shows its problem
       }
       await sleep(2000, undefined, { signal }).catch(() => undefined);
     }

@@ -54,8 +54,8 @@ export function draw(
   for (const line of workloadLines(model, inside, paint, options.nowMs)) frame.line(line);
   frame.rule('mTLS between them');
   for (const line of trafficLines(model, inside, paint, options.nowMs)) frame.line(line);
-  // what is left goes to the log, and to the commands where both have room: on 24 rows as soon as
-  // they are of use
+  // the remaining rows go to the log, and to the commands if both have room: on 24 rows as soon as
+  // the commands are of use
   const left = size.rows - frame.lines.length - 2;
   const commands = options.tryNext.length + 1;
   const withCommands = left - commands >= (model.firstRequestMs === undefined ? 5 : 3);

@@ -10,7 +10,7 @@ import {
 export const plainLine = ({ at, text }: LogLine): string =>
   `${new Date(at * 1000).toISOString().replace('.000Z', 'Z')} ${text}\n`;
 
-/** Said every few seconds. */
+/** Printed every few seconds. */
 export function trafficLine(model: DemoModel, nowMs: number): string {
   const { caller } = model.workloads;
   return plainLine({
@@ -20,7 +20,7 @@ export function trafficLine(model: DemoModel, nowMs: number): string {
   });
 }
 
-/** For a terminal that has its picture no more. */
+/** For a terminal after its picture has been removed. */
 export function farewell(model: DemoModel): string {
   const { caller } = model.workloads;
   return `meshca demo: ${caller.requests} requests served, ${renewals(model)} renewals, ${failedHandshakes(model)} failed handshakes. Start again any time: same trust domain, same keys.\n`;

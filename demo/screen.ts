@@ -21,7 +21,7 @@ export class Screen {
   }
 
   open(): void {
-    // its own buffer, so that what was on the terminal comes back at the end
+    // an alternate buffer, so that the former content of the terminal comes back at the end
     this.#out.write('\u001b[?1049h\u001b[?25l\u001b[2J');
     this.#out.on('resize', this.#onResize);
     this.#timer = setInterval(() => this.#refresh(), 200);
@@ -41,7 +41,7 @@ export class Screen {
     let text = '';
     for (let row = 0; row < Math.max(lines.length, this.#shown.length); row += 1) {
       const line = lines[row] ?? '';
-      // only what changed, so that nothing flickers and a slow line is not flooded
+      // only changed rows, so that nothing flickers and a slow line is not flooded
       if (line !== this.#shown[row]) text += `\u001b[${row + 1};1H${line}\u001b[0m\u001b[K`;
     }
     this.#shown = lines;

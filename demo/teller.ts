@@ -55,7 +55,7 @@ export class Teller {
     onTraffic();
   }
 
-  /** To be called each second. */
+  /** Call it each second. */
   tick(): void {
     nextSecond(this.#model);
     this.#second += 1;
@@ -63,7 +63,7 @@ export class Teller {
       this.#say(trafficLine(this.#model, Date.now()));
   }
 
-  /** What is told when the demonstration ended in order. */
+  /** Prints the end of a demonstration that ended in order. */
   farewell(): void {
     if (this.#screen !== undefined) stdout.write(farewell(this.#model));
     if (this.#options.json) stdout.write(summary(this.#model));

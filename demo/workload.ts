@@ -13,8 +13,8 @@ import {
 } from '../src/workload/index.ts';
 import type { WorkloadReport } from './model.ts';
 
-// A workload of the demonstration. It knows the agent's socket and whom it talks to; its own
-// identity it gets.
+// A workload of the demonstration. It knows the agent's socket and its peer; it gets its own
+// identity from the agent.
 //
 //   node workload.js greeter AGENT_SOCKET ID_OF_CALLER
 //   node workload.js caller AGENT_SOCKET ID_OF_GREETER PORT
@@ -30,11 +30,11 @@ const [, , role, socketPath, peer, port] = argv as [
 const tell = (report: WorkloadReport): void => {
   if (process.connected) process.send?.(report);
 };
-// an orphan of a demonstration that was killed ends by itself
+// the workload of a killed demonstration ends by itself
 process.on('disconnect', () => exit(0));
 process.on('SIGTERM', () => {
-  // the caller finishes its request first: a handshake cut in the middle would count as failed on
-  // the other side
+  // the caller finishes its request first, since an aborted handshake would count as failed on the
+  // other side
   if (role === 'greeter' || !calling) exit(0);
   stopping = true;
 });
@@ -43,8 +43,8 @@ process.on('SIGINT', () => undefined);
 
 const pauseMs = 40;
 /**
- * Every so many requests a connection of its own, so that the handshake is tried with each new
- * certificate.
+ * After this many requests comes one on a new connection, so that each new certificate is used in a
+ * handshake.
  */
 const freshEvery = 4;
 
@@ -106,7 +106,7 @@ async function call(source: X509Source, greeterPort: number): Promise<void> {
 }
 
 /**
- * One request; the answer must name the caller, so that a mix-up of identities would count as a
+ * Sends one request. The answer must name the caller, so that a mix-up of identities counts as a
  * failure.
  */
 function get(agent: Agent, greeterPort: number, self: string): Promise<void> {

@@ -12,8 +12,8 @@ import { until } from '../test/support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 
 /**
- * A tenth of the agents sleep while the root is rotated twice and the first one leaves the bundle;
- * then they wake up.
+ * A tenth of the agents sleep while the root is rotated twice and the first root leaves the bundle.
+ * Then they wake up.
  */
 export const absent: Drill = {
   name: 'absent',
@@ -60,7 +60,7 @@ export const absent: Drill = {
     say(`${asleep.length} of ${count} agents are asleep`);
     for (const turn of [1, 2]) {
       signal.throwIfAborted();
-      // they count until all that was issued through them has expired
+      // they count until every certificate that they obtained has expired
       await rotate('root');
       await eventually(
         'an intermediate under the new root signs',

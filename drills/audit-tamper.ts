@@ -22,9 +22,9 @@ type Found =
   | { readonly code: string; readonly sequence: number | undefined };
 
 /**
- * Plays who can write to the database: each way of touching the log, and entries put in past it.
- * The export of the running server must name the record, the server must not start on what was
- * touched, and nothing may be signed for the entries.
+ * Plays an attacker who can write to the database: alters the log in each way, and writes entries
+ * by SQL. The export of the running server must name the record, the server must not start on an
+ * altered log, and nothing may be signed for the entries.
  */
 export const auditTamper: Drill = {
   name: 'audit-tamper',
@@ -239,7 +239,7 @@ export const auditTamper: Drill = {
 
 const databaseOf = (server: TestServer): string => join(server.dir, 'data', 'meshca.db');
 
-/** Past the server, and past the triggers that would stop an honest mistake. */
+/** Writes without the server and without the triggers that would stop a mistake. */
 function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
   const database = new DatabaseSync(databaseOf(server), { timeout: patienceMs });
   try {
@@ -252,7 +252,7 @@ function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
   }
 }
 
-/** How many of so many were signed. */
+/** Returns how many requests were signed. */
 async function sign(
   server: TestServer,
   agent: Credential,
@@ -275,7 +275,7 @@ async function sign(
   return (results as { svid: unknown }[]).filter(({ svid }) => svid).length;
 }
 
-/** An intermediate that signs without the one node there is, which is on record with that. */
+/** Activates an intermediate without the only node, which is on record. */
 async function activation(
   server: TestServer,
 ): Promise<{ readonly evidence: string; readonly sequence: number }> {

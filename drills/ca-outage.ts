@@ -11,22 +11,21 @@ interface Plan {
   /** Life of the workloads' SVIDs. */
   readonly lifeSeconds: number;
   readonly outageSeconds: number;
-  /** Life of the own SVID of the agents that are away for longer than that. */
+  /** Life of the own SVID of the agents that are away for longer than it. */
   readonly agentLifeSeconds: number;
   readonly nodes: number;
   readonly identities: number;
   /**
-   * Of the renewals on return, in an eightieth of a life: 0.24 is what the schedule gives for SVIDs
-   * of all ages, a herd has 1.
+   * The largest share of the renewals on return in an eightieth of a life. The schedule gives 0.24
+   * for SVIDs of all ages; a herd has 1.
    */
   readonly peakShare: number;
 }
 
 /**
- * The outage is what is promised for these lives, less the longest wait before a reconnect: an
- * agent can not be faster than its own backoff. In the short plan lives are as long as they are so
- * that a machine that stands still for seconds, before, during or after the outage, still leaves
- * the agents in time.
+ * The outage that is promised for these lives, less the longest wait before a reconnect, since an
+ * agent can't be faster than its own backoff. In the short plan the lives are long enough for a
+ * machine that stands still for seconds before, during or after the outage.
  */
 const plans: Readonly<Record<'short' | 'long', Plan>> = {
   short: {
@@ -48,8 +47,8 @@ const plans: Readonly<Record<'short' | 'long', Plan>> = {
 };
 
 /**
- * The CA is killed and comes back; the forwarder makes the outage exact, whatever a start of the
- * server takes.
+ * The CA is killed and comes back. The forwarder makes the outage exact, however long a start of
+ * the server takes.
  */
 export const caOutage: Drill = {
   name: 'ca-outage',
@@ -88,8 +87,9 @@ export const caOutage: Drill = {
     const nodes = await Promise.all(
       Array.from({ length: plan.nodes }, (_, index) => join(`node-${index + 1}`)),
     );
-    // from here on agents get short lives of their own; those that have joined keep theirs. Before
-    // the first SVID: a restart is an outage too, and two in a row are more than is promised
+    // from here on agents get short lives of their own, and agents that have joined keep theirs;
+    // this precedes the first SVID, since a restart is an outage too, and two in a row exceed the
+    // promise
     await server.stop();
     await world.configure({ ...issuance, agentTtlSeconds: plan.agentLifeSeconds });
     server = world.start();
@@ -129,8 +129,8 @@ export const caOutage: Drill = {
     await forwarder.down();
     await after.killAgent();
     await server.kill();
-    // a start takes some seconds, on a busy machine many: nobody reaches the server before the
-    // forwarder is up
+    // a start takes seconds, on a busy machine many; nobody reaches the server before the forwarder
+    // is up
     server = world.start();
     await pause(plan.agentLifeSeconds + 1.5 - (performance.now() - outMs) / 1000);
     say('the own SVIDs of two agents have expired; one of them is rebooted while the CA is away');
@@ -158,8 +158,8 @@ export const caOutage: Drill = {
       ),
     );
     const recovery = (performance.now() - recoveryMs) / 1000;
-    // a quarter of what is left of a life is the latest that the schedule plans; whoever is later
-    // than his SVID lives has let it expire
+    // the schedule plans renewals at the latest after a quarter of the rest of a life; a node that
+    // is later than the life has let its SVID expire
     let spread = renewalsAfter(world, nodes, backMs, plan.lifeSeconds);
     for (
       const lastMs = performance.now() + patienceMs;
@@ -168,7 +168,7 @@ export const caOutage: Drill = {
       await pause(0.2);
       spread = renewalsAfter(world, nodes, backMs, plan.lifeSeconds);
     }
-    // the last of them has to reach its workload
+    // the last renewal must reach its workload
     await Promise.all(
       nodes.map((node) =>
         node
@@ -176,8 +176,8 @@ export const caOutage: Drill = {
           .catch((thrown: Error) => breaches.add(thrown.message.slice(0, 200))),
       ),
     );
-    // an outage that the machine has made longer than promised is owed to those SVIDs alone that
-    // had so much of their life left
+    // if the machine has made the outage longer than promised, only SVIDs with that much life left
+    // must survive it
     const owed = (notAfterMs: number): boolean =>
       outage <= promisedSeconds ||
       notAfterMs - outWallMs >= (outage + plan.lifeSeconds * returnShare) * 1000;
@@ -274,8 +274,8 @@ export interface Spread {
 }
 
 /**
- * When the server made the certificates of these nodes after its return, from its record. The
- * window is an eightieth of a life.
+ * When the server made certificates for these nodes after its return, from its record. The window
+ * is an eightieth of a life.
  */
 function renewalsAfter(
   world: World,
@@ -302,7 +302,7 @@ function renewalsAfter(
     for (const time of times)
       perWindow[Math.floor(time / windowSeconds)] =
         (perWindow[Math.floor(time / windowSeconds)] ?? 0) + 1;
-    // the fullest window wherever it starts
+    // the fullest window, at any start
     const peak = Math.max(
       0,
       ...times.map(

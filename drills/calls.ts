@@ -18,7 +18,7 @@ export type Answer = Readonly<Record<string, any>>;
 const methods = allMethods();
 
 /**
- * Calls to a server in another process, which may be dead, restarting or stopped: every call ends
+ * Calls to a server in another process, which may be dead, restarting or stopped. Every call ends
  * within its deadline.
  */
 export class Calls {
@@ -118,8 +118,8 @@ const reconnecting = {
 };
 
 /**
- * Rejects with the PkiError of the trailers; without any, UNREACHABLE stands for a connection that
- * broke.
+ * Rejects with the PkiError of the trailers, or with UNREACHABLE if the connection broke without
+ * trailers.
  */
 export function unary(
   client: Client,

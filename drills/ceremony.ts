@@ -21,9 +21,9 @@ import { Breaches, round, type Drill } from './drill.ts';
 const id = `spiffe://${testTrustDomain}`;
 
 /**
- * A root in a token of an offline machine, an issuing authority in the token of a server: from the
- * plan to leaves that verify under the offline root. Before, whatever must not be signed at the
- * desk or imported by the server is offered to them.
+ * A root in the token of an offline machine and an issuing authority in the token of a server, from
+ * the plan to leaves that verify under the offline root. First the drill offers whatever the
+ * ceremony must not sign and the server must not import.
  */
 export const ceremony: Drill = {
   name: 'ceremony',
@@ -60,7 +60,7 @@ export const ceremony: Drill = {
     });
     say('root made in the offline token, CSR made in the token of the server');
 
-    // at the desk
+    // at the ceremony
     const offer = (der: Buffer, sha256 = sha256Hex(der)): Promise<unknown> => {
       writeFileSync(desk.file('offered.csr'), pemEncode('CERTIFICATE REQUEST', der));
       return desk.hold(desk.plan(intermediate({ csr: 'offered.csr', csrSha256: sha256 })));
@@ -188,7 +188,7 @@ export const ceremony: Drill = {
       'CERTIFICATE_KEY_MISMATCH',
       importing(await dersOf(desk, 'foreign.pem')),
     );
-    // whoever sets the clock of the desk back gets a certificate, and has nothing from it
+    // a ceremony with its clock set back gives a certificate, which is of no use
     const past = shiftedClock(-4_000);
     await desk.hold(desk.plan({ root: { lifeDays: 3_650, out: 'old-root.pem' } }), { clock: past });
     await desk.hold(desk.plan(intermediate({ issuer: 'old-root.pem', out: 'old.pem' })), {

@@ -36,8 +36,8 @@ const run = promisify(execFile);
 const windowSeconds = 4;
 
 /**
- * An intermediate is stolen under load: what it signed is replaced, its root is replaced, and what
- * the thief signs is refused.
+ * An intermediate is stolen under load. Its leaves and its root are replaced, and certificates by
+ * the thief are refused.
  */
 export const compromise: Drill = {
   name: 'compromise',
@@ -50,8 +50,8 @@ export const compromise: Drill = {
     if (!Number.isInteger(count) || count < 2)
       throw new Error('--agents wants a whole number from 2 on');
     await using stack = new AsyncDisposableStack();
-    // nothing is renewed for its age before patience ends: what is replaced is replaced for the
-    // taint, whatever the speed of the machine
+    // lives are so long that no certificate is renewed for its age: each replacement is due to the
+    // taint, at any speed of the machine
     const life = 4 * (patienceMs / 1000);
     const server = stack.use(
       await startTestServer({
@@ -96,7 +96,7 @@ export const compromise: Drill = {
         (await verdict(strict, await thief.sign())) === 'ok',
       'the thief was refused before anything was done: the drill shows nothing',
     );
-    // at a random instant of everybody's renewals
+    // at a random instant between the renewals of the workloads
     await new Promise((resolve) => setTimeout(resolve, systemRandom.uniform() * 3000));
     signal.throwIfAborted();
     const startedMs = performance.now();
@@ -111,7 +111,7 @@ export const compromise: Drill = {
       plan.replacesRoot === true && plan.tainted.includes(root!.id),
       'the plan leaves the root in place although a workload ignores CRLs',
     );
-    // its successor is held before it signs, so that the CRL alone is seen at work; nothing may
+    // its successor is confirmed before it signs, so that only the CRL has an effect; nothing may
     // sign before twice the refresh hint
     await server.admin('Authorities/ContinueRotation', { kind: 'root', stopAfter: 'published' });
     const explain = async (thrown: unknown): Promise<never> => {
@@ -142,7 +142,7 @@ export const compromise: Drill = {
       `the leaves took ${replacedAfter - taintedAfter} s: their age may have replaced them`,
     );
 
-    // with what he signs at each of these moments
+    // with a certificate that the thief signs at each of these moments
     let byCrl = '';
     await eventually('who checks CRLs refuses the thief', async () => {
       byCrl = await verdict(strict, await thief.sign());
@@ -220,7 +220,10 @@ interface Forged {
   readonly privateKey: KeyObject;
 }
 
-/** Has a copy of the token and its PIN: signs with the stolen key, past the CA and its records. */
+/**
+ * Has a copy of the token and its PIN, and signs with the stolen key without the CA and its
+ * records.
+ */
 class Thief {
   readonly #server: TestServer;
   readonly #authority: any;
@@ -232,7 +235,7 @@ class Thief {
     this.#confPath = confPath;
   }
 
-  /** What he takes is removed with the server. */
+  /** The copy is removed with the server. */
   static async copy(server: TestServer, authority: any): Promise<Thief> {
     const { tokenDir, confPath } = server.tokens;
     const loot = join(server.dir, 'loot');
@@ -286,7 +289,7 @@ const identityOf = ({ chainDer, privateKey }: Forged) => ({
   key: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
 });
 
-/** What a workload says of a server that shows this: `ok`, or the code of the refusal. */
+/** What a workload answers to a server with this certificate: `ok`, or the code of the refusal. */
 async function verdict(source: X509Source, forged: Forged): Promise<string> {
   const tls = createServer({ ...identityOf(forged), minVersion: 'TLSv1.3' }, (socket) =>
     socket.on('error', () => {}),

@@ -30,8 +30,8 @@ export interface BootstrapFigures {
 }
 
 /**
- * The first start is killed; the next one must end with one authority of each kind, and with no key
- * that nobody knows.
+ * The first start is killed. The next one must end with one authority of each kind, and without an
+ * unknown key.
  */
 export async function drillBootstrap(
   { short, say, signal }: DrillContext,
@@ -47,7 +47,7 @@ export async function drillBootstrap(
       await oneStart(next, signal, breaches);
     }
   };
-  // two at a time: most of a start is waiting for a token that makes its keys
+  // two at a time, since most of a start is waiting for keys from the token
   await Promise.all([worker(), worker()]);
   say(`first start: killed ${plan.length} times`);
   return {

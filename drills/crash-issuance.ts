@@ -8,8 +8,8 @@ import { createWorld } from './world.ts';
 const parts = ['order', 'kills', 'rights', 'first-start'] as const;
 
 /**
- * Promise 2: intent durable, then signed, then recorded and durable, then released; and promise 3
- * at the end of a right.
+ * Promise 2: the intent is durable, then signed, then recorded and durable, then released. Promise
+ * 3: at the end of a right.
  */
 export const crashIssuance: Drill = {
   name: 'crash-issuance',
@@ -33,7 +33,7 @@ export const crashIssuance: Drill = {
       figures['order'] = await drillOrder(world, context, breaches, off ? 'OFF' : 'FULL');
     }
     if (wants('kills') || wants('rights')) {
-      // no measuring of modes at each of the many starts
+      // no measurement of the signing mode at each of the many starts
       await using world = await createWorld({ signal: context.signal, hsm: { mode: 'sync' } });
       if (wants('kills')) figures['kills'] = await drillKills(world, context, breaches);
       if (wants('rights')) figures['rights'] = await drillRights(world, context, breaches);

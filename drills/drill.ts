@@ -1,18 +1,18 @@
-/** What every drill gets. Progress goes to `say`; nothing else is printed by a drill. */
+/** What every drill gets. A drill prints progress with `say`, and nothing else. */
 export interface DrillContext {
   /** Few rounds, for the tests; a person runs the long one. */
   readonly short: boolean;
   /** Further options of the command line: `--name value`, or `--name` as `true`. */
   readonly options: Readonly<Record<string, string>>;
   readonly say: (text: string) => void;
-  /** Its abort ends the drill; what it started is stopped on the way out. */
+  /** Its abort ends the drill, which then stops everything that it started. */
   readonly signal: AbortSignal;
 }
 
 export interface DrillReport {
-  /** What was seen, as it is printed with --json. */
+  /** The figures, as printed with --json. */
   readonly figures: Readonly<Record<string, unknown>>;
-  /** Each breach of the promise, in words. None: the promise held. */
+  /** Each breach of the promise, in words. Empty if the promise was kept. */
   readonly broken: readonly string[];
 }
 
@@ -24,7 +24,7 @@ export interface Drill {
   run(context: DrillContext): Promise<DrillReport>;
 }
 
-/** Collects breaches; the same text is kept once with a count, so that a flood stays readable. */
+/** Collects breaches. Equal texts are kept once with a count, so that a flood stays readable. */
 export class Breaches {
   readonly #seen = new Map<string, number>();
 

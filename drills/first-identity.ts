@@ -16,7 +16,8 @@ interface Figures {
 }
 
 /**
- * From an empty state to two workloads in mTLS: `npm start` without a terminal, cold and then warm.
+ * `npm start` without a terminal, from an empty state to two workloads in mTLS, and then a warm
+ * start.
  */
 export const firstIdentity: Drill = {
   name: 'first-identity',
@@ -47,8 +48,8 @@ export const firstIdentity: Drill = {
         `a warm start took ${warm.seconds} s, promised are ${warmLimit}`,
       );
       breaches.expect(requests > 0 && warm.requests > 0, 'no request was served');
-      // lives of 30 s are renewed after 8 to 12 s; in the tests one renewal of each has to be seen,
-      // with seconds to spare
+      // lives of 30 s are renewed after 8 to 12 s; the tests must see one renewal of each, with
+      // seconds to spare
       breaches.expect(
         renewals >= (short ? 2 : Math.floor(seconds / 13) * 2),
         `${renewals} renewals in ${seconds} s`,
@@ -82,7 +83,7 @@ function runDemo(
     let out = '';
     let said = '';
     const end = (): void => void child.kill('SIGTERM');
-    // it ends its parts in order; the limit is far above what its own time limits allow
+    // the demo ends its parts in order, within time limits far below this one
     const limit = setTimeout(() => child.kill('SIGTERM'), (seconds + 240) * 1000);
     signal.addEventListener('abort', end, { once: true });
     child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));

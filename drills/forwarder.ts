@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /**
- * A TCP forwarder that can be cut to the millisecond: while it is down, connections are refused, as
+ * A TCP forwarder that can be cut at an exact time. While it is down, connections are refused, as
  * by a stopped server.
  */
 export class Forwarder implements AsyncDisposable {

@@ -16,8 +16,8 @@ import { tokenDestroyed } from './token-destroyed.ts';
 import { transitionKills } from './transition-kills.ts';
 import { upstream } from './upstream.ts';
 
-// npm run drill -- NAME [--json] [--short] [--option value]
-// Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
+// npm run drill -- NAME [--json] [--short] [--option value]. Exit codes: 0 the promise was kept, 1
+// it was broken, 2 wrong call, 3 the drill itself failed.
 
 const drills: readonly Drill[] = [
   firstIdentity,
@@ -134,5 +134,5 @@ try {
   exitCode = wrongCall ? 2 : 3;
 }
 process.exitCode = exitCode;
-// a handle that is still open must not keep the caller waiting
+// an open handle must not keep the caller waiting
 setTimeout(() => process.exit(exitCode), 1_000).unref();

@@ -75,7 +75,7 @@ for (;;) {
       expect: authorizeAny(),
       timeoutMs: 120_000,
     });
-    // a server that refuses says so only after the client's part of the handshake
+    // a server refuses only after the client's part of the handshake
     await new Promise<void>((resolve, reject) => {
       socket.once('data', () => resolve());
       socket.once('error', reject);

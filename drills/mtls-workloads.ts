@@ -12,7 +12,7 @@ export interface WorkloadTotals {
   readonly chains: readonly (readonly Buffer[])[];
 }
 
-/** Owner of workload processes behind one agent, which talk to each other all the time. */
+/** Owner of workload processes of one agent, which talk to each other all the time. */
 export class MtlsWorkloads implements AsyncDisposable {
   readonly #options: { readonly socketPath: string; readonly pauseMs: number };
   readonly #children: ChildProcess[] = [];
@@ -25,7 +25,7 @@ export class MtlsWorkloads implements AsyncDisposable {
 
   async start(count: number, signal: AbortSignal): Promise<void> {
     const ports: number[] = [];
-    // a few at a time: each is a process of its own that has to start
+    // a few at a time, since each is a process that must start
     for (let started = 0; started < count; started += 5) {
       signal.throwIfAborted();
       ports.push(
@@ -45,7 +45,7 @@ export class MtlsWorkloads implements AsyncDisposable {
     for (const child of this.#children) child.kill(name);
   }
 
-  /** Resolves when `totals` knows all that each of them has seen until now. */
+  /** Resolves when `totals` includes everything that the workloads have seen until now. */
   async reported(): Promise<void> {
     const number = (this.#asked += 1);
     await Promise.all(
@@ -58,7 +58,7 @@ export class MtlsWorkloads implements AsyncDisposable {
               resolve();
             };
             child.on('message', heard);
-            // one that has ended says nothing more
+            // a process that has ended reports nothing more
             child.once('exit', () => resolve());
             if (child.exitCode !== null || child.signalCode !== null) resolve();
             else child.send({ type: 'report', number } satisfies ToWorkload);
@@ -78,7 +78,7 @@ export class MtlsWorkloads implements AsyncDisposable {
         failures[text] = (failures[text] ?? 0) + count;
       chains.push(each.chainDer.map((der) => Buffer.from(der, 'base64')));
     }
-    // one that died would be missed among the numbers
+    // a process that died counts as a failure, since its numbers are missing
     failed += this.#children.filter(
       ({ exitCode, signalCode }) => exitCode !== null || signalCode !== null,
     ).length;

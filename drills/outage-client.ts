@@ -26,7 +26,7 @@ export interface ClientReport {
     readonly notAfterMs: number;
   }[];
   readonly updates: number;
-  /** Shortest rest of life that a replaced certificate still had, in ms. */
+  /** The shortest rest of life of a replaced certificate, in ms. */
   readonly closestMs: number;
 }
 

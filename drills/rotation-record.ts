@@ -17,8 +17,8 @@ export interface AuthorityRow {
 const rotated = ['root', 'issuing', 'jwt'] as const;
 
 /**
- * What the database says of rotations, read beside the server: the authorities, and each transition
- * in the order of its record.
+ * Reads rotations from the database beside the server: the authorities, and each transition in the
+ * order of its record.
  */
 export class RotationRecord {
   readonly #databasePath: string;
@@ -45,7 +45,9 @@ export class RotationRecord {
     );
   }
 
-  /** One of each kind signs, nothing is half-made, and at most one of each kind came up. */
+  /**
+   * Checks that one of each kind signs, nothing is half-made, and at most one of each kind is new.
+   */
   expectOneOfEach(what: string, before: readonly AuthorityRow[]): void {
     const now = this.authorities();
     for (const kind of rotated) {
@@ -64,8 +66,8 @@ export class RotationRecord {
   }
 
   /**
-   * Each authority's path is legal, each step stands in it once, somebody of its kind signs all the
-   * time, and each operation is opened and done once.
+   * Checks that each authority's path is legal with each step once, that one of its kind signs all
+   * the time, and that each operation is opened and done once.
    */
   checkHistories(): { readonly authorities: number; readonly transitions: number } {
     const records = this.#read(
@@ -119,7 +121,7 @@ export class RotationRecord {
     return { authorities: states.size, transitions };
   }
 
-  /** The tokens hold the keys of the recorded authorities, each once, and no others. */
+  /** Checks that the tokens have exactly the keys of the recorded authorities, each once. */
   async checkKeys(): Promise<void> {
     const { modulePath, environment, tokens } = this.#tokens;
     const known = this.authorities();

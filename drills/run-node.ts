@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 
 /**
- * Runs a script with this Node; SIGTERM after `limitMs`, or when the drill is stopped, which
+ * Runs a script with this Node. Sends SIGTERM after `limitMs`, or when the drill is stopped, which
  * rejects.
  */
 export function runNode(

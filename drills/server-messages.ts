@@ -1,4 +1,4 @@
-/** Where a process of the product dies: at the `after`-th time that `step` is reached. */
+/** Kills a process of the product when `step` is reached for the `after`-th time. */
 export interface Armed {
   readonly step: string;
   readonly after: number;

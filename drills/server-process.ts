@@ -21,7 +21,7 @@ const tell = (message: FromServer): void => {
 let armed = options.arm;
 let signerPids: () => readonly number[] = () => [];
 
-/** Called between the steps of the product. kill(2) of oneself does not return. */
+/** Called between the steps of the product. A kill(2) of the own process does not return. */
 function step(name: string): void {
   if (armed === undefined || armed.step !== name) return;
   armed = { ...armed, after: armed.after - 1 };

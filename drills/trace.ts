@@ -2,8 +2,8 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 
 /**
- * What strace has to print so that `readTrace` can replay it. Other processes that the server
- * starts are told apart by how they were made.
+ * The options with which strace prints what `readTrace` needs. Other processes of the server are
+ * distinguished by how they were made.
  */
 export const straceOptions = (outPath: string): readonly string[] => [
   'strace',
@@ -29,20 +29,20 @@ export type TraceEvent =
     }
   | { readonly kind: 'truncate'; readonly path: string; readonly size: number }
   /**
-   * What was written before it begins is on the disk when it has ended well; the same `id` stands
-   * in both.
+   * A sync. Earlier writes are on the disk when it has ended well; both of its events have the same
+   * `id`.
    */
   | { readonly kind: 'sync-begins'; readonly path: string; readonly id: number }
   | { readonly kind: 'synced'; readonly path: string; readonly id: number }
   /**
-   * To a socket, pipe or log: whoever reads it knows the data from here on, be it written in part
-   * only.
+   * A write to a socket, pipe or log. Its reader may know the data from here on, even if only a
+   * part is written.
    */
   | { readonly kind: 'send'; readonly to: string; readonly data: Buffer };
 
 /**
- * The system calls of all threads of process `pid`, in the order in which the kernel saw them. A
- * write to a file stands where it had returned, a send where it began.
+ * The system calls of all threads of process `pid`, in the kernel's order. A write to a file counts
+ * at its return, a send at its begin.
  */
 export async function* readTrace(path: string, pid: number): AsyncGenerator<TraceEvent> {
   const threads = new Set([pid]);
@@ -101,7 +101,7 @@ function* parseCall(
     return;
   }
   const toFile = name === 'pwrite64';
-  // a write that the kill cut off is not known to have happened
+  // a write that the kill interrupted may not have happened
   if (toFile ? returned === undefined || Number(returned) < 0 : part === 'ends') return;
   const parts: Buffer[] = [];
   for (const [, each, cut] of text.slice(head[0].length).matchAll(strings)) {
@@ -124,17 +124,14 @@ const bytes = (text: string): Buffer => Buffer.from(text.replaceAll('\\x', ''), 
 type Step = { readonly offset: number; readonly data: Buffer } | { readonly size: number };
 
 /**
- * One file as it would be found after the power failed: what was written before the last completed
- * sync began, and nothing else.
+ * One file as a power failure would leave it: the writes before the last completed sync, and
+ * nothing else.
  */
 export class SyncedFile {
   #synced: Buffer = Buffer.alloc(0);
   #size = 0;
   #waiting: Step[] = [];
-  /**
-   * How many steps were taken over, in all; and up to which step each sync that is under way
-   * reaches.
-   */
+  /** How many steps were applied in all, and up to which step each sync under way reaches. */
   #taken = 0;
   readonly #reach = new Map<number, number>();
   syncs = 0;

@@ -20,9 +20,9 @@ export interface RunningAgent extends AsyncDisposable {
 }
 
 /**
- * Builds one agent, stage by stage, and starts it. What fails here is fatal to the start; what fails
- * later is retried and shown in the status. Disposed, the session ends first, then the sockets, then
- * the stages before them; the state directory is given free last.
+ * Builds one agent, stage by stage, and starts it. A failure here fails the start; a later failure
+ * is retried and shown in the status. Disposal ends the session first, then the sockets, then the
+ * other stages in reverse order, and releases the state directory last.
  */
 export async function startAgent(environment: AgentEnvironment): Promise<RunningAgent> {
   const { config } = environment;

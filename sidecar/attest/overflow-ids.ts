@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Proc } from './proc.ts';
 
-/** What the kernel says of the IDs of one kind, user or group (user_namespaces(7)). */
+/** What the kernel tells about the IDs of one kind, user or group (user_namespaces(7)). */
 export interface IdSpace {
-  /** The ID that the kernel shows for one that our user namespace does not know. */
+  /** The ID that the kernel shows for an ID outside our user namespace. */
   readonly overflowId: number;
   /** Text of /proc/self/uid_map or gid_map: lines of first ID inside, first ID outside, count. */
   readonly map: string;
@@ -13,9 +13,10 @@ export interface IdSpace {
 const allIds = 4_294_967_295;
 
 /**
- * Tells users and groups that have the overflow ID (65534, `nobody`) from those that the kernel only
- * shows as it. Where our user namespace knows all IDs, as the initial one does, the ID is real.
- * Elsewhere it is real for a process in our own user namespace, if our namespace has that ID at all.
+ * Distinguishes processes that have the overflow ID (65534, `nobody`) from processes that the
+ * kernel only shows with it. If our user namespace knows all IDs, as the initial one does, the ID
+ * is real. Otherwise it is real for a process in our own user namespace, if our namespace has that
+ * ID at all.
  */
 export class OverflowIds {
   readonly #uids: IdSpace;
@@ -28,7 +29,7 @@ export class OverflowIds {
     this.#proc = proc;
   }
 
-  /** Of this process, as the kernel tells. */
+  /** The ID spaces of this process. */
   static ofSystem(proc: Proc): OverflowIds {
     const space = (kind: 'uid' | 'gid'): IdSpace => ({
       overflowId: Number(readFileSync(`/proc/sys/kernel/overflow${kind}`, 'utf8').trim()),
@@ -37,7 +38,7 @@ export class OverflowIds {
     return new OverflowIds(space('uid'), space('gid'), proc);
   }
 
-  /** True: this uid of the process may stand for anyone of another user namespace. */
+  /** Whether this uid of the process may be that of any user in another namespace. */
   isUnknownUid(uid: number, pid: number): boolean {
     return this.#isUnknown(this.#uids, uid, pid);
   }

@@ -1,6 +1,6 @@
 /**
- * Pure readers of /proc (proc_pid_status(5), proc_pid_stat(5), cgroups(7)). Each returns undefined
- * for text it does not understand.
+ * Parsers of /proc (proc_pid_status(5), proc_pid_stat(5), cgroups(7)). Each returns undefined for
+ * text that it does not understand.
  */
 
 export interface ProcessStatus {
@@ -22,16 +22,16 @@ export interface ProcessStat {
   /** Clock ticks since boot. */
   readonly startTime: string;
   /**
-   * Differs after each execve(2): addresses of code, data and stack, which the kernel randomises.
-   * It is read without touching the binary's file system, which may hang. undefined: the kernel
-   * hides the addresses from us (no ptrace right).
+   * Changes with each execve(2): the addresses of code, data and stack, which the kernel
+   * randomises. Reading it does not touch the binary's file system, which may hang. Undefined if
+   * the kernel hides the addresses from the agent (no ptrace right).
    */
   readonly image: string | undefined;
 }
 
 /**
- * Positions counted from the state, which follows the command name in parentheses (field 3 of the
- * manual).
+ * Positions of fields, counted from the state (field 3 of the manual), which follows the command
+ * name in parentheses.
  */
 const field = {
   startTime: 19,
@@ -44,7 +44,7 @@ const field = {
 } as const;
 
 export function parseStat(text: string): ProcessStat | undefined {
-  // the command name is chosen by the process and may hold spaces and parentheses
+  // the process chooses its command name, which may hold spaces and parentheses
   const close = text.lastIndexOf(')');
   if (close < 0) return undefined;
   const fields = text
@@ -70,9 +70,9 @@ export function parseStat(text: string): ProcessStat | undefined {
 }
 
 export interface ProcessCgroup {
-  /** The path in the unified hierarchy, else in systemd's; undefined at the root. */
+  /** The path in the unified hierarchy, or else in systemd's. Undefined at the root. */
   readonly path: string | undefined;
-  /** What limits are counted by: the first hierarchy in which the process is not at the root. */
+  /** The key of limits: the path in the first hierarchy in which the process is not at the root. */
   readonly limitKey: string;
 }
 
@@ -98,9 +98,9 @@ export function parseCgroup(text: string): ProcessCgroup {
 const unitName = /^[A-Za-z0-9:_.\\@-]{1,255}\.(?:service|scope)$/;
 
 /**
- * The system unit of a cgroup path: the first element that is not a slice. What lies below belongs
- * to the unit's user (`user@1000.service/app.slice/x.service`), who chooses those names, so it
- * never counts.
+ * The system unit of a cgroup path: the first element that is not a slice. Elements below belong to
+ * the unit's user (`user@1000.service/app.slice/x.service`), who chooses their names, so they never
+ * count.
  */
 export function systemdUnit(cgroupPath: string): string | undefined {
   const element = cgroupPath.split('/').find((part) => part !== '' && !part.endsWith('.slice'));

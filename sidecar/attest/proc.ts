@@ -1,13 +1,16 @@
 import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
 
 /**
- * Reads of /proc. Only files that the kernel answers from memory: nothing here touches the file
- * system of a workload, which may hang.
+ * Reads files of /proc that the kernel answers from memory. Nothing here touches the file system of
+ * a workload, which may hang.
  */
 export interface Proc {
-  /** undefined: no such process, or no right to read. */
+  /** Undefined if there is no such process, or no right to read. */
   read(pid: number, name: 'status' | 'stat' | 'cgroup'): string | undefined;
-  /** The target of a magic link as bytes; undefined as above. */
+  /**
+   * The target of a magic link as bytes. Undefined if there is no such process, or no right to
+   * read.
+   */
   link(pid: number | 'self', name: 'exe' | 'ns/mnt' | 'ns/user'): Buffer | undefined;
 }
 
@@ -33,7 +36,7 @@ export function linuxProc(root = '/proc'): Proc {
           buffer = Buffer.concat([buffer, Buffer.alloc(buffer.length)]);
         }
       } catch {
-        // ESRCH: the process went between open and read
+        // ESRCH: the process exited between open and read
         return undefined;
       } finally {
         closeSync(fd);

@@ -6,7 +6,7 @@ import type { Peer } from './peer.ts';
 import type { ProcessCgroup, ProcessStatus } from './proc-parse.ts';
 import type { Proc } from './proc.ts';
 
-/** What an attestor may use beside its own configuration. */
+/** What an attestor may use in addition to its own configuration. */
 export interface WorkloadAttestorDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
@@ -15,8 +15,8 @@ export interface WorkloadAttestorDependencies {
 }
 
 /**
- * What the core read of a process: its IDs are those of the peer credentials, none is mixed. Facts
- * that a type reads beside it count only if the process is still the same afterwards, which the core
+ * What the core read of a process. Its IDs are those of the peer credentials, and none is mixed.
+ * Facts that a type reads count only if the process is still the same afterwards, which the core
  * checks.
  */
 export interface ProcessEvidence {
@@ -25,43 +25,43 @@ export interface ProcessEvidence {
   readonly cgroup: ProcessCgroup;
 }
 
-/** One way to find out what a workload is. It may remember things by image, never by pid. */
+/** One type of workload attestation. It may keep facts by image, never by pid. */
 export interface WorkloadAttestor extends Disposable {
   /**
-   * The cheap facts, read anew each time and without waiting: nothing here touches the file system
-   * of a workload. Throws PEER_UNVERIFIABLE.
+   * Reads the cheap facts anew each time, without waiting. Must not touch the file system of a
+   * workload. Throws PEER_UNVERIFIABLE.
    */
   start(evidence: ProcessEvidence): WorkloadFacts;
 }
 
 export interface WorkloadFacts {
   readonly selectors: readonly Selector[];
-  /** Why a costly fact is missing, for operators. */
+  /** For operators: why a costly fact is missing. */
   readonly problem?: string | undefined;
-  /** Prefixes of selectors that a longer look might still give; empty: all is known. */
+  /** Prefixes of selectors that `gather` might still give. Empty if all are known. */
   readonly costlyPrefixes: readonly string[];
   /**
-   * The longer look, for some of these prefixes. Never rejects. Returns what keeps the result: the
-   * core calls it once it has seen that the process is still the same.
+   * Gathers the costly facts of these prefixes. Never rejects. Returns the function that keeps the
+   * result; the core calls it after it has proven that the process is still the same.
    */
   gather(prefixes: ReadonlySet<string>): Promise<() => void>;
 }
 
 export interface WorkloadAttestorType<Configuration = unknown> {
-  /** Of `[a-z][a-z0-9_]*`, up to 32. */
+  /** `[a-z][a-z0-9_]*`, at most 32 characters. */
   readonly type: string;
-  /** The types of the selectors that it may give: its own name, and names that belong to it. */
+  /** The types of the selectors that it may give: its own name, and further names that it owns. */
   readonly selectorTypes: readonly string[];
-  /** Stands in the configuration as `workloadAttestation.<type>`. */
+  /** The schema of `workloadAttestation.<type>` in the configuration. */
   readonly configuration: z.ZodType<Configuration>;
-  /** Undefined: the type is not configured. */
+  /** The configuration is undefined if the type is not configured. */
   create(
     configuration: Configuration,
     dependencies: WorkloadAttestorDependencies,
   ): WorkloadAttestor | undefined;
 }
 
-/** Checks the type against its own configuration, then forgets which that is. */
+/** Checks a type against its own configuration type, and erases that type. */
 export const workloadAttestorType = <Configuration>(
   type: WorkloadAttestorType<Configuration>,
 ): WorkloadAttestorType => ({

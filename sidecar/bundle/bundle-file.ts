@@ -4,8 +4,8 @@ import { certificatesFromPem } from '../../src/common/x509/index.ts';
 import { parseBundleDocument, rootsOnly, type BundleDocument } from './document.ts';
 
 /**
- * A bundle that the operator gives for bootstrap: a SPIFFE bundle document, or the roots in PEM.
- * Throws BUNDLE_INVALID.
+ * Reads the bundle that the operator gives for bootstrap: a SPIFFE bundle document, or the roots in
+ * PEM. Throws BUNDLE_INVALID.
  */
 export async function readBundleFile(path: string): Promise<BundleDocument> {
   let text: string;

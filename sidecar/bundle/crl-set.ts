@@ -9,8 +9,8 @@ import {
 const maximumCrls = 200;
 
 /**
- * Checks CRLs before they go on to workloads: each is well-formed and current, and signed by its
- * authority where the agent knows that one. Of a set with a bad one nothing is handed on, since a
+ * Checks CRLs before workloads receive them. Each must be well-formed and current, and signed by
+ * its authority if the agent knows that authority. If one is bad the set is withheld, since a
  * validator that misses a CRL refuses the whole chain. Fails with CRL_INVALID.
  */
 export function checkCrlSet(
@@ -32,7 +32,7 @@ export function checkCrlSet(
         'CRL_INVALID',
         `a CRL ended at ${new Date(crl.value.nextUpdate * 1000).toISOString()}`,
       );
-    // one of an authority that no longer signs is not known here; whoever uses it verifies it
+    // the agent does not know authorities that no longer sign, so the consumer verifies their CRLs
     const issuer = authorities.find((each) => isCrlOf(crl.value, each));
     const signed = issuer === undefined ? ok(undefined) : checkCrlSignature(crl.value, issuer);
     if (!signed.ok) return signed;

@@ -6,9 +6,9 @@ export interface Indexed {
 }
 
 /**
- * Finds the items whose selectors are all in a set. Each item hangs under one of its selectors, the
- * rarest when it was added, so that a lookup touches only the buckets of the caller's own
- * selectors. Owner: the entry cache.
+ * Finds the items whose selectors are all in a set. Each item is indexed under one of its
+ * selectors, the rarest when it was added, so that a lookup reads only the buckets of the caller's
+ * own selectors. Owner: the entry cache.
  */
 export class SelectorIndex<T extends Indexed> {
   readonly #buckets = new Map<string, Set<T>>();

@@ -6,8 +6,8 @@ import type { IssuerConnection } from '../issuer-client/index.ts';
 export interface CatchUpDependencies {
   readonly bundles: BundleStore;
   /**
-   * A connection without an identity to whoever answers, for this one question. Nothing that is
-   * said there is believed without its signature.
+   * Connects without an identity and without verifying the server, for this one request. Nothing in
+   * the answer is believed without its signature.
    */
   readonly connectUnverified: (signal: AbortSignal) => Promise<IssuerConnection>;
   readonly logger: Logger;

@@ -5,12 +5,14 @@ import { HoldingsKeeper } from './holdings-keeper.ts';
 import type { Late } from './late.ts';
 import type { TrustStage } from './trust.ts';
 
-/** Third stage: who holds what on this node, and what the server is to be told of it. */
+/**
+ * Third stage: the consumers of this node, what each has received, and the reports to the server.
+ */
 export interface ConsumersStage extends AsyncDisposable {
   readonly consumers: Consumers;
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
-  /** Those that an earlier run of this agent gave something to. After the session is made. */
+  /** Restores the consumers of an earlier run. Call it after the session is made. */
   restore(): Promise<void>;
 }
 

@@ -11,11 +11,11 @@ export interface EntriesKeeperDependencies {
   readonly clock: Clock;
 }
 
-/** Changes within this time become one write: with 20,000 entries a write is several megabytes. */
+/** Changes within this time share one write, since 20,000 entries take several megabytes. */
 const delayMs = 5000;
 
 /**
- * Writes the entries down some time after they changed. An older file is no loss: the server sends
+ * Writes the entries to disk some time after a change. An older file is no loss: the server sends
  * what is missing.
  */
 export class EntriesKeeper {
@@ -31,7 +31,7 @@ export class EntriesKeeper {
     this.#cancel ??= this.#dependencies.clock.after(delayMs, () => this.#write());
   }
 
-  /** Writes what is due. */
+  /** Writes pending changes now. */
   async flush(): Promise<void> {
     if (this.#cancel !== undefined) {
       this.#cancel();

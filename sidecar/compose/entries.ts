@@ -5,12 +5,12 @@ import { EntriesKeeper } from './entries-keeper.ts';
 import type { AgentEnvironment } from './environment.ts';
 import type { TrustStage } from './trust.ts';
 
-/** Second stage: what this agent may hand out. */
+/** Second stage: the entries, which say what this agent may hand out. */
 export interface EntriesStage extends AsyncDisposable {
   readonly cache: SyncedEntryCache;
   readonly receiver: EntriesReceiver;
   readonly keeper: EntriesKeeper;
-  /** There were entries in the state directory. */
+  /** Whether there were entries in the state directory. */
   readonly restored: boolean;
 }
 

@@ -2,10 +2,7 @@ import type { Clock } from '../../src/common/runtime/index.ts';
 import { holdingsFile, saveHoldings, type StateWrites } from '../state/index.ts';
 import type { Consumers } from '../sync/index.ts';
 
-/**
- * Changes within this time become one write. What was given in the last moment before a crash is
- * the gap that remains.
- */
+/** Changes within this time share one write. A crash loses what was handed out within it. */
 const delayMs = 1000;
 
 export interface HoldingsKeeperDependencies {
@@ -15,7 +12,7 @@ export interface HoldingsKeeperDependencies {
   readonly clock: Clock;
 }
 
-/** Writes down who was given a certificate, some time after it changed. */
+/** Writes to disk who has received certificates, some time after a change. */
 export class HoldingsKeeper {
   readonly #dependencies: HoldingsKeeperDependencies;
   #cancel: (() => void) | undefined;
@@ -29,7 +26,7 @@ export class HoldingsKeeper {
     this.#cancel ??= this.#dependencies.clock.after(delayMs, () => this.#write());
   }
 
-  /** Writes what is due. */
+  /** Writes pending changes now. */
   async flush(): Promise<void> {
     if (this.#cancel !== undefined) {
       this.#cancel();

@@ -1,6 +1,6 @@
 /**
- * A part that is made later than those that call it. It is filled once; whoever calls before that
- * has found a defect, and throws.
+ * A part that is made later than its callers. It is filled once. A call before that is a defect,
+ * and throws.
  */
 export class Late<T> {
   readonly #name: string;

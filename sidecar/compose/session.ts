@@ -15,7 +15,7 @@ import type { TrustStage } from './trust.ts';
 /** Fifth stage: the session with the server. */
 export interface SessionStage {
   readonly session: IssuerSession;
-  /** Runs it, until it is disposed. */
+  /** Runs the session until it is disposed. */
   run(): AsyncDisposable;
 }
 

@@ -13,7 +13,7 @@ export interface SvidsStage extends AsyncDisposable {
   readonly x509: X509Svids;
   readonly jwt: JwtSvids;
   readonly manager: SvidManager;
-  /** The keys that were kept for this, as far as entries were kept too. After the session is made. */
+  /** Restores the stored keys whose entries were stored too. Call it after the session is made. */
   restore(): Promise<void>;
 }
 
@@ -25,7 +25,9 @@ export interface SvidsDependencies {
   readonly metrics: AgentMetrics;
 }
 
-/** Below what the first message of a stream waits, so that its reader is told why it waits. */
+/**
+ * Shorter than the wait for the first message of a stream, so that its reader is told the reason.
+ */
 const readyDeadlineMs = 4_500;
 
 export function openSvids(
@@ -80,7 +82,7 @@ function createX509(
     events: {
       renewed: () => {
         metrics.renewal('x509', true);
-        // the shortest life in use may be another one now
+        // the shortest life in use may have changed
         session.value.reportSoon();
       },
       failed: (code) => {

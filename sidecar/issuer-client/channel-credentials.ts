@@ -4,14 +4,14 @@ import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js';
 import { pemEncode } from '../../src/common/x509/index.ts';
 import type { VerifiedServer } from './server-trust.ts';
 
-/** The certificate that this agent shows. */
+/** The certificate that this agent presents. */
 export interface ClientIdentity {
   readonly privateKeyPkcs8Der: Buffer;
   readonly chainDer: readonly Buffer[];
 }
 
 export interface VerifyingCredentialsOptions {
-  /** Looked up at each connection; undefined: none is shown (attestation). */
+  /** Read at each connection. Undefined: the agent presents none (attestation). */
   readonly identity: () => ClientIdentity | undefined;
   /** Throws to refuse. Called once per connection, before a single byte of HTTP/2. */
   readonly verify: (socket: TLSSocket) => VerifiedServer;
@@ -22,13 +22,12 @@ type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
 /**
  * Channel credentials that make the TLS connection themselves: TLS 1.3 only, ALPN h2, never a
- * resumed session, and our own verification of the server before grpc-js gets the socket. The
- * hand-over to grpc-js happens only after `verify` returned, so that no request byte can leave
- * earlier.
+ * resumed session. They verify the server themselves before grpc-js gets the socket, so that no
+ * byte of a request can leave earlier.
  */
 export class VerifyingCredentials extends ChannelCredentials {
   readonly #options: VerifyingCredentialsOptions;
-  /** Why the last connection was refused: grpc-js only reports text. */
+  /** Why the last connection was refused. grpc-js would report only text. */
   lastFailure: unknown;
   lastServer: VerifiedServer | undefined;
 
@@ -66,8 +65,7 @@ export class VerifyingCredentials extends ChannelCredentials {
         socket,
         minVersion: 'TLSv1.3',
         ALPNProtocols: ['h2'],
-        // OpenSSL's own check knows neither our bundle nor SPIFFE IDs: verifyServer judges instead,
-        // below
+        // OpenSSL knows neither our bundle nor SPIFFE IDs, so verifyServer verifies below
         rejectUnauthorized: false,
         checkServerIdentity: () => undefined,
         ...(identity === undefined

@@ -2,7 +2,9 @@ import { dotSlashes } from './huffman.ts';
 
 const prefaceBytes = 24;
 const frameHeaderBytes = 9;
-/** What is kept of a header block that is not complete; beyond, the connection goes on unfiltered. */
+/**
+ * Largest incomplete header block that is kept. A connection with a larger one goes on unfiltered.
+ */
 const maximumKeptBytes = 16 * 1024;
 
 const headersFrame = 1;
@@ -17,21 +19,21 @@ const authorityName = Buffer.from(':authority');
 const authorityNameHuffman = Buffer.from('b83b5339ec327d7f', 'hex');
 
 /**
- * Makes the `:authority` of gRPC clients in Java acceptable. On a Unix socket they send its path
- * there, and nghttp2 resets a stream whose authority has a slash or a blank. This filter goes over
- * the bytes of one connection from its client and puts a dot in the place of each: one has the
- * length of the other, raw and in HPACK's Huffman code, so that no length and no dynamic table
- * changes. Nothing rests on the authority of a call.
+ * Makes the `:authority` of gRPC clients in Java acceptable. On a Unix socket they send the path of
+ * the socket, and nghttp2 resets a stream whose authority has a slash or a blank. This filter reads
+ * the bytes that the client sends and replaces each slash and blank by a dot. A dot has the same
+ * length, both raw and in HPACK's Huffman code, so no length and no dynamic table changes. No
+ * decision rests on the authority of a call.
  *
- * An authority whose name is given by an index of the dynamic table is left as it is: no encoder
- * does so for a name that the static table has.
+ * The filter leaves an authority whose name is given by an index of the dynamic table: no encoder
+ * does that for a name in the static table.
  */
 export class AuthorityFilter {
   #passBytes = prefaceBytes;
   #kept: Buffer | undefined;
   #transparent = false;
 
-  /** What may go on. An incomplete header block is kept until the rest of it is here. */
+  /** Returns the bytes to pass on. An incomplete header block is kept until its rest arrives. */
   push(chunk: Buffer): Buffer {
     if (this.#transparent) return chunk;
     const data = this.#kept === undefined ? chunk : Buffer.concat([this.#kept, chunk]);
@@ -65,17 +67,19 @@ export class AuthorityFilter {
 interface HeaderBlock {
   /** Views into the data. */
   readonly fragments: readonly Buffer[];
-  /** Behind its last frame. */
+  /** The offset after its last frame. */
   readonly end: number;
 }
 
-/** The block of the HEADERS frame at `start` with its CONTINUATIONs; undefined: not complete yet. */
+/**
+ * The block of the HEADERS frame at `start` with its CONTINUATIONs. Undefined if it is incomplete.
+ */
 function headerBlock(data: Buffer, start: number): HeaderBlock | undefined {
   const fragments: Buffer[] = [];
   let at = start;
   for (;;) {
     if (data.length - at < frameHeaderBytes) return undefined;
-    // something else in the middle of a block is an error, which nghttp2 answers
+    // any other frame inside a block is an error, which nghttp2 answers
     if (at > start && data[at + 3] !== continuationFrame) return { fragments, end: at };
     const payload = at + frameHeaderBytes;
     const end = payload + data.readUIntBE(at, 3);
@@ -112,7 +116,7 @@ function mendBlock(fragments: readonly Buffer[]): void {
   }
 }
 
-/** Goes over the fields of a block (RFC 7541 section 6). What does not parse is left as it is. */
+/** Mends the fields of a block (RFC 7541 section 6). A field that does not parse stays as it is. */
 function mendFields(block: Buffer): void {
   const reader = new BlockReader(block);
   while (!reader.ended) {
@@ -145,7 +149,7 @@ function mendValue({ bytes, huffman }: Text): void {
     if (bytes[index] === 0x2f || bytes[index] === 0x20) bytes[index] = 0x2e;
 }
 
-/** Reads integers and strings of HPACK (RFC 7541 section 5); what overruns the block ends it. */
+/** Reads integers and strings of HPACK (RFC 7541 section 5). Reading past the block ends it. */
 class BlockReader {
   readonly #block: Buffer;
   at = 0;

@@ -13,7 +13,7 @@ import type { CalledMethod, Sessions } from './sessions.ts';
 import type { ApiService, SocketApi, StreamMethod, UnaryMethod } from './socket-api.ts';
 import { ServedStream, type StreamCall, type StreamDependencies } from './stream.ts';
 
-/** Registers the services of an API: each call gets a session, or a status. */
+/** Registers the services of an API. Each call gets a session or a status. */
 export function registerApi(
   server: Server,
   dependencies: StreamDependencies,
@@ -24,7 +24,7 @@ export function registerApi(
     const encoded = Object.fromEntries(
       Object.entries(definition).map(([rpc, each]) => [
         rpc,
-        // streams write bytes that were encoded once for all of them
+        // streams write messages that were encoded once for all streams
         methods[rpc]?.kind === 'stream'
           ? { ...each, responseSerialize: (bytes: Buffer) => bytes }
           : each,
@@ -48,7 +48,7 @@ export function registerApi(
   }
 }
 
-/** Runs a unary handler; whatever it throws becomes a status. */
+/** Runs a unary handler, and turns what it throws into a status. */
 function serveUnary(
   sessions: Sessions,
   method: CalledMethod,
@@ -88,7 +88,7 @@ function serveStream(
   call: StreamCall,
 ): void {
   const { sessions } = dependencies;
-  // cancelled before it began: no event will tell
+  // a call that was cancelled before it began emits no event
   if (call.cancelled || call.destroyed) return;
   let session: Session | undefined;
   let stream: ServedStream;

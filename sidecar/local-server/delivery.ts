@@ -16,8 +16,8 @@ export interface Message {
 export interface DeliveryOptions {
   readonly call: Pick<ServerWritableStream<unknown, Buffer>, 'write'>;
   /**
-   * The newest state as a message with this nonce, after all checks of the peer; undefined: nothing
-   * new to tell. A throw ends the stream.
+   * Makes a message with this nonce of the newest state, after all checks of the peer. Undefined if
+   * nothing is new. A throw ends the stream.
    */
   readonly produce: (nonce: string) => Promise<Message | undefined>;
   readonly proof: DeliveryProof;
@@ -29,8 +29,9 @@ export interface DeliveryOptions {
 }
 
 /**
- * One message at a time: the next is made, from the state of that moment, only when the reader has
- * the one before. So a slow reader costs one message and gets the newest state, never a backlog.
+ * Delivers one message at a time. The next message is made when the reader has the one before, from
+ * the state of that moment. So a slow reader costs one message and gets the newest state, never a
+ * backlog.
  */
 export class Delivery {
   readonly #options: DeliveryOptions;
@@ -45,7 +46,7 @@ export class Delivery {
   }
 
   /**
-   * There may be something new. Any number of calls while a message is under way lead to one newer
+   * Call it when something may be new. Any number of calls during a delivery lead to one newer
    * message.
    */
   changed(): void {

@@ -4,8 +4,8 @@ import type { CalledMethod, Sessions } from './sessions.ts';
 import type { DialogueMethod } from './socket-api.ts';
 
 /**
- * Serves one dialogue. The next request is read when the answer before it has left the stream's
- * buffer, so that a caller who does not read makes us hold one answer.
+ * Serves one dialogue. The next request is read when the previous answer has left the stream's
+ * buffer, so that a caller who does not read costs the memory of one answer.
  */
 export function serveDialogue(
   sessions: Sessions,
@@ -38,7 +38,7 @@ export function serveDialogue(
     return answer(request);
   }).then(
     () => end(),
-    // a call that its caller ended breaks the loop before any event tells
+    // when the caller ends its call, the loop breaks before any event
     (thrown: unknown) => end(call.cancelled ? undefined : thrown),
   );
 }

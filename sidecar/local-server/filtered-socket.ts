@@ -4,7 +4,7 @@ import { Duplex } from 'node:stream';
 import { AuthorityFilter } from './authority-filter.ts';
 import { RefusedFrames } from './refused-frames.ts';
 
-/** A socket with a filter on what comes in, and a look at what goes out. */
+/** A socket that filters the incoming bytes and observes the outgoing ones. */
 class FilteredSocket extends Duplex {
   readonly #socket: Socket;
   readonly #outgoing: RefusedFrames;
@@ -26,7 +26,10 @@ class FilteredSocket extends Duplex {
     this.#socket.resume();
   }
 
-  /** The callback is the socket's own: that the kernel has the bytes is part of what is proven. */
+  /**
+   * Passes on the callback of the socket itself, since proof of delivery needs to know when the
+   * kernel has the bytes.
+   */
   override _write(
     chunk: Buffer,
     _encoding: string,
@@ -61,8 +64,8 @@ type SocketOverStream = new (stream: Duplex) => Socket;
 let overStream: SocketOverStream | undefined;
 
 /**
- * Node's socket over a stream, which node:http2 reads as fast as a socket of its own. It has no
- * public name: a session over a stream that is none shows its constructor.
+ * Returns Node's class of sockets over a stream, which node:http2 reads as fast as its own sockets.
+ * The class has no public name; a session over a stream that is no socket reveals it.
  */
 function socketOverStream(): SocketOverStream {
   if (overStream === undefined) {
@@ -76,8 +79,8 @@ function socketOverStream(): SocketOverStream {
 }
 
 /**
- * What node:http2 gets in the place of the accepted socket. grpc-js maps a call to its connection by
- * the remote address alone, which is `id`.
+ * The socket that node:http2 gets instead of the accepted one. grpc-js finds the connection of a
+ * call only by the remote address, which is `id`.
  */
 export function filteredSocket(socket: Socket, id: string, onRefused: OnRefused): Socket {
   const filtered = new (socketOverStream())(new FilteredSocket(socket, onRefused));

@@ -7,12 +7,12 @@ export interface Subscriber {
 }
 
 /**
- * Passes changes on to the streams. Thousands of them share one subscription, and a change reaches
- * them in slices so that the event loop keeps turning.
+ * Passes changes on to the streams. Thousands of streams share one subscription, and a change
+ * reaches them in slices so that the event loop keeps turning.
  */
 export interface Hub {
   add(subscriber: Subscriber): () => void;
-  /** Counts the bundle changes: what was made from an older one is stale. */
+  /** Counts the changes of the bundles. A value made at an older count is stale. */
   bundleGeneration(): number;
   close(): void;
 }

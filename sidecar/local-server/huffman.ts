@@ -1,6 +1,6 @@
 /**
- * HPACK's Huffman code (RFC 7541 appendix B) is canonical: how many symbols have each length tells
- * where a symbol ends. Index: length in bits.
+ * HPACK's Huffman code (RFC 7541 appendix B) is canonical, so the number of symbols of each length
+ * tells where a symbol ends. Index: length in bits.
  */
 const symbolsOfLength: readonly number[] = [
   ...[0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3],
@@ -16,14 +16,14 @@ const blank = 0b010100;
 const slash = 0b011000;
 const dot = 0b010111;
 
-/** Puts a dot in the place of each slash and blank, which are as long as it. */
+/** Replaces each slash and blank by a dot, which has the same length. */
 export function dotSlashes(encoded: Buffer): void {
   let code = 0;
   let length = 0;
   for (let position = 0; position < encoded.length * 8; position += 1) {
     code = code * 2 + bitAt(encoded, position);
     length += 1;
-    // no symbol is longer: this is no Huffman code, and whoever decodes it will say so
+    // no symbol is longer, so this is no Huffman code, and the decoder will refuse it
     if (length >= symbolsOfLength.length) return;
     const index = code - (firstCodes[length] as number);
     if (index < 0 || index >= (symbolsOfLength[length] as number)) continue;

@@ -1,4 +1,4 @@
-/** Counts what is open per key. */
+/** Counts open items per key. */
 export class OpenCounter {
   readonly #limit: number;
   readonly #open = new Map<string, number>();
@@ -11,7 +11,7 @@ export class OpenCounter {
     return this.#open.get(key) ?? 0;
   }
 
-  /** The function that gives the place back, or undefined if the key has no place left. */
+  /** Returns the function that frees the place, or undefined if the key has no place left. */
   take(key: string): (() => void) | undefined {
     const open = this.count(key);
     if (open >= this.#limit) return undefined;
@@ -27,7 +27,7 @@ export class OpenCounter {
   }
 }
 
-/** The values that a key used lately, so that only new ones are charged. */
+/** Remembers the values that a key used lately, so that only new ones are charged. */
 export class RecentValues {
   readonly #perKey: number;
   readonly #recent = new Map<string, Set<string>>();

@@ -16,8 +16,8 @@ import type { UnidentifiedRates } from './unidentified.ts';
 export type RefusedConnection = 'total' | 'uid' | 'evicted' | 'unidentified';
 
 /**
- * What a local server counts; `rpc` is the name of a method that an API registered. All calls are
- * cheap and never throw.
+ * The events that a local server counts. `rpc` is the name of a method that an API registered. The
+ * functions are cheap and never throw.
  */
 export interface LocalServerMetrics {
   connectionOpened(): void;
@@ -26,9 +26,9 @@ export interface LocalServerMetrics {
   connectionRefused(reason: RefusedConnection): void;
   streamOpened(rpc: string): void;
   streamClosed(rpc: string): void;
-  /** A message left for the kernel. */
+  /** The kernel has the message. */
   delivered(rpc: string): void;
-  /** The reader has taken it, so many milliseconds later. */
+  /** The reader has read the message, `afterMs` milliseconds later. */
   confirmed(rpc: string, afterMs: number): void;
   refused(rpc: string, code: ErrorCode): void;
   /** The HTTP/2 layer refused a stream or a connection, with an HTTP/2 code, before any handler. */
@@ -48,7 +48,7 @@ export const silentMetrics: LocalServerMetrics = {
 };
 
 export interface LocalServerLimits {
-  /** Upper bound; what the descriptor limit leaves after the reserve may be less. */
+  /** An upper bound. The descriptor limit without the reserve may be lower. */
   readonly connections: number;
   readonly connectionsPerUid: number;
   readonly connectionsPerCgroup: number;
@@ -64,7 +64,9 @@ export interface LocalServerLimits {
   readonly requestBytes: number;
   /** Of one call. */
   readonly metadataBytes: number;
-  /** Requests that are under way or not complete yet, with their metadata: per uid, and of all. */
+  /**
+   * Bytes of requests under way or incomplete, with metadata: per uid, and below for all.
+   */
   readonly requestBytesPerUid: number;
   readonly requestBytesTotal: number;
   /** The same for a uid that no API of the socket admits. */
@@ -77,7 +79,7 @@ export interface LocalServerLimits {
   readonly idleMs: number;
   /** A connection of a uid that no API of the socket admits is closed after this. */
   readonly strangerMs: number;
-  /** A stream whose message is not taken, or not acknowledged, for so long is closed. */
+  /** A stream whose reader does not read or acknowledge a message for this long is closed. */
   readonly stallMs: number;
 }
 
@@ -108,9 +110,9 @@ export const defaultLimits: LocalServerLimits = {
 
 export interface LocalServerOptions {
   readonly socket: SocketOptions;
-  /** Each answers calls of its own services. */
+  /** The APIs. Each answers calls of its own services. */
   readonly apis: readonly SocketApi[];
-  /** Not disposed by the server: several servers share it. */
+  /** Shared by several servers, so the server does not dispose it. */
   readonly attestor: Attestor;
   readonly kernel: Kernel;
   readonly entries: EntryCache;
@@ -127,8 +129,8 @@ export interface LocalServer extends AsyncDisposable {
   readonly path: string;
   connections(): number;
   /**
-   * Stops accepting, ends all streams with SHUTTING_DOWN and closes what is left after the grace.
-   * Disposing is drain(1000).
+   * Stops accepting, ends all streams with SHUTTING_DOWN and closes the remaining connections after
+   * the grace. Disposing is drain(1000).
    */
   drain(graceMs: number): Promise<void>;
 }

@@ -1,19 +1,19 @@
 import type { Clock } from '../../src/common/runtime/index.ts';
 
-/** What became of a message. One of these is called, once. */
+/** The outcome of a message. One of these is called, once. */
 export interface Outcome {
   read(): void;
   /** The reader can't use it and keeps what it had. */
   refused(reason: string): void;
 }
 
-/** Finds out what became of the message that is under way; there is one at a time. */
+/** Determines the outcome of the message under way. There is one at a time. */
 export interface DeliveryProof {
-  /** The message with this nonce was handed to the stream. */
+  /** Call it when the message with this nonce was handed to the stream. */
   begin(nonce: string, outcome: Outcome): void;
-  /** The kernel has its bytes. */
+  /** Call it when the kernel has its bytes. */
   written(): void;
-  /** The outcome does not matter any more. */
+  /** Call it when the outcome no longer matters. */
   close(): void;
 }
 
@@ -21,9 +21,9 @@ const firstPollMs = 1;
 const slowestPollMs = 250;
 
 /**
- * The write callback says that the kernel has the bytes (HTTP/2 flow control of the reader
- * included), and SIOCOUTQ at 0 that the process on the other end took them. An HTTP/2 PING would
- * tell less, since flow control does not hold it back.
+ * The write callback proves that the kernel has the bytes, within the reader's HTTP/2 flow control.
+ * SIOCOUTQ at 0 proves that the process at the other end has read them. An HTTP/2 PING would prove
+ * less, since flow control does not hold it back.
  */
 export function kernelProof(unreadBytes: () => number | undefined, clock: Clock): DeliveryProof {
   let outcome: Outcome | undefined;
@@ -54,7 +54,7 @@ export function kernelProof(unreadBytes: () => number | undefined, clock: Clock)
   };
 }
 
-/** The reader answers each message by its nonce. Answers to other messages are passed over. */
+/** The reader answers each message by its nonce. Answers to other messages are ignored. */
 export interface AckProof extends DeliveryProof {
   acknowledge(nonce: string): void;
   refuse(nonce: string, reason: string): void;

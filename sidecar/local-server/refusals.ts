@@ -13,8 +13,8 @@ export interface Refusal {
 }
 
 /**
- * Recent refusals, for `meshca explain --refusal`. In memory, bounded; one uid can push out only
- * its own.
+ * Recent refusals, for `meshca explain --refusal`. Kept in memory and bounded. A uid can push out
+ * only its own refusals.
  */
 export interface RefusalLog {
   add(refusal: Refusal): void;
@@ -40,7 +40,7 @@ export function createRefusalLog(
       ids.push(refusal.id);
       if (ids.length > perUid) dropOldest(refusal.uid);
       if (byId.size <= total) return;
-      // whoever has most gives one up; among equals the one seen first
+      // the uid with the most refusals loses one; among equals, the uid seen first
       let most: readonly [number, number] = [refusal.uid, 0];
       for (const [uid, list] of byUid) if (list.length > most[1]) most = [uid, list.length];
       dropOldest(most[0]);

@@ -9,7 +9,10 @@ const names: Readonly<Record<number, string>> = {
   11: 'ENHANCE_YOUR_CALM',
 };
 
-/** Where the HTTP/2 error code stands in a frame, header included (RFC 9113 sections 6.4, 6.8). */
+/**
+ * The offset of the HTTP/2 error code in a frame, counted from its header (RFC 9113 sections 6.4,
+ * 6.8).
+ */
 const codeOffsets: Readonly<Record<number, number>> = {
   [rstStreamFrame]: frameHeaderBytes,
   [goAwayFrame]: frameHeaderBytes + 4,
@@ -17,9 +20,8 @@ const codeOffsets: Readonly<Record<number, number>> = {
 const longestNeeded = frameHeaderBytes + 8;
 
 /**
- * Looks at the bytes that go to a client for what the HTTP/2 layer refused by itself, before any
- * handler: a stream that was reset, or the whole connection, with one of the codes of an error that
- * our handlers never give.
+ * Finds in the bytes to a client what the HTTP/2 layer refused before any handler: a reset stream
+ * or connection, with an error code that our handlers never give.
  */
 export class RefusedFrames {
   readonly #onRefused: (what: 'stream' | 'connection', code: string) => void;
@@ -47,7 +49,7 @@ export class RefusedFrames {
     }
   }
 
-  /** Bytes that are needed yet to judge the frame that has begun. */
+  /** How many more bytes are needed to judge the current frame. */
   #missing(): number {
     const begun = this.#begun.length;
     if (begun < frameHeaderBytes) return frameHeaderBytes - begun;

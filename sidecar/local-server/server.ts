@@ -14,8 +14,8 @@ import { listenUnix, type ListeningSocket } from './socket.ts';
 const sweepMs = 1_000;
 
 /**
- * Serves APIs on a Unix socket. Every caller is attested, again before each message. Throws
- * SOCKET_IN_USE or CONFIG_INVALID, and INTERNAL for an API that declares no rule for metadata.
+ * Serves APIs on a Unix socket. Every caller is attested, and again before each message. Throws
+ * SOCKET_IN_USE, CONFIG_INVALID, or INTERNAL for an API that declares no rule for metadata.
  */
 export async function startLocalServer(options: LocalServerOptions): Promise<LocalServer> {
   const { apis, clock, logger, limits } = options;

@@ -9,7 +9,7 @@ export type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getPeer' | 'metad
 
 export interface Granted {
   readonly attested: Attested;
-  /** Never empty; the default first. */
+  /** Never empty. The default is first. */
   readonly identities: readonly Identity[];
 }
 
@@ -18,15 +18,16 @@ export interface Session {
   readonly connection: LocalConnection;
   readonly rpc: string;
   /**
-   * All facts, anew. Throws PEER_UNVERIFIABLE, or RATE_LIMITED when the cgroup has no place left.
+   * Gathers all facts anew. Throws PEER_UNVERIFIABLE, or RATE_LIMITED when the cgroup has no place
+   * left.
    */
   attest(): Promise<Attested>;
   /**
-   * attest, then the identities; throws NO_IDENTITY with the caller's own selectors, NOT_SYNCED
-   * before there are entries.
+   * Attests and finds the identities. Throws NO_IDENTITY with the caller's own selectors, or
+   * NOT_SYNCED before there are entries.
    */
   grant(): Promise<Granted>;
-  /** The last step before anything is handed over; throws PEER_UNVERIFIABLE. */
+  /** The last check before anything is handed over. Throws PEER_UNVERIFIABLE. */
   verify(): void;
   /** Idempotent. */
   end(): void;
@@ -37,12 +38,12 @@ export interface CallSessionDependencies {
   readonly rpc: string;
   readonly attestor: Attestor;
   readonly entries: EntryCache;
-  /** Called with each new attestation, unless the call has ended; throws RATE_LIMITED. */
+  /** Called with each new attestation, unless the call has ended. Throws RATE_LIMITED. */
   readonly count: (attested: Attested) => void;
   readonly release: () => void;
 }
 
-/** Clients bound the size of trailers, some at 8 KiB, and the text is percent-encoded. */
+/** Clients limit the size of trailers, some to 8 KiB, and the text is percent-encoded. */
 const listedCharacters = 1_500;
 
 export class CallSession implements Session {
@@ -65,7 +66,7 @@ export class CallSession implements Session {
     const attested = await attestor.attest(connection.vouched(), (selectors, prefixes) =>
       entries.wanted(selectors, prefixes),
     );
-    // the call may have ended while a binary was read: what it counts for must not be taken again
+    // the call may have ended while a binary was read, and must not take a place again
     if (!this.#ended) count(attested);
     return attested;
   }
@@ -91,7 +92,7 @@ export class CallSession implements Session {
   }
 }
 
-/** The caller learns its own selectors, and nothing about entries. */
+/** Tells the caller its own selectors, and nothing about entries. */
 function noIdentity(attested: Attested): PkiError {
   const texts: string[] = [];
   let length = 0;

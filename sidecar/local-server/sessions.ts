@@ -29,7 +29,7 @@ export interface SessionsDependencies {
   readonly metrics: LocalServerMetrics;
 }
 
-/** The method that is called, and the API that offers it. */
+/** The called method, and the API that offers it. */
 export interface CalledMethod {
   readonly api: SocketApi;
   readonly rpc: string;
@@ -43,7 +43,7 @@ export const limited = (what: string, waitMs?: number): PkiError =>
       : `too many ${what} from this user or control group; wait ${Math.max(1, waitMs)} ms`,
   );
 
-/** Opens a session for each call that may be answered, and words the answer for those that may not. */
+/** Opens a session for each admitted call, and words the refusal of every other. */
 export class Sessions {
   readonly #dependencies: SessionsDependencies;
   readonly #streamsPerUid: OpenCounter;
@@ -65,7 +65,7 @@ export class Sessions {
     this.#logs = new KeyedBuckets({ perSecond: 2, burst: 20 }, clock);
   }
 
-  /** Throws what the caller must be told. `onEnd` is called when the connection must end. */
+  /** Throws the refusal for the caller. Calls `onEnd` when the connection must end. */
   open(call: AnyCall, method: CalledMethod, onEnd: (error: PkiError) => void): Session {
     const { attestor, entries, connections } = this.#dependencies;
     assertMetadata(call, method.api);
@@ -100,7 +100,7 @@ export class Sessions {
     });
   }
 
-  /** Charges a message of a client stream like a call; throws RATE_LIMITED. */
+  /** Charges a message of a client stream like a call. Throws RATE_LIMITED. */
   chargeMessage({ connection }: Session): void {
     this.#chargeCall(`uid:${connection.uid}`);
   }
@@ -127,7 +127,7 @@ export class Sessions {
         new PkiError('INTERNAL', 'the agent could not complete the request', { cause: error }),
       );
     }
-    // what the server refused has the ID under which it stands in the server's audit log
+    // a refusal by the server has the ID of its record in the server's audit log
     const onRecord =
       error.code === 'NO_IDENTITY' ||
       error.code === 'PEER_UNVERIFIABLE' ||
@@ -145,7 +145,7 @@ export class Sessions {
     );
   }
 
-  /** From now on every call is answered with SHUTTING_DOWN. */
+  /** From now on answers every call with SHUTTING_DOWN. */
   close(): void {
     this.#stopped = true;
   }
@@ -165,7 +165,9 @@ export class Sessions {
     if (waitMs > 0) throw limited('calls', waitMs);
   }
 
-  /** What one call takes of the limits of its control group, which may change under it. */
+  /**
+   * The place of one call in the limits of its control group. The group may change during the call.
+   */
   #cgroupPlace(connection: LocalConnection): { count(key: string): void; release(): void } {
     let release: (() => void) | undefined;
     let counted: string | undefined;

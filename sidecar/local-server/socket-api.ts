@@ -5,8 +5,8 @@ import type { ReaderKind } from './stream-consumers.ts';
 import type { StreamHandle, StreamSource } from './stream-source.ts';
 
 /**
- * What the metadata of every request must carry. A web page can make a browser connect somewhere,
- * but it can't set metadata: a required key keeps such requests away from identities.
+ * What the metadata of every request must carry. A web page can make a browser connect, but it
+ * can't set metadata, so a required key keeps such requests from identities.
  */
 export type MetadataRule =
   | { readonly kind: 'required'; readonly key: string; readonly value: string }
@@ -14,9 +14,9 @@ export type MetadataRule =
 
 /** Whose calls an API answers. */
 export type Callers =
-  /** Any process: what it gets rests on its attestation. */
+  /** Any process. Its attestation decides what it gets. */
   | { readonly kind: 'workloads' }
-  /** Users with these IDs, who are told errors in full. */
+  /** Users with these IDs. They see errors in full. */
   | { readonly kind: 'operators'; readonly uids: ReadonlySet<number> };
 
 /**
@@ -24,7 +24,7 @@ export type Callers =
  * before any method runs, so that an API can't forget them.
  */
 export interface SocketApi {
-  /** For logs. */
+  /** The name in logs. */
   readonly name: string;
   readonly metadata: MetadataRule;
   readonly callers: Callers;
@@ -32,9 +32,9 @@ export interface SocketApi {
   services(host: ApiHost): readonly ApiService[];
 }
 
-/** What the local server lends to its APIs. */
+/** What the local server offers to its APIs. */
 export interface ApiHost {
-  /** Counts the changes of the bundles: what was encoded from an older one is stale. */
+  /** Counts the changes of the bundles. A message encoded at an older count is stale. */
   bundleGeneration(): number;
 }
 
@@ -50,7 +50,7 @@ export interface UnaryMethod {
 }
 
 /**
- * A stream on which each request gets one answer, in turn. Nothing of an identity goes over it: the
+ * A stream on which each request gets one answer, in turn. It carries nothing of an identity: the
  * caller is not attested, and no delivery is proven.
  */
 export interface DialogueMethod {
@@ -62,15 +62,15 @@ export interface DialogueMethod {
 export interface StreamMethod extends ReaderKind {
   readonly kind: 'stream';
   /**
-   * `kernel`: the bytes have left the socket's buffer. `ack`: the reader says so, by the nonce that
-   * the message carried; for methods whose client sends a stream too.
+   * `kernel`: the bytes have left the socket's buffer. `ack`: the reader acknowledges the nonce of
+   * the message; for methods whose client sends a stream too.
    */
   readonly proof: 'kernel' | 'ack';
-  /** A throw ends the stream. `request` is undefined where the client sends a stream. */
+  /** A throw ends the stream. `request` is undefined if the client sends a stream. */
   open(stream: StreamHandle, request: unknown): StreamSource;
 }
 
-/** Throws INTERNAL for an API that must not be started. */
+/** Throws INTERNAL for an API without the declarations that it needs. */
 export function assertDeclared(api: SocketApi, services: readonly ApiService[]): void {
   const defect = (what: string): PkiError =>
     new PkiError('INTERNAL', `the API ${JSON.stringify(api.name)} ${what}`);

@@ -5,7 +5,7 @@ import { basename, dirname, isAbsolute, join } from 'node:path';
 import { PkiError } from '../../src/common/errors/index.ts';
 
 export interface SocketOptions {
-  /** Absolute. Its directory is made if it is missing. */
+  /** Absolute. A missing directory is made. */
   readonly path: string;
   /** Permission bits; connecting needs the write bit. Default 0o777: every caller is attested. */
   readonly mode?: number;
@@ -16,8 +16,8 @@ export interface SocketOptions {
 export interface ListeningSocket {
   readonly server: Server;
   /**
-   * Stops accepting and removes the socket file if it is still this one. Does not touch open
-   * connections.
+   * Stops accepting, and removes the socket file if it is still this one. Open connections stay
+   * open.
    */
   close(): Promise<void>;
 }
@@ -29,8 +29,8 @@ const maximumPathBytes = 90;
 const probeMs = 2_000;
 
 /**
- * Listens on a Unix socket. The file appears under its name only with its final owner and mode,
- * never replaces a live one (SOCKET_IN_USE) and replaces a stale one, which nobody listens on.
+ * Listens on a Unix socket. The file gets its name only with its final owner and mode. It never
+ * replaces a live socket (SOCKET_IN_USE), and replaces a stale one, on which nobody listens.
  */
 export async function listenUnix(
   options: SocketOptions,
@@ -45,7 +45,7 @@ export async function listenUnix(
   }
   makeDirectory(dirname(path), 0o755);
   await removeStale(path);
-  // mkdtemp makes it 0700: nobody connects before owner and mode are right
+  // mkdtemp makes it 0700, so nobody connects before owner and mode are right
   const nursery = await mkdtemp(join(dirname(path), `.${basename(path).slice(0, 4)}-`));
   const temporary = join(nursery, 's');
   const server = createServer(onConnection);
@@ -105,8 +105,8 @@ async function removeStale(path: string): Promise<void> {
 }
 
 /**
- * `ECONNREFUSED`: nobody listens. All else (connected, no right, backlog full, no answer) may be a
- * live process.
+ * `ECONNREFUSED` means that nobody listens. Any other result (connected, no right, backlog full, no
+ * answer) may mean a live process.
  */
 function probe(path: string): Promise<string> {
   return new Promise((resolve) => {

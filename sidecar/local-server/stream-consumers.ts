@@ -3,7 +3,10 @@ import type { Identity } from '../ports/entries.ts';
 import type { HeldX509Svid } from '../ports/svids.ts';
 import type { Session } from './session.ts';
 
-/** As what the readers of a method are reported, and of which set their digests are. */
+/**
+ * The kind of consumer that readers of a method are reported as, and the set that their digests
+ * cover.
+ */
 export interface ReaderKind {
   readonly consumer: 'workload-stream' | 'proxy';
   readonly takes: 'roots' | 'jwt';
@@ -15,7 +18,7 @@ interface Line {
   confirmed: string;
 }
 
-/** What the reader of one stream holds, per identity, as the consumer registry is told. */
+/** Tells the consumer registry what the reader of one stream has, per identity. */
 export class StreamConsumers {
   readonly #registry: ConsumerRegistry;
   readonly #session: Session;
@@ -34,12 +37,12 @@ export class StreamConsumers {
     this.#holder = `${pid} ${peer?.image.startTime ?? ''}`;
   }
 
-  /** This client says itself what it has in force: its reading alone proves nothing. */
+  /** Marks a client that reports what it has in force. Its reading alone then proves nothing. */
   expectLoading(): void {
     this.#confirmsLoading = true;
   }
 
-  /** `setDigest`: of the set of authorities that was sent, if one was. */
+  /** `setDigest` is the digest of the set of authorities in the message, if it has one. */
   sent(
     identities: readonly Identity[],
     setDigest: Buffer | undefined,
@@ -58,19 +61,19 @@ export class StreamConsumers {
       this.#lines.get(svid.identity.spiffeId.toString())?.handle.given(svid.notAfter);
   }
 
-  /** Proven as read. A client that confirms loading is counted only when it has said so. */
+  /** Call it when reading is proven. A client that reports loading counts only after its report. */
   read(setDigest: Buffer): void {
     if (!this.#confirmsLoading || this.#loaded === setDigest.toString('hex'))
       this.#confirm(setDigest);
   }
 
-  /** The client says what it has in force. */
+  /** Call it when the client reports what it has in force. */
   loaded(setDigest: Buffer): void {
     this.#loaded = setDigest.toString('hex');
     this.#confirm(setDigest);
   }
 
-  /** The client says that it refused the last update. */
+  /** Call it when the client reports that it refused the last update. */
   refused(reason: string): void {
     for (const line of this.#lines.values())
       if (line.pending !== line.confirmed && line.pending !== '')
@@ -82,7 +85,9 @@ export class StreamConsumers {
     for (const { handle } of this.#lines.values()) handle.capable(capabilities);
   }
 
-  /** The client says that it keeps nothing: when it leaves, it leaves with nothing in hand. */
+  /**
+   * Call it when the client reports that it keeps nothing, so that it leaves without a certificate.
+   */
   keepsNothing(): void {
     for (const { handle } of this.#lines.values()) handle.keepsNothing();
   }

@@ -4,33 +4,33 @@ import type { HeldX509Svid } from '../ports/svids.ts';
 import type { Granted, Session } from './session.ts';
 import type { StreamConsumers } from './stream-consumers.ts';
 
-/** One thing that a stream keeps its reader up to date about. */
+/** One resource that a stream keeps up to date at its reader. */
 export interface Content {
-  /** Names the thing within the stream, where there are several. */
+  /** Names the resource within the stream. */
   readonly key: string;
   /** Sent only if it differs from the version of this key that was sent before. */
   readonly version: string;
-  /** Handed over with it. */
+  /** The SVIDs that the message hands over. */
   readonly svids: readonly HeldX509Svid[];
-  /** The digest of the set of authorities that it carries, if it does. */
+  /** The digest of the set of authorities in the message, if it has one. */
   readonly authorities: Buffer | undefined;
   encode(nonce: string): Buffer;
   onRead(): void;
 }
 
-/** What a method keeps per stream. */
+/** The state of a method per stream. */
 export interface StreamSource {
   /**
-   * All that the reader should hold now, the most important first; one message a content, the next
-   * only when the reader has the one before. Nothing: nothing to tell yet. `first`: nothing was sent
-   * on this stream. A throw ends the stream.
+   * All that the reader should have now, the most important first. Each content is one message, and
+   * the next is sent when the reader has the one before. An empty list: nothing to tell yet.
+   * `first`: nothing was sent on this stream. A throw ends the stream.
    */
   contents(
     granted: Granted,
     own: TrustBundle,
     first: boolean,
   ): Promise<readonly Content[]> | readonly Content[];
-  /** A message of the client, where it sends a stream. A throw ends the stream. */
+  /** Handles a message of the client, if it sends a stream. A throw ends the stream. */
   received(request: unknown): void;
   release(): void;
 }
@@ -39,12 +39,12 @@ export interface StreamSource {
 export interface StreamHandle {
   readonly session: Session;
   readonly metadata: Metadata;
-  /** What the reader holds, as the server is told. */
+  /** What the reader has, as reported to the server. */
   readonly consumers: StreamConsumers;
-  /** There may be something new to tell. */
+  /** Call it when something may be new. */
   changed(): void;
-  /** The client says that it has the message with this nonce. Proof `ack` only. */
+  /** Call it when the client acknowledges the message with this nonce. For proof `ack` only. */
   acknowledge(nonce: string): void;
-  /** The client says that it can't use the message with this nonce. Proof `ack` only. */
+  /** Call it when the client refuses the message with this nonce. For proof `ack` only. */
   refuse(nonce: string, reason: string): void;
 }

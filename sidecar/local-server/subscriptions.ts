@@ -13,14 +13,14 @@ interface OpenSubscription {
 
 /** The subscriptions of one stream, in step with its identities. */
 export interface SubscriptionSet {
-  /** Acquires and releases until exactly these are held. */
+  /** Acquires and releases subscriptions until exactly these identities have one. */
   hold(identities: readonly Identity[], selectors: readonly Selector[]): void;
   /**
-   * Resolves when each subscription has an SVID or an error, or after `atMostMs`.
-   * undefined: nothing to wait for.
+   * Resolves when each subscription has an SVID or an error, or after `atMostMs`. Undefined if
+   * there is nothing to wait for.
    */
   settle(atMostMs: number): Promise<void> | undefined;
-  /** In the order of the identities, the default first. */
+  /** The SVIDs in the order of the identities, the default first. */
   current(): readonly HeldX509Svid[];
   firstFailure(): PkiError | undefined;
   confirm(svids: readonly HeldX509Svid[]): void;

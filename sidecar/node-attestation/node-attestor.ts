@@ -1,14 +1,14 @@
 import type { z } from 'zod';
 import type { Logger } from '../../src/common/runtime/index.ts';
 
-/** One way in which this node proves who it is: the agent's half of a type of node attestation. */
+/** The agent's half of a type of node attestation. */
 export interface NodeAttestorType<Configuration = unknown> {
-  /** As the server knows it. Of `[a-z][a-z0-9_]*`, up to 32. */
+  /** The type's name at the server: `[a-z][a-z0-9_]*`, at most 32 characters. */
   readonly type: string;
-  /** Stands in the configuration as `attestation.<type in camel case>`. */
+  /** The schema of `attestation.<type in camel case>` in the configuration. */
   readonly configuration: z.ZodType<Configuration>;
   /**
-   * What the operator gave this node to prove itself with, read anew at each attestation. Throws
+   * Reads the evidence that the operator gave this node, anew at each attestation. Throws
    * NODE_CREDENTIAL_MISSING.
    */
   evidence(configuration: Configuration, logger: Logger): Promise<NodeEvidence>;
@@ -18,11 +18,14 @@ export interface NodeEvidence {
   /** For the server's half of the type. */
   readonly payload: Buffer;
   /**
-   * Tells this evidence from other evidence of the type, without giving it away: a request whose
-   * answer got lost is sent again, with its key, only for the same evidence.
+   * Identifies this evidence without revealing it. A request whose answer got lost is repeated,
+   * with its key, only for the same evidence.
    */
   readonly name: string;
-  /** True: good for one key, so that showing it a second time only looks like an attack. */
+  /**
+   * Whether the evidence is valid for one key only. To show it a second time would look like an
+   * attack.
+   */
   readonly once: boolean;
   /** Absent: this type knows no challenge. */
   answer?(challenge: NodeChallenge): Buffer | Promise<Buffer>;
@@ -30,15 +33,15 @@ export interface NodeEvidence {
 
 export interface NodeChallenge {
   /**
-   * What the answer must prove possession over. The core made it from what this end sees: nonce,
-   * trust domain, certificate of the server, new key.
+   * The message whose signature must prove possession. The core made it from what the agent sees:
+   * nonce, trust domain, certificate of the server, new key.
    */
   readonly message: Buffer;
   /** Of the server's half of the type. */
   readonly payload: Buffer;
 }
 
-/** Checks the type against its own configuration, then forgets which that is. */
+/** Checks a type against its own configuration type, and erases that type. */
 export const nodeAttestorType = <Configuration>(
   type: NodeAttestorType<Configuration>,
 ): NodeAttestorType => ({

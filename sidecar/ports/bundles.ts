@@ -5,7 +5,7 @@ export interface TrustBundle {
   readonly sequence: number;
   /** Root certificates, DER. */
   readonly rootsDer: readonly Buffer[];
-  /** JWKS text with the JWT authorities alone, as FetchJWTBundles hands it out. */
+  /** The JWKS of the JWT authorities, as FetchJWTBundles returns it. */
   readonly jwksJson: string;
   /** SHA-256 over the sorted SHA-256 digests of the roots. */
   readonly authoritySetDigest: Buffer;
@@ -18,8 +18,8 @@ export interface BundleSource {
   /** Bundles of other trust domains, by name. */
   federated(): ReadonlyMap<string, TrustBundle>;
   /**
-   * CRLs of the own trust domain in DER, a complete set or none. One object until it changes, which
-   * `onChange` tells.
+   * The CRLs of this trust domain in DER, a complete set or none. The same object until it changes;
+   * `onChange` reports a change.
    */
   crls(): readonly Buffer[];
   onChange(listener: () => void): () => void;

@@ -9,12 +9,12 @@ export interface AgentEntry {
   readonly revision: number;
   readonly spiffeId: string;
   readonly selectors: readonly Selector[];
-  /** 0: the server's default. */
+  /** 0 means the server's default. */
   readonly x509TtlSeconds: number;
   readonly jwtTtlSeconds: number;
   readonly hint: string;
   readonly dnsNames: readonly string[];
-  /** 0: never. */
+  /** 0 means never. */
   readonly expiresAt: number;
   readonly isTemplate: boolean;
   /** Allowed values per placeholder (`unix.user` → [...]). */
@@ -22,16 +22,13 @@ export interface AgentEntry {
   readonly createdAt: number;
 }
 
-/**
- * An entry applied to a process: what it may be. For a template, the ID is filled from the
- * selectors.
- */
+/** An identity that an entry gives to a process. A template is filled in from the selectors. */
 export interface Identity {
   readonly entry: AgentEntry;
   readonly spiffeId: SpiffeId;
 }
 
-/** Stable per (entry, filled ID): the key under which SVIDs are held. */
+/** The key of SVIDs: stable per entry and filled-in ID. */
 export const identityKey = (identity: Identity): string =>
   `${identity.entry.id}\u0000${identity.spiffeId.toString()}`;
 
@@ -42,8 +39,9 @@ export interface NearMiss {
 }
 
 /**
- * What this agent may hand out. Owner of the synced entries; snapshots replace atomically. Indexed
- * by selector: a match over 20,000 entries costs microseconds, not a scan.
+ * The identities that this agent may hand out. Owner of the synced entries; a snapshot replaces
+ * them atomically. Indexed by selector, so that a match over 20,000 entries costs microseconds, not
+ * a scan.
  */
 export interface EntryCache {
   /** False until the first complete snapshot (or one restored from the state directory). */
@@ -55,11 +53,11 @@ export interface EntryCache {
    */
   match(selectors: readonly Selector[]): readonly Identity[];
   /**
-   * Selector prefixes (such as `unix:sha256`) of which a value is needed to decide about an entry
-   * whose other selectors all match: costly facts are gathered only when this names them.
+   * Selector prefixes (such as `unix:sha256`) whose values decide about an entry whose other
+   * selectors all match. Costly facts are gathered only for these prefixes.
    */
   wanted(selectors: readonly Selector[], costlyPrefixes: readonly string[]): ReadonlySet<string>;
-  /** The entries that came closest, most selectors matched first. For operators only. */
+  /** The entries that matched the most selectors, best first. For operators only. */
   nearMisses(selectors: readonly Selector[], limit: number): readonly NearMiss[];
   /** Called after each change is complete. Returns the unsubscribe function. */
   onChange(listener: () => void): () => void;

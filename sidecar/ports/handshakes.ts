@@ -1,6 +1,6 @@
-/** What one client of the Workload API counted against one issuer since `since`. */
+/** The handshakes of one client of the Workload API with peers below one issuer, since `since`. */
 export interface HandshakeCount {
-  /** The consumer's line that the client belongs to. */
+  /** The line of the consumer to which the client belongs. */
   readonly consumerId: string;
   readonly spiffeId: string;
   readonly issuerKeyId: Buffer;

@@ -16,21 +16,23 @@ export interface SvidSubscription {
   /** The newest SVID, or undefined while the first one is being signed, or after it expired. */
   current(): HeldX509Svid | undefined;
   /**
-   * The first SVID; rejects with the PkiError of the refusal or NOT_SYNCED/UNREACHABLE after
+   * Resolves with the first SVID. Rejects with the refusal, or with NOT_SYNCED or UNREACHABLE after
    * `signal` or its own deadline.
    */
   ready(signal?: AbortSignal): Promise<HeldX509Svid>;
   onUpdate(listener: (svid: HeldX509Svid) => void): () => void;
-  /** The holder has read this SVID: the one it replaced is confirmed as replaced. */
+  /**
+   * Reports that the holder has read this SVID, which confirms the replacement of the one before.
+   */
   confirm(serial: string): void;
   release(): void;
 }
 
-/** What a workload would be given for one identity now. */
+/** What a workload would receive for one identity now. */
 export type Standing =
   | { readonly kind: 'held'; readonly notAfter: number }
   | { readonly kind: 'refused'; readonly error: PkiError }
-  /** Nobody asked yet, or the answer is on its way. */
+  /** Nobody has requested it yet, or the request is under way. */
   | { readonly kind: 'not held' };
 
 export interface HeldJwtSvid {
@@ -41,9 +43,9 @@ export interface HeldJwtSvid {
 }
 
 /**
- * Owner of the workload keys. SVIDs exist for identities in use, and for a bounded number ahead of
- * use (LRU kept warm after release, and entries with few selectors prefetched up to the bound).
- * Concurrent requests for new SVIDs share batches.
+ * Owner of the workload keys. SVIDs exist for identities in use and for a bounded number of others:
+ * those kept warm after release (LRU), and entries with few selectors ahead of use. Concurrent
+ * requests for new SVIDs share batches.
  */
 export interface SvidManager {
   acquire(identity: Identity, selectors: readonly Selector[]): SvidSubscription;

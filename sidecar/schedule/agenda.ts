@@ -1,12 +1,12 @@
 import type { Clock } from '../../src/common/runtime/index.ts';
 
-/** Longest sleep: bounds how late a suspend of the machine is noticed. */
+/** Longest sleep. It limits how late a suspend of the machine is noticed. */
 const maximumSleepMs = 30_000;
 
 /**
- * Keyed tasks, each at one instant of the monotonic clock, with a single timer for all of them: a
- * binary heap, where a changed or removed key leaves a stale node behind that is skipped. Owner:
- * whoever made it. `run` must not throw.
+ * Keyed tasks, each at one instant of the monotonic clock, with a single timer for all. A binary
+ * heap; a changed or removed key leaves a stale node behind, which is skipped. Owner: the caller of
+ * the constructor. `run` must not throw.
  */
 export class Agenda<K> {
   readonly #clock: Clock;
@@ -30,7 +30,7 @@ export class Agenda<K> {
     if (this.#stopped || this.#at.get(key) === atMonotonicMs) return;
     this.#at.set(key, atMonotonicMs);
     push(this.#heap, { at: atMonotonicMs, key });
-    // stale nodes are bounded by rebuilding when they outnumber the live ones
+    // the heap is rebuilt when most of its nodes are stale
     if (this.#heap.length > 64 && this.#heap.length > 2 * this.#at.size) {
       this.#heap.length = 0;
       for (const [each, at] of this.#at) push(this.#heap, { at, key: each });

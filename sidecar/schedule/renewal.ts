@@ -25,23 +25,24 @@ export function renewAtMonotonicMs(
 }
 
 /**
- * What is kept back of the life for coming back after an outage: reconnecting (`reconnectCapMs`),
- * asking, being answered.
+ * The share of the life that is reserved for the return after an outage: reconnecting
+ * (`reconnectCapMs`), the request and its answer.
  */
 export const returnShare = 1 / 20;
 
 /**
- * The outage of the CA that a certificate of this life survives for certain, whenever it starts:
- * life × (1 − latest renewal point), where the latest point at which a renewal must *begin* to be
- * in time is `latestRenewalPoint` + `returnShare` (0.45).
+ * The outage of the CA that a certificate of this life survives for certain, whenever the outage
+ * starts: life × (1 − latest point). The latest point at which a renewal must begin to be in time
+ * is `latestRenewalPoint` + `returnShare` (0.45).
  */
 export const survivedOutageSeconds = (lifeSeconds: number): number =>
   Math.floor(lifeSeconds * (1 - latestRenewalPoint - returnShare));
 
 /**
- * The wait before a reconnect never exceeds a tenth of what is left of the SVID that expires first:
- * who is about to lose it asks more often. Nor does it exceed the share of the shortest life in use
- * that is kept back for it: who has lost the last SVID of 60 s gets the next one soon.
+ * The longest wait before a reconnect: a tenth of the rest of the SVID that expires first, so that
+ * an agent that is about to lose it asks more often. It also never exceeds the share of the
+ * shortest life in use that is reserved for the return, so that an agent that has lost its last
+ * SVID of 60 s gets the next one soon.
  */
 export const reconnectCapMs = (
   configuredCapMs: number,
@@ -55,8 +56,8 @@ export const reconnectCapMs = (
   );
 
 /**
- * Brings a planned renewal forward into a window that starts now, spread over it; never later than
- * it was planned.
+ * Brings a planned renewal forward to a random instant of a window that starts now. Never makes it
+ * later.
  */
 export function pullForwardMs(
   plannedMonotonicMs: number,
@@ -73,8 +74,8 @@ export interface BackoffOptions {
 }
 
 /**
- * Full jitter: evenly in [0, min(cap, base × 2^attempt)), with a floor of a tenth of it, so that a
- * failure is never followed by an immediate call. `attempt` counts from 0.
+ * Full jitter: evenly in [0, min(cap, base × 2^attempt)), but at least a tenth of that, so that no
+ * immediate call follows a failure. `attempt` counts from 0.
  */
 export function backoffMs(
   attempt: number,
@@ -86,8 +87,8 @@ export function backoffMs(
 }
 
 /**
- * The next attempt after a failed renewal: backoff that never exceeds a twentieth of the life (so
- * that many attempts fit into what is left) nor half of what is left.
+ * The wait after a failed renewal: a backoff of at most a twentieth of the life, so that many
+ * attempts fit into the rest, and at most half of the rest.
  */
 export function retryDelayMs(
   attempt: number,
@@ -106,9 +107,9 @@ export interface ClockReading {
 }
 
 /**
- * How far the wall clock ran ahead of (positive) or behind the monotonic one between two readings.
- * A suspend shows as a positive jump, since the monotonic clock stands still meanwhile; whoever
- * sees one looks at what has expired.
+ * How far the wall clock ran ahead of (positive) or behind the monotonic clock between two
+ * readings. A suspend shows as a positive jump, since the monotonic clock stops during it. After a
+ * jump the caller must look for expired items.
  */
 export const clockJumpMs = (before: ClockReading, after: ClockReading): number =>
   after.wallMs - before.wallMs - (after.monotonicMs - before.monotonicMs);

@@ -4,8 +4,9 @@ import { clockJumpMs, type ClockReading } from './renewal.ts';
 const thresholdMs = 2000;
 
 /**
- * Notices that the machine slept: the wall clock ran on while the monotonic one stood still. A step
- * of the wall clock forward looks the same and costs an early renewal; a step back is ignored.
+ * Notices that the machine slept: the wall clock ran on while the monotonic clock stopped. A
+ * forward step of the wall clock looks the same and costs an early renewal. A backward step is
+ * ignored.
  */
 export class SuspendWatch {
   readonly #clock: Clock;

@@ -9,9 +9,9 @@ const maximumBytes = 8 * 1024;
 const damaged = '';
 
 /**
- * The newest checkpoint of the CA's audit log that this agent was given: shown to the server at
- * each connection, so that a database that was put back to an older state shows. The agent does not
- * know the log's key and can not judge the note; what it does is never to forget a larger one for a
+ * The newest checkpoint of the CA's audit log that this agent received. The agent shows it to the
+ * server at each connection, which reveals a database that was restored to an older state. The
+ * agent does not know the log's key and can't verify the note. It never replaces a checkpoint by a
  * smaller one of the same log and key. Owner of the file.
  */
 export class CheckpointKeeper {
@@ -44,8 +44,8 @@ export class CheckpointKeeper {
   }
 
   /**
-   * Returns whether it is kept from now on, durably. One that could not be written is shown all the
-   * same, and stays owed to the state directory.
+   * Returns whether the checkpoint is durable. One that could not be written is shown all the same,
+   * and its write is pending.
    */
   async keep(note: string): Promise<boolean> {
     const offered = parse(note);
@@ -71,13 +71,11 @@ function parse(note: string): Checkpoint | undefined {
   return parsed.ok ? parsed.value : undefined;
 }
 
-/**
- * By the key that signed, whatever the epoch is. A log made anew has another key, and begins small.
- */
+/** Compares the signing keys, not the epochs. A new log has another key, and begins small. */
 const sameLog = (one: Checkpoint, other: Checkpoint): boolean =>
   one.note.signatures[0]?.keyId.equals(other.note.signatures[0]?.keyId ?? Buffer.alloc(0)) === true;
 
-/** An epoch is begun after a loss that an operator accepted, with a smaller tree. */
+/** A new epoch begins with a smaller tree, after an operator accepted a loss. */
 function isNewer(one: Checkpoint, other: Checkpoint): boolean {
   const [epoch, before] = [epochOf(one.origin), epochOf(other.origin)];
   return epoch > before || (epoch === before && one.size > other.size);

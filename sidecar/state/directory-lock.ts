@@ -23,11 +23,10 @@ type HeldLock = Extract<ReturnType<typeof lockFile>, { readonly held: true }>;
 const placeLocks = '/dev/shm';
 
 /**
- * One agent per data directory, from before anything in it is read or cleared until its process
- * ends: two would renew one identity past each other, and each would clear away what the other is
- * about to put in place. The place is locked as well as the directory, so that a directory that was
- * lost or replaced admits no second agent. Throws STATE_LOCKED with the holder's `pid` and `since`,
- * STATE_UNUSABLE.
+ * Admits one agent per data directory, from before anything in it is read or cleared until its
+ * process ends. Two agents would renew one identity past each other and remove each other's new
+ * files. The path is locked as well as the directory, so that a lost or replaced directory admits
+ * no second agent. Throws STATE_LOCKED with the holder's `pid` and `since`, or STATE_UNUSABLE.
  */
 export async function lockDirectory(directory: string, holder: Holder): Promise<DirectoryLock> {
   let lock = await lockContent(directory, holder);
@@ -61,8 +60,8 @@ async function lockContent(directory: string, holder: Holder): Promise<HeldLock>
 }
 
 /**
- * By parent directory and name, whatever stands there. Without such memory, or where another user
- * put something in the way, the directory's own lock has to do.
+ * Locks the path by parent directory and name, whatever is there. Without shared memory, or if
+ * another user put something in the way, the lock of the directory itself must suffice.
  */
 function lockPlace(directory: string, holder: Holder): () => void {
   const path = resolve(directory);
@@ -72,13 +71,13 @@ function lockPlace(directory: string, holder: Holder): () => void {
       .update(`${dev}:${ino}:${basename(path)}`)
       .digest('hex')
       .slice(0, 32);
-    // its owner is this agent, see ownDirectory
+    // the owner is this agent, see ownDirectory
     const { uid } = lstatSync(path);
     const name = join(placeLocks, `meshca-agent-${uid}-${place}.lock`);
     for (;;) {
       const taken = lockFile(name, textOf(holder));
       if (!taken.held) throw locked(directory, taken.holder);
-      // removed by its last holder between our open and our lock
+      // its last holder removed it between our open and our lock
       if (!taken.stands()) {
         taken.release();
         continue;
@@ -118,7 +117,7 @@ function attempt(path: string, text: string): ReturnType<typeof lockFile> {
   }
 }
 
-/** undefined: the holder has not written it yet, or somebody else wrote into it. */
+/** Undefined if the holder has not written yet, or somebody else wrote into the file. */
 function holderOf(text: string): { readonly pid: number; readonly since: number } | undefined {
   try {
     const { pid, since } = JSON.parse(text) as { pid?: unknown; since?: unknown };

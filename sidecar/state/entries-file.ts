@@ -11,9 +11,9 @@ export const entriesFile = 'entries.ndjson';
 const linesPerWrite = 200;
 
 /**
- * Keeps the entries with their position, one a line, so that an agent that restarts while the CA is
- * away still knows whom it may serve. A cache only: what can not be read is a reason for a
- * snapshot, never for a failure.
+ * Writes the entries with their position, one a line, so that an agent that restarts during an
+ * outage of the CA knows whom it may serve. The file is only a cache: if it can't be read, the
+ * agent asks for a snapshot.
  */
 export async function saveEntries(
   directory: string,
@@ -43,7 +43,7 @@ async function* lines(
   yield `${block}${JSON.stringify({ end: count })}\n`;
 }
 
-/** undefined if there is none, or none that is whole and of this agent. */
+/** Undefined if there is no file, or none that is whole and of this agent. */
 export async function loadEntries(
   directory: string,
   agentId: string,

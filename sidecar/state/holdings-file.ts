@@ -6,9 +6,9 @@ export const holdingsFile = 'holdings.json';
 const maximumRecords = 100_000;
 
 /**
- * Keeps who on this node was given a certificate, and until when it may be in use, so that an agent
- * that restarts does not forget a holder that lags. No secrets. What can not be read is left out:
- * it is a help for rotations, no ground to fail.
+ * Writes which consumers of this node have received certificates, and until when those may be in
+ * use, so that a restarted agent still names a holder that lags. No secrets. A file that can't be
+ * read is ignored: it helps rotations, and the agent works without it.
  */
 export async function saveHoldings(directory: string, records: Iterable<Left>): Promise<void> {
   await replaceFile(

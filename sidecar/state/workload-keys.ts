@@ -4,10 +4,7 @@ import { join } from 'node:path';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { privateDirectory, readPrivateFile, removeFile, replaceFile } from './files.ts';
 
-/**
- * A workload's SVID with its key as kept on disk (tmpfs by default), only where the operator asked
- * for it.
- */
+/** A workload's SVID with its key on disk (tmpfs by default), if the operator asked for that. */
 export interface StoredSvid {
   readonly entryId: string;
   readonly entryRevision: number;
@@ -28,7 +25,7 @@ export interface WorkloadKeyStore {
   load(): Promise<readonly StoredSvid[]>;
 }
 
-/** One file per identity, named by a digest so that no name from outside becomes a path. */
+/** One file per identity. Its name is a digest, so that no name from outside becomes a path. */
 export class FileWorkloadKeyStore implements WorkloadKeyStore {
   readonly #directory: string;
   #ready: Promise<void> | undefined;
@@ -54,7 +51,7 @@ export class FileWorkloadKeyStore implements WorkloadKeyStore {
     await removeFile(this.#path(key));
   }
 
-  /** What can be read; a damaged file is left out, since a new SVID takes its place. */
+  /** Loads all readable files. A damaged file is left out, since a new SVID replaces it. */
   async load(): Promise<readonly StoredSvid[]> {
     await this.#prepare();
     const found: StoredSvid[] = [];

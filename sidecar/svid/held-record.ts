@@ -4,16 +4,13 @@ import type { HeldX509Svid } from '../ports/svids.ts';
 import type { Identity } from '../ports/entries.ts';
 import type { Unanswered } from './signing-queue.ts';
 
-/**
- * A generation of an SVID that has been replaced and whose holders have not all read the
- * replacement.
- */
+/** A replaced generation of an SVID. Some of its holders have not read the replacement yet. */
 export interface Replaced {
   readonly serial: string;
   readonly holders: Set<object>;
 }
 
-/** All about one identity. Owner: X509Svids. */
+/** The state of one identity. Owner: X509Svids. */
 export interface HeldRecord {
   readonly key: string;
   identity: Identity;
@@ -23,23 +20,23 @@ export interface HeldRecord {
   lifetimeSeconds: number;
   expiresAtMonotonicMs: number;
   readonly subscriptions: Set<SubscriptionSink>;
-  /** Held ahead of use: renewed though nobody uses it. */
+  /** Whether the SVID is obtained ahead of use, and so renewed although nobody uses it. */
   prefetched: boolean;
   signing: boolean;
-  /** The call under way was made for an earlier revision of the entry. */
+  /** Whether the call under way was made for an earlier revision of the entry. */
   signAgain: boolean;
   readonly unanswered: Unanswered;
   attempt: number;
   refusal: PkiError | undefined;
   refusedUntilMonotonicMs: number;
-  /** A holder left with the present SVID in hand: its replacement can never be proven. */
+  /** Whether a holder left with the present SVID, so that its replacement can never be proven. */
   lost: boolean;
   replaced: Replaced[];
-  /** The record has ended. */
+  /** Whether the record has ended. */
   dropped: boolean;
   /**
-   * No entry gives this identity at the moment, but someone still holds a subscription: nothing is served
-   * or asked for.
+   * Whether no entry gives this identity at the moment although someone has a subscription. Then
+   * nothing is served or requested.
    */
   withdrawn: boolean;
 }

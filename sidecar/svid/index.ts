@@ -14,7 +14,7 @@ export type {
 } from './x509-svids-dependencies.ts';
 export { X509Svids } from './x509-svids.ts';
 
-/** The one port of the local APIs to what this agent holds. */
+/** The port through which the local APIs reach the SVIDs of this agent. */
 export const svidManager = (x509: X509Svids, jwt: JwtSvids): SvidManager => ({
   acquire: (identity: Identity, selectors: readonly Selector[]): SvidSubscription =>
     x509.acquire(identity, selectors),

@@ -20,8 +20,8 @@ export const toStored = (record: HeldRecord, svid: HeldX509Svid): StoredSvid => 
 });
 
 /**
- * undefined unless the entry still gives the same identity in the same revision, and there is life
- * left.
+ * Undefined unless the entry still gives the same identity in the same revision, and the SVID is
+ * still valid.
  */
 export function fromStored(
   stored: StoredSvid,
@@ -47,7 +47,7 @@ export function fromStored(
     privateKeyPkcs8Der,
     chainDer: stored.chainDer.map((der) => interner.intern(der)),
   };
-  // who held it before the restart is not known: its replacement can not be proven
+  // the holders before the restart are unknown, so the replacement can't be proven
   return Object.assign(record, {
     authorityId,
     lifetimeSeconds,

@@ -6,7 +6,7 @@ import {
   type KeyType,
 } from '../../src/common/x509/index.ts';
 
-/** A key that has never been used, with the request for it. */
+/** An unused key, with its certificate request. */
 export interface ReadyKey {
   readonly privateKeyPkcs8Der: Buffer;
   readonly csrDer: Buffer;
@@ -14,8 +14,8 @@ export interface ReadyKey {
 }
 
 /**
- * A few keys made ahead, so that a first identity does not wait for one. Keys are made on the
- * thread pool; each is given out once. Owner of the keys until then.
+ * Some keys made ahead, so that a first identity does not wait for one. Keys are made on the thread
+ * pool, and each is given out once. Owner of the keys until then.
  */
 export class KeyPool {
   readonly #keyType: KeyType;
@@ -42,7 +42,7 @@ export class KeyPool {
   }
 
   #refill(): void {
-    // one at a time: filling up must not crowd out the work that waits
+    // one at a time, so that filling up does not delay other work
     if (this.#stopped || this.#making > 0 || this.#ready.length >= this.#size) return;
     this.#making += 1;
     make(this.#keyType).then(
@@ -52,7 +52,7 @@ export class KeyPool {
         this.#refill();
       },
       () => {
-        // a failed key is made anew when one is asked for, where the error has a reader
+        // the next request makes the key anew, and its caller sees the error
         this.#making -= 1;
       },
     );

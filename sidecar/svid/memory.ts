@@ -1,7 +1,6 @@
 /**
- * Bytes that are kept for long get memory of their own: what the wire decoder gives are views into
- * whole messages, and a view would keep 500 certificates alive for the sake of one. One allocation
- * holds all parts.
+ * Copies bytes that are kept for long. The wire decoder gives views into whole messages, and one
+ * view would keep 500 certificates in memory. One allocation holds all parts.
  */
 export function compact(...parts: readonly Buffer[]): readonly Buffer[] {
   const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
@@ -15,7 +14,7 @@ export function compact(...parts: readonly Buffer[]): readonly Buffer[] {
 
 const maximumInterned = 256;
 
-/** One copy of what many SVIDs share: intermediates and authority IDs. */
+/** Keeps one copy of what many SVIDs share: intermediates and authority IDs. */
 export class Interner {
   readonly #buffers = new Map<string, Buffer>();
   readonly #texts = new Map<string, string>();

@@ -3,15 +3,14 @@ import { identityKey, type Identity } from '../ports/entries.ts';
 import { isInUse, type HeldRecord } from './held-record.ts';
 
 export interface Reconciled {
-  /** No entry gives them any more. */
+  /** Records whose identity no entry gives any more. */
   readonly ended: readonly HeldRecord[];
-  /** In use, and their entry says something else now, or says it again. */
+  /** Records in use whose entry has changed or came back. */
   readonly changed: readonly HeldRecord[];
 }
 
 /**
- * Holds the records against the entries. Their identities are brought up to date here, all else is
- * the caller's.
+ * Compares the records with the entries, and updates their identities. The caller does the rest.
  */
 export function reconcile(
   records: Iterable<HeldRecord>,
@@ -22,7 +21,7 @@ export function reconcile(
   const changed: HeldRecord[] = [];
   for (const record of records) {
     const { entry } = record.identity;
-    // most changes are about others
+    // most changes do not affect this record
     if (
       !record.withdrawn &&
       cache.get(entry.id) === entry &&
@@ -39,7 +38,7 @@ export function reconcile(
     if (same) continue;
     Object.assign(record, { withdrawn: false, refusal: undefined, attempt: 0 });
     if (!record.signing) {
-      // what was asked for under the old revision is not asked for again
+      // a request under the old revision is not repeated
       delete record.unanswered.requestId;
       delete record.unanswered.key;
     }
@@ -50,8 +49,8 @@ export function reconcile(
 }
 
 /**
- * The identities to obtain ahead of use: entries with few selectors first, as far as the bound
- * leaves room. Templates depend on who asks.
+ * The identities to obtain ahead of use: entries with few selectors first, up to the bound.
+ * Templates are left out, since they depend on the process.
  */
 export function toPrefetch(
   records: ReadonlyMap<string, HeldRecord>,

@@ -3,13 +3,13 @@ import { backoffMs, retryDelayMs } from '../schedule/index.ts';
 import type { HeldRecord } from './held-record.ts';
 import { passesByItself } from './signing-queue.ts';
 
-/** First identities are tried again soon, since someone waits. */
+/** First identities are retried soon, since someone waits for them. */
 const firstRetry = { baseMs: 250, capMs: 10_000 };
 const refusalRetry = { baseMs: 5_000, capMs: 300_000 };
 
 /**
- * Notes a failure in the record. Returns when to try again, and whether this was a refusal that
- * those who wait must hear.
+ * Notes a failure in the record. Returns when to retry, and whether the failure is a refusal that
+ * waiting callers must see.
  */
 export function afterFailure(
   record: HeldRecord,

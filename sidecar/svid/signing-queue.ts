@@ -11,13 +11,13 @@ export interface SigningRequest {
   readonly selectors: readonly Selector[];
   readonly replacesSerial: string;
   /**
-   * Filled here: an item whose answer got lost goes out again under its ID and with its key, and
-   * gets the recorded certificate.
+   * The queue fills this. An item whose answer got lost is sent again with its ID and key, and gets
+   * the recorded certificate.
    */
   readonly unanswered: Unanswered;
 }
 
-/** Owned by whoever asks, one per identity; empty when nothing is open. */
+/** Owned by the caller, one per identity. Empty when no request is open. */
 export interface Unanswered {
   requestId?: string;
   key?: ReadyKey;
@@ -26,7 +26,7 @@ export interface Unanswered {
 export interface Signed {
   readonly svid: X509Svid__Output;
   readonly key: ReadyKey;
-  /** Before the request left: no later than the certificate was made. */
+  /** A moment before the request was sent, and so before the certificate was made. */
   readonly sentAtMonotonicMs: number;
 }
 
@@ -39,16 +39,15 @@ interface Waiting {
 /** The server's limit per call. */
 const maximumItems = 500;
 /**
- * More calls at once would only take turns at the server; what waits meanwhile shares the next
- * call.
+ * More concurrent calls would only take turns at the server. Requests that wait meanwhile share the
+ * next call.
  */
 const maximumCalls = 4;
 const yieldEvery = 16;
 
 /**
- * Signs keys in shared calls: whatever is asked for in one turn of the event loop goes out
- * together, and a lone request goes out with the next turn. First identities overtake renewals.
- * Nothing is retried here.
+ * Signs keys in shared calls: all requests of one turn of the event loop share a call, and a lone
+ * request leaves with the next turn. First identities overtake renewals. Nothing is retried here.
  */
 export class SigningQueue {
   readonly #sign: (request: SignX509SvidsRequest) => Promise<SignX509SvidsResponse__Output>;
@@ -69,7 +68,7 @@ export class SigningQueue {
     this.#clock = clock;
   }
 
-  /** Rejects with the refusal of this item, or with what failed the call. */
+  /** Rejects with the refusal of this item, or with the failure of the call. */
   sign(request: SigningRequest, urgent: boolean): Promise<Signed> {
     return new Promise((resolve, reject) => {
       (urgent ? this.#urgent : this.#patient).push({ request, resolve, reject });
@@ -102,7 +101,7 @@ export class SigningQueue {
   async #call(batch: readonly Waiting[]): Promise<void> {
     try {
       const keys: ReadyKey[] = [];
-      // one after another: making 500 keys at once would keep the thread pool from everything else
+      // one after another, since 500 keys at once would block the thread pool for all other work
       for (const {
         request: { unanswered },
       } of batch) {
@@ -120,8 +119,8 @@ export class SigningQueue {
       const sentAtMonotonicMs = this.#clock.monotonicMs();
       const { results } = await this.#sign({ items });
       for (const [index, waiting] of batch.entries()) {
-        // each result is verified by whoever waits: 500 in one go would block the loop for a tenth
-        // of a second
+        // each waiting caller verifies its result, and 500 in one turn would block the loop for a
+        // tenth of a second
         if (index % yieldEvery === yieldEvery - 1)
           await new Promise((resolve) => setImmediate(resolve));
         const result = results[index];
@@ -161,9 +160,7 @@ function refusalError(
   });
 }
 
-/**
- * Refusals that pass by themselves: the item is asked for again, and whoever waits goes on waiting.
- */
+/** Temporary refusals. The item is requested again, and its callers go on waiting. */
 const passing: ReadonlySet<string> = new Set([
   'ENTRY_CHANGED',
   'WITHHELD',

@@ -1,20 +1,20 @@
 import { isInUse, type HeldRecord } from './held-record.ts';
 
 /**
- * The authorities that are tainted now, each with the window (seconds) in which what it signed is
- * to be replaced. Owner of that knowledge.
+ * The tainted authorities, each with the window (seconds) in which its leaves are to be replaced.
+ * Owner of that state.
  */
 export class Tainted {
   #now: ReadonlyMap<string, number> = new Map();
   /**
-   * Windows that were spread already: the server repeats its state, and each new draw would only
-   * bring everything forward.
+   * Windows that have been spread. The server repeats its state, and another draw could only be
+   * earlier.
    */
   readonly #spread = new Map<string, number>();
 
   /**
-   * The records to be renewed that were not told to before, with their share of the window: those
-   * that end soonest come first.
+   * Returns the records that must be renewed now for the first time, each with its share of the
+   * window. Those that expire first come first.
    */
   set(
     tainted: ReadonlyMap<string, number>,
@@ -34,7 +34,7 @@ export class Tainted {
     return affected.map((record, rank) => ({ record, share: (rank + random()) / affected.length }));
   }
 
-  /** undefined: the record need not be renewed early. */
+  /** Undefined if the record need not be renewed early. */
   windowOf(record: HeldRecord): number | undefined {
     return record.svid !== undefined && isInUse(record)
       ? this.#now.get(record.authorityId)

@@ -5,12 +5,12 @@ import type { HeldView } from './x509-svids-dependencies.ts';
 
 export interface Horizon {
   readonly held: number;
-  /** In use without a valid SVID, after the server was asked for one in vain. */
+  /** Identities in use without a valid SVID after a failed request. */
   readonly unserved: number;
   readonly soonestExpirySeconds: number | undefined;
   /**
-   * Of the SVIDs in use, and of those that somebody waits for, as far as their entries tell;
-   * undefined: there is none.
+   * The shortest life of the SVIDs in use and of those that somebody waits for, if their entries
+   * tell it. Undefined if there are none.
    */
   readonly shortestWantedLifeSeconds: number | undefined;
 }
@@ -62,7 +62,7 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
 const isUnserved = ({ subscriptions, withdrawn, attempt, refusal }: HeldRecord): boolean =>
   subscriptions.size > 0 && !withdrawn && (attempt > 0 || refusal !== undefined);
 
-/** What a workload would be given from this record now. */
+/** What a workload would receive from this record now. */
 export function standingOf(record: HeldRecord | undefined, nowMonotonicMs: number): Standing {
   if (record === undefined) return { kind: 'not held' };
   const svid = currentOf(record, nowMonotonicMs);
@@ -72,7 +72,7 @@ export function standingOf(record: HeldRecord | undefined, nowMonotonicMs: numbe
     : { kind: 'refused', error: record.refusal };
 }
 
-/** Infinity: not known yet. */
+/** Infinity if the life is not known yet. */
 function wantedLifeOf({ svid, lifetimeSeconds, identity }: HeldRecord): number {
   const { x509TtlSeconds } = identity.entry;
   if (svid !== undefined) return lifetimeSeconds;

@@ -1,7 +1,8 @@
 import type { HeldRecord } from './held-record.ts';
 
 /**
- * Identities that nobody uses at the moment, the longest unused first to go. Owner of that order.
+ * Identities that nobody uses at the moment. The one unused for longest is dropped first. Owner of
+ * that order.
  */
 export class Warmth {
   readonly #bound: number;

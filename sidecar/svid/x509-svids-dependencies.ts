@@ -23,9 +23,9 @@ export interface X509SvidsDependencies {
   readonly random: Random;
   readonly logger: Logger;
   readonly events: X509SvidsEvents;
-  /** Released identities that are kept. */
+  /** How many released identities are kept. */
   readonly warm: number;
-  /** Identities that are obtained before anyone asks. */
+  /** How many identities are obtained before anyone asks. */
   readonly prefetch: number;
   /** How long `ready` waits for a first SVID. */
   readonly readyDeadlineMs: number;

@@ -15,29 +15,29 @@ interface Line {
   readonly about: ConsumerDescription;
   readonly description: string;
   digest: Buffer | undefined;
-  /** What it had read last, hex. */
+  /** The digest of the set that it read last, hex. */
   read: string;
-  /** What the agent holds beside roots; of the consumer `agent` alone. */
+  /** The agent's sets other than roots. For the consumer `agent` only. */
   sets: AgentSets;
   capabilities: readonly string[];
   state: 'pending' | 'confirmed' | 'refused';
   reason: string;
   since: number;
-  /** End of the last certificate that it was given; 0: none. */
+  /** The expiry of the last certificate that it received. 0 if there is none. */
   givenUntil: number;
   stalled: boolean;
 }
 
-/** Digests that only the consumer `agent` reports for itself. */
+/** Digests that only the consumer `agent` reports. */
 export interface AgentSets {
   readonly jwt?: Buffer;
   readonly issuers?: Buffer;
 }
 
-/** The line of the agent itself. */
+/** The agent as a consumer. */
 export interface AgentLine {
   hold(rootsDigest: Buffer, sets: AgentSets): void;
-  /** It has something newer, which is not proven; what it held before stands. */
+  /** Reports that a newer set is not proven. The set before stays confirmed. */
   pending(reason: string): void;
 }
 
@@ -48,21 +48,22 @@ export interface ConsumerChanges {
 }
 
 /**
- * The server takes 10,000 per agent; what is beyond stays unreported, and counts there as one that
- * can not tell.
+ * The server admits 10,000 per agent. Consumers beyond stay unreported, and count there as one that
+ * can't tell.
  */
 const maximumConsumers = 9000;
 /**
- * How long one stays by name that was cut off and was never given a certificate: the usual life of
- * one.
+ * How long a consumer stays by name that was cut off and never received a certificate: the usual
+ * life of a certificate.
  */
 const bareStallSeconds = 3600;
 const sweepMs = 5000;
 
 /**
- * Who holds which set of authorities on this node, those included who left with a certificate in
- * hand. Owner of that state. Changes gather until they are drained, so that only the newest state
- * of each consumer goes up; a consumer that came and went between two drains is never mentioned.
+ * Which consumer of this node has which set of authorities, including consumers that left with a
+ * certificate. Owner of that state. Changes gather until they are drained, so that only the newest
+ * state of each consumer is reported. A consumer that came and left between two drains is never
+ * reported.
  */
 export class Consumers implements ConsumerRegistry {
   readonly #clock: Clock;
@@ -70,18 +71,18 @@ export class Consumers implements ConsumerRegistry {
   readonly #onHoldings: () => void;
   readonly #lines = new Map<string, Line>();
   readonly #departed = new Departed();
-  /** Line IDs of departed groups, and since when they are there. */
+  /** The line IDs of departed groups, and the time of each group's start. */
   readonly #groupLines = new Map<string, { readonly id: string; readonly since: number }>();
   readonly #groupOf = new Map<string, string>();
   readonly #dirty = new Set<string>();
   readonly #removed = new Set<string>();
-  /** Those the server has been told of, on this stream. */
+  /** The lines that were reported on this stream. */
   #told = new Set<string>();
   #cancelSweep: (() => void) | undefined;
 
   /**
-   * `onDirty`: there is something to drain. `onHoldings`: who may hold a certificate, and until
-   * when, changed.
+   * Calls `onDirty` when there is something to drain, and `onHoldings` when it changed who may hold
+   * a certificate, or until when.
    */
   constructor(clock: Clock, onDirty: () => void, onHoldings: () => void = () => {}) {
     this.#clock = clock;
@@ -89,7 +90,7 @@ export class Consumers implements ConsumerRegistry {
     this.#onHoldings = onHoldings;
   }
 
-  /** Lines that are reported. */
+  /** The number of reported lines. */
   get size(): number {
     return this.#lines.size + this.#groupLines.size;
   }
@@ -99,8 +100,8 @@ export class Consumers implements ConsumerRegistry {
   }
 
   /**
-   * The agent itself is a consumer: by its own bundle it judges the server, and it vouches for the
-   * published issuers.
+   * Registers the agent itself as a consumer: it verifies the server with its own bundle, and
+   * verifies the published issuers.
    */
   registerAgent(spiffeId: string, description: string): AgentLine {
     const line = this.#add({ kind: 'agent', spiffeId, description });
@@ -125,14 +126,12 @@ export class Consumers implements ConsumerRegistry {
     };
   }
 
-  /**
-   * Those that an earlier run of this agent gave something to: whether they still run is not known.
-   */
+  /** Restores the consumers of an earlier run. Whether they still run is unknown. */
   restore(records: Iterable<Left>): void {
     for (const record of records) if (record.until >= this.#clock.now()) this.#depart(record);
   }
 
-  /** Everybody who may hold a certificate, for the file. */
+  /** Everyone who may hold a certificate, for the file. */
   *holdings(): Iterable<Left> {
     const now = this.#clock.now();
     for (const line of this.#lines.values())
@@ -140,7 +139,7 @@ export class Consumers implements ConsumerRegistry {
     for (const record of this.#departed.records()) if (record.until >= now) yield record;
   }
 
-  /** Everything, for a new stream. */
+  /** All lines, for a new stream. */
   snapshot(): ConsumerChanges {
     this.#dirty.clear();
     this.#removed.clear();
@@ -152,7 +151,7 @@ export class Consumers implements ConsumerRegistry {
     return { snapshot: true, consumers, removedIds: [] };
   }
 
-  /** What changed since the last snapshot or drain, or undefined. */
+  /** The changes since the last snapshot or drain. Undefined if there are none. */
   drain(): ConsumerChanges | undefined {
     if (this.#dirty.size === 0 && this.#removed.size === 0) return undefined;
     const consumers = [...this.#dirty].flatMap((id) => this.#wire(id) ?? []);
@@ -235,7 +234,7 @@ export class Consumers implements ConsumerRegistry {
     this.#touch(line.id);
   }
 
-  /** What the process of this line left behind, or was cut off from, no longer counts. */
+  /** Settles what the process of this line left behind earlier, or was cut off from. */
   #settle({ about: { holder, spiffeId, takes = 'roots' } }: Line): void {
     if (holder === undefined) return;
     for (const key of this.#departed.settle(holder, spiffeId, takes)) this.#groupChanged(key);
@@ -297,7 +296,7 @@ export class Consumers implements ConsumerRegistry {
     this.#onDirty();
   }
 
-  /** What was given expires: whoever left with it no longer counts. */
+  /** Plans the next sweep: a holder that left no longer counts when its certificate has expired. */
   #sweepSoon(): void {
     this.#cancelSweep ??= this.#clock.after(sweepMs, () => {
       this.#cancelSweep = undefined;
@@ -339,7 +338,7 @@ const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
   one === undefined || other === undefined ? one === other : one.equals(other);
 
 const toWire = (line: Line): Consumer => {
-  // while something newer is on its way, or was refused: what was read before is what is held
+  // while a newer set is under way, or was refused, the consumer has the set that it read before
   const digest =
     line.state === 'confirmed' || line.read === ''
       ? (line.digest ?? none)
@@ -359,7 +358,7 @@ const toWire = (line: Line): Consumer => {
   };
 };
 
-/** What is proven is what was read; of what was only sent, nothing is. */
+/** Only a set that was read is proven. A set that was only sent is not. */
 const leftOf = (line: Line, until: number): Left => ({
   spiffeId: line.about.spiffeId,
   takes: line.about.takes ?? 'roots',

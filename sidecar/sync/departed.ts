@@ -6,7 +6,7 @@ export interface DepartedGroup {
   readonly takes: 'roots' | 'jwt';
   readonly state: 'pending' | 'confirmed';
   readonly digest: string;
-  /** Of the one that came last. */
+  /** The description of the latest member. */
   readonly description: string;
   readonly processes: number;
   readonly until: number;
@@ -15,19 +15,18 @@ export interface DepartedGroup {
 interface Group extends Omit<DepartedGroup, 'processes' | 'until' | 'description'> {
   description: string;
   readonly members: Map<string, number>;
-  /** Those beyond what is kept by process. */
+  /** The number of members beyond those that are listed. */
   others: number;
   othersUntil: number;
 }
 
-/** Beyond it a group still counts until the last of them, and no longer knows them one by one. */
+/** Members beyond this number still count until the last of them expires, but are not listed. */
 const maximumMembers = 64;
 
 /**
- * Holders that left with a certificate in hand: nobody can tell whether it is still in use, so it
- * counts until it has expired, or until the same process has read something newer. Grouped by
- * identity and by what they held, so that a workload which starts and ends all day stays one line.
- * Owner of these groups.
+ * Holders that left with a certificate. It may still be in use, so it counts until it has expired,
+ * or until the same process has read a newer one. Grouped by identity and set, so that a workload
+ * which starts and ends all day is one line. Owner of these groups.
  */
 export class Departed {
   readonly #groups = new Map<string, Group>();
@@ -65,8 +64,8 @@ export class Departed {
   }
 
   /**
-   * A process has read a newer state of this identity: what it left behind is settled. Returns the
-   * keys of the groups that changed.
+   * Call it when a process has read a newer state of this identity, which settles what it left
+   * behind. Returns the keys of the groups that changed.
    */
   settle(holder: string, spiffeId: string, takes: 'roots' | 'jwt'): readonly string[] {
     const changed: string[] = [];
@@ -79,7 +78,7 @@ export class Departed {
   }
 
   /**
-   * Forgets whose certificates have expired before `now`. Returns the keys of the groups that
+   * Forgets members whose certificates expired before `now`. Returns the keys of the groups that
    * changed.
    */
   expire(now: number): readonly string[] {
@@ -100,7 +99,7 @@ export class Departed {
     return changed;
   }
 
-  /** undefined: nobody is left in it, and it is forgotten. */
+  /** Undefined if the group has no members left. */
   group(key: string): DepartedGroup | undefined {
     const group = this.#groups.get(key);
     if (group === undefined) return undefined;
@@ -120,9 +119,7 @@ export class Departed {
     return this.#groups.size;
   }
 
-  /**
-   * For the file: one record per process, and one for those that are no longer known one by one.
-   */
+  /** The records for the file: one per process, and one for the members that are not listed. */
   *records(): Iterable<Left> {
     for (const {
       spiffeId,

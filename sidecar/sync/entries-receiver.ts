@@ -5,12 +5,12 @@ import type { AgentEntry } from '../ports/entries.ts';
 import type { SyncPosition } from '../state/index.ts';
 import { fromWire } from './wire-entry.ts';
 
-/** What one agent may have to hold: bounds the memory that a server can make it take. */
+/** The most entries of one agent. It limits the memory that a server can make the agent use. */
 const maximumEntries = 200_000;
 
 /**
- * Puts pages into the cache: those of a snapshot wait aside until the last one and then replace
- * everything at once, a change applies at once. Owner of the position. One per agent; a new stream
+ * Puts pages into the cache. The pages of a snapshot are kept until the last one, and then replace
+ * everything at once; a change applies at once. Owner of the position. One per agent; a new stream
  * calls `begin`.
  */
 export class EntriesReceiver {
@@ -19,7 +19,7 @@ export class EntriesReceiver {
   #position: SyncPosition | undefined;
   #agentId: string | undefined;
 
-  /** With what was kept from an earlier run, if anything. */
+  /** Begins with the entries of an earlier run, if there are any. */
   constructor(
     cache: SyncedEntryCache,
     kept?: { readonly agentId: string; readonly position: SyncPosition },
@@ -29,15 +29,15 @@ export class EntriesReceiver {
     this.#agentId = kept?.agentId;
   }
 
-  /** undefined: a snapshot is needed. */
+  /** Undefined if a snapshot is needed. */
   get position(): SyncPosition | undefined {
     return this.#position;
   }
 
   /**
-   * A new stream begins, as this agent: what an earlier one began and did not finish is void. A
-   * position counts for one agent only, so that one which was given another ID gets a snapshot, and
-   * never the changes on top of foreign entries.
+   * Begins a new stream as this agent. An unfinished snapshot of an earlier stream is dropped. A
+   * position is valid for one agent only, so an agent with a new ID gets a snapshot, never changes
+   * on top of foreign entries.
    */
   begin(agentId: string): void {
     this.#staging = undefined;
@@ -50,8 +50,8 @@ export class EntriesReceiver {
   }
 
   /**
-   * Throws INVALID_REQUEST for pages that do not follow one another; the position is forgotten
-   * then, so that a snapshot comes.
+   * Throws INVALID_REQUEST for a page that does not follow the one before. It then forgets the
+   * position, so that a snapshot comes.
    */
   apply(page: EntriesPage__Output): void {
     if (page.snapshotBegin) this.#staging = new Map();

@@ -1,13 +1,13 @@
 import type { HandshakeReport } from '../../src/common/wire/generated/meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeCount } from '../ports/handshakes.ts';
 
-/** The server keeps 2,000 of one agent, and takes 1,000 in one message. */
+/** The server keeps 2,000 of one agent, and admits 1,000 in one message. */
 const maximumHeld = 2000;
 const messageSize = 500;
 
 /**
- * Counters of handshakes on their way to the server: the newest per consumer and issuer, all of
- * them again on a new stream. Owner of them.
+ * Counters of handshakes to be reported to the server: the newest per consumer and issuer, and all
+ * of them again on a new stream. Owner of the counters.
  */
 export class HandshakeCounts {
   readonly #onDirty: () => void;
@@ -26,7 +26,7 @@ export class HandshakeCounts {
     this.#onDirty();
   }
 
-  /** The consumer is gone. */
+  /** Forgets the counters of a consumer that left. */
   forget(consumerId: string): void {
     for (const [key, count] of this.#held) {
       if (count.consumerId !== consumerId) continue;
@@ -45,7 +45,7 @@ export class HandshakeCounts {
     });
   }
 
-  /** A new stream has begun: the server has forgotten what an earlier one said. */
+  /** Reports all counters again on a new stream, since the server forgets a stream that ended. */
   requeue(): void {
     for (const key of this.#held.keys()) this.#dirty.add(key);
   }

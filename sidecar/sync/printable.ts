@@ -1,7 +1,8 @@
 const maximumTextLength = 400;
 
 /**
- * Reasons come from consumers: one that the server can not print must not cost the whole report.
+ * Makes a consumer's reason printable, since the server would refuse the whole report for one that
+ * is not.
  */
 export const printable = (text: string): string =>
   text.replace(controlCharacters, ' ').slice(0, maximumTextLength);

@@ -3,9 +3,9 @@ const maximumHeld = 20_000;
 const reportSize = 5000;
 
 /**
- * Serials whose holder has read the replacement, on their way to the server. A stream acknowledges
- * nothing, so those sent last are sent again on the next stream; saying it twice does no harm.
- * Owner of the queue; the oldest are given up first.
+ * Serials whose holders have read the replacement, to be reported to the server. A stream
+ * acknowledges nothing, so the serials sent last are sent again on the next stream; repetition does
+ * no harm. Owner of the queue. The oldest are dropped first.
  */
 export class Replacements {
   readonly #onDirty: () => void;
@@ -31,7 +31,7 @@ export class Replacements {
     return serials;
   }
 
-  /** A new stream has begun. */
+  /** Call it when a new stream begins. */
   requeue(): void {
     for (const serial of this.#sent) this.#waiting.add(serial);
     this.#sent = [];

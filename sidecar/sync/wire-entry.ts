@@ -4,7 +4,7 @@ import type { AgentEntry } from '../ports/entries.ts';
 const noPlaceholders: ReadonlyMap<string, readonly string[]> = new Map();
 const none: readonly string[] = [];
 
-/** Empty parts are shared, since 20,000 entries have mostly empty ones. */
+/** Shares empty parts, since most parts of 20,000 entries are empty. */
 export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
   id: entry.id,
   revision: entry.revision,

@@ -6,9 +6,8 @@ import type { CliContext } from './context.ts';
 const agentPath = /^spiffe:\/\/[^/]+\/meshca\/agent\//;
 
 /**
- * The SPIFFE ID of an agent as commands take it: whole, the last segment of its path, or its path
- * as tables show it.
- * Throws NOT_FOUND where no agent has this name, INVALID_REQUEST where several do.
+ * Resolves the SPIFFE ID of an agent, given whole, as the last segment of its path, or as its path
+ * in tables. Throws NOT_FOUND if no agent has this name, and INVALID_REQUEST if several have.
  */
 export async function agentId(
   context: CliContext,
@@ -34,8 +33,8 @@ export async function agentId(
 }
 
 /**
- * The parents that are IDs of agents and have never joined. On the local socket only: elsewhere the
- * caller may have no right to look, and would leave a refusal in the log.
+ * The parents that are IDs of agents and have never joined. On the local socket only: a remote
+ * caller may have no right to read agents, which would leave a refusal in the log.
  */
 export async function absentParents(
   context: CliContext,
@@ -51,7 +50,7 @@ export async function absentParents(
   return [...absent];
 }
 
-/** Whatever their state. */
+/** The IDs of agents in every state. */
 async function* agentIds(context: CliContext, options: GlobalOptions): AsyncGenerator<string> {
   let token = '';
   do {

@@ -4,8 +4,8 @@ import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
 
 /**
- * The ID of an authority as commands take it: whole, or the last part that `authority status`
- * shows. Throws NOT_FOUND where no authority ends so, INVALID_REQUEST where several do.
+ * Resolves the ID of an authority, given whole or as its end in `authority status`. Throws
+ * NOT_FOUND if no ID ends so, and INVALID_REQUEST if several do.
  */
 export async function authorityId(
   context: CliContext,

@@ -23,11 +23,11 @@ export interface CallsDependencies {
   readonly definition: ServiceDefinition;
   readonly shown: string;
   readonly signal: AbortSignal;
-  /** Begins to say that a call takes long; what is returned ends it. */
+  /** Begins to tell that a call takes long. Returns the function that ends that. */
   readonly waiting: (call: string) => () => void;
 }
 
-/** The calls of one service; errors come as PkiError with the server's code and advice. */
+/** The calls of one service. Errors are PkiErrors with the server's code and advice. */
 export class Calls<M extends Methods> {
   readonly #client: Client;
   readonly #definition: ServiceDefinition;
@@ -77,7 +77,7 @@ export class Calls<M extends Methods> {
     });
   }
 
-  /** A server stream; its end by `signal` is no error. */
+  /** Reads a server stream. Its end by `signal` is not an error. */
   async *stream<N extends NameOf<M, 'stream'>>(
     name: N,
     request: M[N]['requestSent'],

@@ -31,7 +31,7 @@ async function withCalls<M extends Methods, T>(
     showProgress(context, (seconds) => `${call}: no answer from ${shown} for ${seconds} s`);
   const client = new Client(address, credentials, {
     ...options,
-    // http_proxy and https_proxy are for browsers; this variable is for gRPC alone
+    // http_proxy and https_proxy are for browsers; this variable is only for gRPC
     'grpc.enable_http_proxy': env['grpc_proxy'] ? 1 : 0,
   });
   try {

@@ -1,13 +1,13 @@
 import type { Result } from '../common/errors/index.ts';
 import type { MachineCheck } from '../common/runtime/machine-checks.ts';
 
-/** What the process edge gives to the commands, which do not read the process themselves. */
+/** What the process edge passes to the commands, which do not read the process themselves. */
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly readStdin: () => Promise<string>;
-  /** Asks a person at the terminal; undefined where there is none: silence is not consent. */
+  /** Asks a person at the terminal. Undefined if there is no terminal, which is not consent. */
   readonly ask: (question: string) => Promise<boolean | undefined>;
   /** Whether standard output is a terminal, and how wide. */
   readonly terminal: {
@@ -21,18 +21,18 @@ export interface CliContext {
   readonly dependencies: CliDependencies;
 }
 
-/** The parts that lie above the CLI's floor; loaded only when their command runs. */
+/** Parts above the CLI's floor, loaded only when their command runs. */
 export interface CliDependencies {
   readonly runServer: (options: {
     readonly configPath: string | undefined;
     readonly acceptRestore?: number;
   }) => Promise<number>;
-  /** With the server stopped: puts a backup in the place of the database. */
+  /** Replaces the database of a stopped server by a backup. */
   readonly restore: (options: {
     readonly configPath: string | undefined;
     readonly from: string;
   }) => Promise<{ readonly path: string; readonly replaced: string | undefined }>;
-  /** What the database that was replaced knew and this one does not. */
+  /** What the replaced database has and the present one lacks. */
   readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{
     readonly stale: boolean;
     readonly size: number;
@@ -47,11 +47,9 @@ export interface CliDependencies {
     }[];
   }>;
   readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
-  /**
-   * Reads a configuration and gives it back with what follows from it, without starting anything.
-   */
+  /** Reads a configuration and returns it with derived values. Starts nothing. */
   readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
-  /** What a start on this machine would meet; changes nothing, tries each PIN once. */
+  /** Checks what a start on this machine needs. Changes nothing, and tries each PIN once. */
   readonly checkMachine: (
     kind: 'server' | 'agent',
     path: string,

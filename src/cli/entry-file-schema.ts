@@ -33,8 +33,8 @@ const instant = z
   });
 
 /**
- * An entry as the file of `entry apply` and `entry export` writes it; docs/entries.md. What is
- * absent has its default. Imported dynamically, since it brings zod.
+ * An entry in the file of `entry apply` and `entry export`; see docs/entries.md. An absent field
+ * has its default. Imported dynamically, since it loads zod.
  */
 const entryFileSchema = z.strictObject(
   {
@@ -61,8 +61,8 @@ const entryFileSchema = z.strictObject(
 export type EntryFile = z.input<typeof entryFileSchema>;
 
 /**
- * Throws INVALID_REQUEST with every problem of the entry: the path of the field and what it may
- * hold; for an unknown field the nearest known one.
+ * Throws INVALID_REQUEST with every problem of the entry: the path of the field and its allowed
+ * values, and for an unknown field the nearest known one.
  */
 export function entryFromFile(value: unknown, where: string): Entry {
   const parsed = entryFileSchema.safeParse(value);

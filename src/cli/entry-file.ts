@@ -1,7 +1,7 @@
 import type { Entry__Output } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
 import type { EntryFile } from './entry-file-schema.ts';
 
-/** The shortest file form that means the same entry. */
+/** The shortest form of an entry in a file. */
 export function entryFile(entry: Entry__Output): EntryFile {
   return {
     id: entry.id,

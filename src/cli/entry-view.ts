@@ -23,7 +23,7 @@ export function showResults(
     } else if (!options.json)
       context.out(`${verb} ${result.entry?.id ?? result.id}  ${result.entry?.spiffeId ?? ''}\n`);
   }
-  // there is one exit code for many entries: that of the first failure
+  // the first failure among the entries decides the exit code
   return failed[0]?.problem
     ? exitCodeOf(new PkiError(knownCode(failed[0].problem.code), ''))
     : exitCodes.ok;

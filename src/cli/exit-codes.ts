@@ -10,7 +10,7 @@ export const exitCodes = {
   unavailable: 5,
   conflict: 6,
   held: 7,
-  /** By Ctrl-C or SIGTERM: 128 and the number of SIGINT, as shells have it. */
+  /** After Ctrl-C or SIGTERM: 128 plus the number of SIGINT, as in shells. */
   interrupted: 130,
 } as const;
 

@@ -16,9 +16,9 @@ import { PkiError } from '../common/errors/index.ts';
 import { csrFromPem } from '../common/x509/index.ts';
 
 /**
- * Writes a file that appears whole and with its mode: a new one is made beside it and takes its
- * place, so that a key is never readable by others because an older file of that name was, and
- * never goes where a link points. Throws INVALID_REQUEST.
+ * Writes a file that appears whole and with its mode: a temporary file beside it replaces it. So a
+ * key is never readable by others because an older file was, and never goes to the target of a
+ * link. Throws INVALID_REQUEST.
  */
 export function writeWhole(path: string, text: string, mode: number): void {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
@@ -32,7 +32,7 @@ export function writeWhole(path: string, text: string, mode: number): void {
 }
 
 /**
- * Writes a file that does not exist yet. Throws INVALID_REQUEST, or OUTPUT_FAILED where the disk is
+ * Writes a file that does not exist yet. Throws INVALID_REQUEST, or OUTPUT_FAILED if the disk is
  * full.
  */
 export function writeNew(path: string, text: string): void {
@@ -43,18 +43,14 @@ export function writeNew(path: string, text: string): void {
   }
 }
 
-/**
- * For the moment before something is signed whose only copy goes into that file. Throws
- * INVALID_REQUEST.
- */
+/** Call it before a signature whose only copy goes into that file. Throws INVALID_REQUEST. */
 export function expectNewFile(path: string): void {
   if (existsSync(path)) throw cannotWrite(path, { code: 'EEXIST' }, newFileAdvice);
   expectFolder(dirname(path), newFileAdvice);
 }
 
 /**
- * For the moment before something is made whose only copy goes into that folder. Throws
- * INVALID_REQUEST.
+ * Call it before something is made whose only copy goes into that folder. Throws INVALID_REQUEST.
  */
 export function expectFolder(
   path: string,
@@ -69,10 +65,9 @@ export function expectFolder(
 }
 
 /**
- * Puts what is streamed into a new file that only its owner may read. It has its name only when it
- * is complete and on disk, so that a part never passes for the whole, whatever ends this process.
- * Returns the bytes written. Throws INVALID_REQUEST, OUTPUT_FAILED, CANCELLED or what the stream
- * throws.
+ * Writes a stream to a new file that only its owner may read. The file gets its name when it is
+ * complete and on disk, so that a part never passes for the whole. Returns the bytes written.
+ * Throws INVALID_REQUEST, OUTPUT_FAILED, CANCELLED, or what the stream throws.
  */
 export async function writeStream(
   path: string,
@@ -88,8 +83,7 @@ export async function writeStream(
   let bytes = 0;
   try {
     await stream(async (data) => {
-      // not write(), which may write less than it was given, for instance what a full disk still
-      // takes
+      // not write(), which may write only a part, for example on a full disk
       await file.writeFile(data).catch(failed);
       bytes += data.length;
     });
@@ -103,7 +97,10 @@ export async function writeStream(
   return bytes;
 }
 
-/** Does not replace a file that came meanwhile. File systems without links check only before. */
+/**
+ * Names the file, and replaces no file that appeared meanwhile. On file systems without links the
+ * check precedes the rename.
+ */
 function nameNew(part: string, path: string): void {
   try {
     linkSync(part, path);

@@ -1,6 +1,6 @@
 import type { Command, Help, Option } from 'commander';
 
-/** The commands of the program, by what they are for. A test holds this against the program. */
+/** The commands of the program by purpose. A test compares this with the program. */
 export const groups: Readonly<Record<string, readonly string[]>> = {
   'Run and check:': ['server', 'agent', 'status', 'healthcheck', 'validate', 'doctor', 'explain'],
   'Identities:': ['entry', 'token', 'delegation', 'mint', 'downstream', 'certificate'],
@@ -10,7 +10,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
   'Shell:': ['completion', 'help'],
 };
 
-/** What people type first, by command. A test parses each. */
+/** Examples by command. A test parses each. */
 export const examples: Readonly<Record<string, readonly string[]>> = {
   'meshca agent ban': ['meshca agent ban node-1 --reason "disk was stolen"'],
   'meshca agent list': ['meshca agent list --state banned'],
@@ -45,7 +45,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'meshca validate': ['meshca validate server.yaml --check', 'meshca validate --schema agent'],
 };
 
-/** Says which options a command can not do without, in their description and in the usage. */
+/** Marks required options in their description and in the usage. */
 export const helpStyle: Partial<Help> = {
   showGlobalOptions: true,
   optionDescription(option: Option): string {

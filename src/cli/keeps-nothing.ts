@@ -4,18 +4,18 @@ import { reportsContract } from '../common/wire/index.ts';
 const deadlineMs = 2000;
 
 export interface Reader {
-  /** Of the open stream: the connection that the agent knows this process by. */
+  /** The client of the open stream, whose connection identifies this process to the agent. */
   readonly client: Client;
   /** The name that the stream has in its metadata `meshca-client`. */
   readonly clientId: string;
-  /** One of the identities that were read. */
+  /** One of the received identities. */
   readonly spiffeId: string;
 }
 
 /**
- * Tells our agent that this process keeps nothing of what it has read, so that no rotation waits for
- * the end of a certificate that nobody has. An agent of others does not know the call, and an answer
- * that fails changes nothing: it is then waited for.
+ * Tells our agent that this process keeps nothing of what it has read, so that no rotation waits
+ * for certificates that nobody has. Other agents do not know the call. If it fails, rotations wait
+ * as usual.
  */
 export function tellThatNothingIsKept(
   { client, clientId, spiffeId }: Reader,

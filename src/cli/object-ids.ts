@@ -3,8 +3,8 @@ import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
 import { everyItem, fullId } from './short-id.ts';
 
-// IDs as commands take them: whole, or as tables show them. What has the length of a whole ID goes
-// to the server as it is.
+// Resolves IDs that are given whole or as tables show them. A text with the length of a whole ID
+// goes to the server unchanged.
 
 type Resolve = (context: CliContext, options: GlobalOptions, text: string) => Promise<string>;
 
@@ -61,7 +61,7 @@ export const delegationId: Resolve = async (context, options, text) =>
         }),
       );
 
-/** Entries have names as well: what can be no part of a UUID is one. */
+/** A text that can't be part of a UUID is the name of an entry. */
 export const entryId: Resolve = async (context, options, text) =>
   isUuid(text) || !/^…?[0-9a-f-]{6,35}…?$/.test(text)
     ? text
@@ -80,7 +80,7 @@ export const entryId: Resolve = async (context, options, text) =>
         }),
       );
 
-/** How many certificates are looked through for a short serial: the newest. */
+/** A short serial is searched for among this many of the newest certificates. */
 const searchedCertificates = 20_000;
 
 export const serialOf: Resolve = async (context, options, text) => {

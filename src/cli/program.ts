@@ -28,7 +28,7 @@ import { exitCodes } from './exit-codes.ts';
 import { addHelp, helpStyle } from './help.ts';
 import { printError } from './output.ts';
 
-/** In the order of the help. `rotationCommands` and its like add to commands that come before. */
+/** In the order of the help. `rotationCommands` and others add to commands before them. */
 const commands = [
   nodeCommands,
   doctorCommand,
@@ -88,7 +88,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     .option('--key <path>', 'its key (PEM)')
     .option('--bundle <path>', 'trust bundle (PEM)')
     .configureOutput({
-      // --json: one object for the whole error, made where it is caught
+      // with --json the handler of the error prints it as one object
       writeOut: context.out,
       writeErr: asJson ? () => {} : context.err,
       getOutHasColors: () => context.terminal.color,
@@ -125,7 +125,10 @@ const usageError = (thrown: CommanderError): PkiError =>
     { next: 'See the command with --help.' },
   );
 
-/** exitOverride and output are not inherited by commands that were added before. */
+/**
+ * Sets exitOverride and output on all commands, since commander does not pass them to commands that
+ * exist already.
+ */
 function inherit(command: Command, asJson: boolean): void {
   command.showHelpAfterError(
     asJson

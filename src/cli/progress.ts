@@ -2,12 +2,12 @@ import type { CliContext } from './context.ts';
 import { writeStream } from './files.ts';
 
 const everyMs = 1_000;
-/** Shorter waits say nothing. */
+/** Shorter waits print nothing. */
 const quietTurns = 2;
 
 /**
- * Says on a terminal, in one line that is redrawn each second, what is waited for; the returned
- * function clears it. `line` is asked each time.
+ * Shows on a terminal, in one line that is redrawn each second, what the command waits for. `line`
+ * is called each time. Returns the function that clears the line.
  */
 export function showProgress(
   { terminal, err }: Pick<CliContext, 'terminal' | 'err'>,
@@ -25,7 +25,7 @@ export function showProgress(
   };
 }
 
-/** `writeStream` of files.ts that shows how much is written. */
+/** `writeStream` of files.ts with a display of progress. */
 export async function writeWithProgress(
   context: CliContext,
   path: string,

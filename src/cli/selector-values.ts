@@ -15,7 +15,7 @@ const path = {
 };
 const name = { fits: (value: string) => !/[:\n/]/.test(value), form: 'the name of an account' };
 
-/** What a value must be for a process to have it. */
+/** The forms of values that a process can have. */
 const forms: Readonly<
   Record<string, { readonly fits: (value: string) => boolean; readonly form: string }>
 > = {

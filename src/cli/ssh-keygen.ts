@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { PkiError } from '../common/errors/index.ts';
 
 /**
- * Has ssh-keygen sign; it asks for passphrase, PIN or touch on the terminal itself. The private key
- * never comes here.
+ * Signs with ssh-keygen, which asks for passphrase, PIN or touch on the terminal. This process
+ * never sees the private key.
  */
 export function sshKeygenSign(
   {

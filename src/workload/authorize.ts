@@ -2,17 +2,17 @@ import { unwrap } from '../common/errors/index.ts';
 import { SpiffeId, SpiffeIdPattern, TrustDomain } from '../common/spiffe/index.ts';
 
 /**
- * Decides by a **verified** SPIFFE ID who may talk with this workload. Pure; called once per
- * connection.
+ * Decides by a **verified** SPIFFE ID which peers may talk with this workload. Pure. Called once
+ * per connection.
  */
 export interface Authorizer {
-  /** For messages: who would have been admitted. */
+  /** For messages: which peers would be admitted. */
   readonly description: string;
   admits(id: SpiffeId): boolean;
 }
 
 /**
- * Exactly these IDs. Throws SPIFFE_ID_INVALID; an empty list is refused too, since it would admit
+ * Admits exactly these IDs. Throws SPIFFE_ID_INVALID, also for an empty list, which would admit
  * nobody.
  */
 export function authorizeId(
@@ -22,15 +22,15 @@ export function authorizeId(
   return { description: [...wanted].join(' or '), admits: (id) => wanted.has(id.toString()) };
 }
 
-/** Every identity of one trust domain. */
+/** Admits every identity of one trust domain. */
 export function authorizeMemberOf(trustDomain: string | TrustDomain): Authorizer {
   const { name } = unwrap(TrustDomain.parse(trustDomain.toString()));
   return { description: `any identity of ${name}`, admits: (id) => id.trustDomain.name === name };
 }
 
 /**
- * IDs that match one of the patterns: `*` is one whole segment, a trailing `/**` one or more.
- * Throws PATTERN_INVALID.
+ * Admits IDs that match one of the patterns. `*` stands for one whole segment, a trailing `/**` for
+ * one or more. Throws PATTERN_INVALID.
  */
 export function authorizePattern(...patterns: readonly [string, ...string[]]): Authorizer {
   const parsed = patterns.map((pattern) => unwrap(SpiffeIdPattern.parse(pattern)));
@@ -41,15 +41,15 @@ export function authorizePattern(...patterns: readonly [string, ...string[]]): A
 }
 
 /**
- * Everybody with a valid SVID of a trust domain whose bundle this workload holds. Authentication
- * without authorization: say so on purpose.
+ * Admits every valid SVID of a trust domain whose bundle this workload has. This is authentication
+ * without authorization, so use it only on purpose.
  */
 export const authorizeAny = (): Authorizer => ({
   description: 'any verified identity',
   admits: () => true,
 });
 
-/** A rule of your own. */
+/** Admits IDs by a rule of your own. */
 export const authorizeBy = (
   description: string,
   admits: (id: SpiffeId) => boolean,

@@ -14,13 +14,13 @@ import type { SpiffeWorkloadAPIClient } from '../common/wire/generated/SpiffeWor
 import { endpointOfSocket, parseEndpoint, type WorkloadEndpoint } from './endpoint.ts';
 import { endpointFromEnvironment } from './environment.ts';
 
-/** What every source takes. */
+/** The options of every source. */
 export interface SourceOptions {
   /** `unix:///abs/path` or `tcp://IP:port`; default: SPIFFE_ENDPOINT_SOCKET. */
   readonly endpoint?: string;
   /** Absolute path of the agent's socket; instead of `endpoint`. */
   readonly socketPath?: string;
-  /** Ends `connect` while it waits. Does not close a source that is connected. */
+  /** Aborts `connect` while it waits. Does not close a connected source. */
   readonly signal?: AbortSignal;
   /**
    * How long `connect` waits for the first answer before it rejects with the last reason; default
@@ -72,7 +72,7 @@ export function securityHeader(): Metadata {
 }
 
 /**
- * A failed call. PermissionDenied has one meaning in the Workload API, whichever agent says it: no
+ * The error of a failed call. PermissionDenied has one meaning in the Workload API of any agent: no
  * identity for this process.
  */
 export function callFailure(error: ServiceError): PkiError {
@@ -97,7 +97,7 @@ function endpointOf(options: SourceOptions): WorkloadEndpoint {
 }
 
 function connectClient(endpoint: WorkloadEndpoint): SpiffeWorkloadAPIClient {
-  // the Workload API is plain gRPC on a local socket: the kernel tells the agent who calls
+  // the Workload API is plain gRPC on a local socket, where the kernel identifies the caller
   return new (workloadContract().packages.SpiffeWorkloadAPI)(
     endpoint.grpcTarget,
     credentials.createInsecure(),

@@ -12,8 +12,7 @@ export interface HandshakeCounts {
 /** Both roles together, for peers whose certificate names this issuer. */
 export interface IssuerCounts {
   /**
-   * AuthorityKeyIdentifier, lower-case hex; empty where the peer showed no certificate that could
-   * be read.
+   * AuthorityKeyIdentifier, lower-case hex. Empty if the peer presented no readable certificate.
    */
   readonly issuerKeyId: string;
   readonly succeeded: number;
@@ -21,7 +20,7 @@ export interface IssuerCounts {
   readonly reasons: Readonly<Record<string, number>>;
 }
 
-/** Peers choose what they show: beyond this, issuers are counted together as unknown. */
+/** Issuers beyond this number count together as unknown, since peers choose their certificates. */
 const maximumIssuers = 50;
 
 /** Owned by one source; read through its `stats()` and reported to the agent. */

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { fail, ok, type Result } from '../common/errors/index.ts';
 
-/** Where a Workload API listens, in the form that grpc-js takes as target. */
+/** The address of a Workload API, in the form of a grpc-js target. */
 export interface WorkloadEndpoint {
   /** As the user wrote it. */
   readonly text: string;

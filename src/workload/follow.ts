@@ -16,14 +16,14 @@ export interface FollowState {
   readonly connected: boolean;
   readonly reconnects: number;
   readonly refusedMessages: number;
-  /** Why the stream is not open at the moment, or why the last message was refused. */
+  /** Why the stream is not open now, or why the last message was refused. */
   readonly lastError: PkiError | undefined;
 }
 
 /**
  * Keeps a server stream of the Workload API open for as long as the source lives. Every message is
- * the full state, so a reconnect needs no memory. A message that `take` throws on is refused as a
- * whole: what was held before stays.
+ * the full state, so a reconnect needs no memory. A message on which `take` throws is refused as a
+ * whole, and the former state remains.
  */
 export function follow<Message>(
   context: SourceContext,
@@ -37,7 +37,7 @@ export function follow<Message>(
   if (signal?.aborted) onAbort();
   else {
     signal?.addEventListener('abort', onAbort, { once: true });
-    // the signal is for connecting alone
+    // the signal applies only to connecting
     follower.first.then(
       () => signal?.removeEventListener('abort', onAbort),
       () => signal?.removeEventListener('abort', onAbort),
@@ -145,8 +145,7 @@ class Follower<Message> implements FollowedStream {
         ? new PkiError('UNREACHABLE', 'the Workload API ended the stream')
         : callFailure(error);
     this.#log('debug', 'the stream of the Workload API ended', this.#lastError);
-    // the standard forbids retrying InvalidArgument; a method that is not there will not appear
-    // either
+    // the standard forbids retries after InvalidArgument, and a missing method will not appear
     if (error?.code === status.INVALID_ARGUMENT || error?.code === status.UNIMPLEMENTED) {
       this.#log('error', 'the Workload API refuses the call', this.#lastError);
       this.close(this.#lastError);
@@ -158,8 +157,7 @@ class Follower<Message> implements FollowedStream {
   #again(): void {
     const { clock, backoff, random } = this.#context;
     this.#connected = false;
-    // half of the delay is fixed, half is random: many workloads of one node must not come back in
-    // step
+    // half of the delay is random, so that the workloads of a node do not reconnect in step
     const delay = Math.min(
       backoff.maximumMs,
       backoff.initialMs * 2 ** Math.min(this.#failures, 20),

@@ -89,7 +89,7 @@ export async function listenGrpc(
 ): Promise<GrpcListener> {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const front = createTlsServer(source, { ...options, ALPNProtocols: ['h2'] }, (socket) => {
-    // TLS that agreed on nothing would be read as HTTP/2 all the same
+    // without this check a connection without ALPN would be read as HTTP/2
     if (socket.alpnProtocol === 'h2') injector.injectConnection(socket);
     else socket.destroy();
   });
@@ -111,7 +111,7 @@ export async function listenGrpc(
 }
 
 /**
- * Who calls, in a handler of a server that listens by `listenGrpc`. Read it once per stream:
+ * The ID of the caller, in a handler of a server with `listenGrpc`. Read it once per stream, since
  * grpc-js copies the certificate each time.
  */
 export function grpcPeerId(call: {

@@ -26,7 +26,7 @@ export function createHttpsServer(
   protectServer(source, server, options.authorize);
   server.on('request', (request, response) => {
     const peer = peerOf(request.socket);
-    // ask the client for a new connection before this one is cut
+    // ask the client for a new connection before this one ends
     if (peer !== undefined && endsSoon(peer.notAfter)) response.shouldKeepAlive = false;
     onRequest(request, response);
   });
@@ -48,7 +48,9 @@ class SvidAgent extends Agent {
   readonly #source: X509Source;
   readonly #options: ClientOptions;
   readonly #stop: () => void;
-  /** Connections made with an earlier certificate finish their request and are not used again. */
+  /**
+   * Counts certificates. A connection of an earlier one finishes its request and is not used again.
+   */
   #generation = 0;
   readonly #born = new WeakMap<object, number>();
 
@@ -56,7 +58,7 @@ class SvidAgent extends Agent {
     source: X509Source,
     options: ClientOptions & { readonly keepAlive?: boolean; readonly maxSockets?: number },
   ) {
-    // sessions are never cached: a resumed one would skip the check of the certificate
+    // sessions are never cached, since a resumed one would skip the check of the certificate
     super({
       keepAlive: options.keepAlive ?? true,
       maxCachedSessions: 0,

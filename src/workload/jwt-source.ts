@@ -21,7 +21,7 @@ import {
 } from './client.ts';
 import { follow, type FollowedStream } from './follow.ts';
 
-/** A token to present. Never log it: whoever has it is this workload until it expires. */
+/** A token to present. Never log it: its holder can act as this workload until it expires. */
 export interface JwtSvid {
   readonly id: SpiffeId;
   readonly token: string;
@@ -71,7 +71,7 @@ export class JwtSource implements AsyncDisposable {
     this.#context = sourceContext(options);
   }
 
-  /** Resolves with the JWT bundles in hand. Throws like `X509Source.connect`. */
+  /** Resolves when the JWT bundles have arrived. Throws like `X509Source.connect`. */
   static async connect(options: SourceOptions = {}): Promise<JwtSource> {
     const source = new JwtSource(options);
     const { client } = source.#context;
@@ -103,8 +103,8 @@ export class JwtSource implements AsyncDisposable {
   }
 
   /**
-   * A token for these audiences, from the cache until half of its life is gone. While the agent is
-   * away, an older one that is still valid is returned.
+   * Returns a token for these audiences, from the cache until half of its life. While the agent is
+   * away, returns an older one that is still valid.
    */
   async fetch(
     audience: string | readonly [string, ...string[]],
@@ -139,7 +139,7 @@ export class JwtSource implements AsyncDisposable {
   }
 
   /**
-   * Checks a token of somebody else by the JWT-SVID standard: signature by a key of the trust
+   * Validates a token of another workload by the JWT-SVID standard: signature by a key of the trust
    * domain of its own `sub`, expiry, audience. Throws JWT_INVALID, CHAIN_UNTRUSTED or
    * CERTIFICATE_EXPIRED.
    */
@@ -211,8 +211,8 @@ export class JwtSource implements AsyncDisposable {
 }
 
 /**
- * Keys for JWT-SVIDs of a JWKS; those for other uses are left out, and jose would refuse `jwt-svid`
- * as a use that it does not know.
+ * The keys of a JWKS for JWT-SVIDs. Leaves out keys for other uses, and the use `jwt-svid`, which
+ * jose does not know.
  */
 function keySet(jwks: Buffer): JWTVerifyGetKey {
   const parsed = JSON.parse(jwks.toString('utf8')) as Partial<JSONWebKeySet>;

@@ -13,27 +13,27 @@ import type { Authorizer } from './authorize.ts';
 import type { Counters, Role } from './counters.ts';
 import type { X509Bundles } from './x509-update.ts';
 
-/** Who is on the other side of a connection that was admitted. */
+/** The peer of an admitted connection. */
 export interface Peer {
   readonly id: SpiffeId;
   /** Lower-case hex. */
   readonly serial: string;
-  /** Unix seconds, inclusive: the earliest end of the certificates that it was admitted on. */
+  /** The earliest expiry in the chain that was admitted. Unix seconds, inclusive. */
   readonly notAfter: number;
   /** AuthorityKeyIdentifier of its certificate, lower-case hex; empty if it has none. */
   readonly issuerKeyId: string;
 }
 
-/** The CRLs to hold chains of this trust domain against; undefined: revocation is not looked at. */
+/** The CRLs for chains of this trust domain. Undefined: revocation is not checked. */
 export type CrlsOf = (trustDomainName: string) => readonly ParsedCrl[] | undefined;
 
 export interface PeerRegisterOptions {
   readonly clock: Clock;
   readonly bundles: () => X509Bundles;
   readonly counters: Counters;
-  /** Whether connections end when the ground for them goes. */
+  /** Whether connections end when the reason to admit them ends. */
   readonly enforce: boolean;
-  /** Absent: revocation is not looked at. */
+  /** Absent: revocation is not checked. */
   readonly crls?: CrlsOf;
 }
 
@@ -49,8 +49,8 @@ const known = new WeakMap<Socket, Peer>();
 export const peerOf = (socket: Socket): Peer | undefined => known.get(socket);
 
 /**
- * Admits peers and ends their connections when the ground for it goes: at the end of the
- * certificate, or when its root leaves the bundle. Owner of the open connections of one source.
+ * Admits peers and ends their connections when the certificate expires, or when its root leaves the
+ * bundle. Owner of the open connections of one source.
  */
 export class PeerRegister {
   readonly #clock: Clock;
@@ -100,12 +100,12 @@ export class PeerRegister {
   }
 
   /**
-   * Checks the peer of a socket after its handshake and keeps watch over it. Throws; the caller
-   * destroys the socket then.
+   * Checks the peer of a socket after its handshake, and watches the connection. If it throws, the
+   * caller must destroy the socket.
    */
   admit(socket: TLSSocket, role: Role, authorizer: Authorizer): Peer {
-    // a resumed session tells nothing about the certificate now: it may have expired, or its root
-    // may be gone
+    // a resumed session proves nothing about the certificate, which may have expired, or whose root
+    // may have left
     if (socket.isSessionReused())
       throw new PkiError('SESSION_RESUMED', 'the peer resumed an earlier TLS session');
     if (socket.getProtocol() !== 'TLSv1.3')
@@ -137,7 +137,7 @@ export class PeerRegister {
     return admission;
   }
 
-  /** To be called after the bundles changed. */
+  /** Call it after the bundles changed. */
   recheck(): void {
     if (!this.#enforce) return;
     const bundles = this.#bundles();
@@ -150,7 +150,7 @@ export class PeerRegister {
         purpose,
         crls: this.#crls,
       });
-      // that a CRL is missing now is no word against a peer who was admitted on one
+      // a CRL that is missing now does not end a connection that was admitted with it
       if (still.ok || still.error.code === 'REVOCATION_UNKNOWN') continue;
       this.#counters.closedAsDistrusted += 1;
       socket.destroy(still.error);
@@ -162,7 +162,8 @@ export class PeerRegister {
   }
 
   /**
-   * In short steps on the wall clock, since a machine that slept must not lengthen a certificate.
+   * Checks the wall clock in short steps, so that a suspend does not lengthen the life of a
+   * certificate.
    */
   #endAt(socket: TLSSocket, notAfter: number): () => void {
     let cancel: () => void = () => undefined;
@@ -185,18 +186,15 @@ export class PeerRegister {
   }
 }
 
-/**
- * The SPIFFE ID in a leaf that was verified before; reads it again from the bytes, and never from a
- * display form.
- */
+/** The SPIFFE ID of a verified leaf, read from its bytes and never from a display form. */
 export function idTextOf(leafDer: Buffer): string | undefined {
   const leaf = parseCertificate(leafDer);
   return leaf.ok && leaf.value.uriSans.length === 1 ? leaf.value.uriSans[0] : undefined;
 }
 
 /**
- * By whom the certificate of a peer says it was issued, verified or not, for counting; empty where
- * there is none to read.
+ * The issuer that the certificate of a peer names, verified or not, for counting. Empty if there is
+ * no readable certificate.
  */
 export function issuerKeyIdOf(socket: TLSSocket): string {
   try {
@@ -204,7 +202,7 @@ export function issuerKeyIdOf(socket: TLSSocket): string {
     const leaf = leafDer === undefined ? undefined : parseCertificate(leafDer);
     return leaf?.ok === true ? (leaf.value.authorityKeyId ?? '') : '';
   } catch {
-    // a socket that is gone has no peer any more
+    // a closed socket has no peer
     return '';
   }
 }

@@ -6,20 +6,19 @@ import type { ReportsClient } from '../common/wire/generated/meshca/workload/v1/
 import { securityHeader, type SourceContext } from './client.ts';
 import type { Counters } from './counters.ts';
 
-/** Counters go up at most so often. */
+/** Counters are reported at most once in this time. */
 const intervalMs = 5000;
 const retryMs = 1000;
 const deadlineMs = 5000;
 const maximumReasonLength = 300;
 
 /**
- * Tells our agent, on the socket of the Workload API, which update is in force here and how
- * handshakes went, so that a rotation can be proven by what workloads use and a canary can be
- * stopped by what they see. Another agent does not offer that service: then nothing is said again.
- * Never a reason to fail.
+ * Reports to our agent, on the socket of the Workload API, which update is in force and how
+ * handshakes went, so that workloads prove a rotation and can stop a canary. Other agents do not
+ * have that service, and then nothing more is reported. A failure here never fails the source.
  */
 export class Reporter {
-  /** Names this source towards the agent; random, and no secret. */
+  /** Identifies this source to the agent. Random, and not secret. */
   readonly clientId: string;
   readonly #context: SourceContext;
   readonly #client: ReportsClient;
@@ -39,7 +38,7 @@ export class Reporter {
     this.#capabilities = capabilities;
     this.#since = context.clock.now();
     this.clientId = uuidv7(context.clock.nowMs());
-    // on the connection that the stream has: the agent knows a process by its connection
+    // on the connection of the stream, by which the agent identifies a process
     this.#client = new (reportsContract().packages.meshca.workload.v1.Reports)(
       context.endpoint.grpcTarget,
       null as never,
@@ -54,7 +53,7 @@ export class Reporter {
     this.#send();
   }
 
-  /** An update was refused; what was held before stays in force. */
+  /** Reports a refused update. The former state stays in force. */
   refused(reason: string): void {
     if (this.#spiffeId === '') return;
     this.#loaded = {

@@ -12,7 +12,7 @@ import { issuerKeyIdOf } from './peers.ts';
 import { tlsFailure } from './tls-failure.ts';
 import { internalsOf, type X509Source } from './x509-source.ts';
 
-/** Whom a client takes for the server: never by DNS name. */
+/** How a client recognises the server, never by DNS name. */
 export interface ClientOptions {
   readonly expect: Authorizer;
 }
@@ -22,7 +22,7 @@ export interface ConnectOptions extends ClientOptions {
   readonly port?: number;
   /** A connected stream to speak TLS on, instead of host and port. */
   readonly socket?: Socket;
-  /** Sent as SNI; it plays no part in the check. */
+  /** Sent as SNI. It does not affect the check. */
   readonly servername?: string;
   readonly ALPNProtocols?: string[];
   /** For connect and handshake; default 10 s. */
@@ -31,9 +31,9 @@ export interface ConnectOptions extends ClientOptions {
 }
 
 /**
- * Options for one `tls.connect`, with the certificate of this moment: take new ones for each
- * connection. The server is checked as an X.509-SVID against `expect` before `secureConnect`. Never
- * add `session`: Node skips the check on a resumed one.
+ * Options for one `tls.connect`, with the present certificate. Make new ones for each connection.
+ * The server is checked as an X.509-SVID against `expect` before `secureConnect`. Never add
+ * `session`: Node skips the check of a resumed one.
  */
 export function tlsClientOptions(source: X509Source, options: ClientOptions): ConnectionOptions {
   const inside = internalsOf(source);
@@ -53,18 +53,18 @@ export function tlsClientOptions(source: X509Source, options: ClientOptions): Co
 }
 
 /**
- * A connection whose server has been verified and authorized; rejects with a PkiError. It ends with
- * the server's certificate.
+ * Opens a connection whose server is verified and authorized. Rejects with a PkiError. The
+ * connection ends when the server's certificate expires.
  */
 export function connectTls(source: X509Source, options: ConnectOptions): Promise<TLSSocket> {
   const { counters, peers, context } = internalsOf(source);
   const { expect, timeoutMs = 10_000, signal, ...where } = options;
-  // the type leaves no way to pass it, plain JavaScript does
+  // the type forbids it, but plain JavaScript can pass it
   if ('session' in where)
     throw new PkiError('SESSION_RESUMED', 'a session can not be resumed by this client');
   return new Promise((resolve, reject) => {
     const socket = connectSocket({ ...where, ...tlsClientOptions(source, { expect }) });
-    // read as soon as it is there: of a connection that is refused nothing is left to ask
+    // read as soon as it is available, since a refused connection no longer has it
     let issuerKeyId = '';
     socket.prependOnceListener('secure', () => {
       issuerKeyId = issuerKeyIdOf(socket);
@@ -79,7 +79,7 @@ export function connectTls(source: X509Source, options: ConnectOptions): Promise
       settle();
       const error = tlsFailure(thrown, socket.authorizationError);
       counters.failed('client', error, issuerKeyId);
-      // whatever still comes is a consequence
+      // later errors are consequences of the first
       socket.on('error', () => undefined);
       socket.destroy();
       reject(error);

@@ -8,8 +8,8 @@ const codesOfOpenssl: Readonly<Record<string, ErrorCode>> = {
 };
 
 /**
- * A failed handshake as a PkiError: why the peer's certificate was refused, or HANDSHAKE_FAILED for
- * all else.
+ * The PkiError of a failed handshake: why the peer's certificate was refused, or HANDSHAKE_FAILED
+ * for any other failure.
  */
 export function tlsFailure(thrown: unknown, authorizationError?: unknown): PkiError {
   if (thrown instanceof PkiError) return thrown;
@@ -17,7 +17,7 @@ export function tlsFailure(thrown: unknown, authorizationError?: unknown): PkiEr
   const known = [authorizationError, (thrown as { code?: unknown } | undefined)?.code].find(
     (each) => typeof each === 'string' && each in codesOfOpenssl,
   );
-  // whatever else OpenSSL has against a chain, it is a chain that is not trusted
+  // any other objection of OpenSSL means that the chain is not trusted
   const code =
     typeof known === 'string'
       ? (codesOfOpenssl[known] as ErrorCode)

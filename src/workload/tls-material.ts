@@ -4,9 +4,9 @@ import { certificatesToPem } from '../common/x509/index.ts';
 import type { X509Bundles, X509Svid } from './x509-update.ts';
 
 /**
- * What both roles present and trust. `ca` has the roots of all trust domains, so OpenSSL alone
- * would let the root of one sign for another: the SVID check that follows decides, with the roots
- * of the peer's own trust domain only.
+ * The material that both roles present and trust. `ca` has the roots of all trust domains, so
+ * OpenSSL alone would let the root of one sign for another. The SVID check that follows uses only
+ * the roots of the peer's own trust domain.
  */
 export function tlsMaterial(svid: X509Svid, bundles: X509Bundles): SecureContextOptions {
   return {
@@ -16,7 +16,7 @@ export function tlsMaterial(svid: X509Svid, bundles: X509Bundles): SecureContext
     // a bundle may state an anchor that is not self-signed
     allowPartialTrustChain: true,
     minVersion: 'TLSv1.3',
-    // no tickets: OpenSSL resumes with an expired client certificate and asks nobody
+    // no tickets, since OpenSSL would resume with an expired client certificate without a check
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
 }

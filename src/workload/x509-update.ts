@@ -34,15 +34,15 @@ export interface X509Update {
   /** Never empty; the first is the default. */
   readonly svids: readonly X509Svid[];
   readonly bundles: X509Bundles;
-  /** Of the workload's own trust domain, as far as they can be read. */
+  /** The readable CRLs of the workload's own trust domain. */
   readonly crls: readonly ParsedCrl[];
 }
 
 /**
- * Reads a message of FetchX509SVID and checks everything that can be checked here: an identity
- * whose key, name or chain is wrong would only fail later, in the handshakes of all peers. Throws
- * SVID_INVALID, CHAIN_UNTRUSTED, CERTIFICATE_MALFORMED or CERTIFICATE_EXPIRED; then nothing of the
- * message may be used.
+ * Reads a message of FetchX509SVID and checks everything that can be checked here, since an
+ * identity with a wrong key, name or chain would only fail in handshakes with peers. Throws
+ * SVID_INVALID, CHAIN_UNTRUSTED, CERTIFICATE_MALFORMED or CERTIFICATE_EXPIRED; then use nothing of
+ * the message.
  */
 export function readX509Update(message: X509SVIDResponse__Output, now: number): X509Update {
   if (message.svids.length === 0)
@@ -50,7 +50,8 @@ export function readX509Update(message: X509SVIDResponse__Output, now: number): 
   const bundles = new Map<string, readonly Buffer[]>();
   for (const [name, roots] of Object.entries(message.federatedBundles))
     bundles.set(unwrap(TrustDomain.parse(name)).name, unwrap(splitDer(roots)));
-  // after the federated ones: nobody else may state the roots of the workload's own trust domain
+  // after the federated bundles, so that none of them can set the roots of the workload's own trust
+  // domain
   for (const svid of message.svids)
     bundles.set(
       unwrap(SpiffeId.parse(svid.spiffeId)).trustDomain.name,
@@ -64,8 +65,8 @@ export function readX509Update(message: X509SVIDResponse__Output, now: number): 
 }
 
 /**
- * One that can not be read is left out: whoever enforces CRLs misses it, and admits nobody whom it
- * would have told about.
+ * Leaves out a CRL that can't be read. A source that enforces CRLs then admits no peer whom that
+ * CRL covers.
  */
 const readCrls = (crls: readonly Buffer[]): readonly ParsedCrl[] =>
   crls.flatMap((der) => {

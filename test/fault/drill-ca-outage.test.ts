@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
 
-test('an outage of more than half a life lets no SVID expire in use, renewals spread after it, and rebooted agents come back by themselves', async () => {
+test('in an outage of half a life no SVID expires in use, and rebooted agents come back unattended', async () => {
   const { code, figures, stderr } = await runDrill('ca-outage', '--short', '--json');
   assert.equal(code, 0, stderr);
   assert.ok(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
 
-test('each intent is synced before it is signed and each record before its release, and what was synced is enough to go on from', async () => {
+test('each intent is synced before signing and each record before release, and recovery needs no more', async () => {
   const { code, figures, stderr } = await runDrill(
     'crash-issuance',
     '--short',
@@ -35,7 +35,7 @@ test('the same drill fails when commits are not synced', async () => {
     assert.equal(share, `0/${certificates}`);
 });
 
-test('kill -9 of server and signers between any two steps leaves no released certificate unrecorded and no unfinished one signed later', async () => {
+test('after kill -9 at any step each released certificate is recorded, and no abandoned one is signed', async () => {
   const { code, figures, stderr } = await runDrill(
     'crash-issuance',
     '--short',
@@ -49,7 +49,7 @@ test('kill -9 of server and signers between any two steps leaves no released cer
   assert.ok(figures.kills.received > 0 && figures.kills.abandoned > 0);
 });
 
-test('nothing is released after the answer to a ban or delete, and a first start that is killed leaves no orphan', async () => {
+test('nothing is released after a ban or delete, and a killed first start leaves no orphan', async () => {
   const { code, figures, stderr } = await runDrill(
     'crash-issuance',
     '--short',

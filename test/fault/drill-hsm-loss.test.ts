@@ -4,7 +4,7 @@ import { runDrill } from '../support/drill.ts';
 
 // in under 5 s where a person runs the drill; here it has to resume by itself, however slow the
 // machine
-test('signing resumes after the loss of token, sessions or signers, without a restart and without a wrong answer', async () => {
+test('signing resumes after the loss of token, sessions or signers, without restart or wrong answer', async () => {
   const { code, figures, stderr } = await runDrill('hsm-loss', '--short', '--json');
   assert.equal(code, 0, stderr);
   assert.deepEqual(Object.keys(figures.cases), [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
 
-test('a stopped workload and a stopped agent hold an authority up by name, until they read, can not come back, are forced aside, or the deadline passes', async () => {
+test('an authority waits for named laggards until they read, expire, are forced aside, or the deadline', async () => {
   const { code, figures, stderr } = await runDrill('laggard', '--short', '--json');
   assert.equal(code, 0, stderr);
   assert.ok(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
 
-test('killed at steps of a rotation the server goes on, nothing is done twice, and an actor that has lost its lease does nothing', async () => {
+test('a server killed at any step of a rotation goes on, and an actor without its lease does nothing', async () => {
   const { code, figures, stderr } = await runDrill('transition-kills', '--short', '--json');
   assert.equal(code, 0, stderr);
   assert.deepEqual(

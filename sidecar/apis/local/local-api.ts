@@ -14,18 +14,18 @@ import type { Standing } from '../../ports/svids.ts';
 import { explain } from './explain.ts';
 
 export interface LocalApiDependencies {
-  /** Beside uid 0. The agent's own belongs here. */
+  /** In addition to uid 0. The agent's own uid belongs in this list. */
   readonly allowedUids: readonly number[];
   readonly status: () => AgentStatus;
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
-  /** What a workload would be given for an identity now. */
+  /** What a workload would receive for an identity now. */
   readonly standing: (identity: Identity) => Standing;
   readonly clock: Clock;
 }
 
-/** Of the socket of this API: few people ask few things. */
+/** Limits of the socket of this API, which few people use. */
 export const localApiLimits: LocalServerLimits = {
   ...defaultLimits,
   connections: 64,
@@ -39,8 +39,8 @@ export const localApiLimits: LocalServerLimits = {
 };
 
 /**
- * What operators of the node ask the agent. The mode of the socket is the first fence; the caller's
- * uid is checked in any case.
+ * The API for operators of the node. The mode of the socket restricts access, and the agent also
+ * checks the uid of each caller.
  */
 export function localApi(dependencies: LocalApiDependencies): SocketApi {
   return {

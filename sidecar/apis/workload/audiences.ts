@@ -3,7 +3,10 @@ import { KeyedBuckets, type Clock } from '../../../src/common/runtime/index.ts';
 import { RecentValues, type Session } from '../../local-server/index.ts';
 import type { WorkloadApiLimits } from './options.ts';
 
-/** Charges a user for audience sets that it has not used lately. Owner of what each user used. */
+/**
+ * Charges a user for audience sets that it has not used lately. Owner of the sets that each user
+ * used.
+ */
 export class AudienceCharges {
   readonly #fresh: KeyedBuckets;
   readonly #recent: RecentValues;

@@ -35,7 +35,7 @@ export interface ValidatedJwt {
 const keySets = new WeakMap<TrustBundle, readonly JWK[]>();
 const imported = new WeakMap<JWK, Map<string, CryptoKey | Uint8Array | undefined>>();
 
-/** What a token says of itself before anything of it is verified. */
+/** The claims and header of a token that has not been verified. */
 interface Unverified {
   readonly alg: string;
   readonly kid: string | undefined;
@@ -106,7 +106,7 @@ function parseUnverified(token: string): Result<Unverified> {
   return ok({ alg, kid, subject, spiffeId: id.value });
 }
 
-/** undefined: this key did not sign the token. */
+/** Returns undefined if this key did not sign the token. */
 async function verify(
   token: string,
   key: CryptoKey | Uint8Array,

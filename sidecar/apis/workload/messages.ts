@@ -4,14 +4,14 @@ import type { BundleSource, TrustBundle } from '../../ports/bundles.ts';
 import type { HeldX509Svid } from '../../ports/svids.ts';
 
 /**
- * Messages as bytes, so that one encoding serves many streams. Maps are keyed by the SPIFFE ID of
- * the trust domain.
+ * Encoded messages, so that one encoding serves many streams. The keys of maps are the SPIFFE IDs
+ * of trust domains.
  */
 export interface Messages {
   x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle): Buffer;
   x509Bundles(own: TrustBundle): Buffer;
   jwtBundles(own: TrustBundle): Buffer;
-  /** Differs when the set of roots of any trust domain, or of CRLs, differs. */
+  /** Changes with the roots of any trust domain and with the CRLs. */
   rootsVersion(own: TrustBundle): string;
   jwtVersion(own: TrustBundle): string;
 }
@@ -77,7 +77,7 @@ function perGeneration<T>(
   };
 }
 
-/** The roots of a bundle, concatenated once for all messages. */
+/** Concatenates the roots of each bundle once for all messages. */
 function joinedRoots(): (bundle: TrustBundle) => Buffer {
   const joined = new WeakMap<TrustBundle, Buffer>();
   return (bundle) => {
@@ -104,7 +104,10 @@ const versions = (
     .sort()
     .join(',');
 
-/** Hints must be unique in a response: the first, which is the older entry's, keeps it. */
+/**
+ * A hint must be unique in a response. The first SVID with a hint keeps it: the one of the older
+ * entry.
+ */
 function withUniqueHints<T>(
   svids: readonly HeldX509Svid[],
   encode: (svid: HeldX509Svid, hint: string) => T,

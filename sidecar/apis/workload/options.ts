@@ -4,7 +4,7 @@ import type { HandshakeCount } from '../../ports/handshakes.ts';
 import type { SvidManager } from '../../ports/svids.ts';
 
 export interface WorkloadApiLimits {
-  /** Audience sets that a uid has not used lately: each costs a signature of the CA. */
+  /** New audience sets that a uid may use per minute. Each one costs a signature of the CA. */
   readonly newAudiencesPerMinute: number;
   readonly newAudiencesBurst: number;
   readonly audiencesPerRequest: number;
@@ -13,8 +13,8 @@ export interface WorkloadApiLimits {
 }
 
 /**
- * A JWT-SVID to validate has at most 16 KiB, all audiences of a call together as much: so a request
- * fits into the 24 KiB of the local server's limits.
+ * A JWT-SVID to validate has at most 16 KiB, and all audiences of a call together have at most 16
+ * KiB. So a request fits into the 24 KiB that the local server admits.
  */
 export const defaultWorkloadApiLimits: WorkloadApiLimits = {
   newAudiencesPerMinute: 60,
@@ -26,7 +26,7 @@ export const defaultWorkloadApiLimits: WorkloadApiLimits = {
 export interface WorkloadApiDependencies {
   readonly svids: SvidManager;
   readonly bundles: BundleSource;
-  /** What a client library counted; checked to be within what the server takes. */
+  /** Receives the handshakes that a client library counted, within the limits of the server. */
   readonly onHandshakes: (count: HandshakeCount) => void;
   readonly clock: Clock;
   readonly limits: WorkloadApiLimits;

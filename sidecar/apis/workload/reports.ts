@@ -5,7 +5,7 @@ import type { HandshakeCount__Output } from '../../../src/common/wire/generated/
 import type { Session, StreamConsumers, StreamHandle } from '../../local-server/index.ts';
 import type { HandshakeCount } from '../../ports/handshakes.ts';
 
-/** The metadata by which a stream names its client; a foreign agent passes it over. */
+/** The metadata by which a stream names its client. Other agents ignore it. */
 const clientKey = 'meshca-client';
 const clientPattern = /^[0-9A-Za-z-]{8,64}$/;
 const maximumClients = 9000;
@@ -22,7 +22,8 @@ const processOf = ({ connection }: Session): string =>
   `${connection.pid} ${connection.peer?.image.startTime ?? ''}`;
 
 /**
- * Clients of the Workload API that report beside it. Owner of the link from a client to its stream.
+ * Clients of the Workload API that report their handshakes. Owner of the link from a client to its
+ * stream.
  */
 export class Clients {
   readonly #onHandshakes: (count: HandshakeCount) => void;
@@ -33,15 +34,15 @@ export class Clients {
   }
 
   /**
-   * Links the stream to the client that it names; malformed names are passed over. Returns the
-   * function that ends the link.
+   * Links the stream to the client that it names, and ignores malformed names. Returns the function
+   * that ends the link.
    */
   enter({ session, metadata, consumers }: StreamHandle): () => void {
     const [id, ...more] = metadata.get(clientKey);
     if (more.length > 0 || typeof id !== 'string' || !clientPattern.test(id)) return () => {};
     consumers.expectLoading();
     const client = { holder: processOf(session), consumers };
-    // an ID that another process uses already stays with that process
+    // an ID stays with the process that used it first
     const taken = this.#clients.get(id);
     if (
       (taken !== undefined && taken.holder !== client.holder) ||
@@ -93,7 +94,7 @@ function checkReport({ clientId, capabilities, handshakes, loaded }: ReportReque
     throw new PkiError('INVALID_REQUEST', 'a count of handshakes is not one');
 }
 
-/** What the server takes: a count that it refuses would cost the agent its whole report. */
+/** Whether the server accepts the count. A refused count would cost the agent its whole report. */
 function isCount({
   issuerKeyId,
   succeeded,

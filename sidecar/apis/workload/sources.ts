@@ -12,7 +12,7 @@ import { identityKey } from '../../ports/entries.ts';
 import type { Messages } from './messages.ts';
 import type { WorkloadApiDependencies } from './options.ts';
 
-/** The streams of the Workload API send one thing each. */
+/** Each stream of the Workload API sends one kind of message. */
 const onlyKey = '';
 
 /** FetchX509SVID: all SVIDs of the process in one message, the default first. */

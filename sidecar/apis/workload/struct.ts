@@ -1,7 +1,7 @@
 import type { Struct } from '../../../src/common/wire/generated/google/protobuf/Struct.ts';
 import type { Value } from '../../../src/common/wire/generated/google/protobuf/Value.ts';
 
-/** JSON as google.protobuf.Struct. */
+/** Converts JSON to google.protobuf.Struct. */
 export function toStruct(object: Readonly<Record<string, unknown>>): Struct {
   return {
     fields: Object.fromEntries(

@@ -10,8 +10,8 @@ import { Clients } from './reports.ts';
 import { jwtBundleSource, X509SvidSource, x509BundleSource } from './sources.ts';
 
 /**
- * The SPIFFE Workload API, and beside it what client libraries report. SPIFFE Workload Endpoint
- * section 3: every request carries the metadata `workload.spiffe.io: true`.
+ * The SPIFFE Workload API, and the reports of client libraries. SPIFFE Workload Endpoint section 3:
+ * every request carries the metadata `workload.spiffe.io: true`.
  */
 export function workloadApi(dependencies: WorkloadApiDependencies): SocketApi {
   return {
@@ -66,7 +66,9 @@ const unary = <Request>(
   run: (session, request) => run(session, request as Request),
 });
 
-/** The same answer for everyone, identity or not: a client must learn that it need not try again. */
+/**
+ * Answers every caller alike, with or without an identity, so that a client learns not to retry.
+ */
 const notOffered = (rpc: string): StreamMethod =>
   stream('roots', () => {
     throw new PkiError('NOT_IMPLEMENTED', `this release does not offer ${rpc}`);

@@ -6,10 +6,10 @@ export interface AccountNames {
 }
 
 /**
- * Names from passwd(5) and group(5) files alone. NSS (LDAP, sssd) is left out on purpose: a lookup
- * there may block on the network, and a directory outage must not decide who gets an identity.
- * Users who live in a directory are selected by uid. A file is read again when its inode, size or
- * times change.
+ * Names from passwd(5) and group(5) files only. NSS (LDAP, sssd) is left out on purpose: a lookup
+ * there may block on the network, and an outage of a directory must not decide who gets an
+ * identity. Select users of a directory by uid. A file is read again when its inode, size or times
+ * change.
  */
 export function fileAccountNames(
   files: { readonly passwd?: string; readonly group?: string } = {},
@@ -38,14 +38,14 @@ function nameFile(path: string): () => ReadonlyMap<number, string> {
 }
 
 /**
- * What passwd(5) may hold and Debian's adduser or a directory makes, for example `svc+web`, `müller`
- * and `DOM\alice`. No blank, no control character, nothing with a meaning in selectors.
+ * Account names as passwd(5) may hold them, for example `svc+web`, `müller` and `DOM\alice`. No
+ * blank, no control character, nothing with a meaning in selectors.
  */
 const accountName = /^[^\s\p{C}:,/+~-][^\s\p{C}:,/]{0,255}$/u;
 
 /**
- * `name:password:id:…` per line. The first name of an ID counts, as getpwuid(3) has it; NIS lines
- * (`+`, `-`) are skipped.
+ * Parses lines of `name:password:id:…`. The first name of an ID counts, as in getpwuid(3). NIS
+ * lines (`+`, `-`) are skipped.
  */
 export function parseAccounts(text: string): ReadonlyMap<number, string> {
   const names = new Map<number, string>();

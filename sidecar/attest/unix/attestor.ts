@@ -28,7 +28,7 @@ const retryAfterMs = 60_000;
 export interface UnixAttestorOptions {
   readonly inspector?: Omit<InspectorOptions, 'clock'>;
   readonly names?: AccountNames;
-  /** Default: whether systemd is the init of this machine (sd_booted(3)). */
+  /** Defaults to whether systemd is the init of this machine (sd_booted(3)). */
   readonly systemd?: boolean;
 }
 
@@ -43,7 +43,7 @@ export const unixWith = (options: UnixAttestorOptions): WorkloadAttestorType =>
 
 export const unix = unixWith({});
 
-/** Owner of what was learnt about the programs that run, by their image. */
+/** Owner of the facts about programs, by image. */
 class UnixAttestor implements WorkloadAttestor {
   readonly #clock: Clock;
   readonly #logger: WorkloadAttestorDependencies['logger'];

@@ -6,18 +6,18 @@ import type { Proc } from '../proc.ts';
 import type { ProcessEvidence } from '../workload-attestor.ts';
 import type { AccountNames } from './account-names.ts';
 
-/** What was learnt about the program of one image; each fact stays true until the next exec. */
+/** Facts about the program of one image. Each is valid until the next exec. */
 export interface BinaryFacts {
   path?: ExecutablePath | undefined;
   /** Verified against the agent's own view of the file system. */
   verifiedPath?: string | undefined;
   sha256?: string | undefined;
   /**
-   * Costly selector prefixes that were looked into, with or without success: a workload can not
-   * make the agent try again and again.
+   * Costly selector prefixes that were inspected, with or without success, so that a workload can't
+   * make the agent inspect again and again.
    */
   readonly inspected: Set<string>;
-  /** Monotonic; when a look that failed may be tried again. */
+  /** When a failed inspection may be retried, monotonic ms. */
   retryAtMs: number;
   /** Why the binary could not be inspected. */
   problem?: string | undefined;
@@ -26,13 +26,15 @@ export interface BinaryFacts {
 export interface ExecutablePath {
   readonly text: string;
   readonly deleted: boolean;
-  /** The process lives in another mount namespace: the same path may name another file there. */
+  /**
+   * Whether the process is in another mount namespace, where the same path may name another file.
+   */
   readonly foreign: boolean;
 }
 
 export interface UnixFacts {
   readonly selectors: readonly Selector[];
-  /** The path needs a look at the file system before it can count as `unix:path`. */
+  /** Whether the path must be checked in the file system before it counts as `unix:path`. */
   readonly pathUnverified: boolean;
 }
 

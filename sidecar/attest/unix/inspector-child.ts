@@ -1,6 +1,6 @@
 import { inspectFile, type InspectRequest } from './inspect-file.ts';
 
-// process edge: forked by inspector.ts, one request at a time
+// process edge: inspector.ts forks it and sends one request at a time
 process.on('message', (request: InspectRequest) => {
   try {
     process.send?.(inspectFile(request));

@@ -5,8 +5,8 @@ import type { Inspection, InspectRequest } from './inspect-file.ts';
 
 export interface Inspector extends Disposable {
   /**
-   * Never rejects: what can not be found out in time comes back as a problem. `uid` is whose file
-   * it is, for fairness.
+   * Never rejects: a failure or a timeout comes back as a problem. `uid` owns the workload; turns
+   * are shared fairly between uids.
    */
   inspect(uid: number, request: Omit<InspectRequest, 'maximumBytes'>): Promise<Inspection>;
 }
@@ -35,15 +35,15 @@ const failed = (problem: string): Inspection => ({ samePath: false, unlinked: fa
 
 /**
  * Reads binaries in child processes, since a file system that a workload controls can hang a reader
- * for ever. A child past its deadline is killed; one that not even SIGKILL ends keeps its slot and
- * its uid's only turn, so that one user can block one slot and no more. Children start on demand
- * and end when idle: an agent whose entries name no hash pays nothing.
+ * for ever. A child past its deadline is killed. A child that survives SIGKILL keeps its slot and
+ * the only turn of its uid, so that one user can block at most one slot. Children start on demand
+ * and end when idle.
  */
 export function startInspector(options: InspectorOptions): Inspector {
   return new ChildInspector(options);
 }
 
-// the extension differs between source and dist
+// .ts in the sources, .js in dist/
 const childScript = fileURLToPath(
   new URL(
     `./inspector-child${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
@@ -87,7 +87,7 @@ class ChildInspector implements Inspector {
         cancelWait();
         resolve(inspection);
       };
-      // the wait for a turn counts too: a stuck slot must not hold others back for ever
+      // the wait for a turn is limited too, since a stuck slot must not hold others back for ever
       const cancelWait = this.#clock.after(this.#deadlineMs * 2, () => {
         const at = this.#queue.indexOf(job);
         if (at >= 0) this.#queue.splice(at, 1);

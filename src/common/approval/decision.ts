@@ -25,8 +25,8 @@ export interface ProposedOperation {
 }
 
 /**
- * One signature, judged alone: by an approver of the policy, valid at `now`, not the proposer, over
- * exactly this operation.
+ * Judges one signature: it must be by an approver of the policy, valid at `now`, not by the
+ * proposer, and over exactly this operation.
  */
 export function judgeApproval(
   policy: ApprovalPolicy,
@@ -36,7 +36,7 @@ export function judgeApproval(
 ): Result<CountedApproval> {
   const parsed = parseSshSignature(signature);
   if (!parsed.ok) return parsed;
-  // the signature first: who is an approver is told to those who hold a key
+  // the signature first, since only holders of a key may learn who is an approver
   const verified = verifySshSignature(
     parsed.value,
     Buffer.from(approvalLine(operation, operationSha256(bytes))),

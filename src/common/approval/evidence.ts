@@ -5,7 +5,7 @@ import { operationSha256, readOperation, type Operation } from './operation.ts';
 import { checkPolicy, policySha256, type ApprovalPolicy } from './policy.ts';
 
 /**
- * Everything that shows, without the server, that an operation was approved. Stands in the audit
+ * Everything that proves, without the server, that an operation was approved. Part of the audit
  * record of the decision.
  */
 export interface Evidence {
@@ -112,7 +112,7 @@ function readEvidence(text: string): Result<Evidence> {
       });
     }
   } catch {
-    // said below
+    // reported below
   }
   return fail('APPROVAL_NOT_COUNTED', 'the file holds no evidence of an approval', {
     next: 'Give what "meshca approval show ID --json" printed, or the canonical text of the audit record approval.decided.',

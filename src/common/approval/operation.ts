@@ -5,11 +5,11 @@ import { canonicalJson, type Json } from './canonical-json.ts';
 /** The namespace of the signatures: nothing signed for another purpose is an approval. */
 export const approvalNamespace = 'meshca-approval@v1';
 
-/** One call that waits for approval, and everything that an approval of it is over. */
+/** One call that waits for approval, with everything that an approval covers. */
 export interface Operation {
   readonly id: string;
   readonly trustDomain: string;
-  /** Of the database: an approval does not outlive a restore. */
+  /** The epoch of the database. An approval does not outlast a restore. */
   readonly epoch: string;
   /** The RPC's full path. */
   readonly method: string;
@@ -18,14 +18,14 @@ export interface Operation {
   readonly proposer: {
     /** A SPIFFE ID or `uid:N`. */
     readonly actor: string;
-    /** Of the certificate that he proposed with; empty on the local socket. */
+    /** The serial of the proposer's certificate. Empty on the local socket. */
     readonly serial: string;
   };
   /** The policy that decides. */
   readonly policyVersion: number;
   readonly policySha256: string;
   readonly createdAt: number;
-  /** First second in which it no longer holds. */
+  /** The first second in which the operation is no longer open. */
   readonly expiresAt: number;
 }
 
@@ -50,8 +50,8 @@ export const operationBytes = (operation: Operation): Buffer =>
   Buffer.from(version + canonicalJson(operation), 'utf8');
 
 /**
- * Strict: bytes that are not exactly what `operationBytes` gives for what they say are none. Fails
- * with APPROVAL_NOT_OPEN.
+ * Parses strictly: the bytes must equal those that `operationBytes` makes of the result. Fails with
+ * APPROVAL_NOT_OPEN.
  */
 export function readOperation(bytes: Buffer): Result<Operation> {
   const text = bytes.toString('utf8');
@@ -67,7 +67,7 @@ export function readOperation(bytes: Buffer): Result<Operation> {
       );
     if (complete && operationBytes(operation).equals(bytes)) return ok(operation);
   } catch {
-    // said below
+    // reported below
   }
   return fail('APPROVAL_NOT_OPEN', 'the bytes of the operation are not in their canonical form');
 }

@@ -3,12 +3,15 @@ import { fail, ok, type Result } from '../errors/index.ts';
 import { parseSshPublicKey, sshKeyText } from '../ssh-signature/index.ts';
 import { canonicalJson } from './canonical-json.ts';
 
-/** Somebody whose signature counts. Only his public key is known here. */
+/** A person whose signature counts. Only the public key is known here. */
 export interface Approver {
   readonly name: string;
   /** As in a .pub file, without comment. */
   readonly publicKey: string;
-  /** SPIFFE IDs, or `uid:N`, under which he may propose: then his own approval does not count. */
+  /**
+   * SPIFFE IDs, or `uid:N`, under which the approver may propose. An approval of one's own proposal
+   * does not count.
+   */
   readonly identities: readonly string[];
   /** Unix seconds; 0: open. `notAfter` is the last second. */
   readonly notBefore: number;
@@ -26,8 +29,8 @@ export interface ApprovalPolicy {
 
 export const defaultLifeSeconds = 86_400;
 /**
- * With one, a person alone could propose on the local socket, which knows no persons, and approve
- * with his key.
+ * With one required approval, a person could propose on the local socket, which does not identify
+ * persons, and approve with their own key.
  */
 const minimumRequired = 2;
 const maximumApprovers = 50;
@@ -63,7 +66,7 @@ export function checkPolicy(input: ApprovalPolicy): Result<ApprovalPolicy> {
   });
 }
 
-/** What is wrong with a policy apart from its approvers. */
+/** The problem of a policy apart from its approvers. */
 function termsProblem({
   approvers,
   required,
@@ -120,7 +123,7 @@ function checkApprover(stated: Approver): Result<CheckedApprover> {
   return ok({ approver, fingerprint: key.value.fingerprint });
 }
 
-/** Claims name, key and identities. One person under two names would be two of k. */
+/** Claims name, key and identities, since one person under two names would count twice. */
 function claim(
   owners: Map<string, string>,
   { approver: { name, identities }, fingerprint }: CheckedApprover,
@@ -137,7 +140,7 @@ function claim(
   return undefined;
 }
 
-/** What the digest in an operation is over. */
+/** The text whose digest is in an operation. */
 export const policyText = (policy: ApprovalPolicy, version: number): string =>
   canonicalJson({ ...policy, version });
 export const policySha256 = (policy: ApprovalPolicy, version: number): string =>

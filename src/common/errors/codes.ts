@@ -8,7 +8,7 @@ import { tokenCodes } from './codes/tokens.ts';
 
 export type { CodeInfo, StatusName } from './codes/code-info.ts';
 
-/** The closed table of error codes; docs/errors.md is made of it. */
+/** The closed table of error codes. docs/errors.md is generated from it. */
 export const codes = {
   ...requestCodes,
   ...identityCodes,

@@ -2,7 +2,7 @@ import { codes, type CodeInfo, type ErrorCode } from './codes.ts';
 
 export interface PkiErrorOptions {
   readonly cause?: unknown;
-  /** What to do next, where the table's general advice can be made concrete. */
+  /** Advice for this case, if it can be more concrete than that of the table. */
   readonly next?: string;
   /** `fatal` stops signing and readiness; `request` (the default) fails one request. */
   readonly grade?: 'fatal' | 'request';
@@ -11,13 +11,13 @@ export interface PkiErrorOptions {
 }
 
 /**
- * A message may quote what was sent: it must fit into gRPC trailers when percent-encoded, and
- * nobody fills a log by being refused.
+ * Limits a message, which may quote a request. It must fit into gRPC trailers when percent-encoded,
+ * and refusals must not fill a log.
  */
 const maximumMessage = 2_000;
 
 /**
- * The one error type of the product. `message` says what was wrong, `next` what to do, `code` never
+ * The error type of the product. `message` says what was wrong, `next` what to do, and `code` never
  * changes.
  */
 export class PkiError extends Error {
@@ -43,7 +43,7 @@ export class PkiError extends Error {
   }
 
   /**
-   * Normalises anything thrown. What is not a PkiError becomes INTERNAL with the original as its
+   * Normalises anything thrown. Anything but a PkiError becomes INTERNAL, with the original as its
    * cause.
    */
   static from(thrown: unknown, code: ErrorCode = 'INTERNAL'): PkiError {

@@ -7,7 +7,7 @@ export interface Clock {
   nowMs(): number;
   /** Wall clock, Unix seconds, rounded down. */
   now(): number;
-  /** Milliseconds on the monotonic clock; only differences mean anything. */
+  /** Milliseconds on the monotonic clock. Only differences have a meaning. */
   monotonicMs(): number;
   /**
    * Resolves after `delayMs`, or rejects with the signal's reason. The timer does not keep the

@@ -5,12 +5,12 @@ import { configTypeOf } from './config-type.ts';
 import { nearest } from './nearest.ts';
 
 /**
- * One configuration file (YAML or JSON) and the environment become one frozen, validated record.
- * The environment wins. `hsm.idleSeconds` is `<PREFIX>HSM_IDLE_SECONDS`. Imported on its own path,
- * since it brings zod.
+ * Reads one configuration file (YAML or JSON) and the environment into one frozen, validated
+ * record. The environment wins. `hsm.idleSeconds` is `<PREFIX>HSM_IDLE_SECONDS`. Imported on its
+ * own path, since it loads zod.
  */
 export interface ConfigSource {
-  /** `.json` is read as JSON, anything else as YAML. Absent: environment and defaults alone. */
+  /** `.json` is read as JSON, any other file as YAML. Absent: only environment and defaults. */
   readonly path?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   /**
@@ -29,7 +29,7 @@ export interface ConfigKey {
   readonly description: string;
   /** In words, with the range of a number. */
   readonly type: string;
-  /** The default; undefined where the key has none. */
+  /** The default. Undefined if the key has none. */
   readonly fallback: unknown;
 }
 
@@ -97,7 +97,7 @@ async function readTree(path: string): Promise<Result<Tree>> {
   }
   let value: unknown;
   try {
-    // YAML only where it is needed: the parser takes memory that an agent would keep
+    // the YAML parser is loaded only for YAML, since an agent would keep its memory
     value = path.endsWith('.json')
       ? JSON.parse(text)
       : (await import('yaml')).parse(text, { strict: true, uniqueKeys: true, maxAliasCount: 20 });
@@ -145,7 +145,9 @@ function applyEnvironment(schema: z.ZodObject, input: Tree, source: ConfigSource
     : fail('CONFIG_INVALID', `the environment: ${unknown.join('; ')}`);
 }
 
-/** What does not read as the wanted type stays text, so that the schema names the problem. */
+/**
+ * Text that does not parse as the type of the key stays text, so that the schema names the problem.
+ */
 function fromText(schema: Schema, text: string): unknown {
   const kinds = kindsOf(schema);
   if (kinds.has('number') && /^-?[0-9]+(\.[0-9]+)?$/.test(text.trim())) return Number(text);

@@ -9,12 +9,12 @@ interface Slot {
 }
 
 /**
- * Bounds the connections of a listener. Owner of the set of its open ones.
+ * Limits the connections of a listener. Owner of the set of open connections.
  *
- * A connection is *unfinished* until a whole request has come in, and again once that is answered.
- * When all slots are taken, the holder of most unfinished ones loses its oldest, so that who
- * connects and says nothing, or speaks slowly, keeps nobody out. Only where every slot has a whole
- * request under way the newcomer is refused.
+ * A connection is *unfinished* until a whole request has arrived, and again after its answer. When
+ * all slots are taken, the holder of the most unfinished connections loses its oldest, so that a
+ * client which sends nothing, or sends slowly, keeps nobody out. A new connection is refused only
+ * if every slot has a whole request under way.
  */
 export class ConnectionSlots {
   readonly #maximum: number;
@@ -50,13 +50,16 @@ export class ConnectionSlots {
     socket.once('close', () => this.#remove(key, slot));
   }
 
-  /** A whole request has come in. `socket` may be the TLS socket above the one that was added. */
+  /**
+   * Call it when a whole request has arrived. `socket` may be the TLS socket above the one that was
+   * added.
+   */
   requestComplete(socket: Socket): void {
     const slot = this.#slotOf(socket);
     if (slot !== undefined) this.#unfinished.delete(slot);
   }
 
-  /** Its answer is out, or nobody waits for it any more. */
+  /** Call it when the answer is sent, or nobody waits for it any more. */
   requestOver(socket: Socket): void {
     const slot = this.#slotOf(socket);
     if (slot !== undefined && this.#slots.get(keyOf(socket) ?? '') === slot)
@@ -88,12 +91,16 @@ export class ConnectionSlots {
   }
 }
 
-/** One listener has one connection a peer's address and port; a TLS socket shows the same. */
+/**
+ * Identifies a connection of a listener by the address and port of its peer, which a TLS socket has
+ * as well.
+ */
 const keyOf = ({ remoteAddress, remotePort }: Socket): string | undefined =>
   remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort}`;
 
 /**
- * Bounds the connections of a server whose requests have no bodies: each is whole with its head.
+ * Limits the connections of a server whose requests have no bodies, so that each is whole with its
+ * head.
  */
 export function boundConnections(
   server: Server,

@@ -3,15 +3,15 @@ import { PkiError, type ErrorCode } from '../errors/index.ts';
 export interface ErrorFields {
   readonly code: ErrorCode;
   readonly error: string;
-  /** What led to it, where that says more. */
+  /** The cause, if it says more. */
   readonly cause?: string;
-  /** Of a defect: an error without a code of ours. */
+  /** The stack of a defect: an error without a code of ours. */
   readonly stack?: string;
 }
 
 /**
- * The fields under which every error is logged: its stable code, and what was wrong. Where in our
- * code a refusal or an outage came up helps nobody who reads the log: only a defect has its stack.
+ * The fields under which every error is logged: its stable code, and what was wrong. Only a defect
+ * has its stack, since the place of a refusal or an outage in our code helps no reader of the log.
  */
 export function errorFields(thrown: unknown): ErrorFields {
   const { code, message, cause } = PkiError.from(thrown);

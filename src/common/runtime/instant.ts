@@ -1,8 +1,8 @@
 const form = /^(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/;
 
 /**
- * Unix seconds of an ISO 8601 date (its beginning in UTC) or instant with its zone; undefined for
- * other text and for days that no calendar has, which Date.parse moves to the next month.
+ * Unix seconds of an ISO 8601 date (its beginning in UTC) or instant with its zone. Undefined for
+ * other text, and for days that do not exist, which Date.parse would move to the next month.
  */
 export function parseInstant(text: string): number | undefined {
   const date = form.exec(text)?.[1];

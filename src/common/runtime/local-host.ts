@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 
 /**
- * An IP address or localhost, with or without a port; nothing that somebody else's DNS decides. No
- * Host at all is HTTP/1.0.
+ * Whether a Host is an IP address or localhost, with or without a port, and so does not depend on
+ * DNS. HTTP/1.0 has no Host.
  */
 export function isLocalHost(host: string | undefined): boolean {
   if (host === undefined) return true;

@@ -1,6 +1,6 @@
 /**
- * What the code needs of a logger; pino satisfies it. Never pass a private key, PIN, token or CSR
- * to it. Each error is logged once, at the edge that answers for it.
+ * The logger that the code needs; pino satisfies it. Never pass a private key, PIN, token or CSR to
+ * it. Log each error once, at the edge that handles it.
  */
 export interface Logger {
   debug(fields: object, message?: string): void;

@@ -27,7 +27,7 @@ export function versionCheck(node: string): MachineCheck {
     : { what: 'versions', state: 'ok', text };
 }
 
-/** A directory that is there and closed to others, or can be made. */
+/** Checks that a directory exists and is closed to others, or can be made. */
 export function directoryCheck(what: string, path: string, uid: number): MachineCheck {
   const failed = (text: string, next: string): MachineCheck => ({
     what,
@@ -69,7 +69,7 @@ function isWritable(path: string): boolean {
   }
 }
 
-/** Whether the port can be bound now; 0 is any port. */
+/** Checks that the port can be bound now. 0 stands for any port. */
 export function portCheck(what: string, address: string, port: number): Promise<MachineCheck> {
   const shown = `${address}:${port}`;
   return new Promise((resolve) => {
@@ -97,7 +97,7 @@ export function portCheck(what: string, address: string, port: number): Promise<
   });
 }
 
-/** A clock that is behind what was written before is wrong. */
+/** Checks that the clock is not behind instants that were written before. */
 export function clockCheck(now: number, written: readonly string[]): MachineCheck {
   const newest = written.reduce(
     (latest, path) => (existsSync(path) ? Math.max(latest, statSync(path).mtimeMs / 1000) : latest),
@@ -118,7 +118,7 @@ export function clockCheck(now: number, written: readonly string[]): MachineChec
   return { what: 'clock', state: 'ok', text: shown };
 }
 
-/** CAP_SYS_PTRACE (capabilities(7)) is the right to look into the processes of other users. */
+/** Checks for CAP_SYS_PTRACE (capabilities(7)), the right to inspect processes of other users. */
 export function ptraceCheck(status = readFileSync('/proc/self/status', 'utf8')): MachineCheck {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return (effective >> 19n) & 1n

@@ -4,8 +4,8 @@ import koffi from 'koffi';
 const PR_SET_DUMPABLE = 4;
 
 /**
- * For a process that holds PINs or private keys: no core file, and no ptrace or /proc/PID/mem by
- * other processes of its user. True if the system did it. Imported on its own path, since it brings
+ * For a process with PINs or private keys: forbids core files, and ptrace and /proc/PID/mem by
+ * other processes of its user. True if the system did it. Imported on its own path, since it loads
  * koffi.
  */
 export function forbidDumps(platform: NodeJS.Platform): boolean {

@@ -1,9 +1,9 @@
 import { isIP } from 'node:net';
 
-/** An IPv4 address that a socket for both families shows as IPv6 is the IPv4 address. */
+/** Returns the IPv4 address that a socket for both families shows as IPv6. */
 export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
 
-/** Whose share of the connections an address takes: an IPv6 client has a whole /64. */
+/** The client that an address counts for. An IPv6 client has a whole /64. */
 export function holderOf(address: string): string {
   const plain = plainAddress(address);
   if (isIP(plain) !== 6) return plain;

@@ -13,8 +13,8 @@ export interface LogOptions {
 }
 
 /**
- * Names of fields that could carry a secret are masked wherever they stand, as the last fence:
- * nobody logs them on purpose.
+ * Masks fields whose names suggest a secret, at any depth. This is the last defence; no code logs
+ * them on purpose.
  */
 const secretFields = [
   'pin',
@@ -27,8 +27,8 @@ const secretFields = [
 ];
 
 /**
- * A refusal or an outage says all in its code and message; where in our code it came up helps
- * nobody who reads the log. Of a fault (INTERNAL, or no PkiError at all) the stack stays.
+ * Keeps the stack of a fault (INTERNAL, or no PkiError at all). For a refusal or an outage the code
+ * and message suffice.
  */
 const errorForLog = (thrown: Error): object =>
   thrown instanceof PkiError && thrown.code !== 'INTERNAL'
@@ -42,7 +42,10 @@ const errorForLog = (thrown: Error): object =>
       }
     : stdSerializers.err(thrown);
 
-/** Imported on its own path, since it brings pino. JSON lines, or readable ones on a terminal. */
+/**
+ * Makes a logger of JSON lines, or readable lines on a terminal. Imported on its own path, since it
+ * loads pino.
+ */
 export async function createLogger(options: LogOptions): Promise<Logger> {
   const base = {
     level: options.level,

@@ -19,8 +19,8 @@ const pool = Buffer.alloc(4096);
 let used = pool.length;
 
 /**
- * A few bytes of the CSPRNG, which costs the same for four thousand; valid until the next call.
- * What was given out is never given again.
+ * Some bytes of the CSPRNG, taken from a pool, since four thousand bytes cost as much as a few.
+ * Valid until the next call. No byte is given out twice.
  */
 function fromPool(length: number): Buffer {
   if (used + length > pool.length) {

@@ -1,20 +1,18 @@
 import type { PeerCertificate, Server, TLSSocket } from 'node:tls';
 
 /**
- * Node 24.21 and 26.8 lose the intermediates of a client: on the server side they take the first
- * certificate out of OpenSSL's list of the peer's chain just before `secureConnection`, so
- * `getPeerCertificate(true)` has the leaf alone afterwards (nodejs/node issue 65579). Read before
- * that, the list is whole.
+ * Node 24.21 and 26.8 lose the intermediates of a client. On the server side they remove the first
+ * certificate from OpenSSL's list of the peer's chain just before `secureConnection`, so that
+ * `getPeerCertificate(true)` has only the leaf afterwards (nodejs/node issue 65579). Before that
+ * event the list is whole.
  */
 const kept = new WeakMap<TLSSocket, readonly Buffer[]>();
 
-/**
- * Lets `peerChainOf` work for the connections of this server; to be called before the first one.
- */
+/** Makes `peerChainOf` work for the connections of this server. Call it before the first one. */
 export function keepPeerChains(server: Server): void {
   const seen = new WeakSet<TLSSocket>();
-  // the one public event that names a connection during its handshake; the secrets that come with
-  // it are not looked at
+  // the only public event during the handshake of a connection; the secrets that it carries are not
+  // read
   server.on('keylog', (_line: Buffer, socket: TLSSocket) => {
     if (seen.has(socket)) return;
     seen.add(socket);
@@ -23,8 +21,8 @@ export function keepPeerChains(server: Server): void {
 }
 
 /**
- * The certificates that the peer sent (DER), leaf first, perhaps followed by a root from the own
- * trust store; empty if it sent none. Nothing about them is verified here. At most 10.
+ * The certificates that the peer sent (DER), leaf first, perhaps followed by a root from our own
+ * trust store. Empty if it sent none. At most 10, and none of them is verified here.
  */
 export const peerChainOf = (socket: TLSSocket): readonly Buffer[] =>
   kept.get(socket) ?? readChain(socket);

@@ -22,9 +22,9 @@ export class TokenBucket {
   }
 
   /**
-   * Takes `cost` if it is there: 0, else the milliseconds after which it will be. A cost beyond the
-   * burst is taken when the bucket is full, and leaves a debt, so that a large batch is slow but
-   * never impossible.
+   * Takes `cost` and returns 0, or returns the milliseconds until it will be available. A cost
+   * beyond the burst is taken when the bucket is full and leaves a debt, so that a large batch is
+   * slow but never impossible.
    */
   take(cost = 1): number {
     this.#refill();
@@ -66,8 +66,8 @@ export class TokenBucket {
 const maximumBuckets = 20_000;
 
 /**
- * One bucket per key. Full buckets are forgotten when there are many: a new one is full as well.
- * Owner of its map.
+ * One bucket per key. Full buckets are dropped when there are many, since a new one is full as
+ * well. Owner of its map.
  */
 export class KeyedBuckets {
   readonly #rate: Rate;
@@ -100,13 +100,14 @@ export class KeyedBuckets {
   }
 
   #sweep(): void {
-    // looking at all of them at each newcomer would cost more than the limit saves
+    // to check all buckets for each new key would cost more than the limit saves
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - this.#sweptAtMs >= 1000) {
       this.#sweptAtMs = nowMs;
       for (const [key, bucket] of this.#buckets) if (bucket.isFull) this.#buckets.delete(key);
     }
-    // all in use: the oldest goes, which gives it a full bucket again and keeps the memory bounded
+    // if all are in use, the oldest is dropped; its key gets a full bucket again, and the memory
+    // stays bounded
     for (const key of this.#buckets.keys()) {
       if (this.#buckets.size < maximumBuckets) break;
       this.#buckets.delete(key);

@@ -1,6 +1,6 @@
 /**
- * In this order: what gathers the calls of a turn into one, the writer that they lead to, and what
- * hands work to other processes.
+ * In this order: code that gathers the calls of a turn into one, the writer behind it, and code
+ * that hands work to other processes.
  */
 const stages = ['gather', 'write', 'hand-over'] as const;
 export type TurnStage = (typeof stages)[number];
@@ -9,9 +9,9 @@ const waiting: Record<TurnStage, (() => void)[]> = { gather: [], write: [], 'han
 let scheduled = false;
 
 /**
- * Calls back when this turn of the event loop has read what its sockets had to give: all of a stage
- * before any of the next. With an immediate of its own each stage would wait for one more turn, and
- * under load a turn takes milliseconds.
+ * Calls back when this turn of the event loop has read its sockets: all callbacks of a stage before
+ * any of the next. With an immediate of its own each stage would wait for another turn, and under
+ * load a turn takes milliseconds.
  */
 export function atTurnEnd(stage: TurnStage, callback: () => void): void {
   waiting[stage].push(callback);
@@ -29,7 +29,7 @@ function run(): void {
       try {
         callback();
       } catch (thrown) {
-        // as with an immediate each: the others are called all the same
+        // a throw does not stop the other callbacks, as with an immediate each
         for (const rest of callbacks.slice(index + 1)) atTurnEnd(stage, rest);
         if (!scheduled && stages.some((each) => waiting[each].length > 0)) {
           scheduled = true;

@@ -27,7 +27,7 @@ export class SpiffeIdPattern {
   static parse(text: string): Result<SpiffeIdPattern> {
     const open = text.endsWith('/**');
     const body = open ? text.slice(0, -3) : text;
-    // a wildcard segment is checked as a letter, so that the rules of the ID hold for the rest
+    // a letter stands for a wildcard segment, so that the rules of IDs apply to the rest
     const sample = SpiffeId.parse(
       body
         .split('/')

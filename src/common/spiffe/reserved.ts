@@ -1,7 +1,7 @@
 import { SpiffeId, type TrustDomain } from './spiffe-id.ts';
 
 /**
- * Paths of the CA itself. Nothing that a user registers, delegates or mints may lie at or below
+ * Paths of the CA itself. No ID that a user registers, delegates or mints may be at or below
  * `/meshca`.
  */
 const reservedRoot = '/meshca';

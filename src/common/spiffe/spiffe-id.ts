@@ -29,7 +29,7 @@ export class TrustDomain {
     return ok(new TrustDomain(name));
   }
 
-  /** For what is compared as a name and becomes part of IDs, such as a configuration. */
+  /** For a name that is compared and becomes part of IDs, as in a configuration. */
   static parseName(text: string): Result<TrustDomain> {
     return text.includes('/') || text.includes(':')
       ? fail(
@@ -115,7 +115,9 @@ export class SpiffeId {
   }
 }
 
-/** True for a single path segment of a SPIFFE ID, the unit that a template placeholder may fill. */
+/**
+ * Whether a text is one path segment of a SPIFFE ID, which a placeholder of a template may fill.
+ */
 export const isPathSegment = (text: string): boolean =>
   segmentPattern.test(text) && text !== '.' && text !== '..';
 

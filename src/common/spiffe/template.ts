@@ -11,7 +11,7 @@ export type AllowedValues = ReadonlyMap<string, readonly string[]>;
 
 interface Segment {
   readonly before: string;
-  /** undefined: the segment is fixed text, all of it in `before`. */
+  /** Undefined if the segment is fixed text, all of it in `before`. */
   readonly placeholder: string | undefined;
   readonly after: string;
 }
@@ -73,7 +73,7 @@ export class Template {
     if (count === 0) return invalid('has no placeholder');
     if (count > maximumPlaceholders)
       return invalid(`has more than ${maximumPlaceholders} placeholders`);
-    // the fixed text obeys the rules of an ID when a letter stands for each placeholder
+    // with a letter for each placeholder, the fixed text must obey the rules of an ID
     const sample = SpiffeId.parse(
       [
         ...parts.slice(0, 3),
@@ -117,7 +117,7 @@ export class Template {
   }
 
   /**
-   * Whether some process could be given this ID: for the rule that no template yields an ID that
+   * Whether some process could get this ID, for the rule that no template produces an ID that
    * another entry states.
    */
   canProduce(id: SpiffeId, allowed: AllowedValues): boolean {

@@ -20,7 +20,7 @@ export interface SshPublicKey {
   readonly fingerprint: string;
   readonly comment: string;
   readonly key: KeyObject;
-  /** For keys in a security key: what it was made for, mostly `ssh:`. */
+  /** For a key in a security key: its application, mostly `ssh:`. */
   readonly application?: string;
 }
 
@@ -78,7 +78,7 @@ export function parseSshKeyBlob(blob: Buffer): Result<SshPublicKey> {
   }
 }
 
-/** As it stands in a file, without a comment. */
+/** The key as in a .pub file, without a comment. */
 export const sshKeyText = (key: SshPublicKey): string =>
   `${key.type} ${key.blob.toString('base64')}`;
 

@@ -3,9 +3,7 @@ import { fail, ok, type Result } from '../errors/index.ts';
 import { parseSshKeyBlob, type SshPublicKey } from './public-key.ts';
 import { strictBase64, WireReader, wireString } from './wire.ts';
 
-/**
- * A signature as `ssh-keygen -Y sign` makes it (PROTOCOL.sshsig of OpenSSH), read and not verified.
- */
+/** A parsed, unverified signature by `ssh-keygen -Y sign` (PROTOCOL.sshsig of OpenSSH). */
 export interface SshSignature {
   readonly publicKey: SshPublicKey;
   readonly namespace: string;
@@ -16,11 +14,12 @@ export interface SshSignature {
   readonly securityKey?: { readonly flags: number; readonly counter: number };
 }
 
-/** What a valid signature tells beyond being valid. */
+/** The facts in a valid signature. */
 export interface SshSignatureFacts {
   readonly publicKey: SshPublicKey;
   /**
-   * For keys in a security key: PIN or fingerprint was checked, and how often the key has signed.
+   * For a key in a security key: whether it checked PIN or fingerprint, and how often it has
+   * signed.
    */
   readonly securityKey?: { readonly userVerified: boolean; readonly counter: number };
 }
@@ -99,9 +98,8 @@ function readBlob(blob: Buffer): Result<SshSignature> {
 }
 
 /**
- * Whether the signature is one over `message` in `namespace`, by the key that it names: whether
- * that key counts is the caller's question. A security key must have been touched. Fails with
- * SSH_SIGNATURE_INVALID.
+ * Verifies a signature over `message` in `namespace` by the key that it names. The caller decides
+ * whether that key counts. A security key must have been touched. Fails with SSH_SIGNATURE_INVALID.
  */
 export function verifySshSignature(
   parsed: SshSignature,
@@ -183,7 +181,7 @@ function fixedLength(signature: Buffer): Buffer {
   );
 }
 
-/** What the security key itself signs: it knows the application and its counter. */
+/** The bytes that the security key itself signs, with its application and counter. */
 function securityKeyBytes(
   { application }: SshPublicKey,
   { flags, counter }: { readonly flags: number; readonly counter: number },

@@ -2,18 +2,18 @@ import { createHash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
 
 /**
- * Who was counted when an authority began to sign: a statement, and behind it the consumers, one
- * JSON object a line, in chunks that the statement names by their SHA-256. The record of the
- * activation holds the SHA-256 of the statement, so that whoever has the record can check the list,
- * whole or one chunk at a time. The bytes of a version never change.
+ * The consumers that were counted when an authority began to sign: a statement, followed by one
+ * JSON object a line per consumer, in chunks that the statement names by their SHA-256. The record
+ * of the activation has the SHA-256 of the statement, so that a reader of the record can check the
+ * list, whole or one chunk at a time. The bytes of a version never change.
  */
 export interface EvidenceStatement {
   /**
-   * Agents whose rows were not as the log has them: only by force or deadline does it sign then,
-   * and who they were is not in the list.
+   * The number of agents whose rows did not match the log. Then the authority signs only by force
+   * or deadline, and these agents are not in the list.
    */
   readonly alteredAgents: number;
-  /** `sha256`: of the certificate (DER), of a JWT key of its SubjectPublicKeyInfo. */
+  /** `sha256`: of the certificate (DER), or of the SubjectPublicKeyInfo of a JWT key. */
   readonly authority: {
     readonly id: string;
     readonly kind: string;
@@ -38,10 +38,11 @@ export interface EvidenceStatement {
   readonly proven: { readonly confirmed: number; readonly needed: number };
   /** Above an intermediate. */
   readonly root: { readonly id: string; readonly sha256: string } | null;
-  /** What it signs for, as JSON. */
+  /** The scope in which it signs, as JSON. */
   readonly scope: string;
   /**
-   * Sets that consumers hold, each by the SHA-256 of its members: the digest is over these, sorted.
+   * The sets of consumers, each by the SHA-256 digests of its members. The digest of a set is over
+   * these, sorted.
    */
   readonly sets: readonly { readonly digest: string; readonly members: readonly string[] }[];
   readonly shares: {
@@ -49,9 +50,9 @@ export interface EvidenceStatement {
     readonly proven: number;
     readonly unprovable: number;
   };
-  /** Readers that nobody sees: waited until then (Unix seconds, 0: there are none). */
+  /** Unseen readers: the end of the wait for them (Unix seconds, 0: there are none). */
   readonly unprovable: { readonly until: number };
-  /** Why it signs without some, where it does. */
+  /** Why it signs without some consumers, if it does. */
   readonly without: {
     readonly by: string;
     /** Of `ended`: when what signed before had ended. */
@@ -70,7 +71,7 @@ export type EvidenceLine =
       readonly heardAt: number;
       readonly kind: string;
       /**
-       * What kind of set it is, whose digest `set` is: an intermediate is held by who verified it,
+       * The kind of the set with the digest `set`. A consumer has an intermediate if it verified it
        * or has its root.
        */
       readonly of: 'root' | 'jwt' | 'issuing';
@@ -92,7 +93,7 @@ export type EvidenceLine =
       readonly until: number;
       readonly why: 'force' | 'deadline' | 'ended' | 'share';
     }
-  /** An agent that could have come back after the publication, until its last leaf had expired. */
+  /** An agent that could have returned after the publication, until its last leaf expired. */
   | { readonly agent: string; readonly class: 'expired'; readonly until: number };
 
 export interface ActivationEvidence {
@@ -152,11 +153,11 @@ function ordered(value: unknown): Plain {
   );
 }
 
-/** What the record of the activation says, as far as the list must agree with it. */
+/** The fields of the activation's record with which the list must agree. */
 export interface EvidenceClaim {
   readonly authorityId: string;
   readonly sha256: string;
-  /** `authority.active` of the audit log; absent where only the digest is known. */
+  /** The detail of `authority.active` in the audit log. Absent if only the digest is known. */
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
@@ -238,7 +239,7 @@ export class EvidenceCheck {
   #line(line: EvidenceLine): void {
     this.#counts[line.class] += 1;
     const place = `${line.agent} ${line.class === 'expired' ? '' : line.consumer}`;
-    // each consumer once: a list that names one twice proves one less than it counts
+    // each consumer counts once, so a list may not name one twice
     if (!(place > this.#last)) throw this.#invalid(`${place.trim()} does not stand in its order`);
     this.#last = place;
     if (line.class !== 'proven') return;
@@ -268,11 +269,13 @@ export class EvidenceCheck {
   }
 }
 
-/** Of a set of authorities by their SHA-256 (hex); the same as over their encodings. */
+/**
+ * The digest of a set of authorities by their SHA-256 (hex), equal to that over their encodings.
+ */
 const digestOf = (members: readonly string[]): string =>
   hashOf(Buffer.concat([...members].sort().map((member) => Buffer.from(member, 'hex'))));
 
-/** An activation by a server that kept no list, or the first ones of a server, have none. */
+/** Undefined for the first activations of a server, and for those of a server that kept no list. */
 export function claimOf(
   subject: string,
   detail: Readonly<Record<string, unknown>>,

@@ -24,11 +24,11 @@ import { tileWidth } from './tiles.ts';
 
 export interface VerifyOptions {
   /**
-   * Of the log, from elsewhere; absent: the one in the file, which proves nothing about who made
+   * The log's key from another source. Absent: the key in the file, which does not prove who made
    * it.
    */
   readonly key?: NoteKey;
-  /** A checkpoint that was seen before: the log must go on from it. */
+  /** An earlier checkpoint, which the log must contain. */
   readonly since?: Buffer | string;
   /** Keys of witnesses: each must have cosigned. */
   readonly witnesses?: readonly NoteKey[];
@@ -39,12 +39,12 @@ export interface ExportVerdict {
   readonly verifierKey: string;
   /** Records under the newest checkpoint. */
   readonly size: number;
-  /** Time of the last of them; 0 when there is none. Its place in the tree is `size`. */
+  /** The time of the last record under it, 0 if there is none. Its place in the tree is `size`. */
   readonly lastTimeMs: number;
   readonly checkpoints: number;
   /**
-   * For each witness that was given, the newest checkpoint that it cosigned; size and time (Unix
-   * seconds) 0: none.
+   * For each given witness, the newest checkpoint that it cosigned. Size and time (Unix seconds)
+   * are 0 if there is none.
    */
   readonly cosigned: readonly {
     readonly witness: string;
@@ -52,14 +52,14 @@ export interface ExportVerdict {
     readonly time: number;
   }[];
   /**
-   * Records that stayed out of the tree, by the word of the file alone: those that wait for it, and
-   * those that no server wrote, by reason.
+   * Records outside the tree, according to the file alone: those that wait for it, and those that
+   * no server wrote, by reason.
    */
   readonly waiting: number;
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
   /**
-   * Activations under the checkpoints: those whose list of who had confirmed is in the file and
-   * agrees with its record, and those whose record names none (a first start, an older server).
+   * Activations under the checkpoints: those with a list of consumers in the file that agrees with
+   * the record, and those whose record names no list (a first start, an older server).
    */
   readonly activations: { readonly withList: number; readonly without: number };
 }
@@ -86,7 +86,7 @@ export async function verifyExport(
   return check.verdict();
 }
 
-/** What is thrown names the line; whatever an altered line leads to is no defect of ours. */
+/** Adds the line to an error. A failure after an altered line is not a defect of ours. */
 function naming(line: number, act: () => void): void {
   try {
     act();
@@ -199,7 +199,7 @@ class ExportCheck {
       );
     const keys = new ExportKeys(key, origin, [verifierKey, ...(otherKeys ?? [])]);
     this.#keys = keys;
-    // as long as no checkpoint says more: the first line is the word of the file
+    // the first line is unproven until a checkpoint confirms it
     this.#log = { origin: baseOfOrigin(origin), verifierKey: formatVerifierKey(key) };
     if (this.#options.since !== undefined) {
       const opened = keys.open(this.#options.since);

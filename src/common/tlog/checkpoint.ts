@@ -18,7 +18,7 @@ export const checkpointText = ({ origin, size, root }: TreeHead): string =>
   `${origin}\n${size}\n${root.toString('base64')}\n`;
 
 /**
- * Reads a checkpoint without looking at its signatures. Extension lines are allowed and ignored.
+ * Parses a checkpoint without verifying its signatures. Extension lines are allowed and ignored.
  */
 export function parseCheckpoint(bytes: Buffer | string): Result<Checkpoint> {
   const note = parseNote(bytes);
@@ -43,8 +43,8 @@ export function parseCheckpoint(bytes: Buffer | string): Result<Checkpoint> {
 }
 
 /**
- * A checkpoint of this log: its origin is the key's name, and it carries a signature of the key
- * that verifies.
+ * Opens a checkpoint of this log. Its origin must be the key's name, and a signature by the key
+ * must verify.
  */
 export function openCheckpoint(bytes: Buffer | string, key: NoteKey): Result<Checkpoint> {
   const parsed = parseCheckpoint(bytes);

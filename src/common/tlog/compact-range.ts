@@ -8,14 +8,14 @@ export type NodeSink = (level: number, index: number, hash: Buffer) => void;
 
 /**
  * The right edge of a growing Merkle tree: the roots of its complete subtrees, largest first, one
- * for each bit that is set in its size. Enough to append and to give the root, whatever the size.
- * Sizes are whole numbers below 2^53.
+ * for each bit that is set in its size. It suffices to append and to compute the root. Sizes are
+ * whole numbers below 2^53.
  */
 export class CompactRange {
   #size = 0;
   readonly #hashes: Buffer[] = [];
 
-  /** The edge of a tree that exists already. */
+  /** The edge of an existing tree. */
   static at(size: number, read: NodeReader): CompactRange {
     const range = new CompactRange();
     for (const { level, index } of edgeOf(size)) range.#hashes.push(read(level, index));

@@ -2,14 +2,14 @@ import { PkiError } from '../errors/index.ts';
 import { claimOf, EvidenceCheck, type EvidenceClaim } from './activation-evidence.ts';
 import type { ExportLine } from './export-line.ts';
 
-/** What a record says, as far as it matters here. */
+/** The fields of a record that are needed here. */
 export interface RecordedActivation {
   readonly kind: unknown;
   readonly subject: string;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-/** The lists of who had confirmed, each behind the record of its activation, as they pass by. */
+/** Checks the lists of consumers in an export, each after the record of its activation. */
 export class ExportedActivations {
   readonly #counts = { withList: 0, without: 0 };
   /** While its list is read. */
@@ -17,9 +17,9 @@ export class ExportedActivations {
     | { readonly claim: EvidenceClaim; readonly sequence: number; check: EvidenceCheck | undefined }
     | undefined;
 
-  /** A record that was found to be in the tree. */
+  /** Call it for each record that is proven to be in the tree. */
   record({ kind, subject, detail }: RecordedActivation, sequence: number): void {
-    // the log's own key is nobody's to confirm
+    // nobody confirms the log's own key
     if (kind !== 'authority.active' || detail['authorityKind'] === 'log') return;
     const claim = claimOf(subject, detail);
     if (claim === undefined) this.#counts.without += 1;
@@ -48,7 +48,7 @@ export class ExportedActivations {
     });
   }
 
-  /** Something else follows. @throws PkiError EVIDENCE_INVALID */
+  /** Call it when another line follows. @throws PkiError EVIDENCE_INVALID */
   end(): void {
     const open = this.#open;
     if (open === undefined) return;
@@ -71,7 +71,7 @@ const lacking = ({ authorityId }: EvidenceClaim, what: string): PkiError =>
     detail: { authorityId },
   });
 
-/** What is thrown names the record. */
+/** Adds the record to an error. */
 function naming(sequence: number, act: () => void): void {
   try {
     act();

@@ -17,9 +17,9 @@ interface OtherKey {
 type Opened = ReturnType<typeof openCheckpoint>;
 
 /**
- * The keys under which checkpoints of an export count: the key of the log, and keys in the file that
- * the log itself has named. Such a key is trusted once a checkpoint of a trusted key covers the
- * record that names it.
+ * The keys whose checkpoints count in an export: the key of the log, and keys in the file that the
+ * log itself names. Such a key is trusted when a checkpoint of a trusted key covers the record that
+ * names it.
  */
 export class ExportKeys {
   readonly #key: NoteKey;
@@ -45,8 +45,8 @@ export class ExportKeys {
   }
 
   /**
-   * A record that was found to be in the tree, which has `size` records with it. A key that the log
-   * was given stands in it, with its digest, before it may sign.
+   * Call it for each record that is proven to be in the tree, which has `size` records with it. A
+   * new key of the log must be named in a record, with its digest, before it may sign.
    */
   record(canonical: Buffer, size: number): void {
     if (this.#others.size === 0 || !canonical.includes('"authority.prepared"')) return;
@@ -61,14 +61,14 @@ export class ExportKeys {
     if (other !== undefined) other.namedAt = Math.min(other.namedAt, size);
   }
 
-  /** A checkpoint of the log's key, under the origin of its own epoch; epochs only grow. */
+  /** Opens a checkpoint of the log's key, under the origin of its epoch. Epochs only grow. */
   open(note: Buffer | string): Opened {
     return openUnder(this.#key, note);
   }
 
   /**
-   * A checkpoint of the log's key, or of one that the log names; what a trusted one covers is
-   * believed of the others.
+   * Opens a checkpoint of the log's key, or of a key that the log names. A checkpoint of a trusted
+   * key makes the keys trusted that its records name.
    */
   openAny(note: string): Opened {
     const opened = this.open(note);

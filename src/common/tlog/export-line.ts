@@ -1,9 +1,9 @@
 import { PkiError } from '../errors/index.ts';
 
 /**
- * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of
- * leaf hashes before the records it is about, the list of who had confirmed behind the record of an
- * activation, each checkpoint behind the last record that it covers, and `end`.
+ * An export is JSON lines: first `log`, then the records in the order of their sequence. Each tile
+ * of leaf hashes precedes its records, each list of consumers follows the record of its activation,
+ * and each checkpoint follows the last record that it covers. The last line is `end`.
  */
 export type ExportLine =
   | {
@@ -27,8 +27,8 @@ export type ExportLine =
       readonly canonical: string;
     }
   /**
-   * Behind the record of an activation: who was counted, first the statement, then each part of the
-   * list.
+   * Follows the record of an activation: who was counted, first the statement, then each part of
+   * the list.
    */
   | { readonly type: 'evidence'; readonly authorityId: string; readonly statement: string }
   | { readonly type: 'evidence-lines'; readonly lines: string }
@@ -38,7 +38,7 @@ export type ExportLine =
 /** The first line of a canonical record. */
 export const recordVersion = 'meshca-audit-v1\n';
 
-/** Whether the columns beside a record say what the record says. */
+/** Whether the columns of a row agree with its record. */
 export function columnsMatch(
   line: Extract<ExportLine, { type: 'record' }>,
   canonical: Buffer,
@@ -61,7 +61,7 @@ export function columnsMatch(
 type Kind = ExportLine['type'];
 type FieldType = 'text' | 'count' | 'number' | 'texts';
 
-/** What each kind of line has besides `type`; a question mark: it may be absent. */
+/** The fields of each kind of line besides `type`. A question mark: it may be absent. */
 const fields: Readonly<Record<Kind, Readonly<Record<string, FieldType | `${FieldType}?`>>>> = {
   log: {
     version: 'number',
@@ -95,7 +95,7 @@ const fits: Readonly<Record<FieldType, (value: unknown) => boolean>> = {
   texts: (value) => Array.isArray(value) && value.every(isText),
 };
 
-/** One line of an export; undefined: it is none, with every field of its kind and of its type. */
+/** Parses one line of an export, with every field of its kind and type. Undefined if it is none. */
 function parseExportLine(text: string): ExportLine | undefined {
   let line: unknown;
   try {
@@ -126,7 +126,7 @@ export function parseLine(text: string, isFirst: boolean): ExportLine {
   throw invalid(`it is none of an export, or has a field that is not of its type: ${start}`);
 }
 
-/** Another file is likelier than an altered log. */
+/** The error for a file that is more likely not an export than an altered one. */
 export const noExport = (message: string): PkiError =>
   new PkiError('AUDIT_INVALID', message, {
     next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.',

@@ -30,7 +30,7 @@ const maximumBytes = 64 * 1024;
 const maximumSignatures = 32;
 const ed25519Prefix = Buffer.from('302a300506032b6570032100', 'hex');
 
-/** Neither Unicode spaces nor `+`. */
+/** A key name has neither Unicode spaces nor `+`. */
 const isKeyName = (name: string): boolean => name !== '' && !/[\s+\u0085]/u.test(name);
 
 /** ECDSA (type 2): the key ID is the beginning of the SHA-256 of the SubjectPublicKeyInfo. */
@@ -136,8 +136,8 @@ export const formatNote = (note: Note): string =>
   `${note.text}\n${note.signatures.map(signatureLine).join('')}`;
 
 /**
- * The first note with the signatures of the second; undefined if they are of different texts. The
- * later signature of a key stands.
+ * Adds the signatures of the second note to the first. Undefined if their texts differ. The later
+ * signature of a key counts.
  */
 export function mergeNotes(one: string, other: string): string | undefined {
   const [kept, added] = [parseNote(one), parseNote(other)];
@@ -150,7 +150,7 @@ export function mergeNotes(one: string, other: string): string | undefined {
     ),
     ...added.value.signatures,
   ];
-  // the log's own signature first, as it was
+  // the log's own signature stays first and unchanged
   const first = kept.value.signatures[0] as NoteSignature;
   return formatNote({
     text: kept.value.text,
@@ -163,8 +163,8 @@ export const cosignedAt = ({ signature }: NoteSignature): number =>
   signature.length === 72 ? Number(signature.readBigUInt64BE(0)) : 0;
 
 /**
- * `absent`: no line of this key; `invalid`: a line of this key that does not verify, so that the
- * whole note is to be refused.
+ * `absent`: the note has no line of this key. `invalid`: a line of this key does not verify, so
+ * refuse the whole note.
  */
 export function checkNote(note: Note, key: NoteKey): 'valid' | 'absent' | 'invalid' {
   const mine = note.signatures.filter(

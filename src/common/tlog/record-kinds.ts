@@ -3,7 +3,7 @@
  * may be in a log as well.
  */
 
-/** What happens by itself, all the time, or by the thousand. */
+/** Routine events, which happen by themselves or by the thousand. */
 export const routineKinds = [
   'agent.attested',
   'agent.doubled',
@@ -26,7 +26,7 @@ export const routineKinds = [
   'token.used',
 ] as const;
 
-/** Administrative acts, and steps of what they began. */
+/** Administrative acts, and the steps that follow from them. */
 export const actKinds = [
   'agent.banned',
   'agent.chosen',

@@ -45,17 +45,17 @@ export type LockResult =
     };
 
 /**
- * Takes the lock of a file for the life of this process, or says who has it. The kernel drops it
- * with the process, also after kill -9, so that a file which was left behind stops nobody; the file
- * itself stays, since one that is removed could be locked twice, by its old and its new name.
- * Children do not inherit it. `holder` is written into it for whoever is refused. Throws what
- * open(2) says, and an error with `errno` where the file system has no such locks.
+ * Takes the lock of a file for the life of this process, or tells who has it. The kernel frees it
+ * with the process, even after kill -9, so that a leftover file stops nobody. The file itself
+ * stays, since a removed file could be locked twice, by its old and its new name. Children do not
+ * inherit the lock. `holder` is written into the file for the next process that is refused. Throws
+ * the error of open(2), and an error with `errno` if the file system has no such locks.
  */
 export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
   const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
   const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   try {
-    // reading a FIFO or a terminal would hold this thread for ever
+    // reading a FIFO or a terminal would block this thread for ever
     if (!fstatSync(fd).isFile()) throw new Error('it is no plain file');
     let error = lock(fd, LOCK_EX | LOCK_NB);
     while (error === EINTR) error = lock(fd, LOCK_EX | LOCK_NB);
@@ -85,7 +85,10 @@ function isSame(fd: number, path: string): boolean {
   }
 }
 
-/** A help for whoever is refused: a full disk does not cost the lock. */
+/**
+ * Writes the holder for a process that is refused. A failure, such as a full disk, does not affect
+ * the lock.
+ */
 function write(fd: number, holder: string): void {
   try {
     ftruncateSync(fd, 0);

@@ -2,10 +2,9 @@ import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * Makes a directory with those above it; one that stands already stays as it is. In place of
- * `mkdir` with `recursive`, which never returns below a file system that makes no directories
- * (`/proc/x`): there the parent stands, and the answer is ENOENT all the same. Throws what mkdir(2)
- * says.
+ * Makes a directory and its parents; an existing one stays as it is. Replaces `mkdir` with
+ * `recursive`, which never returns below a file system without directories (`/proc/x`), where the
+ * parent exists and mkdir answers ENOENT all the same. Throws the error of mkdir(2).
  */
 export function makeDirectory(path: string, mode: number): void {
   try {
@@ -20,7 +19,7 @@ export function makeDirectory(path: string, mode: number): void {
   }
 }
 
-/** With its parent there; another process may have been faster. */
+/** Makes a directory whose parent exists. Another process may be faster. */
 function makeOne(path: string, mode: number): void {
   try {
     mkdirSync(path, { mode });

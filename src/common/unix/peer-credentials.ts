@@ -2,8 +2,8 @@ import koffi from 'koffi';
 import { PkiError } from '../errors/index.ts';
 
 /**
- * Who connected a Unix socket, as the kernel noted it at connect(2) (unix(7), SO_PEERCRED): what
- * the process became since, it does not tell.
+ * The process that connected a Unix socket, as the kernel noted it at connect(2) (unix(7),
+ * SO_PEERCRED). Later changes of the process do not show.
  */
 export interface PeerCredentials {
   readonly pid: number;
@@ -16,14 +16,14 @@ const SO_PEERCRED = 17;
 const lengthOfUcred = 12;
 
 /**
- * getsockopt(2) at the level of the socket; `length` (4 bytes) goes in and comes out. 0, or -1 with
- * the error in koffi.errno().
+ * getsockopt(2) at the level of the socket. `length` (4 bytes) is input and output. Returns 0, or
+ * -1 with the error in koffi.errno().
  */
 export type SocketOption = (fd: number, name: number, value: Buffer, length: Buffer) => number;
 
 let bound: SocketOption | undefined;
 
-/** Bound at first use, from the running program, so that glibc and musl both work. */
+/** Bound at first use from the running program, so that glibc and musl both work. */
 export const socketOption: SocketOption = (fd, name, value, length) => {
   if (bound === undefined) {
     const getsockopt = koffi

@@ -16,7 +16,7 @@ interface Packages {
   readonly 'meshca.signing.v1': SigningProto['meshca']['signing']['v1'];
 }
 
-/** The keys that are stated one by one: the generated types also have index signatures. */
+/** The explicit keys of a type, without the index signatures of generated types. */
 type Stated<T> = {
   [K in keyof T as string extends K ? never : number extends K ? never : K]: T[K];
 };
@@ -33,7 +33,7 @@ export interface MethodType {
   readonly responseRead: object;
 }
 
-/** What a method of a generated client returns tells which sides stream. */
+/** Which sides stream, derived from the return type of a generated client's method. */
 type KindOf<Call> = Call extends { read: unknown; write: unknown }
   ? 'exchange'
   : Call extends { read: unknown }
@@ -112,5 +112,5 @@ export type OperationName = { [S in ServiceName]: MethodName<S> }[ServiceName];
 
 export type AdminServiceName = Extract<ServiceName, `meshca.admin.v1.${string}`>;
 
-/** The agent's local API: no service of the server. */
+/** The agent's local API, which is not a service of the server. */
 export type AgentLocalMethods = MethodsOf<AgentProto['meshca']['agent']['v1']['AgentLocal']>;

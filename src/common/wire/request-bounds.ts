@@ -12,16 +12,16 @@ export interface RequestBounds {
   /** Metadata of one call, names and values together. */
   readonly metadataBytes: number;
   /**
-   * The largest message; a compressed call is charged it at once, since nobody sees what it
-   * inflates to.
+   * The largest message. A compressed call is charged this size at once, since its inflated size is
+   * unknown.
    */
   readonly messageBytes: number;
   /**
-   * Who is charged, and how much may be held for it; `peer` is what getPeer() of the call says.
-   * undefined: the call is refused.
+   * The owner that is charged, and its limit. `peer` is the result of getPeer() of the call.
+   * Undefined: the call is refused.
    */
   readonly ownerOf: (peer: string) => RequestOwner | undefined;
-  /** For all owners together. Beyond, only those that hold little are served. */
+  /** The limit for all owners together. Beyond it, only owners with little are served. */
   readonly totalBytes: number;
   /**
    * Called when a call begins; the returned function, when it has ended. `end` ends it with an
@@ -36,17 +36,17 @@ export interface RequestOwner {
   readonly bytes: number;
 }
 
-/** What an owner may hold however much others do. */
+/** How much an owner may always hold, whatever others do. */
 const littleBytes = 64 * 1024;
-/** Until the stream of a refused call is reset; its trailers leave before. */
+/** The delay before the stream of a refused call is reset, in which its trailers are sent. */
 const resetMs = 250;
 const cancelled = 8;
 
 /**
- * Bounds what callers make a gRPC server hold. grpc-js collects a request until it is complete, up
- * to the largest message for each stream, before any handler hears of it; it has no bound per
- * connection or caller. Here each byte of a request and of its metadata is charged to an owner
- * until the call ends; a message of a client stream, until it is complete. A call beyond the bound
+ * Limits the memory that callers make a gRPC server use. grpc-js collects a request until it is
+ * complete, up to the largest message for each stream, before any handler sees it, and has no limit
+ * per connection or caller. Here each byte of a request and of its metadata is charged to an owner
+ * until the call ends; a message of a client stream, until it is complete. A call beyond the limit
  * ends with OVERLOADED. Its stream is reset, since a peer that goes on sending would keep it open.
  */
 export function boundRequests(bounds: RequestBounds): ServerInterceptor {
@@ -85,7 +85,7 @@ export function boundRequests(bounds: RequestBounds): ServerInterceptor {
   };
 }
 
-/** Owner of what each owner holds, and of the total. */
+/** Keeps the bytes of each owner, and the total. */
 class RequestAccounts {
   readonly #held = new Map<string, number>();
   readonly #totalBytes: number;
@@ -95,7 +95,7 @@ class RequestAccounts {
     this.#totalBytes = totalBytes;
   }
 
-  /** false where the owner, or all owners together, now hold more than they may. */
+  /** False if the owner, or all owners together, are now beyond their limit. */
   take({ name, bytes: most }: RequestOwner, bytes: number): boolean {
     const held = (this.#held.get(name) ?? 0) + bytes;
     this.#held.set(name, held);
@@ -111,7 +111,7 @@ class RequestAccounts {
   }
 }
 
-/** One call and what it is charged. */
+/** One call and the bytes that it is charged. */
 class BoundedCall {
   readonly #call: ServerInterceptingCallInterface;
   readonly #bounds: RequestBounds;
@@ -166,7 +166,9 @@ class BoundedCall {
     else this.#charge(this.#compressed ? size + messageBytes : size);
   }
 
-  /** A message of a client stream is with its handler: the next one is charged anew. */
+  /**
+   * Call it when a message of a client stream is with its handler. The next one is charged anew.
+   */
   messageComplete(): void {
     if (!this.#compressed) this.#release();
   }
@@ -204,8 +206,8 @@ interface Inside {
 }
 
 /**
- * grpc-js shows an interceptor complete messages only; bytes that are not one yet are seen on its
- * HTTP/2 stream alone.
+ * Returns the inner parts of a call. grpc-js shows an interceptor only complete messages; bytes of
+ * an incomplete one show only on its HTTP/2 stream.
  */
 function inside(call: ServerInterceptingCallInterface): Inside {
   const { stream, incomingEncoding } = call as unknown as Partial<Inside>;

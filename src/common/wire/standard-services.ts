@@ -38,7 +38,7 @@ export function reflectionServices(): readonly ServiceDefinition[] {
 
 export type ReflectionAnswer = (request: ReflectionRequest) => ReflectionResponse;
 
-/** As far as it is read here. */
+/** The fields of a request that are read here. */
 interface ReflectionRequest {
   readonly fileContainingSymbol?: string;
 }
@@ -49,7 +49,7 @@ interface ReflectionResponse {
   readonly listServicesResponse?: { readonly service: readonly { readonly name: string }[] };
 }
 
-/** What answers one request of reflection, by the path of its method. */
+/** The functions that answer a request of reflection, by the path of the method. */
 export async function reflectionAnswers(
   contracts: readonly PackageDefinition[],
 ): Promise<ReadonlyMap<string, ReflectionAnswer>> {
@@ -58,7 +58,7 @@ export async function reflectionAnswers(
     import('./reflection.ts'),
   ]);
   const answers = new Map<string, ReflectionAnswer>();
-  // the library calls addService only, and answers each message at once
+  // the library calls only addService, and answers each message at once
   new ReflectionService(reflected(...contracts)).addToServer({
     addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation) => {
       for (const [name, { path }] of Object.entries(definition)) {
@@ -96,8 +96,8 @@ function answerOf(handler: StreamHandler): ReflectionAnswer {
 }
 
 /**
- * The library has symbols of a contract without a package, such as SpiffeWorkloadAPI, under a name
- * that begins with a dot.
+ * Removes the dot with which the library begins the symbols of a contract without a package, such
+ * as SpiffeWorkloadAPI.
  */
 const withoutPackage =
   (answer: ReflectionAnswer): ReflectionAnswer =>

@@ -1,7 +1,7 @@
 import { Metadata, status, type ServiceError, type StatusObject } from '@grpc/grpc-js';
 import { codes, isErrorCode, PkiError, type ErrorCode } from '../errors/index.ts';
 
-/** Trailers that carry what a gRPC status can not. */
+/** Trailers for what a gRPC status can't express. */
 export const codeTrailer = 'meshca-code';
 export const nextTrailer = 'meshca-next';
 export const requestIdKey = 'meshca-request-id';
@@ -10,8 +10,8 @@ export const refusalIdTrailer = 'meshca-refusal-id';
 export const operationIdTrailer = 'meshca-operation-id';
 
 /**
- * What an outsider may see of an error: operators' codes become INTERNAL (or their availability
- * class) without text.
+ * The part of an error that an outsider may see. Codes for operators become INTERNAL (or their
+ * availability class) without text.
  */
 export function outsideView(error: PkiError): {
   readonly code: ErrorCode;
@@ -25,8 +25,8 @@ export function outsideView(error: PkiError): {
 }
 
 /**
- * The gRPC status of an error with its code and advice in the trailers. `full` shows operators'
- * codes (administrators only).
+ * The gRPC status of an error, with its code and advice in the trailers. `full` shows codes for
+ * operators (administrators only).
  */
 export function toStatus(
   thrown: unknown,
@@ -51,7 +51,7 @@ export function toStatus(
 }
 
 /**
- * The PkiError that a peer's status stands for. Statuses without our trailer map to UNREACHABLE,
+ * The PkiError of a peer's status. A status without our trailer becomes UNREACHABLE,
  * DEADLINE_EXCEEDED, CANCELLED or INTERNAL.
  */
 export function fromServiceError(error: ServiceError): PkiError {

@@ -7,8 +7,8 @@ import type { ParsedCertificate, VerifiedChain, VerifyChainInput } from './types
 
 const maximumChain = 10;
 /**
- * Candidate paths checked, and certificates tried as a link, for one chain: bounds what
- * cross-signed junk can cost.
+ * Limits of the paths and links that are checked for one chain, and so of the cost of cross-signed
+ * junk.
  */
 const maximumPaths = 32;
 const maximumLinksTried = 512;
@@ -32,7 +32,7 @@ export function verifyChain(input: VerifyChainInput): Result<VerifiedChain> {
   return leaf.ok ? verifyFrom(leaf.value, input) : leaf;
 }
 
-/** `verifyChain` for a leaf that is parsed already. */
+/** `verifyChain` for a parsed leaf. */
 export function verifyFrom(
   leaf: ParsedCertificate,
   input: VerifyChainInput,
@@ -74,7 +74,7 @@ interface Candidate {
   readonly root: ParsedCertificate;
 }
 
-/** Paths that fit by name and key identifier, those that reach a root soonest first. */
+/** Paths that fit by name and key identifier, shortest way to a root first. */
 function* candidates(
   path: readonly ParsedCertificate[],
   pool: readonly ParsedCertificate[],
@@ -99,7 +99,9 @@ const mayHaveIssued = (issuer: ParsedCertificate, child: ParsedCertificate): boo
     issuer.subjectKeyId === undefined ||
     child.authorityKeyId === issuer.subjectKeyId);
 
-/** From the root down, so that no key is used before a trusted one has vouched for it. */
+/**
+ * Checks from the root down, so that each key is used only after a trusted key has certified it.
+ */
 function checkPath(
   path: readonly ParsedCertificate[],
   root: ParsedCertificate,
@@ -194,14 +196,14 @@ const parsedRoots = new Map<string, ParsedCertificate>();
 const maximumRoots = 256;
 
 /**
- * undefined for a root that can not be parsed: it anchors nothing, and does not spoil the others of
- * its bundle.
+ * Undefined for a root that can't be parsed. It anchors nothing, and does not affect the other
+ * roots of its bundle.
  */
 function parseRoot(der: Buffer): ParsedCertificate | undefined {
   const digest = hash('sha256', der, 'base64');
   const known = parsedRoots.get(digest);
   if (known !== undefined) return known;
-  // a copy of its own: the parsed views must not change with the caller's buffer
+  // a copy, since the parsed views must not change with the caller's buffer
   const parsed = parseCertificate(Buffer.from(der));
   if (!parsed.ok) return undefined;
   if (parsedRoots.size >= maximumRoots)

@@ -59,7 +59,7 @@ export function parseTbsCrl(tbsDer: Buffer): Result<TbsCrlFields> {
   });
 }
 
-/** The key (SPKI) that was found to have signed a CRL: a fact of mathematics, never of trust. */
+/** The key (SPKI) whose signature on a CRL verified: a fact of mathematics, never of trust. */
 const goodSignatures = new WeakMap<ParsedCrl, Buffer>();
 
 /**
@@ -69,7 +69,7 @@ export function checkCrlSignature(crl: ParsedCrl, issuer: ParsedCertificate): Re
   if (!isCrlOf(crl, issuer)) return fail('CRL_INVALID', 'the CRL names another issuer');
   if (issuer.keyUsage?.names.has('cRLSign') === false)
     return fail('CRL_INVALID', 'the issuer of the CRL may not sign one');
-  // remembered, since a long CRL would be hashed again in every handshake
+  // cached, since every handshake would hash a long CRL again
   const known = goodSignatures.get(crl);
   if (known?.equals(issuer.spkiDer)) return ok(undefined);
   const signed = checkSignature(crl, issuer);
@@ -85,11 +85,12 @@ export const isCrlOf = (
 ): boolean => crl.issuerDer.equals(issuer.subjectDer) && crl.authorityKeyId === issuer.subjectKeyId;
 
 /**
- * Whether a verified path has been revoked (RFC 5280 section 6.3 for complete CRLs): each
- * certificate on it needs a CRL of its issuer that is current. A leaf with noRevAvail is passed
- * over (RFC 9608 section 4). Of several CRLs under one key the highest number counts; if another one
- * begins later, whoever numbers them has lost count, and what is revoked in either is revoked. Fails with CERTIFICATE_REVOKED, or with REVOCATION_UNKNOWN where a CRL
- * is missing, expired or wrongly signed: then nothing of that chain can be relied on.
+ * Whether a verified path has been revoked (RFC 5280 section 6.3 for complete CRLs). Each
+ * certificate on it needs a current CRL of its issuer, except a leaf with noRevAvail (RFC 9608
+ * section 4). Of several CRLs under one key the highest number counts. If another one begins later,
+ * their issuer has lost count, and a certificate revoked in either is revoked. Fails with
+ * CERTIFICATE_REVOKED, or with REVOCATION_UNKNOWN if a CRL is missing, expired or wrongly signed:
+ * then nothing of that chain can be relied on.
  */
 export function checkRevocation(
   path: readonly ParsedCertificate[],
@@ -125,7 +126,9 @@ export function checkRevocation(
   return ok(undefined);
 }
 
-/** Those with the highest number, and those with the latest beginning: as a rule one and the same. */
+/**
+ * The CRLs with the highest number and those with the latest beginning, which are usually the same.
+ */
 function newestCrls(crls: readonly ParsedCrl[]): readonly ParsedCrl[] {
   if (crls.length < 2) return crls;
   let number = -1n;

@@ -15,7 +15,7 @@ import { signatureAlgorithmFor } from './signature-algorithm.ts';
 import { keyTypeOfSpki } from './spki.ts';
 
 export interface CsrOptions {
-  /** Asked for as the only SAN, in an extensionRequest attribute. */
+  /** Requested as the only SAN, in an extensionRequest attribute. */
   readonly uriSan?: string;
 }
 

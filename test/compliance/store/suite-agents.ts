@@ -269,7 +269,7 @@ export function agentCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: being seen shows at once, is written within a second and at close, and never goes back in time`, async () => {
+  test(`${name}: a sighting shows at once, is written within a second and at close, and never goes back`, async () => {
     await using first = await open();
     await first.store.agents.record({
       agent: attested(),

@@ -28,7 +28,7 @@ const bundle = (sequence: number): BundleRevision => ({
 });
 
 export function authorityCases(name: string, open: OpenStore): void {
-  test(`${name}: an authority is on record before its key, and complete with its certificate in the inventory`, async () => {
+  test(`${name}: an authority is recorded before its key, and complete with its inventory certificate`, async () => {
     await using opened = await open();
     const { store } = opened;
     const root = authority({

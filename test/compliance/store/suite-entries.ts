@@ -71,7 +71,7 @@ export function entryCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: writes are all or nothing: a failing one, a throwing guard or a mismatched ID leaves no trace`, async () => {
+  test(`${name}: a failing write, a throwing guard or a mismatched ID leaves no trace`, async () => {
     await using opened = await open();
     const { store } = opened;
     const made = draft();
@@ -140,7 +140,7 @@ export function entryCases(name: string, open: OpenStore): void {
     assert.deepEqual(await store.meta.position(), before, 'nothing to write moves nothing');
   });
 
-  test(`${name}: two entries may not state the same SPIFFE ID, parent and selectors, in whatever order the selectors come`, async () => {
+  test(`${name}: two entries may not have equal SPIFFE ID, parent and selectors, in any order`, async () => {
     await using opened = await open();
     const { store } = opened;
     const a = draft({}, ['unix:uid:1', 'unix:gid:1']);
@@ -196,7 +196,7 @@ export function entryCases(name: string, open: OpenStore): void {
     assert.equal((await store.meta.position()).revision, 1);
   });
 
-  test(`${name}: entries are found by SPIFFE ID, parent and selector, and by IDs; pages are stable under inserts`, async () => {
+  test(`${name}: entries are found by ID, SPIFFE ID, parent and selector; inserts do not move pages`, async () => {
     await using opened = await open();
     const { store } = opened;
     const made = Array.from({ length: 12 }, (_, index) =>

@@ -102,7 +102,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: a refused and an abandoned intent keep their reason, and outcomes follow the order of the items`, async () => {
+  test(`${name}: refused and abandoned intents keep their reason; outcomes keep the order of items`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);
@@ -236,7 +236,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: a replacement is marked and confirmed only at the same holder, and then no longer counts as live`, async () => {
+  test(`${name}: only the same holder confirms a replacement, which then no longer counts as live`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);
@@ -264,7 +264,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     assert.equal(await store.certificates.countLive({ holder: agentId }, start), 1);
   });
 
-  test(`${name}: what a process held that is gone counts as replaced, issued or abandoned, but for the one that is named`, async () => {
+  test(`${name}: certificates of an exited process count as replaced, except the named one`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);
@@ -301,7 +301,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     assert.equal((await store.certificates.countByState()).intent, 0);
   });
 
-  test(`${name}: JWT-SVIDs are recorded with their log entry, each jti once, and the highest expiry only rises`, async () => {
+  test(`${name}: JWT-SVIDs are recorded with their log entry, each jti once; the highest expiry rises`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);

@@ -91,7 +91,7 @@ export function logCases(name: string, open: OpenStore): void {
     await reopened.close();
   });
 
-  test(`${name}: the tree grows by what was pending, is computed again from the records at the next opening, and names the first wrong one`, async () => {
+  test(`${name}: the tree grows by pending records, and a reopening names the first wrong record`, async () => {
     await using opened = await open();
     const { store } = opened;
     const lease = await store.leases.acquire('audit-log', 'a', start * 1000, day);
@@ -120,7 +120,7 @@ export function logCases(name: string, open: OpenStore): void {
     await reopened.close();
   });
 
-  test(`${name}: each commit with records carries one seal over their hashes, and what was rolled back is not in it`, async () => {
+  test(`${name}: each commit has one seal over the hashes of its records, without rolled-back ones`, async () => {
     await using opened = await open();
     const { store } = opened;
     const sealed: Buffer[] = [];

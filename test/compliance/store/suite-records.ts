@@ -78,7 +78,7 @@ export function recordCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: the log keeps canonical bytes and hash, has no gaps, and is searched by subject, actor, kind and time`, async () => {
+  test(`${name}: the log keeps canonical bytes without gaps; search by subject, actor, kind and time`, async () => {
     await using opened = await open();
     const { store } = opened;
     const at = (timeMs: number, changes: Partial<ReturnType<typeof event>> = {}) => ({
@@ -158,7 +158,7 @@ export function recordCases(name: string, open: OpenStore): void {
     await store.close();
   });
 
-  test(`${name}: what was accepted before the close is written, what comes after it is refused, and closing twice is harmless`, async () => {
+  test(`${name}: a close writes what was accepted before and refuses later writes; closing twice is safe`, async () => {
     await using first = await open();
     const accepted = first.store.audit.append([event('a.b')]);
     const second = await first.reopen();

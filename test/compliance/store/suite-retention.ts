@@ -48,7 +48,7 @@ async function checkpoint(
 }
 
 export function retentionCases(name: string, open: OpenStore): void {
-  test(`${name}: certificates leave oldest first and in batches, those that are valid and those of authorities stay, and the counts follow`, async () => {
+  test(`${name}: expired certificates leave oldest first in batches; valid ones and authorities stay`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);
@@ -123,7 +123,7 @@ export function retentionCases(name: string, open: OpenStore): void {
     assert.equal(await store.retention.pruneCertificates(start, 10, next), 1);
   });
 
-  test(`${name}: old checkpoints thin out to the last of each period; the newest, the young and the cosigned ones stay`, async () => {
+  test(`${name}: old checkpoints thin out to the last of a period; new and cosigned ones stay`, async () => {
     await using opened = await open();
     const { store } = opened;
     const [lease, log] = [await held(store), await held(store, 'audit-log')];

@@ -27,7 +27,7 @@ const crl = (authorityId: string, number: number, fill = 1): StoredCrl => ({
 });
 
 export function revocationCases(name: string, open: OpenStore): void {
-  test(`${name}: a revocation is durable, moves the revision, is on record once, and stands whatever is said later`, async () => {
+  test(`${name}: a revocation is durable, moves the revision, is recorded once, and is never undone`, async () => {
     const { store } = await open();
     const authority = await activeAuthority(store);
     const certificate = await issued(store, authority.id, { notAfter: start + 3000 });

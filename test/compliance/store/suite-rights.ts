@@ -211,7 +211,7 @@ export function rightsCases(name: string, open: OpenStore): void {
     }
   });
 
-  test(`${name}: rights that never stood are named: unknown objects, expired delegation, expired or unissued caller`, async () => {
+  test(`${name}: missing rights are named: unknown object, expired delegation, expired or unissued caller`, async () => {
     await using opened = await open();
     const w = await rightsWorld(opened.store, opened.clock);
     const unfinished = intent({ authorityId: w.authorityId });

@@ -171,7 +171,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: who was counted is kept with the activation or not at all, and the log says which list it is`, async () => {
+  test(`${name}: the list of counted consumers is stored with the activation, and the log has its digest`, async () => {
     await using opened = await open();
     const { store } = opened;
     const made = authority({ kind: 'jwt' });
@@ -257,7 +257,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     await again.close();
   });
 
-  test(`${name}: what agents have told this process is marked so, with the time of the first report that said it, and is forgotten with the process`, async () => {
+  test(`${name}: reports of agents are marked with the time of the first, and end with the process`, async () => {
     await using opened = await open();
     const { store, clock } = opened;
     await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
@@ -328,7 +328,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     await again.close();
   });
 
-  test(`${name}: a CA downstream counts as live and unreported for who signed it until it ends or is revoked; authorities of ours do not`, async () => {
+  test(`${name}: a downstream CA counts as live and unreported for its issuer until it ends`, async () => {
     await using opened = await open();
     const { store } = opened;
     await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
@@ -375,7 +375,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     assert.equal((await store.rotations.signedBy(start, 0)).get(root.id)?.live ?? 0, 0);
   });
 
-  test(`${name}: the latest expiry that was waited for is that of what others were given before, and had not ended then`, async () => {
+  test(`${name}: the awaited expiry is the latest of unexpired certificates that others received before`, async () => {
     await using opened = await open();
     const { store } = opened;
     await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
@@ -400,7 +400,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: until when a leaf is valid is known from its record as well, also where nothing of it is in the inventory`, async () => {
+  test(`${name}: the expiry of a leaf is known from its record even if the inventory lacks it`, async () => {
     await using opened = await open();
     const { store, clock } = opened;
     await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });

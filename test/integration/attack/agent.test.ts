@@ -9,7 +9,7 @@ import { startOps } from '../../../sidecar/ops.ts';
 import { parseBundleDocument } from '../../../sidecar/bundle/index.ts';
 import { loadAgentConfig } from '../../../sidecar/config.ts';
 
-test('the operations port of an agent shows its metrics to an address, not to a name that a page made point here', async () => {
+test("the agent's operations port serves an address as Host, not a name that a page made point here", async () => {
   await using ops = await startOps({
     address: '127.0.0.1',
     port: 0,

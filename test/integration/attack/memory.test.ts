@@ -120,7 +120,7 @@ describe('the Workload API', () => {
   const open = (harness: Harness) => (): ClientHttp2Session =>
     connectHttp2('http://localhost', { createConnection: () => connectNet(harness.path) });
 
-  test('a user who never finishes his requests is refused at his share, others are served, and the bytes come back', async () => {
+  test('a user with unfinished requests is refused at its share, and others are served', async () => {
     await using harness = await startHarness({
       api: { limits: { requestBytesPerUid: 256 * kibibyte } },
     });
@@ -165,7 +165,7 @@ describe('the Workload API', () => {
     greedy.end();
   });
 
-  test('metadata is bounded, a message beyond the limit is refused at its length, and a compressed one counts as the largest', async () => {
+  test('metadata is bounded, too long messages are refused early, and a compressed one counts as largest', async () => {
     await using harness = await startHarness({
       api: { limits: { requestBytesPerUid: 100 * kibibyte } },
     });
@@ -265,7 +265,7 @@ describe('the server', () => {
         }),
     });
 
-  test('an agent that never finishes its requests is refused at its share; an honest batch of 500 large CSRs passes', async () => {
+  test('an agent with unfinished requests is refused at its share; a batch of 500 large CSRs passes', async () => {
     await using t = await startTestServer();
     const [mallory, honest] = [await t.joinAgent('mallory'), await t.joinAgent('honest')];
     await t.admin('Entries/CreateEntries', {

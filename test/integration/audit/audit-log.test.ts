@@ -86,7 +86,7 @@ const startFails = async (server: TestServer): Promise<PkiError> =>
     (thrown: unknown) => PkiError.from(thrown),
   );
 
-test('each record is under a checkpoint within a second, also over a restart, and the checkpoints leave the database', async () => {
+test('a checkpoint covers each record soon, also over a restart, and is copied out of the database', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await addEntry(server, 'web', agent);
@@ -120,7 +120,7 @@ test('each record is under a checkpoint within a second, also over a restart, an
   );
 });
 
-test('an entry that was put in or changed by SQL signs nothing, on a running server and on one that was stopped', async () => {
+test('an entry written by SQL signs nothing, on a running server and after a restart', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await addEntry(server, 'web', agent);
@@ -402,7 +402,7 @@ test('roles, delegations, join tokens, agents and authorities that were changed 
   assert.equal((await startFails(server)).code, 'OBJECT_NOT_IN_LOG');
 });
 
-test('a log that was changed, cut, or is not the one whose checkpoint left the database keeps the server from starting or signing', async () => {
+test('a server with a changed, cut or foreign log does not start or does not sign', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await addEntry(server, 'web', agent);
@@ -496,7 +496,7 @@ test('a certificate whose inventory row was made another kind by SQL opens nothi
   assert.equal(await list(alice), 'resolved', 'her record is proven by the tree');
 });
 
-test('a trigger that somebody put into the database changes nothing that is written: a running server writes no more, a stopped one does not start', async () => {
+test("with a foreign trigger in the database a running server stops writing and a stopped one won't start", async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await addEntry(server, 'web', agent);

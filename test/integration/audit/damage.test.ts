@@ -37,7 +37,7 @@ async function signs(server: TestServer, agent: Credential): Promise<string> {
   );
 }
 
-test('a server starts from its snapshot; when a record under it turns out to be changed it signs nothing on any path, is not ready, and does not start again', async () => {
+test('a server that finds a changed record under its snapshot signs nothing and does not start again', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await server.admin('Entries/CreateEntries', {

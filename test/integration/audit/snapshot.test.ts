@@ -149,7 +149,7 @@ async function lived(world: LogWorld): Promise<{
   return { kept: kept.id, deleted: deleted.id, serial, authorityId };
 }
 
-test('a start rests on the snapshot of a clean stop, reads what is behind it, and knows what a reading of the whole log knows', async () => {
+test('a start from a snapshot and later records knows as much as a reading of the whole log', async () => {
   await inWorld(async (world, said) => {
     const { kept, deleted, serial, authorityId } = await lived(world);
     await inStore(world, async (opened) => {
@@ -298,7 +298,7 @@ function forgeParts(database: DatabaseSync, id: string, sha256: string): Buffer 
   return digest.digest();
 }
 
-test('whoever edits a snapshot, with the object or without, gains nothing: it is not used, and the log is read whole', async () => {
+test('an edited snapshot is not used, and the start reads the whole log', async () => {
   await inWorld(async (world, said) => {
     const { kept } = await lived(world);
     const kinds: [string, RegExp, (database: DatabaseSync) => void][] = [
@@ -373,7 +373,7 @@ test('whoever edits a snapshot, with the object or without, gains nothing: it is
   });
 });
 
-test('an older snapshot brings nothing back: what is behind it is read, and what is missing there is noticed', async () => {
+test('a start from an older snapshot reads the later records, and notices missing ones', async () => {
   await inWorld(async (world) => {
     const { deleted } = await lived(world);
     const row = sql(
@@ -436,7 +436,7 @@ test('an older snapshot brings nothing back: what is behind it is read, and what
   });
 });
 
-test('a record that the start has passed over gives nothing to whoever changes it, and is noticed afterwards: nothing is signed any more, and the next start refuses', async () => {
+test('a changed record under the snapshot grants nothing, and the review finds it and stops signing', async () => {
   await inWorld(async (world, said) => {
     const { kept } = await lived(world);
     const sequence = sql(
@@ -511,7 +511,7 @@ test('a record that the start has passed over gives nothing to whoever changes i
   });
 });
 
-test('a snapshot that was signed and says something else than the records is noticed by reading them, and the next start does without it', async () => {
+test('the review notices a signed snapshot that contradicts the records, and the next start ignores it', async () => {
   await inWorld(async (world, said) => {
     const { kept } = await lived(world);
     const tamper = (database: DatabaseSync): void => {
@@ -602,7 +602,7 @@ test('a snapshot of another database, or of another trust domain under the same 
   });
 });
 
-test('a process that was killed while it wrote a snapshot leaves parts that nobody uses, and that go with the next one', async () => {
+test('parts of a snapshot of a killed process are never used, and removed with the next snapshot', async () => {
   await inWorld(async (world, said) => {
     const { kept } = await lived(world);
     exec(
@@ -679,7 +679,7 @@ test('a backup starts from the snapshot that it holds, and is as stale as it is'
   });
 });
 
-test('after another key took over the log a start rests on a snapshot of that key, and not on one of the key that was lost', async () => {
+test('after a new key took over the log, a start uses only snapshots of the new key', async () => {
   await inWorld(async (world, said) => {
     const { kept } = await lived(world);
     const standby = logWorld(world.path);

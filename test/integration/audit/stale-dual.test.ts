@@ -8,7 +8,7 @@ import { codeOf, serverStreamCall } from '../../support/server.ts';
 import { logSettled } from '../../support/settled.ts';
 import { until } from '../../support/until.ts';
 
-test('under dual control one admin alone can not accept a loss; approvals that are given while the database is stale count, and are in the log that goes on', async () => {
+test("under dual control one admin can't accept a loss; approvals given while stale count and are logged", async () => {
   await using world = await startDualWorld();
   const { server, keys } = world;
   await switchOn(world);

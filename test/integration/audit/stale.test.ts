@@ -83,7 +83,7 @@ async function signs(server: TestServer, agent: Credential): Promise<string> {
   );
 }
 
-test('agents notice a database that was put back where nothing else does: a running server signs nothing more on any path until the loss is accepted', async () => {
+test('the checkpoint of an agent reveals a restored database, and the server signs nothing until accepted', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   const other = await server.joinAgent('node-2');

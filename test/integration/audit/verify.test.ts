@@ -268,7 +268,7 @@ test('rows changed in the database of a running server are named in the next exp
   assert.equal((await verify('deleted')).error?.sequence, 8);
 });
 
-test('watch tells of each record and of a new holder of an identity, and search finds by identity, serial, actor and kind', async () => {
+test('watch shows each record and new holders; search finds by identity, serial, actor and kind', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   const second = await server.joinAgent('node-2');
@@ -369,7 +369,7 @@ test('watch tells of each record and of a new holder of an identity, and search 
   assert.equal((await cli(server, ['audit', 'show', '999999'])).code, 3);
 });
 
-test('certificates and checkpoints that were pruned leave a log that verifies, also against a checkpoint from before', async () => {
+test('a log verifies after certificates and checkpoints were pruned, also against an older checkpoint', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await server.admin('Entries/CreateEntries', {

@@ -29,7 +29,7 @@ const metric = async (server: TestServer, name: string): Promise<number> => {
   return Number(new RegExp(`^${name}\\{[^}]*\\} ([0-9]+)`, 'm').exec(text)?.[1] ?? -1);
 };
 
-test('a witness cosigns what goes on from what it has seen, over restarts; the cosignatures are in the export and are verified', async () => {
+test('a witness cosigns only consistent checkpoints, and the export has verified cosignatures', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-witness-'));
   await using witness = await TestWitness.start('witness.example/w1', join(dir, 'state.json'));
   try {

@@ -201,7 +201,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     assert.throws(() => readFileSync(file('issuing.pem')));
   });
 
-  test('the signed intermediate is imported, becomes the issuer, and its leaves verify under the offline root alone', async () => {
+  test('the imported intermediate becomes the issuer, and its leaves verify under the offline root alone', async () => {
     await hold(planFile(intermediate()));
     const certificatesDer = unwrap(certificatesFromPem(readFileSync(file('issuing.pem'), 'utf8')));
     assert.equal(certificatesDer.length, 2);
@@ -341,7 +341,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     }
   });
 
-  test('on the command line: dry run, refusal without a terminal, run with --yes, verification against root and file', async () => {
+  test('the CLI has a dry run, refuses without a terminal or --yes, and verifies against root and file', async () => {
     const cli = async (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
       run(process.execPath, [productEntry, ...args], { env: { PATH: process.env['PATH'] } }).then(
         ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),

@@ -2,16 +2,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { startTestServer, type TestServer } from '../../support/server.ts';
+import { productEntry } from '../../support/product.ts';
 import { until } from '../../support/until.ts';
-
-const main = fileURLToPath(import.meta.resolve('../../../src/main.ts'));
 
 /** A command in a process of its own, as a shell starts it. */
 function command(server: TestServer, args: readonly string[]) {
   const child = spawn(process.execPath, [
-    main,
+    productEntry,
     '--server-socket',
     server.server.adminSocketPath,
     ...args,

@@ -79,7 +79,7 @@ const alive = (pid: number): boolean => {
   }
 };
 
-test('a second demonstration in the same folder is refused; a server that dies is started again; Ctrl-C ends all parts of the first in order, with exit code 0', async () => {
+test('a second demo in one folder is refused, a dead server is restarted, and Ctrl-C ends all with 0', async () => {
   const demo = start();
   await seen(demo, 'caller renewed (2)');
   const second = start();
@@ -131,7 +131,7 @@ test('a part that fails ends the demonstration with the code from its log', asyn
   assert.match(demo.errors.join('\n'), /DEMO_PART_FAILED[^]*HSM_PIN_WRONG/);
 });
 
-test('a demonstration whose folder is deleted ends all its parts and says why, without touching one that has taken the folder since; one that is killed and loses its folder leaves nothing running either', async () => {
+test('a demo whose folder is deleted ends all its parts, says why, and leaves a newer demo alone', async () => {
   const first = start();
   await seen(first, 'first request in mTLS');
   const pids = await parts();

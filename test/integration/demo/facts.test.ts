@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { readText } from '../../../demo/facts.ts';
 
-test('an operations port that closes a connection is asked again, and one that never answers is named with the reason', async () => {
+test('a closed connection to an operations port is retried, and a silent port is named with the reason', async () => {
   let connections = 0;
   const server = createServer((socket) => {
     socket.on('error', () => {});

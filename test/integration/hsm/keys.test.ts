@@ -98,7 +98,7 @@ describe('keys in a real token', () => {
     );
   });
 
-  it('refuses to sign with an extractable key, a key that is not sensitive, and one that may decrypt or unwrap', async () => {
+  it('refuses to sign with a key that is extractable, not sensitive, or may decrypt or unwrap', async () => {
     const signers = await fixture.signers({ processes: 1 });
     const fit = await fixture.makeKey('ec-p256');
     for (const fault of [
@@ -157,7 +157,7 @@ describe('keys in a real token', () => {
     await signers.close();
   });
 
-  it('becomes fatal over a recorded key that is not the key in the token, and returns no signature from then on', async () => {
+  it("becomes fatal if the token's key is not the recorded key, and returns no signature any more", async () => {
     const [mine, foreign] = [await fixture.makeKey('ec-p256'), await fixture.makeKey('ec-p256')];
     await assert.rejects(
       admin.sign({ ...mine, spkiDer: foreign.spkiDer }, Buffer.from('x')),

@@ -19,7 +19,7 @@ function read(path: string): { readonly outcome: string; readonly warnings: read
   }
 }
 
-test('a PIN file that others may write is refused, one that all may read is used with a warning, through links too', async () => {
+test('a PIN file that others may write is refused; one that all may read is used with a warning', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-pin-'));
   try {
     const path = join(dir, 'pin');

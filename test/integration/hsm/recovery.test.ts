@@ -53,7 +53,7 @@ describe('the recovery inside one signer', () => {
   }
 
   for (const mode of ['sync', 'async'] as const) {
-    it(`opens sessions again that the token dropped while the login lives, and fails no item over it (${mode})`, async () => {
+    it(`reopens sessions that the token dropped, and fails no item (${mode})`, async () => {
       const signer = await open(mode);
       for (let round = 0; round < 3; round++) {
         assert.equal(closeSessionsButFirst(fixture), mode === 'sync' ? 1 : 4);

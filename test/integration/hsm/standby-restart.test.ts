@@ -4,7 +4,7 @@ import { startTestServer } from '../../support/server.ts';
 import { createTokens } from '../../support/softhsm.ts';
 import { until } from '../../support/until.ts';
 
-test('a server with a standby token that signed nothing yet starts again, with its checkpoint file in place', async () => {
+test('a server with an unused standby token starts again with its checkpoint file in place', async () => {
   await using second = await createTokens({ labels: { issuing: 'meshca-standby' } });
   const { label, pinFile } = second.tokens.issuing;
   await using server = await startTestServer({

@@ -146,7 +146,7 @@ describe('the start of the signers', () => {
     await signers.close();
   });
 
-  it('shows the PIN neither in the arguments nor in the environment of any child, nor the environment of the server', async () => {
+  it('shows the PIN in no arguments and no environment, of server or children', async () => {
     process.env['HSM_TEST_SECRET'] = 'do-not-inherit';
     const signers = await fixture.signers();
     await using admin = await openTokenAdmin(fixture.token, adminOptions);

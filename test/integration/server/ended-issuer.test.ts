@@ -27,7 +27,7 @@ const issuers = async (server: TestServer) =>
   ((await server.admin('Authorities/GetRotationStatus')).authorities ?? []).filter(
     ({ authority }) => authority?.kind === 'issuing',
   );
-test('near the end of its issuer the server starts with a cut certificate; past it unready, and the named command helps', async () => {
+test('near the expiry of its issuer the server has a cut certificate, and after it is unready with advice', async () => {
   const on = machine();
   await using server = await startOn(on, false);
   on.pass(10 * day - 3_600);
@@ -55,7 +55,7 @@ test('near the end of its issuer the server starts with a cut certificate; past 
   assert.equal((await issuers(server)).length, 2);
 });
 
-test('past the end of the issuer a server with a schedule makes the next one by itself, once its clock is believed', async () => {
+test('after the expiry of its issuer a server with a schedule makes the next one, if its clock is believed', async () => {
   const on = machine();
   await using server = await startOn(on, true);
   on.pass(11 * day);

@@ -15,7 +15,7 @@ const entry = (id: string): object => ({
   profile: 'revocable',
 });
 
-test('without a CRL URL revocable entries and delegations are refused, and those from before are named at start', async (context) => {
+test('without a CRL URL revocable entries and delegations are refused, and old ones named at start', async (context) => {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-revocable-'));
   context.after(() => rm(dir, { recursive: true, force: true }));
   const tokens = await createTokens();

@@ -40,7 +40,7 @@ async function withDatabase(
   }
 }
 
-test('what was decided before a restart holds after it: tokens, sessions, bans, roles, requests and sync positions', async () => {
+test('tokens, sessions, bans, roles, requests and sync positions outlast a restart', async () => {
   await withDatabase(async (remains) => {
     const key = newKey();
     const start = (token: string) => ({

@@ -5,7 +5,7 @@ import { agentSeat, type AgentSeat } from '../../support/agent-seat.ts';
 import { startTestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
 
-test('two living processes with one certificate are an alert; the one that an operator keeps renews at once and goes on alone', async (context) => {
+test('two processes with one certificate raise an alert, and the one that an operator keeps goes on alone', async (context) => {
   // lives so long that nothing is renewed but by the decision
   const server = await startTestServer();
   defer(context, () => server[Symbol.asyncDispose]());

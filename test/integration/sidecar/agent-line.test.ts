@@ -142,7 +142,7 @@ describe('the line of SVIDs of agents', () => {
       assert.equal(await refusals(agentId), 0);
     });
 
-    test('an agent that renewed in memory alone recovers after a crash with the SVID on its disk, and an alert tells it', async (context) => {
+    test('an agent that renewed only in memory recovers after a crash by its stored SVID, with an alert', async (context) => {
       const { agentId, attestation } = await joinToken('unsaved');
       const seat = await seatFor(context, attestation);
       await seat.start();
@@ -183,7 +183,7 @@ describe('the line of SVIDs of agents', () => {
       await fresh.connected();
     });
 
-    test('of two clones one stays and the other never comes back; a thief that was first is ended by an eviction', async (context) => {
+    test('of two clones one stays and the other never returns; an eviction ends a thief that was first', async (context) => {
       const { agentId, attestation } = await joinToken('clones');
       const honest = await seatFor(context, attestation);
       await honest.start();

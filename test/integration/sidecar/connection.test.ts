@@ -223,7 +223,7 @@ test('no connection resumes a TLS session of an earlier one', async (context) =>
   assert.equal(server.resumed, 0);
 });
 
-test('a server that can not be reached, or never finishes its handshake, is reported as unreachable in time', async (context) => {
+test('a server that is down or never finishes its handshake is reported as unreachable in time', async (context) => {
   await assert.rejects(open('127.0.0.1:1', { kind: 'insecure' }), rejectsWith('UNREACHABLE'));
   const { createServer: createTcp } = await import('node:net');
   const sockets: import('node:net').Socket[] = [];

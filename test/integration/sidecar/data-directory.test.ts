@@ -133,7 +133,7 @@ const keptNotAfter = async (dataDir: string): Promise<number> =>
     .notAfter;
 
 for (const [name, fault] of Object.entries(faults))
-  test(`an agent whose data directory is ${name} renews and serves in memory, says so, and keeps all again later`, async (context) => {
+  test(`an agent whose data directory is ${name} serves from memory, says so, and writes it later`, async (context) => {
     const { agent, start, dataDir, received } = await worldOf(context, fault);
     await fault.begin(dataDir);
     const { count } = received;

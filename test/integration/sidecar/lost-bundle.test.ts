@@ -7,7 +7,7 @@ import { agentSeat } from '../../support/agent-seat.ts';
 import { startTestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
 
-test('an agent whose bundle or checkpoint is lost or damaged comes back by itself, and its return is on record', async (context) => {
+test('an agent with a lost or damaged bundle or checkpoint recovers by itself, and its return is on record', async (context) => {
   const server = await startTestServer();
   defer(context, () => server[Symbol.asyncDispose]());
   const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: 'n1' });

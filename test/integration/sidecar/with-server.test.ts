@@ -71,7 +71,7 @@ const header = (): Metadata => {
   return metadata;
 };
 
-test('a real server and a real agent: an entry becomes an identity within moments, renewed, withdrawn, banned', async (context) => {
+test('with a real server and agent an entry becomes an identity, is renewed, withdrawn and banned', async (context) => {
   const server = await startTestServer({
     config: {
       listen: { port: await freePort() },
@@ -172,7 +172,7 @@ test('20,000 entries reach an agent and stay entries, not keys', async (context)
   assert.ok((agent.status().svids?.length ?? 0) <= 16);
 });
 
-test('a real agent keeps the newest checkpoint of the log, and a server whose database was put back learns from it that it is old', async (context) => {
+test('an agent keeps the newest checkpoint, which tells a restored server that its database is old', async (context) => {
   const server = await startTestServer({ config: { listen: { port: await freePort() } } });
   defer(context, () => server[Symbol.asyncDispose]());
   const { agent, agentId, dataDir } = await agentOf(context, server, 'node-1');

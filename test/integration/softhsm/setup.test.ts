@@ -115,7 +115,7 @@ test('a run that was killed at any moment is completed by the next', async () =>
   }
 });
 
-test('what a killed run left half written is made anew, and nothing that it did not make or that holds an object', async () => {
+test('a half-written token of a killed run is made anew; foreign tokens and ones with objects stay', async () => {
   await using made = await createTokens();
   const store = join(made.dir, 'tokens');
   const marker = `${made.tokens.issuing.pinFile}.making`;

@@ -74,7 +74,7 @@ test('a full disk fails the write that needs room, whole, and later ones work', 
   assert.equal(rows(), 3);
 });
 
-test('when the disk fills up under a group, those of it that fit are written and the others fail, each whole', async (t) => {
+test('when the disk fills up under a group, those that fit are written and the others fail whole', async (t) => {
   const { engine, rows } = limited(t, 30);
   const sizes = [100, 200_000, 100, 20_000, 500_000, 100];
   const results = await Promise.allSettled(sizes.map((size) => engine.write(insert(engine, size))));
@@ -192,7 +192,7 @@ const turns = async (count = 5): Promise<void> => {
 const count = (engine: Engine) => (): number =>
   (engine.get('SELECT count(*) AS n FROM a', []) as { n: number }).n;
 
-test('until a commit is durable neither its callers nor those who read it hear of it, and what arrives meanwhile is one group', async (t) => {
+test('callers and readers see a commit only when durable, and writes that arrive meanwhile are one group', async (t) => {
   const { engine, syncs } = controlled(t);
   const heard: string[] = [];
   engine.afterCommit(() => heard.push('memory'));
@@ -218,7 +218,7 @@ test('until a commit is durable neither its callers nor those who read it hear o
   assert.equal(await engine.read(count(engine)), 3);
 });
 
-test('when a commit can not be made durable, its callers and readers are told, and nothing is read or written any more', async (t) => {
+test("after a commit that can't be made durable nothing is read or written any more", async (t) => {
   const { engine, syncs } = controlled(t);
   const first = engine.write(insert(engine, 10));
   await turns();

@@ -113,7 +113,7 @@ test('an old copy is brought forward in order, once, and a step that fails leave
   old.close();
 });
 
-test('a file that is no database, or was cut or overwritten, is corrupt by code, and the message names the file', async (t) => {
+test('a cut, overwritten or foreign database file is corrupt by code, and the message names the file', async (t) => {
   const path = databasePath(t);
   writeFileSync(path, Buffer.alloc(8192, 'x'));
   await assert.rejects(

@@ -121,7 +121,7 @@ test('the first record that is not the one in the tree is named, whichever way i
   });
 });
 
-test('a record that waits for the tree is told apart: ours, gone, changed, put there by others, and under a seal after a restart', async () => {
+test('a pending record is recognised as ours, gone, changed, foreign, or sealed before a restart', async () => {
   await withStore(async (opened) => {
     const { store } = opened;
     await store.audit.append([event('a.b', 'before any session')]);

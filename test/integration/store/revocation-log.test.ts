@@ -131,7 +131,7 @@ const calls = (server: TestServer, as: Credential): Promise<string> =>
 const revoke = (server: TestServer, serial: string): Promise<unknown> =>
   server.admin('Certificates/RevokeCertificate', { serial });
 
-test('a revocation stands, on its CRL and at the server, when its row is deleted or altered by SQL, and one that was put in revokes nothing', async () => {
+test('SQL can neither undo a revocation nor add one, on the CRL or at the server', async () => {
   const { logger, alerts } = listening();
   await using server = await startTestServer({ logger, config });
   const path = databaseOf(server);

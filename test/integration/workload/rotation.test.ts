@@ -237,7 +237,7 @@ test('gRPC calls go on through rotations on both sides, on old and new connectio
   grpc.forceShutdown();
 });
 
-test('a gRPC client does not speak to a server with another ID, and a gRPC server not to a client that it does not admit', async () => {
+test('a gRPC client refuses a server with another ID, and a gRPC server a client that it does not admit', async () => {
   await using server = await workload(serverId);
   await using client = await workload(clientId);
   const grpc = echoServer();

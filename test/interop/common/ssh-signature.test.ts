@@ -30,7 +30,7 @@ for (const [type, bits, hash] of [
   ['rsa', 2048, 'sha512'],
   ['rsa', 3072, 'sha256'],
 ] as const) {
-  test(`what ssh-keygen signs with ${type} ${bits ?? ''} over ${hash} verifies, and says which key and fingerprint ssh-keygen shows`, async () => {
+  test(`a signature by ssh-keygen (${type} ${bits ?? ''}, ${hash}) verifies with its fingerprint`, async () => {
     const { keyPath, publicKey } = await sshKey(dir, `${type}-${bits ?? ''}-${hash}`, type, bits);
     const signature = unwrap(
       parseSshSignature(await sshSign(dir, keyPath, message, { namespace, hash })),

@@ -68,7 +68,7 @@ const checkOf = (...sessions: Parameters<SealCheck['learn']>[0]): SealCheck => {
   return check;
 };
 
-test('own and open records get into the tree; foreign ones and those that were deleted stay out, named, and hold up nobody', () => {
+test('own and open records get into the tree; foreign and deleted ones are named and stay out', () => {
   const judged = judgePending(
     [of(1, 'open'), of(2, 'own'), of(3, 'foreign'), of(4, 'gone'), of(5, 'own')],
     checkOf(),
@@ -78,7 +78,7 @@ test('own and open records get into the tree; foreign ones and those that were d
   assert.notEqual(judged.excluded[0]?.reason, judged.excluded[1]?.reason);
 });
 
-test('a seal counts for exactly the records that it was made over, by a key that the key of the log has signed', async () => {
+test('a seal covers exactly its records, and needs a key that the key of the log has signed', async () => {
   const good = await sealer(logKey.privateKey);
   const check = checkOf(good.session);
   const seal = good.seal(1, 3);

@@ -176,7 +176,7 @@ suite('what the builders make', () => {
     assert.equal(issuing.authorityKeyId, root.subjectKeyId);
   });
 
-  test('gives two authorities of one trust domain different names, and cuts long trust domains to a legal common name', () => {
+  test('gives two authorities of a trust domain different names, and cuts long ones to a legal common name', () => {
     const long = TrustDomain.of(`${'a'.repeat(200)}.org`);
     const make = (key: TestKey): ParsedCertificate =>
       sealed(

@@ -86,7 +86,7 @@ for (const columns of [20, 40, 60, 72, 80, 100, 200]) {
   }
 }
 
-test('on a terminal of the usual size the next commands are there once they are of use, and the newest events with them', () => {
+test('a terminal of usual size shows the next commands once they are of use, and the newest events', () => {
   const tryNext = ['one', 'two', 'three', 'four', 'five'].map((text) => `npm run ${text}`);
   const model = busy();
   model.hsm = 'SoftHSM';

@@ -72,7 +72,7 @@ describe('decisions of the signers', () => {
     }
   });
 
-  it('waits, by default, far less than 5 s in all from the stop of a signer or the return of a token to the next start', () => {
+  it('waits by default far less than 5 s in all before the next start of a signer', () => {
     const { deadlineMs } = serverConfigSchema.parse({
       trustDomain: 'td',
       dataDir: '/d',

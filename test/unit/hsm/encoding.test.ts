@@ -54,7 +54,7 @@ describe('encodings between token and X.509', () => {
     }
   });
 
-  it('builds the public key from an RSA modulus, with or without a leading zero, of the supported sizes only', () => {
+  it('builds the public key from an RSA modulus of a supported size, with or without a leading zero', () => {
     for (const [bits, keyType] of [
       [2048, 'rsa-2048'],
       [3072, 'rsa-3072'],

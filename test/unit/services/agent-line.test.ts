@@ -182,7 +182,7 @@ test('what the older SVID has begun to sign is withheld when a newer is used mea
   assert.equal(own?.ok, true);
 });
 
-test('from the SVID on the disk on a superseded one may recover, and nothing else; what is older may nothing', async () => {
+test('a superseded SVID from the one on disk on may only recover, and an older one may do nothing', async () => {
   await using w = await createServicesWorld();
   const a = await joined(w);
   await use(w, a, a.serial);

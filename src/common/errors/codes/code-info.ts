@@ -1,11 +1,11 @@
 /**
- * What is known of an error code. A code is stable: it may be added, never renamed or given another
- * meaning.
+ * The facts about an error code. A code is stable: it may be added, but never renamed or given
+ * another meaning.
  *
- * - `status`: the gRPC status a caller sees (names of google.rpc.Code).
- * - `audience`: `caller` may be shown to whoever made the request; `operator` is shown to
- *   administrators and logs only, an outsider sees `INTERNAL` with a request ID in its place.
- * - `meaning`: what was wrong, in general; the message of an error says it of the case.
+ * - `status`: the gRPC status that a caller sees (names of google.rpc.Code).
+ * - `audience`: a `caller` code may be shown to the caller. An `operator` code is shown only to
+ *   administrators and in logs; others see `INTERNAL` with a request ID instead.
+ * - `meaning`: what was wrong in general; the message of an error says it for the case.
  * - `next`: what the reader should do now.
  */
 export interface CodeInfo {

@@ -115,7 +115,7 @@ async function begin(
   return canary;
 }
 
-test('a new intermediate signs for its share of the nodes alone, is held there by failed handshakes, and widened when they are no more', async (context) => {
+test('failed handshakes hold a new intermediate at its share of the nodes until they end', async (context) => {
   const world = await mesh(context, 12);
   const { server, agents, under } = world;
   const share = 0.4;
@@ -155,7 +155,7 @@ test('a new intermediate signs first for nodes with a selector, and then for the
   );
 });
 
-test('a new intermediate whose certificates come to nothing more often than those of the others is held at its share, and widened when they do not any more', async (context) => {
+test('failed renewals hold a new intermediate at its share of the nodes until they end', async (context) => {
   // between signature and record it is, for an instant, one that may not sign: what it signed is
   // withheld, and the others go on
   let broken = '';

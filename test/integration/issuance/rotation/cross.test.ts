@@ -17,7 +17,7 @@ import { rotationLooked } from '../../../support/settled.ts';
 import { SimAgent, simServer } from '../../../support/sim-agent.ts';
 import { until } from '../../../support/until.ts';
 
-test('an old root certifies a new one: chains then verify under either root alone, and the old one stays until the cross-certificate is withdrawn', async (context) => {
+test('with a cross-certificate chains verify under either root, and the old one stays until withdrawal', async (context) => {
   const server = await startTestServer({
     config: { ...quickLives, rotation: { ...quickLives.rotation, crossCertificates: true } },
   });

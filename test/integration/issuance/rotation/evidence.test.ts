@@ -187,7 +187,7 @@ test('what was confirmed before a restart is asked for again, and rows written m
   await eventually('it signs', async () => (await rotationOf(server).activeId('issuing')) === id);
 });
 
-test('what was given to somebody who reports nothing is waited for, also when nothing of it is in the database any more', async (context) => {
+test("a rotation waits for certificates of holders that can't report, even if the database lost them", async (context) => {
   const { server } = await mesh(context, 1);
   const before = await rotationOf(server).activeId('root');
   const minted = await server.mint('spiffe://mesh.test/batch', { ttlSeconds: 3_600 });
@@ -269,7 +269,7 @@ const evidenceOf = async (server: TestServer, id: string): Promise<any> => {
   return JSON.parse(out);
 };
 
-test('after an activation anybody who may read can see who had confirmed, and check it against the log without the server', async (context) => {
+test('readers see who had confirmed before an activation, and can verify it offline', async (context) => {
   const world = await mesh(context, 2);
   const { server, agents } = world;
   const lagging = await waitingForOne(world);
@@ -342,7 +342,7 @@ test('after an activation anybody who may read can see who had confirmed, and ch
   assert.deepEqual([await reads(auditor), await reads(nobody)], ['resolved', 'ROLE_MISSING']);
 });
 
-test('a list that was changed or taken away is refused by the server and by the offline check, which name the record', async (context) => {
+test('the server and the offline check refuse a changed or removed list, and name the record', async (context) => {
   const { server } = await mesh(context, 2);
   const before = await rotationOf(server).activeId('issuing');
   await server.admin('Authorities/RotateAuthorities', { kind: 'issuing' });

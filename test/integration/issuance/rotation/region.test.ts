@@ -55,7 +55,7 @@ async function signer(context: TestContext, server: TestServer): Promise<string>
     .id;
 }
 
-test('an intermediate for a region is made under the root in service, signs there alone, is replaced by the next of its region, and follows a new root', async (context) => {
+test('an intermediate of a region signs only there, is replaced within its region, and follows a new root', async (context) => {
   const server = await startTestServer();
   context.after(() => server[Symbol.asyncDispose]());
   const [everywhere] = await issuing(server);
@@ -117,7 +117,7 @@ test('an intermediate for a region is made under the root in service, signs ther
   assert.notEqual(await signer(context, there), second);
 });
 
-test('on the command line: --region goes with issuing alone; where the last that signs everywhere is tainted, one that is being made for a region gives way', async (context) => {
+test('--region needs --kind issuing, and a taint of the last general issuer cancels a regional one', async (context) => {
   const server = await startTestServer();
   context.after(() => server[Symbol.asyncDispose]());
   const cli = async (

@@ -52,7 +52,7 @@ const inState = async (server: TestServer, kind: string, state: string) =>
 const activeOf = async (server: TestServer, kind: string): Promise<string> =>
   (await inState(server, kind, 'active'))!.id;
 
-test('an intermediate, the root with it, and the JWT key are rotated with proof, and the agents hold what is needed before anything signs', async (context) => {
+test('intermediate, root and JWT key sign only after the agents have confirmed them', async (context) => {
   const { server, agents, entryIds } = await mesh(context, 3);
   const first = {
     root: await activeOf(server, 'root'),
@@ -97,7 +97,7 @@ test('an intermediate, the root with it, and the JWT key are rotated with proof,
     assert.ok(kinds.includes(kind), kind);
 });
 
-test('nothing signs while one workload has not read the new root; it is named, and once it reads the rotation goes on', async (context) => {
+test('a rotation waits for the named workload that has not read the new root, then goes on', async (context) => {
   const { server, agents } = await mesh(context, 2);
   const [lagging] = agents as [SimAgent];
   lagging.freeze('db');
@@ -155,7 +155,7 @@ test('a forced activation needs a reason and stands in the log with whoever was 
   assert.ok(detail.laggards.includes((agents[0] as SimAgent).credential.spiffeId));
 });
 
-test('tainting the only signing intermediate brings its successor first, tells the agents, and revoking waits for the leaves', async (context) => {
+test('a taint of the only issuer makes its successor first, and a revocation waits for the leaves', async (context) => {
   const { server, agents, entryIds } = await mesh(context, 2);
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   const stolen = await activeOf(server, 'issuing');
@@ -218,7 +218,7 @@ test('illegal steps are refused with the legal ones, and a rotation that stops g
   assert.equal((await status(server)).operations.length, 0);
 });
 
-test('a compromised intermediate takes its root with it: leaves are replaced, and a leaf of the old chain is refused under the new bundle', async (context) => {
+test('after a compromise the leaves are replaced, and the new bundle refuses leaves of the old chain', async (context) => {
   const { server, agents, entryIds } = await mesh(context, 2);
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   const [stolen, oldRoot] = [await activeOf(server, 'issuing'), await activeOf(server, 'root')];

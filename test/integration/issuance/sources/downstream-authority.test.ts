@@ -69,7 +69,7 @@ describe('an intermediate for a CA downstream', () => {
     assert.equal(records.length, 1);
   });
 
-  test('is refused by an authority whose pathLen forbids it, with a foreign name, a used key, a life too long, or by a key that is not here', async () => {
+  test('is refused for pathLen, a foreign name, a used key, a too long life, or a key that is not here', async () => {
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'issuing' });
     assert.equal(await asked({ issuerId: authorities[0]!.id }), 'AUTHORITY_UNFIT');
     assert.equal(
@@ -88,7 +88,7 @@ describe('an intermediate for a CA downstream', () => {
     assert.equal(await asked({ csrDer: request }), 'CSR_SIGNATURE_INVALID');
   });
 
-  test('is refused for the key of an authority of ours whose CSR is out and whose certificate is not here yet, after a restart as well', async () => {
+  test('is refused for the key of an authority that waits for its certificate, also after a restart', async () => {
     const { csrDer, authority } = await server.admin('AuthoritySources/CreateAuthorityCsr', {
       kind: 'issuing',
     });

@@ -55,7 +55,7 @@ describe('intermediates that a real OpenBao signs', () => {
   };
   const request = (): Promise<string> => codeOf(server.admin('AuthoritySources/RequestAuthority'));
 
-  test('a server whose upstream is sealed starts, is not ready and says so, and gets its first intermediate by itself once it is unsealed', async () => {
+  test('a server with a sealed upstream starts unready, and gets its intermediate after the unsealing', async () => {
     await bao.seal();
     // the PIN comes from a file here: without it no token could be opened while the upstream is
     // sealed
@@ -86,7 +86,7 @@ describe('intermediates that a real OpenBao signs', () => {
     );
   });
 
-  test('a further intermediate is signed and waits; sealed, the next one waits with a clear error while issuing goes on', async () => {
+  test('with a sealed upstream the next intermediate waits with a clear error while issuing goes on', async () => {
     const imported = await server.admin('AuthoritySources/RequestAuthority');
     assert.equal(imported.authority!.state, 'prepared');
     await bao.seal();
@@ -99,7 +99,7 @@ describe('intermediates that a real OpenBao signs', () => {
     assert.equal(await request(), 'resolved');
   });
 
-  test('a rotation takes its intermediate from the upstream by itself; sealed, it waits while the present one signs, and goes on once it is unsealed', async () => {
+  test('a rotation gets its intermediate from the upstream, and waits while the upstream is sealed', async () => {
     const active = async (): Promise<string> => {
       const { authorities } = await server.admin('Authorities/ListAuthorities', {
         kind: 'issuing',
@@ -142,7 +142,7 @@ describe('intermediates that a real OpenBao signs', () => {
     assert.ok((await server.mint('spiffe://mesh.test/rotated')).serial.length > 0);
   });
 
-  test('permission denied, a short TTL, an unknown mount, a foreign root and an address where nobody answers have codes of their own', async () => {
+  test('each failure of the upstream has a code: permission, TTL, mount, foreign root, no answer', async () => {
     await bao.api('PUT', 'sys/policies/acl/meshca', {
       policy: 'path "secret/data/meshca/*" { capabilities = ["read"] }',
     });
@@ -261,7 +261,7 @@ describe('intermediates that a real OpenBao signs', () => {
     long.close();
   });
 
-  test('it signs in with a token from a file, in a namespace, and ignores the VAULT_ variables of the environment', async () => {
+  test('it logs in with a token from a file, in a namespace, and ignores VAULT_ variables', async () => {
     await bao.api('POST', 'sys/namespaces/team', {});
     await bao.api(
       'POST',

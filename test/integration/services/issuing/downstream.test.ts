@@ -105,7 +105,7 @@ const update = (entry: Entry, over: object) =>
   });
 
 describe('a workload of a downstream entry', () => {
-  test('obtains the certificate of a CA: pathLen 0, the trust domain and nothing else, at most the configured life, on record with its ground, and OpenSSL takes what it signs', async () => {
+  test('obtains a CA certificate with pathLen 0, its trust domain and a limited life, and OpenSSL accepts it', async () => {
     const entry = await entryOf('nested');
     const svid = await svidOf(entry);
     const { privateKey } = await generateKeyPairAsync('ec-p256');
@@ -216,7 +216,7 @@ describe('a workload of a downstream entry', () => {
     assert.deepEqual(first.chainDer, second.chainDer);
   });
 
-  test('is refused a life beyond the limit, a foreign name, a key of an authority or its own, and a request that proves nothing', async () => {
+  test('is refused a too long life, a foreign name, a used key, and a request without proof', async () => {
     const svid = await svidOf(await entryOf('limits'));
     assert.equal(await codeFor(svid, { ttlSeconds: 8 * day }), 'TTL_OUT_OF_RANGE');
     assert.equal(
@@ -251,7 +251,7 @@ describe('a workload of a downstream entry', () => {
 });
 
 describe('who is no downstream CA', () => {
-  test('a workload of an entry without the flag, one that was minted under the same name, and one that a delegate had signed', async () => {
+  test('refuses workloads without the flag, minted under the same name, or signed by a delegate', async () => {
     const plain = await svidOf(await entryOf('plain', { downstream: false }));
     assert.equal(await codeFor(plain), 'DOWNSTREAM_NOT_ALLOWED');
     await entryOf('named');
@@ -301,7 +301,7 @@ describe('who is no downstream CA', () => {
     );
   });
 
-  test('a workload whose entry lost the flag, names another identity, has expired, is for another node, or is gone', async () => {
+  test('refuses a workload whose entry lost the flag, changed its ID or node, has expired, or is gone', async () => {
     const changed = async (name: string, over: object): Promise<string> => {
       const entry = await entryOf(name);
       const svid = await svidOf(entry);
@@ -360,7 +360,7 @@ describe('when the ground goes', () => {
     return new Set(unwrap(parseCrl(Buffer.from(await response.arrayBuffer()))).revoked.keys());
   };
 
-  test('the CA is revoked on the CRL of the root by itself, on record with the reason: entry deleted, flag taken, agent banned', async () => {
+  test('the CA is revoked with the reason when its entry or flag is removed or its agent banned', async () => {
     const third = await server.joinAgent('node-4');
     const [deleted, flagless, banned, kept] = [
       await entryOf('end-deleted'),

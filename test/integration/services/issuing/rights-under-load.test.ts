@@ -69,7 +69,7 @@ const lastIssued = async (w: ServicesWorld, subject: string): Promise<number> =>
   return last;
 };
 
-test('a ban, a deleted entry and a revoked delegation at any instant under load: nothing is issued after their record', async () => {
+test('under load nothing is issued after the record of a ban, a deleted entry or a revoked delegation', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'meshca-rights-'));
   try {
     await using w = await createServicesWorld(

@@ -40,7 +40,7 @@ class KernelWithoutPidfd implements Kernel {
   close = (fd: number): void => this.#real.close(fd);
 }
 
-test('a process is known by the kernel as who connected, with its groups and its path, also when another one speaks for it', async () => {
+test('the kernel identifies the process that connected, even if another process uses its socket', async () => {
   await using harness = await startHarness();
   harness.entries.set(
     rootApp,
@@ -130,7 +130,7 @@ test('a process that connects and execs before its first call is refused', async
   assert.deepEqual([state.code, state.messages.length], ['PEER_UNVERIFIABLE', 0]);
 });
 
-test('a process that connects and execs a setuid root program gets neither its own identity nor that of root', async () => {
+test("a process that connects and execs a setuid program gets no identity, neither its own nor root's", async () => {
   await using harness = await startHarness();
   const setuid = join(harness.folder, 'setuid-sleep');
   copyFileSync('/bin/sleep', setuid);
@@ -353,7 +353,7 @@ test('in another mount namespace a path counts only if it is the same file for t
   );
 });
 
-test('a binary that was replaced under a running process keeps its path, and a file named as if deleted gains none', async () => {
+test('a replaced binary of a running process keeps its path; a file named as if deleted has its own', async () => {
   await using harness = await startHarness();
   const tool = join(harness.folder, 'tool');
   const decoy = `${tool} (deleted)`;
@@ -379,7 +379,7 @@ test('a binary that was replaced under a running process keeps its path, and a f
   assert.deepEqual(await idsOf(decoy, () => {}), ['spiffe://td.test/root']);
 });
 
-test('without SO_PEERPIDFD the start time stands in, the selector peer:pinned is absent, and a process that is gone is refused', async () => {
+test('without SO_PEERPIDFD the start time identifies a process, and peer:pinned is absent', async () => {
   const warnings: string[] = [];
   const logger = {
     debug() {},

@@ -219,7 +219,7 @@ test('the socket has its mode and owner from the first moment, and its file goes
   await rm(folder, { recursive: true });
 });
 
-test('a live socket is never taken over, a stale one is replaced, and a file that is no socket is left alone', async () => {
+test('a live socket is never replaced, a stale one is, and a file that is not a socket stays', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'wl-sock-'));
   const path = join(folder, 's');
   const server = createServer().listen(path);

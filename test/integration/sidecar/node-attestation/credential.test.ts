@@ -13,7 +13,7 @@ import { codeOf } from '../../../support/server.ts';
 const evidenceFrom = async (path: string, logger: Logger): Promise<string> =>
   (await configuredEvidence(nodeAttestorTypes, { joinToken: { path } }, logger)).payload.toString();
 
-test('a join token that others may read or write is used, with a warning that names the file and not the token', async () => {
+test('a join token that others may read or write is used with a warning that names the file only', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-credential-'));
   try {
     const path = join(dir, 'token');

@@ -26,7 +26,7 @@ async function directoryFor(context: TestContext): Promise<string> {
   return directory;
 }
 
-test('a directory that another process holds is refused with its process ID; killed, it stops nobody, though its children live on and its file is left', async (context) => {
+test("a locked directory is refused with the holder's ID; after kill -9 its children keep no lock", async (context) => {
   const directory = join(await directoryFor(context), 'data');
   const child = spawn(process.execPath, [holder, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -78,7 +78,7 @@ test('a link in the place of the file is not followed', async (context) => {
   assert.equal(await readFile(elsewhere, 'utf8'), 'untouched');
 });
 
-test('a second agent on one data directory ends with the code and the next step, takes nothing from the first, and starts once that one has ended', async (context) => {
+test('a second agent on a data directory ends with code and advice, and starts after the first ended', async (context) => {
   const directory = await directoryFor(context);
   const config = (name: string): object => ({
     trustDomain: 'td',

@@ -268,7 +268,7 @@ test('an agent joins by token and fingerprint, syncs, and obtains an SVID whose 
   );
 });
 
-test('a lost answer is asked for again with the same key and request ID, also by an agent that was restarted', async (context) => {
+test('a request with a lost answer is repeated with the same key and ID, also after a restart', async (context) => {
   const server = await startServer(context);
   server.loseAnswers = 2;
   const directory = await directoryFor(context);
@@ -312,7 +312,7 @@ test('an agent whose SVID expired proves its last key and needs nobody', async (
   assert.equal(server.attestations.at(-1)?.method, 'expiredSvid');
 });
 
-test('a node certificate proves its node, again after an eviction, and a challenge for another connection gets no signature', async (context) => {
+test('a node certificate attests its node, and a challenge of another connection gets no signature', async (context) => {
   const server = await startServer(context);
   const directory = await directoryFor(context);
   const nodeCa = makeAuthority('nodes', { notBefore: seconds() - 60, notAfter: seconds() + 3600 });
@@ -380,7 +380,7 @@ test('the own SVID is renewed over its connection, and the next connection shows
   assert.equal(new Set(shown).size, shown.length, 'each connection shows another certificate');
 });
 
-test('a snapshot in pages replaces everything at once, changes follow, and a reconnect asks from its position', async (context) => {
+test('a snapshot in pages replaces everything at once, and a reconnect asks from its position', async (context) => {
   const server = await startServer(context);
   server.entries = Array.from({ length: 2500 }, (_, index) =>
     wireEntry(`e${index}`, [`unix:uid:${index}`]),
@@ -429,7 +429,7 @@ test('bundle steps are taken one after another under the keys held, and forged o
   assert.equal(agent.bundles.current()?.sequence, 3, 'never backwards');
 });
 
-test('consumers go up as a snapshot and then as coalesced changes, replaced serials once their holder has read the new one', async (context) => {
+test('consumers are reported as a snapshot and then as changes, and serials once they are replaced', async (context) => {
   const server = await startServer(context);
   const agent = await startAgent(context, server, {
     directory: await directoryFor(context),
@@ -545,7 +545,7 @@ test('damaged or foreign state is refused with its file named, and an open key f
   await assert.rejects(state.credential(), { code: 'STATE_UNUSABLE' });
 });
 
-test('a state directory is narrowed to its owner, cleared of half-written files, and refused when it is a link', async (context) => {
+test('a state directory is narrowed to its owner, cleared of temporary files, and refused as a link', async (context) => {
   const directory = await directoryFor(context);
   await mkdir(directory, { mode: 0o755 });
   await writeFile(join(directory, '.0123456789abcdef.tmp'), 'half');

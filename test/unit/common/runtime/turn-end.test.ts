@@ -5,7 +5,7 @@ import { atTurnEnd } from '../../../../src/common/runtime/index.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('at the end of a turn all of a stage comes before any of the next, whoever asked first, and what a stage leads to comes in the same turn', async () => {
+test('at the end of a turn each stage runs wholly before the next, with the work that it causes', async () => {
   const order: string[] = [];
   atTurnEnd('hand-over', () => order.push('hand-over'));
   atTurnEnd('write', () => {

@@ -161,7 +161,7 @@ test('a published authority signs when all have confirmed, and not while one has
   );
 });
 
-test('past the deadline it alerts, or goes on without those who lag, as configured; from half of the time on it alerts', () => {
+test('near the deadline it alerts, and past it alerts or goes on without laggards, as configured', () => {
   const notAfter = now + policy.longestLeafSeconds + policy.marginSeconds;
   const late = [
     root,
@@ -203,7 +203,7 @@ test('past the deadline it alerts, or goes on without those who lag, as configur
   );
 });
 
-test('a successor that signs for a part is widened in time, not while handshakes fail, and it says when nobody reports', () => {
+test('a canary is widened in time but not while handshakes fail, and a lack of reports is noted', () => {
   const canary = {
     steps: [{ share: 0.1 }, { share: 0.5 }],
     holdSeconds: 100,
@@ -250,7 +250,7 @@ test('a successor that signs for a part is widened in time, not while handshakes
   assert.deepEqual(actionTypes(asked(5, 45)), ['widen']);
 });
 
-test('one authority of each kind is kept ready in the standby token, replaced with its root, and signs by itself only where policy says so', () => {
+test('one authority of each kind is ready in the standby token, and signs by itself only by policy', () => {
   const standby = { ...policy, standby: ['issuing' as const], prepareAtLifeFraction: undefined };
   const signing = authority('old', 'issuing', 'active', {
     parentId: 'r1',
@@ -317,7 +317,7 @@ test('one authority of each kind is kept ready in the standby token, replaced wi
   assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clock: 'jumped' })), []);
 });
 
-test('the schedule prepares in time, replaces intermediates of a root that no longer signs, and nothing twice', () => {
+test('the schedule prepares in time, replaces intermediates of an inactive root, and nothing twice', () => {
   const due = authority('old', 'issuing', 'active', {
     notBefore: now - 70_000,
     notAfter: now + 30_000,
@@ -406,7 +406,7 @@ test('lives that leave no room for a rotation are told with what is missing', ()
   );
 });
 
-test('who has confirmed is counted by what he holds; refusals and sleepers are named until what they have has expired', () => {
+test('confirmation counts by held sets; refusals and sleepers are named until their leaves expire', () => {
   const agent = (id: string, over: Partial<AgentFacts> = {}): AgentFacts => ({
     id,
     active: true,
@@ -527,7 +527,7 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   );
 });
 
-test('what is made for a region takes nobody’s place where it is the first, and a new root brings a successor for each scope, first the one for everywhere', () => {
+test('the first authority of a region replaces none, and a new root brings a successor for each scope', () => {
   const eu = { region: 'eu' };
   const first = operation({ targets: [], scope: eu });
   assert.deepEqual(
@@ -574,7 +574,7 @@ test('what is made for a region takes nobody’s place where it is the first, an
   );
 });
 
-test('a root is not tainted before somebody under another one signs everywhere: one of a region does not stand in for all', () => {
+test("a root is tainted only after a general issuer under another root signs; a regional one won't do", () => {
   const taints = operation(
     { successorId: 'r2', targets: ['r1'], targetsBecome: 'tainted' },
     'root',

@@ -181,7 +181,7 @@ const seen = world(
   ],
 );
 
-test('who was counted stands there by class: what they held, who was passed over and why, and whose leaves had expired', () => {
+test('the evidence lists by class who held what, who was passed over and why, and whose leaves expired', () => {
   const made = evidence(seen, { kind: 'forced', by: 'uid:0', reason: 'in repair' });
   const lines = check(made, { detail: { without: 'forced', provenNeeded: 4, provenConfirmed: 3 } });
   assert.deepEqual(
@@ -216,7 +216,7 @@ test('who was counted stands there by class: what they held, who was passed over
   assert.deepEqual(made.proven, { needed: found.needed, confirmed: found.confirmed });
 });
 
-test('past the deadline, or with a share that suffices, those who were not waited for are named with that, and what was altered is told', () => {
+test('the evidence names laggards of a deadline or share, and counts altered agents', () => {
   const why = (without: ActivationProof): readonly string[] =>
     check(evidence(seen, without)).flatMap((line) =>
       line.class === 'passed-over' ? [line.why] : [],

@@ -4,7 +4,7 @@ import { playHistory, type ModelOptions } from '../../../support/rotation-model.
 
 const histories = 10_000;
 
-test('over 10,000 random histories no authority signs before proof, and none leaves while a leaf of it is valid', () => {
+test('in 10,000 random histories no authority signs before proof, and none leaves with a valid leaf', () => {
   let activations = 0;
   let retired = 0;
   let crashes = 0;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { endings, instants, sweepStarts } from '../../../support/start-sweep.ts';
 
-test('around the end of each authority a start makes what it may, and nothing else, whatever clock and tokens', () => {
+test('around the end of an authority a start makes only what it may, whatever clock and tokens', () => {
   const { decisions, broken } = sweepStarts();
   assert.deepEqual(broken.slice(0, 5), []);
   assert.equal(decisions, endings.length * instants.length * 4 * 2 ** 4 * 4);

@@ -335,7 +335,7 @@ test('before the server may sign, and while the database is stale, none is taken
   await publisher.close();
 });
 
-test('an upstream whose CRL has ended is asked for a new one; one that goes back in numbers changes nothing', async () => {
+test('an expired CRL of an upstream is fetched anew, and one with a lower number changes nothing', async () => {
   const { clock, root, publisher, logger } = setup();
   await publisher.start();
   const upstream = {

@@ -196,7 +196,7 @@ const request = (over: Partial<LeafRequest> = {}): LeafRequest => ({
   ...over,
 });
 
-test('an issued leaf verifies to the root, and was recorded before it was signed and again before it was released', async () => {
+test('an issued leaf verifies to the root, and was recorded before signing and before release', async () => {
   const w = world();
   const [result] = await w.issuer.issue([request()]);
   assert.ok(result?.ok);
@@ -329,7 +329,7 @@ test('the same request sent twice at once, in one call or in two, is signed once
   );
 });
 
-test('a request whose answer was lost gets the recorded certificate, unless the record is of another identity', async () => {
+test('a repeated request gets the recorded certificate, unless the record is of another identity', async () => {
   const first = world();
   const lost = request();
   const [answer] = await first.issuer.issue([lost]);
@@ -380,7 +380,7 @@ test('refusals name what was wrong', async () => {
   assert.equal(w.intents.length, 1);
 });
 
-test('a leaf never outlives its issuer nor begins before it, and a revocable one has a distribution point and no noRevAvail', async () => {
+test("a leaf stays within its issuer's life, and a revocable one has a CRL URL and no noRevAvail", async () => {
   const w = world();
   const [result] = await w.issuer.issue([
     request({ profile: 'revocable', ttlSeconds: 2 * 86_400 }),
@@ -396,7 +396,7 @@ test('a leaf never outlives its issuer nor begins before it, and a revocable one
   );
 });
 
-test('near the end of its issuer a life that nobody asked for by number is cut, on record; past it nothing is signed', async () => {
+test('near the expiry of its issuer a default life is cut, on record, and after it nothing is signed', async () => {
   const end = issuing.authority.notAfter;
   const at = (seconds: number) => {
     const shifted: Clock = { ...systemClock, now: () => seconds, nowMs: () => seconds * 1000 };

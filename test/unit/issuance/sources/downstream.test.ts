@@ -113,7 +113,7 @@ test('what the token did not sign ends as abandoned at once, and the token is cl
   assert.equal(token.closed, token.opened);
 });
 
-test('without a wish it lives as long as allowed, and never longer than what is above it; a wish beyond is refused and never cut', async () => {
+test('its default life is the longest allowed, and a longer request is refused, never shortened', async () => {
   const { clock, ask, grant } = world();
   assert.equal((await ask(newKey())).notAfter, clock.now() + 7 * day);
   assert.equal(

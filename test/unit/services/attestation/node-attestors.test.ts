@@ -142,7 +142,7 @@ test('two types that name agents as operators do can not take an agent from each
   );
 });
 
-test('evidence that is good once gives one session, the same answer to a lost one, and a new session after an eviction', async () => {
+test('one-key evidence gives one session, repeats a lost answer, and works again after an eviction', async () => {
   await using w = await worldWith(byWord({ use: { kind: 'once' } }));
   const same = { key: newKey(), requestId: uuidv7() };
   const first = await attest(w, 'hello', same);

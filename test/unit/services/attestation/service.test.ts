@@ -321,7 +321,7 @@ const nodesUnder = (rootDer: Buffer): NodeAttestation => ({
   files: { 'nodes.pem': certificatesToPem([rootDer]) },
 });
 
-test('x509pop: a node under a configured CA gets the ID of its fingerprint and selectors of its certificate', async () => {
+test('x509pop: a node below a configured CA gets the ID of its fingerprint, and selectors', async () => {
   const root = createRoot('nodes.test', { subject: 'nodes' });
   const intermediate = createIntermediate(root, 'nodes.test');
   const rack = createSvid(intermediate, 'spiffe://nodes.test/rack/1', {
@@ -379,7 +379,7 @@ test('x509pop refuses foreign, expired, CA and server-only certificates, and a p
   );
 });
 
-test('attestations are limited before any work, pending challenges are bounded, and no refusal of a stranger costs a commit', async () => {
+test('attestations and pending challenges are limited, and refusals of strangers cost no commit', async () => {
   await using w = await createServicesWorld({
     attestationRate: { perSecond: 1, burst: 40 },
     maximumPendingChallenges: 2,
@@ -411,7 +411,7 @@ test('attestations are limited before any work, pending challenges are bounded, 
   assert.ok(counts.includes('anonymous Attest JOIN_TOKEN_INVALID 30'), counts.join('; '));
 });
 
-test('names of agents and selectors in tokens are checked, and selectors take the right over the whole trust domain', async () => {
+test('agent names and selectors of tokens are checked, and selectors need rights over the trust domain', async () => {
   await using w = await createServicesWorld();
   for (const agentName of ['', 'a/b', '..', 'x509pop', 'a b', 'x'.repeat(200)])
     await assert.rejects(

@@ -41,7 +41,7 @@ test('a certificate with a known serial and other content is unknown, and so is 
   assert.deepEqual(announced, [], 'nobody touched the inventory');
 });
 
-test('a workload certificate for the very name of an agent, admin or server can not be had, and a workload stays a workload whatever it is called', async () => {
+test('no workload gets the name of an agent, admin or server, or becomes more by its name', async () => {
   await using w = await createServicesWorld();
   for (const path of [
     '/meshca/agent/n1',
@@ -60,7 +60,7 @@ test('a workload certificate for the very name of an agent, admin or server can 
   );
 });
 
-test('a delegation makes its client a delegate until it is revoked or expires, and never one that a delegate signed', async () => {
+test('a delegation makes its client a delegate until it ends, but never a client signed by a delegate', async () => {
   await using w = await createServicesWorld();
   const client = await w.mint('/control/istiod', false);
   assert.equal(client.class, 'workload');
@@ -146,7 +146,7 @@ test('rights end with notAfter, a ban, an eviction, a newer session and a distru
   await assert.rejects(w.services.callers.stillStands(admin), rejectsWith('CHAIN_UNTRUSTED'));
 });
 
-test('a renewed agent keeps its session under the old certificate, and the standing costs no query while nothing changes', async () => {
+test('a renewed agent keeps its session, and its standing costs no query while nothing changes', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');
   const { leaf } = await w.services.attestation.renew(caller, {

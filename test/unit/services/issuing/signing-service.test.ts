@@ -363,7 +363,7 @@ test('a delegate signs inside its delegation and nothing else, always as delegat
   );
 });
 
-test('wildcards over everything still reach no reserved name, and a revocation while signing releases nothing', async () => {
+test('wildcards reach no reserved name, and a revocation during signing releases nothing', async () => {
   await using w = await createServicesWorld();
   const caller = await delegateOf(w, { patterns: [id('/**')] });
   assert.deepEqual(

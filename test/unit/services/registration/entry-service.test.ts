@@ -205,7 +205,7 @@ test('a parent is an agent, a node set that exists, or the server for a node set
   assert.equal(await codeOf(w, { parentId: set }), 'ok');
 });
 
-test('apply creates, changes, leaves and prunes in one step, or nothing, and a dry run tells the same without doing it', async () => {
+test('apply creates, changes and prunes in one step or not at all, and a dry run only tells it', async () => {
   await using w = await createServicesWorld();
   const entries = w.services.entries;
   const file = [

@@ -178,7 +178,7 @@ test('a change under a node set is read once and is one object for all its agent
   assert.equal(queries, 1);
 });
 
-test('an agent that joins or leaves a node set gets its entries anew, also when that happened while it was away', async () => {
+test('an agent that joins or leaves a node set gets its entries anew, also after an absence', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1', ['node:zone:edge']);
   await w.addEntry({
@@ -211,7 +211,7 @@ test('an agent that joins or leaves a node set gets its entries anew, also when 
   assert.deepEqual(held(later), ['own']);
 });
 
-test('who comes back with a position gets what changed since, and a snapshot for a position of another database or of the future', async () => {
+test('a position gets the changes since, and a foreign or future position gets a snapshot', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');
   await w.addEntry({ id: 'a', spiffeId: id('/a'), parentId: agentId('n1') });

@@ -225,7 +225,7 @@ test('two connections of one image share its facts, those of another image do no
   assert.notEqual(attestor.connect(3).image, one.image);
 });
 
-test('a path in another mount namespace is a foreign one until it is verified, and so is one whose namespace is hidden', () => {
+test('a path in another or a hidden mount namespace is foreign until it is verified', () => {
   for (const mountNamespace of [Buffer.from('mnt:[2]'), undefined]) {
     const selectors = selectorsOf({}, { mountNamespace });
     assert.ok(

@@ -54,7 +54,7 @@ test('hidden addresses give no image, and broken text gives nothing', () => {
     assert.equal(parseStat(text), undefined);
 });
 
-test('the cgroup comes from the unified hierarchy, else from that of systemd; the limit key from any that is not the root', () => {
+test('the cgroup is of the unified hierarchy or of systemd, the limit key of any but the root', () => {
   assert.deepEqual(parseCgroup('0::/system.slice/a.service\n'), {
     path: '/system.slice/a.service',
     limitKey: '/system.slice/a.service',

@@ -19,7 +19,7 @@ const note = (size: number, epoch = 0, keyId = 1): string =>
     ],
   });
 
-test('an agent keeps the largest checkpoint of a log over a restart, privately, and gives it up only for a later epoch or another log', async () => {
+test('an agent keeps the largest checkpoint over a restart, until a later epoch or another log', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-keep-'));
   try {
     const keeper = await CheckpointKeeper.open(directory, stateWrites(), () => {});

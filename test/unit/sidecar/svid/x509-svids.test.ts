@@ -451,7 +451,7 @@ test('leaves of a tainted authority are renewed inside its window, others are no
   assert.ok(Math.max(...perStep) <= 4, 'spread');
 });
 
-test('of what a tainted authority signed, that which ends soonest is replaced first, and repeating the taint brings nothing forward', async (context) => {
+test('leaves of a tainted authority are replaced soonest expiry first, and a repeated taint moves none', async (context) => {
   const of = world(context, { entries: 6 });
   of.authorityId = 'a1';
   const subscriptions = [];
@@ -580,7 +580,7 @@ test('kept workload keys are taken over after a restart only while their entry g
   assert.equal(unwrap(parseCertificate(held.chainDer[0] as Buffer)).serialHex, held.serial);
 });
 
-test('JWT-SVIDs are shared per set of audiences, reused to half of their life, and given while the CA is away', async () => {
+test('JWT-SVIDs are shared per audience set, reused to half of life, and served in an outage of the CA', async () => {
   const clock = new FakeClock();
   const cache = new SyncedEntryCache({ trustDomain, clock, logger: silentLogger });
   cache.applySnapshot([entryOf('e0', ['unix:uid:0'])]);

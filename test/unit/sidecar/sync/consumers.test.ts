@@ -27,7 +27,7 @@ function world() {
   return { clock, consumers, lines, holdings: () => holdings };
 }
 
-test('a workload that leaves with a certificate in hand counts with what it had read, until the certificate has expired', () => {
+test('a workload that leaves with a certificate counts with the set that it read, until expiry', () => {
   const { clock, consumers, lines } = world();
   const handle = consumers.register(web);
   handle.pending(digest(1));
@@ -86,7 +86,7 @@ test('one that never was given anything leaves nothing behind', () => {
   assert.equal(lines().length, 0);
 });
 
-test('a process that comes back and reads settles what it left, another process of the same identity does not', () => {
+test('a process that reads again settles what it left, but another process of its identity does not', () => {
   const { clock, consumers, lines } = world();
   const leave = (holder: string): void => {
     const handle = consumers.register({ ...web, holder });

@@ -186,7 +186,7 @@ test('explain of a process that does not exist is refused, at the command line w
   assert.equal((JSON.parse(errors) as { error: { code: string } }).error.code, 'NOT_FOUND');
 });
 
-test('users who are neither root, nor the agent, nor configured are refused, whatever the mode of the socket lets in', async () => {
+test("only root, the agent's user and configured users are admitted, whatever the socket's mode", async () => {
   await using harness = await startHarness();
   await using local = await startLocal(harness, { mode: 0o777, allowedUids: [34_567] });
   const call = async (uid: number): Promise<string> => {

@@ -64,7 +64,7 @@ test('JWT-SVIDs come for all identities, or for the one that is asked for, with 
   );
 });
 
-test('a JWT-SVID is not given without audience, for an ID of someone else, or to a process without identity', async () => {
+test('no JWT-SVID without an audience, for an ID of others, or for a process without identity', async () => {
   await using harness = await startHarness();
   harness.entries.set(mine, entryOf('b', 'spiffe://td.test/theirs', ['unix:uid:4711']));
   assert.equal(
