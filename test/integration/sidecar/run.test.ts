@@ -110,7 +110,7 @@ const fetchJson = (port: number, path: string): Promise<{ status: number; body: 
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
-test('a workload gets its SVID through the whole agent, renewed before its end, and operators see status and metrics', async (context) => {
+test('a workload gets its SVID through the whole agent, renewed in time; operators see status and metrics', async (context) => {
   const server = new FakeServer();
   server.entries = [wireEntry('web', [myUid], { hint: 'main' })];
   server.workloadTtlSeconds = 15;
@@ -233,7 +233,7 @@ test('an agent that restarts while the CA is away knows its entries, and serves 
   assert.match(body, /not connected/);
 });
 
-test('an agent that restarts while the CA is away, with nothing to serve, is not ready and tells workloads why', async (context) => {
+test('an agent that restarts without a CA and without SVIDs is not ready and tells workloads why', async (context) => {
   const server = new FakeServer();
   server.entries = [wireEntry('web', [myUid])];
   await server.start();

@@ -32,7 +32,7 @@ async function meshca(
   return { code, out, err };
 }
 
-test('a nested server gets its intermediate by itself, with the SVID of the process, and hands out CRLs with that of the root above', async (context) => {
+test('a nested server gets its intermediate with the SVID of its process, and hands out complete CRLs', async (context) => {
   await using stack = new AsyncDisposableStack();
   const upper = stack.use(await startTestServer());
   const dir = await mkdtemp(join(tmpdir(), 'meshca-nested-'));

@@ -35,7 +35,7 @@ async function turns(count: number): Promise<void> {
   for (let each = 0; each < count; each += 1) await nextTurn();
 }
 
-test('the first message comes at once with the full state, the oldest entry first, unique hints and the federated bundles', async () => {
+test('the first message comes at once with the full state: oldest entry first, unique hints, bundles', async () => {
   await using harness = await startHarness();
   const foreign = bundleOf('other.test');
   harness.bundles.set(harness.bundles.own, [foreign]);
@@ -84,7 +84,7 @@ test('a message that was read confirms the SVID and the roots, and the end of th
   await until(() => harness.svids.open === 0 && harness.consumers.open === 0);
 });
 
-test('a change of entries that does not concern a process sends it nothing, and one that does sends the whole new state', async () => {
+test('only a change of entries that concerns a process sends it a message, with the whole new state', async () => {
   await using harness = await startHarness();
   const mine = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
   harness.entries.set(mine);
@@ -111,7 +111,7 @@ test('a process whose last entry goes is told PermissionDenied on the open strea
   assert.equal(stream.messages.length, 1);
 });
 
-test('a caller without identity learns its own selectors and a refusal ID, and nothing of the entries of others', async () => {
+test('a caller without identity learns its selectors and a refusal ID, and nothing about entries', async () => {
   await using harness = await startHarness();
   harness.entries.set(
     entryOf('secret-entry', 'spiffe://td.test/secret-app', ['unix:uid:0', 'unix:path:/opt/secret']),
@@ -290,7 +290,7 @@ test('a stream whose HTTP/2 window is kept closed counts as one that takes no me
   assert.equal(harness.svids.confirmed.length, 0);
 });
 
-test('calls that are cancelled at any moment leave nothing open and do not disturb others on their connection', async () => {
+test('calls cancelled at any moment leave nothing open and do not disturb other calls', async () => {
   const clock = new LeapClock();
   await using harness = await startHarness({ clock });
   const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
