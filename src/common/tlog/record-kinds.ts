@@ -56,6 +56,7 @@ export const actKinds = [
   'authority.withdrawn',
   'certificate.revoked',
   'clock.accepted',
+  'clock.doubted',
   'crl.imported',
   'database.backed-up',
   'database.restored',

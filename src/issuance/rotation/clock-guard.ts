@@ -30,6 +30,10 @@ export interface ClockGuardDependencies {
 
 /** What `clock.doubted` says. */
 interface RecordedDoubt {
+  readonly standing: ClockStanding;
+  /** How far the clock was ahead of what it should be. */
+  readonly seconds: number;
+  /** The newest time that was believed, and the time since boot then. */
   readonly logMs: number;
   readonly bootId: string;
   readonly uptimeMs: number;
@@ -37,23 +41,24 @@ interface RecordedDoubt {
 
 /** A wall clock that is steered gains or loses less than the tolerance in that time. */
 const anchorEveryMs = 3_600_000;
-const doubted = 'clock.doubted';
-const accepted = 'clock.accepted';
 
 /**
  * Tells whether the wall clock is believed. While the machine runs, the clock is compared with the
  * time since boot: the pair is in the database, so that a jump is noticed also when the server was
  * stopped meanwhile. Across a reboot the clock is compared with the newest record of the audit log.
- * A doubt is on record, so that records with the time of the doubted clock do not end it. A jump or
- * a doubt stands until the clock is right, or an operator accepts it. Owner of the pair and of the
- * doubt.
+ * A jump or a doubt is on record, so that neither records with the time of the doubted clock nor a
+ * reboot end it. It stands until the clock is right, or an operator accepts it. Owner of the pair
+ * and of the doubt.
  */
 export class ClockGuard {
   readonly #dependencies: ClockGuardDependencies;
   #anchor: { readonly uptimeMs: number; readonly wallMs: number } | undefined;
   /** The log was that new when the time since boot was that; undefined: there is no doubt. */
-  #doubt: { readonly uptimeMs: number; readonly logMs: number } | undefined;
-  #unrecorded = false;
+  #doubt:
+    | { readonly uptimeMs: number; readonly logMs: number; readonly aheadMs: number }
+    | undefined;
+  /** Whether the newest record of the clock is a doubt. */
+  #recorded = false;
 
   constructor(dependencies: ClockGuardDependencies) {
     this.#dependencies = dependencies;
@@ -63,16 +68,16 @@ export class ClockGuard {
     const { store, boot, lastRecordedMs } = this.#dependencies;
     const kept = await store.clockAnchor();
     const open = await this.#openDoubt();
+    this.#recorded = open !== undefined;
     const sameBoot = (bootId: string | undefined): boolean => boot.id !== '' && bootId === boot.id;
-    if (open === undefined && sameBoot(kept?.bootId)) {
+    if (sameBoot(kept?.bootId)) {
       this.#anchor = kept;
       return;
     }
     const logMs = open?.logMs ?? lastRecordedMs;
     if (logMs === undefined) return this.accept();
     const uptimeMs = open !== undefined && sameBoot(open.bootId) ? open.uptimeMs : boot.uptimeMs();
-    this.#doubt = { uptimeMs, logMs };
-    this.#unrecorded = open === undefined;
+    this.#doubt = { uptimeMs, logMs, aheadMs: this.#allowedAheadMs(open) };
     if (this.#doubtedMs() === 0) await this.#believe();
   }
 
@@ -102,7 +107,7 @@ export class ClockGuard {
       await this.#record();
       return;
     }
-    if (this.#doubt !== undefined) await this.#believe();
+    if (this.#doubt !== undefined || this.#recorded) await this.#believe();
     else if (
       this.#anchor !== undefined &&
       this.#dependencies.boot.uptimeMs() - this.#anchor.uptimeMs > anchorEveryMs
@@ -121,31 +126,34 @@ export class ClockGuard {
     await store.setClockAnchor(anchor);
     this.#anchor = anchor;
     this.#doubt = undefined;
+    this.#recorded = false;
   }
 
-  /** The clock is near the log, at the start or since it was set. */
+  /** The clock is where it should be, at the start or since it was set. */
   async #believe(): Promise<void> {
-    if (!this.#unrecorded)
-      await this.#dependencies.audit.append([
-        this.#event(accepted, { reason: 'it is near the audit log' }),
-      ]);
+    const reason =
+      this.#doubt === undefined ? 'it agrees with the time since boot' : 'it is near the audit log';
+    if (this.#recorded)
+      await this.#dependencies.audit.append([this.#event('clock.accepted', { reason })]);
     await this.accept();
   }
 
   async #record(): Promise<void> {
     const { audit, boot } = this.#dependencies;
-    if (!this.#unrecorded || this.#doubt === undefined) return;
-    const { logMs, uptimeMs } = this.#doubt;
+    const basis =
+      this.#doubt ??
+      (this.#anchor && { logMs: this.#anchor.wallMs, uptimeMs: this.#anchor.uptimeMs });
+    if (this.#recorded || basis === undefined) return;
     await audit.append([
-      this.#event(doubted, {
+      this.#event('clock.doubted', {
         standing: this.standing(),
         seconds: this.jumpedSeconds(),
-        logMs,
+        logMs: basis.logMs,
         bootId: boot.id,
-        uptimeMs: Math.round(uptimeMs),
+        uptimeMs: Math.round(basis.uptimeMs),
       }),
     ]);
-    this.#unrecorded = false;
+    this.#recorded = true;
   }
 
   /** A doubt that is on record and was not ended. */
@@ -154,9 +162,9 @@ export class ClockGuard {
       const { audit } = this.#dependencies;
       return (await audit.list({ kind, newestFirst: true }, { size: 1 })).items[0];
     };
-    const doubt = await newest(doubted);
-    if (doubt === undefined || doubt.sequence < ((await newest(accepted))?.sequence ?? 0))
-      return undefined;
+    const doubt = await newest('clock.doubted');
+    const accepted = await newest('clock.accepted');
+    if (doubt === undefined || doubt.sequence < (accepted?.sequence ?? 0)) return undefined;
     return readCanonical(doubt.canonical)?.detail as RecordedDoubt | undefined;
   }
 
@@ -165,11 +173,24 @@ export class ClockGuard {
     return { timeMs, actor: 'server', kind, subject: 'clock', detail };
   }
 
+  /**
+   * How far the clock may be ahead of what the log says. After a jump on record a clock that is
+   * still that far ahead has not been set right. After a jump back it is never known how much of
+   * the difference is time that passed.
+   */
+  #allowedAheadMs(open: RecordedDoubt | undefined): number {
+    const { toleranceSeconds, rebootToleranceSeconds } = this.#dependencies;
+    if (open?.standing !== 'jumped') return rebootToleranceSeconds * 1000;
+    const seconds = open.seconds - toleranceSeconds;
+    return Math.max(toleranceSeconds, Math.min(rebootToleranceSeconds, seconds)) * 1000;
+  }
+
   /** How far the clock is outside of what the log allows; 0: it is inside. */
   #doubtedMs(): number {
-    const { clock, boot, toleranceSeconds, rebootToleranceSeconds } = this.#dependencies;
+    const { clock, boot, toleranceSeconds } = this.#dependencies;
     if (this.#doubt === undefined) return 0;
-    const off = clock.nowMs() - this.#doubt.logMs - (boot.uptimeMs() - this.#doubt.uptimeMs);
-    return off < -toleranceSeconds * 1000 || off > rebootToleranceSeconds * 1000 ? off : 0;
+    const { logMs, uptimeMs, aheadMs } = this.#doubt;
+    const off = clock.nowMs() - logMs - (boot.uptimeMs() - uptimeMs);
+    return off < -toleranceSeconds * 1000 || off > aheadMs ? off : 0;
   }
 }

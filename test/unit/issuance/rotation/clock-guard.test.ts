@@ -104,6 +104,59 @@ test('a jump while the server was stopped is noticed at its start, and keeping d
   assert.equal(guard.jumpedSeconds(), 0);
 });
 
+test('a jump is on record once, and a reboot does not end it', async () => {
+  const w = world();
+  const guard = await w.start();
+  await w.work();
+  w.jump(10 * 86_400);
+  await guard.keep();
+  await guard.keep();
+  await w.work();
+  assert.deepEqual(w.kinds(), ['k', 'clock.doubted', 'k']);
+  const again = await w.start();
+  assert.equal(again.standing(), 'jumped');
+  w.pass(60);
+  const rebooted = await w.start('boot-2');
+  assert.equal(rebooted.standing(), 'unproven');
+  await rebooted.keep();
+  assert.deepEqual(w.kinds(), ['k', 'clock.doubted', 'k']);
+  await rebooted.accept();
+  w.jump(7_200);
+  await rebooted.keep();
+  assert.equal(w.kinds().at(-1), 'clock.doubted', 'another jump is another record');
+});
+
+test('a reboot lets through no jump on record that it would allow without one', async () => {
+  for (const [jump, passed, standing] of [
+    [3_000, 500, 'unproven'],
+    [3_000, 0, 'unproven'],
+    [-3_000, 500, 'behind-log'],
+    [-3_000, 3_500, 'unproven'],
+  ] as const) {
+    const w = world();
+    const guard = await w.start();
+    w.jump(jump);
+    await guard.keep();
+    w.pass(passed);
+    assert.equal((await w.start('boot-2')).standing(), standing, `${jump} s, ${passed} s later`);
+  }
+});
+
+test('a jump that was set right is accepted on record, also over a reboot', async () => {
+  for (const boot of ['boot-1', 'boot-2']) {
+    const w = world();
+    const guard = await w.start();
+    w.jump(10 * 86_400);
+    await guard.keep();
+    w.jump(-10 * 86_400);
+    w.pass(30);
+    const again = await w.start(boot);
+    await again.keep();
+    assert.equal(again.standing(), 'believed', boot);
+    assert.deepEqual(w.kinds(), ['clock.doubted', 'clock.accepted']);
+  }
+});
+
 test('slow drift does not add up', async () => {
   const w = world();
   const guard = await w.start();
