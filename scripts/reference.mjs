@@ -1,6 +1,7 @@
 // Writes the references that are made of the sources: docs/configuration.md from the schemas of
 // server and agent, docs/errors.md from the table of error codes, docs/api.md from the table of
-// operations. The result is committed; test/architecture/docs.test.ts fails when it is not current.
+// operations, docs/advice.md from the table of advice in test/support/advice/. The result is
+// committed; test/architecture/docs.test.ts fails when it is not current.
 //
 //   node scripts/reference.mjs            write what changed
 //   node scripts/reference.mjs --check    write nothing, fail when a committed file differs
@@ -72,10 +73,43 @@ get INTERNAL with a request ID in its place.
 ${table(['code', 'gRPC status', 'meaning', 'what to do'], rows)}`;
 }
 
+const testName = ([file, name]) => `\`test/${file}\`: "${cell(name)}"`;
+
+/** What came of an advice, in a cell. */
+function outcome({ followed }) {
+  if ('cannot' in followed) return `not followed: ${cell(followed.cannot)}`;
+  if ('open' in followed) return `not followed yet: ${cell(followed.open)}`;
+  const by = followed.by === undefined ? '' : ` (${testName(followed.by)})`;
+  return `${cell(followed.does)}: ${cell(followed.result)}${by}`;
+}
+
+async function advice() {
+  const { codes } = await import('../src/common/errors/index.ts');
+  const { advice: table_ } = await import('../test/support/advice/index.ts');
+  const sorted = Object.entries(table_).sort(([a], [b]) => (a < b ? -1 : 1));
+  const count = (kind) => sorted.filter(([, { followed }]) => kind in followed).length;
+  return `# Advice that was tried
+
+${note('test/support/advice/')}
+Each error code says what to do next. This page says which test provokes the code, and what came of the advice.
+${count('does')} of ${sorted.length} advices are followed in a test, ${count('open')} not yet; ${count('cannot')} can't be followed in one, and the row says why.
+
+${table(
+  ['code', 'provoked', 'advice', 'followed'],
+  sorted.map(([code, row_]) => [
+    `\`${code}\``,
+    `${cell(row_.provoked)} (${testName(row_.by)})`,
+    cell(codes[code].next),
+    outcome(row_),
+  ]),
+)}`;
+}
+
 /** @returns {Promise<readonly string[]>} the files that differ (and were written, unless `check`) */
 export async function writeReferences({ check = false } = {}) {
   const { operationsMarkdown } = await import('../src/api/reference.ts');
   const files = {
+    'advice.md': await advice(),
     'api.md': operationsMarkdown(),
     'configuration.md': await configuration(),
     'errors.md': await errors(),

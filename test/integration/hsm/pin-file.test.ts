@@ -62,6 +62,9 @@ test('a server does not start with a PIN file that its group may write', async (
   try {
     await chmod(tokens.tokens.root.pinFile, 0o660);
     assert.equal(await codeOf(startTestServer({ tokens, dir })), 'HSM_PIN_FILE_OPEN');
+    await chmod(tokens.tokens.root.pinFile, 0o600);
+    await using server = await startTestServer({ tokens, dir });
+    assert.ok((await server.mint('spiffe://mesh.test/web')).serial.length > 0);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

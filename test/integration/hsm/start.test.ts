@@ -120,6 +120,24 @@ describe('the start of the signers', () => {
     await failsWith({ pin: '' }, 'HSM_PIN_WRONG');
   });
 
+  it('starts once module, label and PIN are corrected as the advice says', async () => {
+    const mistakes: readonly (readonly [ErrorCode, Partial<TokenConfig>])[] = [
+      ['HSM_MODULE_MISSING', { modulePath: '/nowhere/libpkcs11.so' }],
+      ['HSM_TOKEN_NOT_FOUND', { tokenLabel: 'elsewhere' }],
+      ['HSM_PIN_WRONG', { pin: 'wrong-pin' }],
+    ];
+    for (const [code, mistake] of mistakes) {
+      await failsWith(mistake, code);
+      const signers = await fixture.signers({ processes: 1 });
+      await signers.useKey(key);
+      const [outcome] = await signers.sign([
+        { ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+      ]);
+      assert.equal(outcome?.ok, true, code);
+      await signers.close();
+    }
+  });
+
   it('stops for good when the PIN was changed under it: one attempt, then fatal', async () => {
     const other = fixture.tokens.tokens.root;
     const token = { ...fixture.token, tokenLabel: other.label, pin: other.pin };

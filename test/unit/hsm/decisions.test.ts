@@ -47,6 +47,12 @@ describe('the meaning of CKR values', () => {
     assert.equal(hsmError('C_Other', error), error);
   });
 
+  it('a locked PIN has a code of its own and is final', () => {
+    const error = hsmError('C_Login', new Error('CKR_PIN_LOCKED'));
+    assert.deepEqual([error.code, error.grade], ['HSM_PIN_LOCKED', 'fatal']);
+    assert.match(error.next, /security officer/);
+  });
+
   it('never counts a PIN error as something that a new session or process could cure', () => {
     for (const name of [
       'CKR_PIN_INCORRECT',

@@ -1,0 +1,22 @@
+import type { ErrorCode } from '../../../src/common/errors/index.ts';
+import { agentAdvice } from './agents.ts';
+import { callerAdvice } from './callers.ts';
+import { identityAdvice } from './identities.ts';
+import { issuingAdvice } from './issuing.ts';
+import { recordAdvice } from './records.ts';
+import { requestAdvice } from './requests.ts';
+import { tokenAdvice } from './tokens.ts';
+import type { AdviceRow } from './row.ts';
+
+export type { AdviceRow, Followed, TestName } from './row.ts';
+
+/** What came of the advice of each code. A new code does not compile before it has a row here. */
+export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
+  ...requestAdvice,
+  ...identityAdvice,
+  ...callerAdvice,
+  ...issuingAdvice,
+  ...tokenAdvice,
+  ...recordAdvice,
+  ...agentAdvice,
+};
