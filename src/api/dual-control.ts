@@ -8,6 +8,14 @@ import type { Services } from '../services/services.ts';
 import { approvalPolicyOf } from './messages/approvals.ts';
 import type { Row } from './row.ts';
 
+/** A call before it runs. */
+export interface PassingCall {
+  readonly caller: Caller;
+  readonly request: object;
+  /** If it is aborted before the operation is being recorded, nothing is recorded (CANCELLED). */
+  readonly signal: AbortSignal;
+}
+
 /**
  * Resolves for a call that may run. A call that must wait for approval is recorded as a pending
  * operation.
@@ -17,8 +25,7 @@ import type { Row } from './row.ts';
 export async function passDualControl(
   { gate, sights }: Pick<Services, 'gate' | 'sights'>,
   { path, dualControl }: Row,
-  caller: Caller,
-  request: object,
+  { caller, request, signal }: PassingCall,
 ): Promise<void> {
   if (dualControl === 'never' || (caller.class !== 'local' && caller.class !== 'admin')) return;
   const { policy, version } = await gate.inForce();
@@ -28,7 +35,8 @@ export async function passDualControl(
     deciding = policyToBe(request as PutApprovalPolicyRequest__Output, version);
     if (deciding === undefined) return;
   } else if (dualControl !== 'always' && !(await dualControl.matters(request, sights))) return;
-  throw await gate.hold(caller, { method: path, request: requestToJson(path, request), deciding });
+  const held = { method: path, request: requestToJson(path, request), deciding };
+  throw await gate.hold(caller, held, signal);
 }
 
 /**

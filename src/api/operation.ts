@@ -68,8 +68,9 @@ export interface AdminOperation<Request, Response> {
     request: Request,
   ) => Promise<readonly string[]>;
   /**
-   * `signal`: aborted when no caller waits for the answer any more. Operations that only take rights
-   * away (ban, evict, revoke) are done in any case.
+   * `signal`: aborted when no caller waits for the answer any more. An operation whose first write
+   * has not begun by then writes nothing. Operations that only take rights or trust away (ban,
+   * evict, revoke, taint) are done in any case.
    */
   readonly run: (
     dependencies: OperationDependencies,

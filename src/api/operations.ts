@@ -4,7 +4,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { exactRequestFromJson, requestFromJson, responseToJson } from '../common/wire/index.ts';
 import type { Caller, OperatorCaller } from '../services/callers/caller.ts';
 import type { Services } from '../services/services.ts';
-import { passDualControl } from './dual-control.ts';
+import { passDualControl, type PassingCall } from './dual-control.ts';
 import type { OperationDependencies, StatedCall } from './operation.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
@@ -34,8 +34,8 @@ export class Operations {
    *
    * @throws PkiError APPROVAL_REQUIRED for a call that now waits for approval
    */
-  pass(path: string, caller: Caller, request: object): Promise<void> {
-    return passDualControl(this.#dependencies.services, rowAt(path), caller, request);
+  pass(path: string, call: PassingCall): Promise<void> {
+    return passDualControl(this.#dependencies.services, rowAt(path), call);
   }
 
   /**

@@ -62,7 +62,7 @@ export interface AuthorityCertificate {
  */
 export async function issueAuthorityCertificate(
   request: AuthorityCertificateRequest,
-  signing: Pick<SigningStep, 'sign'>,
+  signing: Pick<SigningStep, 'sign' | 'wanted'>,
   dependencies: AuthorityCertificateDependencies,
 ): Promise<AuthorityCertificate> {
   const { recorded } = dependencies;

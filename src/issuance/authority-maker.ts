@@ -100,7 +100,7 @@ export async function recordAuthority(
         ...(ask.scope === undefined ? {} : { scope: JSON.stringify(ask.scope) }),
       },
     ),
-    ask.lease,
+    { lease: ask.lease },
   );
   return authority;
 }

@@ -16,11 +16,16 @@ export const tokenSigner = (
   },
 });
 
-/** The signing step with the key of an authority. Its token is opened for this step only. */
+/**
+ * The signing step with the key of an authority. Its token is opened for this step only. If
+ * `signal` is aborted before the intent is durable, nothing is recorded or signed.
+ */
 export const authoritySigner = (
   { token: role, ckaId, keyType, spkiDer }: Authority,
   openToken: (role: TokenRole) => Promise<TokenAdmin>,
-): Pick<SigningStep, 'sign'> => ({
+  signal?: AbortSignal,
+): Pick<SigningStep, 'sign' | 'wanted'> => ({
+  wanted: () => signal?.aborted !== true,
   async sign(items) {
     const token = await openToken(role);
     try {

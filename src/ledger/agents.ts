@@ -40,7 +40,7 @@ export const ledgerAgents = (
     // an older release recorded the agent
     return line ?? lineFrom(agent);
   },
-  byId: (spiffeId) => rows.byId(spiffeId),
+  byId: (spiffeId, signal) => rows.byId(spiffeId, signal),
   list: (filter, page) => rows.list(filter, page),
   setState: (spiffeId, state, reason, event) => rows.setState(spiffeId, state, reason, event),
   seen: (spiffeId, seen) => rows.seen(spiffeId, seen),

@@ -29,16 +29,16 @@ export function ledgerApprovals(rows: ApprovalStore, objects: Objects): LedgerAp
   const proven = (operations: readonly PendingOperation[]): readonly PendingOperation[] =>
     operations.filter((operation) => objects.prove('operation', operation) !== undefined);
   return {
-    putPolicy: (policy, change, event) => rows.putPolicy(policy, change, event),
-    propose: (operation, limits, event) => rows.propose(operation, limits, event),
-    step: (of, step, event) => rows.step(of, step, event),
+    putPolicy: (policy, change, event, signal) => rows.putPolicy(policy, change, event, signal),
+    propose: (operation, limits, event, signal) => rows.propose(operation, limits, event, signal),
+    step: (of, step, event, signal) => rows.step(of, step, event, signal),
     policy: async () => {
       const policy = await rows.policy();
       // Checks an absent row too. Otherwise its deletion would end dual control.
       objects.requireRow('approval-policy', approvalPolicyId, policy);
       return policy ?? noPolicy;
     },
-    byId: async (id) => objects.require('operation', await rows.byId(id)),
+    byId: async (id, signal) => objects.require('operation', await rows.byId(id, signal)),
     openOf: async (proposer, now) => proven(await rows.openOf(proposer, now)),
     interrupted: async () => proven(await rows.executing()),
     list: async (filter, page) => {

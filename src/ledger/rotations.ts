@@ -21,8 +21,8 @@ export function ledgerRotations(
   confirmations: Confirmations,
 ): LedgerRotations {
   return {
-    create: (operation, event, lease) => rows.create(operation, event, lease),
-    update: (of, change, event) => rows.update(of, change, event),
+    create: (operation, event, context) => rows.create(operation, event, context),
+    update: (of, change, event, signal) => rows.update(of, change, event, signal),
     byId: (id) => rows.byId(id),
     list: (filter) => rows.list(filter),
     reliedExpiry: (since, now) => rows.reliedExpiry(since, now),

@@ -39,7 +39,7 @@ export function ledgerTokens(
   }
   return {
     create: (token, event, signal) => rows.create(token, event, signal),
-    byId: (id) => rows.byId(id),
+    byId: (id, signal) => rows.byId(id, signal),
     bind: (id, use, event) => rows.bind(id, use, event),
     revoke: (id, now, event) => rows.revoke(id, now, event),
     list: (page) => rows.list(page),

@@ -22,8 +22,8 @@ export const agentOperations: OperationsOf<'meshca.admin.v1.Agents'> = {
   GetAgent: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { spiffeId }) => {
-      const detail = await services.agents.get(caller, spiffeId);
+    run: async ({ services }, caller, { spiffeId }, signal) => {
+      const detail = await services.agents.get(caller, spiffeId, signal);
       return {
         agent: agentMessage(detail.agent),
         parentIds: [...detail.parentIds],

@@ -25,8 +25,8 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
   GetOperation: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services, preview }, caller, { id }) => {
-      const view = await services.approvals.get(caller, id);
+    run: async ({ services, preview }, caller, { id }, signal) => {
+      const view = await services.approvals.get(caller, id, signal);
       return operationDetail(
         view,
         view.status === 'pending' ? await preview(view.stated, caller) : [],
@@ -36,8 +36,8 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
   SubmitApproval: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { id, signature }) =>
-      operationDetail(await services.approvals.submit(caller, id, signature), []),
+    run: async ({ services }, caller, { id, signature }, signal) =>
+      operationDetail(await services.approvals.submit(caller, id, signature, signal), []),
   },
   WithdrawOperation: {
     admits: 'operators',
@@ -48,8 +48,8 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
   TakeResult: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { id }) => {
-      const { method, response } = await services.approvals.takeResult(caller, id);
+    run: async ({ services }, caller, { id }, signal) => {
+      const { method, response } = await services.approvals.takeResult(caller, id, signal);
       return { method, responseJson: canonicalJson(response) };
     },
   },
@@ -70,9 +70,9 @@ export const approvalOperations: OperationsOf<'meshca.admin.v1.Approvals'> = {
         policyFields(approvalPolicyOf(policy)),
       );
     },
-    run: async ({ services }, caller, { policy, version }) =>
+    run: async ({ services }, caller, { policy, version }, signal) =>
       storedPolicyMessage(
-        await services.approvals.putPolicy(caller, approvalPolicyOf(policy), version),
+        await services.approvals.putPolicy(caller, approvalPolicyOf(policy), version, signal),
       ),
   },
 };

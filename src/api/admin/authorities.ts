@@ -26,8 +26,8 @@ export const authorityOperations: OperationsOf<'meshca.admin.v1.Authorities'> = 
   GetAuthority: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { id }) =>
-      authorityMessage(await services.authorities.get(caller, id)),
+    run: async ({ services }, caller, { id }, signal) =>
+      authorityMessage(await services.authorities.get(caller, id, signal)),
   },
   GetBundle: {
     admits: 'operators',
@@ -37,8 +37,8 @@ export const authorityOperations: OperationsOf<'meshca.admin.v1.Authorities'> = 
   GetRotationStatus: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller) =>
-      rotationStatus(await services.rotation.status(caller), services.crls),
+    run: async ({ services }, caller, _request, signal) =>
+      rotationStatus(await services.rotation.status(caller, signal), services.crls),
   },
   WatchRotation: {
     admits: 'operators',

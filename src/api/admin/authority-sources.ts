@@ -13,59 +13,62 @@ export const authoritySourceOperations: OperationsOf<'meshca.admin.v1.AuthorityS
   CreateAuthorityCsr: {
     admits: 'operators',
     dualControl: 'always',
-    run: async ({ services }, caller, { id, kind, keyType, replica, region }) => {
+    run: async ({ services }, caller, { id, kind, keyType, replica, region }, signal) => {
       oneOf('kind', kind, ['issuing'], 'issuing');
-      const { authority, csrDer } = await services.authoritySources.request(caller, {
+      const input = {
         ...placeOf({ replica, region }),
         ...given('id', id),
         ...(keyType === '' ? {} : { keyType: oneOf('key_type', keyType, keyTypes, 'ec-p256') }),
-      });
+      };
+      const { authority, csrDer } = await services.authoritySources.request(caller, input, signal);
       return { authority: authorityMessage({ authority, liveCertificates: 0 }), csrDer };
     },
   },
   ImportAuthority: {
     admits: 'operators',
     dualControl: { when: 'it is no dry run', matters: ({ dryRun }) => !dryRun },
-    run: async ({ services }, caller, { id, certificatesDer, rootSha256, dryRun }) => {
+    run: async ({ services }, caller, { id, certificatesDer, rootSha256, dryRun }, signal) => {
       tooMany('certificates', certificatesDer.length, maximumCertificates);
-      return importMessage(
-        await services.authoritySources.importChain(caller, {
-          id,
-          certificatesDer,
-          dryRun,
-          ...given('rootSha256', sha256Of(rootSha256)),
-        }),
-      );
+      const input = {
+        id,
+        certificatesDer,
+        dryRun,
+        ...given('rootSha256', sha256Of(rootSha256)),
+      };
+      return importMessage(await services.authoritySources.importChain(caller, input, signal));
     },
   },
   RequestAuthority: {
     admits: 'operators',
     dualControl: 'always',
-    run: async ({ services }, caller) =>
-      importMessage(await services.authoritySources.prepareUpstream(caller)),
+    run: async ({ services }, caller, _request, signal) =>
+      importMessage(await services.authoritySources.prepareUpstream(caller, signal)),
   },
   SignDownstream: {
     admits: 'operators',
     dualControl: 'always',
-    run: async ({ services }, caller, { csrDer, issuerId, ttlSeconds, requestId }) => {
+    run: async ({ services }, caller, { csrDer, issuerId, ttlSeconds, requestId }, signal) => {
+      const input = {
+        csrDer,
+        lifeSeconds: ttlSeconds,
+        requestId,
+        ...given('issuerId', issuerId),
+      };
       const { serial, chainDer, rootDer, notAfter } =
-        await services.authoritySources.signDownstream(caller, {
-          csrDer,
-          lifeSeconds: ttlSeconds,
-          requestId,
-          ...given('issuerId', issuerId),
-        });
+        await services.authoritySources.signDownstream(caller, input, signal);
       return { serial, chainDer: [...chainDer], rootDer, notAfter };
     },
   },
   CrossSign: {
     admits: 'operators',
     dualControl: 'always',
-    run: async ({ services }, caller, { fromId, toId }) => {
-      const { authority, inChains } = await services.authoritySources.crossSign(caller, {
-        fromId,
-        toId,
-      });
+    run: async ({ services }, caller, { fromId, toId }, signal) => {
+      const roots = { fromId, toId };
+      const { authority, inChains } = await services.authoritySources.crossSign(
+        caller,
+        roots,
+        signal,
+      );
       return {
         authority: authorityMessage({ authority, liveCertificates: 0 }),
         certificateDer: authority.certificateDer as Buffer,

@@ -34,8 +34,8 @@ export const compromiseOperations: Pick<
   PlanCompromise: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { id }) =>
-      compromisePlan(await services.rotation.planCompromise(caller, id), services.crls),
+    run: async ({ services }, caller, { id }, signal) =>
+      compromisePlan(await services.rotation.planCompromise(caller, id, signal), services.crls),
   },
   CompromiseAuthority: {
     admits: 'operators',

@@ -42,8 +42,8 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
   GetEntry: {
     admits: 'operators',
     dualControl: 'never',
-    run: async ({ services }, caller, { id }) =>
-      entryMessage(await services.entries.get(caller, id)),
+    run: async ({ services }, caller, { id }, signal) =>
+      entryMessage(await services.entries.get(caller, id, signal)),
   },
   ListEntries: {
     admits: 'operators',

@@ -22,19 +22,19 @@ export const rotationOperations: Pick<
         ...(await authorityLines(dependencies, caller, (authority) => authority.kind === kind)),
       ];
     },
-    run: async ({ services }, caller, request) =>
-      rotationStatus(
-        await services.rotation.rotate(caller, {
-          kind: kindOf(request.kind),
-          reason: request.reason,
-          force: request.force,
-          ...stopOf(request.stopAfter),
-          ...(request.shares === null ? {} : { shares: request.shares }),
-          ...canaryOf(request),
-          ...placeOf(request),
-        }),
-        services.crls,
-      ),
+    run: async ({ services }, caller, request, signal) => {
+      const input = {
+        kind: kindOf(request.kind),
+        reason: request.reason,
+        force: request.force,
+        ...stopOf(request.stopAfter),
+        ...(request.shares === null ? {} : { shares: request.shares }),
+        ...canaryOf(request),
+        ...placeOf(request),
+      };
+      const state = await services.rotation.rotate(caller, input, signal);
+      return rotationStatus(state, services.crls);
+    },
   },
   ContinueRotation: {
     admits: 'operators',
@@ -47,30 +47,33 @@ export const rotationOperations: Pick<
         (operation) => operation.kind === kind || operation.id === id,
       )),
     ],
-    run: async ({ services }, caller, request) =>
-      rotationStatus(
-        await services.rotation.proceed(caller, {
-          ...(request.id === '' ? { kind: kindOf(request.kind) } : { id: request.id }),
-          reason: request.reason,
-          force: request.force,
-          ...stopOf(request.stopAfter),
-          ...(request.shares === null ? {} : { shares: request.shares }),
-        }),
-        services.crls,
-      ),
+    run: async ({ services }, caller, request, signal) => {
+      const input = {
+        ...(request.id === '' ? { kind: kindOf(request.kind) } : { id: request.id }),
+        reason: request.reason,
+        force: request.force,
+        ...stopOf(request.stopAfter),
+        ...(request.shares === null ? {} : { shares: request.shares }),
+      };
+      const state = await services.rotation.proceed(caller, input, signal);
+      return rotationStatus(state, services.crls);
+    },
   },
   WithdrawAuthority: {
     admits: 'operators',
     dualControl: 'always',
     preview: (dependencies, caller, { id }) =>
       authorityLines(dependencies, caller, (authority) => authority.id === id),
-    run: async ({ services }, caller, { id, reason }) =>
-      rotationStatus(await services.rotation.withdraw(caller, id, reason), services.crls),
+    run: async ({ services }, caller, { id, reason }, signal) =>
+      rotationStatus(
+        await services.rotation.withdraw(caller, { id, reason }, signal),
+        services.crls,
+      ),
   },
   AcceptClock: {
     admits: 'operators',
     dualControl: 'always',
-    run: async ({ services }, caller, { reason }) =>
-      rotationStatus(await services.rotation.acceptClock(caller, reason), services.crls),
+    run: async ({ services }, caller, { reason }, signal) =>
+      rotationStatus(await services.rotation.acceptClock(caller, reason, signal), services.crls),
   },
 };

@@ -145,7 +145,7 @@ async function open(
       },
     },
     dependencies,
-    lease,
+    { lease },
   );
 }
 

@@ -7,13 +7,20 @@ import {
   type RotationOperation,
   type RotationSpec,
 } from '../../domain/index.ts';
-import type { AuthorityStore, Lease, RotationStore } from '../../store/ports/index.ts';
+import type {
+  AuthorityStore,
+  Lease,
+  RotationStore,
+  WriteContext,
+} from '../../store/ports/index.ts';
 import { authorityEvent } from '../authority-event.ts';
 
 export interface Cancellation {
   readonly actor: string;
   readonly reason: string;
   readonly lease?: Lease | undefined;
+  /** If it is aborted before the first write, nothing is given up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -21,7 +28,7 @@ export interface Cancellation {
  */
 export async function cancelOperation(
   operation: RotationOperation,
-  { actor, reason, lease }: Cancellation,
+  { actor, reason, lease, signal }: Cancellation,
   dependencies: {
     readonly store: {
       readonly authorities: Pick<AuthorityStore, 'byId' | 'transition'>;
@@ -35,6 +42,7 @@ export async function cancelOperation(
     { id: operation.id, version: operation.version, now: clock.now(), lease },
     { state: 'cancelled' },
     rotationEvent(dependencies, { actor, kind: 'rotation.cancelled', operation }, reason),
+    signal,
   );
   const successor = await store.authorities.byId(operation.spec.successorId);
   const to =
@@ -76,7 +84,7 @@ export async function openOperation(
     readonly store: { readonly rotations: Pick<RotationStore, 'create'> };
     readonly clock: Clock;
   },
-  lease?: Lease,
+  context?: WriteContext,
 ): Promise<RotationOperation> {
   const { clock, store } = dependencies;
   const operation: RotationOperation = {
@@ -104,7 +112,7 @@ export async function openOperation(
       { actor: ask.actor, kind: 'rotation.opened', operation },
       ask.reason,
     ),
-    lease,
+    context,
   );
   return operation;
 }

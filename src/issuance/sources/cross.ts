@@ -41,6 +41,8 @@ export interface CrossRequest {
   readonly fromId: string;
   /** The root that some consumers can not receive in time. */
   readonly toId: string;
+  /** If it is aborted before the intent is durable, nothing is recorded or signed (CANCELLED). */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A root with its parsed certificate. */
@@ -59,7 +61,7 @@ interface Root {
  * @throws PkiError NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS, HSM_*
  */
 export async function crossSign(
-  { caller, fromId, toId }: CrossRequest,
+  { caller, fromId, toId, signal }: CrossRequest,
   dependencies: CrossDependencies,
 ): Promise<Authority> {
   const { clock, clockSkewSeconds } = dependencies;
@@ -94,7 +96,7 @@ export async function crossSign(
       rights: [],
       issuedAs: { kind: 'authority.cross', subject: id, detail: { from: fromId, to: toId } },
     },
-    authoritySigner(from.authority, dependencies.openToken),
+    authoritySigner(from.authority, dependencies.openToken, signal),
     dependencies,
   );
   return publish({ id, actor: caller.name, from, to, life, issued }, dependencies);

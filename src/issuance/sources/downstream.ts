@@ -42,6 +42,8 @@ export interface DownstreamRequest {
   /** undefined: as long as `grant.maximumLifeSeconds` and the authorities above allow. */
   readonly lifeSeconds?: number;
   readonly grant?: DownstreamGrant;
+  /** If it is aborted before the intent is durable, nothing is recorded or signed (CANCELLED). */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The grant of a workload whose entry makes it a downstream CA. Absent if an operator asks. */
@@ -82,7 +84,7 @@ export async function signDownstream(
   request: DownstreamRequest,
   dependencies: DownstreamDependencies,
 ): Promise<DownstreamAuthority> {
-  const { caller, requestId, grant, lifeSeconds } = request;
+  const { caller, requestId, grant, lifeSeconds, signal } = request;
   const { clock, clockSkewSeconds, crlUrl, openToken } = dependencies;
   const all = await dependencies.authorities.list();
   const issuer = downstreamIssuer(request.issuerId, all);
@@ -128,7 +130,7 @@ export async function signDownstream(
         detail: grant?.reason ?? {},
       },
     },
-    authoritySigner(authority, openToken),
+    authoritySigner(authority, openToken, signal),
     dependencies,
   );
   return answer({ ...issued, notAfter: life.notAfter }, authority, all);

@@ -20,10 +20,12 @@ export async function recordRequest(
     id,
     keyType = dependencies.plan.keyType,
     scope = {},
+    signal,
   }: {
     readonly id?: string | undefined;
     readonly keyType?: KeyType | undefined;
     readonly scope?: AuthorityScope | undefined;
+    readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<Authority> {
   const { clock, random } = dependencies;
@@ -49,6 +51,7 @@ export async function recordRequest(
         scope: JSON.stringify(scope),
       },
     ),
+    { signal },
   );
   return authority;
 }

@@ -19,7 +19,8 @@ import { recordRequest, requestFor } from './request.ts';
 /**
  * Issuing intermediates that another CA certifies: an offline ceremony, a company CA, Vault or
  * OpenBao. Their keys are in our token. Everything that comes back from outside is checked before
- * it is recorded. Runs one act at a time.
+ * it is recorded. Runs one act at a time. If the `signal` of an act is aborted before its first
+ * write, it writes nothing. Otherwise it is finished.
  */
 export class AuthoritySources {
   readonly #dependencies: SourceDependencies;
@@ -43,17 +44,18 @@ export class AuthoritySources {
     readonly id?: string;
     readonly keyType?: KeyType;
     readonly scope?: Pick<AuthorityScope, 'replica' | 'region'>;
+    readonly signal?: AbortSignal | undefined;
   }): Promise<AuthorityRequest> {
+    const { actor, id, keyType, scope, signal } = input;
     return this.#alone(async () => {
-      const { actor, id, keyType, scope } = input;
       // an authority of a replica or region is additional: no rotation replaces it
       const fresh = () =>
         scope === undefined
-          ? this.#requested(actor, keyType)
-          : recordRequest(this.#dependencies, actor, { keyType, scope });
+          ? this.#requested({ actor, keyType, signal })
+          : recordRequest(this.#dependencies, actor, { keyType, scope, signal });
       const authority = id === undefined ? await fresh() : await this.#byId(id);
       return requestFor(this.#dependencies, authority);
-    });
+    }, signal);
   }
 
   /**
@@ -66,6 +68,7 @@ export class AuthoritySources {
     readonly certificatesDer: readonly Buffer[];
     readonly rootSha256?: string;
     readonly dryRun?: boolean;
+    readonly signal?: AbortSignal | undefined;
   }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
     return this.#alone(async () => {
       const authority = await this.#byId(input.id);
@@ -75,11 +78,12 @@ export class AuthoritySources {
         ...(input.rootSha256 === undefined ? {} : { rootSha256: input.rootSha256 }),
       });
       if (input.dryRun === true) return { warnings: chain.warnings };
+      input.signal?.throwIfAborted();
       return this.#handOn(
         input.actor,
         await recordImport(this.#dependencies, input.actor, authority, { chain, spkiDer }),
       );
-    });
+    }, input.signal);
   }
 
   /**
@@ -88,7 +92,7 @@ export class AuthoritySources {
    *
    * @throws PkiError UPSTREAM_*, and the codes of an import
    */
-  prepareUpstream(actor: string): Promise<ImportedAuthority> {
+  prepareUpstream(actor: string, signal?: AbortSignal): Promise<ImportedAuthority> {
     return this.#alone(async () => {
       const { upstream, plan } = this.#dependencies;
       if (upstream === undefined)
@@ -102,7 +106,7 @@ export class AuthoritySources {
               await this.#dependencies.authorities.list({ kind: 'issuing', states: ['preparing'] })
             ).find((authority) => authority.token === 'issuing')
           : undefined;
-      const authority = waiting ?? (await this.#requested(actor));
+      const authority = waiting ?? (await this.#requested({ actor, signal }));
       const { csrDer } = await requestFor(this.#dependencies, authority);
       const certificatesDer = await upstream.signIntermediate(csrDer, plan.lifeSeconds);
       const { chain, spkiDer } = await checkImport(this.#dependencies, {
@@ -114,7 +118,7 @@ export class AuthoritySources {
         actor,
         await recordImport(this.#dependencies, actor, authority, { chain, spkiDer }),
       );
-    });
+    }, signal);
   }
 
   /** Continues a first start that a crash stopped between import and `active`. */
@@ -141,10 +145,18 @@ export class AuthoritySources {
     });
   }
 
-  async #requested(actor: string, keyType?: KeyType): Promise<Authority> {
+  async #requested({
+    actor,
+    keyType,
+    signal,
+  }: {
+    readonly actor: string;
+    readonly keyType?: KeyType | undefined;
+    readonly signal: AbortSignal | undefined;
+  }): Promise<Authority> {
     const id = await this.awaited();
     const recorded = id === undefined ? undefined : await this.#dependencies.authorities.byId(id);
-    return recorded ?? recordRequest(this.#dependencies, actor, { id, keyType });
+    return recorded ?? recordRequest(this.#dependencies, actor, { id, keyType, signal });
   }
 
   /**
@@ -218,8 +230,11 @@ export class AuthoritySources {
     return authority;
   }
 
-  #alone<T>(act: () => Promise<T>): Promise<T> {
-    const mine = this.#tail.then(act);
+  #alone<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const mine = this.#tail.then(() => {
+      signal?.throwIfAborted();
+      return act();
+    });
     this.#tail = mine.catch(() => {});
     return mine;
   }

@@ -54,7 +54,8 @@ export function guardedService(
         row.run === undefined
           ? guard.stream(method, streamWork(row, operations, exchanges))
           : guard.unary(method, {
-              pass: ({ caller }, request) => operations.pass(path, caller, request),
+              pass: ({ caller }, request, signal) =>
+                operations.pass(path, { caller, request, signal }),
               run: ({ caller }, { request }, signal) =>
                 operations.run(path, caller, request as object, signal),
             }),

@@ -11,7 +11,7 @@ export interface UnaryWork {
    * A step that may delay the call. If the call was answered meanwhile (its time is over) or its
    * client went away, it goes no further.
    */
-  readonly pass?: (context: CallContext, request: object) => Promise<void>;
+  readonly pass?: (context: CallContext, request: object, signal: AbortSignal) => Promise<void>;
   /** The signal is aborted when no caller waits for the answer any more. */
   readonly run: (context: CallContext, call: UnaryCall, signal: AbortSignal) => Promise<unknown>;
 }
@@ -71,7 +71,7 @@ export class GuardedUnary {
     this.#context = context;
     this.#gone.signal.throwIfAborted();
     decodeRequestOf(call);
-    await work.pass?.(context, call.request as object);
+    await work.pass?.(context, call.request as object, this.#gone.signal);
     this.#gone.signal.throwIfAborted();
     const response = await work.run(context, call, this.#gone.signal);
     this.#answer('OK', () => callback(null, response));

@@ -64,14 +64,14 @@ export class AgentService implements Agents {
     });
   }
 
-  get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail> {
+  get(caller: OperatorCaller, spiffeId: string, signal?: AbortSignal): Promise<AgentDetail> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'GetAgent', subject: spiffeId },
       async () => {
         const rights = await this.#dependencies.access.of(caller);
         rights.require('agent.read', { kind: 'id', spiffeId });
-        const agent = await this.#dependencies.agents.byId(spiffeId);
+        const agent = await this.#dependencies.agents.byId(spiffeId, signal);
         if (agent === undefined) throw unknownAgent(spiffeId);
         const now = this.#dependencies.clock.now();
         // with an agent that is not as the log has it, nothing can be obtained
@@ -79,7 +79,7 @@ export class AgentService implements Agents {
         const parentIds =
           proven === undefined ? [] : await this.#dependencies.nodeSets.parents(proven);
         const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
-          this.#obtainable(parentIds, rights),
+          this.#obtainable(parentIds, rights, signal),
           this.#dependencies.certificates.countLive({ holder: spiffeId }, now),
           this.#dependencies.certificates.lastNotAfter({ holder: spiffeId }, now),
           this.#dependencies.agents.consumers(spiffeId),
@@ -192,12 +192,14 @@ export class AgentService implements Agents {
   async #obtainable(
     parentIds: readonly string[],
     rights: OperatorRights,
+    signal: AbortSignal | undefined,
   ): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
     const now = this.#dependencies.clock.now();
     const shown: RegistrationEntry[] = [];
     let total = 0;
-    for await (const entries of pagesOf((page) =>
-      this.#dependencies.entries.byParents(parentIds, page),
+    for await (const entries of pagesOf(
+      (page) => this.#dependencies.entries.byParents(parentIds, page),
+      { signal },
     )) {
       for (const entry of entries) {
         if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;

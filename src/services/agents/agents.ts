@@ -26,7 +26,7 @@ export interface Agents {
     filter: { readonly state?: AgentState },
     page: PageRequest,
   ): Promise<Page<AgentView>>;
-  get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail>;
+  get(caller: OperatorCaller, spiffeId: string, signal?: AbortSignal): Promise<AgentDetail>;
   /** On return the ban is durable and the agent's sessions are closed. */
   ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
   evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;

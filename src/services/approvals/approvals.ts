@@ -40,6 +40,10 @@ export interface OperationView extends OperationSummary {
 /** Runs the call itself, as if its caller had just been admitted. */
 export type Execute = (method: string, request: Json, caller: OperatorCaller) => Promise<Json>;
 
+/**
+ * `signal`: aborted when nobody waits for the answer any more. What is not being written by then is
+ * not written (CANCELLED). An operation that is decided is executed in any case.
+ */
 export interface Approvals {
   /** Requires approval.read. */
   list(
@@ -47,27 +51,41 @@ export interface Approvals {
     filter: { readonly pendingOnly: boolean },
     page: PageRequest,
   ): Promise<Page<OperationSummary>>;
-  get(caller: OperatorCaller, id: string): Promise<OperationView>;
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<OperationView>;
   /**
    * Adds a signature. Its carrier needs approval.submit and may be anybody else than the signer.
    * The k-th signature executes the operation, once, before the answer.
    *
    * @throws PkiError SSH_SIGNATURE_INVALID, APPROVAL_NOT_COUNTED, APPROVAL_NOT_OPEN
    */
-  submit(caller: OperatorCaller, id: string, signature: string): Promise<OperationView>;
-  /** For its proposer, or for a caller with every right. */
+  submit(
+    caller: OperatorCaller,
+    id: string,
+    signature: string,
+    signal?: AbortSignal,
+  ): Promise<OperationView>;
+  /**
+   * For its proposer, or for a caller with every right. It gives nobody a right, and is done in any
+   * case.
+   */
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<OperationSummary>;
   /**
    * The answer of an executed operation: for its proposer only, once, within an hour. It may
-   * contain a secret, so that it is not stored.
+   * contain a secret, so that it is not stored. A caller who has gone takes nothing.
    */
   takeResult(
     caller: OperatorCaller,
     id: string,
+    signal?: AbortSignal,
   ): Promise<{ readonly method: string; readonly response: Json }>;
   policy(caller: OperatorCaller): Promise<StoredPolicy>;
   /** Called only for requests that passed dual control. `version`: the present version. */
-  putPolicy(caller: OperatorCaller, policy: ApprovalPolicy, version: number): Promise<StoredPolicy>;
+  putPolicy(
+    caller: OperatorCaller,
+    policy: ApprovalPolicy,
+    version: number,
+    signal?: AbortSignal,
+  ): Promise<StoredPolicy>;
 }
 
 /** The part that the table of operations and the start use. */
@@ -75,8 +93,9 @@ export interface ApprovalGate {
   inForce(): Promise<StoredPolicy>;
   /**
    * Records the call as a pending operation. Returns the error for the caller (APPROVAL_REQUIRED).
+   * If `signal` is aborted before the record is being written, nothing is recorded (CANCELLED).
    */
-  hold(caller: OperatorCaller, call: HeldCall): Promise<Error>;
+  hold(caller: OperatorCaller, call: HeldCall, signal?: AbortSignal): Promise<Error>;
   connect(execute: Execute): void;
   /**
    * Called at start. An operation that was executing when the server stopped is not executed again.

@@ -81,8 +81,8 @@ export class DualControl implements Approvals, ApprovalGate {
     return this.#dependencies.store.policy();
   }
 
-  hold(caller: OperatorCaller, call: HeldCall): Promise<PkiError> {
-    return this.#proposals.hold(caller, call);
+  hold(caller: OperatorCaller, call: HeldCall, signal?: AbortSignal): Promise<PkiError> {
+    return this.#proposals.hold(caller, call, signal);
   }
 
   list(
@@ -102,19 +102,24 @@ export class DualControl implements Approvals, ApprovalGate {
     });
   }
 
-  get(caller: OperatorCaller, id: string): Promise<OperationView> {
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<OperationView> {
     return this.#refusing(caller, 'GetOperation', id, async () => {
       await this.#require(caller, 'approval.read');
-      return this.#view(await this.#dependencies.store.byId(id));
+      return this.#view(await this.#dependencies.store.byId(id, signal));
     });
   }
 
-  submit(caller: OperatorCaller, id: string, signature: string): Promise<OperationView> {
+  submit(
+    caller: OperatorCaller,
+    id: string,
+    signature: string,
+    signal?: AbortSignal,
+  ): Promise<OperationView> {
     return this.#refusing(caller, 'SubmitApproval', id, async () => {
       await this.#require(caller, 'approval.submit');
       for (let attempt = 1; ; attempt += 1) {
         try {
-          const operation = await this.#add(caller, id, signature);
+          const operation = await this.#add(caller, id, signature, signal);
           const decided = operation.state === 'executing';
           return await this.#view(decided ? await this.#execution.run(operation) : operation);
         } catch (thrown) {
@@ -147,14 +152,16 @@ export class DualControl implements Approvals, ApprovalGate {
   takeResult(
     caller: OperatorCaller,
     id: string,
+    signal?: AbortSignal,
   ): Promise<{ readonly method: string; readonly response: Json }> {
     return this.#refusing(caller, 'TakeResult', id, async () => {
-      const { proposer, state, method } = await this.#dependencies.store.byId(id);
+      const { proposer, state, method } = await this.#dependencies.store.byId(id, signal);
       if (proposer !== actorOf(caller))
         throw new PkiError(
           'ROLE_MISSING',
           `only ${proposer}, who proposed operation ${id}, can read its result`,
         );
+      signal?.throwIfAborted();
       const response = this.#results.take(id);
       if (response === undefined)
         throw new PkiError(
@@ -172,7 +179,12 @@ export class DualControl implements Approvals, ApprovalGate {
     });
   }
 
-  putPolicy(caller: OperatorCaller, input: ApprovalPolicy, version: number): Promise<StoredPolicy> {
+  putPolicy(
+    caller: OperatorCaller,
+    input: ApprovalPolicy,
+    version: number,
+    signal?: AbortSignal,
+  ): Promise<StoredPolicy> {
     return this.#refusing(caller, 'PutApprovalPolicy', undefined, async () => {
       const { store, access, clock } = this.#dependencies;
       (await access.of(caller)).requireEverything('changing the approval policy');
@@ -183,7 +195,8 @@ export class DualControl implements Approvals, ApprovalGate {
         sha256: policySha256(policy, version + 1),
         version: version + 1,
       });
-      return store.putPolicy(policy, { version, by: actorOf(caller), now: clock.now() }, event);
+      const change = { version, by: actorOf(caller), now: clock.now() };
+      return store.putPolicy(policy, change, event, signal);
     });
   }
 
@@ -191,9 +204,14 @@ export class DualControl implements Approvals, ApprovalGate {
    * Adds a signature. The operation that it decides is then `executing`, so that nobody else
    * executes it.
    */
-  async #add(caller: OperatorCaller, id: string, signature: string): Promise<PendingOperation> {
+  async #add(
+    caller: OperatorCaller,
+    id: string,
+    signature: string,
+    signal: AbortSignal | undefined,
+  ): Promise<PendingOperation> {
     const { store, clock } = this.#dependencies;
-    const operation = await store.byId(id);
+    const operation = await store.byId(id, signal);
     const stated = unwrap(readOperation(operation.bytes));
     const status = await this.#status(operation);
     if (status !== 'pending') throw notOpen(operation, status);
@@ -211,6 +229,7 @@ export class DualControl implements Approvals, ApprovalGate {
         ...(judged.decides ? { decidedAt: now, evidence: judged.evidence } : {}),
       },
       this.#event(caller, judged.auditKind, id, judged.auditDetail),
+      signal,
     );
   }
 

@@ -49,7 +49,7 @@ export class Proposals {
    *
    * @throws PkiError ROLE_MISSING, REQUEST_TOO_LARGE, RATE_LIMITED
    */
-  async hold(caller: OperatorCaller, call: HeldCall): Promise<PkiError> {
+  async hold(caller: OperatorCaller, call: HeldCall, signal?: AbortSignal): Promise<PkiError> {
     const { store, access, clock } = this.#dependencies;
     // The caller's right to this call is checked at execution. A caller without any right must not
     // fill the list.
@@ -63,7 +63,7 @@ export class Proposals {
     const { proposer, method } = operation;
     const open = await store.openOf(proposer.actor, clock.now());
     const same = open.find((open) => open.method === method && isSame(open, operation));
-    if (same === undefined) await this.#propose(operation, bytes);
+    if (same === undefined) await this.#propose(operation, bytes, signal);
     return approvalRequired(same?.id ?? operation.id, policy);
   }
 
@@ -94,7 +94,11 @@ export class Proposals {
     };
   }
 
-  async #propose(operation: Operation, bytes: Buffer): Promise<void> {
+  async #propose(
+    operation: Operation,
+    bytes: Buffer,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { store, clock } = this.#dependencies;
     const { id, method, proposer, createdAt, expiresAt } = operation;
     await store.propose(
@@ -126,6 +130,7 @@ export class Proposals {
           expiresAt,
         },
       },
+      signal,
     );
   }
 }

@@ -47,23 +47,26 @@ export interface RotateInput {
   readonly scope?: NonNullable<RotationSpec['scope']>;
 }
 
-/**
- * Acts of operators on authorities. An act is durable on return, and the controller carries it on.
- * The answer is the state at that time. Verbs: authority.rotate, authority.taint, authority.revoke
- * on the whole trust domain; for `force` also authority.force.
- */
 export type EvidencePart =
   | {
       readonly part: 'statement';
       readonly sha256: string;
-      readonly statement: Buffer /** Of its record; 0: not found. */;
+      readonly statement: Buffer;
+      /** Of its record; 0: there is none. */
       readonly sequence: number;
     }
   | { readonly part: 'lines'; readonly lines: Buffer };
 
+/**
+ * Acts of operators on authorities. An act is durable on return, and the controller carries it on.
+ * The answer is the state at that time. Verbs: authority.rotate, authority.taint, authority.revoke
+ * on the whole trust domain; for `force` also authority.force. `signal`: aborted when nobody waits
+ * for the answer any more. An act whose first write has not begun by then writes nothing
+ * (CANCELLED). Acts that take trust away (taint, revoke, compromise) are done in any case.
+ */
 export interface Rotation {
   /** @throws PkiError CONFLICT while a rotation of this kind is under way */
-  rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState>;
+  rotate(caller: OperatorCaller, input: RotateInput, signal?: AbortSignal): Promise<RotationState>;
   proceed(
     caller: OperatorCaller,
     input: {
@@ -74,8 +77,13 @@ export interface Rotation {
       readonly reason: string;
       readonly shares?: Shares;
     },
+    signal?: AbortSignal,
   ): Promise<RotationState>;
-  withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState>;
+  withdraw(
+    caller: OperatorCaller,
+    input: { readonly id: string; readonly reason: string },
+    signal?: AbortSignal,
+  ): Promise<RotationState>;
   /**
    * If it is the last one that signs, its successor is made first. `windowSeconds` 0: the default.
    */
@@ -94,7 +102,7 @@ export interface Rotation {
     input: { readonly id: string; readonly reason: string; readonly force: boolean },
   ): Promise<RotationState>;
   /** What `compromise` would do. */
-  planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan>;
+  planCompromise(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<CompromisePlan>;
   /** For a stolen key. Requires authority.taint and authority.revoke. */
   compromise(
     caller: OperatorCaller,
@@ -105,8 +113,8 @@ export interface Rotation {
       readonly force: boolean;
     },
   ): Promise<CompromisePlan>;
-  acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState>;
-  status(caller: OperatorCaller): Promise<RotationState>;
+  acceptClock(caller: OperatorCaller, reason: string, signal?: AbortSignal): Promise<RotationState>;
+  status(caller: OperatorCaller, signal?: AbortSignal): Promise<RotationState>;
   /**
    * The consumers that were counted when the authority last became active: first the statement,
    * then the parts of the list.
@@ -141,13 +149,15 @@ export interface AuthorityViews {
     caller: OperatorCaller,
     filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState },
   ): Promise<readonly AuthorityView[]>;
-  get(caller: OperatorCaller, id: string): Promise<AuthorityView>;
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<AuthorityView>;
   bundle(caller: OperatorCaller): Promise<BundleView>;
 }
 
 /**
  * Issuing intermediates that another CA certifies, and those of other CAs that we certify. Every
- * operation requires every verb on the whole trust domain, or the local socket.
+ * operation requires every verb on the whole trust domain, or the local socket. `signal`: aborted
+ * when nobody waits for the answer any more. An act whose first write has not begun by then writes
+ * nothing (CANCELLED). The import of a CRL takes trust away and is done in any case.
  */
 export interface AuthoritySourcing {
   request(
@@ -157,6 +167,7 @@ export interface AuthoritySourcing {
       readonly keyType?: KeyType;
       readonly scope?: { readonly replica?: string; readonly region?: string };
     },
+    signal?: AbortSignal,
   ): Promise<AuthorityRequest>;
   importChain(
     caller: OperatorCaller,
@@ -166,8 +177,9 @@ export interface AuthoritySourcing {
       readonly rootSha256?: string;
       readonly dryRun: boolean;
     },
+    signal?: AbortSignal,
   ): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
-  prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
+  prepareUpstream(caller: OperatorCaller, signal?: AbortSignal): Promise<ImportedAuthority>;
   signDownstream(
     caller: OperatorCaller,
     input: {
@@ -176,11 +188,13 @@ export interface AuthoritySourcing {
       readonly lifeSeconds: number;
       readonly requestId: string;
     },
+    signal?: AbortSignal,
   ): Promise<DownstreamAuthority>;
   /** @throws PkiError NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS */
   crossSign(
     caller: OperatorCaller,
     input: { readonly fromId: string; readonly toId: string },
+    signal?: AbortSignal,
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }>;
   /**
    * @throws PkiError CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT, CRL_NOT_NEWER,

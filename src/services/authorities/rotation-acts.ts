@@ -27,10 +27,11 @@ export interface RotationActDependencies {
   readonly canUse: (ckaId: string) => boolean;
 }
 
-/** The actor and the reason. */
+/** The actor and the reason. If `signal` is aborted before the first write, nothing is written. */
 export interface Act {
   readonly actor: string;
   readonly reason: string;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Reads and records for the acts of operators on authorities. */
@@ -59,7 +60,7 @@ export class RotationActs {
    */
   async activateStandby(
     authority: Authority,
-    actor: string,
+    { actor, signal }: Pick<Act, 'actor' | 'signal'>,
     input: Parameters<Rotation['proceed']>[1],
   ): Promise<void> {
     const { kind } = authority;
@@ -77,7 +78,7 @@ export class RotationActs {
     if (running !== undefined)
       await cancelOperation(
         running,
-        { actor, reason: 'the standby is activated instead' },
+        { actor, reason: 'the standby is activated instead', signal },
         this.#dependencies,
       );
     const signing = (await this.list()).filter(
@@ -102,6 +103,8 @@ export class RotationActs {
         },
       },
       this.#dependencies,
+      // an act whose first write is durable is finished
+      running === undefined ? { signal } : {},
     );
   }
 
@@ -158,7 +161,7 @@ export class RotationActs {
   async move(
     authority: Authority,
     to: Authority['state'],
-    actor: string,
+    { actor, signal }: Pick<Act, 'actor' | 'signal'>,
     detail: Readonly<Record<string, string | number | boolean>> & {
       readonly windowSeconds?: number;
     },
@@ -176,14 +179,14 @@ export class RotationActs {
         subject: authority.id,
         detail: { authorityKind: authority.kind, ...detail },
       },
-      windowSeconds === undefined ? {} : { taintWindowSeconds: windowSeconds },
+      { signal, ...(windowSeconds === undefined ? {} : { taintWindowSeconds: windowSeconds }) },
     );
   }
 
   update(
     operation: RotationOperation,
     change: Parameters<LedgerRotations['update']>[1],
-    { actor, reason }: Act,
+    { actor, reason, signal }: Act,
     kind: string,
   ): Promise<RotationOperation> {
     const event = rotationEvent(
@@ -195,6 +198,7 @@ export class RotationActs {
       { id: operation.id, version: operation.version, now: this.#dependencies.clock.now() },
       change,
       event,
+      signal,
     );
   }
 
@@ -215,8 +219,8 @@ export class RotationActs {
     return operation;
   }
 
-  async authority(id: string): Promise<Authority> {
-    const authority = await this.#dependencies.store.authorities.byId(id);
+  async authority(id: string, signal?: AbortSignal): Promise<Authority> {
+    const authority = await this.#dependencies.store.authorities.byId(id, signal);
     if (authority === undefined)
       throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
     return authority;

@@ -39,6 +39,8 @@ interface Acting {
   readonly subject?: string | undefined;
   readonly verb: Verb;
   readonly force?: boolean;
+  /** Absent for acts that take trust away. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const longestWindowSeconds = 30 * 86_400;
@@ -56,7 +58,7 @@ export class RotationService implements Rotation {
     this.#acts = new RotationActs(dependencies);
   }
 
-  rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
+  rotate(caller: OperatorCaller, input: RotateInput, signal?: AbortSignal): Promise<RotationState> {
     return this.#acting(
       caller,
       {
@@ -64,6 +66,7 @@ export class RotationService implements Rotation {
         subject: input.kind,
         verb: 'authority.rotate',
         force: input.force,
+        signal,
       },
       async (actor) => {
         const targets = (await this.#acts.list()).filter(
@@ -89,6 +92,7 @@ export class RotationService implements Rotation {
             },
           },
           this.#dependencies,
+          { signal },
         );
       },
     );
@@ -97,6 +101,7 @@ export class RotationService implements Rotation {
   proceed(
     caller: OperatorCaller,
     input: Parameters<Rotation['proceed']>[1],
+    signal?: AbortSignal,
   ): Promise<RotationState> {
     return this.#acting(
       caller,
@@ -105,6 +110,7 @@ export class RotationService implements Rotation {
         subject: input.id ?? input.kind,
         verb: 'authority.rotate',
         force: input.force,
+        signal,
       },
       async (actor) => {
         const standby =
@@ -112,7 +118,7 @@ export class RotationService implements Rotation {
             ? await this.#acts.standby(input.id)
             : undefined;
         if (standby !== undefined) {
-          await this.#acts.activateStandby(standby, actor, input);
+          await this.#acts.activateStandby(standby, { actor, signal }, input);
           return;
         }
         const operation = await this.#acts.underWay((underWay) =>
@@ -130,17 +136,21 @@ export class RotationService implements Rotation {
         await this.#acts.update(
           operation,
           { state: 'running', spec },
-          { actor, reason: input.reason },
+          { actor, reason: input.reason, signal },
           'rotation.continued',
         );
       },
     );
   }
 
-  withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState> {
+  withdraw(
+    caller: OperatorCaller,
+    { id, reason }: Parameters<Rotation['withdraw']>[1],
+    signal?: AbortSignal,
+  ): Promise<RotationState> {
     return this.#acting(
       caller,
-      { operation: 'WithdrawAuthority', subject: id, verb: 'authority.rotate' },
+      { operation: 'WithdrawAuthority', subject: id, verb: 'authority.rotate', signal },
       async (actor) => {
         const authority = await this.#acts.authority(id);
         const operation = (await this.#acts.operations()).find(
@@ -151,13 +161,14 @@ export class RotationService implements Rotation {
           await this.#acts.update(
             operation,
             { state: 'cancelled' },
-            { actor, reason },
+            { actor, reason, signal },
             'rotation.cancelled',
           );
         await this.#acts.move(
           authority,
           authority.state === 'published' ? 'withdrawn' : 'discarded',
-          actor,
+          // an act whose first write is durable is finished
+          { actor, ...(operation === undefined ? { signal } : {}) },
           { reason: reasonOf(reason, false) },
         );
       },
@@ -192,7 +203,7 @@ export class RotationService implements Rotation {
         if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
         const all = await this.#acts.list();
         if (authority.state !== 'active' || remains(authority, all)) {
-          await this.#acts.move(authority, 'tainted', actor, { reason, windowSeconds });
+          await this.#acts.move(authority, 'tainted', { actor }, { reason, windowSeconds });
           return;
         }
         await this.#acts.replaceThenTaint(
@@ -240,17 +251,22 @@ export class RotationService implements Rotation {
             'the wall clock has jumped, so that the server can not tell which leaves are live',
             { next: 'Set the clock right, or accept it (meshca authority accept-clock).' },
           );
-        await this.#acts.move(authority, 'revoked', actor, {
-          reason: reasonOf(input.reason, input.force),
-          forced: input.force,
-          ...counts,
-        });
+        await this.#acts.move(
+          authority,
+          'revoked',
+          { actor },
+          { reason: reasonOf(input.reason, input.force), forced: input.force, ...counts },
+        );
       },
     );
   }
 
-  planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan> {
-    return this.#reading(caller, 'PlanCompromise', () => this.#plan(id));
+  planCompromise(
+    caller: OperatorCaller,
+    id: string,
+    signal?: AbortSignal,
+  ): Promise<CompromisePlan> {
+    return this.#reading(caller, 'PlanCompromise', () => this.#plan(id, signal));
   }
 
   async compromise(
@@ -278,12 +294,17 @@ export class RotationService implements Rotation {
     );
   }
 
-  acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
+  acceptClock(
+    caller: OperatorCaller,
+    reason: string,
+    signal?: AbortSignal,
+  ): Promise<RotationState> {
     return this.#acting(
       caller,
-      { operation: 'AcceptClock', verb: 'authority.force' },
+      { operation: 'AcceptClock', verb: 'authority.force', signal },
       async (actor) => {
         const jumpedSeconds = this.#dependencies.guard.jumpedSeconds();
+        signal?.throwIfAborted();
         await this.#dependencies.store.audit.append([
           {
             timeMs: this.#dependencies.clock.nowMs(),
@@ -298,8 +319,11 @@ export class RotationService implements Rotation {
     );
   }
 
-  status(caller: OperatorCaller): Promise<RotationState> {
-    return this.#reading(caller, 'GetRotationStatus', () => this.#dependencies.controller.look());
+  status(caller: OperatorCaller, signal?: AbortSignal): Promise<RotationState> {
+    return this.#reading(caller, 'GetRotationStatus', () => {
+      signal?.throwIfAborted();
+      return this.#dependencies.controller.look();
+    });
   }
 
   evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>> {
@@ -316,8 +340,8 @@ export class RotationService implements Rotation {
     });
   }
 
-  async #plan(id: string): Promise<CompromisePlan> {
-    const authority = await this.#acts.authority(id);
+  async #plan(id: string, signal?: AbortSignal): Promise<CompromisePlan> {
+    const authority = await this.#acts.authority(id, signal);
     if (!rotatedKinds.some((kind) => kind === authority.kind))
       throw new PkiError(
         'INVALID_REQUEST',
@@ -332,7 +356,7 @@ export class RotationService implements Rotation {
 
   #acting(
     caller: OperatorCaller,
-    { operation, subject, verb, force = false }: Acting,
+    { operation, subject, verb, force = false, signal }: Acting,
     act: (actor: string) => Promise<void>,
   ): Promise<RotationState> {
     const { access, controller, refusals } = this.#dependencies;
@@ -342,6 +366,7 @@ export class RotationService implements Rotation {
       if (force) rights.require('authority.force', access.all);
       await act(actorOf(caller));
       controller.poke();
+      signal?.throwIfAborted();
       return controller.look();
     });
   }

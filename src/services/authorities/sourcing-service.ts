@@ -48,9 +48,10 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       readonly keyType?: KeyType;
       readonly scope?: { readonly replica?: string; readonly region?: string };
     },
+    signal?: AbortSignal,
   ): Promise<AuthorityRequest> {
     return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) =>
-      sources.request({ actor: actorOf(caller), ...input }),
+      sources.request({ actor: actorOf(caller), ...input, signal }),
     );
   }
 
@@ -62,15 +63,16 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       readonly rootSha256?: string;
       readonly dryRun: boolean;
     },
+    signal?: AbortSignal,
   ): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
     return this.#acting(caller, 'ImportAuthority', input.id, (sources) =>
-      sources.importChain({ actor: actorOf(caller), ...input }),
+      sources.importChain({ actor: actorOf(caller), ...input, signal }),
     );
   }
 
-  prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {
+  prepareUpstream(caller: OperatorCaller, signal?: AbortSignal): Promise<ImportedAuthority> {
     return this.#acting(caller, 'RequestAuthority', undefined, (sources) =>
-      sources.prepareUpstream(actorOf(caller)),
+      sources.prepareUpstream(actorOf(caller), signal),
     );
   }
 
@@ -83,6 +85,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       readonly lifeSeconds: number;
       readonly requestId: string;
     },
+    signal?: AbortSignal,
   ): Promise<DownstreamAuthority> {
     return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
       const { downstream, clock } = this.#dependencies;
@@ -90,6 +93,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
         ...input,
         caller: requesterOf(caller),
         requestId: requestIdOrNew(input.requestId, clock.nowMs()),
+        signal,
       });
     });
   }
@@ -97,11 +101,12 @@ export class AuthoritySourcingService implements AuthoritySourcing {
   crossSign(
     caller: OperatorCaller,
     input: { readonly fromId: string; readonly toId: string },
+    signal?: AbortSignal,
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
       const { cross, crossInChains } = this.#dependencies;
       return {
-        authority: await cross({ ...input, caller: requesterOf(caller) }),
+        authority: await cross({ ...input, caller: requesterOf(caller), signal }),
         inChains: crossInChains,
       };
     });

@@ -40,9 +40,9 @@ export class AuthorityViewService implements AuthorityViews {
     });
   }
 
-  get(caller: OperatorCaller, id: string): Promise<AuthorityView> {
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<AuthorityView> {
     return this.#reading(caller, 'GetAuthority', id.slice(0, 64), async () => {
-      const authority = await this.#dependencies.store.byId(id);
+      const authority = await this.#dependencies.store.byId(id, signal);
       if (authority === undefined)
         throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
       return this.#view(authority);

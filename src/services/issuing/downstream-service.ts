@@ -115,6 +115,7 @@ export class DownstreamService implements Downstream {
             caller: requesterOf(caller),
             requestId,
             csrDer: input.csrDer,
+            signal,
             ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),
             grant: {
               entryId: entry.id,

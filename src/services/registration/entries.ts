@@ -30,7 +30,7 @@ export interface Entries {
     inputs: readonly EntryInput[],
     signal?: AbortSignal,
   ): Promise<readonly EntryResult[]>;
-  get(caller: OperatorCaller, id: string): Promise<RegistrationEntry>;
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<RegistrationEntry>;
   /** Only entries that the caller's roles may read. A page may hold fewer than `size`. */
   list(
     caller: OperatorCaller,

@@ -73,14 +73,14 @@ export class EntryService implements Entries {
     );
   }
 
-  get(caller: OperatorCaller, id: string): Promise<RegistrationEntry> {
+  get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<RegistrationEntry> {
     return refusing(
       this.#dependencies.refusals,
       { caller, operation: 'GetEntry', subject: id.slice(0, 64) },
       async () => {
         const rights = await this.#dependencies.access.of(caller);
         rights.require('entry.read', { kind: 'none' });
-        const entry = await this.#dependencies.entries.byId(id);
+        const entry = await this.#dependencies.entries.byId(id, signal);
         // a caller without the right to read an entry does not learn that it exists
         if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
           throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
@@ -116,7 +116,7 @@ export class EntryService implements Entries {
       { caller, operation: 'UpdateEntry', subject: input.id.slice(0, 64) },
       async () => {
         const rights = await this.#dependencies.access.of(caller);
-        const before = await this.#writable(rights, input.id);
+        const before = await this.#writable(rights, input.id, signal);
         if (revision !== 0 && revision !== before.revision)
           throw new PkiError(
             'CONFLICT',
@@ -145,7 +145,7 @@ export class EntryService implements Entries {
         const items = await Promise.all(
           ids.map(async (id): Promise<Judged> => {
             try {
-              return { ok: true, write: writes.delete(await this.#writable(rights, id)) };
+              return { ok: true, write: writes.delete(await this.#writable(rights, id, signal)) };
             } catch (thrown) {
               return { ok: false, id, error: PkiError.from(thrown) };
             }
@@ -206,9 +206,13 @@ export class EntryService implements Entries {
     );
   }
 
-  async #writable(rights: OperatorRights, id: string): Promise<RegistrationEntry> {
+  async #writable(
+    rights: OperatorRights,
+    id: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RegistrationEntry> {
     rights.require('entry.write', { kind: 'none' });
-    const before = await this.#dependencies.entries.byId(id);
+    const before = await this.#dependencies.entries.byId(id, signal);
     if (before === undefined)
       throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
     requireWrite(rights, before);

@@ -23,7 +23,7 @@ export interface AgentStore {
    * The row. Undefined for an agent that an older release recorded and that has not acted since.
    */
   line(spiffeId: string): Promise<AgentLine | undefined>;
-  byId(spiffeId: string): Promise<Agent | undefined>;
+  byId(spiffeId: string, signal?: AbortSignal): Promise<Agent | undefined>;
   list(filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<Agent>>;
   /**
    * Bans or evicts: increments the generation and moves the revision. OBJECT_NOT_IN_LOG if the row

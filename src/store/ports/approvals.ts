@@ -19,6 +19,7 @@ export interface ApprovalStore {
     policy: ApprovalPolicy,
     change: { readonly version: number; readonly by: string; readonly now: number },
     event: AuditEvent,
+    signal?: AbortSignal,
   ): Promise<StoredPolicy>;
   /**
    * Refuses with RATE_LIMITED if one proposer, or all together, have too many pending operations
@@ -28,8 +29,9 @@ export interface ApprovalStore {
     operation: PendingOperation,
     limits: { readonly perProposer: number; readonly total: number; readonly now: number },
     event: AuditEvent,
+    signal?: AbortSignal,
   ): Promise<void>;
-  byId(id: string): Promise<PendingOperation>;
+  byId(id: string, signal?: AbortSignal): Promise<PendingOperation>;
   /** The pending operations of one proposer that have not expired at `now`. */
   openOf(proposer: string, now: number): Promise<readonly PendingOperation[]>;
   /** Newest first. */
@@ -44,6 +46,7 @@ export interface ApprovalStore {
     },
     step: OperationStep,
     event: AuditEvent,
+    signal?: AbortSignal,
   ): Promise<PendingOperation>;
   /** The operations in state `executing`. */
   executing(): Promise<readonly PendingOperation[]>;

@@ -6,11 +6,11 @@ import type {
   AuthorityScope,
   AuthorityState,
 } from '../../domain/index.ts';
-import type { Lease } from './leases.ts';
+import type { Lease, WriteContext } from './leases.ts';
 
 export interface AuthorityStore {
   /** Records an authority in state `preparing`. It is durable before its key is generated. */
-  create(authority: Authority, event: AuditEvent, lease?: Lease): Promise<void>;
+  create(authority: Authority, event: AuditEvent, context?: WriteContext): Promise<void>;
   /**
    * preparing → prepared, after the key exists and the certificate is signed. `certificate`: its
    * inventory row (kind `authority`), inserted in the same transaction. It is absent for JWT keys,
@@ -43,7 +43,7 @@ export interface AuthorityStore {
    * Changes the scope of an active authority. Compare-and-set on the version. Moves the revision.
    */
   rescope(of: AuthorityVersion, scope: AuthorityScope, event: AuditEvent): Promise<Authority>;
-  byId(id: string): Promise<Authority | undefined>;
+  byId(id: string, signal?: AbortSignal): Promise<Authority | undefined>;
   /** Oldest first. Not paged: there are few. */
   list(filter?: {
     readonly kind?: AuthorityKind;
@@ -60,9 +60,7 @@ export interface AuthorityVersion {
   readonly lease?: Lease | undefined;
 }
 
-export interface TransitionContext {
-  /** The transition requires that this lease's fence is the present one (else LEASE_LOST). */
-  readonly lease?: Lease;
+export interface TransitionContext extends WriteContext {
   readonly scope?: AuthorityScope;
   readonly taintWindowSeconds?: number;
   /**

@@ -3,7 +3,7 @@ import type { Page, PageRequest } from './pages.ts';
 
 export interface DelegationStore {
   create(delegation: Delegation, event: AuditEvent, signal?: AbortSignal): Promise<void>;
-  byId(id: string): Promise<Delegation | undefined>;
+  byId(id: string, signal?: AbortSignal): Promise<Delegation | undefined>;
   /** The delegations that are neither revoked nor expired at `now`. */
   activeFor(clientId: string, now: number): Promise<readonly Delegation[]>;
   list(filter: { readonly includeRevoked: boolean }, page: PageRequest): Promise<Page<Delegation>>;

@@ -21,7 +21,7 @@ export interface EntryStore {
     context: EntryWriteContext,
     guard?: EntryGuard,
   ): Promise<readonly EntryChange[]>;
-  byId(id: string): Promise<RegistrationEntry | undefined>;
+  byId(id: string, signal?: AbortSignal): Promise<RegistrationEntry | undefined>;
   byIds(ids: readonly string[]): Promise<readonly RegistrationEntry[]>;
   list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
   /** Entries whose parent is one of these. Paged by key. */

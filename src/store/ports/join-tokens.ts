@@ -4,7 +4,7 @@ import type { Page, PageRequest } from './pages.ts';
 export interface JoinTokenStore {
   create(token: JoinToken, event: AuditEvent, signal?: AbortSignal): Promise<void>;
   byHash(tokenSha256: string): Promise<JoinToken | undefined>;
-  byId(id: string): Promise<JoinToken | undefined>;
+  byId(id: string, signal?: AbortSignal): Promise<JoinToken | undefined>;
   /**
    * Binds the first public key, and records the event. Returns the present token. If another key
    * was bound first, the token shows that key and no event is recorded. JOIN_TOKEN_INVALID if

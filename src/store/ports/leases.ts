@@ -14,6 +14,14 @@ export interface LeaseStore {
   release(lease: Lease): Promise<void>;
 }
 
+/** What a write rests on beside its own arguments. */
+export interface WriteContext {
+  /** The write requires that this lease's fence is the present one (else LEASE_LOST). */
+  readonly lease?: Lease | undefined;
+  /** Aborted when no caller waits for the write any more. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Lease {
   readonly name: string;
   readonly holder: string;

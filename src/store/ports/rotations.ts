@@ -1,10 +1,10 @@
 import type { AuditEvent, RotationOperation } from '../../domain/index.ts';
-import type { Lease } from './leases.ts';
+import type { Lease, WriteContext } from './leases.ts';
 
 /** Goals of rotation, and the facts for decisions on them. */
 export interface RotationStore {
   /** CONFLICT if one of its kind is under way. */
-  create(operation: RotationOperation, event: AuditEvent, lease?: Lease): Promise<void>;
+  create(operation: RotationOperation, event: AuditEvent, context?: WriteContext): Promise<void>;
   /** Compare-and-set on version. */
   update(
     of: {
@@ -18,6 +18,7 @@ export interface RotationStore {
       readonly spec?: RotationOperation['spec'];
     },
     event: AuditEvent,
+    signal?: AbortSignal,
   ): Promise<RotationOperation>;
   byId(id: string): Promise<RotationOperation | undefined>;
   /** Newest first. `underWay`: only the running and paused ones. */

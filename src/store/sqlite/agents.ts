@@ -77,11 +77,11 @@ export function createAgents(
       record: (attestation) => engine.write(() => record(attestation)),
       use: (use) => engine.write(() => recordUse(dependencies, existing(use.spiffeId), use)),
       line: (spiffeId) => engine.read(() => lines.read(spiffeId)),
-      byId: (id) =>
+      byId: (id, signal) =>
         engine.read(() => {
           const row = byId.get({ id });
           return row && shown(row);
-        }),
+        }, signal),
       list: (filter, page) => engine.read(() => listed(engine, filter, page, shown), page.signal),
       setState: (spiffeId, state, reason, event) =>
         engine.write(() => {

@@ -27,19 +27,19 @@ export function createApprovals(
   const { byId, pending, executing } = rows;
   return {
     policy: () => engine.read(rows.policy),
-    putPolicy: (policy, change, event) =>
+    putPolicy: (policy, change, event, signal) =>
       engine.write(() => {
         const written = putPolicy(rows, policy, change);
         audit(event, loggedObject('approval-policy', written));
         return written;
-      }),
-    propose: (operation, limits, event) =>
+      }, signal),
+    propose: (operation, limits, event, signal) =>
       engine.write(() => {
         refuseTooMany(pending.all({ now: limits.now }), operation, limits);
         rows.insert.run(toRow(operation));
         audit(event, loggedObject('operation', operation));
-      }),
-    byId: (id) => engine.read(() => toOperation(existing(byId.get({ id }), id))),
+      }, signal),
+    byId: (id, signal) => engine.read(() => toOperation(existing(byId.get({ id }), id)), signal),
     openOf: (proposer, now) =>
       engine.read(() =>
         pending
@@ -48,12 +48,12 @@ export function createApprovals(
           .map(toOperation),
       ),
     list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
-    step: (of, step, event) =>
+    step: (of, step, event, signal) =>
       engine.write(() => {
         const written = takeStep(rows, guard, of, step);
         audit(event, loggedObject('operation', written));
         return written;
-      }),
+      }, signal),
     executing: () => engine.read(() => executing.all({}).map(toOperation)),
   };
 }

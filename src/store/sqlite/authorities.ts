@@ -56,7 +56,7 @@ export function createAuthorities(
   };
 
   return {
-    create: (authority, event, lease) =>
+    create: (authority, event, { lease, signal } = {}) =>
       engine.write(() => {
         fenced(lease);
         if (authority.state !== 'preparing')
@@ -66,7 +66,7 @@ export function createAuthorities(
           );
         rows.insert.run(toRow(authority));
         audit(event, stored(authority.id));
-      }),
+      }, signal),
     complete: (of, completion, event) =>
       engine.write(() => {
         fenced(of.lease);
@@ -81,7 +81,7 @@ export function createAuthorities(
           dependencies.evidence(of.id, namedEvidence(context.evidence, event), of.now);
         revisions.advance();
         return recorded(of.id, event);
-      }),
+      }, context.signal),
     rescope: (of, scope, event) =>
       engine.write(() => {
         fenced(of.lease);
@@ -89,11 +89,11 @@ export function createAuthorities(
         revisions.advance();
         return recorded(of.id, event);
       }),
-    byId: (id) =>
+    byId: (id, signal) =>
       engine.read(() => {
         const row = rows.byId.get({ id });
         return row === undefined ? undefined : toAuthority(row);
-      }),
+      }, signal),
     list: (filter = {}) => engine.read(() => listed(engine, filter)),
     highestJwtExpiry: (id) => engine.read(() => jwt.highestExpiry(id)),
   };

@@ -20,11 +20,11 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
         insert.run(row);
         audit(event, loggedObject('delegation', toDelegation(row)));
       }, signal),
-    byId: (id) =>
+    byId: (id, signal) =>
       engine.read(() => {
         const row = byId.get({ id });
         return row === undefined ? undefined : toDelegation(row);
-      }),
+      }, signal),
     activeFor: (clientId, now) =>
       engine.look(() => active.all({ client_id: clientId, now }).map(toDelegation)),
     list: (filter, page) =>

@@ -53,7 +53,7 @@ export function createEntries(
         guard?.judge(sightOf(guard.reads));
         return writer.write(writes, context);
       }, context.signal),
-    byId: (id) => engine.read(() => find(id)),
+    byId: (id, signal) => engine.read(() => find(id), signal),
     byIds: (ids) =>
       engine.look(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
     list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),

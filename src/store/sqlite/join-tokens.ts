@@ -53,11 +53,11 @@ export function createJoinTokens(
           const row = hash === undefined ? undefined : byHash.get({ hash });
           return row === undefined ? undefined : toToken(row);
         }),
-      byId: (id) =>
+      byId: (id, signal) =>
         engine.read(() => {
           const row = byId.get({ id });
           return row === undefined ? undefined : toToken(row);
-        }),
+        }, signal),
       revoke: (id, now, event) =>
         engine.write(() => {
           const token = existing(id);

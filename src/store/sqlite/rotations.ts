@@ -34,15 +34,15 @@ export function createRotations(
   };
   const stored = (id: string) => loggedObject('rotation', toOperation(existing(id)));
   return {
-    create: (operation, event, lease) =>
+    create: (operation, event, { lease, signal } = {}) =>
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
         refuseSecond(engine, operation.kind);
         insert.run(toRow(operation));
         revisions.advance();
         audit(event, stored(operation.id));
-      }),
-    update: ({ id, version, now, lease }, { state, spec }, event) =>
+      }, signal),
+    update: ({ id, version, now, lease }, { state, spec }, event, signal) =>
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
         const row = existing(id);
@@ -57,7 +57,7 @@ export function createRotations(
         revisions.advance();
         audit(event, stored(id));
         return toOperation(existing(id));
-      }),
+      }, signal),
     byId: (id) =>
       engine.read(() => {
         const row = byId.get({ id });

@@ -95,11 +95,11 @@ export function rotationCases(name: string, open: OpenStore): void {
     const lease = await store.leases.acquire('rotation', 'one', 1_000, 1_000);
     assert.ok(lease);
     const made = authority();
-    await store.authorities.create(made, happened(), lease);
+    await store.authorities.create(made, happened(), { lease });
     const second = await store.leases.acquire('rotation', 'two', 3_000, 1_000);
     assert.ok(second && second.fence > lease.fence);
     await assert.rejects(
-      store.authorities.create(authority(), happened(), lease),
+      store.authorities.create(authority(), happened(), { lease }),
       code('LEASE_LOST'),
     );
     await assert.rejects(
@@ -112,7 +112,7 @@ export function rotationCases(name: string, open: OpenStore): void {
       code('LEASE_LOST'),
     );
     await assert.rejects(
-      store.rotations.create(operation(), happened(), lease),
+      store.rotations.create(operation(), happened(), { lease }),
       code('LEASE_LOST'),
     );
     await store.authorities.transition(

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Operations } from '../../../src/api/index.ts';
 import { PkiError } from '../../../src/common/errors/index.ts';
+import type { RotatedKind } from '../../../src/domain/index.ts';
 import {
   createServicesWorld,
   id,
   local,
   type ServicesWorld,
 } from '../../support/services-world.ts';
+import { SoftSecurityKey } from '../../support/ssh.ts';
 
 const gone = AbortSignal.abort(new PkiError('CANCELLED', 'the client has gone'));
 const here = new AbortController().signal;
@@ -42,6 +44,40 @@ const delegation = {
   profile: '',
   expiresAt: 0,
 };
+
+const keys = { alice: new SoftSecurityKey('ed25519'), bob: new SoftSecurityKey('ed25519') };
+const approvers = Object.entries(keys).map(([name, { publicKey }]) => ({
+  name,
+  publicKey,
+  identities: [],
+  notBefore: 0,
+  notAfter: 0,
+}));
+const rotate = (kind: RotatedKind | '') => ({
+  kind,
+  reason: 'a test',
+  stopAfter: '',
+  force: false,
+  shares: null,
+  canary: null,
+  replica: '',
+  region: '',
+});
+
+/** The stand-in for rotation has no state to answer with, after the rotation is recorded. */
+const opened = (w: ServicesWorld, kind: RotatedKind): Promise<void> =>
+  assert.rejects(call(w, 'Authorities/RotateAuthorities', rotate(kind), here), {
+    code: 'INTERNAL',
+  });
+
+/** The ID of a call that waits for approval. */
+async function proposedIn({ services }: ServicesWorld): Promise<string> {
+  const held = (await services.gate.hold(local, {
+    method: '/meshca.admin.v1.Roles/PutRole',
+    request: { name: 'x' },
+  })) as PkiError;
+  return String(held.detail['operationId']);
+}
 
 describe('a call of administration whose caller has gone', () => {
   test('writes nothing', async () => {
@@ -84,6 +120,80 @@ describe('a call of administration whose caller has gone', () => {
         { code: 'CANCELLED' },
         method,
       );
+  });
+
+  test('reads no single object', async () => {
+    await using w = await createServicesWorld();
+    const { caller } = await w.joinAgent('n1');
+    await call(w, 'Entries/CreateEntries', { entries: [entry] }, here);
+    const operation = await proposedIn(w);
+    for (const [method, request] of [
+      ['Entries/GetEntry', { id: entry.id }],
+      ['Agents/GetAgent', { spiffeId: caller.spiffeId }],
+      ['Authorities/GetAuthority', { id: w.issuing.id }],
+      ['Authorities/GetRotationStatus', {}],
+      ['Authorities/PlanCompromise', { id: w.issuing.id }],
+      ['Approvals/GetOperation', { id: operation }],
+    ] as const)
+      await assert.rejects(call(w, method, request, gone), { code: 'CANCELLED' }, method);
+    await call(w, 'Entries/GetEntry', { id: entry.id }, here);
+  });
+
+  test('opens and continues no rotation, and accepts no clock', async () => {
+    await using w = await createServicesWorld();
+    await assert.rejects(call(w, 'Authorities/RotateAuthorities', rotate('issuing'), gone), {
+      code: 'CANCELLED',
+    });
+    assert.deepEqual(await w.store.rotations.list({ underWay: true }), []);
+    await opened(w, 'issuing');
+    const [before] = await w.store.rotations.list({ underWay: true });
+    const proceed = { ...rotate(''), id: before?.id };
+    await assert.rejects(call(w, 'Authorities/ContinueRotation', proceed, gone), {
+      code: 'CANCELLED',
+    });
+    assert.deepEqual(await w.store.rotations.list({ underWay: true }), [before]);
+    const accepted = { reason: 'the battery was empty' };
+    await assert.rejects(call(w, 'Authorities/AcceptClock', accepted, gone), { code: 'CANCELLED' });
+    assert.deepEqual(await w.audit('clock.accepted'), []);
+  });
+
+  test('proposes nothing, approves nothing, and leaves a result to its proposer', async () => {
+    await using w = await createServicesWorld();
+    const operations = new Operations(w.services, w.clock);
+    const policy = { enabled: true, required: 2, lifeSeconds: 3600, approvers };
+    const putPolicy = { policy, version: 0 };
+    await assert.rejects(call(w, 'Approvals/PutApprovalPolicy', putPolicy, gone), {
+      code: 'CANCELLED',
+    });
+    await call(w, 'Approvals/PutApprovalPolicy', putPolicy, here);
+    const path = '/meshca.admin.v1.Roles/PutRole';
+    await assert.rejects(
+      operations.pass(path, {
+        caller: local,
+        request: { role: { ...role, createdAt: 0, updatedAt: 0 } },
+        signal: gone,
+      }),
+      { code: 'CANCELLED' },
+    );
+    const pending = () => w.services.approvals.list(local, { pendingOnly: false }, { size: 10 });
+    assert.deepEqual((await pending()).items, []);
+    w.services.gate.connect(() => Promise.resolve({ done: true }));
+    const id = await proposedIn(w);
+    const { line } = await w.services.approvals.get(local, id);
+    for (const key of Object.values(keys)) {
+      const approval = { id, signature: key.sign(line, 'meshca-approval@v1') };
+      const { approvals: before } = await w.services.approvals.get(local, id);
+      await assert.rejects(call(w, 'Approvals/SubmitApproval', approval, gone), {
+        code: 'CANCELLED',
+      });
+      const { approvals, status } = await w.services.approvals.get(local, id);
+      assert.deepEqual([approvals, status], [before, 'pending']);
+      await call(w, 'Approvals/SubmitApproval', approval, here);
+    }
+    assert.equal((await w.services.approvals.get(local, id)).status, 'executed');
+    await assert.rejects(call(w, 'Approvals/TakeResult', { id }, gone), { code: 'CANCELLED' });
+    const taken = await call(w, 'Approvals/TakeResult', { id }, here);
+    assert.deepEqual(taken, { method: path, responseJson: '{"done":true}' });
   });
 
   test('takes away all the same what it took away', async () => {

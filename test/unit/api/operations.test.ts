@@ -78,47 +78,50 @@ const mintRequest = {
   requestId: 'r',
 };
 
+const callOf = (request: object) => ({
+  caller: operator,
+  request,
+  signal: new AbortController().signal,
+});
+
 const refused = (code: string) => (thrown: unknown) => PkiError.from(thrown).code === code;
 
 describe('dual control before an operation', () => {
   test('one that always waits is held with its request as JSON', async () => {
     const { operations, held } = world();
     const role = { name: 'x', verbs: [], prefixes: [], members: [], createdAt: 0, updatedAt: 0 };
-    await assert.rejects(
-      operations.pass(putRole, operator, { role }),
-      refused('APPROVAL_REQUIRED'),
-    );
+    await assert.rejects(operations.pass(putRole, callOf({ role })), refused('APPROVAL_REQUIRED'));
     assert.deepEqual(held, [{ method: putRole, request: { role }, deciding: undefined }]);
   });
 
   test('one that never waits goes on', async () => {
     const { operations, held } = world();
-    await operations.pass(banAgent, operator, { spiffeId: 'x', reason: '' });
+    await operations.pass(banAgent, callOf({ spiffeId: 'x', reason: '' }));
     assert.deepEqual(held, []);
   });
 
   test('one by content waits when its request matters, and goes on otherwise', async () => {
     const mattering = world({ matters: true });
     await assert.rejects(
-      mattering.operations.pass(mint, operator, mintRequest),
+      mattering.operations.pass(mint, callOf(mintRequest)),
       refused('APPROVAL_REQUIRED'),
     );
     assert.deepEqual(mattering.held[0]?.request, { ...mintRequest, csrDer: 'Y3Ny' });
-    await world({ matters: false }).operations.pass(mint, operator, mintRequest);
+    await world({ matters: false }).operations.pass(mint, callOf(mintRequest));
   });
 
   test('while it is off nothing waits but the policy that switches it on, for its own approvers', async () => {
     const { operations, held } = world({ enabled: false });
-    await operations.pass(mint, operator, mintRequest);
+    await operations.pass(mint, callOf(mintRequest));
     const off = { enabled: false, required: 0, lifeSeconds: 0, approvers: [] };
-    await operations.pass(putPolicy, operator, { policy: off, version: 3 });
+    await operations.pass(putPolicy, callOf({ policy: off, version: 3 }));
     const on = { ...off, enabled: true };
     await assert.rejects(
-      operations.pass(putPolicy, operator, { policy: on, version: 2 }),
+      operations.pass(putPolicy, callOf({ policy: on, version: 2 })),
       refused('CONFLICT'),
     );
     await assert.rejects(
-      operations.pass(putPolicy, operator, { policy: on, version: 3 }),
+      operations.pass(putPolicy, callOf({ policy: on, version: 3 })),
       refused('APPROVAL_POLICY_INVALID'),
     );
     assert.deepEqual(held, []);

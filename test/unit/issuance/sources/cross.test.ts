@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { unwrap } from '../../../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../../src/common/runtime/index.ts';
 import { parseCertificate, verifyChain } from '../../../../src/common/x509/index.ts';
 import type { Authority } from '../../../../src/domain/index.ts';
@@ -95,6 +95,13 @@ test('a cross-certificate that the token does not sign is abandoned at once, and
   );
   assert.deepEqual(w.made, []);
   assert.equal(w.token.closed, w.token.opened);
+});
+
+test('a caller who has gone causes no cross-certificate, and no token is opened', async () => {
+  const w = world();
+  const signal = AbortSignal.abort(new PkiError('CANCELLED', 'the client has gone'));
+  await assert.rejects(w.cross({ signal }), { code: 'CANCELLED' });
+  assert.deepEqual([w.intents.length, w.made.length, w.token.opened], [0, 0, 0]);
 });
 
 test('a root is not certified by itself, nor by a root that is not there', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
 import { test } from 'node:test';
+import { PkiError } from '../../../../src/common/errors/index.ts';
 import { systemRandom, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
 import {
@@ -93,6 +94,13 @@ test('the rights of the grant go into the transaction that releases, together wi
     [intents[0]?.entryId, intents[0]?.holder, intents[0]?.kind],
     ['e1', grant.holder, 'authority'],
   );
+});
+
+test('a caller who has gone gets no CA certificate, and no token is opened', async () => {
+  const { ask, intents, token } = world();
+  const signal = AbortSignal.abort(new PkiError('CANCELLED', 'the client has gone'));
+  await assert.rejects(ask(newKey(), { signal }), { code: 'CANCELLED' });
+  assert.deepEqual([intents.length, token.opened], [0, 0]);
 });
 
 test('a right that ended while the token signed keeps the certificate back, with the code that says which', async () => {
