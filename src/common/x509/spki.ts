@@ -41,11 +41,33 @@ const ecPublicKey = '2a8648ce3d0201';
 const rsaEncryption = '2a864886f70d010101';
 
 /**
+ * Keys that passed lately, by their bytes, the oldest first. Each leaf's key is judged several times
+ * on its way (CSR, profile, lint), an issuer's at each signature, and the arithmetic is what costs.
+ * The answer is a function of the bytes alone, so it can't become wrong. Refusals are not kept: a
+ * stranger can't push good keys out with bad ones.
+ */
+const passedLately = new Map<string, KeyType>();
+const passedLimit = 1024;
+
+/**
  * The type of a SubjectPublicKeyInfo, or why it is refused: KEY_UNSUPPORTED (other algorithm,
  * curve, encoding, size or exponent) or KEY_WEAK (point not on its curve, modulus with a known
  * weakness). Arithmetic only: no key is imported.
  */
 export function keyTypeOfSpki(spkiDer: Buffer): Result<KeyType> {
+  const bytes = spkiDer.toString('latin1');
+  const passed = passedLately.get(bytes);
+  if (passed !== undefined) return ok(passed);
+  const judged = judge(spkiDer);
+  if (judged.ok) {
+    if (passedLately.size >= passedLimit)
+      passedLately.delete(passedLately.keys().next().value as string);
+    passedLately.set(bytes, judged.value);
+  }
+  return judged;
+}
+
+function judge(spkiDer: Buffer): Result<KeyType> {
   for (const curve of curves) {
     if (
       spkiDer.length !== curve.prefix.length + 2 * curve.coordinateBytes ||

@@ -30,6 +30,26 @@ const modulusOf = (value: bigint): Buffer =>
   Buffer.from(value.toString(16).padStart(512, '0'), 'hex');
 
 suite('keyTypeOfSpki', () => {
+  test('judges the bytes: a key that passed does not vouch for one altered in the same buffer', async () => {
+    const spki = Buffer.from(spkiOf((await generateKeyPairAsync('ec-p256')).publicKey));
+    assert.equal(codeOf(spki), 'ec-p256');
+    assert.equal(codeOf(spki), 'ec-p256');
+    spki[spki.length - 1] = (spki[spki.length - 1] as number) ^ 1;
+    assert.equal(codeOf(spki), 'KEY_WEAK');
+    spki[spki.length - 1] = (spki[spki.length - 1] as number) ^ 1;
+    assert.equal(codeOf(spki), 'ec-p256');
+  });
+
+  test('judges more keys than it remembers', async () => {
+    const first = spkiOf((await generateKeyPairAsync('ec-p256')).publicKey);
+    assert.equal(codeOf(first), 'ec-p256');
+    for (let i = 0; i < 1100; i++) {
+      const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+      assert.equal(codeOf(spkiOf(publicKey)), 'ec-p256');
+    }
+    assert.equal(codeOf(first), 'ec-p256');
+  });
+
   test('knows every key type that it generates', async () => {
     for (const keyType of keyTypes) {
       const pair = await generateKeyPairAsync(keyType);
