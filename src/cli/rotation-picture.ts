@@ -163,7 +163,8 @@ const texts: Readonly<Record<string, string>> = {
   WAITING_IMPORT: 'waits for its certificate: meshca authority import',
   WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more',
-  CANARY_FAILING: 'handshakes fail: it is not widened',
+  CANARY_FAILING:
+    'handshakes fail: it is not widened; mend the nodes, or meshca authority activate --disregard AGENT --reason TEXT',
   CANARY_NODES_FAILING: 'handshakes of some nodes fail, of too few to hold it',
   CANARY_RENEWALS: 'more of what is asked of it fails than elsewhere: it is not widened',
   CANARY_UNREPORTED: 'nobody reports handshakes',

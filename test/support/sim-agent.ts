@@ -180,6 +180,14 @@ export class SimAgent implements AsyncDisposable {
     });
   }
 
+  /** This workload has ended, and holds no certificate. */
+  depart(consumer: string): void {
+    this.consumers.delete(consumer);
+    this.#stream?.write({
+      consumers: { snapshot: false, consumers: [], removedIds: [`${this.name}-${consumer}`] },
+    });
+  }
+
   /** Asks for a leaf, in place of the one that it has. */
   async renew(entryId: string): Promise<HeldLeaf> {
     const { privateKey } = await generateKeyPairAsync('ec-p256');

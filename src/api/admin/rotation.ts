@@ -39,7 +39,12 @@ export const rotationOperations: Pick<
   ContinueRotation: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (dependencies, caller, { kind, id, force, shares }) => [
+    preview: async (
+      dependencies,
+      caller,
+      { kind, id, force, shares, disregardedAgents: disregarded },
+    ) => [
+      ...disregarded.map((agent) => `the handshake reports of ${agent} no longer count`),
       `continue the rotation ${id || `of the ${kind} authority`}: activate its successor ${proofText(force, shares)}`,
       ...(await authorityLines(
         dependencies,
@@ -54,6 +59,7 @@ export const rotationOperations: Pick<
         force: request.force,
         ...stopOf(request.stopAfter),
         ...(request.shares === null ? {} : { shares: request.shares }),
+        disregarded: request.disregardedAgents,
       };
       const state = await services.rotation.proceed(caller, input, signal);
       return rotationStatus(state, services.crls);

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RotationStatus__Output } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
+import { agentId } from '../agent-id.ts';
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -159,6 +160,11 @@ function activateCommand(authority: Command, context: CliContext, outcome: Outco
       .option(
         '--standby',
         'the authorities in the standby token, of every kind: when the issuing token is lost',
+      )
+      .option(
+        '--disregard <agent>',
+        'during a canary: handshake reports of this agent no longer count; repeat for more; needs --reason',
+        collect,
       ),
   ).action(
     action<ContinueFlags & { standby?: boolean }>(context, outcome, (options, [id]) =>
@@ -169,6 +175,7 @@ function activateCommand(authority: Command, context: CliContext, outcome: Outco
 
 interface ContinueFlags extends StepFlags {
   readonly kind: string;
+  readonly disregard?: readonly string[];
 }
 
 const withStepOptions = (command: Command): Command =>
@@ -208,22 +215,27 @@ const presentStatus = (
 ): Promise<RotationStatus__Output> =>
   withAdmin(context, options, 'Authorities', (calls) => calls.call('GetRotationStatus', {}));
 
-const continueRotation = (
+async function continueRotation(
   context: CliContext,
-  options: StepFlags & GlobalOptions,
+  options: StepFlags & Pick<ContinueFlags, 'disregard'> & GlobalOptions,
   id: string,
   stopAfter: '' | 'published',
-): Promise<RotationStatus__Output> =>
-  withAdmin(context, options, 'Authorities', (calls) =>
+): Promise<RotationStatus__Output> {
+  const disregardedAgents: string[] = [];
+  for (const name of options.disregard ?? [])
+    disregardedAgents.push(await agentId(context, options, name));
+  return withAdmin(context, options, 'Authorities', (calls) =>
     calls.call('ContinueRotation', {
       id,
       kind: '',
       stopAfter,
       force: options.force ?? false,
       reason: options.reason ?? '',
+      disregardedAgents,
       ...sharesOf(options),
     }),
   );
+}
 
 /** Activates the newest authority of each kind in the standby token: all are begun first, then awaited. */
 async function activateStandby(

@@ -14,11 +14,15 @@ export interface CanaryVerdict {
   readonly failing: readonly string[];
 }
 
+/** From this number of reporting nodes on, one liar is outvoted. */
+const smallestQuorum = 3;
+
 /**
  * Each node has one vote, whatever its number of handshakes: its rate of failed handshakes. Before
  * the mean is computed, a share of the votes is dropped at either end. So up to that share of the
- * reporting nodes may lie: the remaining votes are between those of honest nodes. With few nodes no
- * vote is dropped: with a share of 0.25 dropping begins at four nodes.
+ * reporting nodes may lie: the remaining votes are between those of honest nodes. From three nodes
+ * on at least one vote is dropped at either end, unless the share is 0. The votes of one or two
+ * nodes can not show who lies: every vote counts, and a failing one is named.
  */
 export function judgeCanary(
   nodes: readonly NodeHandshakes[],
@@ -31,10 +35,7 @@ export function judgeCanary(
     .filter(({ succeeded, failed }) => succeeded + failed > 0)
     .map(({ agentId, succeeded, failed }) => ({ agentId, rate: failed / (succeeded + failed) }))
     .sort((a, b) => b.rate - a.rate);
-  const leftOut = Math.min(
-    Math.floor(voices.length * lyingShare),
-    Math.max(0, Math.floor((voices.length - 1) / 2)),
-  );
+  const leftOut = votesDropped(voices.length, lyingShare);
   const counted = voices.slice(leftOut, voices.length - leftOut);
   const sum = counted.reduce((total, { rate }) => total + rate, 0);
   return {
@@ -42,4 +43,11 @@ export function judgeCanary(
     failureRate: counted.length === 0 ? 0 : sum / counted.length,
     failing: voices.filter(({ rate }) => rate > maximumFailureRate).map(({ agentId }) => agentId),
   };
+}
+
+/** The number of votes that are dropped at either end. At least one vote remains. */
+function votesDropped(votes: number, lyingShare: number): number {
+  const least = lyingShare > 0 && votes >= smallestQuorum ? 1 : 0;
+  const most = Math.max(0, Math.floor((votes - 1) / 2));
+  return Math.min(most, Math.max(least, Math.floor(votes * lyingShare)));
 }

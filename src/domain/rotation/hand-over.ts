@@ -29,7 +29,11 @@ function widen(
   const { id: authorityId, activatedAt } = successor;
   const accepted = spec.canary?.maximumFailureRate ?? 0;
   const heldUntil = (activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * next.index;
-  const verdict = judgeCanary(input.handshakes.get(authorityId) ?? [], {
+  const disregarded = spec.canary?.disregarded ?? [];
+  const heard = (input.handshakes.get(authorityId) ?? []).filter(
+    ({ agentId }) => !disregarded.includes(agentId),
+  );
+  const verdict = judgeCanary(heard, {
     maximumFailureRate: accepted,
     lyingShare: input.policy.canaryLyingShare,
   });

@@ -146,6 +146,8 @@ export interface RotationSpec {
     readonly steps: readonly AuthorityScope[];
     readonly holdSeconds: number;
     readonly maximumFailureRate: number;
+    /** Agents whose handshake reports an operator has set aside. */
+    readonly disregarded?: readonly string[];
   };
   /** For a taint: the number of seconds in which the leaves must be replaced. */
   readonly taintWindowSeconds?: number;

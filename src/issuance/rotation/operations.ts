@@ -147,6 +147,7 @@ export function rotationEvent(
         ? {}
         : { forced: true, forceReason: spec.force.reason, forcedBy: spec.force.by }),
       ...(spec.stopAfter === undefined ? {} : { stopAfter: spec.stopAfter }),
+      ...(spec.canary?.disregarded === undefined ? {} : { disregarded: spec.canary.disregarded }),
       ...scopeOf(spec.scope ?? {}),
     },
   };

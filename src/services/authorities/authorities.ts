@@ -76,6 +76,8 @@ export interface Rotation {
       readonly force: boolean;
       readonly reason: string;
       readonly shares?: Shares;
+      /** Agents whose handshake reports no longer count. Requires authority.force and a reason. */
+      readonly disregarded: readonly string[];
     },
     signal?: AbortSignal,
   ): Promise<RotationState>;

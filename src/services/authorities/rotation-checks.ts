@@ -1,7 +1,10 @@
-import { PkiError } from '../../common/errors/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { allShares, type RotatedKind, type RotationSpec, type Shares } from '../../domain/index.ts';
+import { SpiffeId } from '../../common/spiffe/index.ts';
 import type { RotateInput } from '../services.ts';
 import { checkText } from '../requests.ts';
+
+const maximumDisregarded = 100;
 
 export function reasonOf(reason: string, needed: boolean): string {
   checkText('reason', reason, 500);
@@ -56,4 +59,28 @@ export function scopeOf(
       'a canary signs in every place: it can not be combined with a replica or region',
     );
   return scope;
+}
+
+/** The canary of an operation with more agents whose handshake reports do not count. */
+export function disregarding(
+  { canary }: Pick<RotationSpec, 'canary'>,
+  { disregarded, reason }: { readonly disregarded: readonly string[]; readonly reason: string },
+): Pick<RotationSpec, 'canary'> {
+  if (disregarded.length === 0) return {};
+  if (canary === undefined)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'this rotation has no canary, so that no handshake reports are judged',
+      { next: 'Continue it without naming agents to disregard.' },
+    );
+  reasonOf(reason, true);
+  for (const agent of disregarded) unwrap(SpiffeId.parse(agent));
+  const all = [...new Set([...(canary.disregarded ?? []), ...disregarded])];
+  if (all.length > maximumDisregarded)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `a canary disregards at most ${maximumDisregarded} agents, and not ${all.length}`,
+      { next: 'Mend the nodes, or taint the authority.' },
+    );
+  return { canary: { ...canary, disregarded: all } };
 }

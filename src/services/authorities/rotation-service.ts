@@ -19,7 +19,7 @@ import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from '../services.ts';
 import { evidenceParts } from './rotation-evidence.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
-import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
+import { canaryOf, disregarding, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
 import { samePlace, remains } from './rotation-scope.ts';
 import { illegal, RotationActs, type RotationActDependencies } from './rotation-acts.ts';
 import { compromisePlanOf } from './compromise-plan.ts';
@@ -109,7 +109,7 @@ export class RotationService implements Rotation {
         operation: 'ContinueRotation',
         subject: input.id ?? input.kind,
         verb: 'authority.rotate',
-        force: input.force,
+        force: input.force || input.disregarded.length > 0,
         signal,
       },
       async (actor) => {
@@ -132,6 +132,7 @@ export class RotationService implements Rotation {
           ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }),
           ...(input.shares === undefined ? {} : { shares: sharesOf(input.shares) }),
           ...(input.force ? { force: { by: actor, reason: reasonOf(input.reason, true) } } : {}),
+          ...disregarding(operation.spec, input),
         };
         await this.#acts.update(
           operation,

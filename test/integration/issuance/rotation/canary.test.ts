@@ -1,122 +1,28 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { test, type TestContext } from 'node:test';
-import { eventually, quickLives, rotationOf } from '../../../support/mesh.ts';
-import { attestByToken, startTestServer, type TestServer } from '../../../support/server.ts';
-import { SimAgent, simServer } from '../../../support/sim-agent.ts';
+import { test } from 'node:test';
+import { eventually, rotationOf } from '../../../support/mesh.ts';
+import {
+  beginCanary,
+  canaryMesh,
+  codesOf,
+  insideShare,
+  type CanaryMesh,
+} from './canary-support.ts';
 
-interface Mesh {
-  readonly server: TestServer;
-  readonly agents: readonly SimAgent[];
-  /** Each agent asks for a leaf; the ones whose leaf comes from this authority. */
-  under(authorityId: string): Promise<readonly string[]>;
-}
-
-const slow = { ...quickLives, issuance: { ...quickLives.issuance, defaultTtlSeconds: 60 } };
-
-async function mesh(
-  context: TestContext,
-  count: number,
-  {
-    selectorsOf = () => [],
-    step,
-  }: {
-    readonly selectorsOf?: (index: number) => readonly string[];
-    readonly step?: (name: string) => void;
-  } = {},
-): Promise<Mesh> {
-  const server = await startTestServer({
-    config: slow,
-    ...(step === undefined ? {} : { faults: { step } }),
-  });
-  context.after(() => server[Symbol.asyncDispose]());
-  const agents = await Promise.all(
-    Array.from({ length: count }, async (_, index) => {
-      const joining = {
-        ...simServer(server),
-        joinAgent: async (agentName: string) =>
-          attestByToken(
-            server.client(),
-            (
-              await server.admin('Tokens/CreateJoinToken', {
-                agentName,
-                nodeSelectors: [...selectorsOf(index)],
-              })
-            ).token,
-          ),
-      };
-      return SimAgent.join(joining, `node-${index}`, ['web']);
-    }),
-  );
-  context.after(() => Promise.all(agents.map((agent) => agent[Symbol.asyncDispose]())));
-  const { results } = await server.admin('Entries/CreateEntries', {
-    entries: agents.map(({ name, credential }) => ({
-      spiffeId: `spiffe://mesh.test/${name}`,
-      parentId: credential.spiffeId,
-      selectors: ['unix:uid:1'],
-    })),
-  });
-  const entryIds = results.map(({ entry }) => entry!.id as string);
-  return {
-    server,
-    agents,
-    under: async (authorityId) => {
-      const leaves = await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index]!)));
-      return agents
-        .filter((_, index) => leaves[index]?.authorityId === authorityId)
-        .map(({ name }) => name);
-    },
-  };
-}
-
-const insideShare = ({ credential }: SimAgent, share: number): boolean =>
-  Number.parseInt(createHash('sha256').update(credential.spiffeId).digest('hex').slice(0, 8), 16) /
-    2 ** 32 <
-  share;
-const codesOf = async (server: TestServer): Promise<readonly string[]> =>
-  (await server.admin('Authorities/GetRotationStatus')).notes.map(({ code }) => code);
-
-/**
- * One agent confirms last, and has reported failed handshakes before: from its first moment on the
- * new one is held where it begins.
- */
-async function begin(
-  { server, agents }: Mesh,
+/** Held where it begins: one agent has reported failed handshakes. */
+const begin = (
+  mesh: CanaryMesh,
   steps: readonly object[],
   holdSeconds: number,
-): Promise<any> {
-  const { status, activeId } = rotationOf(server);
-  const before = await activeId('issuing');
-  const reporter = agents[0] as SimAgent;
-  reporter.freeze();
-  await server.admin('Authorities/RotateAuthorities', {
-    kind: 'issuing',
-    canary: { steps: [...steps], holdSeconds, maximumFailureRate: 0.05 },
-  });
-  await eventually('only that one has not confirmed', async () => {
-    const published = (await status()).authorities.find(
-      ({ authority }) => authority!.kind === 'issuing' && authority!.state === 'published',
-    );
-    if (published?.confirmation?.laggardsTotal !== 1) return false;
-    reporter.reportHandshakes(published.authority!.subjectKeyId, 80, 20);
-    reporter.thaw();
-    return true;
-  });
-  let canary: any;
-  await eventually('the new intermediate signs for a part', async () => {
-    canary = (await status()).authorities.find(
-      ({ authority }) =>
-        authority!.kind === 'issuing' && authority!.state === 'active' && authority!.id !== before,
-    )?.authority;
-    return canary !== undefined;
-  });
-  return canary;
-}
+): ReturnType<typeof beginCanary> =>
+  beginCanary(mesh, { steps, holdSeconds }, [
+    { agent: mesh.agents[0]!, succeeded: 80, failed: 20 },
+  ]);
 
 test('failed handshakes hold a new intermediate at its share of the nodes until they end', async (context) => {
-  const world = await mesh(context, 12);
+  const world = await canaryMesh(context, 12);
   const { server, agents, under } = world;
   const share = 0.4;
   const canary = await begin(world, [{ share }], 2);
@@ -142,7 +48,7 @@ test('failed handshakes hold a new intermediate at its share of the nodes until 
 });
 
 test('a new intermediate signs first for nodes with a selector, and then for the rest', async (context) => {
-  const world = await mesh(context, 6, {
+  const world = await canaryMesh(context, 6, {
     selectorsOf: (index) => (index < 2 ? ['zone:canary'] : []),
   });
   const { agents, under } = world;
@@ -165,7 +71,7 @@ test('failed renewals hold a new intermediate at its share of the nodes until th
     database.prepare('UPDATE authorities SET state = ? WHERE id = ?').run(name, broken);
     database.close();
   };
-  const world = await mesh(context, 8, {
+  const world = await canaryMesh(context, 8, {
     step: (name) => {
       if (broken !== '' && name === 'signed') state('tainted');
       if (broken !== '' && name === 'recorded') state('active');

@@ -44,6 +44,20 @@ test('liars up to the share neither hold nor pass the verdict, in any mixture', 
   }
 });
 
+test('one liar among three nodes neither holds nor passes the verdict, and is named', () => {
+  const good = [node('a', 100, 0), node('b', 99, 1)];
+  const bad = [node('a', 50, 50), node('b', 60, 40)];
+  assert.ok(!fails([...good, node('liar', 0, 1e9)]));
+  assert.deepEqual(judge([...good, node('liar', 0, 1e9)]).failing, ['liar']);
+  assert.ok(fails([...bad, node('liar', 1e9, 0)]));
+});
+
+test('of one or two nodes each is heard: a failing one holds the verdict, and is named', () => {
+  const verdict = judge([node('honest', 1e9, 0), node('other', 0, 1)]);
+  assert.equal(verdict.failureRate, 0.5);
+  assert.deepEqual(verdict.failing, ['other']);
+});
+
 test('the share is configurable: with none, each voice counts, and no share leaves nobody', () => {
   const withLiar = [...fine, node('liar', 0, 10)];
   assert.ok(fails(withLiar, 0));

@@ -237,6 +237,10 @@ test('a canary is widened in time but not while handshakes fail, and a lack of r
   };
   assert.deepEqual(actionTypes(failing), []);
   assert.ok(noteCodes(failing).includes('CANARY_FAILING'));
+  const setAside = { ...canary, disregarded: ['n1'] };
+  const disregarding = { ...failing, operations: [operation({ canary: setAside })] };
+  assert.deepEqual(actionTypes(disregarding), ['widen'], 'an operator has set its reports aside');
+  assert.ok(noteCodes(disregarding).includes('CANARY_UNREPORTED'));
   assert.deepEqual(actionTypes(partly({}, now - 500)), ['supersede']);
   const asked = (failed: number, othersFailed: number): DecisionInput => ({
     ...partly({ share: 0.1 }, now - 500),

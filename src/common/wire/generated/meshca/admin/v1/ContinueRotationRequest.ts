@@ -13,6 +13,10 @@ export interface ContinueRotationRequest {
   'force'?: (boolean);
   'reason'?: (string);
   'shares'?: (_meshca_admin_v1_Shares | null);
+  /**
+   * Agents whose handshake reports do not count in the verdict on this canary from now on; needs the verb authority.force and a reason.
+   */
+  'disregardedAgents'?: (string)[];
 }
 
 /**
@@ -25,4 +29,8 @@ export interface ContinueRotationRequest__Output {
   'force': (boolean);
   'reason': (string);
   'shares': (_meshca_admin_v1_Shares__Output | null);
+  /**
+   * Agents whose handshake reports do not count in the verdict on this canary from now on; needs the verb authority.force and a reason.
+   */
+  'disregardedAgents': (string)[];
 }
