@@ -51,6 +51,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     sources: authorities.sources,
     downstream: authorities.signDownstream,
     held: () => !gate.isOpen,
+    clockBelieved: () => authorities.rotation.guard.standing() === 'believed',
     cross: authorities.crossSign,
     crossInChains: config.rotation.crossCertificates,
     onDouble: (how) => context.metrics.doubled(how),

@@ -77,10 +77,11 @@ export const needsCrl = (authority: Authority, now: number): boolean =>
 
 /**
  * Whether the CRL of an authority must be signed anew: there is none, half of its life is over (the
- * rest is for outages), or a valid certificate was revoked since.
+ * rest is for outages), a valid certificate was revoked since, or it begins later than now, because
+ * the clock was ahead when it was signed.
  */
 export function crlIsDue(input: {
-  readonly stored: Pick<StoredCrl, 'nextUpdate'> | undefined;
+  readonly stored: Pick<StoredCrl, 'thisUpdate' | 'nextUpdate'> | undefined;
   /** A revoked and valid certificate is not on the present CRL. */
   readonly unlisted: boolean;
   readonly lifeSeconds: number;
@@ -89,7 +90,7 @@ export function crlIsDue(input: {
   readonly now: number;
 }): boolean {
   const { stored, unlisted, lifeSeconds, notAfter, now } = input;
-  if (stored === undefined || unlisted) return true;
+  if (stored === undefined || unlisted || stored.thisUpdate > now) return true;
   return stored.nextUpdate < notAfter && now >= stored.nextUpdate - lifeSeconds / 2;
 }
 

@@ -38,6 +38,8 @@ export interface ServicesDependencies {
   readonly downstream: AuthoritySourcingDependencies['downstream'];
   /** True while the database is not trusted. Nothing is decided from it then. */
   readonly held: () => boolean;
+  /** By a clock that is not believed nothing has expired, where that can not be taken back. */
+  readonly clockBelieved: () => boolean;
   readonly cross: AuthoritySourcingDependencies['cross'];
   readonly crossInChains: boolean;
   /** Called when two processes were seen under one identity of an agent. */

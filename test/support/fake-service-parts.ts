@@ -26,6 +26,7 @@ export function fakeServiceParts(): Pick<
   | 'sources'
   | 'downstream'
   | 'held'
+  | 'clockBelieved'
   | 'cross'
   | 'crossInChains'
   | 'onDouble'
@@ -67,6 +68,7 @@ export function fakeServiceParts(): Pick<
     },
     downstream: absent('root token'),
     held: () => false,
+    clockBelieved: () => true,
     cross: absent('root token'),
     crossInChains: false,
     onDouble: () => {},

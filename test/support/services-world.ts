@@ -60,6 +60,8 @@ export interface ServicesWorld extends AsyncDisposable {
   readonly settings: ServiceSettings;
   /** What outlives the process: the database file and the keys in the token. */
   readonly remains: { readonly path: string; readonly keys: Map<string, KeyObject> };
+  /** From now on the clock is not believed. */
+  doubtClock(): void;
   /** Runs right before the next hand-over to the signers, with the intents durable. */
   beforeSigning(act: () => Promise<void>): void;
   /** What the registry of authorities says, and its change. */
@@ -222,8 +224,10 @@ export async function createServicesWorld(
     nodes.configuration ?? {},
     { clock, tokens: store.tokens, readFile: (path) => nodes.files?.[path] ?? '' },
   );
+  let clockBelieved = true;
   const services = createServices({
     ...fakes,
+    clockBelieved: () => clockBelieved,
     inventory: new InventoryProof({
       audit: store.audit,
       facts: fakes.logFacts,
@@ -266,6 +270,9 @@ export async function createServicesWorld(
     remains,
     issuing: issuing.authority,
     callerOf,
+    doubtClock: () => {
+      clockBelieved = false;
+    },
     beforeSigning: (act) => {
       interruption = act;
     },

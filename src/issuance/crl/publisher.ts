@@ -306,7 +306,8 @@ export class CrlPublisher {
     readonly below: readonly CrlContent[];
     readonly now: number;
   }): Promise<boolean> {
-    const { authority, stored, below, now } = of;
+    const { authority, stored, below } = of;
+    const now = this.#signer.validFrom(of.now);
     const valid = ({ notAfter }: { readonly notAfter: number }): boolean => notAfter >= now;
     const { covers, crl } = stored;
     if (covers !== undefined) {
@@ -350,7 +351,9 @@ export class CrlPublisher {
     const { authorities, clock, logger } = this.#dependencies;
     const now = clock.now();
     const all = authorities.all();
-    const current = (id: string): boolean => (this.#stored.get(id)?.crl.nextUpdate ?? 0) > now;
+    // by a clock that is not believed no CRL has expired
+    const from = this.#signer.validFrom(now);
+    const current = (id: string): boolean => (this.#stored.get(id)?.crl.nextUpdate ?? 0) > from;
     const missing = all.filter((authority) => needsCrl(authority, now) && !current(authority.id));
     if (missing.length > 0) {
       if (this.#incompleteSince === undefined)

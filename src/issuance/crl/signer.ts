@@ -108,10 +108,16 @@ export class CrlSigner {
     return { crl, mark };
   }
 
-  /** What expired before it leaves the CRL. */
+  /**
+   * What ended before it has expired. By a clock that is not believed nothing has, so that it is 0.
+   */
+  validFrom(now: number): number {
+    return this.#dependencies.clockBelieved() ? now : 0;
+  }
+
+  /** What ended before it leaves the CRL. */
   #endingFrom(now: number): number {
-    const { lifeSeconds, clockBelieved } = this.#dependencies;
-    return clockBelieved() ? now - lifeSeconds : 0;
+    return Math.max(0, this.validFrom(now) - this.#dependencies.lifeSeconds);
   }
 
   async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {

@@ -29,8 +29,9 @@ export class NodeSetIndex {
     });
   }
 
-  async parents(agent: Proven<Agent>): Promise<readonly string[]> {
-    return parentsOf(agent, await this.all(), this.#clock.now());
+  /** `now`: the time at which the entries of the sets must not have expired. */
+  async parents(agent: Proven<Agent>, now = this.#clock.now()): Promise<readonly string[]> {
+    return parentsOf(agent, await this.all(), now);
   }
 
   all(): Promise<readonly Proven<RegistrationEntry>[]> {

@@ -69,10 +69,13 @@ export class Pruner {
       clockBelieved,
     } = this.#dependencies;
     const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
-    if (!clockBelieved()) return removed;
-    const expiredBefore = clock.now() - keepSeconds;
+    const nowMs = clock.nowMs();
+    const expiredBefore = Math.floor(nowMs / 1000) - keepSeconds;
+    // asked before each batch: the clock may jump between two
     const heldLease = async (): Promise<Lease | undefined> =>
-      this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
+      this.#closed || !clockBelieved()
+        ? undefined
+        : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
     let lease = await heldLease();
     if (lease === undefined) return removed;
     for (const [name, prune] of [
@@ -89,7 +92,7 @@ export class Pruner {
     for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
       const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> =
         await retention.pruneCheckpoints(
-          { timeMs: clock.nowMs() - checkpointsWholeMs, everyMs: checkpointEveryMs },
+          { timeMs: nowMs - checkpointsWholeMs, everyMs: checkpointEveryMs },
           after,
           batch,
           lease,

@@ -38,6 +38,8 @@ export interface DownstreamDependencies {
   readonly sign: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
   /** True while the database is not trusted. Nothing is decided from it then. */
   readonly held: () => boolean;
+  /** By a clock that is not believed no entry has expired: nothing is revoked for it. */
+  readonly clockBelieved: () => boolean;
   readonly onRevision: (listener: () => void) => () => void;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -107,7 +109,7 @@ export class DownstreamService implements Downstream {
         requireWorkload(caller);
         const requestId = requestIdOrNew(input.requestId, clock.nowMs());
         const { record, ground } = await this.#groundOf(caller);
-        const { entry, agent } = await this.#standing(ground);
+        const { entry, agent } = await this.#standing(ground, clock.now());
         enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
         enforceRate(this.#total.take(), 'too many CA certificates');
         const signed = await this.#inTurn(signal, () =>
@@ -176,11 +178,14 @@ export class DownstreamService implements Downstream {
    *
    * @throws PkiError DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG
    */
-  async #standing({ entryId, holder, spiffeId }: Ground): Promise<{
+  async #standing(
+    { entryId, holder, spiffeId }: Ground,
+    now: number,
+  ): Promise<{
     readonly entry: Proven<RegistrationEntry>;
     readonly agent: Proven<Agent>;
   }> {
-    const { entries, agents, objects, nodeSets, clock } = this.#dependencies;
+    const { entries, agents, objects, nodeSets } = this.#dependencies;
     const [entryRow, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
     if (entryRow === undefined)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} does not exist any more`);
@@ -190,7 +195,7 @@ export class DownstreamService implements Downstream {
         'DOWNSTREAM_NOT_ALLOWED',
         `the entry ${entryId} does not allow a downstream CA`,
       );
-    if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now())
+    if (entry.expiresAt !== 0 && entry.expiresAt <= now)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
     if (entry.spiffeId !== spiffeId)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} now has another identity`);
@@ -201,7 +206,7 @@ export class DownstreamService implements Downstream {
       throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
     if (agent.state !== 'active')
       throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
-    if (!(await nodeSets.parents(agent)).includes(entry.parentId))
+    if (!(await nodeSets.parents(agent, now)).includes(entry.parentId))
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',
         `the entry ${entryId} no longer belongs to the agent ${holder}`,
@@ -244,8 +249,14 @@ export class DownstreamService implements Downstream {
     });
   }
 
+  /** A revocation can not be taken back: it never rests on a clock that is not believed. */
+  #believedNow(): number {
+    const { clock, clockBelieved } = this.#dependencies;
+    return clockBelieved() ? clock.now() : 0;
+  }
+
   async #look(): Promise<void> {
-    const { certificates, revocations, clock, logger, settings, held } = this.#dependencies;
+    const { certificates, revocations, logger, settings, held } = this.#dependencies;
     if (held()) return;
     try {
       for await (const records of pagesOf((page) =>
@@ -254,7 +265,7 @@ export class DownstreamService implements Downstream {
             spiffeId: settings.trustDomain.id,
             kind: 'authority',
             state: 'issued',
-            expiresAfter: clock.now(),
+            expiresAfter: this.#believedNow(),
           },
           'created',
           page,
@@ -280,7 +291,7 @@ export class DownstreamService implements Downstream {
     if (issued === undefined) return;
     const { workload, entryId, agentId, authorityId, notAfter } = issued;
     try {
-      await this.#standing({ entryId, holder: agentId, spiffeId: workload });
+      await this.#standing({ entryId, holder: agentId, spiffeId: workload }, this.#believedNow());
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
       // a row that was changed past the log neither gives nor ends a right

@@ -283,9 +283,9 @@ test('the lint finds each difference between a CRL and what it is meant to say',
   assert.equal(lintCrl(tbs, byLeaf).ok, false);
 });
 
-test('a CRL is due when there is none, at half of its life, and when a certificate was revoked since', () => {
+test('a CRL is due when there is none, at half of its life, after a revocation, and before it begins', () => {
   const base = {
-    stored: { nextUpdate: now + 1000 },
+    stored: { thisUpdate: now, nextUpdate: now + 1000 },
     unlisted: false,
     lifeSeconds: 1000,
     notAfter: now + 1_000_000,
@@ -294,6 +294,7 @@ test('a CRL is due when there is none, at half of its life, and when a certifica
   assert.equal(crlIsDue(base), false);
   assert.equal(crlIsDue({ ...base, stored: undefined }), true);
   assert.equal(crlIsDue({ ...base, unlisted: true }), true);
+  assert.equal(crlIsDue({ ...base, now: now - 1 }), true, 'it begins later than now');
   assert.equal(crlIsDue({ ...base, now: now + 499 }), false);
   assert.equal(crlIsDue({ ...base, now: now + 500 }), true);
   assert.equal(

@@ -120,7 +120,7 @@ function world(
   } as unknown as Logger;
   const listeners = new Set<() => void>();
   const revoked = before?.revoked ?? new Revoked();
-  const state = { held: false };
+  const state = { held: false, clockBelieved: true };
   const publisher = new CrlPublisher({
     authorities: {
       all: () => all,
@@ -161,7 +161,7 @@ function world(
     },
     openToken: () => Promise.reject(new Error('no token')),
     held: () => state.held,
-    clockBelieved: () => true,
+    clockBelieved: () => state.clockBelieved,
     clock,
     logger,
     lifeSeconds: 7 * day,
@@ -440,4 +440,58 @@ test('what is revoked together is on one CRL; one that lacks somebody is signed 
   await lacking.publisher.start();
   assert.deepEqual([lacking.events.length, listed()], [1, ['0a', '0b', '0c', '0d', '0e']]);
   await lacking.publisher.close();
+});
+
+test('while the clock is not believed no CRL leaves the set, and what is revoked is listed', async () => {
+  const { clock, root, issuing, publisher, revoked, crls, state, moved } = setup();
+  const { id } = issuing.authority;
+  const revoke = (serial: string, notAfter: number): void =>
+    revoked.apply({
+      kind: 'revocation',
+      id: serial,
+      sha256: '00',
+      detail: {
+        ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },
+        ...{ revokedAt: clock.now(), notAfter },
+      },
+    });
+  const listed = (): readonly string[] => [
+    ...unwrap(parseCrl((crls.get(id) as StoredCrl).der)).revoked.keys(),
+  ];
+  revoke('0a', clock.now() + day);
+  await publisher.start();
+  await publisher.importExternal({
+    actor: 'uid:0',
+    crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + 9 * day }),
+  });
+  assert.deepEqual([publisher.set().length, listed()], [2, ['0a']]);
+  state.clockBelieved = false;
+  const lastValid = clock.now() + day;
+  clock.jumpWall(100 * day * 1000);
+  revoke('0b', lastValid);
+  moved();
+  await settled(clock, 120);
+  assert.deepEqual([publisher.set().length, listed()], [2, ['0a', '0b']]);
+  state.clockBelieved = true;
+  moved();
+  await settled(clock, 120);
+  assert.equal(publisher.set().length, 0, 'by a clock that is right the imported one has ended');
+  await publisher.close();
+});
+
+test('a CRL that was signed while the clock was ahead is signed anew once the clock is right', async () => {
+  const { clock, root, issuing, publisher, revoked, crls } = setup();
+  const { id } = issuing.authority;
+  clock.jumpWall(10 * day * 1000);
+  await publisher.start();
+  await publisher.close();
+  const ahead = crls.get(id) as StoredCrl;
+  clock.jumpWall(-10 * day * 1000);
+  assert.ok(ahead.thisUpdate > clock.now());
+  const later = world(clock, [root.authority, issuing.authority], issuing, { crls, revoked });
+  await later.publisher.start();
+  const anew = crls.get(id) as StoredCrl;
+  assert.ok(anew.thisUpdate <= clock.now());
+  assert.ok(anew.number > ahead.number);
+  await later.publisher.close();
 });
