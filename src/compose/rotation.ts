@@ -68,6 +68,7 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
   const controller = new RotationController({
     ...controllerDependencies,
     store,
+    audit: store.audit,
     guard,
     trustDomain: TrustDomain.of(config.trustDomain),
     plans: authorityPlans(config),

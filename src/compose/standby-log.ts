@@ -19,7 +19,7 @@ import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
 export interface StandbyLogDependencies {
-  readonly store: Pick<Store, 'authorities'>;
+  readonly store: Pick<Store, 'authorities' | 'audit'>;
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
   readonly auditLog: Pick<AuditLog, 'adopt' | 'catchUp' | 'signer'>;
@@ -166,6 +166,7 @@ export class StandbyLog {
       this.#dependencies;
     const maker = {
       authorities: store.authorities,
+      audit: store.audit,
       recorded,
       issuancePolicy,
       trustDomain,

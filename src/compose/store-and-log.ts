@@ -215,6 +215,7 @@ async function makeAuthorities(
     tolerateUnknownKeys: acceptRestore !== undefined || (await wasRestored(store)),
     requestedKeys,
     authorities: store.authorities,
+    audit: store.audit,
     recorded,
     issuancePolicy: passThroughPolicy,
     openToken,

@@ -13,14 +13,15 @@ import {
   type TokenRole,
 } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/token-port.ts';
-import type { AuthorityStore, Lease } from '../store/ports/index.ts';
+import type { AuditStore, AuthorityStore, Lease } from '../store/ports/index.ts';
 import {
   admitAuthority,
   issueAuthorityCertificate,
   type AuthorityCertificate,
 } from './authority-certificate.ts';
-import type { IssuancePolicy } from './policy.ts';
+import type { Admission, IssuancePolicy } from './policy.ts';
 import { authorityEvent } from './authority-event.ts';
+import { recordAuthorityRefusal } from './authority-refusal.ts';
 import type { RecordedIssuance } from './recorded.ts';
 import { tokenSigner } from './token-signer.ts';
 
@@ -34,6 +35,8 @@ export interface AuthorityPlan {
  */
 export interface MakerDependencies {
   readonly authorities: Pick<AuthorityStore, 'create' | 'complete'>;
+  /** For refusals of the policy. */
+  readonly audit: Pick<AuditStore, 'append' | 'list'>;
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
   readonly trustDomain: TrustDomain;
@@ -205,7 +208,7 @@ async function keyOf(
 const parentStates: readonly AuthorityState[] = ['prepared', 'published', 'active', 'old'];
 
 /** Makes the certificate. Its notAfter is at most that of its issuer. */
-function certify(
+async function certify(
   {
     authority,
     parent,
@@ -225,13 +228,10 @@ function certify(
   const profile = parent === undefined ? 'root' : 'intermediate';
   // our parents have their key here, so that we publish and renew their CRL
   const crlUrl = parent === undefined ? undefined : dependencies.crlUrl(parent.id);
+  const admission = await admitOwn(authority, profile, dependencies);
   return issueAuthorityCertificate(
     {
-      admission: admitAuthority(
-        serverRequester,
-        { profile, keyType: authority.keyType },
-        dependencies,
-      ),
+      admission,
       profile,
       issuer,
       signer: {
@@ -260,6 +260,25 @@ function certify(
     tokenSigner(signingToken, { ckaId, keyType, spkiDer: parent?.spkiDer ?? spkiDer }),
     dependencies,
   );
+}
+
+/**
+ * Asks the policy about the certificate of an authority of ours. A refusal is on record.
+ *
+ * @throws PkiError POLICY_DENIED
+ */
+async function admitOwn(
+  authority: Authority,
+  profile: 'root' | 'intermediate',
+  dependencies: MakerDependencies,
+): Promise<Admission> {
+  try {
+    return admitAuthority(serverRequester, { profile, keyType: authority.keyType }, dependencies);
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    await recordAuthorityRefusal(authority, error, dependencies);
+    throw error;
+  }
 }
 
 function planOf(kind: AuthorityKind, { plans }: Pick<MakerDependencies, 'plans'>): AuthorityPlan {

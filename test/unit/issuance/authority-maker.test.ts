@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { unwrap } from '../../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../src/common/runtime/index.ts';
 import { parseCertificate } from '../../../src/common/x509/index.ts';
-import type { AuthorityVersion } from '../../../src/store/ports/index.ts';
-import type { Authority } from '../../../src/domain/index.ts';
+import type { AuditFilter, AuthorityVersion } from '../../../src/store/ports/index.ts';
+import {
+  canonicalBytes,
+  type AuditEvent,
+  type AuditRecord,
+  type Authority,
+} from '../../../src/domain/index.ts';
 import {
   completeAuthority,
   passThroughPolicy,
   recordAuthority,
+  type IssuancePolicy,
 } from '../../../src/issuance/index.ts';
 import { FakeClock } from '../../support/agent.ts';
 import {
@@ -20,12 +26,33 @@ import {
   trustDomain,
 } from './authorities-support.ts';
 
+/** An audit store over a list of events. */
+const auditOver = (events: AuditEvent[]) => ({
+  append: async (more: readonly AuditEvent[]) => void events.push(...more),
+  list: async ({ kind, subject }: AuditFilter) => ({
+    items: events
+      .filter((event) => event.kind === kind && event.subject === subject)
+      .slice(-1)
+      .map(
+        (event, index): AuditRecord => ({
+          ...event,
+          sequence: index + 1,
+          canonical: canonicalBytes(event),
+          sha256: '',
+        }),
+      ),
+    next: undefined,
+  }),
+});
+
 function world() {
   const clock = new FakeClock();
   const rootKey = newKey();
   const root = authority(clock, 'root', rootKey);
   const store = recordedWorld(clock);
   const completed: Authority[] = [];
+  const events: AuditEvent[] = [];
+  const state: { policy: IssuancePolicy } = { policy: passThroughPolicy };
   const dependencies = {
     authorities: {
       create: async () => {},
@@ -34,8 +61,11 @@ function world() {
         return completed.at(-1) as Authority;
       },
     },
+    audit: auditOver(events),
     recorded: store.recorded,
-    issuancePolicy: passThroughPolicy,
+    issuancePolicy: {
+      decide: (...asked: Parameters<IssuancePolicy['decide']>) => state.policy.decide(...asked),
+    },
     trustDomain,
     plans: {
       root: { keyType: 'ec-p256' as const, lifeSeconds: 10 * day },
@@ -47,9 +77,14 @@ function world() {
     random: systemRandom,
   };
   /** A new root, or an issuing authority below the root that stands. */
-  const make = async (kind: 'root' | 'issuing', signingToken: OneKeyToken): Promise<Authority> => {
+  const make = async (
+    kind: 'root' | 'issuing',
+    signingToken: OneKeyToken,
+    again?: Authority,
+  ): Promise<Authority> => {
     const parent = kind === 'root' ? undefined : root.record;
-    const record = await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies);
+    const record =
+      again ?? (await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies));
     const own = kind === 'root' ? signingToken : new OneKeyToken(newKey());
     return completeAuthority(
       {
@@ -61,7 +96,10 @@ function world() {
       dependencies,
     );
   };
-  return { ...store, clock, root, rootToken: new OneKeyToken(rootKey), completed, make };
+  const recordOnly = () =>
+    recordAuthority({ kind: 'issuing', parentId: root.record.id }, dependencies);
+  const rootToken = new OneKeyToken(rootKey);
+  return { ...store, clock, root, rootToken, completed, events, state, recordOnly, make };
 }
 
 test('a new authority is recorded before its parent signs, and ends with its parent', async () => {
@@ -114,4 +152,39 @@ test('an authority whose parent was tainted while it signed is not completed', a
   await assert.rejects(w.make('issuing', w.rootToken), { code: 'AUTHORITY_TAINTED' });
   assert.equal(w.finished[0]?.kind, 'signed');
   assert.deepEqual(w.completed, []);
+});
+
+test('a certificate that the policy refuses is on record once, however often it is tried', async () => {
+  const w = world();
+  const refuse = (reason: string): IssuancePolicy => ({
+    decide: () => ({ allowed: false, version: 7, reason }),
+  });
+  const authority = await w.recordOnly();
+  for (const reason of ['too soon', 'too soon', 'not on a Sunday']) {
+    w.state.policy = refuse(reason);
+    await assert.rejects(w.make('issuing', w.rootToken, authority), (thrown: unknown) => {
+      const { code, message } = PkiError.from(thrown);
+      return code === 'POLICY_DENIED' && message === reason;
+    });
+  }
+  assert.deepEqual(
+    w.events.map(({ kind, actor, subject, detail }) => [
+      kind,
+      actor,
+      subject,
+      detail['code'],
+      detail['message'],
+    ]),
+    ['too soon', 'not on a Sunday'].map((reason) => [
+      'certificate.refused',
+      'server',
+      authority.id,
+      'POLICY_DENIED',
+      reason,
+    ]),
+  );
+  assert.deepEqual([w.intents, w.completed], [[], []]);
+  w.state.policy = passThroughPolicy;
+  await w.make('issuing', w.rootToken, authority);
+  assert.equal(w.completed.length, 1);
 });
