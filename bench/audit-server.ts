@@ -1,3 +1,4 @@
+import { ReloadRequests } from '../src/common/runtime/index.ts';
 import { runServer } from '../src/compose/index.ts';
 
 /**
@@ -9,6 +10,7 @@ if (configPath !== undefined && (mode === 'with-log' || mode === 'without-log'))
   const stop = new AbortController();
   process.on('SIGTERM', () => stop.abort());
   process.exitCode = await runServer({
+    reloads: new ReloadRequests(),
     configPath,
     env: process.env,
     err: (text) => process.stderr.write(text),

@@ -38,8 +38,12 @@ function configurationOf(title, keys) {
 
 async function configuration() {
   const { configKeys } = await import('../src/common/runtime/config-loader.ts');
-  const { serverConfigSchema, serverEnvPrefix } = await import('../src/config/index.ts');
-  const { agentConfigSchema, agentEnvPrefix } = await import('../sidecar/config.ts');
+  const { reloadedServerKeys, rereadServerKeys, serverConfigSchema, serverEnvPrefix } =
+    await import('../src/config/index.ts');
+  const { agentConfigSchema, agentEnvPrefix, reloadedAgentKeys } = await import(
+    '../sidecar/config.ts'
+  );
+  const listed = (keys) => keys.map((key) => `\`${key}\``).join(', ');
   return `# Configuration
 
 ${note('src/config/ and sidecar/config.ts')}
@@ -47,6 +51,10 @@ Server and agent read one file each, YAML or JSON (\`--config FILE\`), and the e
 these tables is refused, and so is a variable that begins like them. \`meshca validate\` checks a file without starting;
 \`meshca validate --schema server\` prints the JSON Schema. Lists in a variable are separated by commas; a list of objects
 is JSON. Where no default stands, the key has none: it is needed, or what happens without it stands in its meaning.
+
+At SIGHUP a running server or agent reads its configuration again ([operations](operations.md#sighup)). These keys then count:
+${listed(reloadedServerKeys)} of the server, ${listed(reloadedAgentKeys)} of the agent. The server reads the files and secrets again
+that these keys name: ${listed(rereadServerKeys)}. A change of any other key counts after a restart, and the log names the key.
 
 ${configurationOf('Server', configKeys(serverConfigSchema, serverEnvPrefix))}
 ${configurationOf('Agent', configKeys(agentConfigSchema, agentEnvPrefix))}`;

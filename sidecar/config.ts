@@ -195,6 +195,9 @@ export const agentConfigSchema = z.strictObject({
     .prefault({}),
 });
 
+/** Keys that a running agent takes over at SIGHUP. */
+export const reloadedAgentKeys: readonly string[] = ['log.level'];
+
 export type AgentConfig = Readonly<z.output<typeof agentConfigSchema>>;
 
 /**

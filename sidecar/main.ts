@@ -2,15 +2,20 @@ import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
 import {
   errorFields,
-  type Logger,
+  levelled,
   oneLine,
+  reloadConfig,
   systemClock,
   systemRandom,
+  type LevelledLogger,
+  type Logger,
+  type ReloadRequests,
 } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { version } from '../src/common/runtime/version.ts';
 import { startAgent, type RunningAgent } from './compose.ts';
-import { loadAgentConfig, type AgentConfig } from './config.ts';
+import type { AgentEnvironment } from './compose/environment.ts';
+import { loadAgentConfig, reloadedAgentKeys, type AgentConfig } from './config.ts';
 
 export interface RunAgentOptions {
   readonly configPath?: string | undefined;
@@ -21,6 +26,8 @@ export interface RunAgentOptions {
   readonly platform?: NodeJS.Platform;
   /** Its abort stops the agent cleanly. */
   readonly signal: AbortSignal;
+  /** Its requests make the agent read its log level again. */
+  readonly reloads: ReloadRequests;
   /** Default: pino on stdout, as the configuration says. */
   readonly logger?: Logger;
 }
@@ -39,26 +46,22 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     stderr.write(`error ${error.code}: ${oneLine(error.message)}\nnext: ${oneLine(error.next)}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
-  const loaded = await loadAgentConfig({
-    path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'],
-    env: options.env,
-  });
+  const load = () =>
+    loadAgentConfig({
+      path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'],
+      env: options.env,
+    });
+  const loaded = await load();
   if (!loaded.ok) return complain(loaded.error);
   const logger =
-    options.logger ?? (await defaultLogger(loaded.value, options.stdout.isTTY === true));
+    options.logger === undefined
+      ? await defaultLogger(loaded.value, options.stdout.isTTY === true)
+      : levelled(options.logger, 'debug');
   // before the first private key is in memory
   if (options.platform !== undefined && !forbidDumps(options.platform))
     logger.warn({}, 'this system can not keep the memory of the agent out of core files');
   try {
-    const starting = startAgent({
-      config: loaded.value,
-      logger,
-      version,
-      uid: process.getuid?.() ?? 0,
-      pid: process.pid,
-      clock: systemClock,
-      random: systemRandom,
-    });
+    const starting = startAgent(environmentOf(loaded.value, logger));
     await using agent = await startedOrStopped(starting, signal);
     if (agent === undefined) {
       logger.info({}, 'the agent was stopped while it started');
@@ -72,6 +75,15 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
       },
       'the agent is running',
     );
+    await using _reloading = options.reloads.serve(() =>
+      reloadConfig({
+        started: loaded.value,
+        load,
+        reloadedKeys: reloadedAgentKeys,
+        apply: () => Promise.resolve(),
+        logger,
+      }),
+    );
     await aborted(signal);
     logger.info({}, 'the agent is stopping');
   } catch (thrown) {
@@ -81,6 +93,16 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   }
   return 0;
 }
+
+const environmentOf = (config: AgentConfig, logger: Logger): AgentEnvironment => ({
+  config,
+  logger,
+  version,
+  uid: process.getuid?.() ?? 0,
+  pid: process.pid,
+  clock: systemClock,
+  random: systemRandom,
+});
 
 /** What a start that is under way may still take to end in order. */
 const startGraceMs = 2_000;
@@ -110,7 +132,7 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-async function defaultLogger({ log }: AgentConfig, isTerminal: boolean): Promise<Logger> {
+async function defaultLogger({ log }: AgentConfig, isTerminal: boolean): Promise<LevelledLogger> {
   const { createLogger } = await import('../src/common/runtime/pino-logger.ts');
   return createLogger({ ...log, name: 'meshca-agent', isTerminal });
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
 import { ok } from './common/errors/index.ts';
+import { ReloadRequests } from './common/runtime/index.ts';
 import { runCli } from './cli/program.ts';
 import type { CliContext, CliDependencies } from './cli/context.ts';
 import { exitCodes } from './cli/exit-codes.ts';
@@ -31,6 +32,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const isTerminal = process.stdout.isTTY === true;
 
+/**
+ * For server and agent alone: SIGHUP ends any other command. On a terminal it means that the
+ * terminal is gone.
+ */
+function reloadsAtHangUp(): ReloadRequests {
+  const reloads = new ReloadRequests();
+  process.on('SIGHUP', () => (isTerminal ? stop.abort(new Error('SIGHUP')) : reloads.request()));
+  return reloads;
+}
+
 /** undefined where standard input is no terminal: silence is not consent. */
 async function askOnTerminal(question: string): Promise<boolean | undefined> {
   if (process.stdin.isTTY !== true) return undefined;
@@ -47,8 +58,10 @@ async function askOnTerminal(question: string): Promise<boolean | undefined> {
 
 const dependencies: CliDependencies = {
   runServer: async ({ configPath, acceptRestore }) => {
+    const reloads = reloadsAtHangUp();
     const { runServer } = await import('./compose/index.ts');
     return runServer({
+      reloads,
       ...(acceptRestore === undefined ? {} : { acceptRestore }),
       configPath,
       env: process.env,
@@ -74,8 +87,10 @@ const dependencies: CliDependencies = {
     // connections grow the heap. Measured (bench memory): 26 instead of 80 MiB above the imports
     // after thousands of them. Only before much is allocated.
     setFlagsFromString('--optimize-for-size');
+    const reloads = reloadsAtHangUp();
     const { runAgent } = await import('../sidecar/main.ts');
     return runAgent({
+      reloads,
       configPath,
       env: process.env,
       stdout: process.stdout,

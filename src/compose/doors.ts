@@ -11,7 +11,7 @@ import {
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import { FrontDoor, type FrontDoorDependencies } from './front-door.ts';
-import { openHttp, openOperationsPort } from './http.ts';
+import { openHttp, openOperationsPort, portIdentities, type PortIdentities } from './http.ts';
 import type { IssuingStage } from './issuing.ts';
 import { watchServer } from './metrics.ts';
 import type { ServiceStage } from './services.ts';
@@ -25,6 +25,7 @@ export interface DoorStage extends AsyncDisposable {
   readonly opsPort: number;
   readonly httpPorts: () => { readonly plain: number; readonly tls: number };
   readonly adminSocketPath: string;
+  readonly identities: PortIdentities;
   /** Updates health checks with the present readiness. */
   readonly showReadiness: () => void;
 }
@@ -61,9 +62,10 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   ])
     stack.defer(stop);
 
-  const ops = await openOperationsPort(context);
+  const identities = portIdentities(config);
+  const ops = await openOperationsPort(context, identities.operations);
   stack.defer(() => ops.close());
-  const http = stack.use(await openHttp(context, authorities));
+  const http = stack.use(await openHttp(context, authorities, identities.http));
   const adminPath = adminSocketPath(config);
   const admin = await startAdminListener({
     grpcServer: front.server,
@@ -92,6 +94,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     opsPort: ops.port,
     httpPorts: () => ({ plain: http.plainPort, tls: http.tlsPort }),
     adminSocketPath: adminPath,
+    identities,
     showReadiness,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -8,12 +8,16 @@ import {
 } from '../server/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { readPem } from './settings.ts';
+import { FileIdentity } from './file-identity.ts';
 
-/** What the server offers to others over HTTP, one plug-in per line. */
+/**
+ * What the server offers to others over HTTP, one plug-in per line. `identity`: the operator's
+ * certificate for the HTTPS port, in place of the server's own.
+ */
 export async function openHttp(
   { config, clock, logger, metrics }: ServerContext,
   { registry, crls }: AuthorityStage,
+  identity: HttpIdentity | undefined,
 ): Promise<HttpFront> {
   const plugins = [
     bundlePlugin({
@@ -37,41 +41,44 @@ export async function openHttp(
       },
     ),
   );
-  const configured = httpIdentity(config);
-  if (configured !== undefined) await front.openTls(configured);
+  if (identity !== undefined) await front.openTls(identity);
   stack.move();
   return front;
 }
 
-/** The operator's certificate for the HTTPS port, in place of the server's own. */
-function httpIdentity({ http: { tls } }: ServerConfig): HttpIdentity | undefined {
-  if (tls.certFile === undefined || tls.keyFile === undefined) return undefined;
-  const identity = {
-    chainPem: readPem(tls.certFile, 'http.tls.certFile'),
-    keyPem: readPem(tls.keyFile, 'http.tls.keyFile'),
-  };
-  return { current: () => identity, onChange: () => () => {} };
+/** The identities of ports whose certificates an operator maintains as files. */
+export interface PortIdentities {
+  readonly http: FileIdentity | undefined;
+  readonly operations: FileIdentity | undefined;
 }
 
-export function openOperationsPort({ config, metrics, readiness, logger }: ServerContext) {
-  const { address, port, tlsCertFile, tlsKeyFile } = config.ops;
+/** @throws PkiError CONFIG_INVALID */
+export const portIdentities = ({ http, ops }: ServerConfig): PortIdentities => ({
+  http: fileIdentity('http.tls.certFile', http.tls.certFile, 'http.tls.keyFile', http.tls.keyFile),
+  operations: fileIdentity('ops.tlsCertFile', ops.tlsCertFile, 'ops.tlsKeyFile', ops.tlsKeyFile),
+});
+
+const fileIdentity = (
+  certKey: string,
+  certFile: string | undefined,
+  keyKey: string,
+  keyFile: string | undefined,
+): FileIdentity | undefined =>
+  certFile === undefined || keyFile === undefined
+    ? undefined
+    : new FileIdentity({ key: certKey, path: certFile }, { key: keyKey, path: keyFile });
+
+export function openOperationsPort(
+  { config, metrics, readiness, logger }: ServerContext,
+  identity: HttpIdentity | undefined,
+) {
+  const { address, port } = config.ops;
   return startOperationsPort({
     metrics: () => metrics.registry.metrics(),
     metricsContentType: metrics.registry.contentType,
     reasons: () => readiness.reasons(),
     onRefused: (reason) => metrics.httpRefused('operations', reason),
     logger,
-    options: {
-      address,
-      port,
-      ...(tlsCertFile === undefined || tlsKeyFile === undefined
-        ? {}
-        : {
-            tls: {
-              certPem: readPem(tlsCertFile, 'ops.tlsCertFile'),
-              keyPem: readPem(tlsKeyFile, 'ops.tlsKeyFile'),
-            },
-          }),
-    },
+    options: { address, port, ...(identity === undefined ? {} : { identity }) },
   });
 }

@@ -1,11 +1,19 @@
 import { PkiError } from '../common/errors/index.ts';
-import { errorFields, type Logger, systemClock, systemRandom } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  reloadConfig,
+  systemClock,
+  systemRandom,
+  type Logger,
+  type ReloadRequests,
+} from '../common/runtime/index.ts';
 import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
-import { loadServerConfig } from '../config/index.ts';
+import { loadServerConfig, reloadedServerKeys, type ServerConfig } from '../config/index.ts';
 import type { ServerDependencies } from './context.ts';
 import { linuxBoot } from './rotation.ts';
 import { startServer } from './server.ts';
+import type { PinChange } from './tokens.ts';
 
 export interface RunServerOptions {
   readonly configPath: string | undefined;
@@ -19,8 +27,9 @@ export interface RunServerOptions {
   readonly platform?: NodeJS.Platform;
   /** The abort stops the server cleanly. */
   readonly signal: AbortSignal;
+  /** Its requests make the server read log level, certificates of ports and PINs again. */
+  readonly reloads: ReloadRequests;
   readonly acceptRestore?: number;
-  readonly logger?: Logger;
   readonly faults?: ServerDependencies['faults'];
 }
 
@@ -33,32 +42,24 @@ export async function runServer(options: RunServerOptions): Promise<number> {
     options.err(`error ${error.code}: ${error.message}\nnext: ${error.next}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
-  const loaded = await loadServerConfig({
-    path: options.configPath ?? options.env['MESHCA_SERVER_CONFIG'],
-    env: options.env,
-  });
+  const load = () =>
+    loadServerConfig({
+      path: options.configPath ?? options.env['MESHCA_SERVER_CONFIG'],
+      env: options.env,
+    });
+  const loaded = await load();
   if (!loaded.ok) return complain(loaded.error);
   const config = loaded.value;
-  const logger =
-    options.logger ??
-    (await createLogger({ ...config.log, name: 'meshca-server', isTerminal: options.isTerminal }));
+  const logger = await createLogger({
+    ...config.log,
+    name: 'meshca-server',
+    isTerminal: options.isTerminal,
+  });
   // before the PIN and the first private key are in memory
   if (options.platform !== undefined && !forbidDumps(options.platform))
     logger.warn({}, 'this system can not keep the memory of the server out of core files');
   try {
-    await using server = await startServer({
-      config,
-      env: options.env,
-      pid: options.pid,
-      uid: options.uid,
-      execPath: options.execPath,
-      clock: systemClock,
-      boot: linuxBoot(),
-      random: systemRandom,
-      logger,
-      ...(options.acceptRestore === undefined ? {} : { acceptRestore: options.acceptRestore }),
-      ...(options.faults === undefined ? {} : { faults: options.faults }),
-    });
+    await using server = await startServer(serverDependencies(options, config, logger));
     logger.info(
       {
         trustDomain: config.trustDomain,
@@ -70,6 +71,15 @@ export async function runServer(options: RunServerOptions): Promise<number> {
       },
       'the server is running',
     );
+    await using _reloading = options.reloads.serve(() =>
+      reloadConfig({
+        started: config,
+        load,
+        reloadedKeys: reloadedServerKeys,
+        apply: async () => logPinChanges(await server.reload(), logger),
+        logger,
+      }),
+    );
     await aborted(options.signal);
     logger.info({}, 'the server is stopping');
   } catch (thrown) {
@@ -78,6 +88,34 @@ export async function runServer(options: RunServerOptions): Promise<number> {
     return complain(error);
   }
   return 0;
+}
+
+const serverDependencies = (
+  { env, pid, uid, execPath, acceptRestore, faults }: RunServerOptions,
+  config: ServerConfig,
+  logger: Logger,
+): ServerDependencies => ({
+  config,
+  env,
+  pid,
+  uid,
+  execPath,
+  clock: systemClock,
+  boot: linuxBoot(),
+  random: systemRandom,
+  logger,
+  ...(acceptRestore === undefined ? {} : { acceptRestore }),
+  ...(faults === undefined ? {} : { faults }),
+});
+
+function logPinChanges(changes: readonly PinChange[], logger: Logger): void {
+  for (const { token, refusal } of changes)
+    if (refusal === undefined) logger.info({ token }, 'the token took the new PIN');
+    else
+      logger.error(
+        { ...errorFields(refusal), token, alert: true },
+        'the new PIN was not taken: the present sessions of the token go on',
+      );
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

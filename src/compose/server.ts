@@ -6,7 +6,7 @@ import { openIssuing } from './issuing.ts';
 import { LateEdges } from './late-edges.ts';
 import { openServices } from './services.ts';
 import { openStoreAndLog } from './store-and-log.ts';
-import { openTokens } from './tokens.ts';
+import { openTokens, type PinChange } from './tokens.ts';
 
 export interface RunningServer extends AsyncDisposable {
   /**
@@ -20,6 +20,14 @@ export interface RunningServer extends AsyncDisposable {
   readonly adminSocketPath: string;
   /** Process IDs of the signers, for drills. */
   signerPids(): readonly number[];
+  /**
+   * Reads certificates of ports and PINs again, from the files that the configuration names. All
+   * are read before one is taken into use. Resolves to what the tokens answered to new PINs.
+   *
+   * @throws PkiError CONFIG_INVALID, HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*; then nothing
+   *   has changed
+   */
+  reload(): Promise<readonly PinChange[]>;
   /** For drills: invalidates all HSM sessions. */
   invalidateSessions(): void;
 }
@@ -53,6 +61,13 @@ export async function startServer(dependencies: ServerDependencies): Promise<Run
     },
     adminSocketPath: doors.adminSocketPath,
     signerPids: () => signers.pids(),
+    reload: async () => {
+      const { http, operations } = doors.identities;
+      const renewals = [http, operations].map((identity) => identity?.prepare());
+      const changePins = await tokens.readPins();
+      for (const renew of renewals) renew?.();
+      return changePins();
+    },
     invalidateSessions: () => signers.invalidateSessions(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -19,7 +19,10 @@ import type { LeaseStore } from '../store/ports/index.ts';
 export type GateJudge = Pick<AuditLog, 'stale' | 'damage' | 'onStale'>;
 
 /** The signers in the form that every part except the audit log gets. */
-export type GatedSigners = Omit<ManagedSigners, 'close' | typeof Symbol.asyncDispose> &
+export type GatedSigners = Omit<
+  ManagedSigners,
+  'close' | 'changePin' | typeof Symbol.asyncDispose
+> &
   Pick<SignerRouter, 'stateOf' | 'primaryToken' | 'canUse' | 'follow'>;
 
 /**

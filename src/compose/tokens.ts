@@ -1,7 +1,9 @@
-import { LoginTurns, openTokenAdmin } from '../hsm/index.ts';
+import { PkiError } from '../common/errors/index.ts';
+import type { ServerConfig } from '../config/index.ts';
+import { LoginTurns, openTokenAdmin, type SignerRouter } from '../hsm/index.ts';
 import type { VaultSession } from '../issuance/index.ts';
 import type { ServerContext } from './context.ts';
-import { tokenConfig, vaultSession } from './settings.ts';
+import { tokenConfig, vaultSession, type PinSources } from './settings.ts';
 import { openSigners } from './signers.ts';
 import { SigningGate } from './signing-gate.ts';
 
@@ -18,8 +20,22 @@ export interface TokenStage extends AsyncDisposable {
   startSigners(options: { readonly standsBy: boolean }): Promise<AsyncDisposable>;
   /** Whether the issuing token answers, or may answer soon. */
   issuingTokenUsable(): boolean;
+  /**
+   * Reads the PINs again. The returned function tries each new one once, and resolves to what the
+   * tokens answered.
+   *
+   * @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before any is tried
+   */
+  readPins(): Promise<() => Promise<readonly PinChange[]>>;
   /** Whether the token answers now. */
   answers(role: 'issuing' | 'standby'): boolean;
+}
+
+/** The outcome for one token whose PIN differs from the one in use. */
+export interface PinChange {
+  readonly token: 'issuing' | 'standby';
+  /** Undefined: the token took the PIN. Otherwise why not; the present sessions go on. */
+  readonly refusal: PkiError | undefined;
 }
 
 /** @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before anything is made */
@@ -41,20 +57,51 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
       logger: logger.child({ part: 'hsm', token: role }),
     }),
   );
+  let router: SignerRouter | undefined;
   const owned = stack.move();
   return {
     vault,
     gate,
     async startSigners({ standsBy }) {
       await using signersStack = new AsyncDisposableStack();
-      gate.enclose(
-        await openSigners({ context, vault, logins, issuingToken, standsBy }, signersStack),
-      );
+      router = await openSigners({ context, vault, logins, issuingToken, standsBy }, signersStack);
+      gate.enclose(router);
       return signersStack.move();
+    },
+    readPins: async () => {
+      const pins = await presentPins(config, sources);
+      return () => changePins(router, pins);
     },
     issuingTokenUsable: () =>
       ['ready', 'degraded', 'starting'].includes(gate.signers.stateOf('issuing').status),
     answers: (role) => ['ready', 'degraded'].includes(gate.signers.stateOf(role).status),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+type Pins = ReadonlyMap<'issuing' | 'standby', string>;
+
+/** The PINs of the tokens that stay open. The root's is read too, so that a fault shows now. */
+async function presentPins(config: ServerConfig, sources: PinSources): Promise<Pins> {
+  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', sources);
+  const pins = new Map([['issuing' as const, (await tokenConfig(config, 'issuing', sources)).pin]]);
+  return config.hsm.standby === undefined
+    ? pins
+    : new Map([...pins, ['standby', (await tokenConfig(config, 'standby', sources)).pin]]);
+}
+
+async function changePins(
+  router: SignerRouter | undefined,
+  pins: Pins,
+): Promise<readonly PinChange[]> {
+  const changes: PinChange[] = [];
+  for (const [token, pin] of pins) {
+    try {
+      if ((await router?.changePinOf(token, pin)) === true)
+        changes.push({ token, refusal: undefined });
+    } catch (thrown) {
+      changes.push({ token, refusal: PkiError.from(thrown, 'HSM_UNAVAILABLE') });
+    }
+  }
+  return changes;
 }

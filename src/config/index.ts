@@ -7,4 +7,9 @@ export {
   serverEnvPrefix,
   serverJsonSchema,
 } from './load.ts';
-export { serverConfigSchema, type ServerConfig } from './schema.ts';
+export {
+  reloadedServerKeys,
+  rereadServerKeys,
+  serverConfigSchema,
+  type ServerConfig,
+} from './schema.ts';

@@ -381,3 +381,17 @@ export const serverConfigSchema = z.strictObject({
 });
 
 export type ServerConfig = Readonly<z.output<typeof serverConfigSchema>>;
+
+/** Keys that a running server takes over at SIGHUP. */
+export const reloadedServerKeys: readonly string[] = ['log.level'];
+/** Keys whose files or secrets a running server reads again at SIGHUP. */
+export const rereadServerKeys: readonly string[] = [
+  'hsm.issuing.pinFile',
+  'hsm.issuing.pinVault',
+  'hsm.standby.pinFile',
+  'hsm.standby.pinVault',
+  'http.tls.certFile',
+  'http.tls.keyFile',
+  'ops.tlsCertFile',
+  'ops.tlsKeyFile',
+];

@@ -25,6 +25,7 @@ export class DeferredSigners implements ManagedSigners {
   #retry = retryMs.first;
 
   constructor(options: {
+    /** Reads the PIN anew each time. */
     readonly open: () => Promise<ManagedSigners>;
     readonly clock: Clock;
     readonly logger: Logger;
@@ -88,6 +89,15 @@ export class DeferredSigners implements ManagedSigners {
     this.#inner?.invalidateSessions();
   }
 
+  /** Without open signers the next attempt is made now. It reads the PIN anew. */
+  async changePin(pin: string): Promise<boolean> {
+    if (this.#inner !== undefined) return this.#inner.changePin(pin);
+    this.#cancel?.();
+    await this.start();
+    if (this.#inner === undefined) throw this.#error ?? this.#absent();
+    return true;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
@@ -123,7 +133,7 @@ export class DeferredSigners implements ManagedSigners {
       this.#logger.error(
         { ...errorFields(this.#error), alert: true, ...(final ? {} : { retryMs: this.#retry }) },
         final
-          ? 'the token can not be used; the server does not try again before a restart'
+          ? 'the token can not be used; the server does not try again before it has read another PIN (SIGHUP)'
           : 'the token is not reachable; trying again',
       );
       if (!final && !this.#closed)

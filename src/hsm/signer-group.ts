@@ -6,7 +6,7 @@ import type { TokenConfig } from './token-port.ts';
 import { forkHsmProcess } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
 import type { LoginTurns } from './login-turns.ts';
-import type { EngineMode } from './protocol.ts';
+import type { EngineMode, FromSigner } from './protocol.ts';
 import { respawnDelayMs, signersStatus } from './respawn.ts';
 import { SignerLink } from './signer-link.ts';
 
@@ -57,6 +57,10 @@ export class SignerGroup {
   #started = false;
   #closed = false;
   #fatal: PkiError | undefined;
+  /** The PIN was refused: no signer is started before another PIN is accepted. */
+  #pinRefused: PkiError | undefined;
+  /** The token, with the PIN that the next signer logs in with. */
+  #token: TokenConfig;
   #reason: string | undefined;
   #loggedStartFailure: string | undefined;
   #status: SignersState['status'] = 'starting';
@@ -64,6 +68,7 @@ export class SignerGroup {
 
   constructor(options: SignerGroupOptions, owner: SignerGroupOwner) {
     this.#options = options;
+    this.#token = options.token;
     this.#owner = owner;
   }
 
@@ -94,7 +99,10 @@ export class SignerGroup {
     if (this.#closed) return new PkiError('SHUTTING_DOWN', 'the signers are closed');
     if (this.#fatal !== undefined) return this.#fatal;
     if (this.#ready.size === 0)
-      return new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`);
+      return (
+        this.#pinRefused ??
+        new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`)
+      );
     return undefined;
   }
 
@@ -104,12 +112,13 @@ export class SignerGroup {
    * after another.
    */
   async start(): Promise<void> {
-    const error = await this.#start(this.#fork());
+    const error = await this.#start(this.#forkMember());
     if (error !== undefined) throw error;
-    const others = Array.from({ length: this.#options.processes - 1 }, () => this.#fork());
+    const others = Array.from({ length: this.#options.processes - 1 }, () => this.#forkMember());
     for (const link of others) {
       await this.#start(link);
-      if (this.#fatal !== undefined) throw this.#fatal;
+      const final = this.#fatal ?? this.#pinRefused;
+      if (final !== undefined) throw final;
     }
     this.#scheduleStart();
     this.#scheduleProbe();
@@ -132,6 +141,31 @@ export class SignerGroup {
     });
   }
 
+  /**
+   * Tries another PIN once, with a signer that ends afterwards. If the token accepts it, all later
+   * signers log in with it. If not, the present signers go on with their sessions. Resolves to
+   * whether there was anything to try.
+   *
+   * @throws PkiError HSM_PIN_WRONG, HSM_PIN_LOCKED, or why the PIN could not be tried
+   */
+  async changePin(pin: string): Promise<boolean> {
+    if (pin === this.#token.pin && this.#pinRefused === undefined) return false;
+    if (this.#closed || this.#fatal !== undefined) throw this.refusal as PkiError;
+    const token = { ...this.#token, pin };
+    const link = this.#fork(token, () => {});
+    try {
+      await this.#login(link, token);
+    } finally {
+      await link.close(closeGraceMs);
+    }
+    this.#token = token;
+    this.#pinRefused = undefined;
+    this.#failures = 0;
+    this.#update();
+    this.#scheduleStart(true);
+    return true;
+  }
+
   /** From here on no signer is respawned. */
   beginClose(): void {
     this.#closed = true;
@@ -145,17 +179,14 @@ export class SignerGroup {
     this.#update();
   }
 
-  #fork(): SignerLink {
-    const {
-      token,
-      mode,
-      sessionsPerProcess,
-      clock,
-      execPath,
-      deadlineMs,
-      startDeadlineMs,
-      logger,
-    } = this.#options;
+  #forkMember(): SignerLink {
+    const link = this.#fork(this.#token, (error) => this.#died(link, error));
+    return link;
+  }
+
+  #fork(token: TokenConfig, onDeath: (error: PkiError) => void): SignerLink {
+    const { mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs, logger } =
+      this.#options;
     guardSoftHsm(token, logger);
     const child = forkHsmProcess('signer-process', {
       execPath,
@@ -167,7 +198,7 @@ export class SignerGroup {
       deadlineMs,
       startDeadlineMs,
       pin: token.pin,
-      onDeath: (error) => this.#died(link, error),
+      onDeath,
     });
     this.#alive.add(link);
     void link.exited.then(() => this.#alive.delete(link));
@@ -176,19 +207,10 @@ export class SignerGroup {
 
   /** Lets a forked signer log in. Returns the error if that failed. */
   async #start(link: SignerLink): Promise<PkiError | undefined> {
-    const { token, logins, mode, sessionsPerProcess, clock, logger } = this.#options;
+    const { clock, logger } = this.#options;
     this.#starting = link;
     try {
-      const { modulePath, tokenLabel, pin } = token;
-      const started = await logins.take(token, () =>
-        link.start({
-          type: 'start',
-          token: { modulePath, tokenLabel, pin },
-          mode,
-          sessions: sessionsPerProcess,
-          keys: this.#owner.keys(),
-        }),
-      );
+      const started = await this.#login(link, this.#token);
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
       for (const { ckaId, error } of started.unusable)
         logger.error({ ckaId, ...errorFields(error) }, 'signer can not use a key');
@@ -207,6 +229,20 @@ export class SignerGroup {
     return undefined;
   }
 
+  #login(link: SignerLink, token: TokenConfig): Promise<Extract<FromSigner, { type: 'started' }>> {
+    const { logins, mode, sessionsPerProcess } = this.#options;
+    const { modulePath, tokenLabel, pin } = token;
+    return logins.take(token, () =>
+      link.start({
+        type: 'start',
+        token: { modulePath, tokenLabel, pin },
+        mode,
+        sessions: sessionsPerProcess,
+        keys: this.#owner.keys(),
+      }),
+    );
+  }
+
   #died(link: SignerLink, error: PkiError): void {
     const sinceMs = this.#ready.get(link);
     const wasReady = this.#ready.delete(link);
@@ -214,12 +250,13 @@ export class SignerGroup {
     const stable = sinceMs !== undefined && this.#options.clock.monotonicMs() - sinceMs >= stableMs;
     this.#failures = stable ? 0 : this.#failures + 1;
     this.#reason = `${error.code}: ${error.message}`;
-    if (isFinal(error.code)) {
+    if (error.code === 'HSM_SIGNATURE_INVALID') {
       this.#stopForGood(error);
       return;
     }
-    if (this.#started) this.#logLoss(link, error, wasReady);
-    if (this.#ready.size === 0) this.#owner.noneReady(error);
+    if (isFinal(error.code)) this.#stopStarts(error);
+    else if (this.#started) this.#logLoss(link, error, wasReady);
+    if (this.#ready.size === 0) this.#owner.noneReady(this.#pinRefused ?? error);
     this.#update();
     if (this.#started) this.#scheduleStart();
   }
@@ -240,6 +277,18 @@ export class SignerGroup {
     this.#loggedStartFailure = wasReady ? undefined : this.#reason;
   }
 
+  /** A PIN that was refused is not tried again. Signers that are logged in go on. */
+  #stopStarts(error: PkiError): void {
+    this.#pinRefused = new PkiError(error.code, error.message, { grade: 'fatal', cause: error });
+    this.#cancelStart?.();
+    this.#cancelStart = undefined;
+    if (this.#started)
+      this.#options.logger.fatal(
+        { ...errorFields(error), signersReady: this.#ready.size },
+        'the token refused the PIN: no signer is started before the server has read another PIN (SIGHUP)',
+      );
+  }
+
   #stopForGood(error: PkiError): void {
     this.#fatal = new PkiError(error.code, error.message, { grade: 'fatal', cause: error });
     this.#cancelStart?.();
@@ -255,6 +304,7 @@ export class SignerGroup {
     if (
       this.#closed ||
       this.#fatal !== undefined ||
+      this.#pinRefused !== undefined ||
       this.#starting !== undefined ||
       this.#cancelStart !== undefined
     )
@@ -265,9 +315,11 @@ export class SignerGroup {
       : respawnDelayMs(this.#failures, this.#options.random.uniform());
     this.#cancelStart = this.#options.clock.after(delayMs, () => {
       this.#cancelStart = undefined;
-      if (this.#closed || this.#fatal !== undefined) return;
+      if (this.#closed || this.#fatal !== undefined || this.#pinRefused !== undefined) return;
       this.#respawns++;
-      void this.#start(this.#fork()).then((error) => this.#scheduleStart(error === undefined));
+      void this.#start(this.#forkMember()).then((error) =>
+        this.#scheduleStart(error === undefined),
+      );
     });
   }
 
@@ -291,7 +343,8 @@ export class SignerGroup {
   #update(): void {
     const status = signersStatus({
       closed: this.#closed,
-      fatal: this.#fatal !== undefined,
+      fatal:
+        this.#fatal !== undefined || (this.#pinRefused !== undefined && this.#ready.size === 0),
       started: this.#started,
       signers: this.#options.processes,
       signersReady: this.#ready.size,

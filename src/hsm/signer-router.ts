@@ -143,6 +143,16 @@ export class SignerRouter implements ManagedSigners {
     for (const signers of this.#byToken.values()) signers.invalidateSessions();
   }
 
+  /** Tries another PIN of the first token. */
+  changePin(pin: string): Promise<boolean> {
+    return this.changePinOf(this.#first, pin);
+  }
+
+  /** Tries another PIN of one token. Resolves to false for a token that is not configured. */
+  changePinOf(token: string, pin: string): Promise<boolean> {
+    return this.#byToken.get(token)?.changePin(pin) ?? Promise.resolve(false);
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#byToken.values()].map((signers) => signers.close()));
   }

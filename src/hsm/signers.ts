@@ -57,6 +57,13 @@ export interface ManagedSigners extends Signers, AsyncDisposable {
    * recovery.
    */
   invalidateSessions(): void;
+  /**
+   * Tries another PIN once. Accepted, it is the PIN of all later signers; refused, the present
+   * signers go on. Resolves to whether there was anything to try.
+   *
+   * @throws PkiError HSM_PIN_WRONG, HSM_PIN_LOCKED, or why the PIN could not be tried
+   */
+  changePin(pin: string): Promise<boolean>;
 }
 
 /**
@@ -212,6 +219,10 @@ class ProcessSigners implements ManagedSigners {
 
   invalidateSessions(): void {
     for (const link of this.#group.ready) link.invalidateSessions();
+  }
+
+  changePin(pin: string): Promise<boolean> {
+    return this.#group.changePin(pin);
   }
 
   close(): Promise<void> {

@@ -1,6 +1,13 @@
 export { systemClock, type Clock } from './clock.ts';
 export { errorFields, type ErrorFields } from './error-fields.ts';
-export { silentLogger, type Logger } from './logger.ts';
+export {
+  levelled,
+  mostVerbose,
+  silentLogger,
+  type LevelledLogger,
+  type Logger,
+  type LogLevel,
+} from './logger.ts';
 export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
@@ -10,3 +17,4 @@ export { boundConnections, ConnectionSlots } from './connection-slots.ts';
 export { Crowd } from './crowd.ts';
 export { holderOf, plainAddress } from './peer-address.ts';
 export { KeyedBuckets, TokenBucket, type Rate } from './token-bucket.ts';
+export { reloadConfig, ReloadRequests } from './reload.ts';

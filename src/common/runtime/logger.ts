@@ -19,3 +19,38 @@ export const silentLogger: Logger = {
   fatal: () => {},
   child: () => silentLogger,
 };
+
+const levels = ['debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof levels)[number];
+
+/** The level of the two that lets more lines through. */
+export const mostVerbose = (a: LogLevel, b: LogLevel): LogLevel =>
+  levels.indexOf(a) < levels.indexOf(b) ? a : b;
+
+/** A logger whose lowest level can be changed, for itself and all its children. */
+export interface LevelledLogger extends Logger {
+  level(): LogLevel;
+  setLevel(level: LogLevel): void;
+}
+
+/** `inner` must let every level through. */
+export function levelled(inner: Logger, level: LogLevel): LevelledLogger {
+  let present = level;
+  let lowest = levels.indexOf(level);
+  const through = (logger: Logger): Logger => ({
+    debug: (fields, message) => lowest <= 0 && logger.debug(fields, message),
+    info: (fields, message) => lowest <= 1 && logger.info(fields, message),
+    warn: (fields, message) => lowest <= 2 && logger.warn(fields, message),
+    error: (fields, message) => lowest <= 3 && logger.error(fields, message),
+    fatal: (fields, message) => logger.fatal(fields, message),
+    child: (fields) => through(logger.child(fields)),
+  });
+  return {
+    ...through(inner),
+    level: () => present,
+    setLevel: (next) => {
+      present = next;
+      lowest = levels.indexOf(next);
+    },
+  };
+}

@@ -1,9 +1,9 @@
-import { pino, stdSerializers } from 'pino';
+import { pino, stdSerializers, type DestinationStream } from 'pino';
 import { PkiError } from '../errors/index.ts';
-import type { Logger } from './logger.ts';
+import { levelled, type LevelledLogger, type Logger, type LogLevel } from './logger.ts';
 
 export interface LogOptions {
-  readonly level: 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+  readonly level: LogLevel;
   readonly format: 'auto' | 'json' | 'pretty';
   readonly name: string;
   /** Whether the stream is a terminal: decides for `auto`. */
@@ -46,9 +46,9 @@ const errorForLog = (thrown: Error): object =>
  * Makes a logger of JSON lines, or readable lines on a terminal. Imported on its own path, since it
  * loads pino.
  */
-export async function createLogger(options: LogOptions): Promise<Logger> {
+export async function createLogger(options: LogOptions): Promise<LevelledLogger> {
   const base = {
-    level: options.level,
+    level: 'debug',
     name: options.name,
     serializers: { ...stdSerializers, err: errorForLog },
     timestamp: pino.stdTimeFunctions.isoTime,
@@ -56,17 +56,20 @@ export async function createLogger(options: LogOptions): Promise<Logger> {
     redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
   };
   const destination = options.destination ?? 1;
-  if (options.format === 'json' || (options.format === 'auto' && !options.isTerminal))
-    return pino(base, pino.destination({ dest: destination, sync: true })) as unknown as Logger;
+  const json = options.format === 'json' || (options.format === 'auto' && !options.isTerminal);
+  const stream = json
+    ? pino.destination({ dest: destination, sync: true })
+    : await readable(destination, options.isTerminal);
+  return levelled(pino(base, stream) as unknown as Logger, options.level);
+}
+
+async function readable(destination: number, colorize: boolean): Promise<DestinationStream> {
   const { default: pretty } = await import('pino-pretty');
-  return pino(
-    base,
-    pretty({
-      destination,
-      sync: true,
-      colorize: options.isTerminal,
-      translateTime: 'HH:MM:ss.l',
-      ignore: 'pid,hostname,name',
-    }),
-  ) as unknown as Logger;
+  return pretty({
+    destination,
+    sync: true,
+    colorize,
+    translateTime: 'HH:MM:ss.l',
+    ignore: 'pid,hostname,name',
+  });
 }

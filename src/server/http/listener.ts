@@ -169,10 +169,12 @@ class Listener implements HttpListener {
       void this.#serve(request, response);
     if (identity === undefined) return createHttpServer(options, handle);
     const server = createHttpsServer(
-      { ...options, ...contextOf(identity), handshakeTimeout: limits.headSeconds * 1000 },
+      { ...options, ...secureContextOf(identity), handshakeTimeout: limits.headSeconds * 1000 },
       handle,
     );
-    this.#stopWatching = identity.onChange(() => server.setSecureContext(contextOf(identity)));
+    this.#stopWatching = identity.onChange(() =>
+      server.setSecureContext(secureContextOf(identity)),
+    );
     return server;
   }
 
@@ -253,7 +255,8 @@ class Listener implements HttpListener {
   }
 }
 
-const contextOf = (identity: HttpIdentity) => {
+/** TLS 1.3 without tickets: a resumed session would keep a certificate that was replaced. */
+export const secureContextOf = (identity: HttpIdentity) => {
   const { chainPem, keyPem } = identity.current();
   return {
     cert: chainPem,

@@ -15,6 +15,7 @@ import {
   isLoopback,
   type Logger,
 } from '../../common/runtime/index.ts';
+import { secureContextOf, type HttpIdentity } from './listener.ts';
 
 export interface OperationsPortDependencies {
   readonly metrics: () => Promise<string>;
@@ -26,7 +27,8 @@ export interface OperationsPortDependencies {
   readonly options: {
     readonly address: string;
     readonly port: number;
-    readonly tls?: { readonly certPem: string; readonly keyPem: string };
+    /** Absent: plain HTTP. */
+    readonly identity?: HttpIdentity;
   };
 }
 
@@ -47,7 +49,7 @@ export async function startOperationsPort(
   dependencies: OperationsPortDependencies,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { options } = dependencies;
-  const server = createServer(options.tls, answerWith(dependencies));
+  const { server, stopFollowing } = createServer(options.identity, answerWith(dependencies));
   const slots = boundConnections(server, maximumConnections, dependencies.onRefused);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
@@ -65,6 +67,7 @@ export async function startOperationsPort(
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise<void>((resolve) => {
+        stopFollowing();
         server.close(() => resolve());
         // a handshake under way is not an HTTP connection yet
         slots.destroyUnfinished();
@@ -73,27 +76,25 @@ export async function startOperationsPort(
   };
 }
 
+/** The server, which follows the identity's renewals. */
 function createServer(
-  tls: OperationsPortDependencies['options']['tls'],
+  identity: HttpIdentity | undefined,
   handle: RequestListener,
-): Server {
+): { readonly server: Server; readonly stopFollowing: () => void } {
   const times = {
     headersTimeout: 5_000,
     requestTimeout: 10_000,
     // The interval at which Node looks for slow requests; its default is 30 s.
     connectionsCheckingInterval: 1_000,
   };
-  if (tls === undefined) return createHttpServer(times, handle);
-  return createHttpsServer(
-    {
-      ...times,
-      cert: tls.certPem,
-      key: tls.keyPem,
-      minVersion: 'TLSv1.3',
-      handshakeTimeout: times.headersTimeout,
-    },
+  if (identity === undefined)
+    return { server: createHttpServer(times, handle), stopFollowing: () => {} };
+  const server = createHttpsServer(
+    { ...times, ...secureContextOf(identity), handshakeTimeout: times.headersTimeout },
     handle,
   );
+  const stopFollowing = identity.onChange(() => server.setSecureContext(secureContextOf(identity)));
+  return { server, stopFollowing };
 }
 
 const answerWith =

@@ -4,14 +4,14 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import graphene from 'graphene-pk11';
-import pkcs11 from 'pkcs11js';
 
 import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import {
   createSigners,
+  LoginTurns,
   openTokenAdmin,
   type KeyHandle,
+  type ManagedSigners,
   type TokenConfig,
 } from '../../../src/hsm/index.ts';
 import {
@@ -23,6 +23,7 @@ import {
   signersDefaults,
   type HsmFixture,
 } from '../../support/hsm.ts';
+import { changePin } from '../../support/change-pin.ts';
 import { LeapClock } from '../../support/local-server-fakes.ts';
 import { nextTurn, until } from '../../support/until.ts';
 
@@ -145,7 +146,7 @@ describe('the start of the signers', () => {
     const signers = await fixture.signers({ token, processes: 2, clock });
     const seen: string[] = [];
     signers.onChange(({ status }) => seen.push(status));
-    changePin(fixture, other.label, other.pin, 'another-pin');
+    changePin(fixture.tokens, other.label, other.pin, 'another-pin');
     for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
     await until(() => signers.state().status === 'fatal', 'fatal');
     const { respawns, reason } = signers.state();
@@ -162,6 +163,78 @@ describe('the start of the signers', () => {
     assert.ok(outcome?.ok === false && outcome.code === 'HSM_PIN_WRONG');
     await assert.rejects(signers.useKey(key), withCode('HSM_PIN_WRONG'));
     await signers.close();
+  });
+
+  describe('a new PIN', () => {
+    /** Counts the logins that were let through to the token. */
+    class CountedTurns extends LoginTurns {
+      logins = 0;
+      override take<Result>(token: TokenConfig, work: () => Promise<Result>): Promise<Result> {
+        return super.take(token, () => {
+          this.logins += 1;
+          return work();
+        });
+      }
+    }
+    let own: HsmFixture;
+    let ownKey: KeyHandle;
+    before(async () => {
+      own = await hsmFixture();
+      ownKey = await own.makeKey('ec-p256');
+    });
+    after(() => own[Symbol.asyncDispose]());
+
+    const signsWell = async (signers: ManagedSigners): Promise<void> => {
+      const [outcome] = await signers.sign([
+        { ckaId: ownKey.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+      ]);
+      assert.equal(outcome?.ok, true);
+    };
+
+    it('that is wrong is tried once, by one signer, and the old sessions go on', async () => {
+      const logins = new CountedTurns();
+      const signers = await own.signers({ logins });
+      await signers.useKey(ownKey);
+      const pids = signers.pids();
+      assert.equal(logins.logins, 2);
+      assert.equal(await signers.changePin(own.token.pin), false);
+      for (let round = 0; round < 3; round++) {
+        await assert.rejects(signers.changePin('wrong-pin'), withCode('HSM_PIN_WRONG'));
+        assert.equal(logins.logins, 3);
+      }
+      // whoever brings it
+      await assert.rejects(
+        openTokenAdmin({ ...own.token, pin: 'wrong-pin' }, { ...adminOptions, logins }),
+        withCode('HSM_PIN_WRONG', /refused before/),
+      );
+      assert.equal(logins.logins, 3);
+      assert.deepEqual(signers.pids(), pids);
+      assert.equal(signers.state().status, 'ready');
+      await signsWell(signers);
+      await signers.close();
+    });
+
+    it('counts for every later signer, and a refused one stops no signer that is logged in', async () => {
+      const { label, pin } = own.tokens.tokens.issuing;
+      const logins = new CountedTurns();
+      const signers = await own.signers({ logins });
+      await signers.useKey(ownKey);
+      const [first, second] = signers.pids();
+      changePin(own.tokens, label, pin, 'second-pin');
+      process.kill(first as number, 'SIGKILL');
+      await until(() => signers.state().reason?.includes('HSM_PIN_WRONG') === true, 'refused');
+      assert.equal(logins.logins, 3);
+      assert.deepEqual(signers.pids(), [second]);
+      await signsWell(signers);
+      assert.equal(await signers.changePin('second-pin'), true);
+      await until(() => signers.state().status === 'ready', 'the missing signer is back');
+      process.kill(second as number, 'SIGKILL');
+      await until(() => !signers.pids().includes(second as number), 'it is gone');
+      await until(() => signers.state().status === 'ready', 'another one has logged in');
+      await signsWell(signers);
+      await signers.close();
+      changePin(own.tokens, label, 'second-pin', pin);
+    });
   });
 
   it('shows the PIN in no arguments and no environment, of server or children', async () => {
@@ -224,24 +297,3 @@ function readProcess(pid: number, file: string): string {
 }
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-
-function changePin({ tokens }: HsmFixture, label: string, from: string, to: string): void {
-  process.env['SOFTHSM2_CONF'] = tokens.environment.SOFTHSM2_CONF;
-  const module = graphene.Module.load(tokens.modulePath);
-  module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-  try {
-    const slots = module.getSlots(true);
-    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
-      (each) => each.getToken().label === label,
-    );
-    assert.ok(slot !== undefined);
-    const session = slot.open(
-      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
-    );
-    session.login(from);
-    session.setPin(from, to);
-  } finally {
-    module.finalize();
-    delete process.env['SOFTHSM2_CONF'];
-  }
-}

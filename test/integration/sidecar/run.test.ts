@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { silentLogger, type Logger } from '../../../src/common/runtime/index.ts';
+import { ReloadRequests, silentLogger, type Logger } from '../../../src/common/runtime/index.ts';
 import {
   agentContract,
   fromServiceError,
@@ -83,7 +83,15 @@ function start(
       opsPort ||= (fields as { opsPort?: number }).opsPort ?? 0;
     },
   };
-  const exit = runAgent({ configPath, env, stdout, stderr, signal: abort.signal, logger });
+  const exit = runAgent({
+    reloads: new ReloadRequests(),
+    configPath,
+    env,
+    stdout,
+    stderr,
+    signal: abort.signal,
+    logger,
+  });
   defer(context, async () => {
     abort.abort();
     await exit;

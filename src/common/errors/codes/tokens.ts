@@ -21,7 +21,7 @@ export const tokenCodes = {
   HSM_PIN_WRONG: operator(
     'FAILED_PRECONDITION',
     'The token refused the PIN.',
-    'Correct the PIN file or variable; it was tried once and is not tried again, so that the token does not lock.',
+    'Put the right PIN in its place, then send SIGHUP to a running server, or start it again. The wrong one was tried once and is not tried again, so that the token does not lock.',
   ),
   HSM_PIN_LOCKED: operator(
     'FAILED_PRECONDITION',

@@ -9,7 +9,7 @@ import { PassThrough } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { PkiError } from '../../../../src/common/errors/index.ts';
-import { silentLogger } from '../../../../src/common/runtime/index.ts';
+import { ReloadRequests, silentLogger } from '../../../../src/common/runtime/index.ts';
 import { startAgent } from '../../../../sidecar/compose.ts';
 import { agentEnvironment } from '../../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../../sidecar/config.ts';
@@ -107,6 +107,7 @@ test('a second agent on a data directory ends with code and advice, and starts a
     let text = '';
     stderr.on('data', (data: Buffer) => void (text += data.toString()));
     const code = await runAgent({
+      reloads: new ReloadRequests(),
       configPath,
       env: {},
       stdout: new PassThrough(),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, test, type TestContext } from 'node:test';
 import type { PkiError } from '../../../../src/common/errors/index.ts';
-import { silentLogger } from '../../../../src/common/runtime/index.ts';
+import { ReloadRequests, silentLogger } from '../../../../src/common/runtime/index.ts';
 import { TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import { runAgent } from '../../../../sidecar/main.ts';
 import {
@@ -134,6 +134,7 @@ test('an agent whose start waits on a file ends cleanly when it is told to', asy
   );
   const stop = new AbortController();
   const exit = runAgent({
+    reloads: new ReloadRequests(),
     configPath,
     env: {},
     stdout: new PassThrough(),
