@@ -57,6 +57,8 @@ export class AgentState {
   /** What is asked for now; differs from the file while that can not be written. */
   #pending: PendingRequest | undefined | 'as on disk' = 'as on disk';
   #keptSerial: string | undefined;
+  /** The newest SVID; its file is written again with each newer bundle. */
+  #credential: AgentCredential | undefined;
   /** The newest bundle document; a copy of it stands beside the SVID. */
   #bundleJson = '';
 
@@ -100,8 +102,12 @@ export class AgentState {
   async credential(): Promise<AgentCredential | undefined> {
     const credential = await this.#readCredential();
     this.#keptSerial = credential?.serial;
-    if (credential !== undefined)
-      this.#writes.remember(files.credential, () => this.#writeCredential(credential));
+    this.#credential = credential;
+    if (credential === undefined) return undefined;
+    this.#writes.remember(files.credential, () => this.#writeCredential(credential));
+    // a crash between two files, or an earlier release, left an older bundle beside the SVID
+    if (this.#bundleJson !== '' && (await this.#copiedBundle()) !== this.#bundleJson)
+      await this.saveCredential(credential);
     return credential;
   }
 
@@ -141,6 +147,7 @@ export class AgentState {
   }
 
   saveCredential(credential: AgentCredential): Promise<boolean> {
+    this.#credential = credential;
     return this.#writes.put(files.credential, () => this.#writeCredential(credential));
   }
 
@@ -230,19 +237,32 @@ export class AgentState {
     return document.value;
   }
 
-  /** The bundle beside the SVID: of the time when that was received. Undefined: there is none. */
+  /** The bundle beside the SVID. Undefined: there is none. */
   async bundleCopy(): Promise<
     { readonly json: string; readonly document: BundleDocument } | undefined
   > {
-    const json = await this.#read(this.#credentialPath, (record) => record['bundle']);
-    if (typeof json !== 'string' || json === '') return undefined;
+    const json = await this.#copiedBundle();
+    if (json === '') return undefined;
     const document = parseBundleDocument(json);
     return document.ok ? { json, document: document.value } : undefined;
   }
 
-  saveBundle(documentJson: string): Promise<boolean> {
+  async #copiedBundle(): Promise<string> {
+    const json = await this.#read(this.#credentialPath, (record) => record['bundle']);
+    return typeof json === 'string' ? json : '';
+  }
+
+  /**
+   * Also writes the copy beside the SVID: an older copy would bring a root or an issuer back that
+   * has left the bundle. Returns whether a restart would begin with this bundle.
+   */
+  async saveBundle(documentJson: string): Promise<boolean> {
     this.#bundleJson = documentJson;
-    return this.#writes.put(files.bundle, () => replaceFile(this.#bundlePath, documentJson));
+    const kept = await this.#writes.put(files.bundle, () =>
+      replaceFile(this.#bundlePath, documentJson),
+    );
+    if (this.#credential !== undefined) await this.saveCredential(this.#credential);
+    return kept;
   }
 
   async #read<T>(
