@@ -21,7 +21,7 @@ export interface RestoredBundleDependencies {
 export async function restoredBundle(
   dependencies: RestoredBundleDependencies,
 ): Promise<BundleDocument | undefined> {
-  const { state, lost, bootstrap, logger } = dependencies;
+  const { state, lost, logger } = dependencies;
   const kept = await state.bundle().catch((thrown: unknown) => PkiError.from(thrown));
   // a file that others may have written is no reason to go on
   if (kept instanceof PkiError && kept.code !== 'STATE_CORRUPT') throw kept;
@@ -29,7 +29,7 @@ export async function restoredBundle(
   const wrong = whatIsWrong(kept, copy?.document);
   if (wrong === undefined || copy === undefined) {
     if (kept instanceof PkiError) return withoutBundle(kept, dependencies);
-    if (kept === undefined) return configuredBundle(bootstrap);
+    if (kept === undefined) return neverKept(dependencies);
     warnOfStaleFingerprint(kept, dependencies);
     return kept;
   }
@@ -55,21 +55,40 @@ function whatIsWrong(
   return kept.sequence < copy.sequence ? 'older than the SVID' : undefined;
 }
 
+/** There is no file and no copy. An agent that has an SVID had one. */
+async function neverKept({
+  state,
+  lost,
+  bootstrap,
+}: RestoredBundleDependencies): Promise<BundleDocument | undefined> {
+  if ((await state.credential()) !== undefined) {
+    lost.add('bundle.json', 'missing');
+    if (!provesServer(bootstrap))
+      throw new PkiError(
+        'STATE_CORRUPT',
+        `bundle.json is missing from ${state.directory}, and the configuration has neither bootstrap.rootFingerprint nor bootstrap.bundlePath; bootstrap.insecureBootstrap counts for the first attestation alone`,
+        {
+          next: 'Set bootstrap.rootFingerprint to the one that "meshca token create" prints on the server (in place of bootstrap.insecureBootstrap), or put the file back.',
+        },
+      );
+  }
+  return configuredBundle(bootstrap);
+}
+
 /** The file is damaged, and there is no copy: what the operator configured counts again. */
 function withoutBundle(
   damaged: PkiError,
   { lost, bootstrap, logger }: RestoredBundleDependencies,
 ): Promise<BundleDocument | undefined> {
-  if (
-    bootstrap.bundlePath === undefined &&
-    bootstrap.rootFingerprint === undefined &&
-    !bootstrap.insecureBootstrap
-  )
-    throw damaged;
+  if (!provesServer(bootstrap)) throw damaged;
   lost.add('bundle.json', 'damaged');
   logger.warn({ ...errorFields(damaged) }, 'bundle.json is damaged; bootstrap counts again');
   return configuredBundle(bootstrap);
 }
+
+/** Whoever answers is believed at the very first contact only: here there was one before. */
+const provesServer = ({ bundlePath, rootFingerprint }: AgentConfig['bootstrap']): boolean =>
+  bundlePath !== undefined || rootFingerprint !== undefined;
 
 const configuredBundle = async ({
   bundlePath,

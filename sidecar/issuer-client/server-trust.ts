@@ -76,11 +76,15 @@ function verifiedIssuer(
       ? trust.roots()
       : chainDer.filter((der) => trust.rootsSha256Hex.includes(sha256Hex(der)));
   if (roots.length === 0)
-    throw untrusted(
-      trust.kind === 'bundle'
-        ? 'no bundle is held to verify the server with'
-        : 'the server shows no root with the configured fingerprint',
-    );
+    throw trust.kind === 'bundle'
+      ? untrusted('no bundle is held to verify the server with')
+      : new PkiError(
+          'SERVER_UNTRUSTED',
+          `the server shows no root with the configured fingerprint (bootstrap.rootFingerprint: ${trust.rootsSha256Hex.join(', ')})`,
+          {
+            next: 'If the root was replaced since, that fingerprint is stale: set the one that "meshca token create" prints on the server, and restart the agent. Otherwise find out who answers at this address; nothing was sent there.',
+          },
+        );
   const svid = verifyX509Svid({
     chainDer,
     bundle: (name) => (name === trustDomain.name ? roots : undefined),

@@ -39,7 +39,12 @@ export interface AgentSeat extends AsyncDisposable {
 export async function agentSeat(
   server: TestServer,
   attestation: object,
-  options: { readonly address?: string; readonly dataFrom?: string } = {},
+  options: {
+    readonly address?: string;
+    readonly dataFrom?: string;
+    /** Default: the fingerprint of the server's root. */
+    readonly bootstrap?: object;
+  } = {},
 ): Promise<AgentSeat> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-seat-'));
   const dataDir = join(directory, 'd');
@@ -47,7 +52,7 @@ export async function agentSeat(
     trustDomain: testTrustDomain,
     serverAddress: options.address ?? `127.0.0.1:${server.server.port}`,
     dataDir,
-    bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
+    bootstrap: options.bootstrap ?? { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
     attestation,
     workloadApi: { socketPath: join(directory, 'w') },
     localApi: { socketPath: join(directory, 'l') },
