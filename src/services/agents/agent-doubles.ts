@@ -90,35 +90,24 @@ export class AgentDoubles {
    */
   async hello(spiffeId: string, instance: Omit<AgentInstance, 'seenAt'>): Promise<AgentInstance> {
     const known = this.#known(spiffeId);
-    const { id } = instance;
-    const seenAt = this.#dependencies.clock.now();
-    if (known.refused.has(id)) throw decidedAgainst(spiffeId);
-    const { holder } = known;
-    const before = holder?.id === id ? holder : known.others.get(id);
-    const met: Met = { ...instance, seenAt, order: before?.order ?? ++this.#met };
-    if (holder === undefined || holder.id === id) {
-      if (holder !== undefined) remember(known.handedOver, placeOf(holder));
-      return this.#hold(known, met);
-    }
-    if (before !== undefined && id !== '') {
-      // it was replaced by another process, and lives
-      await this.#see(spiffeId, 'second-connection', `${id} ${holder.id}`, {
-        instance: id,
-        peer: instance.peer,
-        serial: instance.serial,
-        otherInstance: holder.id,
-        otherPeer: holder.peer,
-      });
-      if (met.order > holder.order) {
-        known.others.set(id, met);
-        throw new PkiError(
-          'AGENT_DOUBLED',
-          `another living process uses the certificate of ${spiffeId}, from ${holder.peer}`,
-        );
+    const alerted = new Set<string>();
+    for (;;) {
+      this.admit(spiffeId, instance.id);
+      const rival = rivalOf(known, instance.id);
+      // the record of an alert takes time, in which sessions end and operators decide
+      if (rival !== undefined && !alerted.has(rival.id)) {
+        alerted.add(rival.id);
+        await this.#seeRival(spiffeId, instance, rival);
+        continue;
       }
+      return this.#decide(spiffeId, instance, rival);
     }
-    known.others.set(holder.id, holder);
-    return this.#hold(known, met);
+  }
+
+  /** @throws PkiError AGENT_SUPERSEDED where an operator has decided against this instance */
+  admit(spiffeId: string, instanceId: string): void {
+    if (this.#agents.get(spiffeId)?.refused.has(instanceId) === true)
+      throw decidedAgainst(spiffeId);
   }
 
   /** Its session is over. */
@@ -213,21 +202,28 @@ export class AgentDoubles {
     return one;
   }
 
-  /** An operator has decided: the others get no session any more. Returns those. */
-  keep(spiffeId: string, instanceId: string): readonly string[] {
-    const known = this.#known(spiffeId);
-    const others = [known.holder, ...known.others.values()].flatMap((each) =>
+  /** The instances that a decision for this one would be against. Changes nothing. */
+  rivals(spiffeId: string, instanceId: string): readonly string[] {
+    const known = this.#agents.get(spiffeId);
+    return [known?.holder, ...(known?.others.values() ?? [])].flatMap((each) =>
       each === undefined || each.id === '' || each.id === instanceId ? [] : [each.id],
     );
-    for (const id of others) known.refused.add(id);
+  }
+
+  /**
+   * An operator has decided for an instance, on record: these rivals get no session any more. One
+   * that came since is not decided against.
+   */
+  keep(spiffeId: string, instanceId: string, rivals: readonly string[]): void {
+    const known = this.#known(spiffeId);
+    for (const id of rivals) known.refused.add(id);
     known.refused.delete(instanceId);
     known.renewing = instanceId;
-    if (known.holder !== undefined && known.holder.id !== instanceId) {
+    if (known.holder !== undefined && known.refused.has(known.holder.id)) {
       known.others.set(known.holder.id, known.holder);
       known.holder = undefined;
     }
     this.forget(spiffeId);
-    return others;
   }
 
   /** True once after a decision: this instance, which has the session, renews at once. */
@@ -246,11 +242,48 @@ export class AgentDoubles {
     known.told.clear();
   }
 
-  #hold(known: Known, met: Met): Met {
+  #decide(
+    spiffeId: string,
+    instance: Omit<AgentInstance, 'seenAt'>,
+    rival: Met | undefined,
+  ): AgentInstance {
+    const known = this.#known(spiffeId);
+    const before = metBefore(known, instance.id);
+    const met: Met = {
+      ...instance,
+      seenAt: this.#dependencies.clock.now(),
+      order: before?.order ?? ++this.#met,
+    };
+    if (rival !== undefined && met.order > rival.order) {
+      known.others.set(met.id, met);
+      throw new PkiError(
+        'AGENT_DOUBLED',
+        `another living process uses the certificate of ${spiffeId}, from ${rival.peer}`,
+      );
+    }
+    const { holder } = known;
+    // also where its stream ended before this one began
+    if (before !== undefined && (before === holder || before.id !== ''))
+      remember(known.handedOver, placeOf(before));
+    if (holder !== undefined && holder.id !== met.id) known.others.set(holder.id, holder);
     known.others.delete(met.id);
     forgetOldest(known.others);
     known.holder = met;
     return met;
+  }
+
+  async #seeRival(
+    spiffeId: string,
+    { id, peer, serial }: Omit<AgentInstance, 'seenAt'>,
+    rival: Met,
+  ): Promise<void> {
+    await this.#see(spiffeId, 'second-connection', `${id} ${rival.id}`, {
+      instance: id,
+      peer,
+      serial,
+      otherInstance: rival.id,
+      otherPeer: rival.peer,
+    });
   }
 
   #other(known: Known, instance: Omit<AgentInstance, 'seenAt'>): void {
@@ -317,6 +350,15 @@ export class AgentDoubles {
 
 export const decidedAgainst = (spiffeId: string): PkiError =>
   new PkiError('AGENT_SUPERSEDED', `an operator has decided that another process is ${spiffeId}`);
+
+const metBefore = ({ holder, others }: Known, id: string): Met | undefined =>
+  holder?.id === id ? holder : others.get(id);
+
+/** The holder, where another one that had the session before asks again: both live. */
+const rivalOf = (known: Known, id: string): Met | undefined =>
+  id !== '' && known.holder?.id !== id && metBefore(known, id) !== undefined
+    ? known.holder
+    : undefined;
 
 const placeOf = ({ serial, peer }: AgentInstance): string => `${serial} ${peer}`;
 

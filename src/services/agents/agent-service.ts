@@ -29,7 +29,7 @@ export interface AgentDependencies {
     isConnected(agentId: string): boolean;
     keep(agentId: string, instanceId: string): void;
   };
-  readonly doubles: Pick<AgentDoubles, 'of' | 'find' | 'keep' | 'forget'>;
+  readonly doubles: Pick<AgentDoubles, 'of' | 'find' | 'rivals' | 'keep' | 'forget'>;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   readonly access: Access;
@@ -122,7 +122,8 @@ export class AgentService implements Agents {
         const agent = await agents.byId(spiffeId);
         if (agent === undefined) throw unknownAgent(spiffeId);
         const kept = doubles.find(spiffeId, checkText('instance_id', choice.instanceId, 64));
-        const superseded = doubles.keep(spiffeId, kept.id);
+        const superseded = doubles.rivals(spiffeId, kept.id);
+        // on record before it has an effect
         await audit.append([
           {
             timeMs: clock.nowMs(),
@@ -138,6 +139,7 @@ export class AgentService implements Agents {
             },
           },
         ]);
+        doubles.keep(spiffeId, kept.id, superseded);
         sessions.keep(spiffeId, kept.id);
         return this.#view(agent);
       },

@@ -7,13 +7,14 @@ import type { AgentDoubles, AgentInstance } from '../agents/agent-doubles.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { RefusalLog } from '../callers/refusal-log.ts';
+import { checkText } from '../requests.ts';
 import type { SyncHello } from './sync.ts';
 
 export interface SvidUseDependencies {
   readonly agents: Pick<LedgerAgents, 'use'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly doubles: Pick<AgentDoubles, 'hello' | 'gone'>;
+  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'gone'>;
   readonly refusals: Pick<RefusalLog, 'mark'>;
   readonly clock: Pick<Clock, 'nowMs'>;
 }
@@ -23,24 +24,30 @@ export interface SvidUseDependencies {
  */
 export class SvidUses {
   readonly #dependencies: SvidUseDependencies;
+  /** Of each agent what was recorded last as lost, and by which process. */
+  readonly #lostTold = new Map<string, string>();
 
   constructor(dependencies: SvidUseDependencies) {
     this.#dependencies = dependencies;
   }
 
   /**
-   * A process asks for the session of its agent. Its SVID is in use, on record, when this resolves.
+   * A process asks for the session of its agent. What it lost is on record, and then that its SVID
+   * is in use, when this resolves.
    *
-   * @throws PkiError AGENT_DOUBLED, and the codes of `record`
+   * @throws PkiError AGENT_DOUBLED, INVALID_REQUEST, and the codes of `record`
    */
   async begin(caller: AgentCaller, hello: SyncHello, version: string): Promise<AgentInstance> {
     const { doubles } = this.#dependencies;
     const { spiffeId, peer, serial } = caller;
-    const id = (hello.instanceId ?? '').slice(0, 64);
+    const id = checkText('instance_id', hello.instanceId ?? '', 64);
+    const lost = lostFiles(hello.lostState ?? []);
     const instance = await doubles.hello(spiffeId, { id, peer, version, serial });
     try {
+      await this.#recordLost(spiffeId, id, lost);
       await this.record(caller, hello.keptSerial);
-      await this.#recordLost(spiffeId, hello.lostState ?? []);
+      // an operator may have decided meanwhile
+      doubles.admit(spiffeId, id);
       return instance;
     } catch (thrown) {
       doubles.gone(spiffeId, instance);
@@ -77,19 +84,24 @@ export class SvidUses {
     });
   }
 
-  /** A lost file is a sign of a copied or restored directory, or of a disk that dies. */
-  async #recordLost(spiffeId: string, lost: readonly string[]): Promise<void> {
-    if (lost.length === 0) return;
-    const files = lost.slice(0, 8).map((each) => each.slice(0, 64));
+  /**
+   * A lost file is a sign of a copied or restored directory, or of a disk that dies. A process that
+   * says it again, since its session was not welcomed, leaves one record.
+   */
+  async #recordLost(spiffeId: string, instanceId: string, files: readonly string[]): Promise<void> {
+    if (files.length === 0) return;
+    const told = `${instanceId} ${files.join(',')}`;
+    if (instanceId !== '' && this.#lostTold.get(spiffeId) === told) return;
     await this.#dependencies.audit.append([
       {
         timeMs: this.#dependencies.clock.nowMs(),
         actor: spiffeId,
         kind: 'agent.state-lost',
         subject: spiffeId,
-        detail: { files },
+        detail: { files: [...files] },
       },
     ]);
+    this.#lostTold.set(spiffeId, told);
   }
 
   /**
@@ -103,3 +115,8 @@ export class SvidUses {
     return error;
   }
 }
+
+const maximumLostFiles = 8;
+
+const lostFiles = (lost: readonly string[]): readonly string[] =>
+  lost.slice(0, maximumLostFiles).map((file) => checkText('lost_state', file, 64));

@@ -11,8 +11,16 @@ function world() {
   const clock = new FakeClock();
   const events: AuditEvent[] = [];
   const counted: string[] = [];
+  /** What happens while a record is being written. */
+  const meanwhile = { act: (): void => {} };
   const doubles = new AgentDoubles({
-    audit: { append: (list) => Promise.resolve(void events.push(...list)) },
+    audit: {
+      append: async (list) => {
+        events.push(...list);
+        await Promise.resolve();
+        meanwhile.act();
+      },
+    },
     clock,
     logger: silentLogger,
     onDouble: (how) => void counted.push(how),
@@ -20,7 +28,7 @@ function world() {
   let port = 0;
   const hello = (id: string, serial = 'a', peer = `192.0.2.1:${++port}`) =>
     doubles.hello(agent, { id, peer, version: '1', serial });
-  return { clock, events, counted, doubles, hello };
+  return { clock, events, counted, doubles, hello, meanwhile };
 }
 
 test('a process that goes on with its next SVID, reconnects or is restarted is no double', async () => {
@@ -81,12 +89,57 @@ test('an operator decides for either, and the other gets no session any more', a
     await hello('y');
     await hello('x');
     assert.equal(doubles.find(agent, kept).id, kept);
-    assert.deepEqual(doubles.keep(agent, kept), [other]);
+    const rivals = doubles.rivals(agent, kept);
+    assert.deepEqual(rivals, [other]);
+    assert.ok(doubles.of(agent), 'who reads the rivals has decided nothing');
+    assert.doesNotThrow(() => doubles.admit(agent, other));
+    doubles.keep(agent, kept, rivals);
     assert.equal(doubles.of(agent), undefined);
     await assert.rejects(hello(other), { code: 'AGENT_SUPERSEDED' });
     await hello(kept);
     assert.throws(() => doubles.find(agent, 'zz'), { code: 'NOT_FOUND' });
   }
+});
+
+test('a process whose stream ended before its next SVID was used hands over all the same', async () => {
+  const { doubles, events, hello } = world();
+  const first = await hello('x', 'a', '192.0.2.1:1');
+  doubles.gone(agent, first);
+  await hello('x', 'b', '192.0.2.1:2');
+  const shown = (peer: string) => doubles.olderCertificate(agent, { serial: 'a', peer });
+  assert.equal(await shown('192.0.2.1:1'), 'hand-over');
+  assert.deepEqual(events, []);
+  assert.equal(await shown('192.0.2.9:1'), 'new', 'over another connection it is none');
+});
+
+test('who gets the session is decided by what holds after the alert is on record', async () => {
+  const { doubles, hello, meanwhile } = world();
+  const first = await hello('x');
+  await hello('y');
+  const back = await hello('x');
+  assert.notEqual(back, first);
+  meanwhile.act = () => doubles.gone(agent, back);
+  await hello('y');
+  assert.equal(doubles.find(agent, '').id, 'y', 'the other ended meanwhile');
+
+  const decided = world();
+  await decided.hello('x');
+  await decided.hello('y');
+  decided.meanwhile.act = () =>
+    decided.doubles.keep(agent, 'y', decided.doubles.rivals(agent, 'y'));
+  await assert.rejects(decided.hello('x'), { code: 'AGENT_SUPERSEDED' });
+  assert.equal(decided.doubles.find(agent, '').id, 'y', 'an operator decided meanwhile');
+});
+
+test('a decision is against those on its record, and against nobody that came since', async () => {
+  const { doubles, hello } = world();
+  await hello('x');
+  await hello('y');
+  const rivals = doubles.rivals(agent, 'x');
+  await hello('z');
+  doubles.keep(agent, 'x', rivals);
+  await assert.rejects(hello('y'), { code: 'AGENT_SUPERSEDED' });
+  await hello('z');
 });
 
 test('an older certificate is on record once a day, and each sight is counted', async () => {

@@ -451,3 +451,31 @@ test('an agent that opens sessions without end has to wait, and no other with it
   w.clock.advance(1_500);
   await connect(w, busy);
 });
+
+test('what an agent lost is on record before its SVID is in use, and once for each process', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const lost = { instanceId: 'p1', lostState: ['bundle.json: missing'] };
+  const kinds = async (): Promise<readonly string[]> =>
+    (await w.audit())
+      .map(({ kind }) => kind)
+      .filter((kind) => /agent\.(state-lost|first-use)/.test(kind));
+  const before = await kinds();
+  await connect(w, caller, lost);
+  assert.deepEqual((await kinds()).slice(before.length), ['agent.state-lost', 'agent.first-use']);
+  await connect(w, caller, lost);
+  await connect(w, caller, { ...lost, instanceId: 'p2' });
+  assert.equal((await w.audit('agent.state-lost')).length, 2);
+});
+
+test('an instance ID or a lost file that is too long or no printable text is refused', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  for (const bad of [
+    { instanceId: 'x'.repeat(65) },
+    { instanceId: 'a\nb' },
+    { lostState: ['x'.repeat(65)] },
+    { lostState: ['bundle.json: \u001b[31mmissing'] },
+  ])
+    await assert.rejects(connect(w, caller, bad), rejectsWith('INVALID_REQUEST'));
+});
