@@ -74,8 +74,9 @@ export function readCanonical(canonical: Buffer): AuditStatement | undefined {
 
 const versionBytes = Buffer.from(version);
 
-/** An object, with the details of the record that commits to it. */
+/** An object, with subject and details of the record that commits to it. */
 export interface LoggedObject extends LogObject {
+  readonly subject: string;
   readonly detail: AuditEvent['detail'];
 }
 
@@ -88,5 +89,5 @@ export function committedObject(canonical: Buffer): LoggedObject | undefined {
   const statement = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;
   return statement?.object === undefined
     ? undefined
-    : { ...statement.object, detail: statement.detail };
+    : { ...statement.object, subject: statement.subject, detail: statement.detail };
 }

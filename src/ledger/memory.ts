@@ -27,7 +27,9 @@ export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: num
 /** The lesson of a record that this process wrote. */
 export const lessonOf = (statement: AuditStatement): Lesson => ({
   object:
-    statement.object === undefined ? undefined : { ...statement.object, detail: statement.detail },
+    statement.object === undefined
+      ? undefined
+      : { ...statement.object, subject: statement.subject, detail: statement.detail },
   issued: issuedIn(statement),
 });
 

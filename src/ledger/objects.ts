@@ -9,6 +9,7 @@ import {
   type ObjectMismatch,
   type Proven,
 } from '../domain/index.ts';
+import { AdminIds } from './admin-ids.ts';
 import { deepFrozen } from './frozen.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
@@ -34,6 +35,8 @@ export interface ObjectLedger {
    * agree, no row was removed.
    */
   expectedCount(kind: LogObjectKind): number;
+  /** Whether an entry makes this SPIFFE ID an admin's, by the log, whatever the rows say. */
+  isAdminId(spiffeId: string): boolean;
   /** Announces a difference in a value that has no record of its own kind: see ObjectMismatch. */
   announce(mismatch: ObjectMismatch): void;
   /** Called at each look at an unproven object. */
@@ -52,6 +55,7 @@ interface Known {
 
 /** By kind and ID, as `kind id`. */
 export interface ObjectsContent extends RevokedCopy {
+  readonly admins: ReturnType<AdminIds['copy']>;
   readonly objects: readonly (readonly [
     key: string,
     said: { readonly sha256: string; readonly sequence: number },
@@ -72,6 +76,7 @@ const rememberedTexts = 20_000;
 export class Objects implements ObjectLedger {
   /** The content that is known without a row. */
   revoked = new Revoked();
+  #adminIds = new AdminIds();
   /** In the order of their records. */
   #known = new Map<string, Known>();
   /** SHA-256 of the evidence of the newest activation of each authority. */
@@ -93,6 +98,7 @@ export class Objects implements ObjectLedger {
     this.#known.delete(key);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
+    this.#adminIds.apply(object);
   }
 
   /**
@@ -105,17 +111,19 @@ export class Objects implements ObjectLedger {
     return {
       objects,
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
+      admins: this.#adminIds.copy(),
       ...this.revoked.copy(),
     };
   }
 
-  restore({ objects, evidence, ...revoked }: ObjectsContent): void {
+  restore({ objects, evidence, admins, ...revoked }: ObjectsContent): void {
     for (const [key, { sha256, sequence }] of objects) {
       this.#known.set(key, { sha256, sequence, text: undefined });
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
       this.#counts.set(kind, this.expectedCount(kind) + 1);
     }
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
+    this.#adminIds.restore(admins);
     this.revoked.restore(revoked);
   }
 
@@ -129,6 +137,7 @@ export class Objects implements ObjectLedger {
     this.#counts = other.#counts;
     this.#withText = other.#withText;
     this.revoked = other.revoked;
+    this.#adminIds = other.#adminIds;
   }
 
   /** Whether the log has such an object now. */
@@ -138,6 +147,10 @@ export class Objects implements ObjectLedger {
 
   expectedCount(kind: LogObjectKind): number {
     return this.#counts.get(kind) ?? 0;
+  }
+
+  isAdminId(spiffeId: string): boolean {
+    return this.#adminIds.has(spiffeId);
   }
 
   evidenceOf(authorityId: string): string | undefined {

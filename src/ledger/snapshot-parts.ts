@@ -8,6 +8,7 @@ const itemsPerPart = 1_000;
 
 type ObjectItem =
   | readonly ['object' | 'evidence', key: string, sha256: string, sequence: number]
+  | readonly ['admin', entryId: string, spiffeId: string]
   | readonly ['revocation', Revocation]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
@@ -21,6 +22,7 @@ type LeafItem =
 export function* objectParts({
   objects,
   evidence,
+  admins,
   revocations,
   crls,
 }: ObjectsContent): Generator<Buffer> {
@@ -29,6 +31,7 @@ export function* objectParts({
     (function* items(): Generator<ObjectItem> {
       for (const [key, { sha256, sequence }] of objects) yield ['object', key, sha256, sequence];
       for (const [id, { sha256, sequence }] of evidence) yield ['evidence', id, sha256, sequence];
+      for (const [entryId, spiffeId] of admins) yield ['admin', entryId, spiffeId];
       for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
         yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
       for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
@@ -81,6 +84,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
   const content = {
     objects: [] as [string, { sha256: string; sequence: number }][],
     evidence: [] as [string, { sha256: string; sequence: number }][],
+    admins: [] as [string, string][],
     revocations: [] as Revocation[],
     crls: [] as { id: string; number: number; issuerNumber: string }[],
   };
@@ -101,6 +105,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
         content.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'evidence')
         content.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
+      else if (item[0] === 'admin') content.admins.push([item[1], item[2]]);
       else if (item[0] === 'revocation') content.revocations.push(item[1]);
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });

@@ -64,7 +64,6 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     async close() {
       sync.close();
       callers.close();
-      issuing.signing.close();
       await issuing.downstream.close();
       nodeSets.close();
       await refusals.flush();
@@ -175,7 +174,7 @@ function createSync(
 /** Services that issue: to nodes, their workloads, delegates, and downstream CAs. */
 function issuingServices(dependencies: ServicesDependencies, common: Common) {
   const { store, issuer, authorities, clock, random, settings } = dependencies;
-  const { callers, doubles, nodeSets, refusals, onRevision } = common;
+  const { callers, doubles, nodeSets, refusals } = common;
   const enrolment = new Enrolment({
     agents: store.agents,
     objects: store.objects,
@@ -188,14 +187,12 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
   });
   const signing = new SigningService({
     delegations: store.delegations,
-    entries: store.entries,
     objects: store.objects,
     authorities,
     issuer,
     refusals,
     clock,
     settings,
-    onRevision,
   });
   return {
     attestation: new NodeAttestationService({

@@ -11,8 +11,8 @@ import {
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
-import type { DelegationStore, EntryStore } from '../../store/ports/index.ts';
-import { pagesOf } from '../../store/pages.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { DelegationStore } from '../../store/ports/index.ts';
 import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-registry.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
@@ -22,13 +22,10 @@ import { refusing } from '../callers/refusal-log.ts';
 import { checkBatchSize, enforceRate, ttlWithin } from '../requests.ts';
 
 export interface SigningDependencies extends IssuingDependencies {
+  readonly objects: Pick<ObjectLedger, 'require' | 'isAdminId'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
-  readonly entries: Pick<EntryStore, 'list'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
-  readonly onRevision: (listener: () => void) => () => void;
 }
-
-const maximumKnownIds = 20_000;
 
 /**
  * Signs for control planes inside their delegation. The certificates always have kind `delegated`.
@@ -36,23 +33,10 @@ const maximumKnownIds = 20_000;
 export class SigningService implements Signing {
   readonly #dependencies: SigningDependencies;
   readonly #buckets: KeyedBuckets;
-  readonly #stop: () => void;
-  /**
-   * Whether an ID is an admin's at the present revision. Each revision gets a new map, so that a
-   * read of an earlier revision fills the old one.
-   */
-  #adminById = new Map<string, boolean>();
 
   constructor(dependencies: SigningDependencies) {
     this.#dependencies = dependencies;
     this.#buckets = new KeyedBuckets(dependencies.settings.signingRate, dependencies.clock);
-    this.#stop = dependencies.onRevision(() => {
-      this.#adminById = new Map();
-    });
-  }
-
-  close(): void {
-    this.#stop();
   }
 
   sign(
@@ -64,12 +48,11 @@ export class SigningService implements Signing {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await this.#activeOf(caller);
-      const adminIds = await this.#adminIds(items);
       const decided = decideEach(
         items,
         this.#dependencies.clock.nowMs(),
         ({ spiffeId }) => spiffeId,
-        (item) => this.#leafRequest(caller, delegations, adminIds, item),
+        (item) => this.#leafRequest(caller, delegations, item),
       );
       return {
         outcomes: await issueDecided(
@@ -118,47 +101,15 @@ export class SigningService implements Signing {
     );
   }
 
-  /**
-   * The requested IDs of which an entry makes an admin. A delegate never gets those, even without
-   * the admin's rights.
-   */
-  async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
-    const candidates = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
-      (id) => userSpiffeId(id, this.#dependencies.settings.trustDomain).ok,
-    );
-    const verdicts = await Promise.all(
-      candidates.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
-    );
-    return new Set(verdicts.flat());
-  }
-
-  async #isAdminId(spiffeId: string): Promise<boolean> {
-    const adminById = this.#adminById;
-    const before = adminById.get(spiffeId);
-    if (before !== undefined) return before;
-    const isAdmin = await this.#statedAsAdmin(spiffeId);
-    if (adminById.size < maximumKnownIds) adminById.set(spiffeId, isAdmin);
-    return isAdmin;
-  }
-
-  async #statedAsAdmin(spiffeId: string): Promise<boolean> {
-    for await (const entries of pagesOf((page) =>
-      this.#dependencies.entries.list({ spiffeId }, page),
-    ))
-      if (entries.some((entry) => this.#dependencies.objects.require('entry', entry).admin))
-        return true;
-    return false;
-  }
-
   #leafRequest(
     caller: DelegateCaller,
     delegations: readonly Proven<Delegation>[],
-    adminIds: ReadonlySet<string>,
     item: DelegatedItem,
   ): LeafRequest {
-    const { settings } = this.#dependencies;
+    const { objects, settings } = this.#dependencies;
     const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
-    if (adminIds.has(item.spiffeId))
+    // a delegate never gets the ID of an admin, even without the admin's rights
+    if (objects.isAdminId(item.spiffeId))
       throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);
     const dnsNames = checkDnsNames(item.dnsNames, settings.reservedDnsNames);
     if (item.ttlSeconds !== 0)

@@ -20,7 +20,10 @@ async function start(log: MemoryLog, tokens: readonly JoinToken[], own: readonly
     own: () =>
       own.map((token, at) => [
         1_000 + at,
-        { object: { ...loggedObject('join-token', token), detail: {} }, issued: undefined },
+        {
+          object: { ...loggedObject('join-token', token), subject: 's', detail: {} },
+          issued: undefined,
+        },
       ]),
     clock,
     logger: silentLogger,

@@ -46,7 +46,8 @@ function objectsWith(...said: ReturnType<typeof loggedObject>[]): {
   readonly seen: ObjectMismatch[];
 } {
   const objects = new Objects();
-  for (const [at, object] of said.entries()) objects.apply({ ...object, detail: {} }, at + 1);
+  for (const [at, object] of said.entries())
+    objects.apply({ ...object, subject: 's', detail: {} }, at + 1);
   const seen: ObjectMismatch[] = [];
   objects.onMismatch((mismatch) => void seen.push(mismatch));
   return { objects, seen };
@@ -134,8 +135,11 @@ test('what was deleted, or never recorded, is not proven', () => {
 
 test('the newest record counts, in whatever order records are told', () => {
   const objects = new Objects();
-  objects.apply({ ...loggedObject('entry', { ...entry, revision: 4 }), detail: {} }, 8);
-  objects.apply({ ...loggedObject('entry', entry), detail: {} }, 5);
+  objects.apply(
+    { ...loggedObject('entry', { ...entry, revision: 4 }), subject: 's', detail: {} },
+    8,
+  );
+  objects.apply({ ...loggedObject('entry', entry), subject: 's', detail: {} }, 5);
   assert.equal(objects.prove('entry', entry), undefined);
   assert.ok(objects.prove('entry', { ...entry, revision: 4 }));
 });
@@ -186,7 +190,7 @@ test('a record of an older release vouches for the fields that it knows, and for
   assert.equal(seen.length, 1);
   // the next record is of the present form, and then no row passes as an older one
   const used = { ...token, boundPublicKeySha256: 'ef', usedAt: 5, resultSerial: '0a' };
-  objects.apply({ ...loggedObject('join-token', used), detail: {} }, 9);
+  objects.apply({ ...loggedObject('join-token', used), subject: 's', detail: {} }, 9);
   assert.throws(() => objects.require('join-token', token), notInLog);
   assert.deepEqual(objects.require('join-token', used), used);
 });

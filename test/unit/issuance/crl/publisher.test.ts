@@ -404,6 +404,7 @@ test('what is revoked together is on one CRL; one that lacks somebody is signed 
       kind: 'revocation',
       id: serial,
       sha256: '00',
+      subject: 's',
       detail: {
         ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },
         ...{ revokedAt: clock.now(), notAfter },
@@ -450,6 +451,7 @@ test('while the clock is not believed no CRL leaves the set, and what is revoked
       kind: 'revocation',
       id: serial,
       sha256: '00',
+      subject: 's',
       detail: {
         ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },
         ...{ revokedAt: clock.now(), notAfter },

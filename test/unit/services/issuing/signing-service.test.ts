@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
 import { uuidv7 } from '../../../../src/common/runtime/index.ts';
@@ -12,6 +15,7 @@ import type {
   SvidOutcome,
   X509SvidItem,
 } from '../../../../src/services/index.ts';
+import { foreignSql } from '../../../support/foreign-sql.ts';
 import {
   agentId,
   createServicesWorld,
@@ -360,6 +364,38 @@ test('a delegate signs inside its delegation and nothing else, always as delegat
     codes((await w.services.signing.sign(caller, [ask('/ns/a/sa/web')])).outcomes),
     ['OUTSIDE_DELEGATION'],
     'what was remembered of it ends with the change',
+  );
+});
+
+test('a delegate gets no name of an admin whose entry was deleted or renamed past the log', async (context) => {
+  const directory = await mkdtemp(join(tmpdir(), 'meshca-admins-'));
+  context.after(() => rm(directory, { recursive: true, force: true }));
+  const path = join(directory, 'store.db');
+  await using w = await createServicesWorld({}, { path, keys: new Map() });
+  const caller = await delegateOf(w);
+  for (const name of ['deleted', 'renamed', 'plain'])
+    await w.addEntry({
+      spiffeId: id(`/ns/ops/sa/${name}`),
+      parentId: agentId('n1'),
+      admin: name !== 'plain',
+    });
+  foreignSql(path, (database) => {
+    database.prepare('DELETE FROM entries WHERE spiffe_id = ?').run(id('/ns/ops/sa/deleted'));
+    database
+      .prepare('UPDATE entries SET spiffe_id = ?, admin = 0 WHERE spiffe_id = ?')
+      .run(id('/ns/ops/sa/other'), id('/ns/ops/sa/renamed'));
+  });
+  const names = ['deleted', 'renamed', 'plain', 'other'];
+  assert.deepEqual(
+    codes(
+      (
+        await w.services.signing.sign(
+          caller,
+          names.map((name) => ask(`/ns/ops/sa/${name}`)),
+        )
+      ).outcomes,
+    ),
+    ['OUTSIDE_DELEGATION', 'OUTSIDE_DELEGATION', id('/ns/ops/sa/plain'), id('/ns/ops/sa/other')],
   );
 });
 
