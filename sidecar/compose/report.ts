@@ -5,7 +5,7 @@ import type { AgentConfig } from '../config.ts';
 import type { AgentGauges } from '../metrics.ts';
 import type { Identity } from '../ports/entries.ts';
 import type { Standing } from '../ports/svids.ts';
-import type { IssuerSession } from '../sync/index.ts';
+import { noticedSkewSeconds, type IssuerSession } from '../sync/index.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
 import type { SvidsStage } from './svids.ts';
@@ -32,7 +32,7 @@ export interface Readiness {
 
 export function readinessOf(dependencies: ReportDependencies): Readiness {
   const { config, trust, entries, svids, session, outageSeconds } = dependencies;
-  const { connected, lastError, barred } = session.status();
+  const { connected, lastError, barred, clockSkewSeconds } = session.status();
   const reasons: string[] = [];
   const notes: string[] = [];
   const { held, unserved } = svids.x509.horizon();
@@ -58,6 +58,10 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
   if (first !== undefined)
     notes.push(
       `not kept on disk: ${unkept.map(({ file }) => file).join(', ')}; a restart goes back behind it: ${first.error.message} (${first.error.code})`,
+    );
+  if (Math.abs(clockSkewSeconds) > noticedSkewSeconds)
+    notes.push(
+      `the clock of this node is ${Math.abs(clockSkewSeconds)} s ${clockSkewSeconds > 0 ? 'ahead of' : 'behind'} the clock of the server: compare both (date -u on each), and set the wrong one right; workloads here judge the certificates of others by the clock of this node`,
     );
   const unproven = trust.issuers.note();
   if (unproven !== undefined) notes.push(unproven);

@@ -91,10 +91,7 @@ function verifiedIssuer(
     now,
     purpose: 'server',
   });
-  if (!svid.ok)
-    throw untrusted(
-      `the certificate of the server does not verify: ${svid.error.message} (${svid.error.code})`,
-    );
+  if (!svid.ok) throw unverified(svid.error);
   if (!svid.value.id.equals(wanted))
     throw untrusted(`the server is ${svid.value.id.toString()}, not ${wanted.toString()}`);
   const issuers = trust.issuers();
@@ -125,6 +122,19 @@ function sentChain(socket: TLSSocket): readonly Buffer[] {
     current = current.issuerCertificate;
   }
   return chain;
+}
+
+/** A certificate that is not valid now may be right, and the clock of this node wrong. */
+function unverified({ code, message }: PkiError): PkiError {
+  if (code !== 'CERTIFICATE_EXPIRED' && code !== 'CERTIFICATE_NOT_YET_VALID')
+    return untrusted(`the certificate of the server does not verify: ${message} (${code})`);
+  return new PkiError(
+    'SERVER_UNTRUSTED',
+    `the certificate of the server is not valid by the clock of this node: ${message} (${code})`,
+    {
+      next: 'Compare the clocks of this node and of the server (date -u on both), and set the wrong one right. If both are right, "meshca status" on the server tells why its certificate is not renewed.',
+    },
+  );
 }
 
 const untrusted = (message: string): PkiError => new PkiError('SERVER_UNTRUSTED', message);

@@ -65,6 +65,9 @@ export interface SessionStatus {
   readonly lastContactMonotonicMs: number | undefined;
 }
 
+/** From here on a difference of the clocks of node and server is told. */
+export const noticedSkewSeconds = 60;
+
 /** Refusals that an administrator must undo: asking often is of no use. */
 const barring: ReadonlySet<string> = new Set(['AGENT_BANNED', 'AGENT_EVICTED']);
 const slowRetry = { baseMs: 60_000, capMs: 300_000 };
@@ -293,10 +296,10 @@ export class IssuerSession {
     this.#barred = undefined;
     this.#serverVersion = welcome.serverVersion;
     this.#skewSeconds = clock.now() - welcome.serverTime;
-    if (Math.abs(this.#skewSeconds) > 60)
+    if (Math.abs(this.#skewSeconds) > noticedSkewSeconds)
       logger.warn(
         { skewSeconds: this.#skewSeconds },
-        'the clock of this node and of the server differ',
+        'the clocks of this node and of the server differ: compare both, and set the wrong one right',
       );
     logger.info(
       { serverVersion: welcome.serverVersion, epoch: welcome.epoch },

@@ -26,14 +26,24 @@ export function unreachable(error: PkiError, shown: string): PkiError {
         next: 'Call it as root, as the user of the server or agent, or as a user whom its configuration names.',
       },
     );
+  const untimely = /certificate (has expired|is not yet valid)/.exec(error.message)?.[1];
+  if (untimely !== undefined)
+    return new PkiError(
+      'CHAIN_UNTRUSTED',
+      `${shown} is not trusted: by the clock of this machine its certificate ${untimely}`,
+      {
+        cause: error,
+        next: 'Compare the clocks of this machine and of the server (date -u on both), and set the wrong one right. If both are right, "meshca status" on the server tells why its certificate is not renewed.',
+      },
+    );
   const other = /the server is not spiffe:\S+/.exec(error.message)?.[0];
   if (other !== undefined || error.message.includes('certificate')) {
     return new PkiError(
       'CHAIN_UNTRUSTED',
-      `${shown} is not trusted: ${other ?? 'its certificate does not lead to a root of the bundle, or has expired'}`,
+      `${shown} is not trusted: ${other ?? 'its certificate does not lead to a root of the bundle'}`,
       {
         cause: error,
-        next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine), and both clocks.',
+        next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine).',
       },
     );
   }

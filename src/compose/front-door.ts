@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { hasEnded, hasOwnKey, type ClockStanding } from '../domain/index.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
-import type { Authorities } from '../issuance/index.ts';
+import { issuerNotBegun, type Authorities } from '../issuance/index.ts';
 import type { Listening } from '../server/index.ts';
 import type { SigningGate } from './signing-gate.ts';
 
@@ -40,9 +40,10 @@ const rotate = (kind: 'root' | 'issuing'): string =>
   `run "meshca authority rotate --kind ${kind}${kind === 'root' ? ' --force --reason TEXT' : ''}"`;
 
 /**
- * Why nothing is signed since the end of the signing authority or its root; otherwise undefined.
+ * Why nothing is signed before the begin of the signing authority, or since the end of it or its
+ * root; otherwise undefined.
  */
-function endedReason({
+function outOfTime({
   authorities,
   clock,
   advice,
@@ -52,7 +53,12 @@ function endedReason({
   | undefined {
   const now = clock.now();
   const issuer = authorities.issuing();
-  if (issuer === undefined || !hasEnded(issuer, now)) return undefined;
+  if (issuer === undefined) return undefined;
+  if (now < issuer.notBefore) {
+    const { code, message, next: advised } = issuerNotBegun(issuer, now);
+    return `${code}: ${message}, and nothing is signed; ${advised}`;
+  }
+  if (!hasEnded(issuer, now)) return undefined;
   const root = authorities.rootOf(issuer.id);
   const over = root !== undefined && hasEnded(root, now) ? root : issuer;
   const command =
@@ -96,7 +102,7 @@ export class FrontDoor {
       const why = failure();
       return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
     }
-    const ended = endedReason(this.#dependencies);
+    const ended = outOfTime(this.#dependencies);
     if (ended !== undefined) return ended;
     if (this.#listening !== undefined) return undefined;
     const error = this.#failure;

@@ -66,3 +66,4 @@ export {
   type UpstreamAuthority,
   type VaultOptions,
 } from './sources/index.ts';
+export { issuerNotBegun } from './issuer-end.ts';

@@ -14,3 +14,16 @@ export const cutDetail = (
   lifeSeconds: number,
 ): Readonly<Record<string, AuditValue>> =>
   lifeSeconds < ttlSeconds ? { cutFromSeconds: ttlSeconds, cutToSeconds: lifeSeconds } : {};
+
+/**
+ * Why an authority that has not begun signs nothing: its own server made it, so that the clock of
+ * this server went back.
+ */
+export const issuerNotBegun = ({ kind, id, notBefore }: Authority, now: number): PkiError =>
+  new PkiError(
+    'NO_ISSUER',
+    `the ${kind} authority ${id} begins at ${new Date(notBefore * 1000).toISOString()}, and the clock of this server says ${new Date(now * 1000).toISOString()}`,
+    {
+      next: 'Set the clock of the server right (date -u shows it), then look at "meshca status": it signs again by itself.',
+    },
+  );

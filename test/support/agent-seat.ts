@@ -2,6 +2,7 @@ import { copyFile, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { unwrap } from '../../src/common/errors/index.ts';
+import { systemClock, type Clock } from '../../src/common/runtime/index.ts';
 import {
   certificatesToPem,
   parseCertificate,
@@ -44,6 +45,7 @@ export async function agentSeat(
     readonly dataFrom?: string;
     /** Default: the fingerprint of the server's root. */
     readonly bootstrap?: object;
+    readonly clock?: Clock;
   } = {},
 ): Promise<AgentSeat> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-seat-'));
@@ -68,7 +70,10 @@ export async function agentSeat(
       return agent;
     },
     async start() {
-      agent = await startAgent(agentEnvironment(config));
+      agent = await startAgent({
+        ...agentEnvironment(config),
+        clock: options.clock ?? systemClock,
+      });
     },
     async stop() {
       await agent?.[Symbol.asyncDispose]();

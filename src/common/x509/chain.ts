@@ -175,15 +175,17 @@ function usable(
 }
 
 function checkValidity(certificate: ParsedCertificate, what: string, now: number): Result<void> {
+  const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
+  const judged = `the clock that judges it says ${iso(now)}`;
   if (now < certificate.notBefore)
     return fail(
       'CERTIFICATE_NOT_YET_VALID',
-      `${what} is valid from ${new Date(certificate.notBefore * 1000).toISOString()} on`,
+      `${what} is valid from ${iso(certificate.notBefore)} on, and ${judged}`,
     );
   if (now > certificate.notAfter)
     return fail(
       'CERTIFICATE_EXPIRED',
-      `${what} expired at ${new Date(certificate.notAfter * 1000).toISOString()}`,
+      `${what} expired at ${iso(certificate.notAfter)}, and ${judged}`,
     );
   return ok(undefined);
 }

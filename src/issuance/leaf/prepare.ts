@@ -9,7 +9,7 @@ import {
   type ParsedCsr,
 } from '../../certs/index.ts';
 import { shortLivedMaximumSeconds, subjectText, type Authority } from '../../domain/index.ts';
-import { cutDetail, issuerEnded } from '../issuer-end.ts';
+import { cutDetail, issuerEnded, issuerNotBegun } from '../issuer-end.ts';
 import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
 import { signerOf, type CertificateDraft } from '../recorded.ts';
@@ -134,6 +134,7 @@ function validity(
   options: PrepareOptions,
 ): Result<{ readonly notBefore: number; readonly notAfter: number }> {
   if (now >= issuer.notAfter) return { ok: false, error: issuerEnded(authority) };
+  if (now < issuer.notBefore) return { ok: false, error: issuerNotBegun(authority, now) };
   const { ttlSeconds } = request;
   if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < options.minimumTtlSeconds) {
     return fail(

@@ -40,6 +40,7 @@ interface Standing {
 }
 
 const maximumStandings = 20_000;
+const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
 /**
  * Identifies callers by the inventory record of the presented certificate. Owner of the cache of
@@ -301,12 +302,12 @@ export class CallerRegistry implements Callers {
     if (now > record.notAfter)
       throw new PkiError(
         'CERTIFICATE_EXPIRED',
-        `the certificate ${record.serial} expired at ${new Date(record.notAfter * 1000).toISOString()}`,
+        `the certificate ${record.serial} expired at ${iso(record.notAfter)}, and the clock of this server says ${iso(now)}`,
       );
     if (now < record.notBefore)
       throw new PkiError(
         'CERTIFICATE_NOT_YET_VALID',
-        `the certificate ${record.serial} is not valid before ${new Date(record.notBefore * 1000).toISOString()}`,
+        `the certificate ${record.serial} is not valid before ${iso(record.notBefore)}, and the clock of this server says ${iso(now)}`,
       );
   }
 

@@ -11,6 +11,7 @@ import { authority, day, newKey } from '../issuance/authorities-support.ts';
 async function door(
   advice: 'hsm' | 'external' | 'upstream',
   days: Record<'root' | 'issuing', number>,
+  beginsIn = 0,
 ) {
   const clock = new FakeClock();
   const state: { standing: ClockStanding } = { standing: 'believed' };
@@ -27,7 +28,7 @@ async function door(
     notAfter: clock.now() + left * day,
   });
   const above = ends(root.record, days.root, advice === 'hsm' ? 'root' : 'external');
-  const issuer = ends(issuing.record, days.issuing);
+  const issuer = { ...ends(issuing.record, days.issuing), notBefore: clock.now() + beginsIn };
   const front = new FrontDoor({
     authorities: { issuing: () => issuer, rootOf: () => above, onChange: () => () => {} },
     clock,
@@ -63,6 +64,16 @@ test('a server that listens is unready from the end of its issuer on, and says w
     front.reason() ?? '',
     /the root authority .*rotate --kind root --force --reason TEXT/,
   );
+});
+
+test('a server whose clock went back behind the begin of its issuer says so, and what to do', async () => {
+  const { clock, front } = await door('hsm', { root: 100, issuing: 10 }, day);
+  assert.match(
+    front.reason() ?? '',
+    /^NO_ISSUER: the issuing authority .* begins at .*, and the clock of this server says .*; Set the clock of the server right/,
+  );
+  clock.advance(day * 1000);
+  assert.equal(front.reason(), undefined);
 });
 
 test('where others certify the issuing authority, the reason of its end names what brings the next', async () => {

@@ -11,12 +11,12 @@ export const callerCodes = {
   CERTIFICATE_EXPIRED: caller(
     'UNAUTHENTICATED',
     'The certificate has ended.',
-    'Renew the certificate and connect again.',
+    'Renew the certificate and connect again. If it was renewed, compare the clocks of both machines (date -u): a clock that is ahead sees it as ended.',
   ),
   CERTIFICATE_NOT_YET_VALID: caller(
     'UNAUTHENTICATED',
     'The certificate begins later than now.',
-    'Compare the clocks of both machines: the certificate begins later than now.',
+    'Compare the clocks of both machines (date -u), and set the wrong one right. If both are right, wait until the certificate begins.',
   ),
   CERTIFICATE_REVOKED: caller(
     'UNAUTHENTICATED',
