@@ -29,76 +29,102 @@ interface Side {
   readonly rounds: Round[][];
 }
 
+interface AuditCostOptions {
+  readonly execPath: string;
+  readonly short: boolean;
+  readonly only: RegExp | undefined;
+}
+
 /**
- * Two servers on one machine, one of them without seals, tree and comparison with the log, loaded
- * in turns so that what drifts does so for both.
+ * Two servers on one machine. One of them has no seals, no tree and no comparison with the log. The
+ * load alternates between them, so that a drift of the machine affects both.
  */
 export async function benchAuditCost({
   execPath,
   short,
   only,
-}: {
-  readonly execPath: string;
-  readonly short: boolean;
-  readonly only: RegExp | undefined;
-}): Promise<readonly Figure[]> {
+}: AuditCostOptions): Promise<readonly Figure[]> {
   await using stack = new AsyncDisposableStack();
   const chosen = cases.filter(({ name }) => only === undefined || only.test(name));
+  const options = { execPath, short, chosen };
+  const [on, off] = [
+    await startSide('with-log', options, stack),
+    await startSide('without-log', options, stack),
+  ];
+  const seconds = short ? 1 : 2;
+  for (let round = 0; round < (short ? 3 : 10); round += 1) {
+    for (const [index, measured] of chosen.entries()) {
+      // the first place alternates as well
+      for (const { product, loads, rounds } of round % 2 === 0 ? [on, off] : [off, on])
+        rounds[index]?.push(await oneRound(product, loads[index] as BenchChild, measured, seconds));
+    }
+  }
+  return chosen.map((measured, index) =>
+    figureOf(measured, on.rounds[index] ?? [], off.rounds[index] ?? []),
+  );
+}
+
+async function startSide(
+  mode: 'with-log' | 'without-log',
+  {
+    execPath,
+    short,
+    chosen,
+  }: {
+    readonly execPath: string;
+    readonly short: boolean;
+    readonly chosen: readonly Case[];
+  },
+  stack: AsyncDisposableStack,
+): Promise<Side> {
   const script = fileURLToPath(
     new URL(`./audit-server.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
   );
-  const side = async (mode: 'with-log' | 'without-log'): Promise<Side> => {
-    const product = stack.use(await startProduct({ execPath, server: { script, args: [mode] } }));
-    const agent = await product.joinAgent('bench-agent');
-    await product.admin('Entries/CreateEntries', {
-      entries: [
-        {
-          id: 'bench',
-          spiffeId: workloadId,
-          parentId: agent.spiffeId,
-          selectors: ['unix:uid:1234'],
-        },
-      ],
-    });
-    const loads = await Promise.all(
-      chosen.map(async (each) => {
-        const load = stack.use(new BenchChild('h2-load', '--load-child', { execPath }));
-        await load.ask(planOf(product, agent, each));
-        await load.ask({ seconds: short ? 0.5 : 2 });
-        return load;
-      }),
-    );
-    return { product, loads, rounds: chosen.map(() => []) };
-  };
-  const [on, off] = [await side('with-log'), await side('without-log')];
-  const seconds = short ? 1 : 2;
-  for (let round = 0; round < (short ? 3 : 10); round += 1) {
-    for (const [index, each] of chosen.entries()) {
-      // who goes first takes turns as well
-      for (const { product, loads, rounds } of round % 2 === 0 ? [on, off] : [off, on])
-        rounds[index]?.push(await oneRound(product, loads[index] as BenchChild, each, seconds));
-    }
-  }
-  return chosen.map(({ name, what, goal }, index) => {
-    const [withLog, without] = [on.rounds[index] ?? [], off.rounds[index] ?? []];
-    const cpu = ({ mainUs, signersUs }: Round): number => mainUs + signersUs;
-    const ratio = (of: (round: Round) => number): number =>
-      median(withLog.map((each, round) => of(each) / of(without[round] as Round)));
-    return {
-      name,
-      what,
-      ratio: ratio(cpu),
-      goal,
-      atLeast: false,
-      detail: {
-        'rate with / without': ratio(({ perSecond }) => perSecond),
-        'certificates/s with': median(withLog.map(({ perSecond }) => perSecond)),
-        without: median(without.map(({ perSecond }) => perSecond)),
-        'µs/certificate with': median(withLog.map(cpu)),
-        'µs without': median(without.map(cpu)),
-        'main process µs with': median(withLog.map(({ mainUs }) => mainUs)),
-        'main µs without': median(without.map(({ mainUs }) => mainUs)),
+  const product = stack.use(await startProduct({ execPath, server: { script, args: [mode] } }));
+  const agent = await product.joinAgent('bench-agent');
+  await product.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        id: 'bench',
+        spiffeId: workloadId,
+        parentId: agent.spiffeId,
+        selectors: ['unix:uid:1234'],
       },
-    };
+    ],
   });
+  const loads = await Promise.all(
+    chosen.map(async (measured) => {
+      const load = stack.use(new BenchChild('h2-load', '--load-child', { execPath }));
+      await load.ask(planOf(product, agent, measured));
+      await load.ask({ seconds: short ? 0.5 : 2 });
+      return load;
+    }),
+  );
+  return { product, loads, rounds: chosen.map(() => []) };
+}
+
+function figureOf(
+  { name, what, goal }: Case,
+  withLog: readonly Round[],
+  without: readonly Round[],
+): Figure {
+  const cpu = ({ mainUs, signersUs }: Round): number => mainUs + signersUs;
+  const ratio = (of: (round: Round) => number): number =>
+    median(withLog.map((measured, round) => of(measured) / of(without[round] as Round)));
+  return {
+    name,
+    what,
+    ratio: ratio(cpu),
+    goal,
+    atLeast: false,
+    detail: {
+      'rate with / without': ratio(({ perSecond }) => perSecond),
+      'certificates/s with': median(withLog.map(({ perSecond }) => perSecond)),
+      without: median(without.map(({ perSecond }) => perSecond)),
+      'µs/certificate with': median(withLog.map(cpu)),
+      'µs without': median(without.map(cpu)),
+      'main process µs with': median(withLog.map(({ mainUs }) => mainUs)),
+      'main µs without': median(without.map(({ mainUs }) => mainUs)),
+    },
+  };
 }

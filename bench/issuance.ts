@@ -130,44 +130,43 @@ export async function benchIssuance(
   } finally {
     for (const load of loads) load[Symbol.dispose]();
   }
-  const floor = {
-    perSecond: median(floors.map(({ perSecond }) => perSecond)),
-    cpuUs: median(floors.map(({ cpuUs }) => cpuUs)),
+  return chosen.map((measured, index) => figureOf(measured, rates[index] ?? [], floors));
+}
+
+/**
+ * Each round is compared with the floors right before and after it, so that a drift of the machine
+ * affects both.
+ */
+function figureOf(
+  { name, what, goal }: Case,
+  rounds: readonly Round[],
+  floors: readonly FloorRate[],
+): Figure {
+  const of = (pick: (round: Round) => number): number => median(rounds.map(pick));
+  const floorUs = median(floors.map(({ cpuUs }) => cpuUs));
+  const floorAt = (index: number): number => (floors[index] as FloorRate).perSecond;
+  return {
+    name,
+    what,
+    ratio: median(
+      rounds.map(({ perSecond }, index) => perSecond / ((floorAt(index) + floorAt(index + 1)) / 2)),
+    ),
+    goal,
+    atLeast: true,
+    detail: {
+      'certificates/s': of(({ perSecond }) => perSecond),
+      'crypto floor/s': median(floors.map(({ perSecond }) => perSecond)),
+      'CPU ratio': floorUs / of(({ mainUs, signersUs }) => mainUs + signersUs),
+      'floor µs/certificate': floorUs,
+      'server main µs/certificate': of(({ mainUs }) => mainUs),
+      'signers µs/certificate': of(({ signersUs }) => signersUs),
+      'certificates/commit': of(({ perCommit }) => perCommit),
+      'signatures/hand-over': of(({ perChunk }) => perChunk),
+      'generator share of a core': of(({ load }) => load.cpuShare),
+      'call p50 ms': of(({ load }) => load.p50Ms),
+      'call p99 ms': of(({ load }) => load.p99Ms),
+    },
   };
-  return chosen.map(({ name, what, goal }, index) => {
-    const all = rates[index] ?? [];
-    const of = (pick: (round: Round) => number): number => median(all.map(pick));
-    // each round against the floors right before and after it, so that a machine that drifts does
-    // so for both
-    const ratio = median(
-      all.map(
-        ({ perSecond }, round) =>
-          perSecond /
-          (((floors[round] as FloorRate).perSecond + (floors[round + 1] as FloorRate).perSecond) /
-            2),
-      ),
-    );
-    return {
-      name,
-      what,
-      ratio,
-      goal,
-      atLeast: true,
-      detail: {
-        'certificates/s': of(({ perSecond }) => perSecond),
-        'crypto floor/s': floor.perSecond,
-        'CPU ratio': floor.cpuUs / of(({ mainUs, signersUs }) => mainUs + signersUs),
-        'floor µs/certificate': floor.cpuUs,
-        'server main µs/certificate': of(({ mainUs }) => mainUs),
-        'signers µs/certificate': of(({ signersUs }) => signersUs),
-        'certificates/commit': of(({ perCommit }) => perCommit),
-        'signatures/hand-over': of(({ perChunk }) => perChunk),
-        'generator share of a core': of(({ load }) => load.cpuShare),
-        'call p50 ms': of(({ load }) => load.p50Ms),
-        'call p99 ms': of(({ load }) => load.p99Ms),
-      },
-    };
-  });
 }
 
 export interface Round {

@@ -1,7 +1,7 @@
 import { BenchChild } from './child.ts';
 import { residentMiB } from './cpu.ts';
 import type { Figure } from './figures.ts';
-import { startProduct, trustDomain } from './product.ts';
+import { startProduct, trustDomain, type AgentProcess, type Product } from './product.ts';
 import { countSvids, untilServed, WorkloadStream } from './workload-client.ts';
 
 export interface MemoryOptions {
@@ -30,66 +30,15 @@ export async function benchMemory({
   await using agent = await product.startAgent('memory', { config: { svid: { prefetch: 0 } } });
   await pause(3);
   const started = residentMiB(agent.pid);
-
-  for (let first = 0; first < svids; first += 250) {
-    const entries = Array.from({ length: 250 }, (_, index) => ({
-      id: `m${first + index}`,
-      spiffeId: `spiffe://${trustDomain}/ns/shop/sa/service-${first + index}`,
-      parentId: agent.agentId,
-      selectors: [`unix:uid:${uid}`],
-    }));
-    const { results } = await product.admin('Entries/CreateEntries', { entries });
-    if (results.length !== entries.length) throw new Error('entries of the bench were refused');
-  }
-  let holding: number;
-  {
-    await untilServed(agent.workloadSocket);
-    using _stream = await new Promise<WorkloadStream>((resolve, reject) => {
-      const stream: WorkloadStream = new WorkloadStream(
-        agent.workloadSocket,
-        (message) => {
-          if (countSvids(message) === svids) resolve(stream);
-        },
-        reject,
-      );
-      setTimeout(
-        () => reject(new Error(`a workload did not get ${svids} SVIDs in time`)),
-        60_000,
-      ).unref();
-    });
-    await pause(3);
-    holding = residentMiB(agent.pid);
-  }
-  await product.admin('Entries/DeleteEntries', {
-    ids: Array.from({ length: 500 }, (_, index) => `m${index + 1}`),
-  });
-  await product.admin('Entries/DeleteEntries', {
-    ids: Array.from({ length: 499 }, (_, index) => `m${index + 501}`),
-  });
-
-  // a fresh agent: what a thousand SVIDs left behind is not what connections cost
+  const holding = await withManySvids(product, agent, uid);
+  // a fresh agent: memory that a thousand SVIDs left behind does not count as that of connections
   await using second = await product.startAgent('connections');
-  await product.admin('Entries/CreateEntries', {
-    entries: [
-      {
-        id: 'c',
-        spiffeId: `spiffe://${trustDomain}/connections`,
-        parentId: second.agentId,
-        selectors: [`unix:uid:${uid}`],
-      },
-    ],
-  });
-  using client = new BenchChild('workload-client', '--workload-child', { execPath });
-  await untilServed(second.workloadSocket);
-  await client.ask({ path: second.workloadSocket, count: connections });
-  await pause(1);
-  const connected = residentMiB(second.pid);
+  const connected = await afterConnections(product, second, { execPath, uid, connections });
 
   const figure = (
     name: string,
     what: string,
-    now: number,
-    goal: number,
+    [now, goal]: readonly [now: number, goal: number],
     over: Readonly<Record<string, number>> = {},
   ): Figure => ({
     name,
@@ -100,12 +49,74 @@ export async function benchMemory({
     detail: { 'agent MiB': now, 'bare MiB': bare, ...over },
   });
   return [
-    figure('memory.start', 'agent after start', started, 20),
-    figure('memory.svids', `agent whose workload holds ${svids} SVIDs`, holding, 45, { svids }),
-    figure('memory.connections', `agent after ${connections} short connections`, connected, 60, {
+    figure('memory.start', 'agent after start', [started, 20]),
+    figure('memory.svids', `agent whose workload holds ${svids} SVIDs`, [holding, 45], { svids }),
+    figure('memory.connections', `agent after ${connections} short connections`, [connected, 60], {
       connections,
     }),
   ];
+}
+
+/** MiB of the agent while a workload holds 1,000 SVIDs. The entries are deleted afterwards. */
+async function withManySvids(product: Product, agent: AgentProcess, uid: number): Promise<number> {
+  for (let first = 0; first < svids; first += 250) {
+    const entries = Array.from({ length: 250 }, (_, index) => ({
+      id: `m${first + index}`,
+      spiffeId: `spiffe://${trustDomain}/ns/shop/sa/service-${first + index}`,
+      parentId: agent.agentId,
+      selectors: [`unix:uid:${uid}`],
+    }));
+    const { results } = await product.admin('Entries/CreateEntries', { entries });
+    if (results.length !== entries.length) throw new Error('entries of the bench were refused');
+  }
+  await untilServed(agent.workloadSocket);
+  const holding = await whileAllAreHeld(agent);
+  const ids = Array.from({ length: svids - 1 }, (_, index) => `m${index + 1}`);
+  await product.admin('Entries/DeleteEntries', { ids: ids.slice(0, 500) });
+  await product.admin('Entries/DeleteEntries', { ids: ids.slice(500) });
+  return holding;
+}
+
+async function whileAllAreHeld({ workloadSocket, pid }: AgentProcess): Promise<number> {
+  using _stream = await new Promise<WorkloadStream>((resolve, reject) => {
+    const stream: WorkloadStream = new WorkloadStream(
+      workloadSocket,
+      (message) => {
+        if (countSvids(message) === svids) resolve(stream);
+      },
+      reject,
+    );
+    setTimeout(
+      () => reject(new Error(`a workload did not get ${svids} SVIDs in time`)),
+      60_000,
+    ).unref();
+  });
+  await pause(3);
+  return residentMiB(pid);
+}
+
+/** MiB of an agent after many short connections of one workload. */
+async function afterConnections(
+  product: Product,
+  { agentId, workloadSocket, pid }: AgentProcess,
+  options: { readonly execPath: string; readonly uid: number; readonly connections: number },
+): Promise<number> {
+  const { execPath, uid, connections } = options;
+  await product.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        id: 'c',
+        spiffeId: `spiffe://${trustDomain}/connections`,
+        parentId: agentId,
+        selectors: [`unix:uid:${uid}`],
+      },
+    ],
+  });
+  using client = new BenchChild('workload-client', '--workload-child', { execPath });
+  await untilServed(workloadSocket);
+  await client.ask({ path: workloadSocket, count: connections });
+  await pause(1);
+  return residentMiB(pid);
 }
 
 const pause = (seconds: number): Promise<void> =>

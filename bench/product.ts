@@ -63,50 +63,17 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   stack.defer(() => rm(dir, { recursive: true, force: true }));
   const tokens = stack.use(await createTokens());
   const [port, opsPort, httpPort] = (await freePorts(3)) as [number, number, number];
-  const adminSocket = join(dir, 'admin.sock');
+  const ports = { port, opsPort, httpPort };
   const configPath = join(dir, 'server.json');
   writeFileSync(
     configPath,
-    JSON.stringify({
-      trustDomain,
-      dataDir: join(dir, 'server'),
-      listen: { port },
-      ops: { port: opsPort },
-      http: { plain: { port: httpPort } },
-      admin: { socketPath: adminSocket },
-      log: { format: 'json' },
-      hsm: {
-        module: tokens.modulePath,
-        softhsmConf: tokens.confPath,
-        issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile },
-        root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
-      },
-      // the fence around one caller would be what is measured
-      limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000, concurrentCalls: 10_000 },
-      attestation: { perSecond: 10_000 },
-      ...options.config,
-    }),
+    JSON.stringify({ ...serverConfig(dir, tokens, ports), ...options.config }),
   );
-  // what is started later belongs to the product as well
-  let holder: AsyncDisposableStack = stack;
-  const start = (
-    name: string,
-    args: readonly string[],
-    nodeFlags: readonly string[] = [],
-    script = productEntry,
-  ): ChildProcess => {
-    const logPath = join(dir, `${name}.log`);
-    const log = openSync(logPath, 'w', 0o600);
-    const child = spawn(options.execPath, [...nodeFlags, script, ...args], {
-      stdio: ['ignore', log, log],
-    });
-    holder.defer(() => stop(child));
-    return child;
-  };
+  const processes = stack.use(new Processes(dir, options.execPath));
   const server =
     options.server === undefined
-      ? start('server', ['server', 'run', '--config', configPath], options.nodeFlags)
-      : start(
+      ? processes.start('server', ['server', 'run', '--config', configPath], options.nodeFlags)
+      : processes.start(
           'server',
           [configPath, ...options.server.args],
           options.nodeFlags,
@@ -114,7 +81,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
         );
   await ready(server, opsPort, join(dir, 'server.log'));
 
-  const client = new Client(`unix:${adminSocket}`, credentials.createInsecure(), {
+  const client = new Client(`unix:${adminSocketIn(dir)}`, credentials.createInsecure(), {
     'grpc.default_authority': 'localhost',
   });
   stack.defer(() => client.close());
@@ -125,7 +92,6 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${httpPort}/bundle`)).text());
 
   const owned = stack.move();
-  holder = owned;
   return {
     dir,
     tokens,
@@ -134,60 +100,134 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
     rootsDer,
     admin,
     serverPid: server.pid as number,
-    mint: async (spiffeId) => {
-      const { privateKey } = await generateKeyPairAsync('ec-p256');
-      const minted = await admin('Certificates/MintX509Svid', {
-        spiffeId,
-        csrDer: createCsr(privateKey),
-        requestId: uuidv7(),
-      });
-      return { spiffeId, serial: minted.serial, chainDer: minted.chainDer, privateKey };
-    },
-    joinAgent: async (name) => {
-      const { token } = await admin('Tokens/CreateJoinToken', { agentName: name });
-      const joining = new Client(`127.0.0.1:${port}`, channelCredentials(rootsDer), {
-        'grpc.ssl_target_name_override': 'localhost',
-        'grpc.default_authority': 'localhost',
-      });
-      try {
-        return await attestByToken(joining, token as string);
-      } finally {
-        joining.close();
-      }
-    },
-    startAgent: async (name, { config = {}, nodeFlags = [] } = {}) => {
-      const { token, agentId } = await admin('Tokens/CreateJoinToken', { agentName: name });
-      const home = join(dir, name);
-      mkdirSync(home, { mode: 0o700 });
-      const [agentOps] = (await freePorts(1)) as [number];
-      const path = join(home, 'agent.json');
-      const workloadSocket = join(home, 'workload.sock');
-      writeFileSync(
-        path,
-        JSON.stringify({
-          trustDomain,
-          serverAddress: `127.0.0.1:${port}`,
-          dataDir: join(home, 'state'),
-          bootstrap: { bundlePath },
-          attestation: { joinToken: { token } },
-          workloadApi: { socketPath: workloadSocket },
-          localApi: { socketPath: join(home, 'local.sock') },
-          ops: { port: agentOps },
-          log: { format: 'json' },
-          ...config,
-        }),
-      );
-      const agent = start(name, ['agent', 'run', '--config', path], nodeFlags);
-      await ready(agent, agentOps, join(dir, `${name}.log`));
-      return {
-        pid: agent.pid as number,
-        agentId: agentId ?? `spiffe://${trustDomain}/meshca/agent/${name}`,
-        workloadSocket,
-        opsPort: agentOps,
-        [Symbol.asyncDispose]: () => stop(agent),
-      };
-    },
+    mint: (spiffeId) => mint(admin, spiffeId),
+    joinAgent: (name) => joinAgent(admin, name, { port, rootsDer }),
+    startAgent: (name, agentOptions = {}) =>
+      startAgent(name, agentOptions, { admin, processes, dir, port, bundlePath }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+const adminSocketIn = (dir: string): string => join(dir, 'admin.sock');
+
+const serverConfig = (
+  dir: string,
+  { modulePath, confPath, tokens }: TestTokens,
+  ports: { readonly port: number; readonly opsPort: number; readonly httpPort: number },
+): object => ({
+  trustDomain,
+  dataDir: join(dir, 'server'),
+  listen: { port: ports.port },
+  ops: { port: ports.opsPort },
+  http: { plain: { port: ports.httpPort } },
+  admin: { socketPath: adminSocketIn(dir) },
+  log: { format: 'json' },
+  hsm: {
+    module: modulePath,
+    softhsmConf: confPath,
+    issuing: { label: tokens.issuing.label, pinFile: tokens.issuing.pinFile },
+    root: { label: tokens.root.label, pinFile: tokens.root.pinFile },
+  },
+  // the limit of one caller would be measured
+  limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000, concurrentCalls: 10_000 },
+  attestation: { perSecond: 10_000 },
+});
+
+/** Owner of the processes of one product: the server, and agents that are started later. */
+class Processes implements AsyncDisposable {
+  readonly #dir: string;
+  readonly #execPath: string;
+  readonly #children: ChildProcess[] = [];
+
+  constructor(dir: string, execPath: string) {
+    this.#dir = dir;
+    this.#execPath = execPath;
+  }
+
+  start(
+    name: string,
+    args: readonly string[],
+    nodeFlags: readonly string[] = [],
+    script = productEntry,
+  ): ChildProcess {
+    const log = openSync(join(this.#dir, `${name}.log`), 'w', 0o600);
+    const child = spawn(this.#execPath, [...nodeFlags, script, ...args], {
+      stdio: ['ignore', log, log],
+    });
+    this.#children.push(child);
+    return child;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of [...this.#children].reverse()) await stop(child);
+  }
+}
+
+async function mint(admin: Product['admin'], spiffeId: string): Promise<Credential> {
+  const { privateKey } = await generateKeyPairAsync('ec-p256');
+  const minted = await admin('Certificates/MintX509Svid', {
+    spiffeId,
+    csrDer: createCsr(privateKey),
+    requestId: uuidv7(),
+  });
+  return { spiffeId, serial: minted.serial, chainDer: minted.chainDer, privateKey };
+}
+
+async function joinAgent(
+  admin: Product['admin'],
+  name: string,
+  { port, rootsDer }: Pick<Product, 'port' | 'rootsDer'>,
+): Promise<Credential> {
+  const { token } = await admin('Tokens/CreateJoinToken', { agentName: name });
+  const joining = new Client(`127.0.0.1:${port}`, channelCredentials(rootsDer), {
+    'grpc.ssl_target_name_override': 'localhost',
+    'grpc.default_authority': 'localhost',
+  });
+  try {
+    return await attestByToken(joining, token as string);
+  } finally {
+    joining.close();
+  }
+}
+
+async function startAgent(
+  name: string,
+  { config = {}, nodeFlags = [] }: NonNullable<Parameters<Product['startAgent']>[1]>,
+  server: Pick<Product, 'admin' | 'dir' | 'port'> & {
+    readonly processes: Processes;
+    readonly bundlePath: string;
+  },
+): Promise<AgentProcess> {
+  const { admin, dir, port, processes, bundlePath } = server;
+  const { token, agentId } = await admin('Tokens/CreateJoinToken', { agentName: name });
+  const home = join(dir, name);
+  mkdirSync(home, { mode: 0o700 });
+  const [opsPort] = (await freePorts(1)) as [number];
+  const path = join(home, 'agent.json');
+  const workloadSocket = join(home, 'workload.sock');
+  writeFileSync(
+    path,
+    JSON.stringify({
+      trustDomain,
+      serverAddress: `127.0.0.1:${port}`,
+      dataDir: join(home, 'state'),
+      bootstrap: { bundlePath },
+      attestation: { joinToken: { token } },
+      workloadApi: { socketPath: workloadSocket },
+      localApi: { socketPath: join(home, 'local.sock') },
+      ops: { port: opsPort },
+      log: { format: 'json' },
+      ...config,
+    }),
+  );
+  const agent = processes.start(name, ['agent', 'run', '--config', path], nodeFlags);
+  await ready(agent, opsPort, join(dir, `${name}.log`));
+  return {
+    pid: agent.pid as number,
+    agentId: agentId ?? `spiffe://${trustDomain}/meshca/agent/${name}`,
+    workloadSocket,
+    opsPort,
+    [Symbol.asyncDispose]: () => stop(agent),
   };
 }
 

@@ -39,7 +39,7 @@ export async function benchStore({
       const figures: Figure[] = [];
       for (const batch of batches) {
         if (only !== undefined && !only.test(`store.batch${batch}`)) continue;
-        figures.push(await benchBatch(store, raw, id, batch, short ? 0.3 : 1.5, short ? 3 : 5));
+        figures.push(await benchBatch({ store, raw, authorityId: id }, batch, short));
       }
       return figures;
     } finally {
@@ -51,14 +51,18 @@ export async function benchStore({
   }
 }
 
+interface Sides {
+  readonly store: Ledger;
+  readonly raw: Raw;
+  readonly authorityId: string;
+}
+
 async function benchBatch(
-  store: Ledger,
-  raw: Raw,
-  authorityId: string,
+  { store, raw, authorityId }: Sides,
   batch: number,
-  seconds: number,
-  rounds: number,
+  short: boolean,
 ): Promise<Figure> {
+  const [seconds, rounds] = short ? [0.3, 3] : [1.5, 5];
   const ours: Costs[] = [];
   const bare: number[] = [];
   await recordFor(store, authorityId, batch, 0.1);

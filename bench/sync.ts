@@ -1,11 +1,12 @@
 import { serverId } from '../src/common/spiffe/index.ts';
-import type { AgentCaller, SyncSession } from '../src/services/index.ts';
+import type { SyncSession } from '../src/services/index.ts';
 import {
   agentId,
   createServicesWorld,
   entryInput,
   id,
   local,
+  type ServicesWorld,
 } from '../test/support/services-world.ts';
 import { median, type Figure } from './figures.ts';
 
@@ -31,56 +32,14 @@ export async function benchSync({
       selectors: [{ type: 'node', value: 'zone:bench' }],
     }),
   ]);
-  let received = 0;
-  let all: () => void = () => {};
-  const callers: AgentCaller[] = [];
-  for (let index = 0; index < streams; index++) {
-    const { caller } = await w.joinAgent(`n${index}`, ['node:zone:bench']);
-    callers.push(caller);
-    const session: SyncSession = {
-      send: (message) => {
-        if (
-          message.kind === 'entries' &&
-          message.upserts.some((entry) => entry.id.startsWith('change'))
-        ) {
-          received += 1;
-          if (received === streams) all();
-        }
-        return true;
-      },
-      close: (error) => {
-        if (error.code !== 'SHUTTING_DOWN') throw error;
-      },
-    };
-    await w.services.sync.open(
-      caller,
-      {
-        protocolVersion: 1,
-        agentVersion: 'bench',
-        capabilities: [],
-        position: undefined,
-        bundleSequence: 1,
-        survivedOutageSeconds: 0,
-      },
-      session,
-    );
-  }
+  const receivers = new Receivers(w);
+  for (let index = 0; index < streams; index++) await receivers.add(`n${index}`);
   await w.services.sync.settled();
-  const change = async (name: string, parentId: string, expected: number): Promise<number> => {
-    received = streams - expected;
-    const done = new Promise<void>((resolve) => (all = resolve));
-    const startedMs = performance.now();
-    await w.services.entries.create(local, [
-      entryInput({ id: name, spiffeId: id(`/${name}`), parentId }),
-    ]);
-    await done;
-    return performance.now() - startedMs;
-  };
   const everyone: number[] = [];
   const one: number[] = [];
   for (let round = 0; round < (short ? 10 : 30); round++) {
-    one.push(await change(`change-one-${round}`, agentId('n0'), 1));
-    everyone.push(await change(`change-all-${round}`, shared, streams));
+    one.push(await receivers.change(`change-one-${round}`, agentId('n0'), 1));
+    everyone.push(await receivers.change(`change-all-${round}`, shared, streams));
   }
   return [
     {
@@ -95,4 +54,61 @@ export async function benchSync({
       },
     },
   ];
+}
+
+/** Agents of one node set, with their sync sessions. Counts who has received a change. */
+class Receivers {
+  readonly #w: ServicesWorld;
+  #missing = 0;
+  #all: () => void = () => {};
+
+  constructor(w: ServicesWorld) {
+    this.#w = w;
+  }
+
+  async add(name: string): Promise<void> {
+    const { caller } = await this.#w.joinAgent(name, ['node:zone:bench']);
+    await this.#w.services.sync.open(
+      caller,
+      {
+        protocolVersion: 1,
+        agentVersion: 'bench',
+        capabilities: [],
+        position: undefined,
+        bundleSequence: 1,
+        survivedOutageSeconds: 0,
+      },
+      this.#session(),
+    );
+  }
+
+  /** Creates an entry. Resolves to the milliseconds until `expected` agents have it. */
+  async change(name: string, parentId: string, expected: number): Promise<number> {
+    this.#missing = expected;
+    const done = new Promise<void>((resolve) => (this.#all = resolve));
+    const startedMs = performance.now();
+    await this.#w.services.entries.create(local, [
+      entryInput({ id: name, spiffeId: id(`/${name}`), parentId }),
+    ]);
+    await done;
+    return performance.now() - startedMs;
+  }
+
+  #session(): SyncSession {
+    return {
+      send: (message) => {
+        if (
+          message.kind === 'entries' &&
+          message.upserts.some((entry) => entry.id.startsWith('change'))
+        ) {
+          this.#missing -= 1;
+          if (this.#missing === 0) this.#all();
+        }
+        return true;
+      },
+      close: (error) => {
+        if (error.code !== 'SHUTTING_DOWN') throw error;
+      },
+    };
+  }
 }
