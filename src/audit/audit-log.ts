@@ -11,12 +11,14 @@ import {
   findAuthorities,
   logOrigin,
   noteKeyOf,
+  signText,
   useKeyOf,
   type LogAuthorities,
   type LogAuthorityDependencies,
 } from './log-authorities.ts';
 import { Lateness } from './lateness.ts';
 import { Sequencer } from './sequencer.ts';
+import type { ProofSinceStart } from './start-proof.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
 import { DatabaseStaleness } from './staleness.ts';
 import { checkStoredLog, type OutsideCheckpoint, type Staleness } from './start-check.ts';
@@ -79,7 +81,7 @@ export class AuditLog {
     this.#authorities = [...ours];
     this.#signer = signer;
     this.#seals = seals;
-    const sign: LogSigner = (text) => this.#signText(text);
+    const sign: LogSigner = (text) => signText(text, this.#signer, dependencies.signers);
     this.#sign = sign;
     this.#dependencies = dependencies;
     this.#log = log;
@@ -150,7 +152,7 @@ export class AuditLog {
       basis: log.basis(),
     });
     audit.#latest = await log.latestCheckpoint();
-    audit.#staleness.begin((await log.head()).sequence);
+    audit.#staleness.begin((await log.head()).sequence, audit.#latest?.size ?? 0);
     if (stored.newer !== undefined)
       audit.#staleness.become(stored.newer, stored.newer.foundBy, audit.#latest);
     try {
@@ -199,18 +201,6 @@ export class AuditLog {
     await this.#sequencer.catchUp();
     await this.#basis.snapshotAtRest({ wanted: true });
     this.#sayWhoSigns();
-  }
-
-  async #signText(text: string): Promise<Buffer> {
-    const [outcome] = await this.#dependencies.signers.sign([
-      { ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
-    ]);
-    if (outcome?.ok !== true)
-      throw new PkiError(
-        outcome?.code ?? 'HSM_UNAVAILABLE',
-        outcome?.message ?? 'the signer gave no answer',
-      );
-    return outcome.signature;
   }
 
   #foreignRow({ sequence, reason }: { readonly sequence: number; readonly reason: string }): void {
@@ -279,6 +269,11 @@ export class AuditLog {
   /** Whether records have waited for a checkpoint so long that an operator must act. */
   get late(): boolean {
     return this.#lateness.late;
+  }
+
+  /** Whether somebody has shown since the start that the database is the one of the last run. */
+  get sinceStart(): ProofSinceStart {
+    return this.#staleness.sinceStart;
   }
 
   /** Called when `stale`, `damage` or `late` changed. Returns the unsubscribe function. */

@@ -76,3 +76,24 @@ const keyFailure = (
     () => undefined,
     (thrown: unknown) => PkiError.from(thrown),
   );
+
+/**
+ * A signature with the key of a log authority.
+ *
+ * @throws PkiError HSM_*
+ */
+export async function signText(
+  text: string,
+  { ckaId }: Pick<Authority, 'ckaId'>,
+  signers: Pick<Signers, 'sign'>,
+): Promise<Buffer> {
+  const [outcome] = await signers.sign([
+    { ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
+  ]);
+  if (outcome?.ok !== true)
+    throw new PkiError(
+      outcome?.code ?? 'HSM_UNAVAILABLE',
+      outcome?.message ?? 'the signer gave no answer',
+    );
+  return outcome.signature;
+}

@@ -4,7 +4,9 @@ import { openInEpoch, type LogKeys } from './checkpoint-file.ts';
 import { compareOutside, type OutsideCheckpoint } from './start-check.ts';
 
 export type Seen =
-  | { readonly found: 'unknown' | 'contained' }
+  | { readonly found: 'unknown' }
+  /** `size`: its records, 0 for a checkpoint of an earlier epoch. */
+  | { readonly found: 'contained'; readonly size: number }
   | { readonly found: 'older' | 'rewritten'; readonly outside: OutsideCheckpoint };
 
 const rememberedNotes = 512;
@@ -47,8 +49,10 @@ export class SeenCheckpoints {
   ): Promise<Seen> {
     const inside = latest === undefined ? undefined : openInEpoch(latest.note, ...keys);
     if (inside === undefined)
-      return outside.size === 0 ? { found: 'contained' } : { found: 'older', outside };
+      return outside.size === 0 ? { found: 'contained', size: 0 } : { found: 'older', outside };
     const relation = await compareOutside(this.#log, inside, outside);
-    return relation === 'contained' ? { found: relation } : { found: relation, outside };
+    return relation === 'contained'
+      ? { found: relation, size: outside.epoch === inside.epoch ? outside.size : 0 }
+      : { found: relation, outside };
   }
 }

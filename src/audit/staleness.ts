@@ -4,6 +4,7 @@ import type { LedgerLog } from '../ledger/index.ts';
 import type { StoredCheckpoint } from '../store/ports/index.ts';
 import type { CheckpointFile, LogKeys } from './checkpoint-file.ts';
 import { SeenCheckpoints } from './seen-checkpoints.ts';
+import { ProofSinceStart } from './start-proof.ts';
 import { staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
 
 export interface StalenessDependencies {
@@ -33,6 +34,7 @@ export class DatabaseStaleness {
   #held = false;
   #accepting = false;
   #begunAt = 0;
+  #sinceStart = new ProofSinceStart(0);
 
   constructor(dependencies: StalenessDependencies) {
     this.#dependencies = dependencies;
@@ -48,9 +50,18 @@ export class DatabaseStaleness {
     return this.#held;
   }
 
-  /** `sequence`: the last record that was in the tree when this process began. */
-  begin(sequence: number): void {
+  /** What others have shown since the start. */
+  get sinceStart(): ProofSinceStart {
+    return this.#sinceStart;
+  }
+
+  /**
+   * `sequence`: the last record that was in the tree when this process began. `records`: those
+   * under checkpoints then.
+   */
+  begin(sequence: number, records: number): void {
     this.#begunAt = sequence;
+    this.#sinceStart = new ProofSinceStart(records);
   }
 
   /** Tells everybody who looks at the state of the database to look again. */
@@ -106,8 +117,9 @@ export class DatabaseStaleness {
     },
   ): Promise<'unknown' | 'contained' | 'stale'> {
     const seen = await this.#seen.look(note, latest, keys);
-    if (!('outside' in seen)) return seen.found;
     const { file, clock } = this.#dependencies;
+    if (seen.found === 'contained') this.#sinceStart.shown(from, seen.size);
+    if (!('outside' in seen)) return seen.found;
     // beside the others, so that a restart knows of it as well
     await file.append(note, clock.nowMs(), from).catch(() => {});
     this.become(seen.outside, from, latest);

@@ -20,6 +20,8 @@ export interface WitnessDependencies {
   /** A key of type 4 (cosignature/v1). */
   readonly key: NoteKey;
   readonly log: Pick<LedgerLog, 'tile' | 'addCosignatures'>;
+  /** The witness has shown that it holds a tree of so many records, which is a part of ours. */
+  readonly shown: (records: number) => void;
   readonly fetch: typeof fetch;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -122,6 +124,7 @@ export class Witness {
     const origin = checkpoint.note.slice(0, checkpoint.note.indexOf('\n'));
     if (origin !== this.#origin) this.#oldSize = 0;
     this.#origin = origin;
+    let heldSize = 0;
     let answer = await this.#post(checkpoint);
     if (answer.status === 409) {
       const witnessSize = Number(answer.text.trim());
@@ -138,6 +141,7 @@ export class Witness {
       if (witnessSize === this.#oldSize)
         throw refused(`it holds another tree of ${witnessSize} records`);
       this.#oldSize = witnessSize;
+      heldSize = witnessSize;
       answer = await this.#post(checkpoint);
     }
     if (answer.status !== 200) throw refused(`it answered ${answer.status}`);
@@ -155,6 +159,7 @@ export class Witness {
     if (Math.abs(cosignedAt(signature) - this.#dependencies.clock.now()) > clockToleranceSeconds)
       throw refused('the time of its cosignature differs too much from the present time');
     await this.#dependencies.log.addCosignatures(checkpoint.size, formatNote(cosigned));
+    this.#dependencies.shown(heldSize);
     this.#oldSize = checkpoint.size;
     this.#cosigned = checkpoint.size;
   }

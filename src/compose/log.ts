@@ -1,4 +1,5 @@
 import { makeDirectory } from '../common/unix/make-directory.ts';
+import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   AuditLog,
@@ -13,7 +14,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import { ecdsaNoteKey, type NoteKey } from '../common/tlog/index.ts';
-import type { ServerConfig } from '../config/index.ts';
+import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/index.ts';
 import type { Checkpoints } from '../services/sync/checkpoints.ts';
@@ -144,6 +145,11 @@ export async function startAuditLog({
     });
   const checkpointFile = checkpointFilePath(config);
   makeDirectory(dirname(checkpointFile), 0o700);
+  if (realpathSync(dirname(checkpointFile)) === realpathSync(dirname(databasePath(config))))
+    logger.warn(
+      { path: checkpointFile },
+      'the checkpoint file lies beside the database: whoever puts both back together is noticed only by agents and witnesses; set audit.checkpointFile to a path on another disk or machine',
+    );
   const log = await AuditLog.open({
     log: store.log,
     leases: store.leases,

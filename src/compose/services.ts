@@ -65,6 +65,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
       readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
       hsmStatus: () => gate.signers.state().status,
       serverCertificateNotAfter: () => issuing.certificate.notAfter(),
+      sinceStart: () => records.log.sinceStart,
       serverRootDer: () => issuing.certificate.rootDer(),
     },
   });

@@ -13,20 +13,21 @@ import type { SigningGate } from './signing-gate.ts';
 export function startWitnesses(
   { config, clock, logger }: Pick<ServerContext, 'config' | 'clock' | 'logger'>,
   store: Pick<Ledger, 'log'>,
-  log: Pick<AuditLog, 'latest' | 'onCheckpoint'>,
+  log: Pick<AuditLog, 'latest' | 'onCheckpoint' | 'sinceStart'>,
   gate: Pick<SigningGate, 'isOpen'>,
 ): readonly Witness[] {
-  const witnesses = config.audit.witnesses.map(
-    ({ url, key }) =>
-      new Witness({
-        url: url.replace(/\/+$/, ''),
-        key: unwrap(parseVerifierKey(key)),
-        log: store.log,
-        fetch,
-        clock,
-        logger: logger.child({ part: 'witness' }),
-      }),
-  );
+  const witnesses = config.audit.witnesses.map(({ url, key: keyText }) => {
+    const key = unwrap(parseVerifierKey(keyText));
+    return new Witness({
+      url: url.replace(/\/+$/, ''),
+      key,
+      log: store.log,
+      shown: (records) => log.sinceStart.shown(key.name, records),
+      fetch,
+      clock,
+      logger: logger.child({ part: 'witness' }),
+    });
+  });
   const submit = (checkpoint: StoredCheckpoint): void => {
     for (const witness of witnesses) witness.submit(checkpoint);
   };

@@ -175,6 +175,7 @@ export class ServerMetrics {
     readonly size: number;
     readonly foreignRecords: number;
     readonly waitingSeconds: number;
+    readonly sinceStart: { readonly unproven: boolean };
     readonly basis: {
       readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined;
       readonly review: { readonly of: number; readonly checked: number };
@@ -210,6 +211,11 @@ export class ServerMetrics {
       'meshca_audit_waiting_seconds',
       'How long the oldest record without a checkpoint has waited: alert above 120.',
       () => log.waitingSeconds,
+    );
+    this.#single(
+      'meshca_audit_unproven_since_start',
+      '1: since the start no agent or witness has shown a checkpoint from before it, so that a database and checkpoint file that were put back together would not show.',
+      () => (log.sinceStart.unproven ? 1 : 0),
     );
     this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);
     this.#single(

@@ -248,6 +248,7 @@ export async function createServicesWorld(
       hsmStatus: () => 'ok',
       serverCertificateNotAfter: () => 0,
       serverRootDer: () => undefined,
+      sinceStart: () => ({ recordsAtStart: 0, proof: undefined }),
     },
   });
   const callerOf = (svid: {

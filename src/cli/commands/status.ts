@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ServerStatus__Output } from '../../common/wire/generated/meshca/admin/v1/ServerStatus.ts';
 import { action, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -25,6 +26,7 @@ export function statusCommand(program: Command, context: CliContext, outcome: Ou
           ['hsm', status.hsmStatus],
           ['agents connected', String(status.agentsConnected)],
           ['position', `${status.epoch} / ${status.revision}`],
+          ['database', databaseText(status)],
           ['unfinished intents', String(status.unfinishedIntents)],
           [
             'server certificate',
@@ -36,4 +38,16 @@ export function statusCommand(program: Command, context: CliContext, outcome: Ou
         ]);
       }),
     );
+}
+
+/** Whether anybody outside this machine has shown that the database was not put back. */
+function databaseText({
+  recordsAtStart,
+  recordsProven,
+  provenBy,
+}: Pick<ServerStatus__Output, 'recordsAtStart' | 'recordsProven' | 'provenBy'>): string {
+  if (recordsAtStart === 0) return 'its log began with this start';
+  return provenBy === ''
+    ? `unproven until an agent or witness has shown a checkpoint from before the start (${recordsAtStart} records)`
+    : `${recordsProven} of ${recordsAtStart} records at the start proven by ${provenBy}`;
 }

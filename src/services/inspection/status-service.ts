@@ -12,6 +12,11 @@ export interface ServerFacts {
   serverCertificateNotAfter(): number;
   /** DER of the root that the server's certificate chains to; undefined while it has none. */
   serverRootDer(): Buffer | undefined;
+  /** Whether somebody has shown that the database is the one of the last run. */
+  sinceStart(): {
+    readonly recordsAtStart: number;
+    readonly proof: { readonly by: string; readonly records: number } | undefined;
+  };
 }
 
 export interface StatusDependencies extends InspectionDependencies {
@@ -40,7 +45,11 @@ export class StatusService implements Status {
         certificates.countByState(),
         certificates.countLive({ state: 'abandoned' }, clock.now()),
       ]);
+      const { recordsAtStart, proof } = facts.sinceStart();
       return {
+        recordsAtStart,
+        recordsProven: proof?.records ?? 0,
+        provenBy: proof?.by ?? '',
         version: settings.serverVersion,
         trustDomainName: settings.trustDomain.name,
         startedAt: facts.startedAt(),

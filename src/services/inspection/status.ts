@@ -12,6 +12,11 @@ export interface StatusView {
   readonly position: Position;
   readonly unfinishedIntents: number;
   readonly serverCertificateNotAfter: number;
+  /** Records under checkpoints when the server started; 0: its log began then. */
+  readonly recordsAtStart: number;
+  /** Those that somebody has shown since, and who; 0 and empty: nobody has. */
+  readonly recordsProven: number;
+  readonly provenBy: string;
 }
 
 export interface Status {

@@ -3,12 +3,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { Metadata } from '@grpc/grpc-js';
 import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../../src/common/x509/index.ts';
 import { replaceDatabase } from '../../../src/store/index.ts';
 import {
-  allMethods,
   attestByToken,
   codeOf,
   startTestServer,
@@ -16,52 +14,11 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
+import { checkpointSync as sync } from '../../support/checkpoint-sync.ts';
 import { logSettled } from '../../support/settled.ts';
 import { patienceMs, until } from '../../support/until.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
-
-/** One sync stream that keeps what it is sent of the audit log, and shows `held` in its hello. */
-function sync(
-  server: TestServer,
-  agent: Credential,
-  held = '',
-): {
-  readonly notes: string[];
-  readonly ended: () => boolean;
-  readonly welcomed: () => boolean;
-  close(): void;
-} {
-  const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync'];
-  assert.ok(method !== undefined);
-  const notes: string[] = [];
-  let over = false;
-  let welcome = false;
-  const stream = server
-    .client(agent)
-    .makeBidiStreamRequest(
-      method.path,
-      method.requestSerialize as (value: object) => Buffer,
-      method.responseDeserialize as (bytes: Buffer) => any,
-      new Metadata(),
-    );
-  stream.on('data', (message: { welcome?: object; checkpoint?: { note: string } }) => {
-    if (message.welcome) welcome = true;
-    if (message.checkpoint) notes.push(message.checkpoint.note);
-  });
-  stream.on('error', () => (over = true));
-  stream.on('end', () => (over = true));
-  stream.write({
-    hello: {
-      protocolVersion: 1,
-      agentVersion: 'test',
-      capabilities: ['checkpoints'],
-      bundleSequence: 0,
-      logCheckpoint: held,
-    },
-  });
-  return { notes, ended: () => over, welcomed: () => welcome, close: () => stream.cancel() };
-}
 
 const sizeOf = (note: string | undefined): number => Number(note?.split('\n')[1] ?? 0);
 
@@ -124,6 +81,9 @@ test('the checkpoint of an agent reveals a restored database, and the server sig
     'nothing on this machine shows it',
   );
   assert.equal(await signs(server, agent), 'issued');
+  const unproven = async (): Promise<boolean> =>
+    (await server.admin('Server/GetStatus')).provenBy === '';
+  assert.ok(await unproven());
 
   // an agent that lies: another size, another root, another signature, another log
   const [origin, size, root, , signature] = held.split('\n') as [
@@ -149,6 +109,7 @@ test('the checkpoint of an agent reveals a restored database, and the server sig
       true,
       false_.join('|').slice(0, 60),
     );
+    assert.ok(await unproven());
   }
 
   // and one that does not

@@ -60,6 +60,10 @@ test('a witness cosigns only consistent checkpoints, and the export has verified
       witness.requests.slice(seen).some(({ old, status }) => status === 200 && old > 0),
     );
     assert.ok(witness.requests.some(({ status }) => status === 409));
+    await until(
+      async () => (await server.admin('Server/GetStatus')).provenBy === 'witness.example/w1',
+      'what the witness held shows that the database is the one of before',
+    );
     const lines = await exported(server);
     await verifyExport(lines, { witnesses: [key] });
 

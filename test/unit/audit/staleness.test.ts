@@ -23,7 +23,7 @@ function world(): { readonly staleness: DatabaseStaleness; readonly announced: (
   });
   let announced = 0;
   staleness.onChange(() => void (announced += 1));
-  staleness.begin(7);
+  staleness.begin(7, 5);
   return { staleness, announced: () => announced };
 }
 

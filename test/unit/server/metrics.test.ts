@@ -103,7 +103,13 @@ test('gauges ask their owner at each scrape, and forget what is gone', async () 
 test('the audit log, its witnesses and the CRLs are shown as they are', async () => {
   const metrics = new ServerMetrics();
   const basis = { snapshot: undefined, review: { of: 10, checked: 4 }, damage: new Error('x') };
-  metrics.watchLog({ size: 12, foreignRecords: 1, waitingSeconds: 2, basis });
+  metrics.watchLog({
+    size: 12,
+    foreignRecords: 1,
+    sinceStart: { unproven: true },
+    waitingSeconds: 2,
+    basis,
+  });
   metrics.watchWitnesses([{ name: 'w', cosignedSize: 11, failures: 3 }]);
   metrics.watchCrls({ standings: () => [{ authorityId: 'a', nextUpdate: 5 }], set: () => [1, 2] });
   assert.deepEqual(await linesOf(metrics, 'meshca_audit_\\w+', 'meshca_crl\\w+'), [
@@ -114,6 +120,7 @@ test('the audit log, its witnesses and the CRLs are shown as they are', async ()
     'meshca_audit_snapshot_records 0',
     'meshca_audit_snapshot_timestamp_seconds 0',
     'meshca_audit_tree_size 12',
+    'meshca_audit_unproven_since_start 1',
     'meshca_audit_waiting_seconds 2',
     'meshca_audit_witness_failures{witness="w"} 3',
     'meshca_audit_witness_size{witness="w"} 11',

@@ -15,6 +15,18 @@ export interface ServerStatus {
   'revision'?: (number | string | Long);
   'unfinishedIntents'?: (number | string | Long);
   'serverCertificateNotAfter'?: (number | string | Long);
+  /**
+   * Records under checkpoints when the server started; 0: its log began then.
+   */
+  'recordsAtStart'?: (number | string | Long);
+  /**
+   * Those of them under the newest checkpoint that an agent or witness has shown since; 0: none has.
+   */
+  'recordsProven'?: (number | string | Long);
+  /**
+   * Who has shown it.
+   */
+  'provenBy'?: (string);
 }
 
 export interface ServerStatus__Output {
@@ -29,4 +41,16 @@ export interface ServerStatus__Output {
   'revision': (number);
   'unfinishedIntents': (number);
   'serverCertificateNotAfter': (number);
+  /**
+   * Records under checkpoints when the server started; 0: its log began then.
+   */
+  'recordsAtStart': (number);
+  /**
+   * Those of them under the newest checkpoint that an agent or witness has shown since; 0: none has.
+   */
+  'recordsProven': (number);
+  /**
+   * Who has shown it.
+   */
+  'provenBy': (string);
 }
