@@ -1,12 +1,15 @@
 export type { LedgerAgents } from './agents.ts';
 export type { LedgerApprovals } from './approvals.ts';
+export type { LedgerDelegations } from './delegations.ts';
 export type { LedgerEvidence } from './evidence.ts';
 export type { LedgerCopy, LedgerLog, PendingRecord } from './log.ts';
 export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';
 export type { LogReview } from './review.ts';
 export type { LedgerRevocations } from './revocations.ts';
+export { RowComparison } from './row-comparison.ts';
 export type { RevokedMark, RevokedSince } from './revoked.ts';
+export type { LedgerRoles } from './roles.ts';
 export type { LedgerRotations } from './rotations.ts';
 export type { LedgerTokens } from './tokens.ts';
 export { isUnder, withTiles } from './tiles.ts';

@@ -37,6 +37,11 @@ export interface ObjectLedger {
   expectedCount(kind: LogObjectKind): number;
   /** Whether an entry makes this SPIFFE ID an admin's, by the log, whatever the rows say. */
   isAdminId(spiffeId: string): boolean;
+  /** Announces each object of this kind that the log has and that is not among these values. */
+  announceMissing<Kind extends LogObjectKind>(
+    kind: Kind,
+    values: readonly LoggedValues[Kind][],
+  ): void;
   /** Announces a difference in a value that has no record of its own kind: see ObjectMismatch. */
   announce(mismatch: ObjectMismatch): void;
   /** Called at each look at an unproven object. */
@@ -82,6 +87,8 @@ export class Objects implements ObjectLedger {
   /** SHA-256 of the evidence of the newest activation of each authority. */
   #evidence = new Map<string, { readonly sha256: string; readonly sequence: number }>();
   #counts = new Map<LogObjectKind, number>();
+  /** The sequence of the newest record of each kind. */
+  #newest = new Map<LogObjectKind, number>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
   #withText: Known[] = [];
 
@@ -91,6 +98,7 @@ export class Objects implements ObjectLedger {
     const evidence = object.kind === 'authority' ? object.detail['evidence'] : undefined;
     if (typeof evidence === 'string' && (this.#evidence.get(object.id)?.sequence ?? 0) <= sequence)
       this.#evidence.set(object.id, { sha256: evidence, sequence });
+    if (this.newest(object.kind) < sequence) this.#newest.set(object.kind, sequence);
     const before = this.#known.get(key);
     if ((before?.sequence ?? 0) >= sequence) return;
     const more = (object.sha256 === '' ? 0 : 1) - ((before?.sha256 ?? '') === '' ? 0 : 1);
@@ -135,6 +143,7 @@ export class Objects implements ObjectLedger {
     this.#known = other.#known;
     this.#evidence = other.#evidence;
     this.#counts = other.#counts;
+    this.#newest = other.#newest;
     this.#withText = other.#withText;
     this.revoked = other.revoked;
     this.#adminIds = other.#adminIds;
@@ -151,6 +160,11 @@ export class Objects implements ObjectLedger {
 
   isAdminId(spiffeId: string): boolean {
     return this.#adminIds.has(spiffeId);
+  }
+
+  /** Grows with every record of this kind. */
+  newest(kind: LogObjectKind): number {
+    return this.#newest.get(kind) ?? 0;
   }
 
   evidenceOf(authorityId: string): string | undefined {
@@ -204,6 +218,21 @@ export class Objects implements ObjectLedger {
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  announceMissing<Kind extends LogObjectKind>(
+    kind: Kind,
+    values: readonly LoggedValues[Kind][],
+  ): void {
+    const ids = new Set(values.map((value) => loggedId(kind, value)));
+    let missing = this.expectedCount(kind);
+    for (const id of ids) if (this.expects(kind, id)) missing -= 1;
+    if (missing === 0) return;
+    for (const [key, { sha256 }] of this.#known) {
+      const id = key.slice(kind.length + 1);
+      if (sha256 !== '' && key.startsWith(`${kind} `) && !ids.has(id))
+        this.announce({ kind, id, found: 'differs' });
+    }
   }
 
   announce(mismatch: ObjectMismatch): void {

@@ -3,12 +3,15 @@ import type { LogMemory, Store } from '../store/ports/index.ts';
 import { ledgerAgents, type LedgerAgents } from './agents.ts';
 import { ledgerApprovals, type LedgerApprovals } from './approvals.ts';
 import { Confirmations } from './confirmations.ts';
+import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
 import { LogBook, type LedgerLog } from './log.ts';
 import { emptyMemory } from './memory.ts';
 import { Objects, type ObjectLedger } from './objects.ts';
 import { ledgerRevocations, type LedgerRevocations } from './revocations.ts';
+import { ledgerRoles, type LedgerRoles } from './roles.ts';
 import { ledgerRotations, type LedgerRotations } from './rotations.ts';
+import { RowComparison } from './row-comparison.ts';
 import { ledgerTokens, type LedgerTokens } from './tokens.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
 
@@ -16,9 +19,11 @@ import { UncheckedObjects } from './unchecked-objects.ts';
 interface LoggedNouns {
   readonly agents: LedgerAgents;
   readonly approvals: LedgerApprovals;
+  readonly delegations: LedgerDelegations;
   readonly evidence: LedgerEvidence;
   readonly log: LedgerLog;
   readonly revocations: LedgerRevocations;
+  readonly roles: LedgerRoles;
   readonly rotations: LedgerRotations;
   readonly tokens: LedgerTokens;
 }
@@ -63,16 +68,27 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     clock,
     announce: (mismatch) => objects.announce(mismatch),
   });
+  const delegations = new RowComparison(
+    'delegations',
+    () => compareDelegations(store.delegations, objects),
+    options,
+  );
   const { consumers: _, ...rows } = store;
   return {
     ...rows,
     agents: ledgerAgents(store.agents, confirmations, objects),
     approvals: ledgerApprovals(store.approvals, objects),
+    delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
     log: book.view(),
     objects,
     revocations: ledgerRevocations(store.revocations, objects),
+    roles: ledgerRoles(store.roles, objects),
     rotations: ledgerRotations(store.rotations, issued, confirmations),
     tokens: ledgerTokens(store.tokens, objects),
+    close: () => {
+      delegations.close();
+      return store.close();
+    },
   };
 }

@@ -127,7 +127,7 @@ function createCommon(dependencies: ServicesDependencies): Common {
     inventory,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
-  const access = new Access(store.roles, settings.trustDomain, store.objects);
+  const access = new Access(store.roles, settings.trustDomain);
   const shared = { access, refusals, clock, settings };
   return { access, callers, doubles, nodeSets, refusals, onRevision, shared };
 }

@@ -43,7 +43,6 @@ export interface Schema {
   readonly join_tokens: JoinTokenTable;
   readonly delegations: DelegationTable;
   readonly roles: RoleTable;
-  readonly role_members: { readonly member: string; readonly role: string };
   readonly revocations: RevocationTable;
   readonly crls: CrlTable;
   readonly audit: AuditTable;

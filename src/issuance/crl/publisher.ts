@@ -14,10 +14,9 @@ import {
   type CrlStanding,
   type StoredCrl,
 } from '../../domain/index.ts';
-import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
+import { RowComparison, type LedgerRevocations, type RevokedMark } from '../../ledger/index.ts';
 import { CrlIntake, type CrlIntakeDependencies } from './intake.ts';
 import { CrlSigner, type CrlSignerDependencies } from './signer.ts';
-import { RowComparison } from './row-comparison.ts';
 import { CrlWarnings } from './warnings.ts';
 import { CrlWorkshop } from './workshop.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './import.ts';
@@ -89,7 +88,8 @@ export class CrlPublisher {
     this.#dependencies = dependencies;
     this.#workshop = new CrlWorkshop({ revocations: dependencies.store });
     this.#signer = new CrlSigner({ ...dependencies, workshop: this.#workshop });
-    this.#comparison = new RowComparison(dependencies);
+    const { store } = dependencies;
+    this.#comparison = new RowComparison('revocations', () => store.compareRows(), dependencies);
     this.#intake = new CrlIntake(dependencies);
     this.#warnings = new CrlWarnings(dependencies);
   }

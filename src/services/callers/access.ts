@@ -15,8 +15,8 @@ import {
   type Target,
   type Verb,
 } from '../../domain/index.ts';
-import type { ObjectLedger } from '../../ledger/index.ts';
-import type { Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
+import type { LedgerRoles } from '../../ledger/index.ts';
+import type { Page, PageRequest } from '../../store/ports/index.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
 /** The rights of an operator, read once per call. */
@@ -74,17 +74,11 @@ export class OperatorRights {
  * uids). An admin has the rights of his roles.
  */
 export class Access {
-  readonly #roles: Pick<RoleStore, 'forMember'>;
-  readonly #objects: Pick<ObjectLedger, 'require'>;
+  readonly #roles: Pick<LedgerRoles, 'forMember'>;
   readonly trustDomain: TrustDomain;
 
-  constructor(
-    roles: Pick<RoleStore, 'forMember'>,
-    trustDomain: TrustDomain,
-    objects: Pick<ObjectLedger, 'require'>,
-  ) {
+  constructor(roles: Pick<LedgerRoles, 'forMember'>, trustDomain: TrustDomain) {
     this.#roles = roles;
-    this.#objects = objects;
     this.trustDomain = trustDomain;
   }
 
@@ -100,10 +94,7 @@ export class Access {
         'CALLER_NOT_ADMITTED',
         `only admin and local callers may do this, not ${actual.class} callers`,
       );
-    const roles = (await this.#roles.forMember(actual.spiffeId)).map((role) =>
-      this.#objects.require('role', role),
-    );
-    return OperatorRights.ofRoles(roles, this.trustDomain);
+    return OperatorRights.ofRoles(await this.#roles.forMember(actual.spiffeId), this.trustDomain);
   }
 
   /** The whole trust domain as a target. */

@@ -2,8 +2,13 @@ import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { isTrusted, standingIn, type CertificateRecord, type Rights } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
-import type { CertificateStore, DelegationStore, EntryStore } from '../../store/ports/index.ts';
+import type {
+  LedgerAgents,
+  LedgerDelegations,
+  LedgerRevocations,
+  ObjectLedger,
+} from '../../ledger/index.ts';
+import type { CertificateStore, EntryStore } from '../../store/ports/index.ts';
 import type { AgentCaller, AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from '../services.ts';
 import type { InventoryProof } from './inventory-proof.ts';
@@ -14,7 +19,7 @@ export interface CallerDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
-  readonly delegations: Pick<DelegationStore, 'activeFor'>;
+  readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered'>;
@@ -223,11 +228,13 @@ export class CallerRegistry implements Callers {
       case 'workload': {
         const delegations = await this.#dependencies.delegations.activeFor(spiffeId, now);
         const ends = delegations.map(({ expiresAt }) => expiresAt).filter((at) => at > 0);
-        if (delegations.length === 0)
+        if (delegations.length === 0) {
+          this.#dependencies.delegations.compareSoon();
           return {
             caller: { ...identity, class: 'workload', kind: 'workload' },
             validUntil: Infinity,
           };
+        }
         return {
           caller: { ...identity, class: 'delegate', kind: 'workload' },
           validUntil: Math.min(Infinity, ...ends),

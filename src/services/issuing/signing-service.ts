@@ -11,8 +11,7 @@ import {
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
-import type { ObjectLedger } from '../../ledger/index.ts';
-import type { DelegationStore } from '../../store/ports/index.ts';
+import type { LedgerDelegations, ObjectLedger } from '../../ledger/index.ts';
 import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-registry.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
@@ -23,7 +22,7 @@ import { checkBatchSize, enforceRate, ttlWithin } from '../requests.ts';
 
 export interface SigningDependencies extends IssuingDependencies {
   readonly objects: Pick<ObjectLedger, 'require' | 'isAdminId'>;
-  readonly delegations: Pick<DelegationStore, 'activeFor'>;
+  readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
 }
 
@@ -54,6 +53,8 @@ export class SigningService implements Signing {
         ({ spiffeId }) => spiffeId,
         (item) => this.#leafRequest(caller, delegations, item),
       );
+      if (decided.some((each) => !each.ok && each.error.code === 'OUTSIDE_DELEGATION'))
+        this.#dependencies.delegations.compareSoon();
       return {
         outcomes: await issueDecided(
           this.#dependencies,
@@ -94,8 +95,10 @@ export class SigningService implements Signing {
       caller.spiffeId,
       this.#dependencies.clock.now(),
     );
-    if (delegations.length === 0)
+    if (delegations.length === 0) {
+      this.#dependencies.delegations.compareSoon();
       throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
+    }
     return delegations.map((delegation) =>
       this.#dependencies.objects.require('delegation', delegation),
     );

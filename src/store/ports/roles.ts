@@ -4,6 +4,5 @@ import type { Page, PageRequest } from './pages.ts';
 export interface RoleStore {
   put(role: Role, event: AuditEvent, signal?: AbortSignal): Promise<Role>;
   delete(name: string, event: AuditEvent, signal?: AbortSignal): Promise<Role>;
-  forMember(spiffeId: string): Promise<readonly Role[]>;
   list(page: PageRequest): Promise<Page<Role>>;
 }

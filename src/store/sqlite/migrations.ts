@@ -11,6 +11,7 @@ import { evidence } from './migrations/0007-evidence.ts';
 import { snapshots } from './migrations/0008-snapshots.ts';
 import { agentLines } from './migrations/0009-agent-lines.ts';
 import { sealChain } from './migrations/0010-seal-chain.ts';
+import { rolesAlone } from './migrations/0011-roles-alone.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -24,6 +25,7 @@ export const migrations: readonly Migration[] = [
   snapshots,
   agentLines,
   sealChain,
+  rolesAlone,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

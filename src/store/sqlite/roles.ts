@@ -9,7 +9,7 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
-  const { put, byName, remove, addMember, removeMembers, forMember } = roleStatements(engine);
+  const { put, byName, remove } = roleStatements(engine);
   const existing = (name: string): Role => {
     const row = byName.get({ name });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no role ${name}`);
@@ -27,8 +27,6 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
           created_at: role.createdAt,
           updated_at: role.updatedAt,
         });
-        removeMembers.run({ role: role.name });
-        for (const member of new Set(role.members)) addMember.run({ member, role: role.name });
         const stored = existing(role.name);
         audit(event, loggedObject('role', stored));
         return stored;
@@ -40,13 +38,6 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
         audit(event, deletedObject('role', name));
         return role;
       }, signal),
-    forMember: (spiffeId) =>
-      engine.read(() =>
-        forMember
-          .all({ member: spiffeId })
-          .map(toRole)
-          .filter((role) => role.members.includes(spiffeId)),
-      ),
     list: (page) =>
       engine.read(() => {
         const size = pageSize(page);
@@ -88,20 +79,6 @@ function roleStatements(engine: Engine) {
     ),
     remove: engine.statement<{ name: string }>()((query, slot) =>
       query.deleteFrom('roles').where('name', '=', slot('name')),
-    ),
-    addMember: engine.statement<{ member: string; role: string }>()((query, slot) =>
-      query.insertInto('role_members').values({ member: slot('member'), role: slot('role') }),
-    ),
-    removeMembers: engine.statement<{ role: string }>()((query, slot) =>
-      query.deleteFrom('role_members').where('role', '=', slot('role')),
-    ),
-    forMember: engine.statement<{ member: string }>()((query, slot) =>
-      query
-        .selectFrom('role_members')
-        .innerJoin('roles', 'roles.name', 'role_members.role')
-        .selectAll('roles')
-        .where('role_members.member', '=', slot('member'))
-        .orderBy('roles.name'),
     ),
   };
 }

@@ -14,7 +14,7 @@ import {
   type RegistrationEntry,
 } from '../../../src/domain/index.ts';
 import { Objects } from '../../../src/ledger/objects.ts';
-import { authority, draft } from '../../compliance/store/fixtures.ts';
+import { authority, draft, joinToken } from '../../compliance/store/fixtures.ts';
 
 const entry: RegistrationEntry = {
   ...draft({ id: 'web' }),
@@ -193,4 +193,21 @@ test('a record of an older release vouches for the fields that it knows, and for
   objects.apply({ ...loggedObject('join-token', used), subject: 's', detail: {} }, 9);
   assert.throws(() => objects.require('join-token', token), notInLog);
   assert.deepEqual(objects.require('join-token', used), used);
+});
+
+test('objects without a row are announced, and those of other kinds are left alone', () => {
+  const objects = new Objects();
+  const announced: string[] = [];
+  objects.onMismatch(({ kind, id, found }) => announced.push(`${kind} ${id} ${found}`));
+  const [kept, lost, deleted] = [joinToken(), joinToken(), joinToken()];
+  for (const [at, token] of [kept, lost, deleted].entries())
+    objects.apply({ ...loggedObject('join-token', token), subject: '', detail: {} }, at + 1);
+  objects.apply({ ...deletedObject('join-token', deleted.id), subject: '', detail: {} }, 4);
+  objects.announceMissing('join-token', [kept, lost]);
+  objects.announceMissing('role', []);
+  assert.deepEqual(announced, []);
+  objects.announceMissing('join-token', [kept, joinToken()]);
+  assert.deepEqual(announced, [`join-token ${lost.id} differs`]);
+  assert.equal(objects.newest('join-token'), 4);
+  assert.equal(objects.newest('role'), 0);
 });

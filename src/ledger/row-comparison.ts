@@ -1,9 +1,6 @@
-import type { Clock } from '../../common/runtime/index.ts';
-import { errorFields, type Logger } from '../../common/runtime/index.ts';
-import type { LedgerRevocations } from '../../ledger/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 
 export interface RowComparisonDependencies {
-  readonly store: Pick<LedgerRevocations, 'compareRows'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -13,11 +10,13 @@ const restFactor = 20;
 const shortestRestMs = 20;
 
 /**
- * Compares the rows of revocations with the log after each CRL. No CRL rests on them: this only
- * tells that somebody altered them. One at a time, and beside the work of the server: of its time
- * it takes a twentieth at most.
+ * Compares rows on which no decision rests with the log: this only tells that somebody altered
+ * them. One comparison at a time, and beside the work of the server: of its time they take a
+ * twentieth at most.
  */
 export class RowComparison {
+  readonly #of: string;
+  readonly #compare: () => Promise<void>;
   readonly #dependencies: RowComparisonDependencies;
   #cancel: (() => void) | undefined;
   #running = false;
@@ -25,7 +24,13 @@ export class RowComparison {
   #restMs = 0;
   #closed = false;
 
-  constructor(dependencies: RowComparisonDependencies) {
+  /**
+   * @param of what is compared, in the plural
+   * @param compare reads the rows and announces each difference
+   */
+  constructor(of: string, compare: () => Promise<void>, dependencies: RowComparisonDependencies) {
+    this.#of = of;
+    this.#compare = compare;
     this.#dependencies = dependencies;
   }
 
@@ -47,14 +52,14 @@ export class RowComparison {
   }
 
   async #run(): Promise<void> {
-    const { store, clock, logger } = this.#dependencies;
+    const { clock, logger } = this.#dependencies;
     const began = clock.monotonicMs();
     this.#running = true;
     try {
-      await store.compareRows();
+      await this.#compare();
     } catch (thrown) {
       if (!this.#closed)
-        logger.warn({ ...errorFields(thrown) }, 'the rows of revocations were not compared');
+        logger.warn({ ...errorFields(thrown) }, `the rows of ${this.#of} were not compared`);
     }
     this.#running = false;
     this.#restMs = Math.max(shortestRestMs, restFactor * (clock.monotonicMs() - began));
