@@ -64,7 +64,10 @@ export function generate({
         '--importFileExtension=.ts',
         `--includeDirs=${protoDir}`,
         `--outDir=${scratch}`,
-        ...protos.map((path) => relative(protoDir, path)),
+        // the messages of a file without services are written for the files that use them
+        ...protos
+          .filter((path) => /^service /m.test(readFileSync(path, 'utf8')))
+          .map((path) => relative(protoDir, path)),
       ]);
     }
     const fresh = new Map(

@@ -17,6 +17,7 @@ export {
   agentContract,
   issuerContract,
   reportsContract,
+  sdsContract,
   signingContract,
   workloadContract,
 } from './load.ts';

@@ -1,11 +1,12 @@
 import { fileURLToPath } from 'node:url';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { loadPackageDefinition, type GrpcObject } from '@grpc/grpc-js';
 import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
 import type { ProtoGrpcType as IssuerProto } from './generated/issuer.ts';
 import type { ProtoGrpcType as ReportsProto } from './generated/reports.ts';
+import type { ProtoGrpcType as SdsProto } from './generated/sds.ts';
 import type { ProtoGrpcType as SigningProto } from './generated/signing.ts';
 import type { ProtoGrpcType as WorkloadProto } from './generated/workload.ts';
 
@@ -30,7 +31,8 @@ function contract<T>(path: string): Contract<T> {
   const known = loaded.get(path);
   if (known !== undefined) return known as Contract<T>;
   const file = fileURLToPath(import.meta.resolve(`#proto/${path}`));
-  const definition = loadSync(file, { ...options, includeDirs: [dirname(file)] });
+  const root = join(file, ...path.split('/').map(() => '..'));
+  const definition = loadSync(file, { ...options, includeDirs: [dirname(file), root] });
   const fresh: Contract<T> = {
     definition,
     packages: loadPackageDefinition(definition) as GrpcObject as unknown as T,
@@ -48,3 +50,4 @@ export const agentContract = (): Contract<AgentProto> => contract('meshca/agent/
 export const workloadContract = (): Contract<WorkloadProto> => contract('spiffe/workload.proto');
 export const reportsContract = (): Contract<ReportsProto> =>
   contract('meshca/workload/v1/reports.proto');
+export const sdsContract = (): Contract<SdsProto> => contract('envoy/service/secret/v3/sds.proto');

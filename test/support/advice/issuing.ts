@@ -150,6 +150,17 @@ export const issuingAdvice = {
     ],
     done('explains the refusal by its ID', 'the nearest entries and what each missed are told'),
   ),
+  SECRET_NAME_INVALID: row(
+    'a proxy asks for a secret below /meshca/',
+    [
+      'unit/sidecar/apis/sds/names.test.ts',
+      'names that no entry can ever grant are refused, each with its reason',
+    ],
+    done('asks for a SPIFFE ID of its own', 'the secret is granted', [
+      'unit/sidecar/apis/sds/names.test.ts',
+      'a caller gets its own identities alone, and nothing without one',
+    ]),
+  ),
   PEER_UNVERIFIABLE: row(
     'a process executes another program before its first call',
     [

@@ -97,6 +97,11 @@ export const issuingCodes = {
     'No entry matches the process that asks.',
     'Give the refusal ID to an operator of this node: "meshca explain --refusal ID" tells which entries came closest.',
   ),
+  SECRET_NAME_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The proxy asks for a secret under a name that no entry can grant.',
+    'Ask for "default", "ROOTCA" or "ALL" (or the names that this agent has for them), a SPIFFE ID outside of /meshca/, or the ID of a trust domain.',
+  ),
   PEER_UNVERIFIABLE: caller(
     'PERMISSION_DENIED',
     'Who is calling on the socket could not be proven.',

@@ -1,0 +1,47 @@
+import { fail, ok, type Result } from '../../../src/common/errors/index.ts';
+import type { DeltaDiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryRequest.ts';
+import type { DiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DiscoveryRequest.ts';
+import type { ErrorDetail__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/ErrorDetail.ts';
+import type { DeltaRequest, FullRequest } from './protocol.ts';
+
+export const secretType = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
+
+const maximumReason = 400;
+
+/** A request of StreamSecrets. Fails with SECRET_NAME_INVALID for another type of resource. */
+export function fullRequest(wire: DiscoveryRequest__Output): Result<FullRequest> {
+  const { resourceNames, responseNonce, errorDetail, typeUrl } = wire;
+  if (!isSecretType(typeUrl)) return foreignType(typeUrl);
+  const refused = refusalOf(errorDetail);
+  return ok({ kind: 'full', names: resourceNames, nonce: responseNonce, refused });
+}
+
+/** A request of DeltaSecrets. Fails with SECRET_NAME_INVALID for another type of resource. */
+export function deltaRequest(wire: DeltaDiscoveryRequest__Output): Result<DeltaRequest> {
+  const { typeUrl, responseNonce, errorDetail } = wire;
+  if (!isSecretType(typeUrl)) return foreignType(typeUrl);
+  return ok({
+    kind: 'delta',
+    subscribe: wire.resourceNamesSubscribe,
+    unsubscribe: wire.resourceNamesUnsubscribe,
+    versions: new Map(Object.entries(wire.initialResourceVersions)),
+    nonce: responseNonce,
+    refused: refusalOf(errorDetail),
+  });
+}
+
+/** Clients may leave the type out: the method says it. */
+const isSecretType = (typeUrl: string): boolean => typeUrl === '' || typeUrl === secretType;
+
+const foreignType = (typeUrl: string): Result<never> =>
+  fail(
+    'SECRET_NAME_INVALID',
+    `resources of type ${JSON.stringify(typeUrl.slice(0, 200))} are not served here`,
+    { next: `Ask for resources of type ${secretType}.` },
+  );
+
+/** A response is refused if the detail is there, whatever it says. */
+const refusalOf = (detail: ErrorDetail__Output | null): string | undefined =>
+  detail === null
+    ? undefined
+    : `${detail.message.slice(0, maximumReason) || 'no reason'} (code ${detail.code})`;
