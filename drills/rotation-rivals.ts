@@ -105,6 +105,8 @@ export async function drillRivals(
       signers,
       clock: systemClock,
       refreshHintSeconds: 1,
+      floor: { sequence: () => Promise.resolve(0) },
+      logger: silentLogger,
     });
     await registry.refresh();
   };

@@ -1,6 +1,7 @@
 import {
   AuthorityRegistry,
   AuthoritySources,
+  BundleFloor,
   crossSign,
   publishBundle,
   signDownstream,
@@ -15,6 +16,7 @@ import type { Authority } from '../domain/index.ts';
 import { HandshakeLedger, RenewalLedger } from '../services/index.ts';
 import type { ServerContext } from './context.ts';
 import type { LateEdges } from './late-edges.ts';
+import { wasRestored } from './log.ts';
 import { openRotation, type BuiltRotation } from './rotation.ts';
 import { openCrls } from './crls.ts';
 import {
@@ -38,6 +40,8 @@ export interface AuthorityStage extends AsyncDisposable {
   readonly crossSign: (request: CrossRequest) => Promise<Authority>;
   readonly rotation: BuiltRotation;
   readonly crls: CrlPublisher;
+  /** Called with the sequence of the bundle that an agent holds. */
+  readonly agentBundle: (sequence: number) => void;
   /** Handshakes that agents report. Rotation uses them. */
   readonly handshakes: HandshakeLedger;
   /** The outcomes of requests to each issuing authority. Rotation uses them. */
@@ -58,7 +62,8 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
   await using stack = new AsyncDisposableStack();
   const registry = createRegistry(below);
   const reread = (): Promise<void> => rereadAuthorities(registry, context);
-  const changed = (): Promise<void> => publishChange(registry, below);
+  const floor = bundleFloor(below);
+  const changed = (): Promise<void> => publishChange({ registry, floor }, below);
   await changed();
   gate.onReopen(changed);
   stack.defer(records.store.onRevision(() => void reread()));
@@ -103,6 +108,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
     ...rootSigning(below, registry),
     rotation,
     crls,
+    agentBundle: agentBundles({ registry, floor, guard: rotation.guard, changed }, context),
     handshakes,
     renewals,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -137,11 +143,45 @@ async function rereadAuthorities(
   }
 }
 
+const bundleFloor = ({ context, records: { store } }: Below): BundleFloor =>
+  new BundleFloor({
+    audit: store.audit,
+    wasRestored: () => wasRestored(store),
+    clock: context.clock,
+  });
+
+/** An agent that holds a later bundle than this server gets one that it takes. */
+function agentBundles(
+  {
+    registry,
+    floor,
+    guard,
+    changed,
+  }: {
+    readonly registry: AuthorityRegistry;
+    readonly floor: BundleFloor;
+    readonly guard: BuiltRotation['guard'];
+    readonly changed: () => Promise<void>;
+  },
+  { logger }: ServerContext,
+): AuthorityStage['agentBundle'] {
+  return (sequence) => {
+    if (guard.standing() !== 'believed' || !floor.met(sequence, registry.bundle().sequence)) return;
+    logger.warn(
+      { alert: true },
+      'an agent holds a later bundle than this server; a new one is due',
+    );
+    changed().catch((thrown: unknown) =>
+      logger.error({ ...errorFields(thrown) }, 'the bundle could not be published again'),
+    );
+  };
+}
+
 /**
  * Called after each transition: all readers refresh, and a new bundle is published if one is due.
  */
 async function publishChange(
-  registry: AuthorityRegistry,
+  { registry, floor }: { readonly registry: AuthorityRegistry; readonly floor: BundleFloor },
   { context, tokens, records }: Below,
 ): Promise<void> {
   await registry.refresh();
@@ -151,6 +191,8 @@ async function publishChange(
     signers: tokens.gate.signers,
     clock: context.clock,
     refreshHintSeconds: context.config.issuance.bundleRefreshHintSeconds,
+    floor,
+    logger: context.logger,
   });
   await registry.refresh();
 }

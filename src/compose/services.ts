@@ -55,6 +55,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     cross: authorities.crossSign,
     crossInChains: config.rotation.crossCertificates,
     onDouble: (how) => context.metrics.doubled(how),
+    agentBundle: authorities.agentBundle,
     handshakes: authorities.handshakes,
     rotation: authorities.rotation,
     crls: authorities.crls,

@@ -1,9 +1,10 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { isTrusted, maySign, type Authority, type BundleRevision } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { BundleStore } from '../store/ports/index.ts';
-import { bundleDocument, stepPayload } from './bundle-document.ts';
+import { bundleDocument, issuerKeys, stepPayload } from './bundle-document.ts';
+import type { BundleFloor } from './bundle-floor.ts';
 import { joseAlgorithm } from './jwt.ts';
 
 export interface BundlePublisherDependencies {
@@ -11,36 +12,62 @@ export interface BundlePublisherDependencies {
   readonly signers: Pick<Signers, 'sign'>;
   readonly clock: Clock;
   readonly refreshHintSeconds: number;
+  readonly floor: Pick<BundleFloor, 'sequence'>;
+  readonly logger: Logger;
 }
 
 /**
  * Appends a bundle revision if the bundle of these authorities, or the issuing authorities that its
- * step names, differ from the latest one. A JWT
+ * step names, differ from the latest one, or if agents may hold a later one (BundleFloor). A JWT
  * authority of the previous revision signs it; the first revision is signed by one of its own. So a
- * consumer that holds one revision can verify the next. Returns the latest revision in both cases.
+ * consumer that holds one revision can verify the next. Returns the latest revision in all cases.
  */
 export async function publishBundle(
   authorities: readonly Authority[],
   dependencies: BundlePublisherDependencies,
 ): Promise<BundleRevision> {
-  const { store, clock } = dependencies;
+  const { store, floor, refreshHintSeconds, logger } = dependencies;
   const latest = await store.latest();
-  const trusted = authorities.filter((authority) => isTrusted(authority.state));
-  if (
+  const lowest = await floor.sequence();
+  const isPresent =
     latest !== undefined &&
-    bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document &&
-    stepPayload(latest.document, authorities) === payloadOf(latest)
-  )
+    bundleDocument(trustedOf(authorities), latest.sequence, refreshHintSeconds) ===
+      latest.document &&
+    stepPayload(latest.document, authorities) === payloadOf(latest);
+  if (!isPresent) return append(authorities, latest, lowest, dependencies);
+  if (latest.sequence >= lowest) return latest;
+  try {
+    return await append(authorities, latest, lowest, dependencies);
+  } catch (thrown) {
+    // a server whose token is away starts all the same
+    logger.warn(
+      { ...errorFields(thrown), sequence: latest.sequence, lowest },
+      'agents may hold a later bundle than this server, and no later one could be signed',
+    );
     return latest;
-  const sequence = (latest?.sequence ?? 0) + 1;
-  const document = bundleDocument(trusted, sequence, dependencies.refreshHintSeconds);
+  }
+}
+
+const trustedOf = (authorities: readonly Authority[]): readonly Authority[] =>
+  authorities.filter(({ state }) => isTrusted(state));
+
+async function append(
+  authorities: readonly Authority[],
+  latest: BundleRevision | undefined,
+  lowest: number,
+  { store, signers, clock, refreshHintSeconds }: BundlePublisherDependencies,
+): Promise<BundleRevision> {
+  const trusted = trustedOf(authorities);
+  const after = latest?.sequence ?? 0;
+  const sequence = Math.max(after + 1, lowest);
+  const document = bundleDocument(trusted, sequence, refreshHintSeconds);
   const candidates = signersFor(authorities, latest);
   if (candidates.length === 0)
     throw new PkiError('NO_ISSUER', 'no JWT authority of the present bundle can sign the next one');
   const payload = stepPayload(document, authorities);
-  const { signer, jws } = await signedBy(candidates, payload, dependencies.signers);
+  const { signer, jws } = await signedBy(candidates, payload, signers);
   const revision: BundleRevision = { sequence, document, jws, createdAt: clock.now() };
-  await store.append(revision, {
+  const event = {
     timeMs: clock.nowMs(),
     actor: 'server',
     kind: 'bundle.published',
@@ -51,18 +78,16 @@ export async function publishBundle(
       authorities: trusted
         .filter((authority) => authority.kind === 'root' || authority.kind === 'jwt')
         .map((authority) => authority.id),
-      issuers: issuersOf(payload),
+      issuers: issuerKeys(authorities),
     },
-  });
+  };
+  await store.append(revision, event, after);
   return revision;
 }
 
 /** Of a step that this server made. */
 const payloadOf = ({ jws }: BundleRevision): string =>
   Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString('utf8');
-
-const issuersOf = (payload: string): readonly string[] =>
-  (JSON.parse(payload) as { readonly meshca_issuers: readonly string[] }).meshca_issuers;
 
 /** Signs with the first candidate whose token answers: a token may be lost. */
 async function signedBy(

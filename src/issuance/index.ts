@@ -11,6 +11,7 @@ export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument, issuerKeys } from './bundle-document.ts';
 
+export { BundleFloor } from './bundle-floor.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
 export type { Authorities } from './authorities.ts';
 export type {

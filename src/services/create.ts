@@ -148,6 +148,7 @@ function createSync(
   });
   return new SyncHub({
     source,
+    agentBundle: dependencies.agentBundle,
     handshakes: dependencies.handshakes,
     crls: dependencies.crls,
     checkpoints: dependencies.checkpoints,

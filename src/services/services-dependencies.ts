@@ -31,6 +31,7 @@ export interface ServicesDependencies {
   readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'>;
   readonly restoreFacts: RestoreFacts;
   readonly checkpoints: SyncDependencies['checkpoints'];
+  readonly agentBundle: SyncDependencies['agentBundle'];
   readonly handshakes: HandshakeLedger;
   readonly crls: Crls & Pick<CrlPublisher, 'importExternal' | 'standings'>;
   readonly rotation: Pick<RotationDependencies, 'controller' | 'guard' | 'canUse'>;

@@ -11,6 +11,17 @@ const noLoss: ServicesDependencies['restoreFacts'] = {
   accept: () => Promise.reject(new PkiError('CONFLICT', 'there is no loss to accept')),
 };
 
+const noRotation: ServicesDependencies['rotation'] = {
+  controller: {
+    look: absent('rotation'),
+    settle: absent('rotation'),
+    poke: () => {},
+    onState: () => () => {},
+  },
+  guard: { accept: absent('rotation'), jumpedSeconds: () => 0 },
+  canUse: () => true,
+};
+
 /**
  * What services need beside store, issuer and authorities, for tests of services alone: no CRLs, no
  * rotation, no token, and a log in which every record stands.
@@ -20,6 +31,7 @@ export function fakeServiceParts(): Pick<
   | 'logFacts'
   | 'restoreFacts'
   | 'checkpoints'
+  | 'agentBundle'
   | 'handshakes'
   | 'crls'
   | 'rotation'
@@ -44,6 +56,7 @@ export function fakeServiceParts(): Pick<
       onCheckpoint: () => () => {},
       seen: () => Promise.resolve(),
     },
+    agentBundle: () => {},
     handshakes: new HandshakeLedger(systemClock, 600),
     crls: {
       set: () => [],
@@ -51,16 +64,7 @@ export function fakeServiceParts(): Pick<
       standings: () => [],
       importExternal: absent('CRLs'),
     },
-    rotation: {
-      controller: {
-        look: absent('rotation'),
-        settle: absent('rotation'),
-        poke: () => {},
-        onState: () => () => {},
-      },
-      guard: { accept: absent('rotation'), jumpedSeconds: () => 0 },
-      canUse: () => true,
-    },
+    rotation: noRotation,
     sources: {
       request: absent('sources of authorities'),
       importChain: absent('sources of authorities'),

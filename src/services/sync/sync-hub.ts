@@ -48,6 +48,8 @@ export interface SyncDependencies {
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
+  /** Called at each hello with the sequence of the bundle that the agent holds. */
+  readonly agentBundle: (sequence: number) => void;
   readonly handshakes: HandshakeLedger;
   readonly crls: Pick<Crls, 'onChange'>;
   readonly checkpoints: Checkpoints;
@@ -208,6 +210,7 @@ export class SyncHub implements Sync {
     const agent = await standingAgent(this.#dependencies, caller);
     // show the checkpoint before other checks, which may refuse the session
     await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
+    this.#dependencies.agentBundle(countOf(hello.bundleSequence));
     const present = await this.#dependencies.meta.position();
     const parents = await this.#dependencies.nodeSets.parents(agent);
     const epoch = epochFor(present.epoch, parents);

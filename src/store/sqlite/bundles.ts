@@ -12,13 +12,13 @@ export function createBundles(
 ): BundleStore {
   const { insert, latest, since } = bundleStatements(engine);
   return {
-    append: (revision, event) =>
+    append: (revision, event, after = revision.sequence - 1) =>
       engine.write(() => {
-        const next = (latest.get({})?.sequence ?? 0) + 1;
-        if (revision.sequence !== next)
+        const last = latest.get({})?.sequence ?? 0;
+        if (last !== after || revision.sequence <= last)
           throw new PkiError(
             'CONFLICT',
-            `the next bundle revision is ${next}, not ${revision.sequence}`,
+            `the last bundle revision is ${last}: ${revision.sequence} after ${after} does not follow it`,
           );
         insert.run({
           sequence: revision.sequence,

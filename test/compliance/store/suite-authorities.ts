@@ -243,7 +243,7 @@ export function authorityCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: bundle revisions follow one another without gaps and move the revision`, async () => {
+  test(`${name}: bundle revisions follow one another, also over a stated gap, and move the revision`, async () => {
     await using opened = await open();
     const { store } = opened;
     assert.equal(await store.bundles.latest(), undefined);
@@ -260,7 +260,19 @@ export function authorityCases(name: string, open: OpenStore): void {
     assert.deepEqual(await store.bundles.latest(), bundle(3));
     assert.deepEqual(await store.bundles.since(1), [bundle(2), bundle(3)]);
     assert.deepEqual(await store.bundles.since(3), []);
-    assert.equal((await store.meta.position()).revision, 3);
+    for (const [sequence, after] of [
+      [9, 2],
+      [9, 8],
+      [3, 3],
+      [2, 3],
+    ] as const)
+      await assert.rejects(
+        store.bundles.append(bundle(sequence), event('bundle.published'), after),
+        code('CONFLICT'),
+      );
+    await store.bundles.append(bundle(9), event('bundle.published'), 3);
+    assert.deepEqual(await store.bundles.since(1), [bundle(2), bundle(3), bundle(9)]);
+    assert.equal((await store.meta.position()).revision, 4);
   });
 
   test(`${name}: listeners learn each new position after its commit, until they leave`, async () => {

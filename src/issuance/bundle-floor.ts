@@ -1,0 +1,48 @@
+import type { Clock } from '../common/runtime/index.ts';
+import type { AuditStore } from '../store/ports/index.ts';
+
+export interface BundleFloorDependencies {
+  readonly audit: Pick<AuditStore, 'list'>;
+  /** Whether the log says that a loss of the database was accepted. */
+  readonly wasRestored: () => Promise<boolean>;
+  readonly clock: Clock;
+}
+
+/** An agent raises the floor once in that time at most, whatever it says. */
+const raiseEverySeconds = 86_400;
+
+/**
+ * The lowest sequence for the newest bundle revision. An older database counts from below what
+ * agents hold, and they take no revision up to that. Therefore sequences go on from the time of the
+ * restore (Unix seconds), which is above any count and above earlier restores, as numbers of CRLs
+ * do. The floor never comes from an agent's number. Owner of the raise.
+ */
+export class BundleFloor {
+  readonly #dependencies: BundleFloorDependencies;
+  #raised = 0;
+
+  constructor(dependencies: BundleFloorDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** 0: no revision must be above another number than the one before. */
+  async sequence(): Promise<number> {
+    const { audit, wasRestored, clock } = this.#dependencies;
+    if (!(await wasRestored())) return this.#raised;
+    const restored = { kind: 'database.restored', newestFirst: true };
+    const atMs = (await audit.list(restored, { size: 1 })).items[0]?.timeMs ?? 0;
+    return Math.max(this.#raised, Math.min(Math.ceil(atMs / 1000), clock.now()));
+  }
+
+  /**
+   * An agent says that it holds a revision after our newest one: the database is older than what it
+   * was told. Returns whether a new revision is due.
+   */
+  met(agentSequence: number, newest: number): boolean {
+    const now = this.#dependencies.clock.now();
+    if (agentSequence <= newest || agentSequence > now) return false;
+    if (Math.max(newest, this.#raised) + raiseEverySeconds > now) return false;
+    this.#raised = now;
+    return true;
+  }
+}
