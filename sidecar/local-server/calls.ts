@@ -7,6 +7,11 @@ import type {
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
+import {
+  decodeMessagesOf,
+  decodeRequestOf,
+  withEncodedRequests,
+} from '../../src/common/wire/encoded-request.ts';
 import { serveDialogue } from './dialogue.ts';
 import type { Session } from './session.ts';
 import type { CalledMethod, Sessions } from './sessions.ts';
@@ -44,7 +49,7 @@ export function registerApi(
             : (call: StreamCall) => serveStream(dependencies, { api, rpc }, method, call)
       ) as UntypedHandleCall;
     }
-    server.addService(encoded, handlers);
+    server.addService(withEncodedRequests(encoded), handlers);
   }
 }
 
@@ -73,6 +78,7 @@ function serveUnary(
     answer(() => callback(sessions.status(thrown, method, session)));
   try {
     session = sessions.open(call, method, refuse);
+    decodeRequestOf(call);
   } catch (thrown) {
     refuse(thrown);
     return;
@@ -94,6 +100,7 @@ function serveStream(
   let stream: ServedStream;
   try {
     session = sessions.open(call, method, (error) => stream.end(error));
+    if ('request' in call) decodeRequestOf(call);
     stream = new ServedStream(dependencies, session, call, {
       called: method,
       method: streamMethod,
@@ -106,6 +113,7 @@ function serveStream(
   call.on('cancelled', () => stream.end(undefined));
   call.on('close', () => stream.end(undefined));
   if ('read' in call) {
+    decodeMessagesOf(call, (thrown) => stream.end(PkiError.from(thrown)));
     call.on('data', (request: unknown) => stream.received(request));
     call.on('end', () => {
       stream.end(undefined);

@@ -1,5 +1,6 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { decodeMessagesOf } from '../../src/common/wire/encoded-request.ts';
 import type { CalledMethod, Sessions } from './sessions.ts';
 import type { DialogueMethod } from './socket-api.ts';
 
@@ -31,6 +32,7 @@ export function serveDialogue(
     return;
   }
   leave = () => session.end();
+  decodeMessagesOf(call, end);
   call.on('cancelled', () => end(new PkiError('CANCELLED', 'the caller cancelled the call')));
   call.on('close', () => end());
   talk(call, (request) => {

@@ -2,7 +2,7 @@ import { Server } from '@grpc/grpc-js';
 import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
 import type { Services } from '../../services/services.ts';
-import { withEncodedRequests } from './encoded-request.ts';
+import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { addLibraryServices } from './library-services.ts';
 import { exchangesOf, guardedService } from './operation-services.ts';

@@ -14,6 +14,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { adminContract, issuerContract, signingContract } from '../../common/wire/index.ts';
 import { reflected } from '../../common/wire/reflection.ts';
 import { healthDefinition, healthService } from '../../common/wire/standard-services.ts';
+import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
 import type { Guard } from './guard.ts';
 
 /** Adds grpc.health.v1 and reflection behind the guard. */
@@ -25,7 +26,11 @@ export function addLibraryServices(
     addService: (
       definition: ServiceDefinition,
       implementation: UntypedServiceImplementation,
-    ): void => server.addService(definition, guardedLibrary(guard, definition, implementation)),
+    ): void =>
+      server.addService(
+        withEncodedRequests(definition),
+        guardedLibrary(guard, definition, implementation),
+      ),
   };
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   // the library calls addService only

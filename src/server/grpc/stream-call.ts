@@ -1,5 +1,6 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import { callerName, type CallContext, type DuplexCall } from './call.ts';
+import { decodeMessagesOf, decodeRequestOf } from '../../common/wire/encoded-request.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
 /** The work of an admitted stream. `fail` ends the stream with an error, like every refusal. */
@@ -41,7 +42,11 @@ export class GuardedStream {
         this.#context = context;
         context.connection.onClose.add(this.#fail);
         context.logger.debug({ caller: callerName(context.caller) }, 'stream opened');
-        if (!this.#over) work(context, this.#dependencies.call, this.#fail);
+        if (this.#over) return;
+        const { call } = this.#dependencies;
+        decodeRequestOf(call as { request?: unknown });
+        decodeMessagesOf(call, this.#fail);
+        work(context, call, this.#fail);
       })
       .catch(this.#fail);
   }

@@ -2,7 +2,7 @@ import type { sendUnaryData } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { callerName, type CallContext, type UnaryCall } from './call.ts';
-import { decodeRequestOf } from './encoded-request.ts';
+import { decodeRequestOf } from '../../common/wire/encoded-request.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
 /** The work of an admitted call. */

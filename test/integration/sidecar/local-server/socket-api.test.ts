@@ -51,7 +51,8 @@ interface Secret {
 }
 
 const json = {
-  serialize: (value: unknown): Buffer => Buffer.from(JSON.stringify(value)),
+  serialize: (value: unknown): Buffer =>
+    Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)),
   deserialize: (bytes: Buffer): unknown => JSON.parse(bytes.toString()),
 };
 
@@ -153,6 +154,8 @@ function openSecrets(harness: Harness, metadata?: Metadata) {
     count,
     error,
     send: (request: Discovery) => void stream.write(request),
+    /** Text that need not be JSON. */
+    sendText: (text: string) => void stream.write(text as unknown as Discovery),
     names: () => messages.map((each) => each.name),
     [Symbol.dispose]() {
       stream.cancel();
@@ -183,6 +186,16 @@ describe('an API whose readers acknowledge', () => {
     secrets.send({ nonce: secrets.messages[1]!.nonce });
     await until(() => harness.consumers.reports.length === 2);
     assert.equal(harness.consumers.reports[1], `confirmed spiffe://td.test/proxy ${digest}`);
+  });
+
+  test('that sends no message of the API is refused with our code', async () => {
+    await using harness = await startHarness({ api: { more: toyApi(free) } });
+    harness.entries.set(proxy);
+    using secrets = openSecrets(harness);
+    secrets.send({ names: ['ROOTCA'] });
+    await secrets.count(1);
+    secrets.sendText('{');
+    assert.equal(fromServiceError(await secrets.error()).code, 'INVALID_REQUEST');
   });
 
   test('that refuses a secret is on record with its reason, and gets the next version', async () => {

@@ -1,5 +1,6 @@
+import type { Readable } from 'node:stream';
 import type { ServiceDefinition } from '@grpc/grpc-js';
-import { PkiError } from '../../common/errors/index.ts';
+import { PkiError } from '../errors/index.ts';
 
 type Decode = (bytes: Buffer) => unknown;
 
@@ -33,26 +34,44 @@ class EncodedRequest {
   }
 }
 
-/** The service with unary requests left encoded. `decodeRequestOf` decodes them. */
+/**
+ * The service with its requests left encoded. `decodeRequestOf` and `decodeMessagesOf` decode them
+ * for admitted callers.
+ */
 export const withEncodedRequests = (definition: ServiceDefinition): ServiceDefinition =>
   Object.fromEntries(
     Object.entries(definition).map(([name, method]) => [
       name,
-      method.requestStream || method.responseStream
-        ? method
-        : {
-            ...method,
-            requestDeserialize: (bytes: Buffer) =>
-              new EncodedRequest(bytes, method.requestDeserialize as Decode),
-          },
+      {
+        ...method,
+        requestDeserialize: (bytes: Buffer) =>
+          new EncodedRequest(bytes, method.requestDeserialize as Decode),
+      },
     ]),
   );
 
 /**
- * Replaces the encoded request of a call by its message.
+ * Replaces the encoded request of a call by its message. A call whose requests are a stream has
+ * none.
  *
  * @throws PkiError INVALID_REQUEST
  */
-export function decodeRequestOf(call: { request: unknown }): void {
+export function decodeRequestOf(call: { request?: unknown }): void {
   if (call.request instanceof EncodedRequest) call.request = call.request.decoded();
+}
+
+/**
+ * From now on each message of a request stream is decoded when it arrives. Called before the
+ * stream is read. The first malformed message ends the reading and is reported to `fail`.
+ */
+export function decodeMessagesOf(call: Readable, fail: (thrown: unknown) => void): void {
+  const push = call.push.bind(call);
+  call.push = (message: unknown): boolean => {
+    try {
+      return push(message instanceof EncodedRequest ? message.decoded() : message);
+    } catch (thrown) {
+      fail(thrown);
+      return false;
+    }
+  };
 }
