@@ -20,6 +20,7 @@ export const absent: Drill = {
   promise:
     'agents that slept through two rotations of the root come back by themselves, and their workloads with them',
   options: ['--agents N           agents in all (default 4 with --short, else 20)'],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
     const count = Number(options['agents'] ?? (short ? 4 : 20));

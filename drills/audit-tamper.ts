@@ -31,6 +31,7 @@ export const auditTamper: Drill = {
   promise:
     'whatever is done to the log is found and named, and who writes to the database mints nothing',
   options: ['--records N   issuances to make before (short: 300, else 5000)'],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   run: async ({ short, options, say, signal }) => {
     const breaches = new Breaches();
     const wanted = Number(options['records'] ?? (short ? 300 : 5_000));

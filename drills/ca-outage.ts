@@ -55,6 +55,7 @@ export const caOutage: Drill = {
   promise:
     'in the promised outage no SVID expires in use, renewals spread on return, agents come back unattended',
   options: [],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, say, signal }) {
     const plan = plans[short ? 'short' : 'long'];
     const breaches = new Breaches();

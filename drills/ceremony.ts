@@ -30,6 +30,7 @@ export const ceremony: Drill = {
   promise:
     'an offline root certifies the key in another token, and what is tampered, foreign, unfit or expired is refused',
   options: ['--rounds N   intermediates to certify (short: 1, else 3)'],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   run: async ({ short, options, say, signal }) => {
     const breaches = new Breaches();
     const rounds = Number(options['rounds'] ?? (short ? 1 : 3));

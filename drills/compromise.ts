@@ -44,6 +44,7 @@ export const compromise: Drill = {
   promise:
     'a stolen intermediate: no leaf of it is missed, no handshake fails, and what the thief signs is refused, by those who ignore CRLs too',
   options: ['--agents N           nodes with a workload each (default 3 with --short, else 20)'],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
     const count = Number(options['agents'] ?? (short ? 3 : 20));

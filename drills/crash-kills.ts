@@ -41,10 +41,8 @@ export async function drillKills(
   { short, options, say, signal }: DrillContext,
   breaches: Breaches,
 ): Promise<KillFigures> {
-  const rounds = Number(options['kills'] ?? (short ? 24 : 300));
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--kills wants a whole number');
-  let server = world.start();
-  await server.ready;
+  const rounds = roundsOf(options, short);
+  let server = await started(world);
   await world.calls.learnRoots();
   const load = await mixedLoad(world, breaches);
   const record = new RecordCheck(world.databasePath, breaches);
@@ -62,18 +60,15 @@ export async function drillKills(
       at[`${victim}/${step}`] = (at[`${victim}/${step}`] ?? 0) + 1;
       kills[victim] += 1;
       if (victim === 'signer') {
-        slowestSigner = Math.max(
-          slowestSigner,
-          (await progress(load, killedMs, `after a signer was killed at ${step}`)) - killedMs,
-        );
+        const servedMs = await progress(load, killedMs, `after a signer was killed at ${step}`);
+        slowestSigner = Math.max(slowestSigner, servedMs - killedMs);
         record.check([...load.received.values()], `signer killed at ${step}`);
         continue;
       }
       breaches.expect(await server.childrenGone(), 'a signer outlived its server');
       const startedMs = Date.now();
       const restartMs = performance.now();
-      server = world.start();
-      await server.ready;
+      server = await started(world);
       slowestRestart = Math.max(slowestRestart, performance.now() - restartMs);
       record.check([...load.received.values()], `server killed at ${step}`, startedMs);
       if ((turn + 2) % 20 === 0)
@@ -99,6 +94,18 @@ export async function drillKills(
     slowestSignerSeconds: round(slowestSigner / 1000),
     answers: Object.fromEntries(load.refused),
   };
+}
+
+async function started(world: World): Promise<ServerProcess> {
+  const server = world.start();
+  await server.ready;
+  return server;
+}
+
+function roundsOf(options: DrillContext['options'], short: boolean): number {
+  const rounds = Number(options['kills'] ?? (short ? 24 : 300));
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--kills wants a whole number');
+  return rounds;
 }
 
 /** Callers on all three ways to a signature. */

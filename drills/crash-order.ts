@@ -48,6 +48,50 @@ export async function drillOrder(
   synchronous: 'FULL' | 'OFF',
 ): Promise<OrderFigures> {
   const tracePath = join(world.dir, 'trace');
+  const { received, pid } = await tracedUntilKilled(
+    world,
+    { tracePath, synchronous, wanted: short ? 60 : 400, say, signal },
+    breaches,
+  );
+  const replay = new Replay(world, received, breaches, short ? 25 : 120);
+  for await (const event of readTrace(tracePath, pid)) {
+    if (event.kind === 'send') await replay.send(event.data);
+    else replay.file(event);
+  }
+  await rm(tracePath, { force: true });
+  const result = replay.result();
+  breaches.expect(
+    result.released === received.length,
+    `${received.length - result.released} certificates were received that the trace does not show`,
+  );
+
+  say('order: the files are put back to what had been synced; the server starts on them');
+  const found = await foundAfterPowerLoss(world, replay, received, breaches);
+  return {
+    certificates: received.length,
+    syncs: result.syncs,
+    syncedBeforeSigning: `${result.intentsInTime}/${result.handedOver}`,
+    syncedBeforeRelease: `${result.recordsInTime}/${result.released}`,
+    images: result.images,
+    foundAfterPowerLoss: `${found}/${received.length}`,
+  };
+}
+
+interface Traced {
+  readonly tracePath: string;
+  readonly synchronous: 'FULL' | 'OFF';
+  /** How many certificates are received before the kill. */
+  readonly wanted: number;
+  readonly say: DrillContext['say'];
+  readonly signal: AbortSignal;
+}
+
+/** Runs a server under strace and under load, and kills it. */
+async function tracedUntilKilled(
+  world: World,
+  { tracePath, synchronous, wanted, say, signal }: Traced,
+  breaches: Breaches,
+): Promise<{ readonly received: readonly Received[]; readonly pid: number }> {
   say(`order: the server runs under strace, synchronous ${synchronous}`);
   const server = world.start({ under: straceOptions(tracePath), synchronous });
   await server.ready;
@@ -56,7 +100,6 @@ export async function drillOrder(
   await load.prepare();
   for (const name of ['a', 'b', 'c', 'd']) load.addMinter(`traced-${name}`);
   load.start();
-  const wanted = short ? 60 : 400;
   for (
     const endMs = performance.now() + 3 * patienceMs;
     load.received.size < wanted && performance.now() < endMs && server.alive();
@@ -70,45 +113,32 @@ export async function drillOrder(
   say(
     `order: ${load.received.size} certificates received, the server was killed; reading the trace`,
   );
+  return { received: [...load.received.values()], pid: server.pid };
+}
 
-  const received = [...load.received.values()];
-  const replay = new Replay(world, received, breaches, short ? 25 : 120);
-  for await (const event of readTrace(tracePath, server.pid)) {
-    if (event.kind === 'send') await replay.send(event.data);
-    else replay.file(event);
-  }
-  await rm(tracePath, { force: true });
-  const result = replay.result();
-  breaches.expect(
-    result.released === received.length,
-    `${received.length - result.released} certificates were received that the trace does not show`,
-  );
-
-  say('order: the files are put back to what had been synced; the server starts on them');
+/** How many of the received certificates are on record after a start on the synced bytes only. */
+async function foundAfterPowerLoss(
+  world: World,
+  replay: Replay,
+  received: readonly Received[],
+  breaches: Breaches,
+): Promise<number> {
   await writeFile(world.databasePath, replay.image(world.databasePath));
   await writeFile(`${world.databasePath}-wal`, replay.image(`${world.databasePath}-wal`));
   await rm(`${world.databasePath}-shm`, { force: true });
   const startedMs = Date.now();
-  let found = 0;
   const again = world.start();
   try {
     await again.ready;
     const before = breaches.list.length;
     new RecordCheck(world.databasePath, breaches).check(received, 'after a power loss', startedMs);
-    found = breaches.list.length === before ? received.length : 0;
     await again.stop();
+    return breaches.list.length === before ? received.length : 0;
   } catch (thrown) {
     breaches.add(`after a power loss: ${PkiError.from(thrown).message.split(';')[0]}`);
     await again.kill();
+    return 0;
   }
-  return {
-    certificates: received.length,
-    syncs: result.syncs,
-    syncedBeforeSigning: `${result.intentsInTime}/${result.handedOver}`,
-    syncedBeforeRelease: `${result.recordsInTime}/${result.released}`,
-    images: result.images,
-    foundAfterPowerLoss: `${found}/${received.length}`,
-  };
 }
 
 /**

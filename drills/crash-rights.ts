@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from '@grpc/grpc-js';
 import { parseCertificate, createCsr, generateKeyPairAsync } from '../src/common/x509/index.ts';
 import { unwrap } from '../src/common/errors/index.ts';
 import { uuidv7 } from '../src/common/runtime/index.ts';
@@ -72,22 +73,9 @@ export async function drillRights(
         : { kind: 'entry.deleted', subject: entry.spiffeId },
     );
     if (act === undefined) breaches.add(`the ${ending} has no audit record`);
-    for (const { serial, sentAtMs, receivedAtMs } of round.taken) {
-      const sequence = issued.get(serial);
-      breaches.expect(
-        sentAtMs < round.answeredMs,
-        `a certificate was released to a request that was sent after the answer to the ${ending}`,
-      );
-      breaches.expect(sequence !== undefined, 'a certificate was released without an audit record');
-      breaches.expect(
-        sequence === undefined || act === undefined || sequence < act,
-        `a certificate was released that was recorded after the ${ending}`,
-      );
-      breaches.expect(
-        !withheld.has(serial),
-        'a certificate that is recorded as withheld was received',
-      );
-      if (receivedAtMs > round.answeredMs) sums.receivedLate += 1;
+    for (const taken of round.taken) {
+      checkTaken(taken, round.answeredMs, { ending, act, issued, withheld }, breaches);
+      if (taken.receivedAtMs > round.answeredMs) sums.receivedLate += 1;
     }
     sums[ending === 'ban' ? 'bans' : 'deletes'] += 1;
     sums.refusedAfter += round.refusedAfter;
@@ -101,69 +89,121 @@ export async function drillRights(
   return sums;
 }
 
-async function oneEnding(
-  world: World,
-  round: {
-    readonly agent: Credential;
-    readonly entryId: string;
-    readonly ending: 'ban' | 'delete';
-    readonly csrDer: Buffer;
-  },
+interface EndingRecord {
+  readonly ending: 'ban' | 'delete';
+  readonly act: number | undefined;
+  readonly issued: ReadonlyMap<string, number>;
+  readonly withheld: ReadonlySet<string>;
+}
+
+function checkTaken(
+  { serial, sentAtMs }: Taken,
+  answeredMs: number,
+  { ending, act, issued, withheld }: EndingRecord,
   breaches: Breaches,
-): Promise<{
+): void {
+  const sequence = issued.get(serial);
+  breaches.expect(
+    sentAtMs < answeredMs,
+    `a certificate was released to a request that was sent after the answer to the ${ending}`,
+  );
+  breaches.expect(sequence !== undefined, 'a certificate was released without an audit record');
+  breaches.expect(
+    sequence === undefined || act === undefined || sequence < act,
+    `a certificate was released that was recorded after the ${ending}`,
+  );
+  breaches.expect(!withheld.has(serial), 'a certificate that is recorded as withheld was received');
+}
+
+interface Ending {
+  readonly agent: Credential;
+  readonly entryId: string;
+  readonly ending: 'ban' | 'delete';
+  readonly csrDer: Buffer;
+}
+
+interface EndedRound {
   readonly taken: readonly Taken[];
   readonly answeredMs: number;
   readonly refusedAfter: number;
-}> {
-  const { agent, entryId, ending, csrDer } = round;
-  const taken: Taken[] = [];
-  let [answeredMs, refusedAfter, running] = [Infinity, 0, true];
-  const refuse = (code: string, sentAtMs: number): void => {
-    if (sentAtMs > answeredMs) refusedAfter += 1;
-    breaches.expect(
-      endedCodes[ending].has(code),
-      `a request around the ${ending} was answered ${code}`,
-    );
-  };
-  const caller = async (): Promise<void> => {
-    const client = world.calls.client(agent);
-    while (running) {
-      const sentAtMs = performance.now();
-      try {
-        for (const answer of await signForEntry(
-          client,
-          entryId,
-          Array.from({ length: 6 }, () => ({ requestId: uuidv7(), csrDer })),
-        )) {
-          if ('refused' in answer) refuse(answer.refused, sentAtMs);
-          else
-            taken.push({
-              serial: unwrap(parseCertificate(answer.chainDer[0] as Buffer)).serialHex,
-              sentAtMs,
-              receivedAtMs: performance.now(),
-            });
-        }
-        // a refusal costs nothing: without a pause the loop would starve this process
-        if (answeredMs !== Infinity) await sleep(10);
-      } catch (thrown) {
-        refuse(codeOf(thrown), sentAtMs);
-        await sleep(10);
-      }
-    }
-    world.calls.forget(client);
-  };
-  const callers = Promise.all([caller(), caller(), caller()]);
-  await until(() => taken.length > 0, `something is signed before the ${ending}`);
+}
+
+async function oneEnding(world: World, round: Ending, breaches: Breaches): Promise<EndedRound> {
+  const { agent, entryId, ending } = round;
+  const caller = new EagerCaller(world, round, breaches);
+  const callers = Promise.all([caller.run(), caller.run(), caller.run()]);
+  await until(() => caller.taken.length > 0, `something is signed before the ${ending}`);
+  // a random instant
   await sleep(randomInt(5, 150));
   if (ending === 'ban')
     await world.calls.admin('Agents/BanAgent', { spiffeId: agent.spiffeId, reason: 'drill' });
   else await world.calls.admin('Entries/DeleteEntries', { ids: [entryId] });
-  answeredMs = performance.now();
+  caller.answeredMs = performance.now();
   // each way again and again
-  await until(() => refusedAfter >= 30, `what is asked for is refused after the ${ending}`);
-  running = false;
+  await until(
+    () => caller.refusedAfter >= 30,
+    `requests after the ${ending} are refused again and again`,
+  );
+  caller.running = false;
   await callers;
+  const { taken, answeredMs, refusedAfter } = caller;
   breaches.expect(taken.length > 0, `nothing was signed before the ${ending}`);
   breaches.expect(refusedAfter > 0, `nothing was asked for after the ${ending}`);
   return { taken, answeredMs, refusedAfter };
+}
+
+/** An agent that has certificates signed as fast as it can, while its right ends. */
+class EagerCaller {
+  readonly taken: Taken[] = [];
+  /** When the ban or delete was answered. */
+  answeredMs = Infinity;
+  refusedAfter = 0;
+  running = true;
+  readonly #world: World;
+  readonly #round: Ending;
+  readonly #breaches: Breaches;
+
+  constructor(world: World, round: Ending, breaches: Breaches) {
+    this.#world = world;
+    this.#round = round;
+    this.#breaches = breaches;
+  }
+
+  async run(): Promise<void> {
+    const client = this.#world.calls.client(this.#round.agent);
+    while (this.running) {
+      const sentAtMs = performance.now();
+      try {
+        await this.#ask(client, sentAtMs);
+        // a refusal costs nothing: without a pause the loop would starve this process
+        if (this.answeredMs !== Infinity) await sleep(10);
+      } catch (thrown) {
+        this.#refuse(codeOf(thrown), sentAtMs);
+        await sleep(10);
+      }
+    }
+    this.#world.calls.forget(client);
+  }
+
+  async #ask(client: Client, sentAtMs: number): Promise<void> {
+    const { entryId, csrDer } = this.#round;
+    const items = Array.from({ length: 6 }, () => ({ requestId: uuidv7(), csrDer }));
+    for (const answer of await signForEntry(client, entryId, items)) {
+      if ('refused' in answer) this.#refuse(answer.refused, sentAtMs);
+      else
+        this.taken.push({
+          serial: unwrap(parseCertificate(answer.chainDer[0] as Buffer)).serialHex,
+          sentAtMs,
+          receivedAtMs: performance.now(),
+        });
+    }
+  }
+
+  #refuse(code: string, sentAtMs: number): void {
+    if (sentAtMs > this.answeredMs) this.refusedAfter += 1;
+    this.#breaches.expect(
+      endedCodes[this.#round.ending].has(code),
+      `a request around the ${this.#round.ending} was answered ${code}`,
+    );
+  }
 }

@@ -9,6 +9,7 @@ import {
   verifyX509Svid,
 } from '../src/common/x509/index.ts';
 import type { Credential } from '../test/support/server.ts';
+import { nextTurn } from '../test/support/until.ts';
 import { codeOf, unary, type Calls } from './calls.ts';
 import type { Breaches } from './drill.ts';
 import { trustDomain } from './world.ts';
@@ -67,6 +68,7 @@ export class Load {
   #keys: readonly { readonly csrDer: Buffer; readonly spkiDer: Buffer }[] = [];
   #running = false;
   #loops: Promise<void>[] = [];
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: {
     readonly calls: Calls;
@@ -155,6 +157,12 @@ export class Load {
     await Promise.all(this.#loops);
   }
 
+  /** Resolves when every request that is under way now has been answered, and its answer taken. */
+  async answered(): Promise<void> {
+    await Promise.allSettled([...this.#underWay]);
+    await nextTurn();
+  }
+
   async #run(kind: CallerKind): Promise<void> {
     let again: readonly string[] | undefined;
     while (this.#running) {
@@ -170,11 +178,13 @@ export class Load {
       );
       const sentAtMs = performance.now();
       try {
-        const answers = await kind.send(
-          ids.map((requestId, at) => ({
-            requestId,
-            csrDer: (keys[at] as { csrDer: Buffer }).csrDer,
-          })),
+        const answers = await this.#sent(
+          kind.send(
+            ids.map((requestId, at) => ({
+              requestId,
+              csrDer: (keys[at] as { csrDer: Buffer }).csrDer,
+            })),
+          ),
         );
         const receivedAtMs = performance.now();
         this.#breaches.expect(
@@ -198,6 +208,15 @@ export class Load {
         again = ids;
         await sleep(40);
       }
+    }
+  }
+
+  async #sent<T>(sending: Promise<T>): Promise<T> {
+    this.#underWay.add(sending);
+    try {
+      return await sending;
+    } finally {
+      this.#underWay.delete(sending);
     }
   }
 

@@ -46,54 +46,12 @@ export class RecordCheck {
   ): { readonly issued: number; readonly abandoned: number; readonly withheld: number } {
     const database = new DatabaseSync(this.#path, { readOnly: true, timeout: patienceMs });
     try {
-      const find = database.prepare(
-        'SELECT state, certificate_der FROM certificates WHERE serial = ?',
-      );
-      for (const each of received) {
-        const row = find.get(Buffer.from(each.serial, 'hex')) as unknown as Row | undefined;
-        this.#checked += 1;
-        if (row === undefined)
-          this.#breaches.add(`${what}: a released certificate is not on record`);
-        else if (row.state !== 'issued')
-          this.#breaches.add(`${what}: a released certificate is recorded as ${row.state}`);
-        else
-          this.#breaches.expect(
-            row.certificate_der !== null && Buffer.from(row.certificate_der).equals(each.der),
-            `${what}: a released certificate is recorded with other bytes`,
-          );
-      }
+      this.#checkReceived(database, received, what);
       this.#readAudit(database);
-      const unissued = database
-        .prepare(
-          "SELECT lower(hex(serial)) AS serial, state, created_at_ms FROM certificates WHERE state <> 'issued' AND kind <> 'authority'",
-        )
-        .all() as unknown as Row[];
-      const present = new Set<string>();
-      for (const row of unissued) {
-        if (row.state === 'intent')
-          this.#breaches.expect(
-            unfinishedBeforeMs === undefined || row.created_at_ms >= unfinishedBeforeMs,
-            `${what}: an intent from before the restart is not listed as abandoned`,
-          );
-        if (row.state === 'abandoned') {
-          present.add(row.serial);
-          this.#abandoned.add(row.serial);
-        }
-      }
-      const state = database.prepare('SELECT state FROM certificates WHERE serial = ?');
-      for (const serial of this.#abandoned) {
-        if (!present.has(serial))
-          this.#breaches.add(
-            `${what}: an abandoned certificate is now ${(state.get(Buffer.from(serial, 'hex')) as { state?: string } | undefined)?.state ?? 'gone'}`,
-          );
+      this.#checkUnissued(database, what, unfinishedBeforeMs);
+      for (const { serial } of received)
         this.#breaches.expect(
-          !this.#auditIssued.has(serial),
-          `${what}: an abandoned certificate has an audit record of its issuance`,
-        );
-      }
-      for (const each of received)
-        this.#breaches.expect(
-          this.#auditIssued.has(each.serial),
+          this.#auditIssued.has(serial),
           `${what}: a released certificate has no audit record`,
         );
       const doubled = database
@@ -115,6 +73,61 @@ export class RecordCheck {
       };
     } finally {
       database.close();
+    }
+  }
+
+  /** Every certificate that a caller received is on record as issued, with the same bytes. */
+  #checkReceived(database: DatabaseSync, received: readonly Received[], what: string): void {
+    const find = database.prepare(
+      'SELECT state, certificate_der FROM certificates WHERE serial = ?',
+    );
+    for (const { serial, der } of received) {
+      const row = find.get(Buffer.from(serial, 'hex')) as unknown as Row | undefined;
+      this.#checked += 1;
+      if (row === undefined) this.#breaches.add(`${what}: a released certificate is not on record`);
+      else if (row.state !== 'issued')
+        this.#breaches.add(`${what}: a released certificate is recorded as ${row.state}`);
+      else
+        this.#breaches.expect(
+          row.certificate_der !== null && Buffer.from(row.certificate_der).equals(der),
+          `${what}: a released certificate is recorded with other bytes`,
+        );
+    }
+  }
+
+  /** Old intents are abandoned, and what was abandoned once stays so. */
+  #checkUnissued(
+    database: DatabaseSync,
+    what: string,
+    unfinishedBeforeMs: number | undefined,
+  ): void {
+    const unissued = database
+      .prepare(
+        "SELECT lower(hex(serial)) AS serial, state, created_at_ms FROM certificates WHERE state <> 'issued' AND kind <> 'authority'",
+      )
+      .all() as unknown as Row[];
+    const present = new Set<string>();
+    for (const row of unissued) {
+      if (row.state === 'intent')
+        this.#breaches.expect(
+          unfinishedBeforeMs === undefined || row.created_at_ms >= unfinishedBeforeMs,
+          `${what}: an intent from before the restart is not listed as abandoned`,
+        );
+      if (row.state === 'abandoned') {
+        present.add(row.serial);
+        this.#abandoned.add(row.serial);
+      }
+    }
+    const state = database.prepare('SELECT state FROM certificates WHERE serial = ?');
+    for (const serial of this.#abandoned) {
+      if (!present.has(serial))
+        this.#breaches.add(
+          `${what}: an abandoned certificate is now ${(state.get(Buffer.from(serial, 'hex')) as { state?: string } | undefined)?.state ?? 'gone'}`,
+        );
+      this.#breaches.expect(
+        !this.#auditIssued.has(serial),
+        `${what}: an abandoned certificate has an audit record of its issuance`,
+      );
     }
   }
 

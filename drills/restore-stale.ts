@@ -13,7 +13,7 @@ import {
   type Credential,
   type TestServer,
 } from '../test/support/server.ts';
-import { Breaches, type Drill } from './drill.ts';
+import { Breaches, type Drill, type DrillContext } from './drill.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
 
@@ -28,146 +28,208 @@ export const restoreStale: Drill = {
     const wanted = Number(options['records'] ?? (short ? 100 : 2_000));
     await using server = await startTestServer();
     const [good, thief] = [await server.joinAgent('node-1'), await server.joinAgent('node-2')];
-    for (const [entryId, agent] of [
-      ['web', good],
-      ['db', thief],
-    ] as const) {
-      await server.admin('Entries/CreateEntries', {
-        entries: [
-          {
-            id: entryId,
-            spiffeId: id(`/${entryId}`),
-            parentId: agent.spiffeId,
-            selectors: ['unix:uid:1000'],
-          },
-        ],
-      });
-    }
-    breaches.expect(
-      (await sign(server, thief, 'db', 1)) === 'issued',
-      'the second agent signs before its ban',
-    );
-    const path = join(server.dir, 'backup.db');
-    await writeFile(path, await stream(server, 'Server/Backup'));
+    const scene = {
+      server,
+      good,
+      thief,
+      backup: join(server.dir, 'backup.db'),
+      database: join(server.dir, 'data', 'meshca.db'),
+      breaches,
+      say,
+    };
+    await createEntries(scene);
+    await writeFile(scene.backup, await stream(server, 'Server/Backup'));
     const epochBefore = (await server.admin('Server/GetStatus')).epoch as string;
     say('backup taken');
-
-    await server.admin('Agents/BanAgent', { spiffeId: thief.spiffeId, reason: 'stolen' });
-    await server.admin('Authorities/RotateAuthorities', {
-      kind: 'issuing',
-      force: true,
-      reason: 'drill',
-    });
-    await until(
-      async () => (await issuingKeys(server)) >= 2,
-      'the rotation makes a second intermediate',
-    );
-    for (let done = 0; done < wanted; done += 100)
-      await sign(server, good, 'web', Math.min(100, wanted - done));
-    breaches.expect(
-      (await codeOf(sign(server, thief, 'db', 1))) !== 'resolved',
-      'the ban does not hold before the restore',
-    );
-    await server.stop();
-    say('banned, rotated, stopped');
-
-    const database = join(server.dir, 'data', 'meshca.db');
-    replaceDatabase({
-      path: database,
-      from: path,
-      pid: process.pid,
-      now: Math.floor(Date.now() / 1000),
-    });
-    const wrongArgument = await server.restart({ acceptRestore: 1 }).then(
-      () => 'started',
-      (thrown: unknown) => PkiError.from(thrown).code,
-    );
-    breaches.expect(
-      wrongArgument === 'TREE_TRUNCATED',
-      `an acceptance of something else was taken at the start: ${wrongArgument}`,
-    );
-    await server.restart();
-    const before = await server.admin('Server/GetStatus');
-    const difference = await server.admin('Server/ShowRestore');
-    const noticed =
-      difference.stale === true &&
-      !before.ready &&
-      (before.reasons as string[]).some((reason) => reason.startsWith('DATABASE_STALE'));
-    breaches.expect(
-      noticed,
-      `the older database was not noticed: ${JSON.stringify(before.reasons)}`,
-    );
-    const expected = Number(difference.expected);
-    const lost = expected - Number(difference.size);
-    breaches.expect(
-      difference.proven === true &&
-        (difference.lost as { kind: string }[]).some(({ kind }) => kind === 'agent.banned'),
-      'the difference does not name the ban',
-    );
-    const issuedBefore = await issuances(server);
-    breaches.expect(server.server.port === 0, 'the TLS port is open');
-    const minted = await codeOf(server.mint(id('/by-hand')));
-    breaches.expect(minted === 'DATABASE_STALE', `minting was answered ${minted}`);
-    await server
-      .admin('Authorities/RotateAuthorities', { kind: 'issuing', force: true, reason: 'drill' })
-      .catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    breaches.expect(
-      (await issuingKeys(server)) === 1,
-      'an authority was made while the database was stale',
-    );
-    const signedBeforeAcceptance = (await issuances(server)) - issuedBefore;
-    breaches.expect(signedBeforeAcceptance === 0, 'something was signed before the acceptance');
+    await banRotateAndSign(scene, wanted);
+    putBack(scene, scene.backup);
+    const { expected, lost, noticed } = await isNoticed(scene);
+    const signedBeforeAcceptance = await signsNothing(scene);
     say(`noticed: ${lost} records are missing; nothing is signed`);
-    const wrong = await codeOf(server.admin('Server/AcceptRestore', { size: expected - 1 }));
-    breaches.expect(wrong === 'CONFLICT', `an acceptance of something else was taken: ${wrong}`);
-
-    await server.admin('Server/AcceptRestore', { size: expected });
-    await until(() => server.server.port !== 0);
-    const status = await server.admin('Server/GetStatus');
-    breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
-    const banStands =
-      (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent?.state ===
-      'banned';
-    breaches.expect(banStands, 'the ban of the lost time does not stand');
-    breaches.expect(
-      (await codeOf(sign(server, thief, 'db', 1))) !== 'resolved',
-      'the banned agent signs after the restore',
-    );
-    breaches.expect(
-      (await sign(server, good, 'web', 1)) === 'issued',
-      'the other agent does not sign after the acceptance',
-    );
-    say('accepted: the ban stands, issuing goes on');
-    await server.restart();
-    breaches.expect(
-      (await sign(server, good, 'web', 1)) === 'issued',
-      'the acceptance does not last over a restart',
-    );
-    await server.stop();
-    replaceDatabase({
-      path: database,
-      from: path,
-      pid: process.pid,
-      now: Math.floor(Date.now() / 1000),
-    });
-    const again = await server.restart({ acceptRestore: expected }).then(
-      () => 'started',
-      (thrown: unknown) => PkiError.from(thrown).code,
-    );
-    breaches.expect(again === 'TREE_TRUNCATED', `an acceptance counts twice: ${again}`);
-    replaceDatabase({
-      path: database,
-      from: `${database}.replaced`,
-      pid: process.pid,
-      now: Math.floor(Date.now() / 1000),
-    });
+    const banStands = await isAccepted(scene, expected, epochBefore);
+    await countsOnce(scene, expected);
     return {
       figures: { noticed, lostRecords: lost, signedBeforeAcceptance, banStands },
       broken: breaches.list,
     };
   },
 };
+
+/** What the acts of this drill share. */
+interface Scene {
+  readonly server: TestServer;
+  readonly good: Credential;
+  /** The agent that is banned after the backup. */
+  readonly thief: Credential;
+  readonly backup: string;
+  readonly database: string;
+  readonly breaches: Breaches;
+  readonly say: DrillContext['say'];
+}
+
+async function createEntries({ server, good, thief, breaches }: Scene): Promise<void> {
+  for (const [entryId, agent] of [
+    ['web', good],
+    ['db', thief],
+  ] as const) {
+    await server.admin('Entries/CreateEntries', {
+      entries: [
+        {
+          id: entryId,
+          spiffeId: id(`/${entryId}`),
+          parentId: agent.spiffeId,
+          selectors: ['unix:uid:1000'],
+        },
+      ],
+    });
+  }
+  breaches.expect(
+    (await sign(server, thief, 'db', 1)) === 'issued',
+    'the second agent does not sign before its ban',
+  );
+}
+
+/** What the backup does not have. Stops the server. */
+async function banRotateAndSign(scene: Scene, wanted: number): Promise<void> {
+  const { server, good, thief, breaches, say } = scene;
+  await server.admin('Agents/BanAgent', { spiffeId: thief.spiffeId, reason: 'stolen' });
+  await server.admin('Authorities/RotateAuthorities', rotation);
+  await until(
+    async () => (await issuingKeys(server)) >= 2,
+    'the rotation makes a second intermediate',
+  );
+  for (let done = 0; done < wanted; done += 100)
+    await sign(server, good, 'web', Math.min(100, wanted - done));
+  breaches.expect(
+    (await codeOf(sign(server, thief, 'db', 1))) !== 'resolved',
+    'the ban does not hold before the restore',
+  );
+  await server.stop();
+  say('banned, rotated, stopped');
+}
+
+const rotation = { kind: 'issuing', force: true, reason: 'drill' };
+
+function putBack({ database }: Scene, from: string): void {
+  replaceDatabase({
+    path: database,
+    from,
+    pid: process.pid,
+    now: Math.floor(Date.now() / 1000),
+  });
+}
+
+/** Starts the server with an acceptance. Resolves to `started`, or to the code of its error. */
+const startAccepting = ({ server }: Scene, acceptRestore: number): Promise<string> =>
+  server.restart({ acceptRestore }).then(
+    () => 'started',
+    (thrown: unknown) => PkiError.from(thrown).code,
+  );
+
+/** Starts the server on the old database, and compares what it says. */
+async function isNoticed(scene: Scene): Promise<{
+  readonly noticed: boolean;
+  readonly expected: number;
+  readonly lost: number;
+}> {
+  const { server, breaches } = scene;
+  const wrong = await startAccepting(scene, 1);
+  breaches.expect(
+    wrong === 'TREE_TRUNCATED',
+    `an acceptance of something else was taken at the start: ${wrong}`,
+  );
+  await server.restart();
+  const before = await server.admin('Server/GetStatus');
+  const difference = await server.admin('Server/ShowRestore');
+  const noticed =
+    difference.stale === true &&
+    !before.ready &&
+    (before.reasons as string[]).some((reason) => reason.startsWith('DATABASE_STALE'));
+  breaches.expect(noticed, `the older database was not noticed: ${JSON.stringify(before.reasons)}`);
+  breaches.expect(
+    difference.proven === true &&
+      (difference.lost as { kind: string }[]).some(({ kind }) => kind === 'agent.banned'),
+    'the difference does not name the ban',
+  );
+  const expected = Number(difference.expected);
+  return { noticed, expected, lost: expected - Number(difference.size) };
+}
+
+/** Tries every way to a signature. Returns how many signatures were made. */
+async function signsNothing({ server, breaches }: Scene): Promise<number> {
+  const issuedBefore = await issuances(server);
+  breaches.expect(server.server.port === 0, 'the TLS port is open');
+  const minted = await codeOf(server.mint(id('/by-hand')));
+  breaches.expect(minted === 'DATABASE_STALE', `minting was answered ${minted}`);
+  await rotationLooked(server, () =>
+    server.admin('Authorities/RotateAuthorities', rotation).catch(() => undefined),
+  );
+  breaches.expect(
+    (await issuingKeys(server)) === 1,
+    'an authority was made while the database was stale',
+  );
+  const signed = (await issuances(server)) - issuedBefore;
+  breaches.expect(signed === 0, 'something was signed before the acceptance');
+  return signed;
+}
+
+/**
+ * Orders a rotation. Resolves when the server has looked at it after the order, and has not acted.
+ * A new status is sent only after such a look.
+ */
+async function rotationLooked(server: TestServer, order: () => Promise<unknown>): Promise<void> {
+  let [statuses, looked] = [0, false];
+  serverStreamCall(
+    server.adminClient(),
+    '/meshca.admin.v1.Authorities/WatchRotation',
+    {},
+    ({ operations, acting }: { readonly operations: readonly unknown[]; acting: boolean }) => {
+      statuses += 1;
+      looked ||= operations.length > 0 && !acting;
+    },
+  ).catch(() => undefined);
+  await until(() => statuses > 0, 'the status of rotation is sent');
+  await order();
+  await until(() => looked, 'the server has looked at the rotation');
+}
+
+/** Accepts the loss. Returns whether the ban of the lost time stands. */
+async function isAccepted(scene: Scene, expected: number, epochBefore: string): Promise<boolean> {
+  const { server, good, thief, breaches, say } = scene;
+  const wrong = await codeOf(server.admin('Server/AcceptRestore', { size: expected - 1 }));
+  breaches.expect(wrong === 'CONFLICT', `an acceptance of something else was taken: ${wrong}`);
+  await server.admin('Server/AcceptRestore', { size: expected });
+  await until(() => server.server.port !== 0, 'the TLS port opens');
+  const status = await server.admin('Server/GetStatus');
+  breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
+  const banStands =
+    (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent?.state === 'banned';
+  breaches.expect(banStands, 'the ban of the lost time does not stand');
+  breaches.expect(
+    (await codeOf(sign(server, thief, 'db', 1))) !== 'resolved',
+    'the banned agent signs after the restore',
+  );
+  breaches.expect(
+    (await sign(server, good, 'web', 1)) === 'issued',
+    'the other agent does not sign after the acceptance',
+  );
+  say('accepted: the ban stands, issuing goes on');
+  await server.restart();
+  breaches.expect(
+    (await sign(server, good, 'web', 1)) === 'issued',
+    'the acceptance does not last over a restart',
+  );
+  return banStands;
+}
+
+/** An acceptance that was used once does not count for the same backup again. */
+async function countsOnce(scene: Scene, expected: number): Promise<void> {
+  await scene.server.stop();
+  putBack(scene, scene.backup);
+  const again = await startAccepting(scene, expected);
+  scene.breaches.expect(again === 'TREE_TRUNCATED', `an acceptance counts twice: ${again}`);
+  putBack(scene, `${scene.database}.replaced`);
+}
 
 /** Intents too: a certificate that could have been signed is one. */
 async function issuances(server: TestServer): Promise<number> {

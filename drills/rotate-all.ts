@@ -38,6 +38,7 @@ export const rotateAll: Drill = {
     '--agents N           simulated agents beside the real one',
     '--life N             life of all leaves in seconds',
   ],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
     const base = short ? shortPlan : longPlan;

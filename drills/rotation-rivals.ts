@@ -42,6 +42,7 @@ export interface RivalFigures {
  * the rotation to its end; then the first one goes on with what it had decided. It must come to
  * nothing.
  */
+// oxlint-disable-next-line max-lines-per-function -- one scene, act by act
 export async function drillRivals(
   breaches: Breaches,
   { short, signal }: { readonly short: boolean; readonly signal: AbortSignal },

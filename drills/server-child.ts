@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -38,11 +38,17 @@ export interface ServerProcess {
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const entry = fileURLToPath(new URL(`./server-process.${extension}`, import.meta.url));
 
-export function startServerProcess(
+export const startServerProcess = (
+  configPath: string,
+  logPath: string,
+  options: StartOptions,
+): ServerProcess => new ServerChild(spawnServer(configPath, logPath, options), logPath);
+
+function spawnServer(
   configPath: string,
   logPath: string,
   { under = [], ...options }: StartOptions,
-): ServerProcess {
+): SpawnedServer {
   const log = openSync(logPath, 'a', 0o600);
   const [command, ...args] = [
     ...under,
@@ -60,95 +66,131 @@ export function startServerProcess(
       `${command} could not be started: "npm run setup -- --for=test" installs what is missing`,
     );
   }
+  return { child, pid };
+}
 
-  let state: 'starting' | 'ready' | 'ended' = 'starting';
-  let readyAtMs = Number.NaN;
-  let failure = '';
-  const signerKills: string[] = [];
-  const ready = Promise.withResolvers<void>();
-  ready.promise.catch(() => undefined);
-  const waiting: ((pids: readonly number[]) => void)[] = [];
-  const seen = new Set<number>();
-  const look = (): void => {
-    for (const each of childrenOf(pid)) seen.add(each);
-  };
-  const looking = setInterval(look, 50);
+interface SpawnedServer {
+  readonly child: ChildProcess;
+  readonly pid: number;
+}
 
-  child.on('message', (message: FromServer) => {
-    if (message.type === 'ready') {
-      clearTimeout(startLimit);
-      state = 'ready';
-      readyAtMs = performance.now();
-      ready.resolve();
-    }
-    if (message.type === 'failed') failure = `${message.code}: ${message.message}`;
-    if (message.type === 'signer-killed') signerKills.push(message.step);
-    if (message.type === 'signer-pids') waiting.shift()?.(message.pids);
-  });
-  child.on('error', (error) => (failure = error.message));
-  // far above what a start takes: a server that hangs must not hang the drill
-  const startLimit = setTimeout(() => {
-    failure = `it was not ready within ${patienceMs / 1000} s`;
-    child.kill('SIGKILL');
-  }, patienceMs);
-  const exited = new Promise<string>((resolve) => {
-    child.once('exit', (code, signal) => {
-      clearInterval(looking);
-      clearTimeout(startLimit);
-      state = 'ended';
-      const how = signal ?? `exit ${code}`;
-      ready.reject(
-        new Error(
-          `the server ended (${how}) before it was ready${failure === '' ? '' : `: ${failure}`}; the end of its log: ${tail(logPath)}`,
-        ),
-      );
-      resolve(how);
+/** Owner of the state of one server process, and of the PIDs of its signers. */
+class ServerChild implements ServerProcess {
+  readonly pid: number;
+  readonly ready: Promise<void>;
+  readonly exited: Promise<string>;
+  readonly signerKills: string[] = [];
+  readonly #child: ChildProcess;
+  readonly #logPath: string;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #waiting: ((pids: readonly number[]) => void)[] = [];
+  readonly #seen = new Set<number>();
+  readonly #looking: NodeJS.Timeout;
+  /** Far above the duration of a start: a server that hangs must not hang the drill. */
+  readonly #startLimit: NodeJS.Timeout;
+  #state: 'starting' | 'ready' | 'ended' = 'starting';
+  #readyAtMs = Number.NaN;
+  #failure = '';
+
+  constructor({ child, pid }: SpawnedServer, logPath: string) {
+    this.pid = pid;
+    this.#child = child;
+    this.#logPath = logPath;
+    this.ready = this.#ready.promise;
+    this.ready.catch(() => undefined);
+    this.#looking = setInterval(() => this.#look(), 50);
+    this.#startLimit = setTimeout(() => {
+      this.#failure = `it was not ready within ${patienceMs / 1000} s`;
+      child.kill('SIGKILL');
+    }, patienceMs);
+    child.on('message', (message: FromServer) => this.#receive(message));
+    child.on('error', (error) => (this.#failure = error.message));
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => resolve(this.#end(signal ?? `exit ${code}`)));
     });
-  });
-  const tell = (message: ToServer): void => {
-    if (child.connected) child.send(message);
-  };
+  }
 
-  const childrenGone = async (): Promise<boolean> => {
+  alive(): boolean {
+    return this.#state !== 'ended';
+  }
+
+  readyAtMs(): number {
+    return this.#readyAtMs;
+  }
+
+  arm(armed: Armed): void {
+    this.#tell({ type: 'arm', arm: armed });
+  }
+
+  invalidateSessions(): void {
+    this.#tell({ type: 'invalidate-sessions' });
+  }
+
+  signerPids(): Promise<readonly number[]> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#tell({ type: 'signer-pids' });
+    });
+  }
+
+  async kill(): Promise<boolean> {
+    if (this.alive()) {
+      this.#look();
+      this.#child.kill('SIGKILL');
+    }
+    await this.exited;
+    return this.childrenGone();
+  }
+
+  async stop(): Promise<string> {
+    if (this.alive()) this.#child.kill('SIGTERM');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), patienceMs);
+    const how = await this.exited;
+    clearTimeout(timer);
+    return how;
+  }
+
+  async childrenGone(): Promise<boolean> {
     for (const endMs = performance.now() + patienceMs; performance.now() < endMs; ) {
-      if (![...seen].some(isAlive)) return true;
+      if (![...this.#seen].some(isAlive)) return true;
       await sleep(20);
     }
-    for (const each of seen) if (isAlive(each)) process.kill(each, 'SIGKILL');
+    for (const pid of this.#seen) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     return false;
-  };
+  }
 
-  return {
-    pid,
-    ready: ready.promise,
-    exited,
-    signerKills,
-    childrenGone,
-    alive: () => state !== 'ended',
-    readyAtMs: () => readyAtMs,
-    arm: (armed) => tell({ type: 'arm', arm: armed }),
-    invalidateSessions: () => tell({ type: 'invalidate-sessions' }),
-    signerPids: () =>
-      new Promise((resolve) => {
-        waiting.push(resolve);
-        tell({ type: 'signer-pids' });
-      }),
-    kill: async () => {
-      if (state !== 'ended') {
-        look();
-        child.kill('SIGKILL');
-      }
-      await exited;
-      return childrenGone();
-    },
-    stop: async () => {
-      if (state !== 'ended') child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
-      const how = await exited;
-      clearTimeout(timer);
-      return how;
-    },
-  };
+  #look(): void {
+    for (const pid of childrenOf(this.pid)) this.#seen.add(pid);
+  }
+
+  #receive(message: FromServer): void {
+    if (message.type === 'ready') {
+      clearTimeout(this.#startLimit);
+      this.#state = 'ready';
+      this.#readyAtMs = performance.now();
+      this.#ready.resolve();
+    }
+    if (message.type === 'failed') this.#failure = `${message.code}: ${message.message}`;
+    if (message.type === 'signer-killed') this.signerKills.push(message.step);
+    if (message.type === 'signer-pids') this.#waiting.shift()?.(message.pids);
+  }
+
+  #end(how: string): string {
+    clearInterval(this.#looking);
+    clearTimeout(this.#startLimit);
+    this.#state = 'ended';
+    const failure = this.#failure === '' ? '' : `: ${this.#failure}`;
+    this.#ready.reject(
+      new Error(
+        `the server ended (${how}) before it was ready${failure}; the end of its log: ${tail(this.#logPath)}`,
+      ),
+    );
+    return how;
+  }
+
+  #tell(message: ToServer): void {
+    if (this.#child.connected) this.#child.send(message);
+  }
 }
 
 /** Process IDs of the children of `pid`; none if it is gone. */

@@ -1,5 +1,5 @@
+import { randomInt } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../src/common/errors/index.ts';
 import { parseCertificate } from '../src/common/x509/index.ts';
 import { SimAgent } from '../test/support/sim-agent.ts';
@@ -32,40 +32,16 @@ export const taint: Drill = {
     const server = world.start();
     await server.ready;
     await world.calls.learnRoots();
-    const load = new Load({
-      calls: world.calls,
-      breaches,
-      allowed: new Set([...availabilityCodes, 'AUTHORITY_TAINTED', 'WITHHELD']),
-    });
-    await load.prepare();
     await using stack = new AsyncDisposableStack();
-    const agents: SimAgent[] = [];
-    for (const name of ['one', 'two', 'three']) {
-      const agent = stack.use(
-        await SimAgent.join(
-          {
-            rootsDer: world.calls.rootsDer,
-            port: world.port,
-            joinAgent: (each) => world.calls.joinAgent(each),
-          },
-          name,
-        ),
-      );
-      agents.push(agent);
-      const entry = { id: `entry-${name}`, spiffeId: `spiffe://${trustDomain}/${name}` };
-      await createEntry(world, entry, agent.credential.spiffeId);
-      load.addAgent(name, agent.credential, entry, 8);
-    }
-    load.addMinter('minter');
+    const { load, agents } = await busyAgents(world, breaches, stack);
     load.start();
     const sums = { tainted: 0, receivedOfTainted: 0, withheld: 0, slowestMs: 0 };
     try {
       for (let turn = 0; turn < rounds; turn += 1) {
         signal.throwIfAborted();
-        // the load is on, also where the machine is slow
-        const received = load.received.size;
-        await until(() => load.received.size >= received + 50, 'the load is on');
-        await sleep(200 + Math.random() * 800);
+        // at a random instant, and with the load on, however slow the machine is
+        const wanted = load.received.size + 50 + randomInt(200);
+        await until(() => load.received.size >= wanted, 'the load is on');
         const seen = await oneTaint(world, agents, load, breaches);
         sums.tainted += 1;
         sums.receivedOfTainted += seen.received;
@@ -95,16 +71,51 @@ export const taint: Drill = {
   },
 };
 
+/** Three agents and a minter, who have certificates signed as fast as they can. */
+async function busyAgents(
+  world: World,
+  breaches: Breaches,
+  stack: AsyncDisposableStack,
+): Promise<{ readonly load: Load; readonly agents: readonly SimAgent[] }> {
+  const load = new Load({
+    calls: world.calls,
+    breaches,
+    allowed: new Set([...availabilityCodes, 'AUTHORITY_TAINTED', 'WITHHELD']),
+  });
+  await load.prepare();
+  const agents: SimAgent[] = [];
+  for (const name of ['one', 'two', 'three']) {
+    const agent = stack.use(
+      await SimAgent.join(
+        {
+          rootsDer: world.calls.rootsDer,
+          port: world.port,
+          joinAgent: (joining) => world.calls.joinAgent(joining),
+        },
+        name,
+      ),
+    );
+    agents.push(agent);
+    const entry = { id: `entry-${name}`, spiffeId: `spiffe://${trustDomain}/${name}` };
+    await createEntry(world, entry, agent.credential.spiffeId);
+    load.addAgent(name, agent.credential, entry, 8);
+  }
+  load.addMinter('minter');
+  return { load, agents };
+}
+
+interface SeenTaint {
+  readonly received: number;
+  readonly withheld: number;
+  readonly orderToTaintedMs: number;
+}
+
 async function oneTaint(
   world: World,
   agents: readonly SimAgent[],
   load: Load,
   breaches: Breaches,
-): Promise<{
-  readonly received: number;
-  readonly withheld: number;
-  readonly orderToTaintedMs: number;
-}> {
+): Promise<SeenTaint> {
   const active = (await authorities(world)).find(
     ({ authority }) => authority.kind === 'issuing' && authority.state === 'active',
   );
@@ -124,10 +135,9 @@ async function oneTaint(
     async () => agents.every(({ tainted }) => tainted.includes(id)),
     'the agents are told',
   );
-  // what was on its way has arrived, or never will
-  await sleep(500);
+  await load.answered();
 
-  const ofTainted: Received[] = [...load.received.values()].filter(
+  const ofTainted = [...load.received.values()].filter(
     ({ der }) => unwrap(parseCertificate(der)).authorityKeyId === subjectKeyId,
   );
   for (const { sentAtMs } of ofTainted)
@@ -135,11 +145,27 @@ async function oneTaint(
       sentAtMs < taintedMs,
       'a certificate of the tainted intermediate was given to a request that was sent after it was tainted',
     );
+  const withheld = checkRecord(world, id, ofTainted, breaches);
+  await checkReplacements(world, id, ofTainted, breaches);
+  return {
+    received: ofTainted.length,
+    withheld: withheld.size,
+    orderToTaintedMs: taintedMs - orderedMs,
+  };
+}
+
+/** What was received is on record before the taint. Returns the serials that were withheld. */
+function checkRecord(
+  world: World,
+  authorityId: string,
+  ofTainted: readonly Received[],
+  breaches: Breaches,
+): ReadonlySet<string> {
   const record = new RecordCheck(world.databasePath, breaches);
   record.check(ofTainted, 'after a taint');
   const { act, issued, withheld } = record.sequences(
     ofTainted.map(({ serial }) => serial),
-    { kind: 'authority.tainted', subject: id },
+    { kind: 'authority.tainted', subject: authorityId },
   );
   breaches.expect(act !== undefined, 'the taint has no audit record');
   for (const { serial } of ofTainted) {
@@ -152,23 +178,27 @@ async function oneTaint(
       'a certificate that is recorded as withheld was received',
     );
   }
-  // what the server counts as to be replaced has each of them
-  const counted = toBeReplaced(world, id);
+  return withheld;
+}
+
+/** The server counts each leaf that somebody holds as one to be replaced. */
+async function checkReplacements(
+  world: World,
+  authorityId: string,
+  ofTainted: readonly Received[],
+  breaches: Breaches,
+): Promise<void> {
+  const counted = toBeReplaced(world, authorityId);
   for (const { serial } of ofTainted)
     breaches.expect(
       counted.has(serial),
       'a leaf of the tainted intermediate that somebody holds is not among those to be replaced',
     );
-  const progress = (await authorities(world)).find(({ authority }) => authority.id === id);
+  const progress = (await authorities(world)).find(({ authority }) => authority.id === authorityId);
   breaches.expect(
     progress?.live === counted.size,
     `the status tells of ${progress?.live} live leaves of the tainted intermediate, the record has ${counted.size}`,
   );
-  return {
-    received: ofTainted.length,
-    withheld: withheld.size,
-    orderToTaintedMs: taintedMs - orderedMs,
-  };
 }
 
 interface Authority {

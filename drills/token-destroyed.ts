@@ -40,6 +40,7 @@ export const tokenDestroyed: Drill = {
     '--life N             life of all leaves in seconds',
     '--automatic          by policy, in place of one command',
   ],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
     const base = short ? shortPlan : longPlan;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Armed } from './server-messages.ts';
-import { Breaches, round, type Drill } from './drill.ts';
+import { Breaches, round, type Drill, type DrillContext } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { drillRivals } from './rotation-rivals.ts';
@@ -102,22 +102,10 @@ export const transitionKills: Drill = {
     const breaches = new Breaches();
     const random = Number(options['random'] ?? (short ? 0 : 30));
     if (!Number.isInteger(random) || random < 0) throw new Error('--random wants a whole number');
-    // in a row of kills the server is there for moments only: leaves outlast all of it, so that no
-    // handshake may fail
+    // During many kills the server lives for moments only. The leaves live longer than all of it, so
+    // that no handshake may fail.
     const ttl = short ? 120 : 150;
-    await using world = await createWorld({
-      signal,
-      signers: 1,
-      issuance: {
-        minimumTtlSeconds: 2,
-        defaultTtlSeconds: ttl,
-        maximumTtlSeconds: ttl,
-        agentTtlSeconds: ttl,
-        serverTtlSeconds: ttl,
-        bundleRefreshHintSeconds: 1,
-      },
-      sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } },
-    });
+    await using world = await longLivedWorld(ttl, signal);
     const kills = new Kills(world, breaches, signal);
     await kills.start();
     await world.calls.learnRoots();
@@ -137,29 +125,8 @@ export const transitionKills: Drill = {
     const record = new RotationRecord(world, breaches);
 
     await kills.refusesSecondServer();
-    for (const { what, order, steps } of short ? shortCases : longCases) {
-      say(`${what}: killed at ${steps.join(', ')}`);
-      const before = record.authorities();
-      for (const [index, step] of steps.entries())
-        await kills.at(
-          { step, after: 1, victim: 'server' },
-          index === 0 ? () => order(world) : undefined,
-        );
-      await kills.comesToRest();
-      record.expectOneOfEach(what, before);
-    }
-    for (let turn = 0; turn < random; turn += 1) {
-      const kind = (['jwt', 'issuing', 'root'] as const)[turn % 3] as string;
-      const before = record.authorities();
-      // the order itself may be lost with the server
-      await kills.at(
-        { step: 'commit-durable', after: 1 + Math.floor(Math.random() * 25), victim: 'server' },
-        () => rotate(kind)(world),
-      );
-      await kills.comesToRest();
-      record.expectOneOfEach(`random kill ${turn}, ${kind}`, before);
-      if (turn % 10 === 9) say(`${turn + 1} kills at random commits`);
-    }
+    await killAtSteps(short ? shortCases : longCases, { world, kills, record, say });
+    await killAtRandom(random, { world, kills, record, say });
     const { handshakes, failed, failures } = workloads.totals();
     breaches.expect(handshakes > 0, 'no handshake took place');
     breaches.expect(failed === 0, `${failed} handshakes failed: ${JSON.stringify(failures)}`);
@@ -172,9 +139,7 @@ export const transitionKills: Drill = {
     const rivals = await drillRivals(breaches, { short, signal });
     return {
       figures: {
-        kills: kills.count,
-        longestPauseSeconds: round(kills.longestPauseMs / 1000, 1),
-        longestPauseBefore: kills.longestPauseAt,
+        ...kills.figures(),
         authorities: histories.authorities,
         transitions: histories.transitions,
         handshakes,
@@ -187,6 +152,63 @@ export const transitionKills: Drill = {
     };
   },
 };
+
+const longLivedWorld = (ttl: number, signal: AbortSignal): Promise<World> =>
+  createWorld({
+    signal,
+    signers: 1,
+    issuance: {
+      minimumTtlSeconds: 2,
+      defaultTtlSeconds: ttl,
+      maximumTtlSeconds: ttl,
+      agentTtlSeconds: ttl,
+      serverTtlSeconds: ttl,
+      bundleRefreshHintSeconds: 1,
+    },
+    sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } },
+  });
+
+interface KillingParts {
+  readonly world: World;
+  readonly kills: Kills;
+  readonly record: RotationRecord;
+  readonly say: DrillContext['say'];
+}
+
+async function killAtSteps(
+  cases: readonly Case[],
+  { world, kills, record, say }: KillingParts,
+): Promise<void> {
+  for (const { what, order, steps } of cases) {
+    say(`${what}: killed at ${steps.join(', ')}`);
+    const before = record.authorities();
+    for (const [index, step] of steps.entries())
+      await kills.at(
+        { step, after: 1, victim: 'server' },
+        index === 0 ? () => order(world) : undefined,
+      );
+    await kills.comesToRest();
+    record.expectOneOfEach(what, before);
+  }
+}
+
+async function killAtRandom(
+  turns: number,
+  { world, kills, record, say }: KillingParts,
+): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) {
+    const kind = (['jwt', 'issuing', 'root'] as const)[turn % 3] as string;
+    const before = record.authorities();
+    // the order itself may be lost with the server
+    await kills.at(
+      { step: 'commit-durable', after: 1 + Math.floor(Math.random() * 25), victim: 'server' },
+      () => rotate(kind)(world),
+    );
+    await kills.comesToRest();
+    record.expectOneOfEach(`random kill ${turn}, ${kind}`, before);
+    if (turn % 10 === 9) say(`${turn + 1} kills at random commits`);
+  }
+}
 
 /** Owner of the server while it is killed and started again. */
 class Kills {
@@ -217,6 +239,14 @@ class Kills {
 
   async stop(): Promise<void> {
     await this.#server?.stop();
+  }
+
+  figures(): Readonly<Record<string, unknown>> {
+    return {
+      kills: this.count,
+      longestPauseSeconds: round(this.longestPauseMs / 1000, 1),
+      longestPauseBefore: this.longestPauseAt,
+    };
   }
 
   /**

@@ -20,6 +20,7 @@ export const upstream: Drill = {
     '--rounds N   rotations with and without seal (short: 1, else 3)',
     '--sealed SECONDS   how long it is sealed in each (short: 2, else 10)',
   ],
+  // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   run: async ({ short, options, say, signal }) => {
     const breaches = new Breaches();
     const rounds = Number(options['rounds'] ?? (short ? 1 : 3));

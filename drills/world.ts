@@ -50,37 +50,11 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const dataDir = join(dir, 'data');
   await mkdir(dataDir, { mode: 0o700 });
   const configPath = join(dir, 'server.json');
-  const { issuing, root } = tokens.tokens;
+  const place = { dataDir, port, opsPort, tokens };
   const configure = (issuance: object, sections = options.sections): Promise<void> =>
     writeFile(
       configPath,
-      JSON.stringify(
-        {
-          trustDomain,
-          dataDir,
-          listen: { port },
-          ops: { port: opsPort },
-          http: { plain: { enabled: false } },
-          log: { level: 'info', format: 'json' },
-          hsm: {
-            // a signer that a loaded machine starves of its processor is no signer that hangs,
-            // where that is not what is played
-            module: tokens.modulePath,
-            softhsmConf: tokens.confPath,
-            signers: options.signers ?? 2,
-            deadlineMs: 30_000,
-            ...options.hsm,
-            issuing: { label: issuing.label, pinFile: issuing.pinFile },
-            root: { label: root.label, pinFile: root.pinFile },
-          },
-          issuance: { minimumTtlSeconds: 2, ...issuance },
-          attestation: { perSecond: 1000 },
-          limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
-          ...sections,
-        },
-        undefined,
-        2,
-      ),
+      JSON.stringify(configOf(place, { ...options, issuance, sections: sections ?? {} }), null, 2),
     );
   await configure(options.issuance ?? {});
   const adminSocketPath = join(dataDir, 'admin.sock');
@@ -109,5 +83,34 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       await tokens[Symbol.asyncDispose]();
       await rm(dir, { recursive: true, force: true });
     },
+  };
+}
+
+function configOf(
+  { dataDir, port, opsPort, tokens }: Pick<World, 'dataDir' | 'port' | 'opsPort' | 'tokens'>,
+  { issuance, hsm, signers, sections }: Omit<WorldOptions, 'signal'>,
+): object {
+  const { issuing, root } = tokens.tokens;
+  return {
+    trustDomain,
+    dataDir,
+    listen: { port },
+    ops: { port: opsPort },
+    http: { plain: { enabled: false } },
+    log: { level: 'info', format: 'json' },
+    hsm: {
+      module: tokens.modulePath,
+      softhsmConf: tokens.confPath,
+      signers: signers ?? 2,
+      // on a loaded machine a signer may wait long for a processor: it does not hang
+      deadlineMs: 30_000,
+      ...hsm,
+      issuing: { label: issuing.label, pinFile: issuing.pinFile },
+      root: { label: root.label, pinFile: root.pinFile },
+    },
+    issuance: { minimumTtlSeconds: 2, ...issuance },
+    attestation: { perSecond: 1000 },
+    limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
+    ...sections,
   };
 }
