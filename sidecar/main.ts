@@ -13,6 +13,7 @@ import {
 } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { version } from '../src/common/runtime/version.ts';
+import { permissionError } from '../src/common/unix/path-permission.ts';
 import { startAgent, type RunningAgent } from './compose.ts';
 import type { AgentEnvironment } from './compose/environment.ts';
 import { loadAgentConfig, reloadedAgentKeys, type AgentConfig } from './config.ts';
@@ -43,7 +44,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--max-semi-space-size=2');
   const complain = (error: PkiError): number => {
-    stderr.write(`error ${error.code}: ${oneLine(error.message)}\nnext: ${oneLine(error.next)}\n`);
+    const said = permissionError(error) ?? error;
+    stderr.write(`error ${said.code}: ${oneLine(said.message)}\nnext: ${oneLine(said.next)}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
   const load = () =>
@@ -87,7 +89,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     await aborted(signal);
     logger.info({}, 'the agent is stopping');
   } catch (thrown) {
-    const error = PkiError.from(thrown);
+    const error = permissionError(thrown) ?? PkiError.from(thrown);
     logger.fatal({ ...errorFields(error) }, 'the agent could not start');
     return complain(error);
   }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { PkiError } from '../src/common/errors/index.ts';
+import { portError } from '../src/common/runtime/port-error.ts';
 import {
   errorFields,
   boundConnections,
@@ -59,13 +59,7 @@ export async function startOps(dependencies: OpsDependencies): Promise<OpsServer
 function listen(server: Server, { address, port }: OpsDependencies): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new PkiError(
-          'SOCKET_IN_USE',
-          `the operations port ${address}:${port} can not be used (${error.code ?? error.message})`,
-          { cause: error },
-        ),
-      ),
+      reject(portError('the operations port (ops)', { address, port }, error)),
     );
     server.listen({ host: address, port }, resolve);
   });

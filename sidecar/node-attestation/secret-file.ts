@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { permissionError } from '../../src/common/unix/path-permission.ts';
 import type { Logger } from '../../src/common/runtime/index.ts';
 
 const writableByOthers = 0o022;
@@ -41,8 +42,11 @@ async function readWithMode(
     const { mode } = await file.stat();
     return { text: await file.readFile('utf8'), mode };
   } catch (thrown) {
-    throw missingCredential(
-      `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`,
+    throw (
+      permissionError(thrown) ??
+      missingCredential(
+        `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`,
+      )
     );
   }
 }

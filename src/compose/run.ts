@@ -9,6 +9,7 @@ import {
 } from '../common/runtime/index.ts';
 import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
+import { permissionError } from '../common/unix/path-permission.ts';
 import { loadServerConfig, reloadedServerKeys, type ServerConfig } from '../config/index.ts';
 import type { ServerDependencies } from './context.ts';
 import { linuxBoot } from './rotation.ts';
@@ -39,7 +40,8 @@ export interface RunServerOptions {
  */
 export async function runServer(options: RunServerOptions): Promise<number> {
   const complain = (error: PkiError): number => {
-    options.err(`error ${error.code}: ${error.message}\nnext: ${error.next}\n`);
+    const said = permissionError(error) ?? error;
+    options.err(`error ${said.code}: ${said.message}\nnext: ${said.next}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
   const load = () =>
@@ -83,7 +85,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
     await aborted(options.signal);
     logger.info({}, 'the server is stopping');
   } catch (thrown) {
-    const error = PkiError.from(thrown);
+    const error = permissionError(thrown) ?? PkiError.from(thrown);
     logger.fatal(errorFields(error), 'the server could not start');
     return complain(error);
   }

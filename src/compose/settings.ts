@@ -123,7 +123,7 @@ export function readPem(path: string, key: string): string {
     throw new PkiError(
       'CONFIG_INVALID',
       `${key}: ${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
-      { grade: 'fatal' },
+      { cause: thrown, grade: 'fatal' },
     );
   }
 }

@@ -32,7 +32,7 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
     throw new PkiError(
       'HSM_PIN_MISSING',
       `the PIN file of token ${tokenLabel} can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
-      { grade: 'fatal' },
+      { cause: thrown, grade: 'fatal' },
     );
   }
   const bits = (mode & 0o777).toString(8).padStart(4, '0');

@@ -14,6 +14,7 @@ import type { EngineMode } from './protocol.ts';
 import { chunkSize } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
+import { softHsmDenied } from './softhsm-guard.ts';
 import type { SignerLink } from './signer-link.ts';
 
 export interface SignersOptions {
@@ -86,7 +87,7 @@ export async function createSigners(options: SignersOptions): Promise<ManagedSig
     await signers.start();
   } catch (thrown) {
     await signers.close();
-    throw thrown;
+    throw softHsmDenied(options.token, thrown) ?? thrown;
   }
   return signers;
 }

@@ -12,6 +12,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { PkiError } from '../common/errors/index.ts';
+import { notPermitted } from '../common/unix/path-permission.ts';
 
 import { errorFields, type Logger } from '../common/runtime/index.ts';
 import type { TokenConfig } from './token-port.ts';
@@ -45,6 +47,28 @@ export function guardSoftHsm(
       logger.debug({ ...errorFields(error), dir }, 'a SoftHSM token could not be guarded');
     }
   }
+}
+
+/**
+ * Why SoftHSM does not find its configuration or a token: this user may not use the files. SoftHSM
+ * itself reports a general error then, or no token. Undefined where that is not the reason.
+ */
+export function softHsmDenied(
+  token: Pick<TokenConfig, 'modulePath' | 'environment'>,
+  thrown: unknown,
+): PkiError | undefined {
+  const { code } = PkiError.from(thrown);
+  if (!basename(token.modulePath).startsWith('libsofthsm')) return undefined;
+  if (code !== 'HSM_UNAVAILABLE' && code !== 'HSM_TOKEN_NOT_FOUND' && code !== 'HSM_FAILED')
+    return undefined;
+  const confPath = token.environment?.['SOFTHSM2_CONF'] ?? defaultConf;
+  const unread = notPermitted(confPath, thrown, 'read');
+  if (unread !== undefined) return unread;
+  const root = existsSync(confPath) ? tokenRoot(confPath) : undefined;
+  if (root === undefined) return undefined;
+  return [root, ...tokenDirectories(confPath)]
+    .map((path) => notPermitted(path, thrown))
+    .find((error) => error !== undefined);
 }
 
 function guardOne(dir: string, logger: Logger): void {
@@ -97,16 +121,23 @@ function writeWhole(path: string, bytes: Buffer, like: string): void {
   closeSync(dir);
 }
 
+/** The folder above those of the tokens, with the file backend. */
+function tokenRoot(confPath: string): string | undefined {
+  const conf = readFileSync(confPath, 'utf8');
+  const setting = (name: string): string | undefined =>
+    new RegExp(`^[ \\t]*${name.replace('.', '\\.')}[ \\t]*=[ \\t]*(.+?)[ \\t]*$`, 'm').exec(
+      conf,
+    )?.[1];
+  return (setting('objectstore.backend') ?? 'file') === 'file'
+    ? setting('directories.tokendir')
+    : undefined;
+}
+
 /** The folders of the tokens in a softhsm2.conf with the file backend. */
 function tokenDirectories(confPath: string): readonly string[] {
   try {
-    const conf = readFileSync(confPath, 'utf8');
-    const setting = (name: string): string | undefined =>
-      new RegExp(`^[ \\t]*${name.replace('.', '\\.')}[ \\t]*=[ \\t]*(.+?)[ \\t]*$`, 'm').exec(
-        conf,
-      )?.[1];
-    const root = setting('directories.tokendir');
-    if (root === undefined || (setting('objectstore.backend') ?? 'file') !== 'file') return [];
+    const root = tokenRoot(confPath);
+    if (root === undefined) return [];
     return readdirSync(root, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map((entry) => join(root, entry.name));

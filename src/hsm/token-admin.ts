@@ -6,7 +6,7 @@ import { isFinal } from './ckr.ts';
 import type { KeyHandle } from './signing-port.ts';
 import type { TokenAdmin, TokenConfig, TokenKey } from './token-port.ts';
 import { forkHsmProcess, stderrTail } from './fork.ts';
-import { guardSoftHsm } from './softhsm-guard.ts';
+import { guardSoftHsm, softHsmDenied } from './softhsm-guard.ts';
 import type { LoginTurns } from './login-turns.ts';
 import {
   fromWire,
@@ -51,7 +51,7 @@ export async function openTokenAdmin(
       : options.logins.take(token, () => admin.open(token)));
   } catch (thrown) {
     await admin.close();
-    throw thrown;
+    throw softHsmDenied(token, thrown) ?? thrown;
   }
   return admin;
 }

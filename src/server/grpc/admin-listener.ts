@@ -3,6 +3,7 @@ import { connect, createServer, type Server as NetServer, type Socket } from 'no
 import { ServerCredentials, type Server as GrpcServer } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
+import { permissionError } from '../../common/unix/path-permission.ts';
 import { peerCredentials, type PeerCredentials } from '../../common/unix/peer-credentials.ts';
 import type { Callers } from '../../services/services.ts';
 import type { Connections } from './connections.ts';
@@ -118,11 +119,12 @@ async function listen(server: NetServer, path: string, mode: number): Promise<vo
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
-        new PkiError(
-          'SOCKET_IN_USE',
-          `the admin socket ${path} can not be opened: ${error.code ?? error.message}`,
-          { cause: error, grade: 'fatal' },
-        ),
+        permissionError(error) ??
+          new PkiError(
+            error.code === 'EADDRINUSE' ? 'SOCKET_IN_USE' : 'CONFIG_INVALID',
+            `the admin socket ${path} can not be opened: ${error.code ?? error.message}`,
+            { cause: error, grade: 'fatal' },
+          ),
       ),
     );
     server.listen(path, resolve);

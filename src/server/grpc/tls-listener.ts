@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { ConnectionInjector, Server as GrpcServer } from '@grpc/grpc-js';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
+import { portError } from '../../common/runtime/port-error.ts';
 import { Crowd, holderOf, type Logger } from '../../common/runtime/index.ts';
 import { certificatesToPem, parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import type { Caller } from '../../services/callers/caller.ts';
@@ -192,23 +193,9 @@ async function listen(
   options: { readonly address: string; readonly port: number },
 ): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE')
-        reject(
-          new PkiError('SOCKET_IN_USE', `${options.address}:${options.port} is in use`, {
-            cause: error,
-            grade: 'fatal',
-          }),
-        );
-      else
-        reject(
-          new PkiError(
-            'CONFIG_INVALID',
-            `the server can not listen on listen.address ${options.address}:${options.port}: ${error.code ?? error.message}`,
-            { cause: error, grade: 'fatal' },
-          ),
-        );
-    });
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(portError('the gRPC port (listen)', options, error)),
+    );
     server.listen({ host: options.address, port: options.port, backlog: 1024 }, resolve);
   });
 }

@@ -9,7 +9,7 @@ import {
 } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { PkiError } from '../../common/errors/index.ts';
+import { portError } from '../../common/runtime/port-error.ts';
 import {
   errorFields,
   ConnectionSlots,
@@ -131,13 +131,7 @@ class Listener implements HttpListener {
     const { name, address, port } = this.#plan;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error: NodeJS.ErrnoException) =>
-        reject(
-          new PkiError(
-            error.code === 'EADDRINUSE' ? 'SOCKET_IN_USE' : 'CONFIG_INVALID',
-            `http.${name}: ${address}:${port} can not be used: ${error.code ?? error.message}`,
-            { cause: error, grade: 'fatal' },
-          ),
-        ),
+        reject(portError(`http.${name}:`, { address, port }, error)),
       );
       this.#server.listen({ host: address, port }, resolve);
     });

@@ -8,6 +8,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
+import { portError } from '../../common/runtime/port-error.ts';
 import {
   errorFields,
   boundConnections,
@@ -53,13 +54,7 @@ export async function startOperationsPort(
   const slots = boundConnections(server, maximumConnections, dependencies.onRefused);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new PkiError(
-          'SOCKET_IN_USE',
-          `the operations port ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`,
-          { cause: error, grade: 'fatal' },
-        ),
-      ),
+      reject(portError('the operations port (ops)', options, error)),
     );
     server.listen({ host: options.address, port: options.port }, resolve);
   });

@@ -1,7 +1,8 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
-import { isBusy, storeError } from './sqlite-error.ts';
+import { notPermitted, permissionError } from '../../common/unix/path-permission.ts';
+import { isAccessTrouble, isBusy, storeError } from './sqlite-error.ts';
 
 export interface DatabaseLock {
   release(): void;
@@ -34,7 +35,11 @@ export function acquireLock(
       if (!locked) database.exec('ROLLBACK');
     }
   } catch (error) {
-    const refusal = isBusy(error) ? lockedError(database, path) : lockFileError(error, path);
+    const refusal = isBusy(error)
+      ? lockedError(database, path)
+      : (permissionError(error) ??
+        (isAccessTrouble(error) ? notPermitted(path, error) : undefined) ??
+        lockFileError(error, path));
     database?.close();
     throw refusal;
   }

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { notPermitted, permissionError } from '../../common/unix/path-permission.ts';
 import type { LogGuard, LogMemory, Store } from '../ports/index.ts';
 import { createAgentLines } from './agent-lines.ts';
 import { createAgents } from './agents.ts';
@@ -29,7 +30,7 @@ import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
-import { storeError } from './sqlite-error.ts';
+import { isAccessTrouble, storeError } from './sqlite-error.ts';
 import { openWal, type WalFile } from './wal.ts';
 import { createTransactionGuard } from './transaction-guard.ts';
 import { createTriggerGuard } from './trigger-guard.ts';
@@ -100,6 +101,11 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     database?.close();
     wal?.close();
     lock?.release();
+    // SQLite does not say what the operating system answered
+    const denied = isAccessTrouble(error)
+      ? (notPermitted(path, error) ?? notPermitted(dirname(path), error))
+      : permissionError(error);
+    if (denied !== undefined) throw denied;
     const failure = storeError(error);
     throw new PkiError(failure.code, `${path}: ${failure.message}`, {
       cause: error,

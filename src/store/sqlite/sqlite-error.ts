@@ -45,6 +45,11 @@ export function isStorageTrouble(thrown: unknown): boolean {
 
 export const isDiskFull = (thrown: unknown): boolean =>
   ((codeOf(thrown) ?? 0) & 0xff) === result.full;
+/** The engine could not open or write the file. */
+export const isAccessTrouble = (thrown: unknown): boolean => {
+  const primary = (codeOf(thrown) ?? 0) & 0xff;
+  return primary === result.canNotOpen || primary === result.readOnly;
+};
 export const isBusy = (thrown: unknown): boolean => {
   const primary = (codeOf(thrown) ?? 0) & 0xff;
   return primary === result.busy || primary === result.locked;
@@ -74,6 +79,12 @@ export function storeError(thrown: unknown, sql?: string): PkiError {
       if (code === constraintForeignKey)
         return new PkiError('NOT_FOUND', `${message}: what it refers to does not exist`, options);
       return new PkiError('STORE_FAILED', message, options);
+    case result.busy:
+    case result.locked:
+      return new PkiError('STORE_FAILED', `${message}: another program holds a lock on it`, {
+        ...options,
+        next: 'End the program that has the database open ("fuser meshca.db" in its folder names it; a sqlite3 shell or a copy by a backup tool): the server then goes on by itself. Make backups with "meshca backup".',
+      });
     case result.full:
       return new PkiError('STORE_FAILED', message, {
         ...options,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
+import type { PkiError } from '../../../src/common/errors/index.ts';
 import { runCommand } from '../../support/command.ts';
 import { startTestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
@@ -18,10 +19,13 @@ test("a server that can't commit becomes unready but stays alive, and is ready a
   const foreign = new DatabaseSync(join(server.dir, 'data', 'meshca.db'));
   foreign.exec('BEGIN IMMEDIATE');
   const began = Date.now();
-  await assert.rejects(
-    server.admin('Tokens/CreateJoinToken', { agentName: 'node-1' }),
-    /locked|STORE_FAILED|database/,
+  const refused = await server.admin('Tokens/CreateJoinToken', { agentName: 'node-1' }).then(
+    () => assert.fail('written'),
+    (error: PkiError) => error,
   );
+  assert.equal(refused.code, 'STORE_FAILED');
+  assert.match(refused.message, /another program holds a lock on it/);
+  assert.match(refused.next, /End the program that has the database open/);
   assert.deepEqual((await ready()).reasons, []);
   await until(async () => !(await ready()).ready, 'that the server is unready');
   assert.ok(Date.now() - began >= 10_000);

@@ -68,6 +68,14 @@ export const recordAdvice = {
     ],
     open('The corrected configuration is that of every other test.'),
   ),
+  PATH_NOT_PERMITTED: row(
+    'a user without rights starts a server and an agent',
+    [
+      'integration/cli/permissions.test.ts',
+      '${what} that may not be used is told with path, owner, mode and need',
+    ],
+    done('gives the right that the message names', 'the start goes on'),
+  ),
   SOCKET_IN_USE: row(
     'another process listens on the socket',
     [

@@ -38,6 +38,11 @@ export const recordCodes = {
     'The configuration breaks a rule.',
     'Correct the key that the message names; "meshca validate" checks a file without starting.',
   ),
+  PATH_NOT_PERMITTED: operator(
+    'FAILED_PRECONDITION',
+    'The user of this process may not use a file or directory that it needs.',
+    'Give the user that the message names the right that it names (chown, chmod), run it as another user, or name another path in the configuration.',
+  ),
   SOCKET_IN_USE: operator(
     'FAILED_PRECONDITION',
     'The address or path to listen on is taken.',
