@@ -85,6 +85,7 @@ export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument
     jwksJson: JSON.stringify({ keys: document.jwtAuthorities.map(({ jwk }) => jwk) }),
     authoritySetDigest: setDigest(document.rootsDer),
     jwtSetDigest: setDigest(document.jwtAuthorities.flatMap(({ jwk }) => spkiOfJwk(jwk) ?? [])),
+    issuersSha256: [...(document.issuersSha256 ?? [])],
   };
 }
 

@@ -11,6 +11,11 @@ export interface TrustBundle {
   readonly authoritySetDigest: Buffer;
   /** The same over the SubjectPublicKeyInfo of the JWT authorities. */
   readonly jwtSetDigest: Buffer;
+  /**
+   * SHA-256 (hex) of the public keys of the server's issuing authorities, from the signed step; empty
+   * for a bundle that is none.
+   */
+  readonly issuersSha256: readonly string[];
 }
 
 export interface BundleSource {

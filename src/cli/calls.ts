@@ -4,7 +4,6 @@ import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
 import { fromServiceError, requestIdKey, type MethodType } from '../common/wire/index.ts';
 import { remember } from './interruption.ts';
-import { unreachable } from './unreachable.ts';
 
 /** The methods of one service, by name. */
 export type Methods = Readonly<Record<string, MethodType>>;
@@ -21,7 +20,8 @@ export interface CallOptions {
 export interface CallsDependencies {
   readonly client: Client;
   readonly definition: ServiceDefinition;
-  readonly shown: string;
+  /** What a failed call means. */
+  readonly explain: (error: PkiError) => PkiError;
   readonly signal: AbortSignal;
   /** Begins to tell that a call takes long. Returns the function that ends that. */
   readonly waiting: (call: string) => () => void;
@@ -31,16 +31,15 @@ export interface CallsDependencies {
 export class Calls<M extends Methods> {
   readonly #client: Client;
   readonly #definition: ServiceDefinition;
-  /** The server, as errors name it. */
-  readonly #shown: string;
+  readonly #explain: (error: PkiError) => PkiError;
   /** Ends the calls. */
   readonly #signal: AbortSignal;
   readonly #waiting: (call: string) => () => void;
 
-  constructor({ client, definition, shown, signal, waiting }: CallsDependencies) {
+  constructor({ client, definition, explain, signal, waiting }: CallsDependencies) {
     this.#client = client;
     this.#definition = definition;
-    this.#shown = shown;
+    this.#explain = explain;
     this.#signal = signal;
     this.#waiting = waiting;
   }
@@ -64,7 +63,7 @@ export class Calls<M extends Methods> {
         metadataOf(metadata),
         { deadline },
         (error, response) => {
-          if (error !== null) reject(unreachable(fromServiceError(error), this.#shown));
+          if (error !== null) reject(this.#explain(fromServiceError(error)));
           else resolve(response as M[N]['responseRead']);
         },
       );
@@ -96,7 +95,7 @@ export class Calls<M extends Methods> {
     try {
       for await (const message of call) yield message as M[N]['responseRead'];
     } catch (thrown) {
-      if (!signal.aborted) throw unreachable(fromServiceError(thrown as ServiceError), this.#shown);
+      if (!signal.aborted) throw this.#explain(fromServiceError(thrown as ServiceError));
     } finally {
       signal.removeEventListener('abort', stop);
       call.cancel();

@@ -22,7 +22,7 @@ import {
 
 async function withCalls<M extends Methods, T>(
   context: CliContext,
-  { address, credentials, options, shown }: Target,
+  { address, credentials, options, shown, explain }: Target,
   definition: ServiceDefinition,
   work: (calls: Calls<M>) => Promise<T>,
 ): Promise<T> {
@@ -35,7 +35,7 @@ async function withCalls<M extends Methods, T>(
     'grpc.enable_http_proxy': env['grpc_proxy'] ? 1 : 0,
   });
   try {
-    return await work(new Calls<M>({ client, definition, shown, signal, waiting }));
+    return await work(new Calls<M>({ client, definition, explain, signal, waiting }));
   } finally {
     client.close();
   }
@@ -65,7 +65,12 @@ export const withSigning = <T>(
   access: ServerAccess,
   work: (calls: Calls<ServiceTypes['meshca.signing.v1.Signing']>) => Promise<T>,
 ): Promise<T> =>
-  withCalls(context, serverTarget(access), serviceDefinition('meshca.signing.v1.Signing'), work);
+  withCalls(
+    context,
+    serverTarget(context, access),
+    serviceDefinition('meshca.signing.v1.Signing'),
+    work,
+  );
 
 /** Runs `work` with the local API of an agent. */
 export const withAgentLocal = <T>(

@@ -87,6 +87,10 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     .option('--cert <path>', 'admin certificate chain (PEM)')
     .option('--key <path>', 'its key (PEM)')
     .option('--bundle <path>', 'trust bundle (PEM)')
+    .option(
+      '--issuer-fingerprint <sha256>',
+      'of the key of the issuing authority above the server, for a nested server or a root of others; several with commas',
+    )
     .configureOutput({
       // with --json the handler of the error prints it as one object
       writeOut: context.out,

@@ -2,10 +2,12 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { PeerCertificate } from 'node:tls';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
-import { serverId, SpiffeId } from '../common/spiffe/index.ts';
-import { parseCertificate, pemDecode, pemEncode } from '../common/x509/index.ts';
+import { SpiffeId } from '../common/spiffe/index.ts';
+import { parseCertificate, pemDecode, pemEncode, sha256Hex } from '../common/x509/index.ts';
 import { defaultAdminSocket, type CliContext } from './context.ts';
 import { readBytes } from './files.ts';
+import { fingerprintsOf, proveServer } from './server-issuer.ts';
+import { unreachable } from './unreachable.ts';
 
 /** Where the server is: its local socket, or its address with an admin's certificate. */
 export interface ServerOptions {
@@ -14,6 +16,7 @@ export interface ServerOptions {
   readonly cert?: string;
   readonly key?: string;
   readonly bundle?: string;
+  readonly issuerFingerprint?: string;
 }
 
 /** A server, and how it is reached. */
@@ -22,6 +25,8 @@ export interface Target {
   readonly credentials: ChannelCredentials;
   readonly options: Record<string, string | number>;
   readonly shown: string;
+  /** What a failed call means. */
+  readonly explain: (error: PkiError) => PkiError;
 }
 
 const channelOptions = {
@@ -30,22 +35,27 @@ const channelOptions = {
 };
 
 export function targetOf(context: CliContext, options: ServerOptions): Target {
-  if (options.server !== undefined) return remoteTarget({ ...options, server: options.server });
+  if (options.server !== undefined)
+    return remoteTarget(context, { ...options, server: options.server });
   return onSocket(options.serverSocket ?? context.env['MESHCA_ADMIN_SOCKET'] ?? defaultAdminSocket);
 }
 
-function remoteTarget(options: ServerOptions & { readonly server: string }): Target {
+function remoteTarget(
+  context: CliContext,
+  options: ServerOptions & { readonly server: string },
+): Target {
   const { cert, key, bundle } = options;
   if (cert === undefined || key === undefined || bundle === undefined) {
     throw new PkiError('INVALID_REQUEST', '--server needs --cert, --key and --bundle', {
       next: 'Give the admin\'s certificate chain and key, and the trust bundle (PEM); "meshca mint --admin" makes the first two.',
     });
   }
-  return serverTarget({
+  return serverTarget(context, {
     server: options.server,
     certPem: readText(cert),
     keyPem: readBytes(key),
     bundlePem: readBytes(bundle),
+    issuersSha256: fingerprintsOf(options.issuerFingerprint),
     what: cert,
   });
 }
@@ -56,11 +66,14 @@ export interface ServerAccess {
   readonly certPem: string;
   readonly keyPem: Buffer;
   readonly bundlePem: Buffer;
+  /** SHA-256 (hex) of the keys of the server's issuing authorities; empty: unknown. */
+  readonly issuersSha256: readonly string[];
   /** Where the certificate came from, for messages. */
   readonly what: string;
 }
 
-export function serverTarget({ server, certPem, keyPem, bundlePem, what }: ServerAccess): Target {
+export function serverTarget(context: CliContext, access: ServerAccess): Target {
+  const { server, certPem, keyPem, bundlePem, issuersSha256, what } = access;
   const chain = pemDecode(certPem);
   const parsed = chain.ok && chain.value[0] ? parseCertificate(chain.value[0].der) : undefined;
   const own =
@@ -76,15 +89,27 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
   const chainPem = plainPem(certPem);
   const rootsPem = Buffer.from(plainPem(bundlePem.toString('utf8')));
   checkCredentials({ certPem: chainPem, keyPem, bundlePem: rootsPem, what });
-  const wanted = serverId(own.value.trustDomain).toString();
+  let refused: PkiError | undefined;
+  const proof = {
+    trustDomain: own.value.trustDomain,
+    rootsDer: certificatesIn(rootsPem.toString('utf8')),
+    known: issuersSha256,
+    ownIssuer: issuerIn(chainPem),
+    shown: server,
+    now: context.now,
+  };
   const tls = credentials.createSsl(rootsPem, keyPem, Buffer.from(chainPem), {
-    // TLS verifies the chain against the bundle; the server is known by its exact ID, not by a DNS
-    // name
+    // TLS verifies the chain against the bundle; the server is known by its exact ID and its issuer,
+    // not by a DNS name
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
-      const seen = parseCertificate(certificate.raw);
-      return seen.ok && seen.value.uriSans.length === 1 && seen.value.uriSans[0] === wanted
-        ? undefined
-        : new Error(`the server is not ${wanted}`);
+      try {
+        proveServer(certificate, proof);
+        refused = undefined;
+        return undefined;
+      } catch (thrown) {
+        refused = PkiError.from(thrown);
+        return refused;
+      }
     },
   });
   return {
@@ -92,7 +117,20 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
     credentials: tls,
     options: { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' },
     shown: server,
+    explain: (error) => refused ?? unreachable(error, server),
   };
+}
+
+const certificatesIn = (pem: string): readonly Buffer[] => {
+  const blocks = pemDecode(pem);
+  return blocks.ok ? blocks.value.map(({ der }) => der) : [];
+};
+
+/** SHA-256 (hex) of the key of the authority that issued the first certificate, if it is there. */
+function issuerIn(chainPem: string): string | undefined {
+  const [, issuerDer] = certificatesIn(chainPem);
+  const issuer = issuerDer === undefined ? undefined : parseCertificate(issuerDer);
+  return issuer?.ok === true ? sha256Hex(issuer.value.spkiDer) : undefined;
 }
 
 /** The text itself where it is no PEM: what is wrong is said later. */
@@ -107,7 +145,7 @@ function checkCredentials({
   keyPem,
   bundlePem,
   what,
-}: Omit<ServerAccess, 'server'>): void {
+}: Omit<ServerAccess, 'server' | 'issuersSha256'>): void {
   const key = (() => {
     try {
       return createPrivateKey(keyPem);
@@ -141,6 +179,7 @@ export const onSocket = (path: string): Target => ({
   credentials: credentials.createInsecure(),
   options: { ...channelOptions, 'grpc.default_authority': 'localhost' },
   shown: path,
+  explain: (error) => unreachable(error, path),
 });
 
 const readText = (path: string): string => readBytes(path).toString('utf8');

@@ -36,11 +36,10 @@ export function unreachable(error: PkiError, shown: string): PkiError {
         next: 'Compare the clocks of this machine and of the server (date -u on both), and set the wrong one right. If both are right, "meshca status" on the server tells why its certificate is not renewed.',
       },
     );
-  const other = /the server is not spiffe:\S+/.exec(error.message)?.[0];
-  if (other !== undefined || error.message.includes('certificate')) {
+  if (error.message.includes('certificate')) {
     return new PkiError(
       'CHAIN_UNTRUSTED',
-      `${shown} is not trusted: ${other ?? 'its certificate does not lead to a root of the bundle'}`,
+      `${shown} is not trusted: its certificate does not lead to a root of the bundle`,
       {
         cause: error,
         next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine).',

@@ -1,17 +1,18 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { PkiError, unwrap } from '../common/errors/index.ts';
+import { PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import { peerChainOf, type Clock } from '../common/runtime/index.ts';
-import type { SpiffeId } from '../common/spiffe/index.ts';
+import { isReserved, type SpiffeId } from '../common/spiffe/index.ts';
 import {
   parseCertificate,
+  serverIssuerOf,
   verifyX509Svid,
   type ParsedCrl,
   type VerifiedSvid,
 } from '../common/x509/index.ts';
 import type { Authorizer } from './authorize.ts';
 import type { Counters, Role } from './counters.ts';
-import type { X509Bundles } from './x509-update.ts';
+import type { X509Bundles, X509Update } from './x509-update.ts';
 
 /** The peer of an admitted connection. */
 export interface Peer {
@@ -30,6 +31,7 @@ export type CrlsOf = (trustDomainName: string) => readonly ParsedCrl[] | undefin
 export interface PeerRegisterOptions {
   readonly clock: Clock;
   readonly bundles: () => X509Bundles;
+  readonly serverIssuers: X509Update['serverIssuers'];
   readonly counters: Counters;
   /** Whether connections end when the reason to admit them ends. */
   readonly enforce: boolean;
@@ -55,14 +57,17 @@ export const peerOf = (socket: Socket): Peer | undefined => known.get(socket);
 export class PeerRegister {
   readonly #clock: Clock;
   readonly #bundles: () => X509Bundles;
+  readonly #serverIssuers: X509Update['serverIssuers'];
   readonly #counters: Counters;
   readonly #enforce: boolean;
   readonly #crls: CrlsOf;
   readonly #open = new Map<TLSSocket, Admission>();
 
-  constructor({ clock, bundles, counters, enforce, crls }: PeerRegisterOptions) {
+  constructor(options: PeerRegisterOptions) {
+    const { clock, bundles, serverIssuers, counters, enforce, crls } = options;
     this.#clock = clock;
     this.#bundles = bundles;
+    this.#serverIssuers = serverIssuers;
     this.#counters = counters;
     this.#enforce = enforce;
     this.#crls = crls ?? (() => undefined);
@@ -74,22 +79,12 @@ export class PeerRegister {
 
   /**
    * The complete check of a peer's chain (leaf first): X.509-SVID against the bundle of its own
-   * trust domain, then the authorizer. Throws.
+   * trust domain, the issuer of an ID below `/meshca/`, then the authorizer. Throws.
    */
   check(chainDer: readonly Buffer[], role: Role, authorizer: Authorizer): VerifiedSvid {
     if (chainDer.length === 0)
       throw new PkiError('PEER_CERTIFICATE_MISSING', 'the peer presented no certificate');
-    const purpose = role === 'server' ? 'client' : 'server';
-    const bundles = this.#bundles();
-    const verified = unwrap(
-      verifyX509Svid({
-        chainDer,
-        bundle: (name) => bundles.get(name),
-        now: this.#clock.now(),
-        purpose,
-        crls: this.#crls,
-      }),
-    );
+    const verified = unwrap(this.#verify(chainDer, role));
     if (!authorizer.admits(verified.id)) {
       throw new PkiError(
         'PEER_NOT_AUTHORIZED',
@@ -97,6 +92,21 @@ export class PeerRegister {
       );
     }
     return verified;
+  }
+
+  #verify(chainDer: readonly Buffer[], role: Role): Result<VerifiedSvid> {
+    const bundles = this.#bundles();
+    const svid = verifyX509Svid({
+      chainDer,
+      bundle: (name) => bundles.get(name),
+      now: this.#clock.now(),
+      purpose: role === 'server' ? 'client' : 'server',
+      crls: this.#crls,
+    });
+    if (!svid.ok || !isReserved(svid.value.id)) return svid;
+    // a CA downstream can issue any ID of its trust domain, and its chain verifies
+    const issuer = serverIssuerOf(svid.value, this.#serverIssuers(svid.value.id.trustDomain.name));
+    return issuer.ok ? svid : issuer;
   }
 
   /**
@@ -140,16 +150,8 @@ export class PeerRegister {
   /** Call it after the bundles changed. */
   recheck(): void {
     if (!this.#enforce) return;
-    const bundles = this.#bundles();
     for (const [socket, { chainDer, role }] of this.#open) {
-      const purpose = role === 'server' ? 'client' : 'server';
-      const still = verifyX509Svid({
-        chainDer,
-        bundle: (name) => bundles.get(name),
-        now: this.#clock.now(),
-        purpose,
-        crls: this.#crls,
-      });
+      const still = this.#verify(chainDer, role);
       // a CRL that is missing now does not end a connection that was admitted with it
       if (still.ok || still.error.code === 'REVOCATION_UNKNOWN') continue;
       this.#counters.closedAsDistrusted += 1;

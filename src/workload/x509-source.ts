@@ -120,6 +120,7 @@ export class X509Source implements AsyncDisposable {
     this.#peers = new PeerRegister({
       clock: this.#context.clock,
       bundles: () => this.bundles,
+      serverIssuers: (name) => this.#current.update.serverIssuers(name),
       counters: this.#counters,
       enforce: options.enforce ?? true,
       crls,
@@ -239,6 +240,8 @@ export class X509Source implements AsyncDisposable {
 
   #header(): Metadata {
     const metadata = securityHeader();
+    // our agent then says under whom IDs below /meshca/ are believed
+    metadata.set('meshca-issuers', '1');
     // our agent then waits for our word before it counts what was sent as in force; others pass it
     // over
     if (this.#reporter !== undefined) metadata.set('meshca-client', this.#reporter.clientId);

@@ -5,6 +5,7 @@ import {
   parseCrl,
   spkiOf,
   splitDer,
+  type ServerIssuers,
   verifyX509Svid,
   type ParsedCertificate,
   type ParsedCrl,
@@ -36,6 +37,8 @@ export interface X509Update {
   readonly bundles: X509Bundles;
   /** The readable CRLs of the workload's own trust domain. */
   readonly crls: readonly ParsedCrl[];
+  /** Under which issuers an ID below `/meshca/` of this trust domain is believed. */
+  readonly serverIssuers: (trustDomainName: string) => ServerIssuers;
 }
 
 /**
@@ -61,7 +64,28 @@ export function readX509Update(message: X509SVIDResponse__Output, now: number): 
     svids: message.svids.map((svid) => readSvid(svid, bundles, now)),
     bundles,
     crls: readCrls(message.crl),
+    serverIssuers: readIssuers(message),
   };
+}
+
+/**
+ * The agent names the issuing authorities of its own server. For other trust domains, and from an
+ * agent that names none, the mark of the root says who stands above those IDs.
+ */
+function readIssuers({
+  svids,
+  meshcaIssuers,
+}: X509SVIDResponse__Output): X509Update['serverIssuers'] {
+  const byMark: ServerIssuers = { kind: 'mark' };
+  if (meshcaIssuers.length === 0) return () => byMark;
+  const known: ServerIssuers = {
+    kind: 'keys',
+    sha256Hex: new Set(meshcaIssuers.map((digest) => digest.toString('hex'))),
+  };
+  const own = new Set(
+    svids.map(({ spiffeId }) => unwrap(SpiffeId.parse(spiffeId)).trustDomain.name),
+  );
+  return (name) => (own.has(name) ? known : byMark);
 }
 
 /**

@@ -21,6 +21,8 @@ export interface FakeIdentity extends TestSvid {
 interface X509State {
   readonly svids: readonly FakeIdentity[];
   readonly federated?: Readonly<Record<string, readonly Buffer[]>>;
+  /** SHA-256 of the keys of the server's issuing authorities; an agent of others names none. */
+  readonly serverIssuers?: readonly Buffer[];
 }
 
 type Stream = ServerWritableStream<unknown, unknown>;
@@ -167,6 +169,7 @@ const x509Message = (state: X509State): unknown => ({
     hint: svid.hint ?? '',
   })),
   crl: [],
+  meshcaIssuers: state.serverIssuers ?? [],
   federatedBundles: Object.fromEntries(
     Object.entries(state.federated ?? {}).map(([name, roots]) => [name, Buffer.concat(roots)]),
   ),

@@ -177,6 +177,7 @@ export const bundleOf = (name: string, sequence = 1, jwksJson = '{"keys":[]}'): 
       .update(createHash('sha256').update(root).digest())
       .digest(),
     jwtSetDigest: createHash('sha256').update(jwksJson).digest(),
+    issuersSha256: [],
   };
 };
 

@@ -8,7 +8,8 @@ import type { HeldX509Svid } from '../../ports/svids.ts';
  * of trust domains.
  */
 export interface Messages {
-  x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle): Buffer;
+  /** @param withIssuers the caller asks for the issuing authorities of the server */
+  x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle, withIssuers: boolean): Buffer;
   x509Bundles(own: TrustBundle): Buffer;
   jwtBundles(own: TrustBundle): Buffer;
   /** Changes with the roots of any trust domain and with the CRLs. */
@@ -30,7 +31,7 @@ export function createMessages(bundles: BundleSource, generation: () => number):
   const federated = cached((own) => byTrustDomain(all(own).slice(1), roots));
 
   return {
-    x509Svids: (svids, own) =>
+    x509Svids: (svids, own, withIssuers) =>
       service.FetchX509SVID.responseSerialize({
         svids: withUniqueHints(svids, (svid, hint) => ({
           spiffeId: svid.identity.spiffeId.toString(),
@@ -41,6 +42,9 @@ export function createMessages(bundles: BundleSource, generation: () => number):
         })),
         crl: [...bundles.crls()],
         federatedBundles: federated(own),
+        meshcaIssuers: withIssuers
+          ? own.issuersSha256.map((digest) => Buffer.from(digest, 'hex'))
+          : [],
       }),
     x509Bundles: cached((own) =>
       service.FetchX509Bundles.responseSerialize({

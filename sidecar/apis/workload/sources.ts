@@ -12,6 +12,8 @@ import { identityKey } from '../../ports/entries.ts';
 import type { Messages } from './messages.ts';
 import type { WorkloadApiDependencies } from './options.ts';
 
+/** The metadata by which a caller asks for the issuing authorities of the server. */
+const issuersKey = 'meshca-issuers';
 /** Each stream of the Workload API sends one kind of message. */
 const onlyKey = '';
 
@@ -20,6 +22,7 @@ export class X509SvidSource implements StreamSource {
   readonly #subscriptions: SubscriptionSet;
   readonly #messages: Messages;
   readonly #firstMessageMs: number;
+  readonly #withIssuers: boolean;
   readonly #leaveClients: () => void;
 
   constructor(
@@ -31,6 +34,7 @@ export class X509SvidSource implements StreamSource {
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
     this.#messages = messages;
     this.#firstMessageMs = limits.firstMessageMs;
+    this.#withIssuers = stream.metadata.get(issuersKey).length > 0;
     this.#leaveClients = leaveClients;
   }
 
@@ -66,13 +70,15 @@ export class X509SvidSource implements StreamSource {
     if (svids.length === 0) return [];
     const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
     const hints = identities.map((each) => each.entry.hint).join(',');
+    const withIssuers = this.#withIssuers;
+    const issuers = withIssuers ? own.issuersSha256.join(',') : '';
     return [
       {
         key: onlyKey,
-        version: `${serials}|${hints}|${this.#messages.rootsVersion(own)}`,
+        version: `${serials}|${hints}|${this.#messages.rootsVersion(own)}|${issuers}`,
         svids,
         authorities: own.authoritySetDigest,
-        encode: () => this.#messages.x509Svids(svids, own),
+        encode: () => this.#messages.x509Svids(svids, own, withIssuers),
         onRead: () => this.#subscriptions.confirm(svids),
       },
     ];

@@ -228,6 +228,7 @@ type X509Stream = ClientReadableStream<X509SVIDResponse__Output>;
 /** A reader that keeps what it reads has no name: then the agent counts it as holding what it read. */
 function openX509(client: SpiffeWorkloadAPIClient, clientId: string): X509Stream {
   const metadata = securityHeader();
+  metadata.set('meshca-issuers', '1');
   if (clientId !== '') metadata.set('meshca-client', clientId);
   return client.fetchX509Svid({}, metadata);
 }

@@ -17,6 +17,7 @@ import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import { withSigning } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { readCsr, writeWhole } from '../files.ts';
+import { fingerprintsOf } from '../server-issuer.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { fetchX509, socketOf, type SocketOptions } from './agent-api.ts';
 
@@ -33,6 +34,7 @@ interface Svid {
   readonly certPem: string;
   readonly keyPem: Buffer;
   readonly bundlePem: Buffer;
+  readonly issuersSha256: readonly string[];
 }
 
 /** What a workload of a downstream entry does for itself, with its own SVID. */
@@ -67,11 +69,17 @@ async function requestAuthority(
   options: RequestFlags & GlobalOptions,
 ): Promise<void> {
   const server = checkedServer(options);
+  const configured = fingerprintsOf(options.issuerFingerprint);
   const svid = await ownSvid(socketOf(context, options), options.spiffeId);
   const { csrDer, keyPem } = await request(options, svid);
   const signed = await withSigning(
     context,
-    { server, ...svid, what: 'the SVID of this process' },
+    {
+      server,
+      ...svid,
+      ...(configured.length > 0 ? { issuersSha256: configured } : {}),
+      what: 'the SVID of this process',
+    },
     (calls) =>
       calls.call(
         'SignDownstreamAuthority',
@@ -136,7 +144,7 @@ function rootOf(
 }
 
 async function ownSvid(socketPath: string, spiffeId: string | undefined): Promise<Svid> {
-  const { svids } = await fetchX509(socketPath);
+  const { svids, meshcaIssuers } = await fetchX509(socketPath);
   // the first is the one that a workload takes by default
   const svid = svids.find((each) => spiffeId === undefined || each.spiffeId === spiffeId);
   if (svid === undefined)
@@ -149,6 +157,7 @@ async function ownSvid(socketPath: string, spiffeId: string | undefined): Promis
     certPem: certificatesToPem(unwrap(splitDer(svid.x509Svid))),
     keyPem: Buffer.from(pemEncode('PRIVATE KEY', svid.x509SvidKey)),
     bundlePem: Buffer.from(certificatesToPem(unwrap(splitDer(svid.bundle)))),
+    issuersSha256: meshcaIssuers.map((digest) => digest.toString('hex')),
   };
 }
 

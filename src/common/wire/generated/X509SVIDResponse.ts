@@ -7,10 +7,20 @@ export interface X509SVIDResponse {
   'svids'?: (_X509SVID)[];
   'crl'?: (Buffer | Uint8Array | string)[];
   'federatedBundles'?: ({[key: string]: Buffer | Uint8Array | string});
+  /**
+   * Not of the specification, and only for callers whose metadata asks with "meshca-issuers": SHA-256 of the public keys of the
+   * issuing authorities of the server, under which alone IDs below /meshca/ are believed.
+   */
+  'meshcaIssuers'?: (Buffer | Uint8Array | string)[];
 }
 
 export interface X509SVIDResponse__Output {
   'svids': (_X509SVID__Output)[];
   'crl': (Buffer)[];
   'federatedBundles': ({[key: string]: Buffer});
+  /**
+   * Not of the specification, and only for callers whose metadata asks with "meshca-issuers": SHA-256 of the public keys of the
+   * issuing authorities of the server, under which alone IDs below /meshca/ are believed.
+   */
+  'meshcaIssuers': (Buffer)[];
 }

@@ -6,10 +6,11 @@ import { test } from 'node:test';
 import { sha256Hex, verifyX509Svid } from '../../../../src/common/x509/index.ts';
 import type { CliContext } from '../../../../src/cli/context.ts';
 import { runCli } from '../../../../src/cli/program.ts';
+import { authorizeId, connectTls, X509Source } from '../../../../src/workload/index.ts';
 import { startAgent } from '../../../../sidecar/compose.ts';
 import { agentEnvironment } from '../../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../../sidecar/config.ts';
-import { startTestServer, testTrustDomain } from '../../../support/server.ts';
+import { startTestServer, testTrustDomain, type TestServer } from '../../../support/server.ts';
 import { until } from '../../../support/until.ts';
 
 /** One command line, its exit code and what it printed. */
@@ -158,6 +159,69 @@ test('a nested server gets its intermediate with the SVID of its process, and ha
       await writeFile(file('bad.crl'), 'no CRL');
       const bad = await local('authority', 'import-crl', file('bad.crl'));
       assert.match(bad.err, /CRL_INVALID/);
+
+      await agentsBelow(lower, upper.rootsDer);
     },
   );
 });
+
+/** The issuer of a nested server has no mark: whoever meets it first needs its fingerprint. */
+async function agentsBelow(lower: TestServer, rootsDer: readonly Buffer[]): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const dir = await mkdtemp(join(tmpdir(), 'meshca-below-'));
+  stack.defer(() => rm(dir, { recursive: true, force: true }));
+  const address = `127.0.0.1:${lower.server.port}`;
+  const { token, agentId, issuerFingerprints, rootFingerprints } = await lower.admin(
+    'Tokens/CreateJoinToken',
+    { agentName: 'below' },
+  );
+  assert.deepEqual(rootFingerprints, rootsDer.map(sha256Hex));
+  const agentWith = async (name: string, bootstrap: object) => {
+    const config = agentConfigSchema.parse({
+      trustDomain: testTrustDomain,
+      serverAddress: address,
+      dataDir: join(dir, name),
+      bootstrap,
+      attestation: { joinToken: { token } },
+      workloadApi: { socketPath: join(dir, `${name}w`) },
+      localApi: { socketPath: join(dir, `${name}l`) },
+      ops: { port: 0 },
+      connection: { backoffBaseMs: 20, backoffCapMs: 100 },
+    });
+    return stack.use(await startAgent(agentEnvironment(config)));
+  };
+  const rootFingerprint = rootFingerprints[0];
+  const without = await agentWith('without', { rootFingerprint });
+  await until(() => /RESERVED_ID_UNTRUSTED/.test(without.status().lastError ?? ''), 'the refusal');
+  const agent = await agentWith('with', {
+    rootFingerprint,
+    issuerFingerprint: issuerFingerprints.join(','),
+  });
+  await until(() => agent.status().synced === true, 'the session with the server below');
+
+  const entry = {
+    spiffeId: 'spiffe://mesh.test/below',
+    parentId: agentId,
+    selectors: [`unix:uid:${process.getuid?.() ?? 0}`],
+  };
+  await lower.admin('Entries/CreateEntries', { entries: [entry] });
+  await until(() => agent.status().entries === 1, 'the entry');
+  const source = await X509Source.connect({ socketPath: join(dir, 'withw') });
+  stack.defer(() => source.close());
+  const socket = await connectTls(source, {
+    expect: authorizeId(`spiffe://${testTrustDomain}/meshca/server`),
+    host: '127.0.0.1',
+    port: lower.server.port,
+    ALPNProtocols: ['h2'],
+  });
+  socket.destroy();
+
+  const admin = ['mint', '--admin', '--spiffe-id', 'spiffe://mesh.test/a', '--write', dir];
+  const minted = await meshca('--server-socket', lower.server.adminSocketPath, ...admin);
+  assert.equal(minted.code, 0, minted.err);
+  const files = ['--cert', join(dir, 'svid.pem'), '--key', join(dir, 'key.pem')];
+  const asked = await meshca(
+    ...['--server', address, ...files, '--bundle', join(dir, 'bundle.pem'), 'status'],
+  );
+  assert.match(asked.err, /ROLE_MISSING/, 'its issuer is that of the admin');
+}

@@ -31,7 +31,9 @@ test('an SVID goes with its chain, its key and the roots, a hint only with the f
   const { bundles, messages } = setUp();
   const own = bundles.own!;
   const svids = [svidOf('a', 'main'), svidOf('b', 'main'), svidOf('c', ''), svidOf('d', '')];
-  const { svids: sent } = service.FetchX509SVID.responseDeserialize(messages.x509Svids(svids, own));
+  const { svids: sent } = service.FetchX509SVID.responseDeserialize(
+    messages.x509Svids(svids, own, false),
+  );
   assert.deepEqual(
     sent.map((each) => each.hint),
     ['main', '', '', ''],
