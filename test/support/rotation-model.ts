@@ -384,6 +384,18 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
     )
       broken.push(`promise 5: ${authority.id} left before what stands below it`);
   };
+  const end = ({ id }: RotationOperation, state: 'done' | 'cancelled'): void => {
+    operations = operations.map((each) => (each.id === id ? { ...each, state } : each));
+  };
+  const cancel = (operation: RotationOperation): void => {
+    const { spec } = operation;
+    const successor = byId(spec.successorId);
+    const parent = byId(successor?.parentId ?? spec.parentId);
+    if (parent === undefined || parent.notAfter > wall())
+      broken.push('an operation is cancelled whose root has not ended');
+    end(operation, 'cancelled');
+    if (successor !== undefined) move(successor.id, 'discarded');
+  };
 
   const execute = (action: RotationAction): void => {
     switch (action.type) {
@@ -433,14 +445,14 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
         move(action.authority.id, 'revoked');
         break;
       case 'finish':
-        operations = operations.map((each) =>
-          each.id === action.operation.id ? { ...each, state: 'done' } : each,
-        );
+        end(action.operation, 'done');
+        break;
+      case 'cancel':
+        cancel(action.operation);
         break;
       // this world has neither a standby token nor cross-certificates
       case 'standby':
       case 'drop':
-      case 'cancel':
         broken.push(`${action.type} is decided where nothing asks for it`);
         break;
     }

@@ -1,4 +1,4 @@
-import type { Authority } from '../authority.ts';
+import { hasEnded, type Authority } from '../authority.ts';
 import { endedByHand } from './ended.ts';
 import { prepareDue } from './schedule.ts';
 import { sameScope } from './scopes.ts';
@@ -18,7 +18,9 @@ export function begin(kind: RotatedKind, turn: Turn): void {
   const signing = active.filter(({ token }) => token !== 'external');
   if (kind === 'issuing' && replaceOrphans(signing, turn)) return;
   if (signing.length > 0) {
-    if (!endedByHand(kind, signing, turn)) replaceBySchedule(kind, signing, turn);
+    // what an operator has to replace holds up no successor of the others
+    const living = signing.filter((authority) => !hasEnded(authority, input.now));
+    replaceBySchedule(kind, endedByHand(kind, signing, turn) ? living : signing, turn);
     return;
   }
   // a root of another CA that is active is not replaced here

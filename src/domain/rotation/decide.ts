@@ -1,7 +1,7 @@
 import { activate } from './activation.ts';
 import { begin } from './begin.ts';
 import { clockCode } from './clock.ts';
-import { noteEnded } from './ended.ts';
+import { endedParent, noteEnded } from './ended.ts';
 import { handOver } from './hand-over.ts';
 import { dropWithRoot, endLife, taintWithRoot } from './life-end.ts';
 import { keepStandby } from './standby.ts';
@@ -49,7 +49,15 @@ function advance(operation: RotationOperation, turn: Turn): void {
     return;
   }
   if (successor === undefined || successor.state === 'preparing') {
+    const ended = endedParent(operation, turn);
     if (input.policy.imported.includes(operation.kind)) wait('WAITING_IMPORT');
+    else if (ended !== undefined)
+      // what fails for ever would hold up every other action
+      actions.push({
+        type: 'cancel',
+        operation,
+        reason: `the root ${ended.id}, which was to certify the new authority, is past its end`,
+      });
     else if (
       successor === undefined &&
       operation.kind === 'issuing' &&

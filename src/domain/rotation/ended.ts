@@ -39,6 +39,17 @@ export function endedByHand(
   return input.dualControl || parentOf(null, input) === undefined;
 }
 
+/** The root that an operation is bound to, if it is past its end: it certifies nothing any more. */
+export function endedParent(
+  { kind, spec }: RotationOperation,
+  { input, byId }: Turn,
+): Authority | undefined {
+  const parentId = byId.get(spec.successorId)?.authority.parentId ?? spec.parentId;
+  if (kind !== 'issuing' || parentId === null) return undefined;
+  const parent = byId.get(parentId)?.authority;
+  return parent !== undefined && hasEnded(parent, input.now) ? parent : undefined;
+}
+
 /** Targets that signed until now, if all of them are past their end. */
 function endedTargets(
   { spec }: RotationOperation,

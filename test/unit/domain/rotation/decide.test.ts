@@ -664,6 +664,54 @@ test('past the end of the issuer nothing is made without an active root, a sched
   );
 });
 
+test('an issuer that has ended and waits for an operator holds up no successor of another scope', () => {
+  const eu = { region: 'eu' };
+  const due = authority('there', 'issuing', 'active', {
+    scope: eu,
+    notBefore: now - 70_000,
+    notAfter: now + 30_000,
+  });
+  const targetsOf = (...authorities: readonly Authority[]): readonly (readonly string[])[] =>
+    decide(input([root, ...authorities], { dualControl: true })).actions.flatMap((action) =>
+      action.type === 'open' ? [action.targets] : [],
+    );
+  assert.deepEqual(targetsOf(endedIssuer), []);
+  assert.deepEqual(targetsOf(endedIssuer, due), [['there']]);
+  assert.deepEqual(
+    targetsOf({ ...endedIssuer, scope: eu }, due),
+    [['there']],
+    'the ended one waits',
+  );
+});
+
+test('an operation below a root that has ended is given up with the reason, and holds up no other', () => {
+  const overRoot = { ...root, notAfter: now };
+  const other = { ...operation({ successorId: 'j2', targets: ['j1'] }, 'jwt'), id: 'another' };
+  const preparing = authority('new', 'issuing', 'preparing');
+  const jwts = [authority('j1', 'jwt', 'active'), authority('j2', 'jwt', 'prepared')];
+  for (const [made, parentId] of [
+    [[preparing], null],
+    [[], 'r1'],
+  ] as const) {
+    const given = input([overRoot, endedIssuer, ...jwts, ...made], {
+      operations: [operation({ parentId }), other],
+    });
+    const { actions } = decide(given);
+    assert.deepEqual(
+      actions.map(({ type }) => type),
+      ['cancel', 'publish'],
+    );
+    const [first] = actions;
+    assert.ok(first?.type === 'cancel' && first.operation.id === 'op');
+    assert.match(first.reason, /the root r1, .* is past its end/);
+    assert.ok(noteCodes(given).includes('ENDED'));
+    const doubted = { ...given, clock: 'jumped' as const };
+    assert.deepEqual(actionTypes(doubted), [], 'by a clock that is not believed no root has ended');
+    const living = { ...given, authorities: input([root, ...jwts, ...made]).authorities };
+    assert.deepEqual(actionTypes(living), ['prepare', 'publish']);
+  }
+});
+
 test('a standby takes over past the end only where it had been confirmed', () => {
   const standby = authority('new', 'issuing', 'published', { token: 'standby', parentId: 'r1' });
   const at = (found: Confirmation) =>
