@@ -1,5 +1,5 @@
-import { uuidv7 } from '../common/runtime/index.ts';
-import { Pruner } from '../services/index.ts';
+import { errorFields, uuidv7 } from '../common/runtime/index.ts';
+import { Pruner, recordReturn } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import type { DoorStage } from './doors.ts';
@@ -38,6 +38,21 @@ export async function startBackgroundWork({
     stack.defer(() => pruner.close());
     pruner.start();
   }
+  // the newest record of a stale database does not tell when the server was last alive
+  if (tokens.gate.isOpen)
+    stack.defer(
+      recordReturn({
+        audit: store.audit,
+        clock,
+        lastAliveMs: records.lastAliveMs,
+        clockBelieved: () => rotation.guard.standing() === 'believed',
+        failed: (thrown) =>
+          logger.error(
+            { ...errorFields(thrown) },
+            'the absence of the server could not be recorded: the grace of agents runs on',
+          ),
+      }),
+    );
   doors.showReadiness();
   stack.defer(store.onRevision(() => rotation.controller.poke()));
   if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));

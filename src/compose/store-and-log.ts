@@ -32,6 +32,8 @@ export interface RecordStage extends AsyncDisposable {
   readonly log: AuditLog;
   /** Of the newest record before this process wrote any; undefined: there was none. */
   readonly lastRecordedMs: number | undefined;
+  /** When the last process was alive, as far as anything tells; undefined: there was none. */
+  readonly lastAliveMs: number | undefined;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
    * sources of authorities add to it.
@@ -61,7 +63,7 @@ export async function openStoreAndLog(
   makeDirectory(config.dataDir, 0o700);
   const store = await openStore(context);
   stack.defer(() => store.close());
-  const lastRecordedMs = await newestRecordMs(store);
+  const lastSigns = await lastSignsOfLife(store);
   await store.meta.claim(context.trustDomain.name, clock.now());
 
   const recorded = createRecordedIssuance({ store: store.issuance, clock });
@@ -106,7 +108,7 @@ export async function openStoreAndLog(
     recorded,
     issuancePolicy: passThroughPolicy,
     log,
-    lastRecordedMs,
+    ...lastSigns,
     requestedKeys,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -134,9 +136,22 @@ async function openStore({ config, clock, logger, pid, faults }: ServerContext):
   });
 }
 
-/** Undefined: there is none. */
-async function newestRecordMs({ audit }: Ledger): Promise<number | undefined> {
-  return (await audit.list({ newestFirst: true }, { size: 1 })).items[0]?.timeMs;
+/**
+ * Of the last process. The server moves the pair of its clocks on each hour, also while nothing
+ * happens. That row is not in the log, and therefore counts only where it is later than the newest
+ * record: it makes an absence shorter.
+ */
+async function lastSignsOfLife({
+  audit,
+  rotations,
+}: Ledger): Promise<Pick<RecordStage, 'lastRecordedMs' | 'lastAliveMs'>> {
+  const newest = (await audit.list({ newestFirst: true }, { size: 1 })).items[0];
+  if (newest === undefined) return { lastRecordedMs: undefined, lastAliveMs: undefined };
+  const anchor = await rotations.clockAnchor();
+  return {
+    lastRecordedMs: newest.timeMs,
+    lastAliveMs: Math.max(newest.timeMs, anchor?.wallMs ?? 0),
+  };
 }
 
 /** Intents from before the last stop are never signed later. */

@@ -13,6 +13,7 @@ import type { Services } from './services.ts';
 import { DelegationService } from './registration/delegation-service.ts';
 import { DownstreamService } from './issuing/downstream-service.ts';
 import { Enrolment } from './attestation/enrolment.ts';
+import { ServerAbsences } from './attestation/server-absence.ts';
 import { EntryService } from './registration/entry-service.ts';
 import { AuthorityViewService } from './inspection/authority-view-service.ts';
 import { CertificateService } from './inspection/certificate-service.ts';
@@ -205,6 +206,7 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
       inventory: dependencies.inventory,
       tokens: store.tokens,
       attestors: dependencies.attestors,
+      absences: new ServerAbsences({ audit: store.audit, facts: dependencies.logFacts, clock }),
       doubles,
       enrolment,
       refusals,

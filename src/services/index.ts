@@ -25,6 +25,7 @@ export {
   type NodeAttestorDependencies,
   type NodeAttestorType,
 } from './attestation/index.ts';
+export { recordReturn } from './attestation/server-absence.ts';
 export { HandshakeLedger } from './sync/handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './issuing/renewals.ts';

@@ -22,6 +22,7 @@ export const routineKinds = [
   'jwt.issued',
   'request.refused',
   'requests.refused',
+  'server.returned',
   'token.bound',
   'token.used',
 ] as const;

@@ -26,7 +26,7 @@ import { Recovery, type RecoveryDependencies, type RecoveryProof } from './recov
 export interface ExchangeDependencies
   extends Pick<
     RecoveryDependencies,
-    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory'
+    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory' | 'absences'
   > {
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
@@ -211,7 +211,7 @@ export class Exchange implements AttestExchange {
     const { serial, standing, superseded } = proof.svid;
     const sight = { serial, peer: this.#peer.peer };
     if (standing === 'none') await doubles.olderCertificate(spiffeId, sight);
-    const node = this.#recovery.recovering(proof, doubles.held(spiffeId));
+    const node = await this.#recovery.recovering(proof, doubles.held(spiffeId));
     const svid = await this.#limits.inTurn(spiffeId, () => enrolment.begin(node, key));
     if (superseded !== undefined)
       await doubles.recovered(spiffeId, { ...sight, endedInUse: superseded });

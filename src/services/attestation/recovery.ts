@@ -15,6 +15,7 @@ import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { ServiceSettings } from '../settings.ts';
 import type { ProvenNode } from './enrolment.ts';
 import { checkKeyProof } from './key-proof.ts';
+import type { ServerAbsences } from './server-absence.ts';
 
 export interface RecoveryDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
@@ -23,6 +24,7 @@ export interface RecoveryDependencies {
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
   readonly attestors: AgentNames;
+  readonly absences: Pick<ServerAbsences, 'secondsSince'>;
   readonly clock: Pick<Clock, 'now'>;
   readonly settings: Pick<ServiceSettings, 'trustDomain' | 'recoveryGraceSeconds'>;
 }
@@ -78,7 +80,7 @@ export class Recovery {
    * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED, AGENT_DOUBLED,
    *   CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED
    */
-  recovering({ agent, svid }: RecoveryProof, held: boolean): ProvenNode {
+  async recovering({ agent, svid }: RecoveryProof, held: boolean): Promise<ProvenNode> {
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
     if (agent.state === 'evicted')
@@ -96,12 +98,7 @@ export class Recovery {
       );
     if (this.#dependencies.revocations.revoked(svid.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);
-    const { recoveryGraceSeconds } = this.#dependencies.settings;
-    if (this.#dependencies.clock.now() > svid.notAfter + recoveryGraceSeconds)
-      throw new PkiError(
-        'RENEWAL_GRACE_EXCEEDED',
-        `the SVID expired at ${new Date(svid.notAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s`,
-      );
+    await this.#checkGrace(svid);
     return {
       agentId: agent.spiffeId,
       attestationType: agent.attestationType,
@@ -115,6 +112,19 @@ export class Recovery {
         ...(svid.superseded === undefined ? {} : { endedInUse: svid.superseded }),
       },
     };
+  }
+
+  /** The grace does not run while the server is away. */
+  async #checkGrace({ notAfter }: Pick<RecoverySvid, 'notAfter'>): Promise<void> {
+    const { recoveryGraceSeconds } = this.#dependencies.settings;
+    const expiredFor = this.#dependencies.clock.now() - notAfter;
+    if (expiredFor <= recoveryGraceSeconds) return;
+    const away = await this.#dependencies.absences.secondsSince(notAfter);
+    if (expiredFor <= recoveryGraceSeconds + away) return;
+    throw new PkiError(
+      'RENEWAL_GRACE_EXCEEDED',
+      `the SVID expired at ${new Date(notAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s${away === 0 ? '' : ` and the ${away} s in which the server was away since`}`,
+    );
   }
 
   /** The SVID of this serial. Undefined: this agent has none. */
