@@ -97,6 +97,7 @@ export async function drillRivals(
     bundles: store.bundles,
     objects: store.objects,
     signers,
+    clock: systemClock,
     logger: silentLogger,
   });
   const changed = async (): Promise<void> => {

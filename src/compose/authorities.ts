@@ -116,7 +116,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
 }
 
 function createRegistry({ context, tokens, records }: Below): AuthorityRegistry {
-  const { config, logger } = context;
+  const { config, clock, logger } = context;
   const { store, requestedKeys } = records;
   const registry = new AuthorityRegistry({
     place: config.authorities,
@@ -125,6 +125,7 @@ function createRegistry({ context, tokens, records }: Below): AuthorityRegistry 
     bundles: store.bundles,
     objects: store.objects,
     signers: tokens.gate.signers,
+    clock,
     logger,
     requestedKeys,
   });

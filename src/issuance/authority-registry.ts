@@ -1,8 +1,9 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { errorFields, type Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
 import {
   crossOf,
+  hasEnded,
   hasOwnKey,
   isTrusted,
   maySign,
@@ -21,14 +22,15 @@ export interface RegistryDependencies {
   readonly bundles: Pick<BundleStore, 'latest'>;
   readonly objects: Pick<ObjectLedger, 'require' | 'prove'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
+  readonly clock: Pick<Clock, 'now'>;
   readonly logger: Logger;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Its owner adds to it.
    */
   readonly requestedKeys?: ReadonlySet<string>;
-  /** The place of this server, for authorities that sign in one replica or region only. */
   /** Whether chains end with the cross-certificates of their root. Default: no. */
   readonly crossCertificates?: boolean;
+  /** The place of this server, for authorities that sign in one replica or region only. */
   readonly place?: { readonly replica?: string | undefined; readonly region?: string | undefined };
 }
 
@@ -199,11 +201,18 @@ export class AuthorityRegistry implements Authorities {
     return id === null ? undefined : this.#all.find((authority) => authority.id === id);
   }
 
-  /** A scoped authority that applies wins over an unscoped one. Among equals the newest wins. */
+  /**
+   * A living authority wins over one that has ended and signs nothing. A scoped one that applies
+   * wins over an unscoped one. Among equals the newest wins.
+   */
   #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
-    const fitting = this.#issuers.filter(({ authority }) =>
-      applies(authority.scope, nodeSelectors, holder, this.#dependencies.place),
+    const { place, clock } = this.#dependencies;
+    const now = clock.now();
+    const applying = this.#issuers.filter(({ authority }) =>
+      applies(authority.scope, nodeSelectors, holder, place),
     );
+    const living = applying.filter(({ authority }) => !hasEnded(authority, now));
+    const fitting = living.length > 0 ? living : applying;
     return (
       fitting.findLast(({ authority }) => Object.keys(authority.scope).length > 0) ?? fitting.at(-1)
     );
