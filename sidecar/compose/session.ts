@@ -1,7 +1,6 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
-import { CheckpointKeeper } from '../state/index.ts';
 import { survivedOutageSeconds } from '../schedule/index.ts';
 import { IssuerSession } from '../sync/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
@@ -45,14 +44,8 @@ export async function openSession(
   });
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
+    checkpoints: trust.checkpoints,
     receiver: entries.receiver,
-    checkpoints: await CheckpointKeeper.open(config.dataDir, writes, (file) => {
-      lost.add(file, 'damaged');
-      logger.warn(
-        { file },
-        'a file in the data directory is damaged; the agent goes on without it',
-      );
-    }),
     lostState: lost,
     logger: logger.child({ part: 'session' }),
     agentVersion: version,

@@ -14,7 +14,13 @@ import {
   configuredTypes,
   nodeAttestorTypes,
 } from '../node-attestation/index.ts';
-import { AgentState, lockDirectory, LostState, StateWrites } from '../state/index.ts';
+import {
+  AgentState,
+  CheckpointKeeper,
+  lockDirectory,
+  LostState,
+  StateWrites,
+} from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import type { AgentEnvironment } from './environment.ts';
 import { restoredBundle } from './restored-bundle.ts';
@@ -31,6 +37,7 @@ export interface TrustStage extends AsyncDisposable {
   readonly state: AgentState;
   /** What of it was missing or damaged at the start. */
   readonly lost: LostState;
+  readonly checkpoints: CheckpointKeeper;
   /** What is to stand in the state directory. */
   readonly writes: StateWrites;
   /** To the server as the bundle proves it; walks the bundle forward where it must. */
@@ -57,6 +64,10 @@ export async function openTrust(
   );
   const state = await AgentState.open(config.dataDir, trustDomain, writes);
   const lost = new LostState();
+  const checkpoints = await CheckpointKeeper.open(config.dataDir, writes, (file) => {
+    lost.add(file, 'damaged');
+    logger.warn({ file }, 'a file in the data directory is damaged; the agent goes on without it');
+  });
   const bundles = await openBundles(environment, { trustDomain, state, lost });
   const issuers = new TrustedIssuers(bundles, config.bootstrap, logger.child({ part: 'bundle' }));
   const { connect, join } = connections(environment, { trustDomain, bundles, issuers });
@@ -69,6 +80,7 @@ export async function openTrust(
     random,
     logger: attestationLogger,
     agentVersion: version,
+    logCheckpoint: () => checkpoints.note,
     configured: () => configuredEvidence(nodeAttestorTypes, config.attestation, attestationLogger),
     connectAnonymously: (signal) =>
       bundles.roots().length > 0 ? connect(undefined, signal) : join(signal),
@@ -86,6 +98,7 @@ export async function openTrust(
     identity,
     state,
     lost,
+    checkpoints,
     writes,
     connect,
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

@@ -25,6 +25,8 @@ export interface AgentIdentityDependencies {
   readonly random: Random;
   readonly logger: Logger;
   readonly agentVersion: string;
+  /** The newest checkpoint of the audit log that this agent holds; empty: none. */
+  readonly logCheckpoint: () => string;
   /**
    * What the operator configured, read again at each attestation so that a new token needs no
    * restart. Throws NODE_CREDENTIAL_MISSING.
@@ -34,7 +36,7 @@ export interface AgentIdentityDependencies {
   readonly connectAnonymously: (signal: AbortSignal) => Promise<IssuerConnection>;
 }
 
-type Rejection = 'attest-again' | 'expired' | 'superseded';
+type Rejection = 'attest-again' | 'expired' | 'unknown' | 'superseded';
 
 interface Held {
   readonly credential: AgentCredential;
@@ -67,7 +69,7 @@ export class AgentIdentity {
   #held: Held | undefined;
   /**
    * The server no longer accepts what is held: `attest-again` needs a new proof of the node,
-   * `expired` and `superseded` the old key.
+   * the others the old key. `unknown`: a server whose database was restored may have lost the SVID.
    */
   #rejected: Rejection | undefined;
 
@@ -151,6 +153,8 @@ export class AgentIdentity {
             kind: 'expired-svid',
             spiffeId: held.spiffeId.toString(),
             serial: held.serial,
+            certificateDer: held.chainDer[0] as Buffer,
+            logCheckpoint: this.#dependencies.logCheckpoint(),
             privateKey: keyOf(held),
           },
           { attestedAnew: held.attestedAnew, signal },
@@ -165,7 +169,7 @@ export class AgentIdentity {
         if (thrown.code === 'AGENT_SUPERSEDED') this.#rejected = 'superseded';
         if (this.#rejected === 'superseded') await this.#attestSuperseded(held, signal);
         else
-          await this.#attest(await this.#fresh(held, thrown), {
+          await this.#attest(await this.#fresh(held, this.#noWayBack(thrown)), {
             attestedAnew: held.attestedAnew,
             signal,
           });
@@ -217,6 +221,20 @@ export class AgentIdentity {
     const repeatable = credential.kind === 'evidence' && !credential.evidence.once;
     if (repeatable && held.attestedAnew) throw superseded;
     await this.#attest(credential, { attestedAnew: repeatable, signal });
+  }
+
+  #noWayBack(refused: PkiError): PkiError {
+    const id = this.#held?.credential.spiffeId.toString() ?? '';
+    return this.#rejected === 'unknown'
+      ? new PkiError(
+          'CERTIFICATE_UNKNOWN',
+          `the server does not know the certificate of ${id} any more, and it can not be recovered`,
+          {
+            next: `Was the database of the server restored? Give this node a new join token (meshca token create), or restart it where it attests by a node certificate.`,
+            cause: refused,
+          },
+        )
+      : refused;
   }
 
   async #fresh(held: AgentCredential | undefined, refused: PkiError): Promise<NodeCredential> {

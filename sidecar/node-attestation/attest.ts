@@ -14,11 +14,14 @@ const minimumNonceBytes = 16;
 /** How the node proves who it is: by configured evidence, or by the SVID that it had. */
 export type NodeCredential =
   | { readonly kind: 'evidence'; readonly evidence: ConfiguredEvidence }
-  /** The last SVID of this agent, expired within the server's grace. */
+  /** The last SVID of this agent: expired within the server's grace, or lost by the server. */
   | {
       readonly kind: 'expired-svid';
       readonly spiffeId: string;
       readonly serial: string;
+      readonly certificateDer: Buffer;
+      /** The newest checkpoint of the audit log that this agent holds; empty: none. */
+      readonly logCheckpoint: string;
       readonly privateKey: KeyObject;
     };
 
@@ -82,11 +85,10 @@ export function attest(
 
 function startOf({ credential, requestId, csrDer, agentVersion }: AttestationRequest): AttestStart {
   const common = { protocolVersion, agentVersion, requestId, csrDer };
-  if (credential.kind === 'expired-svid')
-    return {
-      ...common,
-      expiredSvid: { spiffeId: credential.spiffeId, serial: credential.serial },
-    };
+  if (credential.kind === 'expired-svid') {
+    const { spiffeId, serial, certificateDer, logCheckpoint } = credential;
+    return { ...common, expiredSvid: { spiffeId, serial, certificateDer, logCheckpoint } };
+  }
   const { type, payload } = credential.evidence;
   return { ...common, node: { type, payload } };
 }

@@ -314,8 +314,8 @@ export class IssuerSession {
     this.#lastError = error;
     const barredBefore = this.#barred !== undefined;
     if (barring.has(error.code)) this.#barred = error;
-    if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN')
-      identity.reject('attest-again');
+    if (error.code === 'AGENT_EVICTED') identity.reject('attest-again');
+    else if (error.code === 'CERTIFICATE_UNKNOWN') identity.reject('unknown');
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
     // a session that another one displaced says nothing of the SVID: the next hello tells
     const superseded =

@@ -46,7 +46,7 @@ export const restoreFacts = (
 
 /**
  * Handles a loss that an operator has accepted: a new epoch, a record of the acceptance, and the
- * lost bans and revocations again, if the replaced database still proves them.
+ * lost bans, evictions and revocations again, if the replaced database still proves them.
  */
 export async function recordAcceptedLoss(
   { context: { config, clock, logger }, store }: AcceptedLossDependencies,
@@ -54,7 +54,9 @@ export async function recordAcceptedLoss(
 ): Promise<void> {
   const replaced = readReplaced(`${databasePath(config)}.replaced`, databasePath(config), lost);
   const proven = replaced?.proven === true ? replaced.lost : [];
-  const bans = bannedAtTheEnd(proven);
+  const ended = endedAtTheEnd(proven);
+  const bans = ended.get('banned') ?? [];
+  const evictions = ended.get('evicted') ?? [];
   const revocations = proven.flatMap(({ revocation }) =>
     revocation === undefined ? [] : [revocation],
   );
@@ -69,14 +71,16 @@ export async function recordAcceptedLoss(
         lostSize: lost.size,
         lostRoot: lost.root.toString('base64'),
         keptRecords,
+        lostFromMs: await timeOf(store, keptRecords),
         replacedDatabase:
           replaced === undefined ? 'absent' : replaced.proven ? 'proven' : 'unproven',
         bansAgain: bans,
+        evictionsAgain: evictions,
         revokedAgain: revocations.length,
       },
     },
   ]);
-  await banAgain(store, bans, event);
+  await endAgain(store, ended, event);
   for (const revocation of revocations) {
     await store.revocations.revokeAgain(revocation, {
       ...event,
@@ -86,33 +90,50 @@ export async function recordAcceptedLoss(
     });
   }
   logger.warn(
-    { lostSize: lost.size, keptRecords, bansAgain: bans, revokedAgain: revocations.length },
+    {
+      ...{ lostSize: lost.size, keptRecords, revokedAgain: revocations.length },
+      ...{ bansAgain: bans, evictionsAgain: evictions },
+    },
     'the database was restored from a backup and its loss was accepted',
   );
 }
 
-async function banAgain(
+/** The time of the last record that was kept; 0: the database had none. */
+async function timeOf({ audit }: Pick<Ledger, 'audit'>, sequence: number): Promise<number> {
+  const { items } = await audit.list({ sequence }, { size: 1 });
+  return items[0]?.timeMs ?? 0;
+}
+
+type Ended = ReadonlyMap<'banned' | 'evicted', readonly string[]>;
+
+async function endAgain(
   { agents }: Pick<Ledger, 'agents'>,
-  spiffeIds: readonly string[],
+  ended: Ended,
   event: { readonly timeMs: number; readonly actor: string },
 ): Promise<void> {
-  const reason = 'banned before the restore';
-  for (const spiffeId of spiffeIds) {
-    if ((await agents.byId(spiffeId)) === undefined) continue;
-    await agents.setState(spiffeId, 'banned', reason, {
-      ...event,
-      kind: 'agent.banned',
-      subject: spiffeId,
-      detail: { reason },
-    });
+  for (const [state, spiffeIds] of ended) {
+    const reason = `${state} before the restore`;
+    for (const spiffeId of spiffeIds) {
+      if ((await agents.byId(spiffeId)) === undefined) continue;
+      await agents.setState(spiffeId, state, reason, {
+        ...event,
+        kind: `agent.${state}`,
+        subject: spiffeId,
+        detail: { reason },
+      });
+    }
   }
 }
 
-function bannedAtTheEnd(lost: readonly LostRecord[]): readonly string[] {
-  const banned = new Set<string>();
-  for (const { kind, subject } of lost) {
-    if (kind === 'agent.banned') banned.add(subject);
-    else if (kind === 'agent.evicted') banned.delete(subject);
-  }
-  return [...banned];
+/** Agents that were banned or evicted at the end of the lost time, and did not attest again. */
+function endedAtTheEnd(lost: readonly LostRecord[]): Ended {
+  const last = new Map<string, string>();
+  for (const { kind, subject } of lost)
+    if (['agent.banned', 'agent.evicted', 'agent.attested'].includes(kind)) last.set(subject, kind);
+  const of = (kind: string): readonly string[] =>
+    [...last].flatMap(([subject, end]) => (end === kind ? [subject] : []));
+  return new Map([
+    ['banned', of('agent.banned')],
+    ['evicted', of('agent.evicted')],
+  ]);
 }

@@ -52,6 +52,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     downstream: authorities.signDownstream,
     held: () => !gate.isOpen,
     clockBelieved: () => authorities.rotation.guard.standing() === 'believed',
+    untrusted: () => gate.refusal(),
     cross: authorities.crossSign,
     crossInChains: config.rotation.crossCertificates,
     onDouble: (how) => context.metrics.doubled(how),

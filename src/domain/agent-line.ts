@@ -84,6 +84,22 @@ export function lineAfterRecovery(
   return shortened({ spiffeId: line.spiffeId, svids, inUse: recovered, kept: recovered });
 }
 
+/**
+ * The line of the session that an SVID began whose record was lost with a restored database. All
+ * SVIDs of before end with it.
+ */
+export function lineAfterLoss(
+  line: AgentLine,
+  { recovered, serial }: { readonly recovered: string; readonly serial: string },
+): AgentLine | undefined {
+  if (standingIn(line, recovered) !== 'none') return lineAfterRecovery(line, { recovered, serial });
+  const svids = [
+    { serial: recovered, renewed: null },
+    { serial, renewed: recovered },
+  ];
+  return { spiffeId: line.spiffeId, svids, inUse: recovered, kept: recovered };
+}
+
 const isUnusedOf =
   (line: AgentLine) =>
   ({ serial, renewed }: LineSvid): boolean =>

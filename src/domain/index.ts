@@ -1,4 +1,5 @@
 export {
+  lineAfterLoss,
   lineAfterRecovery,
   lineAfterRenewal,
   lineAfterUse,

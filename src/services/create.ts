@@ -12,6 +12,7 @@ import { CallerRegistry } from './callers/caller-registry.ts';
 import type { Services } from './services.ts';
 import { DelegationService } from './registration/delegation-service.ts';
 import { DownstreamService } from './issuing/downstream-service.ts';
+import { LostSvids } from './attestation/lost-svids.ts';
 import { Enrolment } from './attestation/enrolment.ts';
 import { ServerAbsences } from './attestation/server-absence.ts';
 import { EntryService } from './registration/entry-service.ts';
@@ -204,6 +205,14 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
       revocations: store.revocations,
       objects: store.objects,
       inventory: dependencies.inventory,
+      lostSvids: new LostSvids({
+        ...{ authorities, clock, settings, inventory: dependencies.inventory },
+        audit: store.audit,
+        facts: dependencies.logFacts,
+        certificates: store.certificates,
+      }),
+      checkpoints: dependencies.checkpoints,
+      untrusted: dependencies.untrusted,
       tokens: store.tokens,
       attestors: dependencies.attestors,
       absences: new ServerAbsences({ audit: store.audit, facts: dependencies.logFacts, clock }),

@@ -1,3 +1,4 @@
+import type { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/authorities.ts';
 import type { CrlPublisher } from '../issuance/crl/publisher.ts';
@@ -41,6 +42,8 @@ export interface ServicesDependencies {
   readonly held: () => boolean;
   /** By a clock that is not believed nothing has expired, where that can not be taken back. */
   readonly clockBelieved: () => boolean;
+  /** The refusal of callers while the database is not trusted. Undefined: it is. */
+  readonly untrusted: () => PkiError | undefined;
   readonly cross: AuthoritySourcingDependencies['cross'];
   readonly crossInChains: boolean;
   /** Called when two processes were seen under one identity of an agent. */

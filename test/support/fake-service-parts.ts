@@ -39,6 +39,7 @@ export function fakeServiceParts(): Pick<
   | 'downstream'
   | 'held'
   | 'clockBelieved'
+  | 'untrusted'
   | 'cross'
   | 'crossInChains'
   | 'onDouble'
@@ -73,6 +74,7 @@ export function fakeServiceParts(): Pick<
     downstream: absent('root token'),
     held: () => false,
     clockBelieved: () => true,
+    untrusted: () => undefined,
     cross: absent('root token'),
     crossInChains: false,
     onDouble: () => {},

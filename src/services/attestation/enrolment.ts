@@ -26,6 +26,8 @@ export interface ProvenNode {
   readonly generation?: number;
   /** For `recover`: serial of the SVID whose key recovers. */
   readonly recovered?: string;
+  /** For `recover`: the record of that SVID was lost with a restored database. */
+  readonly lost?: boolean;
   readonly tokenId?: string;
   /** The method and the proof, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
@@ -83,6 +85,7 @@ export class Enrolment {
       act: node.act,
       ...(node.generation === undefined ? {} : { generation: node.generation }),
       ...(node.recovered === undefined ? {} : { recovered: node.recovered }),
+      ...(node.lost === undefined ? {} : { lost: node.lost }),
       ...(node.tokenId === undefined ? {} : { tokenId: node.tokenId }),
       event: {
         timeMs: this.#dependencies.clock.nowMs(),

@@ -9,6 +9,7 @@ import type { AnonymousCaller } from '../callers/caller.ts';
 import type { AgentDoubles } from '../agents/agent-doubles.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkRequestId, checkText } from '../requests.ts';
+import type { Checkpoints } from '../sync/checkpoints.ts';
 import type { ServiceSettings } from '../settings.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import { EvidenceMarks } from './evidence-marks.ts';
@@ -26,12 +27,15 @@ import { Recovery, type RecoveryDependencies, type RecoveryProof } from './recov
 export interface ExchangeDependencies
   extends Pick<
     RecoveryDependencies,
-    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory' | 'absences'
+    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory' | 'absences' | 'lostSvids'
   > {
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
   readonly enrolment: Enrolment;
   readonly doubles: Pick<AgentDoubles, 'held' | 'olderCertificate' | 'recovered' | 'secondKey'>;
+  readonly checkpoints: Pick<Checkpoints, 'seen'>;
+  /** The refusal while the database is not trusted. Undefined: it is. */
+  readonly untrusted: () => PkiError | undefined;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly random: Random;
@@ -69,6 +73,7 @@ interface NewKey extends AgentKey {
 export const attestOperation = 'Attest';
 const maximumCsrBytes = 16_384;
 const maximumPayloadBytes = 128 * 1024;
+const maximumCheckpointBytes = 8 * 1024;
 
 /** One attestation or recovery. Owner of its challenge, which may be answered once. */
 export class Exchange implements AttestExchange {
@@ -167,13 +172,19 @@ export class Exchange implements AttestExchange {
   }
 
   #recover(
-    { spiffeId, serial }: Extract<AttestStart['evidence'], { kind: 'expired-svid' }>,
+    presented: Extract<AttestStart['evidence'], { kind: 'expired-svid' }>,
     key: NewKey,
   ): Promise<AttestStep> {
+    const { spiffeId, logCheckpoint = '' } = presented;
     this.#recovery.checkId(spiffeId);
     return Promise.resolve(
       this.#challengeFor(key, Buffer.alloc(0), async (message, answer) => {
-        const proof = await this.#recovery.prove(spiffeId, serial, message, answer);
+        // an SVID that this database does not know may be the first sign that it is older
+        if (logCheckpoint !== '' && logCheckpoint.length <= maximumCheckpointBytes)
+          await this.#dependencies.checkpoints.seen(logCheckpoint, spiffeId);
+        const untrusted = this.#dependencies.untrusted();
+        if (untrusted !== undefined) throw untrusted;
+        const proof = await this.#recovery.prove(presented, message, answer);
         return this.#asNode(spiffeId, () => this.#recovered(proof, key));
       }),
     );

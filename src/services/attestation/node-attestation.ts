@@ -17,7 +17,17 @@ export interface AttestStart {
   readonly evidence: /** For the type of node attestation of that name, which alone understands the payload. */
     | { readonly kind: 'node'; readonly type: string; readonly payload: Buffer }
     /** The last SVID of an agent, whose key proves the agent. */
-    | { readonly kind: 'expired-svid'; readonly spiffeId: string; readonly serial: string };
+    | ({ readonly kind: 'expired-svid' } & PresentedSvid);
+}
+
+/** The SVID with whose key an agent recovers. */
+export interface PresentedSvid {
+  readonly spiffeId: string;
+  readonly serial: string;
+  /** Absent: an agent of an older release. */
+  readonly certificateDer?: Buffer;
+  /** The newest checkpoint of the audit log that the agent holds. */
+  readonly logCheckpoint?: string;
 }
 
 export type AttestStep =

@@ -14,6 +14,8 @@ import type { CertificateStore } from '../../store/ports/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { ServiceSettings } from '../settings.ts';
 import type { ProvenNode } from './enrolment.ts';
+import type { LostSvids } from './lost-svids.ts';
+import type { PresentedSvid } from './node-attestation.ts';
 import { checkKeyProof } from './key-proof.ts';
 import type { ServerAbsences } from './server-absence.ts';
 
@@ -23,6 +25,7 @@ export interface RecoveryDependencies {
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
+  readonly lostSvids: Pick<LostSvids, 'find'>;
   readonly attestors: AgentNames;
   readonly absences: Pick<ServerAbsences, 'secondsSince'>;
   readonly clock: Pick<Clock, 'now'>;
@@ -57,15 +60,14 @@ export class Recovery {
    * @throws PkiError ATTESTATION_FAILED, OBJECT_NOT_IN_LOG
    */
   async prove(
-    spiffeId: string,
-    serial: string,
+    presented: PresentedSvid,
     message: Buffer,
     signature: Buffer,
   ): Promise<RecoveryProof> {
     const { agents, objects } = this.#dependencies;
-    const agentRow = await agents.byId(spiffeId);
+    const agentRow = await agents.byId(presented.spiffeId);
     const agent = agentRow === undefined ? undefined : objects.require('agent', agentRow);
-    const svid = agent === undefined ? undefined : await this.#svid(agent, serial);
+    const svid = agent === undefined ? undefined : await this.#svid(agent, presented);
     if (agent === undefined || svid === undefined)
       throw new PkiError(
         'ATTESTATION_FAILED',
@@ -90,6 +92,7 @@ export class Recovery {
         'AGENT_SUPERSEDED',
         `the certificate ${svid.serial} of ${agent.spiffeId} counts no more: a later one is in use, or another session began`,
       );
+    const superseded = svid.lost && held ? svid.inUse : svid.superseded;
     // who holds a valid SVID that is in use has a session and needs no other
     if (held && svid.standing === 'full' && this.#dependencies.clock.now() <= svid.notAfter)
       throw new PkiError(
@@ -106,10 +109,12 @@ export class Recovery {
       act: 'recover',
       generation: agent.generation,
       recovered: svid.serial,
+      ...(svid.lost ? { lost: true } : {}),
       detail: {
         method: 'expired_svid',
         recovered: svid.serial,
-        ...(svid.superseded === undefined ? {} : { endedInUse: svid.superseded }),
+        ...(svid.lost ? { lostByRestore: true } : {}),
+        ...(superseded === undefined ? {} : { endedInUse: superseded }),
       },
     };
   }
@@ -128,11 +133,13 @@ export class Recovery {
   }
 
   /** The SVID of this serial. Undefined: this agent has none. */
-  async #svid(agent: Proven<Agent>, serial: string): Promise<RecoverySvid | undefined> {
+  async #svid(agent: Proven<Agent>, presented: PresentedSvid): Promise<RecoverySvid | undefined> {
+    const { serial } = presented;
     const line = await this.#dependencies.agents.lineOf(agent);
     const standing = standingIn(line, serial);
-    const superseded = standing === 'recover' ? (line.inUse ?? undefined) : undefined;
-    const known = { serial, standing, superseded };
+    const inUse = line.inUse ?? undefined;
+    const superseded = standing === 'recover' ? inUse : undefined;
+    const known = { serial, standing, superseded, inUse, lost: false };
     if (serial === agent.serial)
       return { ...known, spkiDer: agent.spkiDer, notAfter: agent.svidNotAfter };
     const record = await this.#dependencies.certificates.bySerial(serial);
@@ -142,6 +149,12 @@ export class Recovery {
       record.certificateDer === null ||
       sha256Hex(record.certificateDer) !== record.sha256
     ) {
+      const lost =
+        record === undefined
+          ? await this.#dependencies.lostSvids.find(agent, line, presented)
+          : undefined;
+      if (lost !== undefined)
+        return { ...known, ...lost, standing: lost.counts ? 'recover' : 'none', lost: true };
       // anybody may name a serial: only one of the line must be in the inventory
       if (standing !== 'none')
         this.#dependencies.inventory.altered(serial, record === undefined ? 'absent' : 'differs');
@@ -162,6 +175,10 @@ interface RecoverySvid {
   readonly notAfter: number;
   /** Serial of the newer SVID that is in use. The recovery ends it. */
   readonly superseded: string | undefined;
+  /** Serial of the SVID in use. */
+  readonly inUse: string | undefined;
+  /** Its record was lost with a restored database. */
+  readonly lost: boolean;
 }
 
 export interface RecoveryProof {

@@ -55,6 +55,11 @@ export interface AgentAttestation {
   readonly renewed?: string;
   /** For `recover`: serial of the SVID whose key recovered. */
   readonly recovered?: string;
+  /**
+   * For `recover`: the caller has proved that the record of that SVID was lost with a restored
+   * database. It need not be in the line.
+   */
+  readonly lost?: boolean;
   readonly tokenId?: string;
   readonly event: AuditEvent;
 }

@@ -1,5 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import {
+  lineAfterLoss,
   lineAfterRecovery,
   lineAfterRenewal,
   lineAfterUse,
@@ -20,7 +21,7 @@ import type { AgentLineRows } from './agent-lines.ts';
 export function continueLine(
   lines: AgentLineRows,
   before: Agent | undefined,
-  { agent, act, renewed = '', recovered = '', event }: AgentAttestation,
+  { agent, act, renewed = '', recovered = '', lost = false, event }: AgentAttestation,
 ): void {
   const { spiffeId, serial } = agent;
   const line = lines.require(spiffeId);
@@ -28,7 +29,7 @@ export function continueLine(
   const next = {
     attest: () => lineFrom(agent),
     renew: () => lineAfterRenewal(present, { renewed, serial }),
-    recover: () => lineAfterRecovery(present, { recovered, serial }),
+    recover: () => (lost ? lineAfterLoss : lineAfterRecovery)(present, { recovered, serial }),
   }[act]();
   if (next === undefined)
     throw new PkiError(

@@ -84,11 +84,12 @@ describe('a loss that an operator accepts', () => {
       now: systemClock.now(),
     });
 
-  test('is on record, in a new epoch, and bans again whom the replaced database proves banned', async () => {
+  test('is on record, in a new epoch, and ends again whom the replaced database proves ended', async () => {
     putBack();
     const { banned, detail, epoch } = await accept((lost) => lost);
     assert.deepEqual(banned, [agent('banned')]);
     assert.deepEqual(detail['bansAgain'], [agent('banned')]);
+    assert.deepEqual(detail['evictionsAgain'], [agent('lifted')]);
     assert.deepEqual(
       [detail['replacedDatabase'], detail['keptRecords'], epoch],
       ['proven', 6, true],

@@ -123,8 +123,7 @@ function startOf(start: AttestStart__Output): AttestStart {
 
 function evidenceOf({ node, expiredSvid }: AttestStart__Output): AttestStart['evidence'] {
   if (node) return { kind: 'node', type: node.type, payload: node.payload };
-  if (expiredSvid)
-    return { kind: 'expired-svid', spiffeId: expiredSvid.spiffeId, serial: expiredSvid.serial };
+  if (expiredSvid) return { kind: 'expired-svid', ...expiredSvid };
   throw new PkiError(
     'INVALID_REQUEST',
     'the start has neither evidence of the node nor an expired SVID',

@@ -122,6 +122,7 @@ async function startAgent(
     random,
     logger: silentLogger,
     agentVersion: 'test',
+    logCheckpoint: () => '',
     configured: () =>
       configuredEvidence(
         nodeAttestorTypes,

@@ -2,17 +2,25 @@
 // Source: proto/meshca/issuer/v1/issuer.proto
 
 /**
- * An agent whose SVID expired within the grace proves its last recorded key.
+ * An agent whose SVID expired within the grace, or that the server lost with a restored database, proves the key of its SVID.
+ * certificate_der, log_checkpoint: the SVID, and the newest checkpoint of the audit log that the agent holds. A server with an
+ * older database needs the one to know the SVID, and the other to know that it is older.
  */
 export interface ExpiredSvid {
   'spiffeId'?: (string);
   'serial'?: (string);
+  'certificateDer'?: (Buffer | Uint8Array | string);
+  'logCheckpoint'?: (string);
 }
 
 /**
- * An agent whose SVID expired within the grace proves its last recorded key.
+ * An agent whose SVID expired within the grace, or that the server lost with a restored database, proves the key of its SVID.
+ * certificate_der, log_checkpoint: the SVID, and the newest checkpoint of the audit log that the agent holds. A server with an
+ * older database needs the one to know the SVID, and the other to know that it is older.
  */
 export interface ExpiredSvid__Output {
   'spiffeId': (string);
   'serial': (string);
+  'certificateDer': (Buffer);
+  'logCheckpoint': (string);
 }
