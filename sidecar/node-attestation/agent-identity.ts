@@ -15,6 +15,7 @@ import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts
 import { pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
 import type { AgentCredential, AgentState, PendingRequest } from '../state/index.ts';
 import { attest, evidencePurpose, purposeOf, type NodeCredential } from './attest.ts';
+import { supersededAdvice, unknownTo } from './advice.ts';
 import type { ConfiguredEvidence } from './configured-evidence.ts';
 
 export interface AgentIdentityDependencies {
@@ -169,10 +170,16 @@ export class AgentIdentity {
         if (thrown.code === 'AGENT_SUPERSEDED') this.#rejected = 'superseded';
         if (this.#rejected === 'superseded') await this.#attestSuperseded(held, signal);
         else
-          await this.#attest(await this.#fresh(held, this.#noWayBack(thrown)), {
-            attestedAnew: held.attestedAnew,
-            signal,
-          });
+          await this.#attest(
+            await this.#fresh(
+              held,
+              this.#rejected === 'unknown' ? unknownTo(held, thrown) : thrown,
+            ),
+            {
+              attestedAnew: held.attestedAnew,
+              signal,
+            },
+          );
         return;
       }
     }
@@ -221,20 +228,6 @@ export class AgentIdentity {
     const repeatable = credential.kind === 'evidence' && !credential.evidence.once;
     if (repeatable && held.attestedAnew) throw superseded;
     await this.#attest(credential, { attestedAnew: repeatable, signal });
-  }
-
-  #noWayBack(refused: PkiError): PkiError {
-    const id = this.#held?.credential.spiffeId.toString() ?? '';
-    return this.#rejected === 'unknown'
-      ? new PkiError(
-          'CERTIFICATE_UNKNOWN',
-          `the server does not know the certificate of ${id} any more, and it can not be recovered`,
-          {
-            next: `Was the database of the server restored? Give this node a new join token (meshca token create), or restart it where it attests by a node certificate.`,
-            cause: refused,
-          },
-        )
-      : refused;
   }
 
   async #fresh(held: AgentCredential | undefined, refused: PkiError): Promise<NodeCredential> {
@@ -394,9 +387,6 @@ export class AgentIdentity {
     };
   }
 }
-
-const supersededAdvice = (id: string): string =>
-  `Find out which node is the right one. If it is this one: meshca agent evict ${id}, then give it a new join token (meshca token create), or restart it where it attests by a node certificate.`;
 
 const methodOf = (credential: NodeCredential): string =>
   credential.kind === 'evidence' ? credential.evidence.type : 'expired_svid';

@@ -176,8 +176,8 @@ function createSync(
 
 /** Services that issue: to nodes, their workloads, delegates, and downstream CAs. */
 function issuingServices(dependencies: ServicesDependencies, common: Common) {
-  const { store, issuer, authorities, clock, random, settings } = dependencies;
-  const { callers, doubles, nodeSets, refusals } = common;
+  const { store, issuer, authorities, clock, settings } = dependencies;
+  const { callers, nodeSets, refusals } = common;
   const enrolment = new Enrolment({
     agents: store.agents,
     objects: store.objects,
@@ -198,31 +198,7 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
     settings,
   });
   return {
-    attestation: new NodeAttestationService({
-      bundles: store.bundles,
-      agents: store.agents,
-      certificates: store.certificates,
-      revocations: store.revocations,
-      objects: store.objects,
-      inventory: dependencies.inventory,
-      lostSvids: new LostSvids({
-        ...{ authorities, clock, settings, inventory: dependencies.inventory },
-        audit: store.audit,
-        facts: dependencies.logFacts,
-        certificates: store.certificates,
-      }),
-      checkpoints: dependencies.checkpoints,
-      untrusted: dependencies.untrusted,
-      tokens: store.tokens,
-      attestors: dependencies.attestors,
-      absences: new ServerAbsences({ audit: store.audit, facts: dependencies.logFacts, clock }),
-      doubles,
-      enrolment,
-      refusals,
-      clock,
-      random,
-      settings,
-    }),
+    attestation: createAttestation(dependencies, common, enrolment),
     svids: new SvidService({
       agents: store.agents,
       entries: store.entries,
@@ -236,6 +212,25 @@ function issuingServices(dependencies: ServicesDependencies, common: Common) {
     signing,
     downstream: createDownstream(dependencies, common),
   };
+}
+
+function createAttestation(
+  dependencies: ServicesDependencies,
+  { doubles, refusals }: Common,
+  enrolment: Enrolment,
+): NodeAttestationService {
+  const { inventory, attestors, checkpoints, untrusted, logFacts: facts } = dependencies;
+  const { authorities, clock, random, settings } = dependencies;
+  const { agents, audit, bundles, certificates, objects, revocations, tokens } = dependencies.store;
+  return new NodeAttestationService({
+    ...{ agents, bundles, certificates, objects, revocations, tokens },
+    ...{ inventory, attestors, checkpoints, untrusted, doubles, enrolment, refusals },
+    ...{ clock, random, settings },
+    lostSvids: new LostSvids({
+      ...{ audit, facts, authorities, certificates, inventory, clock, settings },
+    }),
+    absences: new ServerAbsences({ audit, facts, clock }),
+  });
 }
 
 function createDownstream(

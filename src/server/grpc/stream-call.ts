@@ -45,7 +45,8 @@ export class GuardedStream {
         if (this.#over) return;
         const { call } = this.#dependencies;
         decodeRequestOf(call as { request?: unknown });
-        decodeMessagesOf(call, this.#fail);
+        // a call whose answers alone are a stream has nothing to read
+        if ('read' in call) decodeMessagesOf(call, this.#fail);
         work(context, call, this.#fail);
       })
       .catch(this.#fail);
