@@ -209,6 +209,7 @@ function createSources(
   const { store, requestedKeys } = records;
   return new AuthoritySources({
     authorities: store.authorities,
+    audit: store.audit,
     rotations: store.rotations,
     openIssuingToken: () => tokens.gate.openToken('issuing'),
     trustDomain,

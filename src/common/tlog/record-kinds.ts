@@ -50,6 +50,7 @@ export const actKinds = [
   'authority.prepare',
   'authority.prepared',
   'authority.published',
+  'authority.requested',
   'authority.retired',
   'authority.revoked',
   'authority.scope',

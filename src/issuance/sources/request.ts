@@ -7,6 +7,7 @@ import type { TokenAdmin } from '../../hsm/token-port.ts';
 import { labelOf } from '../authority-maker.ts';
 import { authorityEvent } from '../authority-event.ts';
 import type { AuthorityRequest } from './authority-request.ts';
+import { keepCsr, keptCsr } from './kept-csr.ts';
 import type { SourceDependencies } from './source-dependencies.ts';
 
 /**
@@ -57,11 +58,12 @@ export async function recordRequest(
 }
 
 /**
- * Makes the CSR of an authority that has no certificate yet. The first call makes its key; each
- * call returns a CSR for that key.
+ * The CSR of an authority that has no certificate yet. The first call makes its key and the CSR; each
+ * later one returns the same bytes, as long as the token has that key.
  */
 export async function requestFor(
   dependencies: SourceDependencies,
+  actor: string,
   authority: Authority,
 ): Promise<AuthorityRequest> {
   requirePreparing(authority);
@@ -76,10 +78,12 @@ export async function requestFor(
       }));
     dependencies.requestedKeys?.add(sha256Hex(spkiDer));
     const infoDer = buildAuthorityCsr({ trustDomain: dependencies.trustDomain, spkiDer });
-    return {
-      authority,
-      csrDer: assembleCsr(infoDer, keyType, await token.sign({ ckaId, keyType, spkiDer }, infoDer)),
-    };
+    const kept = await keptCsr(dependencies, authority, { infoDer, keyType });
+    if (kept !== undefined) return { authority, csrDer: kept };
+    const signature = await token.sign({ ckaId, keyType, spkiDer }, infoDer);
+    const csrDer = assembleCsr(infoDer, keyType, signature);
+    await keepCsr(dependencies, actor, authority, csrDer);
+    return { authority, csrDer };
   });
 }
 

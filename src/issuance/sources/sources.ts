@@ -54,7 +54,7 @@ export class AuthoritySources {
           ? this.#requested({ actor, keyType, signal })
           : recordRequest(this.#dependencies, actor, { keyType, scope, signal });
       const authority = id === undefined ? await fresh() : await this.#byId(id);
-      return requestFor(this.#dependencies, authority);
+      return requestFor(this.#dependencies, actor, authority);
     }, signal);
   }
 
@@ -107,7 +107,7 @@ export class AuthoritySources {
             ).find((authority) => authority.token === 'issuing')
           : undefined;
       const authority = waiting ?? (await this.#requested({ actor, signal }));
-      const { csrDer } = await requestFor(this.#dependencies, authority);
+      const { csrDer } = await requestFor(this.#dependencies, actor, authority);
       const certificatesDer = await upstream.signIntermediate(csrDer, plan.lifeSeconds);
       const { chain, spkiDer } = await checkImport(this.#dependencies, {
         authority,

@@ -96,7 +96,7 @@ export const tokenAdvice = {
     [ceremony, 'the CSR comes from the other token; a tampered, swapped or foreign one is refused'],
     done('fetches the CSR again and compares its SHA-256', 'both calls give the same bytes', [
       'integration/issuance/sources/external.test.ts',
-      'the CSR is for a key in the token, verifies in OpenSSL, and is the same key again after a restart',
+      'the CSR is for a key in the token, verifies in OpenSSL, and is the same bytes after a restart',
     ]),
   ),
   CEREMONY_DECLINED: row(

@@ -68,7 +68,7 @@ export const tokenCodes = {
   CSR_DIGEST_MISMATCH: operator(
     'FAILED_PRECONDITION',
     'The CSR at the ceremony is not the one in its plan.',
-    'The CSR is not the one that the plan was written for: fetch it again from the server, and compare its SHA-256 over a second channel.',
+    'The CSR is not the one that the plan was written for. Fetch it again from the server: "meshca authority csr --id ID" gives the same bytes each time. Compare its SHA-256 over a second channel.',
   ),
   CEREMONY_DECLINED: operator(
     'FAILED_PRECONDITION',

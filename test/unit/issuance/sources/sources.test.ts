@@ -14,6 +14,7 @@ async function world() {
   const token = new OneKeyToken(newKey());
   const sources = new AuthoritySources({
     authorities: store.authorities,
+    audit: store.audit,
     rotations: store.rotations,
     openIssuingToken: token.open,
     trustDomain,
