@@ -31,6 +31,17 @@ export interface ObjectLedger {
     value: LoggedValues[Kind],
   ): Proven<LoggedValues[Kind]> | undefined;
   /**
+   * For a row that may be absent: its value as the log vouches for it. An absent row counts only
+   * if the log has no such object.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
+   */
+  requireRow<Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
+    kind: Kind,
+    id: string,
+    row: Found,
+  ): Found;
+  /**
    * The present number of objects of a kind, by the log. If each row is proven and the numbers
    * agree, no row was removed.
    */

@@ -1,16 +1,21 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { PkiError } from '../../common/errors/index.ts';
 import { agentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
-import { fixedPrefix, type LoggedValues, type RegistrationEntry } from '../../domain/index.ts';
+import {
+  fixedPrefix,
+  type LoggedValues,
+  type Proven,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
 import type { LedgerApprovals, ObjectLedger } from '../../ledger/index.ts';
 import type { EntryStore, Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
 export interface SightDependencies {
-  readonly entries: Pick<EntryStore, 'byId' | 'byParents' | 'nodeSets' | 'list'>;
+  readonly entries: Pick<EntryStore, 'byId' | 'list'>;
   readonly roles: Pick<RoleStore, 'list'>;
   readonly approvals: Pick<LedgerApprovals, 'policy'>;
-  readonly objects: Pick<ObjectLedger, 'require' | 'expectedCount'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'requireRow' | 'expectedCount'>;
   readonly trustDomain: TrustDomain;
 }
 
@@ -22,8 +27,8 @@ export type AdminRelevantFields = Pick<
 
 /**
  * Tells whether an identity, entry or token could make or become an admin or approver: whether it
- * "matters". In doubt it does. A "no" may rest on the absence of rows only if the log agrees.
- * Otherwise an attacker who removes a row for a moment could get a join token for the node of an
+ * "matters". In doubt it does. Only proven objects are judged, all of them in one pass. Otherwise an
+ * attacker who changes or removes a row for a moment could get a join token for the node of an
  * admin. A text that is not a SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
@@ -43,31 +48,33 @@ export class ApprovalSights {
   async entriesMatter(entries: readonly AdminRelevantFields[]): Promise<boolean> {
     if (entries.some(({ admin, downstream }) => admin || downstream)) return true;
     const names = await this.#names();
-    for (const entry of entries) {
-      if (matches(entry, names)) return true;
-      if (
-        normal(entry.parentId) === this.#server &&
-        (await this.#leadsOn(normal(entry.spiffeId), names))
-      )
-        return true;
-    }
-    return false;
+    if (entries.some((entry) => matches(entry, names))) return true;
+    const sets = entries.filter(({ parentId }) => normal(parentId) === this.#server);
+    if (sets.length === 0) return false;
+    const { parents } = await this.#leading(names);
+    return sets.some(({ spiffeId }) => parents.has(normal(spiffeId)));
   }
 
-  /** Whether stored entries matter. Unknown IDs do not matter. */
+  /**
+   * Whether stored entries matter. Unknown IDs do not matter. An entry of which the log knows
+   * something else, or more than the database, is refused.
+   */
   async storedMatter(ids: readonly string[]): Promise<boolean> {
-    const entries = await Promise.all(ids.map((id) => this.#dependencies.entries.byId(id)));
-    return this.entriesMatter(entries.filter((entry) => entry !== undefined));
+    const { entries, objects } = this.#dependencies;
+    const rows = await Promise.all(
+      ids.map(async (id) => objects.requireRow('entry', id, await entries.byId(id))),
+    );
+    return this.entriesMatter(rows.filter((entry) => entry !== undefined));
   }
 
   /** Whether any entry beside `stated` matters. An apply with pruning deletes those. */
   async othersMatter(stated: ReadonlySet<string>): Promise<boolean> {
     const names = await this.#names();
-    return this.#some(
-      (page) => this.#dependencies.entries.list({}, page),
-      (entry) =>
-        !stated.has(entry.id) && (entry.admin || entry.downstream || matches(entry, names)),
-    );
+    let found = false;
+    await this.#provenEntries((entry) => {
+      if (!stated.has(entry.id) && mattersItself(entry, names)) found = true;
+    });
+    return found;
   }
 
   /**
@@ -75,51 +82,55 @@ export class ApprovalSights {
    * and, by selectors, of all entries below a node set.
    */
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
-    const names = await this.#names();
+    const { parents, sets } = await this.#leading(await this.#names());
     const parentId = /^[A-Za-z0-9._-]+$/.test(agentName)
       ? agentId(this.#dependencies.trustDomain, agentName).toString()
       : '';
-    if (parentId !== '' && (await this.#leadsOn(parentId, names))) return true;
-    if (nodeSelectors.length === 0) return false;
-    for (const { spiffeId } of await this.#dependencies.entries.nodeSets(this.#server))
-      if (await this.#under(spiffeId, names)) return true;
-    return false;
-  }
-
-  /**
-   * Whether an entry below this parent matters. Before a "no", every entry is compared with the
-   * log.
-   */
-  async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
-    if (await this.#under(parentId, names)) return true;
-    await this.#requireAll('entry', (page) => this.#dependencies.entries.list({}, page));
-    return false;
-  }
-
-  #under(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
-    return this.#some(
-      (page) => this.#dependencies.entries.byParents([parentId], page),
-      (entry) => entry.admin || entry.downstream || matches(entry, names),
+    return (
+      parents.has(parentId) || (nodeSelectors.length > 0 && sets.some((set) => parents.has(set)))
     );
   }
 
-  async #requireAll<Kind extends 'entry' | 'role'>(
+  /** `parents`: below these an entry matters. `sets`: the IDs of node sets. */
+  async #leading(names: ReadonlySet<string>): Promise<{
+    readonly parents: ReadonlySet<string>;
+    readonly sets: readonly string[];
+  }> {
+    const parents = new Set<string>();
+    const sets = new Set<string>();
+    await this.#provenEntries((entry) => {
+      if (mattersItself(entry, names)) parents.add(entry.parentId);
+      if (entry.parentId === this.#server) sets.add(entry.spiffeId);
+    });
+    return { parents, sets: [...sets] };
+  }
+
+  #provenEntries(visit: (entry: Proven<RegistrationEntry>) => void): Promise<void> {
+    return this.#provenAll('entry', (page) => this.#dependencies.entries.list({}, page), visit);
+  }
+
+  /**
+   * Visits every object of a kind as the log vouches for it, some of them again. Throws if one
+   * differs from the log, or if the log has more of them.
+   */
+  async #provenAll<Kind extends 'entry' | 'role'>(
     kind: Kind,
     fetch: (page: PageRequest) => Promise<Page<LoggedValues[Kind]>>,
-    also: (item: LoggedValues[Kind]) => void = () => {},
+    visit: (item: Proven<LoggedValues[Kind]>) => void,
   ): Promise<void> {
+    const { objects } = this.#dependencies;
     let counted = 0;
     let expected = -1;
     // a change between two pages may be counted on one side only
     for (let attempt = 0; attempt < 3 && counted !== expected; attempt += 1) {
       counted = 0;
-      await this.#some(fetch, (item) => {
-        this.#dependencies.objects.require(kind, item);
-        also(item);
-        counted += 1;
-        return false;
-      });
-      expected = this.#dependencies.objects.expectedCount(kind);
+      for await (const items of pagesOf(fetch)) {
+        for (const item of items) visit(objects.require(kind, item));
+        counted += items.length;
+        // let other calls run: many pages in one turn would delay them
+        await turn();
+      }
+      expected = objects.expectedCount(kind);
     }
     if (counted !== expected)
       throw new PkiError(
@@ -132,7 +143,7 @@ export class ApprovalSights {
   async #names(): Promise<ReadonlySet<string>> {
     const { policy } = await this.#dependencies.approvals.policy();
     const names = new Set(policy.approvers.flatMap(({ identities }) => identities));
-    await this.#requireAll(
+    await this.#provenAll(
       'role',
       (page) => this.#dependencies.roles.list(page),
       ({ members }) => {
@@ -141,19 +152,10 @@ export class ApprovalSights {
     );
     return names;
   }
-
-  async #some<T>(
-    fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>,
-    holds: (item: T) => boolean,
-  ): Promise<boolean> {
-    for await (const items of pagesOf(fetch)) {
-      if (items.some(holds)) return true;
-      // let other calls run: many pages in one turn would delay them
-      await turn();
-    }
-    return false;
-  }
 }
+
+const mattersItself = (entry: Proven<RegistrationEntry>, names: ReadonlySet<string>): boolean =>
+  entry.admin || entry.downstream || matches(entry, names);
 
 function matches(
   { spiffeId }: Pick<AdminRelevantFields, 'spiffeId'>,
