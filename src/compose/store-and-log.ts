@@ -4,7 +4,7 @@ import type { AuditLog } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import { databasePath } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
-import type { TokenAdmin } from '../hsm/index.ts';
+import { standingText, type TokenAdmin } from '../hsm/index.ts';
 import {
   bootstrapAuthorities,
   createRecordedIssuance,
@@ -77,12 +77,7 @@ export async function openStoreAndLog(
       standsBy ? withoutIssuingToken(context, bootstrap) : bootstrap(),
     );
   stack.use(await tokens.startSigners({ standsBy }));
-  readiness.add(() => {
-    const { status, reason } = gate.signers.state();
-    return status === 'ready' || status === 'degraded'
-      ? undefined
-      : `the HSM (${gate.signers.primaryToken()} token) is ${status}${reason === undefined ? '' : `: ${reason}`}`;
-  });
+  readiness.add(() => standingText(gate.signers.state(), gate.signers.primaryToken()));
 
   const log = await startAuditLog({ context, store, signers: gate.logSigners });
   stack.defer(async () => {

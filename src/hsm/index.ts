@@ -7,4 +7,5 @@ export { failedOutcome } from './sign-queue.ts';
 export { SignerRouter } from './signer-router.ts';
 export { DeferredSigners } from './deferred-signers.ts';
 export { openTokenAdmin, type TokenAdminOptions } from './token-admin.ts';
+export { standingText } from './standing-text.ts';
 export type { EngineMode } from './protocol.ts';

@@ -5,6 +5,13 @@ import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { facts, instant, json, until } from '../output.ts';
 
+/** `open` is the circuit before the token, which sounds as if the token could be used. */
+const hsmTexts: Readonly<Record<string, string>> = {
+  degraded: 'degraded: some signers do not reach the token',
+  open: 'away: no signer reaches the token, and nothing is signed',
+  fatal: 'stopped: nothing is signed until an operator restarts the server',
+};
+
 /** The state of the server. */
 export function statusCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
@@ -23,7 +30,7 @@ export function statusCommand(program: Command, context: CliContext, outcome: Ou
           ['server', `meshca ${status.version}`],
           ['trust domain', status.trustDomain],
           ['ready', status.ready ? 'yes' : `no\n${status.reasons.join('\n')}`],
-          ['hsm', status.hsmStatus],
+          ['hsm', hsmTexts[status.hsmStatus] ?? status.hsmStatus],
           ['agents connected', String(status.agentsConnected)],
           ['position', `${status.epoch} / ${status.revision}`],
           ['database', databaseText(status)],

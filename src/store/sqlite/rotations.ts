@@ -88,8 +88,8 @@ function refuseSecond(engine: Engine, kind: RotatedKind): void {
       .where('state', 'in', ['running', 'paused']),
   )[0];
   if (busy !== undefined)
-    throw new PkiError('CONFLICT', `rotation ${busy.id} of this kind is under way`, {
-      next: 'See "meshca authority status"; let it finish, or withdraw its successor first.',
+    throw new PkiError('CONFLICT', `a rotation of ${kind} authorities is under way (${busy.id})`, {
+      next: '"meshca authority status" shows it and what it waits for. Let it finish, or end it: "meshca authority withdraw ID --reason TEXT" with the ID of its successor.',
     });
 }
 

@@ -6,7 +6,7 @@ export const tokenCodes = {
   HSM_UNAVAILABLE: caller(
     'UNAVAILABLE',
     'The token does not answer.',
-    'Retry with backoff: the token does not answer, the server is recovering its signers.',
+    'Try again later. The server opens the token again by itself. If it stays so, check that the HSM runs and that the server reaches it; a network HSM needs its address, client certificate and firewall. "meshca status" has the reason.',
   ),
   HSM_MODULE_MISSING: operator(
     'FAILED_PRECONDITION',
