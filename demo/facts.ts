@@ -66,12 +66,14 @@ export async function readFacts(
     | { readonly authorities: readonly ListedAuthority[] };
   const authorities = 'authorities' in parsed ? parsed.authorities : parsed;
   const active = (kind: string): AuthorityFacts | undefined => {
-    const found = authorities.find((each) => each.kind === kind && each.state === 'active');
-    return found === undefined
+    const authority = authorities.find(
+      (candidate) => candidate.kind === kind && candidate.state === 'active',
+    );
+    return authority === undefined
       ? undefined
       : {
-          text: `${found.keyType} until ${new Date(found.notAfter * 1000).toISOString().slice(0, 10)}`,
-          notAfter: found.notAfter,
+          text: `${authority.keyType} until ${new Date(authority.notAfter * 1000).toISOString().slice(0, 10)}`,
+          notAfter: authority.notAfter,
         };
   };
   const [root, issuing] = [active('root'), active('issuing')];

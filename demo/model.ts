@@ -240,7 +240,7 @@ export function requestsPerSecond(model: DemoModel, seconds = 5): number {
   const complete = model.perSecond.slice(0, -1).slice(-seconds);
   return complete.length === 0
     ? 0
-    : Math.round(complete.reduce((sum, each) => sum + each, 0) / complete.length);
+    : Math.round(complete.reduce((sum, value) => sum + value, 0) / complete.length);
 }
 
 export const shortKey = (hex: string): string => hex.slice(0, 8);

@@ -396,5 +396,5 @@ function sumOf(metrics: string, name: string): number | undefined {
     .split('\n')
     .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
     .map((line) => Number(line.slice(line.lastIndexOf(' ') + 1)));
-  return values.length === 0 ? undefined : values.reduce((sum, each) => sum + each, 0);
+  return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0);
 }

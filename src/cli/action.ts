@@ -10,14 +10,14 @@ export interface GlobalOptions extends ServerOptions {
   readonly json?: boolean;
 }
 
-/** Where an action leaves its exit code; a failure has one from the table. */
+/** Receives the exit code of an action. A failure has a code from the table. */
 export interface Outcome {
   exitCode: number;
 }
 
 /**
- * Wraps what a command does: options of the command and of the program together, errors printed
- * once with their code and advice, exit code from the table.
+ * Wraps the action of a command. It gets the options of the command and of the program. An error is
+ * printed once, with its code and advice. The exit code comes from the table.
  */
 export function action<O extends object>(
   context: CliContext,
@@ -30,9 +30,9 @@ export function action<O extends object>(
     try {
       const done = run(
         options,
-        command.processedArgs.flat().filter((each) => each !== undefined) as string[],
+        command.processedArgs.flat().filter((argument) => argument !== undefined) as string[],
       );
-      // servers and agents stop by themselves, after what they have begun
+      // servers and agents finish what they have begun, and then stop by themselves
       outcome.exitCode =
         (await (isService(command) ? done : unlessInterrupted(context, done))) ?? 0;
     } catch (thrown) {
@@ -49,7 +49,7 @@ export function action<O extends object>(
   };
 }
 
-/** Interrupting it is its normal end. */
+/** Whether an interruption is the normal end of this command. */
 const isWatch = (command: Command): boolean =>
   command.name() === 'watch' || command.opts()['watch'] === true;
 
@@ -85,8 +85,8 @@ export const collect = (
 ): readonly string[] => [...(before ?? []), value];
 
 /**
- * Runs a paged list to its end, or to `limit`; says on standard error when there is more, so that
- * nobody takes a part for all.
+ * Reads a paged list to its end, or to `limit`. If there is more, it says so on standard error, so
+ * that nobody takes a part for the whole.
  */
 export async function allPages<T>(
   context: CliContext,
@@ -96,16 +96,15 @@ export async function allPages<T>(
     readonly token: string;
   }) => Promise<{ readonly items: readonly T[]; readonly next: string }>,
 ): Promise<readonly T[]> {
-  const found: T[] = [];
+  const listed: T[] = [];
   let token = '';
   do {
-    const { items, next } = await fetch({ size: Math.min(500, limit - found.length), token });
-    found.push(...items);
+    const { items, next } = await fetch({ size: Math.min(500, limit - listed.length), token });
+    listed.push(...items);
     token = next;
-  } while (token !== '' && found.length < limit);
-  if (token !== '')
-    context.err(`only the first ${found.length} are listed: there are more, see --limit\n`);
-  return found;
+  } while (token !== '' && listed.length < limit);
+  if (token !== '') context.err(`only the first ${listed.length} are listed; --limit shows more\n`);
+  return listed;
 }
 
 /** The first item of a paged list that `isIt` accepts. Throws NOT_FOUND. */
@@ -120,8 +119,8 @@ export async function theOne<T>(
   let token = '';
   do {
     const { items, next } = await fetch({ size: 500, token });
-    const found = items.find(isIt);
-    if (found !== undefined) return found;
+    const listed = items.find(isIt);
+    if (listed !== undefined) return listed;
     token = next;
   } while (token !== '');
   throw new PkiError('NOT_FOUND', `there is no ${what}`);

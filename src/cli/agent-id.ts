@@ -18,8 +18,8 @@ export async function agentId(
   const end = text.startsWith('/') ? text : `/${text}`;
   const named: string[] = [];
   for await (const id of agentIds(context, options)) if (id.endsWith(end)) named.push(id);
-  const [found, ...more] = named;
-  if (found === undefined)
+  const [match, ...more] = named;
+  if (match === undefined)
     throw new PkiError('NOT_FOUND', `no agent has the name ${text}`, {
       next: 'See meshca agent list.',
     });
@@ -29,7 +29,7 @@ export async function agentId(
       `several agents have the name ${text}: ${named.slice(0, 10).join(', ')}${named.length > 10 ? ' and others' : ''}`,
       { next: 'Give the whole SPIFFE ID.' },
     );
-  return found;
+  return match;
 }
 
 /**

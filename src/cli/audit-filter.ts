@@ -10,7 +10,7 @@ export interface KindFlags {
 }
 
 export interface WantedKinds {
-  /** Each is asked for by itself; undefined: all records are read. */
+  /** One call asks for each of these kinds. Undefined: all records are read. */
   readonly asked: readonly string[] | undefined;
   readonly isWanted: (kind: string) => boolean;
 }
@@ -21,33 +21,33 @@ export function wantedKinds({ kind, notKind, acts }: KindFlags): WantedKinds {
   const left = new Set(notKind?.map(kindsOf).flat());
   const administrative: readonly string[] = actKinds;
   const chosen = [...new Set(wanted ?? (acts === true ? administrative : recordKinds))].filter(
-    (each) => !left.has(each) && (acts !== true || administrative.includes(each)),
+    (kind) => !left.has(kind) && (acts !== true || administrative.includes(kind)),
   );
   if (chosen.length === 0)
-    throw new PkiError('INVALID_REQUEST', 'the kinds leave no record over', {
-      next: 'Ask for fewer kinds to be left out.',
+    throw new PkiError('INVALID_REQUEST', 'these options exclude every kind of record', {
+      next: 'Exclude fewer kinds.',
     });
-  // without a choice of kinds, those of a newer server are in the answer too
+  // without a choice of kinds, the answer includes kinds of a newer server
   if (wanted === undefined && acts !== true)
-    return { asked: undefined, isWanted: (each) => !left.has(each) };
-  return { asked: chosen, isWanted: (each) => chosen.includes(each) };
+    return { asked: undefined, isWanted: (kind) => !left.has(kind) };
+  return { asked: chosen, isWanted: (kind) => chosen.includes(kind) };
 }
 
-/** The kinds that a pattern stands for: `*` is any text. */
+/** The kinds that match a pattern. `*` is any text. */
 function kindsOf(pattern: string): readonly string[] {
   const parts = pattern.split('*').map((part) => part.replaceAll(/[^a-z.-]/g, '\\$&'));
   const form = new RegExp(`^${parts.join('.*')}$`);
-  const fitting = recordKinds.filter((each) => form.test(each));
+  const fitting = recordKinds.filter((kind) => form.test(kind));
   if (fitting.length > 0) return fitting;
   const near = nearest(pattern, recordKinds);
   throw new PkiError(
     'INVALID_REQUEST',
     `no record has the kind ${JSON.stringify(pattern)}${near === undefined ? '' : `; did you mean ${near}?`}`,
-    { next: `The kinds are ${recordKinds.join(', ')}; "*" stands for any text.` },
+    { next: `The kinds are ${recordKinds.join(', ')}; "*" matches any text.` },
   );
 }
 
-/** An identity or serial may be the subject of a record, or be in its detail. */
+/** An identity or serial may be the subject of a record, or stand in its detail. */
 export function concerns(
   record: AuditRecord__Output,
   { identity, serial }: { readonly identity?: string; readonly serial?: string },
@@ -71,7 +71,7 @@ export function detailOf(
   );
 }
 
-/** What comes first of several sequences that are in order themselves. */
+/** Merges sequences that are in order. */
 export async function* merged<T>(
   sources: readonly AsyncIterator<T>[],
   isBefore: (one: T, other: T) => boolean,

@@ -16,16 +16,16 @@ export async function authorityId(
   const { authorities } = await withAdmin(context, options, 'Authorities', (calls) =>
     calls.call('ListAuthorities', { page: { size: 0, token: '' }, kind: '', state: '' }),
   );
-  const [found, ...more] = authorities.map(({ id }) => id).filter((id) => id.endsWith(text));
-  if (found === undefined)
+  const [match, ...more] = authorities.map(({ id }) => id).filter((id) => id.endsWith(text));
+  if (match === undefined)
     throw new PkiError('NOT_FOUND', `no authority has an ID that ends in ${text}`, {
       next: 'See meshca authority list, or status --all.',
     });
   if (more.length > 0)
     throw new PkiError(
       'INVALID_REQUEST',
-      `several authorities have an ID that ends in ${text}: ${[found, ...more].join(', ')}`,
+      `several authorities have an ID that ends in ${text}: ${[match, ...more].join(', ')}`,
       { next: 'Give the whole ID.' },
     );
-  return found;
+  return match;
 }

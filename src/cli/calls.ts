@@ -23,7 +23,7 @@ export interface CallsDependencies {
   /** What a failed call means. */
   readonly explain: (error: PkiError) => PkiError;
   readonly signal: AbortSignal;
-  /** Begins to tell that a call takes long. Returns the function that ends that. */
+  /** Starts to show that a call takes long. Returns the function that ends this. */
   readonly waiting: (call: string) => () => void;
 }
 
@@ -32,7 +32,7 @@ export class Calls<M extends Methods> {
   readonly #client: Client;
   readonly #definition: ServiceDefinition;
   readonly #explain: (error: PkiError) => PkiError;
-  /** Ends the calls. */
+  /** Its abort ends the calls. */
   readonly #signal: AbortSignal;
   readonly #waiting: (call: string) => () => void;
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 import { argumentValues, optionValues } from './option-values.ts';
 
-/** Completion scripts, made from the program's own tree of commands. */
+/** Completion scripts, generated from the program's tree of commands. */
 export function completionScript(program: Command, shell: string): string {
   const nodes = tree(program, [], longFlags(program));
   switch (shell) {
@@ -50,7 +50,7 @@ function fishScript(nodes: readonly Node[]): string {
     .concat('\n');
 }
 
-/** A command, or one of its options with values: then the option is the last word. */
+/** A command, or an option with values. For an option, it is the last word. */
 interface Node {
   readonly path: readonly string[];
   readonly offers: readonly string[];
@@ -59,12 +59,12 @@ interface Node {
 const longFlags = (command: Command): string[] =>
   command.options.flatMap((option) => (option.long ? [option.long] : []));
 
-/** `everywhere`: options that each command takes. */
+/** `everywhere`: the options that every command takes. */
 function tree(command: Command, path: readonly string[], everywhere: readonly string[]): Node[] {
   const typed = ['meshca', ...path].join(' ');
   const offers = [
     ...new Set([
-      ...command.commands.map((each) => each.name()),
+      ...command.commands.map((subcommand) => subcommand.name()),
       ...argumentValues(typed),
       ...longFlags(command),
       ...everywhere,
@@ -76,7 +76,9 @@ function tree(command: Command, path: readonly string[], everywhere: readonly st
       path: [...path, flag],
       offers: values,
     })),
-    ...command.commands.flatMap((each) => tree(each, [...path, each.name()], everywhere)),
+    ...command.commands.flatMap((subcommand) =>
+      tree(subcommand, [...path, subcommand.name()], everywhere),
+    ),
   ];
 }
 

@@ -1,20 +1,27 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { CliContext } from './context.ts';
 
-/** Asks before what can not be taken back. Throws INVALID_REQUEST where nobody can be asked, CANCELLED. */
+/**
+ * Asks before an act that can not be undone. Throws INVALID_REQUEST if there is no terminal, and
+ * CANCELLED if the answer is not yes.
+ */
 export async function consent(
   context: CliContext,
-  given: boolean | undefined,
+  consented: boolean | undefined,
   question: string,
 ): Promise<void> {
-  if (given === true) return;
+  if (consented === true) return;
   const answer = await context.ask(`${question} Type yes: `);
   if (answer === true) return;
   if (answer === undefined)
-    throw new PkiError('INVALID_REQUEST', 'this asks first, and standard input is no terminal', {
-      next: 'Look at it, then add --yes.',
-    });
-  throw new PkiError('CANCELLED', 'not confirmed, nothing was done', {
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'this command asks first, but standard input is not a terminal',
+      {
+        next: 'Check what the command would do, then add --yes.',
+      },
+    );
+  throw new PkiError('CANCELLED', 'not confirmed; nothing was changed', {
     next: 'Run it again and type yes.',
   });
 }

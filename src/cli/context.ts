@@ -7,9 +7,9 @@ export interface CliContext {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly readStdin: () => Promise<string>;
-  /** Asks a person at the terminal. Undefined if there is no terminal, which is not consent. */
+  /** Asks a person at the terminal. Undefined if there is no terminal; this is no consent. */
   readonly ask: (question: string) => Promise<boolean | undefined>;
-  /** Whether standard output is a terminal, and how wide. */
+  /** Whether standard output is a terminal, and its width. */
   readonly terminal: {
     readonly isTerminal: boolean;
     readonly columns: number;
@@ -32,7 +32,7 @@ export interface CliDependencies {
     readonly configPath: string | undefined;
     readonly from: string;
   }) => Promise<{ readonly path: string; readonly replaced: string | undefined }>;
-  /** What the replaced database has and the present one lacks. */
+  /** The records that the replaced database has and the present one lacks. */
   readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{
     readonly stale: boolean;
     readonly size: number;
@@ -49,7 +49,9 @@ export interface CliDependencies {
   readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
   /** Reads a configuration and returns it with derived values. Starts nothing. */
   readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
-  /** Checks what a start on this machine needs. Changes nothing, and tries each PIN once. */
+  /**
+   * Checks whether the process could start on this machine. Changes nothing. Tries each PIN once.
+   */
   readonly checkMachine: (
     kind: 'server' | 'agent',
     path: string,

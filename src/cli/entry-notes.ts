@@ -6,13 +6,13 @@ import { printable } from './output.ts';
 import { expectPossible } from './selector-values.ts';
 import { oddSelector } from './selector-hints.ts';
 
-/** Node sets have selectors of nodes, which are free. */
+/** Node sets have selectors of nodes, which can be any text. */
 const serverPath = '/meshca/server';
 
 /**
- * Notes selectors that no agent makes. The server takes them, since agents of a later release may
- * make them; most of the time they are typos. Throws SELECTOR_INVALID for a value that no process can
- * have.
+ * Prints a note for each selector that no agent produces. The server accepts these selectors, since
+ * agents of a later release may produce them. But most of them are typos. Throws SELECTOR_INVALID
+ * for a value that no process can have.
  */
 export function checkSelectors(
   context: CliContext,
@@ -28,12 +28,13 @@ export function checkSelectors(
   const shown = [...notes].slice(0, 10);
   for (const note of shown) context.err(`note: ${printable(note)}\n`);
   if (notes.size > shown.length)
-    context.err(`note: ${notes.size - shown.length} more of this sort\n`);
+    context.err(`note: ${notes.size - shown.length} more notes of this kind\n`);
 }
 
 /**
- * Notes parents that have never joined. An entry may come before its agent; at times it is a typo.
- * The call itself is done: a failure here is left out.
+ * Prints a note for each parent that has never joined. An entry may be created before its agent
+ * joins, but the parent may also be a typo. The call itself has succeeded: a failure here is
+ * ignored.
  */
 export async function noteAbsentParents(
   context: CliContext,
@@ -44,7 +45,7 @@ export async function noteAbsentParents(
   const absent = await absentParents(context, options, parentIds).catch(() => []);
   for (const id of absent.slice(0, 10))
     context.err(
-      `note: no agent has joined as ${printable(id)} so far; its entries count from when one does\n`,
+      `note: no agent has joined as ${printable(id)} yet; its entries take effect when one joins\n`,
     );
   if (absent.length > 10)
     context.err(`note: ${absent.length - 10} more parents that have never joined\n`);

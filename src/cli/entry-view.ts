@@ -23,7 +23,7 @@ export function showResults(
     } else if (!options.json)
       context.out(`${verb} ${result.entry?.id ?? result.id}  ${result.entry?.spiffeId ?? ''}\n`);
   }
-  // the first failure among the entries decides the exit code
+  // the first entry that failed decides the exit code
   return failed[0]?.problem
     ? exitCodeOf(new PkiError(knownCode(failed[0].problem.code), ''))
     : exitCodes.ok;
@@ -39,15 +39,15 @@ export function showEntries(
   table(
     context,
     [
-      { title: 'ID', value: (each) => each.id, short: 'id' },
-      { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-      { title: 'PARENT', value: (each) => each.parentId, priority: 2 },
+      { title: 'ID', value: (row) => row.id, short: 'id' },
+      { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+      { title: 'PARENT', value: (row) => row.parentId, priority: 2 },
       {
         title: 'TTL',
-        value: (each) => (each.x509TtlSeconds === 0 ? 'default' : duration(each.x509TtlSeconds)),
+        value: (row) => (row.x509TtlSeconds === 0 ? 'default' : duration(row.x509TtlSeconds)),
         priority: 3,
       },
-      { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
+      { title: 'SELECTORS', value: (row) => row.selectors.join(' ') },
     ],
     entries,
     empty,

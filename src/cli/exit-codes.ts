@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 
-/** Exit codes, for scripts; docs/cli.md lists them. */
+/** Exit codes for scripts. docs/cli.md lists them. */
 export const exitCodes = {
   ok: 0,
   failed: 1,

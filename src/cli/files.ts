@@ -16,9 +16,9 @@ import { PkiError } from '../common/errors/index.ts';
 import { csrFromPem } from '../common/x509/index.ts';
 
 /**
- * Writes a file that appears whole and with its mode: a temporary file beside it replaces it. So a
- * key is never readable by others because an older file was, and never goes to the target of a
- * link. Throws INVALID_REQUEST.
+ * Writes a file. It appears complete and with its mode, because a temporary file replaces it. So
+ * the mode of an older file never exposes a key, and a key is never written through a link. Throws
+ * INVALID_REQUEST.
  */
 export function writeWhole(path: string, text: string, mode: number): void {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
@@ -43,14 +43,14 @@ export function writeNew(path: string, text: string): void {
   }
 }
 
-/** Call it before a signature whose only copy goes into that file. Throws INVALID_REQUEST. */
+/** Called before a signature whose only copy goes into this file. Throws INVALID_REQUEST. */
 export function expectNewFile(path: string): void {
   if (existsSync(path)) throw cannotWrite(path, { code: 'EEXIST' }, newFileAdvice);
   expectFolder(dirname(path), newFileAdvice);
 }
 
 /**
- * Call it before something is made whose only copy goes into that folder. Throws INVALID_REQUEST.
+ * Called before something is made whose only copy goes into this folder. Throws INVALID_REQUEST.
  */
 export function expectFolder(
   path: string,

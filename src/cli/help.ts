@@ -59,8 +59,8 @@ export const helpStyle: Partial<Help> = {
   },
   commandUsage(command: Command): string {
     const names: string[] = [];
-    for (let each: Command | null = command; each !== null; each = each.parent)
-      names.unshift(each.name());
+    for (let part: Command | null = command; part !== null; part = part.parent)
+      names.unshift(part.name());
     const required = command.options.filter(({ mandatory }) => mandatory);
     return [
       ...names,

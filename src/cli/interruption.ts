@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PkiError } from '../common/errors/index.ts';
 import type { CliContext } from './context.ts';
 
-/** How long an interrupted command may remove what it has not finished. */
+/** The time in which an interrupted command may remove its unfinished files. */
 const cleanUpMs = 300;
 
-/** Names of calls that were sent and have no answer yet, by the signal of the command that sent them. */
+/** Names of the calls that have no answer yet, by the signal of the command that sent them. */
 const unanswered = new WeakMap<AbortSignal, Set<string>>();
 
 /** Remembers a call until the returned function is called. */
@@ -19,7 +19,10 @@ export function remember(signal: AbortSignal, call: string): () => void {
   };
 }
 
-/** The command's result; throws CANCELLED soon after an interruption, whatever the command waits for. */
+/**
+ * The result of the command. Throws CANCELLED soon after an interruption, whatever the command
+ * waits for.
+ */
 export async function unlessInterrupted<T>(
   { signal }: Pick<CliContext, 'signal'>,
   command: Promise<T>,
@@ -44,18 +47,18 @@ export async function unlessInterrupted<T>(
   }
 }
 
-/** What the interrupted command says: what may still happen, and how to look. */
+/** The error of an interrupted command. It says what may still happen, and how to check. */
 export function interruption({ signal }: Pick<CliContext, 'signal'>, thrown: unknown): PkiError {
   const error = PkiError.from(thrown);
-  // a command that knows more than this has said it
+  // the command itself knows more, and has said it
   if (error.code === 'CANCELLED' && error.next !== error.info.next) return error;
   const changing = [...(unanswered.get(signal) ?? [])].filter((name) => !isReading(name));
   return changing.length === 0
     ? new PkiError('CANCELLED', 'interrupted', {
-        next: 'Nothing that was under way changes anything; run the command again to see all of it.',
+        next: 'Nothing was changed. Run the command again to see its whole output.',
       })
     : new PkiError('CANCELLED', `interrupted before the answer to ${changing.join(', ')}`, {
-        next: 'The server may still carry it out. Look with: meshca audit list --acts --limit 20.',
+        next: 'The server may still do it. Check with: meshca audit list --acts --limit 20.',
       });
 }
 

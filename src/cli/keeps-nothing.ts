@@ -6,7 +6,7 @@ const deadlineMs = 2000;
 export interface Reader {
   /** The client of the open stream, whose connection identifies this process to the agent. */
   readonly client: Client;
-  /** The name that the stream has in its metadata `meshca-client`. */
+  /** The name in the metadata `meshca-client` of the stream. */
   readonly clientId: string;
   /** One of the received identities. */
   readonly spiffeId: string;

@@ -92,7 +92,7 @@ export const serialOf: Resolve = async (context, options, text) => {
           what: `certificate among the newest ${searchedCertificates} with the serial`,
           list: 'certificate list',
           ids: async function* () {
-            const found = everyItem(async (page) => {
+            const newest = everyItem(async (page) => {
               const { certificates, nextPageToken } = await calls.call('ListCertificates', {
                 page,
                 filter: {},
@@ -100,7 +100,7 @@ export const serialOf: Resolve = async (context, options, text) => {
               });
               return { items: certificates, next: nextPageToken };
             }, searchedCertificates);
-            for await (const { serial } of found) yield serial;
+            for await (const { serial } of newest) yield serial;
           },
         }),
       );

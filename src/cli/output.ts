@@ -15,10 +15,13 @@ export function facts(
   }
 }
 
-/** JSON for scripts: bytes, such as DER, are base64 (RFC 4648 section 4), as the JSON of protobuf has them. */
+/**
+ * JSON for scripts. Bytes, such as DER, are base64 (RFC 4648 section 4), as in the JSON of
+ * protobuf.
+ */
 export function json(context: CliContext, value: unknown): void {
   context.out(
-    `${JSON.stringify(value, (_, each: unknown) => (isBufferJson(each) ? Buffer.from(each.data).toString('base64') : each), 2)}\n`,
+    `${JSON.stringify(value, (_, item: unknown) => (isBufferJson(item) ? Buffer.from(item.data).toString('base64') : item), 2)}\n`,
   );
 }
 
@@ -41,7 +44,7 @@ export function printError(context: CliContext, error: PkiError, asJson: boolean
 export const instant = (seconds: number): string =>
   seconds === 0 ? '-' : new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 
-/** How long until an instant, in the largest fitting units. */
+/** The time until an instant, in the largest units that fit. */
 export function until(seconds: number, now: number): string {
   if (seconds === 0) return '-';
   const left = seconds - now;
@@ -71,7 +74,7 @@ const durationUnits: Readonly<Record<string, number>> = {
   d: 86_400,
 };
 
-/** A duration that may be nothing: `0s`. */
+/** A duration that may be zero: `0s`. */
 export function parseAge(text: string): number {
   const match = /^([0-9]+) ?(s|m|min|h|d)?$/.exec(text.trim());
   if (match === null)
@@ -81,17 +84,17 @@ export function parseAge(text: string): number {
   return Number(match[1]) * (durationUnits[match[2] ?? 's'] as number);
 }
 
-/** `90`, `90s`, `10m`, `24h`, `7d` → seconds, at least one: 0 would stand for the default elsewhere. */
+/** `90`, `90s`, `10m`, `24h`, `7d` → seconds, at least one. Elsewhere, 0 means the default. */
 export function parseDuration(text: string): number {
   const seconds = parseAge(text);
   if (seconds < 1)
-    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text)} is no time at all`, {
+    throw new PkiError('INVALID_REQUEST', `the duration ${JSON.stringify(text)} is zero`, {
       next: 'Write a whole number from 1 on with a unit: 90s, 10m, 24h or 7d; leave it out for the default.',
     });
   return seconds;
 }
 
-/** Text from elsewhere, so that it can not move the cursor or hide lines. */
+/** Text of others, changed so that it can not move the cursor or hide lines. */
 export const printable = (text: string): string => oneLine(text);
 
 const isBufferJson = (value: unknown): value is { readonly data: number[] } =>

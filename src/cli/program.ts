@@ -28,7 +28,7 @@ import { exitCodes } from './exit-codes.ts';
 import { addHelp, helpStyle } from './help.ts';
 import { printError } from './output.ts';
 
-/** In the order of the help. `rotationCommands` and others add to commands before them. */
+/** In the order of the help. Some, such as `rotationCommands`, extend commands before them. */
 const commands = [
   nodeCommands,
   doctorCommand,
@@ -53,8 +53,8 @@ const commands = [
 ];
 
 /** Runs one command line; `args` without node and script. Returns the exit code (exit-codes.ts). */
-export async function runCli(args: readonly string[], given: CliContext): Promise<number> {
-  const context = args.includes('--wide') ? withoutLimit(given) : given;
+export async function runCli(args: readonly string[], full: CliContext): Promise<number> {
+  const context = args.includes('--wide') ? withoutLimit(full) : full;
   const outcome: Outcome = { exitCode: exitCodes.ok };
   const program = buildProgram(context, outcome, args.includes('--json'));
   try {
@@ -78,21 +78,21 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     .version(version)
     .showSuggestionAfterError()
     .option('--json', 'machine-readable output')
-    .option('--wide', 'tables with all columns and whole IDs')
+    .option('--wide', 'print tables with all columns and whole IDs')
     .option(
       '--server-socket <path>',
       "the server's admin socket; default MESHCA_ADMIN_SOCKET or /var/lib/meshca/server/admin.sock",
     )
     .option('--server <host:port>', 'a remote server, with --cert, --key and --bundle')
-    .option('--cert <path>', 'admin certificate chain (PEM)')
-    .option('--key <path>', 'its key (PEM)')
+    .option('--cert <path>', 'certificate chain of the admin (PEM)')
+    .option('--key <path>', 'key of that certificate (PEM)')
     .option('--bundle <path>', 'trust bundle (PEM)')
     .option(
       '--issuer-fingerprint <sha256>',
       'of the key of the issuing authority above the server, for a nested server or a root of others; several with commas',
     )
     .configureOutput({
-      // with --json the handler of the error prints it as one object
+      // with --json, the error handler prints the error as one object
       writeOut: context.out,
       writeErr: asJson ? () => {} : context.err,
       getOutHasColors: () => context.terminal.color,
@@ -140,8 +140,8 @@ function inherit(command: Command, asJson: boolean): void {
       : `("${pathOf(command)} --help" ${command.commands.length > 0 ? 'lists the commands' : 'describes the command'})`,
   );
   addHelp(command, pathOf(command));
-  for (const each of command.commands) {
-    each.copyInheritedSettings(command);
-    inherit(each, asJson);
+  for (const subcommand of command.commands) {
+    subcommand.copyInheritedSettings(command);
+    inherit(subcommand, asJson);
   }
 }

@@ -6,7 +6,7 @@ const everyMs = 1_000;
 const quietTurns = 2;
 
 /**
- * Shows on a terminal, in one line that is redrawn each second, what the command waits for. `line`
+ * Shows on a terminal what the command waits for, in one line that is redrawn each second. `line`
  * is called each time. Returns the function that clears the line.
  */
 export function showProgress(

@@ -11,7 +11,7 @@ export const stateOf = (status: RotationStatus__Output, id: string): string | un
   status.authorities.find(({ authority }) => authority?.id === id)?.authority?.state;
 
 export function successorOf(status: RotationStatus__Output, kind: string): string {
-  const operation = status.operations.find((each) => each.kind === kind);
+  const operation = status.operations.find((operation) => operation.kind === kind);
   if (operation === undefined)
     throw new PkiError('NOT_FOUND', `no rotation of kind ${kind} is under way`, {
       next: 'Begin one: meshca authority prepare, or rotate.',
@@ -19,7 +19,7 @@ export function successorOf(status: RotationStatus__Output, kind: string): strin
   return operation.successorId;
 }
 
-/** Reached when the authority is at this state or past it. */
+/** Reached when the authority is in this state or a later one. */
 export function arrives(context: CliContext, id: string, wanted: string): Goal {
   return {
     reached: (status) => {
@@ -44,7 +44,7 @@ export function rotated(
   kind: string,
   retired: boolean,
 ): Goal {
-  const operation = begun.operations.find((each) => each.kind === kind);
+  const operation = begun.operations.find((operation) => operation.kind === kind);
   if (operation === undefined) return { reached: () => true, line: () => 'done' };
   const { successorId, targets } = operation;
   const active = arrives(context, successorId, 'active');
@@ -67,7 +67,7 @@ export function rotated(
       );
     },
     line: (status) => {
-      const below = status.operations.find((each) => each.kind === 'issuing');
+      const below = status.operations.find((operation) => operation.kind === 'issuing');
       return kind === 'root' && below !== undefined && active.reached(status)
         ? summaryLine(status, below.successorId, context.now())
         : summaryLine(status, successorId, context.now());
@@ -77,13 +77,13 @@ export function rotated(
 
 /** Reached when the authority is tainted and none of its leaves is live. */
 export function replaced(id: string): Goal {
-  const found = (status: RotationStatus__Output) =>
+  const progress = (status: RotationStatus__Output) =>
     status.authorities.find(({ authority }) => authority?.id === id);
   return {
     reached: (status) =>
       ['tainted', 'revoked'].includes(stateOf(status, id) ?? '') &&
-      (found(status)?.live ?? 0) === 0,
+      (progress(status)?.live ?? 0) === 0,
     line: (status) =>
-      `${shortId(id)} ${stateOf(status, id) ?? 'unknown'}, ${found(status)?.live ?? 0} live leaves`,
+      `${shortId(id)} ${stateOf(status, id) ?? 'unknown'}, ${progress(status)?.live ?? 0} live leaves`,
   };
 }

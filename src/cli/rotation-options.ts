@@ -14,13 +14,19 @@ export interface Place {
   readonly replica?: string;
 }
 
-/** Where the authority is to sign. Checked for all kinds before the first rotation begins. */
+/**
+ * The place where the authority signs. It is checked for all kinds before the first rotation
+ * begins.
+ */
 export function placeOf(
   { region = '', replica = '' }: Place,
   kinds: readonly string[],
 ): Required<Place> {
   if ((region !== '' || replica !== '') && kinds.some((kind) => kind !== 'issuing'))
-    throw new PkiError('INVALID_REQUEST', '--region and --replica go with --kind issuing alone');
+    throw new PkiError(
+      'INVALID_REQUEST',
+      '--region and --replica can be used with --kind issuing only',
+    );
   return { region, replica };
 }
 

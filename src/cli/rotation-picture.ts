@@ -19,8 +19,8 @@ const ended = ['retired', 'revoked', 'discarded', 'withdrawn'];
 const barWidth = 12;
 
 /**
- * The chain: who signs, who is trusted, how many live leaves each, who has confirmed, what happens
- * next and when.
+ * The chain of authorities: which ones sign, which are trusted, how many live leaves they have, who
+ * has confirmed, and what happens next.
  */
 export function chainPicture(
   status: RotationStatus__Output,
@@ -35,15 +35,15 @@ export function chainPicture(
   );
   const roots = shown.filter(({ authority }) => authority?.kind === 'root');
   const placed = new Set<AuthorityProgress__Output>();
-  const place = (each: AuthorityProgress__Output, depth: number): void => {
-    placed.add(each);
-    lines.push(...authorityLines(each, depth, status, options));
+  const place = (progress: AuthorityProgress__Output, depth: number): void => {
+    placed.add(progress);
+    lines.push(...authorityLines(progress, depth, status, options));
     for (const child of shown)
-      if (child.authority?.parentId === each.authority?.id && !placed.has(child))
+      if (child.authority?.parentId === progress.authority?.id && !placed.has(child))
         place(child, depth + 1);
   };
   for (const root of roots) place(root, 0);
-  for (const each of shown) if (!placed.has(each)) place(each, 0);
+  for (const progress of shown) if (!placed.has(progress)) place(progress, 0);
   lines.push('', ...nextLines(status, options));
   return lines.map((line) =>
     line.length > options.columns && options.columns > 0
@@ -53,12 +53,12 @@ export function chainPicture(
 }
 
 function authorityLines(
-  each: AuthorityProgress__Output,
+  progress: AuthorityProgress__Output,
   depth: number,
   status: RotationStatus__Output,
   options: PictureOptions,
 ): readonly string[] {
-  const { authority, confirmation } = each;
+  const { authority, confirmation } = progress;
   if (authority === null) return [];
   const indent = depth === 0 ? '' : `${'   '.repeat(depth - 1)}└─ `;
   const role =
@@ -72,7 +72,7 @@ function authorityLines(
   const live =
     authority.kind === 'jwt'
       ? ''
-      : `, ${each.live} live${each.liveUnreported > 0 ? ` (${each.liveUnreported} can't report)` : ''}`;
+      : `, ${progress.live} live${progress.liveUnreported > 0 ? ` (${progress.liveUnreported} can't report)` : ''}`;
   const lines = [
     `${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`,
   ];
@@ -90,64 +90,67 @@ function authorityLines(
 }
 
 export function confirmationLines(
-  found: Confirmation__Output,
+  confirmation: Confirmation__Output,
   options: PictureOptions,
 ): readonly string[] {
   const lines = [
-    `proven     ${bar(found.provenConfirmed, found.provenNeeded)} ${found.provenConfirmed}/${found.provenNeeded}`,
+    `proven     ${bar(confirmation.provenConfirmed, confirmation.provenNeeded)} ${confirmation.provenConfirmed}/${confirmation.provenNeeded}`,
   ];
-  if (found.inferredNeeded > 0)
+  if (confirmation.inferredNeeded > 0)
     lines.push(
-      `inferred   ${bar(found.inferredConfirmed, found.inferredNeeded)} ${found.inferredConfirmed}/${found.inferredNeeded}${found.inferredUntil > 0 ? `, all by ${instant(found.inferredUntil)}` : ''}`,
+      `inferred   ${bar(confirmation.inferredConfirmed, confirmation.inferredNeeded)} ${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.inferredUntil > 0 ? `, all by ${instant(confirmation.inferredUntil)}` : ''}`,
     );
-  if (found.unprovableUntil > options.now)
+  if (confirmation.unprovableUntil > options.now)
     lines.push(
-      `unseen consumers: waiting until ${instant(found.unprovableUntil)} (${until(found.unprovableUntil, options.now)})`,
+      `unseen consumers: waiting until ${instant(confirmation.unprovableUntil)} (${until(confirmation.unprovableUntil, options.now)})`,
     );
   lines.push(
-    ...found.laggards
+    ...confirmation.laggards
       .slice(0, options.maximumLaggards)
-      .map((each) => `waits for ${laggardText(each, options.now)}`),
+      .map((laggard) => `waits for ${laggardText(laggard, options.now)}`),
   );
-  const hidden = found.laggardsTotal - Math.min(found.laggards.length, options.maximumLaggards);
+  const hidden =
+    confirmation.laggardsTotal - Math.min(confirmation.laggards.length, options.maximumLaggards);
   if (hidden > 0) lines.push(`… and ${hidden} more`);
   return lines;
 }
 
-export function laggardText(each: Laggard__Output, now: number): string {
+export function laggardText(laggard: Laggard__Output, now: number): string {
   const what =
-    each.consumerId === ''
+    laggard.consumerId === ''
       ? 'the agent itself'
-      : [each.spiffeId, each.description, each.kind].filter((text) => text !== '').join(' ');
+      : [laggard.spiffeId, laggard.description, laggard.kind]
+          .filter((text) => text !== '')
+          .join(' ');
   const holds =
-    each.holds.length === 0
+    laggard.holds.length === 0
       ? 'holds nothing that is known'
-      : `holds ${each.holds.map(shortId).join(', ')}`;
+      : `holds ${laggard.holds.map(shortId).join(', ')}`;
   return printable(
-    `${nodeOf(each.agentId)}: ${what} – ${laggardState(each, now)}, ${holds}${leftOut(each, now)}`,
+    `${nodeOf(laggard.agentId)}: ${what} – ${laggardState(laggard, now)}, ${holds}${leftOut(laggard, now)}`,
   );
 }
 
-/** `reason` of one that has left says what its state says. */
+/** The `reason` of a consumer that has left says the same as its state. */
 function laggardState(
   { state, reason, lastSeenAt, until: end }: Laggard__Output,
   now: number,
 ): string {
   if (state === 'departed') return `left with a certificate that ends ${until(end, now)}`;
   if (state === 'lost')
-    return `not known to its agent any more, its certificate ends ${until(end, now)}`;
+    return `its agent no longer knows it, its certificate ends ${until(end, now)}`;
   const why = reason === '' ? '' : ` (${reason})`;
-  if (state === 'silent') return 'has not said yet what it holds, its agent is connected';
+  if (state === 'silent') return 'has not reported yet, its agent is connected';
   if (state !== 'absent') return `${state}${why}`;
-  // what it said to a server that was restarted since counts when it says so again
+  // after a restart of the server, a report counts when the agent repeats it
   const seen =
     lastSeenAt === 0
       ? 'agent last seen: never'
-      : `agent last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not spoken since`;
+      : `agent last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not reported since`;
   return `absent${why}, ${seen}`;
 }
 
-/** One whose agent is connected renews, so no instant can be told. */
+/** If its agent is connected, it renews, so that no instant can be given. */
 const leftOut = ({ state, until: end }: Laggard__Output, now: number): string =>
   ['departed', 'lost', 'absent'].includes(state) ? `; left out ${until(end, now)}` : '';
 
@@ -158,15 +161,16 @@ const scopeText = (json: string): string =>
     .join(', ');
 
 const texts: Readonly<Record<string, string>> = {
-  WAITING_CONFIRMATION: 'activated when it is confirmed',
+  WAITING_CONFIRMATION: 'is activated when it is confirmed',
   WAITING_SCHEDULE: 'its successor is prepared',
   WAITING_IMPORT: 'waits for its certificate: meshca authority import',
   WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more',
   CANARY_FAILING:
-    'handshakes fail: it is not widened; mend the nodes, or meshca authority activate --disregard AGENT --reason TEXT',
-  CANARY_NODES_FAILING: 'handshakes of some nodes fail, of too few to hold it',
-  CANARY_RENEWALS: 'more of what is asked of it fails than elsewhere: it is not widened',
+    'handshakes fail, so that it does not sign for more; repair the nodes, or meshca authority activate --disregard AGENT --reason TEXT',
+  CANARY_NODES_FAILING: 'handshakes of some nodes fail, but of too few to stop it',
+  CANARY_RENEWALS:
+    'more of its requests fail than those of others, so that it does not sign for more',
   CANARY_UNREPORTED: 'nobody reports handshakes',
   DEADLINE_NEAR: 'must sign soon',
   DEADLINE_PASSED: 'should sign by now: some have not confirmed',
@@ -174,15 +178,15 @@ const texts: Readonly<Record<string, string>> = {
   CLOCK_BEHIND_LOG:
     'the wall clock is behind the audit log: set it right, or meshca authority accept-clock',
   CLOCK_UNPROVEN:
-    'the machine was started again, and nothing proves the wall clock: meshca authority accept-clock, if it is right',
+    'the machine was restarted, and nothing proves the wall clock: if it is right, meshca authority accept-clock',
   ENDED: 'has ended and signs nothing: meshca authority rotate --kind KIND',
   AGENTS_ALTERED:
-    'agents in the database are not as the log has them: nobody can tell who must confirm',
-  NO_SUCCESSOR: 'nobody signs',
+    'agents in the database differ from the log, so that the server does not know who must confirm',
+  NO_SUCCESSOR: 'no authority signs',
   STANDBY_READY: 'stands by in the standby token',
-  STANDBY_WAITING: 'stands by when everybody has confirmed it',
+  STANDBY_WAITING: 'stands by when every consumer has confirmed it',
   TOKEN_LOST:
-    'the issuing token does not answer: meshca authority activate --standby, or it is done by itself',
+    'the issuing token does not answer: the standby is activated by itself, or with meshca authority activate --standby',
 };
 
 function nextLines(status: RotationStatus__Output, options: PictureOptions): readonly string[] {
@@ -204,7 +208,7 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
   return lines;
 }
 
-/** What stands in the way of a complete set of CRLs, by authority, and what brings it. */
+/** The CRLs that are missing for a complete set, by authority, and how to get them. */
 function crlLines(
   { crls, crlsHandedOut, authorities }: RotationStatus__Output,
   { now, color }: PictureOptions,
@@ -222,9 +226,9 @@ function crlLines(
             : `has a CRL that ends ${until(nextUpdate, now)}`;
       const next =
         source === 'own'
-          ? 'it is signed when its key can be used'
+          ? 'it is signed when its key is usable'
           : 'meshca authority import-crl FILE';
-      // one that never was there breaks nothing that worked
+      // a CRL that never existed breaks nothing
       const alert = state !== 'missing';
       const line = `${alert ? 'alert' : 'next '}: ${kindOf(authorityId)} ${shortId(authorityId)} ${what}: ${next}`;
       return alert && color ? `\u001b[1;31m${line}\u001b[0m` : line;
@@ -239,16 +243,16 @@ function crlLines(
   return lines;
 }
 
-/** One line for logs and pipes: what changed is in it. */
+/** One line for logs and pipes. It contains what changed. */
 export function summaryLine(
   status: RotationStatus__Output,
   successorId: string,
   now: number,
 ): string {
-  const found = status.authorities.find(({ authority }) => authority?.id === successorId);
-  if (found === undefined || found.authority === null)
+  const progress = status.authorities.find(({ authority }) => authority?.id === successorId);
+  if (progress === undefined || progress.authority === null)
     return `successor ${shortId(successorId)} is being made`;
-  const { authority, confirmation } = found;
+  const { authority, confirmation } = progress;
   const waits =
     confirmation === null
       ? ''
@@ -278,7 +282,7 @@ function paint(text: string, state: string, { color }: PictureOptions): string {
   return code === 0 ? text : `\u001b[${code}m${text}\u001b[0m`;
 }
 
-/** What is under way, or the whole status as JSON. */
+/** Prints the operations under way, or the whole status as JSON. */
 export function showRotation(
   context: CliContext,
   options: GlobalOptions,

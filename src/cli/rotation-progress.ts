@@ -6,16 +6,16 @@ import type { ServerOptions } from './target.ts';
 import { chainPicture } from './rotation-picture.ts';
 
 export interface Goal {
-  /** Whether that is what was waited for; throws when it can no longer come to be. */
+  /** Whether the goal is reached. Throws if it can no longer be reached. */
   readonly reached: (status: RotationStatus__Output) => boolean;
-  /** For pipes and logs. */
+  /** The state in one line, for pipes and logs. */
   readonly line: (status: RotationStatus__Output) => string;
 }
 
 /**
- * Follows the state until the goal: redrawn in place on a terminal, a line per change when piped,
- * nothing with --json. Stopping it stops nothing in the server. Reconnects when the server restarts
- * meanwhile.
+ * Follows the state until the goal. A terminal shows a picture that is redrawn; a pipe gets a line
+ * for each change; with --json nothing is shown. An interruption does not stop the server. If the
+ * server restarts, the command connects again.
  */
 export async function follow(
   context: CliContext,
@@ -25,7 +25,7 @@ export async function follow(
   const display = new Display(context, options.json === true);
   for (let failures = 0; ; ) {
     try {
-      const found = await withAdmin(context, options, 'Authorities', async (calls) => {
+      const reached = await withAdmin(context, options, 'Authorities', async (calls) => {
         for await (const status of calls.stream('WatchRotation', {}, context.signal)) {
           failures = 0;
           display.show(status, goal.line(status));
@@ -33,22 +33,22 @@ export async function follow(
         }
         return undefined;
       });
-      if (found !== undefined) return found;
+      if (reached !== undefined) return reached;
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      // a server that restarts continues, and so does this command
+      // a server that restarts goes on, and so does this command
       if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60)
         throw error;
     }
     if (context.signal.aborted)
       throw new PkiError('CANCELLED', 'no longer waiting', {
-        next: 'The server goes on by itself; look again with: meshca authority status --watch.',
+        next: 'The server goes on by itself. Look again with: meshca authority status --watch.',
       });
     await new Promise<void>((resolve) => setTimeout(resolve, 500));
   }
 }
 
-/** Owner of the lines that it last drew. */
+/** Owner of the lines that it drew last. */
 class Display {
   readonly #context: CliContext;
   readonly #silent: boolean;

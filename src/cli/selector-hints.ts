@@ -1,8 +1,8 @@
 import { nearest } from '../common/runtime/nearest.ts';
 
 /**
- * The selectors that the agent of this release makes of a process (docs/entries.md). A test compares
- * them with the agent.
+ * The selectors that the agent of this release produces for a process (docs/entries.md). A test
+ * compares them with the agent.
  */
 export const knownSelectors = [
   'unix:uid',
@@ -20,12 +20,12 @@ export const knownSelectors = [
 ] as const;
 
 /**
- * A sentence on a selector that this release of the agent never makes, with the nearest that it
- * makes; none for others.
+ * A note on a selector that the agent of this release never produces, with the nearest one that it
+ * produces. Undefined for other selectors.
  */
 export function oddSelector(selector: string): readonly string[] {
   const [type, key, ...rest] = selector.split(':');
-  // not a selector: the server refuses it
+  // this is no selector: the server refuses it
   if (!type || key === undefined) return [];
   const known = knownSelectors as readonly string[];
   if (known.includes(`${type}:${key}`) && (rest.length > 0 || selector === 'peer:pinned'))
@@ -34,6 +34,6 @@ export function oddSelector(selector: string): readonly string[] {
     ? `${type}:${key}:VALUE`
     : nearest(`${type}:${key}`, known);
   return [
-    `no agent of this release makes the selector ${selector}, so that nothing matches it${near === undefined ? '; docs/entries.md lists those that there are' : `; did you mean ${near}?`}`,
+    `no agent of this release produces the selector ${selector}, so that no process matches it${near === undefined ? '; docs/entries.md lists the selectors' : `; did you mean ${near}?`}`,
   ];
 }

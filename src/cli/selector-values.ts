@@ -11,7 +11,7 @@ const unit = /.\.(service|scope|slice|socket|mount|swap|timer|path|target|device
 const id = { fits: isId, form: 'a number, as id(1) shows it' };
 const path = {
   fits: isCleanPath,
-  form: 'an absolute path without "//", ".", ".." or "/" at its end, as the kernel gives it',
+  form: 'an absolute path without "//", ".", ".." or "/" at its end, as the kernel shows it',
 };
 const name = { fits: (value: string) => !/[:\n/]/.test(value), form: 'the name of an account' };
 

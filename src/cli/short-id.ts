@@ -1,11 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
 
-/** Fewer characters would name a different object tomorrow. */
+/** Fewer characters might name another object tomorrow. */
 const shortest = 6;
 
 /**
- * The ID that a person means: whole, or its beginning or end of at least 6 characters, as tables
- * show it. Throws NOT_FOUND where no ID fits, INVALID_REQUEST where several do.
+ * The ID that a person means. It is given whole, or as its beginning or end of at least 6
+ * characters, as tables show it. Throws NOT_FOUND if no ID fits, INVALID_REQUEST if several fit.
  */
 export async function fullId(
   text: string,
@@ -35,7 +35,7 @@ export async function fullId(
     throw new PkiError(
       'INVALID_REQUEST',
       `several IDs fit ${JSON.stringify(text)}: ${[...fitting].slice(0, 5).join(', ')}${fitting.size > 5 ? ' and others' : ''}`,
-      { next: 'Give more of it.' },
+      { next: 'Give more characters of the ID.' },
     );
   return only;
 }

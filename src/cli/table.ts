@@ -6,11 +6,11 @@ export interface Column<T> {
   readonly value: (row: T) => string;
   readonly align?: 'right';
   /**
-   * Which columns leave first where the terminal is too narrow: those with the highest number. 1,
-   * the default, never leaves.
+   * If the terminal is too narrow, the columns with the highest number are left out first. A column
+   * with 1, the default, is never left out.
    */
   readonly priority?: 1 | 2 | 3 | 4;
-  /** A narrow terminal shows the end of these values alone: the beginning is the time. */
+  /** A narrow terminal shows only the end of these values, since their beginning is a time. */
   readonly short?: 'serial' | 'id';
 }
 
@@ -19,9 +19,9 @@ const narrowest = 8;
 const gap = 2;
 
 /**
- * A table for people. On a terminal it fits the width: the trust domain that all SPIFFE IDs share
- * goes first, serials are cut, then columns leave by priority, and at last the widest are cut.
- * Piped, or with --wide, nothing is left out.
+ * A table for people. On a terminal it is made to fit the width, in these steps: the trust domain
+ * that all SPIFFE IDs share is left out, serials are cut, columns are left out by priority, the
+ * widest columns are cut. In a pipe or with --wide, nothing is left out.
  */
 export function table<T>(
   context: CliContext,
@@ -42,7 +42,7 @@ export function table<T>(
   const [head, ...lines] = linesOf(grid);
   context.out(`${color ? `\u001b[1m${head}\u001b[0m` : head}\n`);
   for (const line of lines) context.out(`${line}\n`);
-  if (grid !== whole) context.err('shortened to fit the terminal; --wide shows all of it\n');
+  if (grid !== whole) context.err('shortened to fit the terminal; --wide shows everything\n');
 }
 
 interface Grid<T> {
@@ -50,7 +50,7 @@ interface Grid<T> {
   readonly cells: readonly (readonly string[])[];
 }
 
-/** The grid itself where it fits as it is. */
+/** The grid itself if it fits. */
 export function fitted<T>(whole: Grid<T>, width: number): Grid<T> {
   let grid = whole;
   for (const step of [withoutTrustDomain, withShortIds])
@@ -58,7 +58,7 @@ export function fitted<T>(whole: Grid<T>, width: number): Grid<T> {
   while (widthOf(grid) > width) {
     const last = Math.max(...grid.columns.map(priorityOf));
     if (last === 1) break;
-    // the last of those columns: tables begin with what matters most
+    // the last of these columns, since the most important columns come first
     grid = without(grid, grid.columns.map(priorityOf).lastIndexOf(last));
   }
   return widthOf(grid) > width ? cut(grid, width) : grid;
@@ -72,7 +72,7 @@ const widthsOf = <T>({ columns, cells }: Grid<T>): number[] =>
   );
 
 const sum = (widths: readonly number[]): number =>
-  widths.reduce((total, each) => total + each, gap * (widths.length - 1));
+  widths.reduce((total, width) => total + width, gap * (widths.length - 1));
 
 const widthOf = <T>(grid: Grid<T>): number => sum(widthsOf(grid));
 
@@ -83,7 +83,7 @@ const without = <T>({ columns, cells }: Grid<T>, index: number): Grid<T> => ({
 
 const spiffeId = /spiffe:\/\/([a-z0-9._-]+)(?=\/)/g;
 
-/** IDs of two trust domains stay whole: the trust domain tells them apart. */
+/** IDs of two trust domains stay whole, since the trust domain tells them apart. */
 function withoutTrustDomain<T>(grid: Grid<T>): Grid<T> {
   const names = new Set(
     grid.cells.flat().flatMap((cell) => [...cell.matchAll(spiffeId)].map(([, name]) => name)),
@@ -107,12 +107,14 @@ const withShortIds = <T>(grid: Grid<T>): Grid<T> => ({
   ),
 });
 
-/** Cuts the widest column again and again, until the rest fits or all are at their narrowest. */
+/**
+ * Cuts the widest column repeatedly, until the table fits or all columns have their least width.
+ */
 function cut<T>(grid: Grid<T>, width: number): Grid<T> {
   const widths = widthsOf(grid);
   const least = grid.columns.map(({ title }) => Math.max(narrowest, title.length));
   while (sum(widths) > width) {
-    const cuttable = widths.map((each, index) => (each > (least[index] as number) ? each : 0));
+    const cuttable = widths.map((width, index) => (width > (least[index] as number) ? width : 0));
     const widest = Math.max(...cuttable);
     if (widest === 0) break;
     const index = cuttable.indexOf(widest);
@@ -126,7 +128,7 @@ function cut<T>(grid: Grid<T>, width: number): Grid<T> {
   };
 }
 
-/** Of a path the end counts, of other text its beginning. */
+/** Keeps the end of a path, and the beginning of other text. */
 function shortened(text: string, width: number): string {
   if (text.length <= width) return text;
   return text.startsWith('/') || text.startsWith('spiffe://')

@@ -9,7 +9,7 @@ import { readBytes } from './files.ts';
 import { fingerprintsOf, proveServer } from './server-issuer.ts';
 import { unreachable } from './unreachable.ts';
 
-/** Where the server is: its local socket, or its address with an admin's certificate. */
+/** The place of the server: its local socket, or its address with an admin's certificate. */
 export interface ServerOptions {
   readonly serverSocket?: string;
   readonly server?: string;
@@ -19,7 +19,7 @@ export interface ServerOptions {
   readonly issuerFingerprint?: string;
 }
 
-/** A server, and how it is reached. */
+/** A server, and the way to reach it. */
 export interface Target {
   readonly address: string;
   readonly credentials: ChannelCredentials;
@@ -68,7 +68,7 @@ export interface ServerAccess {
   readonly bundlePem: Buffer;
   /** SHA-256 (hex) of the keys of the server's issuing authorities; empty: unknown. */
   readonly issuersSha256: readonly string[];
-  /** Where the certificate came from, for messages. */
+  /** The origin of the certificate, for messages. */
   readonly what: string;
 }
 
@@ -83,9 +83,9 @@ export function serverTarget(context: CliContext, access: ServerAccess): Target 
   if (own?.ok !== true) throw new PkiError('SVID_INVALID', `${what} holds no X.509-SVID`);
   if (!/^(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5}$/.test(server))
     throw new PkiError('INVALID_REQUEST', `the server ${JSON.stringify(server)} is not HOST:PORT`, {
-      next: 'Give the address and the port, for example ca.example.org:8443; an IPv6 address stands in brackets.',
+      next: 'Give the address and the port, for example ca.example.org:8443. Write an IPv6 address in brackets.',
     });
-  // what we read as PEM (RFC 7468) goes to TLS in one form: OpenSSL reads fewer
+  // PEM (RFC 7468) is written anew for TLS, since OpenSSL accepts fewer forms
   const chainPem = plainPem(certPem);
   const rootsPem = Buffer.from(plainPem(bundlePem.toString('utf8')));
   checkCredentials({ certPem: chainPem, keyPem, bundlePem: rootsPem, what });
@@ -99,8 +99,8 @@ export function serverTarget(context: CliContext, access: ServerAccess): Target 
     now: context.now,
   };
   const tls = credentials.createSsl(rootsPem, keyPem, Buffer.from(chainPem), {
-    // TLS verifies the chain against the bundle; the server is known by its exact ID and its issuer,
-    // not by a DNS name
+    // TLS verifies the chain against the bundle. The server is recognised by its exact ID and its
+    // issuer, not by a DNS name
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
       try {
         proveServer(certificate, proof);
@@ -133,13 +133,13 @@ function issuerIn(chainPem: string): string | undefined {
   return issuer?.ok === true ? sha256Hex(issuer.value.spkiDer) : undefined;
 }
 
-/** The text itself where it is no PEM: what is wrong is said later. */
+/** The text itself if it is no PEM. A later check reports the problem. */
 function plainPem(text: string): string {
   const blocks = pemDecode(text);
   return blocks.ok ? blocks.value.map(({ label, der }) => pemEncode(label, der)).join('') : text;
 }
 
-/** Checks what TLS would refuse without saying what is wrong. */
+/** Checks what TLS would refuse without a clear message. */
 function checkCredentials({
   certPem,
   keyPem,
@@ -152,7 +152,7 @@ function checkCredentials({
     } catch {
       throw new PkiError(
         'INVALID_REQUEST',
-        `the key for ${what} is no private key (PEM, without a passphrase)`,
+        `the key for ${what} is not a private key in PEM without a passphrase`,
         {
           next: 'Give the key that belongs to the certificate; "meshca mint --admin" writes key.pem.',
         },
@@ -160,7 +160,7 @@ function checkCredentials({
     }
   })();
   if (!new X509Certificate(certPem).checkPrivateKey(key))
-    throw new PkiError('INVALID_REQUEST', `the key is not that of the certificate in ${what}`, {
+    throw new PkiError('INVALID_REQUEST', `the key does not belong to the certificate in ${what}`, {
       next: 'Give the key that belongs to the certificate.',
     });
   const roots = pemDecode(bundlePem.toString('utf8'));

@@ -2,18 +2,22 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import { codeTrailer } from '../common/wire/index.ts';
 
-/** Replaces gRPC's own text about a server that does not answer. */
+/** Replaces the text of gRPC about a server that does not answer. */
 export function unreachable(error: PkiError, shown: string): PkiError {
   if (isAnswer(error)) return error;
   if (error.code === 'DEADLINE_EXCEEDED')
     return new PkiError('UNREACHABLE', `${shown} does not answer`, {
       cause: error,
-      next: 'Check that the process there runs and is not stopped or overloaded. A change that was sent may still be carried out: meshca audit list --acts.',
+      next: 'Check that the process there runs, and that it is not stopped or overloaded. The server may still make a change that was sent: meshca audit list --acts.',
     });
   if (error.code === 'INTERNAL')
-    return new PkiError('UNREACHABLE', `what answers at ${shown} is no meshca, or it broke off`, {
-      cause: error,
-    });
+    return new PkiError(
+      'UNREACHABLE',
+      `the process at ${shown} is not meshca, or it ended the connection`,
+      {
+        cause: error,
+      },
+    );
   if (error.code === 'NOT_IMPLEMENTED')
     return new PkiError('NOT_IMPLEMENTED', `${shown} does not know this call`, { cause: error });
   if (error.code !== 'UNREACHABLE') return error;
@@ -23,7 +27,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
       `this user has no permission to connect to ${shown}`,
       {
         cause: error,
-        next: 'Call it as root, as the user of the server or agent, or as a user whom its configuration names.',
+        next: 'Run the command as root, as the user of the server or agent, or as a user whom its configuration names.',
       },
     );
   const untimely = /certificate (has expired|is not yet valid)/.exec(error.message)?.[1];
@@ -33,7 +37,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
       `${shown} is not trusted: by the clock of this machine its certificate ${untimely}`,
       {
         cause: error,
-        next: 'Compare the clocks of this machine and of the server (date -u on both), and set the wrong one right. If both are right, "meshca status" on the server tells why its certificate is not renewed.',
+        next: 'Compare the clocks of this machine and of the server (date -u on both), and correct the wrong one. If both are right, "meshca status" on the server says why its certificate is not renewed.',
       },
     );
   if (error.message.includes('certificate')) {
@@ -42,7 +46,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
       `${shown} is not trusted: its certificate does not lead to a root of the bundle`,
       {
         cause: error,
-        next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine).',
+        next: 'Check that the address is the address of the CA, and that the bundle is its present bundle ("meshca bundle show" on its machine).',
       },
     );
   }
@@ -55,7 +59,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
   return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
 }
 
-/** Whether the server itself says this: its errors carry their code beside the status of gRPC. */
+/** Whether the server itself sent this error: its errors have a code beside the status of gRPC. */
 function isAnswer({ cause }: PkiError): boolean {
   const { metadata } = (cause ?? {}) as Partial<ServiceError>;
   return metadata !== undefined && metadata.get(codeTrailer).length > 0;

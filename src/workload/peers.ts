@@ -127,7 +127,7 @@ export class PeerRegister {
     const verified = this.check(chainDer, role, authorizer);
     const notAfter = Math.min(
       verified.root.notAfter,
-      ...verified.chain.map((each) => each.notAfter),
+      ...verified.chain.map((certificate) => certificate.notAfter),
     );
     const admission: Admission = {
       id: verified.id,

@@ -15,7 +15,7 @@ export function tlsFailure(thrown: unknown, authorizationError?: unknown): PkiEr
   if (thrown instanceof PkiError) return thrown;
   const refused = typeof authorizationError === 'string';
   const known = [authorizationError, (thrown as { code?: unknown } | undefined)?.code].find(
-    (each) => typeof each === 'string' && each in codesOfOpenssl,
+    (code) => typeof code === 'string' && code in codesOfOpenssl,
   );
   // any other objection of OpenSSL means that the chain is not trusted
   const code =

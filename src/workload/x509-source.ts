@@ -270,7 +270,7 @@ export class X509Source implements AsyncDisposable {
     if (svid === undefined)
       throw new PkiError(
         'NO_IDENTITY',
-        `the picker chose none of the identities ${update.svids.map((each) => each.id).join(', ')}`,
+        `the picker chose none of the identities ${update.svids.map((svid) => svid.id).join(', ')}`,
       );
     const before = this.#held;
     const renewed = before?.svid.serial !== svid.serial;

@@ -26,11 +26,9 @@ export interface SocketOptions {
   readonly socket?: string;
 }
 
-/** The Workload API as a workload sees it: this process is attested like any other. */
+/** The Workload API as a workload sees it. This process is attested like any other process. */
 export function agentApiCommands(agent: Command, context: CliContext, outcome: Outcome): void {
-  const api = agent
-    .command('api')
-    .description('ask the Workload API of this node, as a workload would');
+  const api = agent.command('api').description('call the Workload API of this node as a workload');
   fetchCommand(api, context, outcome);
   watchCommand(api, context, outcome);
   validateCommand(api, context, outcome);
@@ -52,19 +50,19 @@ function fetchCommand(api: Command, context: CliContext, outcome: Outcome): void
   withSocket(
     api
       .command('fetch')
-      .description('the identities of this process; "fetch jwt" for a token')
+      .description('show the identities of this process; "fetch jwt" gets a token')
       .argument('[what]', 'x509 or jwt', 'x509')
       .option('--audience <name>', 'repeat: audience of the token', collect)
-      .option('--spiffe-id <id>', 'of several identities, this one')
+      .option('--spiffe-id <id>', 'the identity to use, if the process has several')
       .option(
         '--write <dir>',
-        'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem, and so on for each identity',
+        'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem; further identities get the next numbers',
       ),
   ).action(
     action<FetchFlags>(context, outcome, async (options, [what]) => {
       const path = socketOf(context, options);
       if (what === 'jwt' && options.write !== undefined)
-        throw new PkiError('INVALID_REQUEST', '--write is for x509');
+        throw new PkiError('INVALID_REQUEST', '--write can be used with x509 only');
       if (what === 'jwt') await fetchJwt(context, path, options);
       else if (what === 'x509')
         await watchX509(context, path, {
@@ -98,8 +96,8 @@ function validateCommand(api: Command, context: CliContext, outcome: Outcome): v
     api
       .command('validate')
       .description('let the agent validate a JWT-SVID')
-      .requiredOption('--audience <name>', 'the audience it must be for')
-      .argument('<token>', 'the token, "-" for standard input'),
+      .requiredOption('--audience <name>', 'the audience that the token must have')
+      .argument('<token>', 'the token, or "-" for standard input'),
   ).action(
     action<SocketOptions & { audience: string }>(context, outcome, async (options, [token]) => {
       const path = socketOf(context, options);
@@ -163,7 +161,7 @@ async function fetchJwt(
   else for (const svid of svids) context.out(`${svid.spiffeId}\n${svid.svid}\n`);
 }
 
-/** The present identities of this process, once; the agent is told that nothing of them is kept. */
+/** Reads the present identities of this process once. The agent is told that nothing is kept. */
 export async function fetchX509(path: string): Promise<X509SVIDResponse__Output> {
   let first: X509SVIDResponse__Output | undefined;
   await readX509(path, {
@@ -179,11 +177,11 @@ export async function fetchX509(path: string): Promise<X509SVIDResponse__Output>
 }
 
 interface X509Reading {
-  /** Called for each update; what it throws ends the reading. */
+  /** Called for each update. An error of it ends the reading. */
   readonly take: (response: X509SVIDResponse__Output) => 'done' | 'more';
-  /** Whether something of what was taken stays after the end of this process. */
+  /** Whether something that was read remains after the end of this process. */
   readonly keeps: () => boolean;
-  /** Ends the reading without an error. */
+  /** Its abort ends the reading without an error. */
   readonly signal?: AbortSignal;
 }
 
@@ -196,7 +194,7 @@ function readX509(path: string, { take, keeps, signal }: X509Reading): Promise<v
       const stop = (): void => stream.cancel();
       signal?.addEventListener('abort', stop, { once: true });
       let failed: Error | undefined;
-      // said after each update, not at the end: a command that is interrupted ends at once
+      // said after each update and not at the end, since an interrupted command ends at once
       const letGo = async ({ svids }: X509SVIDResponse__Output): Promise<void> => {
         const spiffeId = svids[0]?.spiffeId;
         if (spiffeId !== undefined && !keeps())
@@ -225,7 +223,7 @@ function readX509(path: string, { take, keeps, signal }: X509Reading): Promise<v
 
 type X509Stream = ClientReadableStream<X509SVIDResponse__Output>;
 
-/** A reader that keeps what it reads has no name: then the agent counts it as holding what it read. */
+/** A reader that keeps what it reads sends no name. The agent then counts it as a holder. */
 function openX509(client: SpiffeWorkloadAPIClient, clientId: string): X509Stream {
   const metadata = securityHeader();
   metadata.set('meshca-issuers', '1');
@@ -266,7 +264,7 @@ function show(
   if (write !== undefined)
     for (const [index, { svid }] of svids.entries()) writeSvid(write, index, svid);
   if (asJson) {
-    // a key never goes to a terminal or a log
+    // keys are never printed
     json(
       context,
       svids.map(({ svid, leaf }) => ({
@@ -307,11 +305,13 @@ function show(
   if (write !== undefined) context.out(keptText(svids.map(({ leaf }) => leaf?.notAfter ?? 0)));
 }
 
-/** Nobody can tell how long files are used: until the last of them has ended they count. */
+/**
+ * Nobody knows how long files are used. Therefore they count until the last certificate has ended.
+ */
 const keptText = (ends: readonly number[]): string =>
-  `kept in files until ${instant(Math.max(...ends))}: a rotation waits that long for whoever uses them\n`;
+  `kept in files until ${instant(Math.max(...ends))}; a rotation waits until then for the process that uses the files\n`;
 
-/** The key first and closed to others; the names are those of spire-agent, which scripts know. */
+/** Writes the key first, readable by its owner only. Scripts know these names from spire-agent. */
 function writeSvid(
   directory: string,
   index: number,

@@ -18,7 +18,7 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
     .description('run the agent of this node')
     .option(
       '-c, --config <path>',
-      'YAML or JSON; every key can come from the environment too (MESHCA_AGENT_…)',
+      'YAML or JSON; the environment can set every key as well (MESHCA_AGENT_…)',
     )
     .action(
       action<{ config?: string }>(context, outcome, (options) =>
@@ -28,8 +28,8 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
   listCommand(agent, context, outcome);
   showCommand(agent, context, outcome);
   for (const [verb, method, text] of [
-    ['ban', 'BanAgent', 'end issuing, renewal and sync for an agent at once'],
-    ['evict', 'EvictAgent', 'forget an agent (and its ban): the node must attest again'],
+    ['ban', 'BanAgent', 'end issuing, renewal and sync for an agent immediately'],
+    ['evict', 'EvictAgent', 'forget an agent and its ban: the node must attest again'],
   ] as const) {
     agent
       .command(`${verb} <id>`)
@@ -68,10 +68,10 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
     .command('list')
     .description('agents')
     .option('--state <state>', 'active, banned or evicted')
-    .option('--limit <n>', 'at most this many', '1000')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ state?: string; limit?: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Agents', (calls) =>
+        const agents = await withAdmin(context, options, 'Agents', (calls) =>
           allPages(context, limitOf(options), async (page) => {
             const { agents, nextPageToken } = await calls.call('ListAgents', {
               page,
@@ -81,31 +81,30 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           }),
         );
         if (options.json) {
-          json(context, found);
+          json(context, agents);
           return;
         }
         table(
           context,
           [
-            { title: 'AGENT', value: (each) => each.spiffeId },
-            { title: 'STATE', value: (each) => each.state },
-            { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no'), priority: 2 },
-            { title: 'ATTESTED BY', value: (each) => each.attestationType, priority: 4 },
+            { title: 'AGENT', value: (row) => row.spiffeId },
+            { title: 'STATE', value: (row) => row.state },
+            { title: 'CONNECTED', value: (row) => (row.connected ? 'yes' : 'no'), priority: 2 },
+            { title: 'ATTESTED BY', value: (row) => row.attestationType, priority: 4 },
             {
               title: 'SVID ENDS',
-              value: (each) => until(each.svidNotAfter, context.now()),
+              value: (row) => until(row.svidNotAfter, context.now()),
               priority: 3,
             },
             {
               title: 'LAST SEEN',
-              value: (each) => (each.connected ? 'now' : until(each.lastSeenAt, context.now())),
+              value: (row) => (row.connected ? 'now' : until(row.lastSeenAt, context.now())),
             },
           ],
-          found,
+          agents,
           'no agents; "meshca token create --agent-name NAME" lets one join',
         );
-        for (const each of found)
-          if (each.doubled !== null) context.out(doubledLine(context, each));
+        for (const row of agents) if (row.doubled !== null) context.out(doubledLine(context, row));
       }),
     );
 }
@@ -113,8 +112,8 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
 type Double = NonNullable<Agent__Output['doubled']>;
 
 const doubledBy: Readonly<Record<string, string>> = {
-  'older-certificate': 'an older certificate of it was shown',
-  'second-connection': 'two living processes have its certificate',
+  'older-certificate': 'an older certificate of the agent was shown',
+  'second-connection': 'two running processes have its certificate',
   'second-key': 'its node certificate was shown with another key',
 };
 
@@ -130,11 +129,11 @@ function keepCommand(agent: Command, context: CliContext, outcome: Outcome): voi
   agent
     .command('keep <id>')
     .description(
-      'of two processes that use the identity of one agent, decide which goes on: it renews at once, and the other is superseded',
+      'decide which of two processes goes on with the identity of an agent: it renews immediately, and the other is superseded',
     )
     .option(
       '--instance <id>',
-      'the process, as "meshca agent show" names it, or the beginning; default: the one that has the session',
+      'the process: its name in "meshca agent show", or the beginning of the name; default: the process that has the session',
       '',
     )
     .option('--reason <text>', 'for the audit record', '')
@@ -153,7 +152,7 @@ function keepCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           return;
         }
         context.out(
-          `${spiffeId} is kept; it renews at once, or when it connects next. The other process gets no session, and its certificate counts no more from then on.\n`,
+          `${spiffeId} is kept. It renews immediately, or when it connects next. From then on the other process gets no session, and its certificate no longer counts.\n`,
         );
       }),
     );
@@ -163,7 +162,7 @@ function showCommand(agent: Command, context: CliContext, outcome: Outcome): voi
   agent
     .command('show <id>')
     .description(
-      'one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain',
+      'show one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain',
     )
     .action(
       action(context, outcome, async (options, [id]) => {
@@ -212,25 +211,25 @@ function showAgent(context: CliContext, detail: AgentDetail__Output): void {
   showHoldings(context, detail);
 }
 
-/** Which processes use the identity of one agent, so that an operator can decide. */
+/** Shows the processes that use the identity of one agent, so that an operator can decide. */
 function showDouble(context: CliContext, doubled: Double): void {
   context.out(`\nTWO AGENTS: ${doubledText(context, doubled)}\n`);
   table(
     context,
     [
-      { title: 'INSTANCE', value: (each) => each.id.slice(0, 12) || '-' },
-      { title: 'FROM', value: (each) => each.peer },
-      { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no') },
-      { title: 'CERTIFICATE', value: (each) => each.serial || '-', short: 'serial' },
-      { title: 'SEEN', value: (each) => until(each.seenAt, context.now()) },
-      { title: 'VERSION', value: (each) => each.version || '-', priority: 2 },
+      { title: 'INSTANCE', value: (row) => row.id.slice(0, 12) || '-' },
+      { title: 'FROM', value: (row) => row.peer },
+      { title: 'CONNECTED', value: (row) => (row.connected ? 'yes' : 'no') },
+      { title: 'CERTIFICATE', value: (row) => row.serial || '-', short: 'serial' },
+      { title: 'SEEN', value: (row) => until(row.seenAt, context.now()) },
+      { title: 'VERSION', value: (row) => row.version || '-', priority: 2 },
     ],
     doubled.instances,
     '',
   );
 }
 
-/** The entries that the node can obtain, and the consumers on it. */
+/** Shows the entries that the node can obtain, and its consumers. */
 function showHoldings(
   context: CliContext,
   { obtainableEntries, consumers }: AgentDetail__Output,
@@ -240,9 +239,9 @@ function showHoldings(
     table(
       context,
       [
-        { title: 'ENTRY', value: (each) => each.id, short: 'id' },
-        { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-        { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
+        { title: 'ENTRY', value: (row) => row.id, short: 'id' },
+        { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+        { title: 'SELECTORS', value: (row) => row.selectors.join(' ') },
       ],
       obtainableEntries,
       '',
@@ -253,10 +252,10 @@ function showHoldings(
     table(
       context,
       [
-        { title: 'CONSUMER', value: (each) => each.id, short: 'id' },
-        { title: 'KIND', value: (each) => each.kind, priority: 2 },
-        { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-        { title: 'STATE', value: (each) => each.state },
+        { title: 'CONSUMER', value: (row) => row.id, short: 'id' },
+        { title: 'KIND', value: (row) => row.kind, priority: 2 },
+        { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+        { title: 'STATE', value: (row) => row.state },
       ],
       consumers,
       '',

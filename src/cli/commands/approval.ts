@@ -20,7 +20,8 @@ import { table } from '../table.ts';
 import { sshKeygenSign } from '../ssh-keygen.ts';
 
 /**
- * Calls that wait for approval: look, approve, withdraw, and check afterwards without the server.
+ * Operations that wait for approval: list, approve and withdraw them, and verify the approval later
+ * without the server.
  */
 export function approvalCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const approval = program
@@ -28,12 +29,12 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
     .description('operations that wait for approval (dual control)');
   approval
     .command('list')
-    .description('operations that wait')
-    .option('--all', 'those that are over too')
-    .option('--limit <n>', 'at most this many', '1000')
+    .description('list the operations that wait')
+    .option('--all', 'include finished operations')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Approvals', (calls) =>
+        const operations = await withAdmin(context, options, 'Approvals', (calls) =>
           allPages(context, limitOf(options), async (page) => {
             const { operations, nextPageToken } = await calls.call('ListOperations', {
               page,
@@ -43,25 +44,25 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
           }),
         );
         if (options.json) {
-          json(context, found);
+          json(context, operations);
           return;
         }
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id, short: 'id' },
-            { title: 'STATUS', value: (each) => each.status },
+            { title: 'ID', value: (row) => row.id, short: 'id' },
+            { title: 'STATUS', value: (row) => row.status },
             {
               title: 'SIGNATURES',
-              value: (each) => String(each.signatures),
+              value: (row) => String(row.signatures),
               align: 'right',
               priority: 2,
             },
-            { title: 'PROPOSED BY', value: (each) => each.proposer, priority: 3 },
-            { title: 'EXPIRES', value: (each) => until(each.expiresAt, context.now()) },
-            { title: 'CALL', value: (each) => shortMethod(each.method) },
+            { title: 'PROPOSED BY', value: (row) => row.proposer, priority: 3 },
+            { title: 'EXPIRES', value: (row) => until(row.expiresAt, context.now()) },
+            { title: 'CALL', value: (row) => shortMethod(row.method) },
           ],
-          found,
+          operations,
           'no operation waits',
         );
       }),
@@ -78,7 +79,7 @@ function showCommand(approval: Command, context: CliContext, outcome: Outcome): 
   approval
     .command('show <id>')
     .description('show what an operation would change, and who has approved it')
-    .option('--line-out <file>', 'write the line to sign into a file, for signing elsewhere')
+    .option('--line-out <file>', 'write the line to sign to a file, for signing elsewhere')
     .action(
       action<{ lineOut?: string }>(context, outcome, async (options, [id]) => {
         const { detail, operation, line } = await fetch(context, options, id as string);
@@ -92,12 +93,12 @@ function showCommand(approval: Command, context: CliContext, outcome: Outcome): 
 function signCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('sign <id>')
-    .description('approve with your SSH key: signs here with ssh-keygen, and submits')
+    .description('approve with your SSH key: sign here with ssh-keygen, and submit the signature')
     .requiredOption(
       '--ssh-key <path>',
-      'private key, or the .pub of a key in ssh-agent or a security key',
+      'the private key, or the .pub file of a key in ssh-agent or of a security key',
     )
-    .option('--sha256 <hex>', 'sign the operation that was read before, without asking')
+    .option('--sha256 <hex>', 'sign the operation with this digest, without asking')
     .option('--yes', 'do not ask')
     .action(
       action<{ sshKey: string; sha256?: string; yes?: boolean }>(
@@ -108,8 +109,10 @@ function signCommand(approval: Command, context: CliContext, outcome: Outcome): 
           if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256)
             throw new PkiError(
               'APPROVAL_NOT_OPEN',
-              `the operation has the SHA-256 ${sha256}, not the one that was given`,
-              { next: 'Read it again (meshca approval show), and sign what you have read.' },
+              `the operation has the SHA-256 ${sha256}, not the one in --sha256`,
+              {
+                next: 'Read the operation again (meshca approval show), and sign what you have read.',
+              },
             );
           if (detail.operation?.status !== 'pending')
             throw new PkiError(
@@ -136,7 +139,7 @@ function submitCommand(approval: Command, context: CliContext, outcome: Outcome)
   approval
     .command('submit <id>')
     .description('submit a signature that was made elsewhere')
-    .requiredOption('--signature <file>', 'what ssh-keygen -Y sign wrote')
+    .requiredOption('--signature <file>', 'the output of ssh-keygen -Y sign')
     .action(
       action<{ signature: string }>(context, outcome, async (options, [id]) => {
         answer(
@@ -175,7 +178,9 @@ function withdrawCommand(approval: Command, context: CliContext, outcome: Outcom
 function resultCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('result <id>')
-    .description('print the answer of an operation that you proposed: once, within an hour')
+    .description(
+      'print the answer of an operation that you proposed; this works once, within an hour',
+    )
     .action(
       action(context, outcome, async (options, [id]) => {
         const { responseJson } = await withAdmin(context, options, 'Approvals', async (calls) =>
@@ -192,7 +197,7 @@ function verifyCommand(approval: Command, context: CliContext, outcome: Outcome)
     .description('check offline that an operation was approved')
     .option(
       '--policy-sha256 <hex>',
-      'digest of the policy that must have decided ("meshca dual-control show")',
+      'digest of the policy that must have been in force ("meshca dual-control show")',
     )
     .action(
       action<{ policySha256?: string }>(context, outcome, async (options, [file]) => {
@@ -232,8 +237,8 @@ interface Fetched {
 }
 
 /**
- * What is shown and signed comes from the bytes themselves, digested here. Only the explanation is
- * the server's.
+ * Everything that is shown and signed comes from the bytes of the operation, digested here. Only
+ * the explanation comes from the server.
  */
 async function fetch(context: CliContext, options: GlobalOptions, text: string): Promise<Fetched> {
   const id = await operationId(context, options, text);

@@ -13,19 +13,19 @@ import type { CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { facts, instant, json, printable } from '../output.ts';
 
-/** `meshca audit verify`: needs neither server nor database. */
+/** `meshca audit verify`. It needs no server and no database. */
 export function verifyCommand(audit: Command, context: CliContext, outcome: Outcome): void {
   audit
     .command('verify <file>')
-    .description('check an export without server or database')
-    .option('--key <key>', 'verifier key of the log (name+hash+key), or a file with it')
+    .description('verify an export without server or database')
+    .option('--key <key>', 'verifier key of the log (name+hash+key), or a file that contains it')
     .option(
       '--since <checkpoint>',
-      'a checkpoint seen before (signed note, or a checkpoints.log): the log must go on from it',
+      'an earlier checkpoint (signed note, or a checkpoints.log): the log must continue from it',
     )
     .option(
       '--witness <key>',
-      'repeat: verifier key of a witness, or a file with it; it must have cosigned',
+      'repeat: verifier key of a witness that must have cosigned, or a file that contains it',
       collect,
     )
     .action(
@@ -90,9 +90,9 @@ function showVerdict(
     ['checkpoints', `${verdict.checkpoints}, all signed and consistent`],
     [
       'activations',
-      `${verdict.activations.withList} with the list of who had confirmed, as their records have it; ${verdict.activations.without} before there were lists`,
+      `${verdict.activations.withList} with a list of who had confirmed, which agrees with the record; ${verdict.activations.without} from before such lists existed`,
     ],
-    ['not in the tree yet', `${verdict.waiting}, by the word of the file`],
+    ['not in the tree yet', `${verdict.waiting}, according to the file`],
     ...verdict.cosigned.map(
       ({ witness, size, time }) =>
         [
@@ -105,20 +105,20 @@ function showVerdict(
     [
       'out of the tree',
       verdict.out.length === 0
-        ? '0, by the word of the file'
+        ? '0, according to the file'
         : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n'),
     ],
     [
       'key',
       key === undefined
-        ? `${verdict.verifierKey}\nfrom the file itself: compare it with the one you know, or give --key`
+        ? `${verdict.verifierKey}\nthis key comes from the file itself: compare it with the key that you know, or give --key`
         : formatVerifierKey(key),
     ],
     ...(!cutChecked
       ? [
           [
             'end',
-            'not checked: a log that was cut at an older checkpoint looks like this; give --since',
+            'not checked: a log that was cut at an older checkpoint looks the same; give --since',
           ] as const,
         ]
       : []),
@@ -131,7 +131,7 @@ function readKey(text: string): NoteKey {
   return parsed.value;
 }
 
-/** A note as it is, or the last line of a checkpoint file. */
+/** The note itself, or the last line of a checkpoint file. */
 function newestCheckpoint(text: string): string {
   if (!text.trimStart().startsWith('{')) return text;
   const last = text.split('\n').findLast((line) => line.trim() !== '') ?? '';

@@ -31,29 +31,27 @@ interface SearchFlags extends KindFlags {
 }
 
 /**
- * The audit log: search, watch, export, and verification that needs neither server nor database.
+ * The audit log: search, watch and export it, and verify an export without server or database.
  */
 export function auditCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const audit = program
     .command('audit')
     .description('the record of every issuance, refusal and administrative act');
-  withSearch(audit.command('list').description('audit records, the newest first')).action(
+  withSearch(audit.command('list').description('list audit records, the newest first')).action(
     action<SearchFlags>(context, outcome, (options) => search(context, options)),
   );
   withSearch(
     audit
       .command('search')
-      .description(
-        'audit records about an identity, a certificate, an actor, a kind of act or a time',
-      )
+      .description('search audit records by identity, certificate, actor, kind of act, or time')
       .option('--identity <id>', 'about this SPIFFE ID')
       .option('--serial <hex>', 'about this certificate'),
   ).action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   showCommand(audit, context, outcome);
   audit
     .command('watch')
-    .description('print records as they are made, one line each')
-    .option('--identity <id>', 'about this SPIFFE ID; says when it gets a new holder')
+    .description('print new records, one per line')
+    .option('--identity <id>', 'about this SPIFFE ID; says when the identity gets a new holder')
     .option('--actor <text>', 'by this actor')
     .option(...kindOption, collect)
     .option(...notKindOption, collect)
@@ -61,35 +59,35 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
     .action(action<SearchFlags>(context, outcome, (options) => watch(context, options)));
   audit
     .command('export')
-    .description('write the whole log into one file for "audit verify"')
-    .requiredOption('--out <file>', 'the file; it must not exist')
+    .description('write the whole log to one file for "audit verify"')
+    .requiredOption('--out <file>', 'the new file; it must not exist')
     .action(action<{ out: string }>(context, outcome, (options) => exportTo(context, options)));
   verifyCommand(audit, context, outcome);
 }
 
 const kindOption = [
   '--kind <kind>',
-  'repeat: of this kind, for example certificate.issued or "entry.*"',
+  'repeat: only this kind, for example certificate.issued or "entry.*"',
 ] as const;
-const notKindOption = ['--not-kind <kind>', 'repeat: of other kinds'] as const;
-const actsOption = ['--acts', 'administrative acts only'] as const;
+const notKindOption = ['--not-kind <kind>', 'repeat: all kinds but this one'] as const;
+const actsOption = ['--acts', 'only administrative acts'] as const;
 
 const withSearch = (command: Command): Command =>
   command
-    .option('--subject <text>', 'about exactly this')
-    .option('--actor <text>', 'by exactly this actor')
+    .option('--subject <text>', 'only records with this subject')
+    .option('--actor <text>', 'only records with this actor')
     .option(...kindOption, collect)
     .option(...notKindOption, collect)
     .option(...actsOption)
-    .option('--since <duration>', 'not older than this')
-    .option('--until <duration>', 'older than this')
-    .option('--limit <n>', 'at most this many', '100')
-    .option('--oldest', 'the oldest first');
+    .option('--since <duration>', 'only newer records, for example 1d')
+    .option('--until <duration>', 'only older records')
+    .option('--limit <n>', 'the maximum number', '100')
+    .option('--oldest', 'list the oldest first');
 
 async function search(context: CliContext, options: SearchFlags & GlobalOptions): Promise<void> {
   const { asked, isWanted } = wantedKinds(options);
   const limit = limitOf(options);
-  const found = await withAdmin(context, options, 'Audit', async (calls) => {
+  const records = await withAdmin(context, options, 'Audit', async (calls) => {
     const sources = (asked ?? ['']).map((kind) =>
       recordsOf(calls, { ...options, size: Math.min(limit, 500) }, kind, context.now()),
     );
@@ -102,11 +100,11 @@ async function search(context: CliContext, options: SearchFlags & GlobalOptions)
     }
     return wanted;
   });
-  if (options.json) json(context, found.map(decoded));
-  else showRecords(context, found);
+  if (options.json) json(context, records.map(decoded));
+  else showRecords(context, records);
 }
 
-/** The records of one kind, or of all, in the order that is asked for. */
+/** The records of one kind or of all kinds, in the requested order. */
 async function* recordsOf(
   calls: Calls<ServiceTypes['meshca.admin.v1.Audit']>,
   options: SearchFlags & { readonly size: number },
@@ -137,19 +135,19 @@ function showRecords(context: CliContext, records: readonly AuditRecord__Output[
   table(
     context,
     [
-      { title: '#', value: (each) => String(each.sequence), align: 'right' },
-      // milliseconds are in --json and "audit show"
-      { title: 'TIME', value: (each) => time(each).replace(/\.[0-9]+Z$/, 'Z') },
-      { title: 'ACTOR', value: (each) => each.actor, priority: 2 },
-      { title: 'KIND', value: (each) => each.kind },
-      { title: 'SUBJECT', value: (each) => each.subject, short: 'id' },
+      { title: '#', value: (row) => String(row.sequence), align: 'right' },
+      // --json and "audit show" have milliseconds
+      { title: 'TIME', value: (row) => time(row).replace(/\.[0-9]+Z$/, 'Z') },
+      { title: 'ACTOR', value: (row) => row.actor, priority: 2 },
+      { title: 'KIND', value: (row) => row.kind },
+      { title: 'SUBJECT', value: (row) => row.subject, short: 'id' },
     ],
     records,
     'no audit records',
   );
 }
 
-/** The record in parts, and as the log commits to it. */
+/** The parts of the record, and the bytes that the log commits to. */
 const decoded = (record: AuditRecord__Output): Readonly<Record<string, unknown>> => ({
   sequence: record.sequence,
   time: time(record),
@@ -164,7 +162,7 @@ const decoded = (record: AuditRecord__Output): Readonly<Record<string, unknown>>
 function showCommand(audit: Command, context: CliContext, outcome: Outcome): void {
   audit
     .command('show <number>')
-    .description('one record, with all that it says')
+    .description('show one record with all its details')
     .action(
       action(context, outcome, async (options, [text]) => {
         const sequence = wholeNumber('the number of the record', text as string);

@@ -16,14 +16,17 @@ import type { CliContext } from '../context.ts';
 import { expectNewFile, readBytes, readCsr, writeNew } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 
-/** Authorities that another CA certifies: below `meshca authority`, which must exist. */
+/**
+ * Authorities that another CA certifies. These commands go below `meshca authority`, which must
+ * exist.
+ */
 export function authoritySourceCommands(
   program: Command,
   context: CliContext,
   outcome: Outcome,
 ): void {
-  const authority = program.commands.find((each) => each.name() === 'authority');
-  if (authority === undefined) throw new Error('the command authority is not there yet');
+  const authority = program.commands.find((command) => command.name() === 'authority');
+  if (authority === undefined) throw new Error('the command authority does not exist yet');
   csrCommand(authority, context, outcome);
   importCommand(authority, context, outcome);
   signDownstreamCommand(authority, context, outcome);
@@ -37,10 +40,10 @@ function csrCommand(authority: Command, context: CliContext, outcome: Outcome): 
     .command('csr')
     .description('make a CSR for a new intermediate; its key stays in the token')
     .option('--kind <kind>', 'issuing', 'issuing')
-    .option('--key-type <type>', 'default as configured')
-    .option('--id <id>', 'again for one that waits for its certificate')
-    .option('--region <name>', 'signs only on servers of this region')
-    .option('--replica <name>', 'signs only on this replica')
+    .option('--key-type <type>', 'default: as configured')
+    .option('--id <id>', 'make the CSR again for this authority, which waits for its certificate')
+    .option('--region <name>', 'the authority signs only on servers of this region')
+    .option('--replica <name>', 'the authority signs only on this replica')
     .option('--out <file>', 'write the PEM to a new file')
     .action(
       action<{
@@ -73,10 +76,10 @@ function csrCommand(authority: Command, context: CliContext, outcome: Outcome): 
             ...(options.out === undefined ? {} : { file: options.out }),
           });
         else {
-          // the PEM alone goes to standard output, so that it can be redirected
+          // only the PEM goes to standard output, so that it can be redirected
           if (options.out === undefined) context.out(csrPem);
           context.err(
-            `authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have it signed, then: meshca authority import ${id} --chain FILE\n`,
+            `authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have the CSR signed, then: meshca authority import ${id} --chain FILE\n`,
           );
         }
       }),
@@ -86,14 +89,14 @@ function csrCommand(authority: Command, context: CliContext, outcome: Outcome): 
 function importCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('import <id>')
-    .description('the signed certificate of such an intermediate, with its chain and root')
+    .description('import the signed certificate of such an intermediate, with its chain and root')
     .requiredOption(
       '--chain <file>',
-      'PEM: the intermediate, what is above it, the root; may be repeated',
+      'repeat: PEM with the intermediate, the certificates above it, and the root',
       collect,
     )
-    .option('--root-sha256 <hex>', 'the root that it must end in')
-    .option('--dry-run', 'check and change nothing')
+    .option('--root-sha256 <hex>', 'SHA-256 of the root that the chain must end in')
+    .option('--dry-run', 'check only; change nothing')
     .action(
       action<{ chain: readonly string[]; rootSha256?: string; dryRun?: boolean }>(
         context,
@@ -124,19 +127,22 @@ function signDownstreamCommand(authority: Command, context: CliContext, outcome:
   authority
     .command('sign-downstream')
     .description(
-      'sign an intermediate for another CA, which can then issue any identity of this trust domain',
+      'sign an intermediate for another CA; that CA can then issue every identity of this trust domain',
     )
-    .requiredOption('--csr <file>', 'its CSR (PEM)')
-    .requiredOption('--ttl <duration>', 'life, for example 90d')
-    .requiredOption('--out <file>', 'new file for its certificate, what is above it, and the root')
-    .option('--issuer <id>', 'who signs; default the newest active root')
+    .requiredOption('--csr <file>', 'the CSR of that CA (PEM)')
+    .requiredOption('--ttl <duration>', 'life of the certificate, for example 90d')
+    .requiredOption(
+      '--out <file>',
+      'new file for its certificate, the certificates above it, and the root',
+    )
+    .option('--issuer <id>', 'the authority that signs; default: the newest active root')
     .action(
       action<{ csr: string; ttl: string; out: string; issuer?: string }>(
         context,
         outcome,
         async (options) => {
           const csrDer = readCsr(options.csr);
-          // the signed certificate of another CA must not be lost to a typo in a path
+          // a typo in a path must not lose the signed certificate of another CA
           expectNewFile(options.out);
           const signed = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
             calls.call(
@@ -171,10 +177,10 @@ function crossCommand(authority: Command, context: CliContext, outcome: Outcome)
   authority
     .command('cross')
     .description(
-      'let an old root certify a new one, for consumers that can not get the new one in time; "withdraw" takes it back',
+      'let an old root certify a new one, for consumers that can not get the new root in time; "withdraw" ends it',
     )
-    .requiredOption('--from <id>', 'the root that they have')
-    .requiredOption('--to <id>', 'the root that it certifies')
+    .requiredOption('--from <id>', 'the root that the consumers have')
+    .requiredOption('--to <id>', 'the new root')
     .option('--out <file>', 'new file for the cross-certificate')
     .action(
       action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
@@ -205,8 +211,8 @@ function crossCommand(authority: Command, context: CliContext, outcome: Outcome)
             [
               'chains',
               inChains
-                ? 'end with it from now on'
-                : 'go without it: set rotation.crossCertificates, or give the file to those who need it',
+                ? 'contain it from now on'
+                : 'do not contain it: set rotation.crossCertificates, or give the file to the consumers that need it',
             ],
             ...(options.out === undefined ? [] : [['written', options.out] as [string, string]]),
           ]);
@@ -218,9 +224,9 @@ function importCrlCommand(authority: Command, context: CliContext, outcome: Outc
   authority
     .command('import-crl <file>')
     .description(
-      'the CRL of a root or intermediate whose key is not here (DER or PEM): with all of them, CRLs are handed out',
+      'import the CRL of a root or intermediate whose key is not here (DER or PEM); CRLs are handed out when the set is complete',
     )
-    .option('--dry-run', 'check and change nothing')
+    .option('--dry-run', 'check only; change nothing')
     .action(
       action<{ dryRun?: boolean }>(context, outcome, async (options, [path]) => {
         const taken = await withAdmin(context, options, 'AuthoritySources', (calls) =>
@@ -234,7 +240,7 @@ function importCrlCommand(authority: Command, context: CliContext, outcome: Outc
           return;
         }
         for (const warning of taken.warnings) context.err(`warning: ${warning}\n`);
-        if (options.dryRun) context.out('the CRL would be taken; nothing was changed\n');
+        if (options.dryRun) context.out('the CRL can be imported; nothing was changed\n');
         facts(context, [
           ['authority', taken.authorityIds.join(', ')],
           ['number', taken.number],
@@ -243,11 +249,11 @@ function importCrlCommand(authority: Command, context: CliContext, outcome: Outc
           ...(options.dryRun
             ? []
             : ([
-                ['taken in', taken.changed ? 'yes' : 'no: it was here already'],
+                ['imported', taken.changed ? 'yes' : 'no: the server already has it'],
                 [
                   'next',
                   taken.crlsHandedOut
-                    ? 'the set is complete, and goes to workloads'
+                    ? 'the set is complete; workloads get it'
                     : 'another CRL is missing: meshca authority status',
                 ],
               ] as [string, string][])),
@@ -282,7 +288,7 @@ function show(
   }
   for (const warning of imported.warnings) context.err(`warning: ${warning}\n`);
   if (dryRun || imported.authority === null || imported.root === null) {
-    context.out('the chain would be taken; nothing was changed\n');
+    context.out('the chain can be imported; nothing was changed\n');
     return;
   }
   const { authority, root } = imported;
@@ -294,7 +300,7 @@ function show(
     [
       'next',
       imported.activated
-        ? 'it signs: agents can join'
+        ? 'the authority signs: agents can join'
         : 'meshca authority publish and activate, or meshca authority rotate',
     ],
   ]);
@@ -308,7 +314,7 @@ function crlFile(path: string): Buffer {
   if (block?.label !== 'X509 CRL' || more.length > 0)
     throw new PkiError(
       'CRL_INVALID',
-      `${path} holds neither one CRL in DER nor exactly one X509 CRL (PEM)`,
+      `${path} contains neither one CRL in DER nor exactly one X509 CRL in PEM`,
     );
   return block.der;
 }

@@ -7,7 +7,7 @@ import type { CliContext } from '../context.ts';
 import { facts, instant, json, until } from '../output.ts';
 import { table } from '../table.ts';
 
-/** The authorities that there are. */
+/** Lists and shows authorities. */
 export function authorityCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const authority = program
     .command('authority')
@@ -38,15 +38,15 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id, short: 'id' },
-            { title: 'KIND', value: (each) => each.kind },
-            { title: 'STATE', value: (each) => each.state },
-            { title: 'KEY', value: (each) => each.keyType, priority: 3 },
-            { title: 'TOKEN', value: (each) => each.token, priority: 4 },
-            { title: 'ENDS', value: (each) => until(each.notAfter, context.now()) },
+            { title: 'ID', value: (row) => row.id, short: 'id' },
+            { title: 'KIND', value: (row) => row.kind },
+            { title: 'STATE', value: (row) => row.state },
+            { title: 'KEY', value: (row) => row.keyType, priority: 3 },
+            { title: 'TOKEN', value: (row) => row.token, priority: 4 },
+            { title: 'ENDS', value: (row) => until(row.notAfter, context.now()) },
             {
               title: 'LIVE LEAVES',
-              value: (each) => String(each.liveCertificates),
+              value: (row) => String(row.liveCertificates),
               align: 'right',
               priority: 2,
             },
@@ -61,31 +61,31 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
 function showCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('show <id>')
-    .description('one authority')
-    .option('--pem', 'its certificate alone, as PEM')
+    .description('show one authority')
+    .option('--pem', 'print only its certificate, as PEM')
     .action(
       action<{ pem?: boolean }>(context, outcome, async (options, [id]) => {
-        const found = await withAdmin(context, options, 'Authorities', async (calls) =>
+        const record = await withAdmin(context, options, 'Authorities', async (calls) =>
           calls.call('GetAuthority', { id: await authorityId(context, options, id as string) }),
         );
-        if (options.pem) context.out(certificatesToPem([found.certificateDer]));
-        else if (options.json) json(context, found);
+        if (options.pem) context.out(certificatesToPem([record.certificateDer]));
+        else if (options.json) json(context, record);
         else {
           facts(context, [
-            ['id', found.id],
-            ['kind', found.kind],
-            ['state', `${found.state} (version ${found.version})`],
-            ['key', `${found.keyType}, CKA_ID ${found.ckaId} in the ${found.token} token`],
-            ['subject key id', found.subjectKeyId || '-'],
-            ['parent', found.parentId || '-'],
+            ['id', record.id],
+            ['kind', record.kind],
+            ['state', `${record.state} (version ${record.version})`],
+            ['key', `${record.keyType}, CKA_ID ${record.ckaId} in the ${record.token} token`],
+            ['subject key id', record.subjectKeyId || '-'],
+            ['parent', record.parentId || '-'],
             [
               'valid',
-              `${instant(found.notBefore)} to ${instant(found.notAfter)} (ends ${until(found.notAfter, context.now())})`,
+              `${instant(record.notBefore)} to ${instant(record.notAfter)} (ends ${until(record.notAfter, context.now())})`,
             ],
-            ['created', instant(found.createdAt)],
-            ['activated', instant(found.activatedAt)],
-            ['live leaves', String(found.liveCertificates)],
-            ['scope', found.scopeJson],
+            ['created', instant(record.createdAt)],
+            ['activated', instant(record.activatedAt)],
+            ['live leaves', String(record.liveCertificates)],
+            ['scope', record.scopeJson],
           ]);
         }
       }),

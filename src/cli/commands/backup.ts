@@ -7,16 +7,16 @@ import { writeWithProgress } from '../progress.ts';
 import { facts, json, printable } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Copies of the database, and putting one back. */
+/** Copies of the database, and their return. */
 export function backupCommands(program: Command, context: CliContext, outcome: Outcome): void {
   backupCommand(program, context, outcome);
   const restore = program
     .command('restore')
-    .description('put a backup in the place of the database, and go on with it');
+    .description('replace the database by a backup, and accept what is lost');
   restore
     .command('database <file>')
     .description(
-      'replace the database by this backup, with the server stopped; the present one is kept beside it',
+      'replace the database of a stopped server by this backup; the present database is kept beside it',
     )
     .option('-c, --config <path>', "the server's configuration")
     .action(
@@ -28,7 +28,7 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
         if (options.json) json(context, { path, replaced });
         else
           context.out(
-            `${path} is now ${file}${replaced === undefined ? '' : `; the one before is ${replaced}`}\nIf it is older than what was signed, the server starts, says so and signs nothing: look at "meshca restore show".\n`,
+            `${path} is now ${file}${replaced === undefined ? '' : `; the previous one is ${replaced}`}\nIf the backup is older than the last signature, the server starts, reports this and signs nothing: see "meshca restore show".\n`,
           );
       }),
     );
@@ -39,8 +39,8 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
 function backupCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('backup')
-    .description('copy the database of the running server; it holds no keys')
-    .requiredOption('--out <file>', 'the file; it must not exist')
+    .description('copy the database of the running server; it contains no private keys')
+    .requiredOption('--out <file>', 'the new file; it must not exist')
     .action(
       action<{ out: string }>(context, outcome, async (options) => {
         const bytes = await writeWithProgress(context, options.out, (write) =>
@@ -59,11 +59,11 @@ function showCommand(restore: Command, context: CliContext, outcome: Outcome): v
   restore
     .command('show')
     .description(
-      'what the database lacks, as far as the replaced database tells, and what comes back with it',
+      'show what the database lacks, as far as the replaced database tells, and what comes back with it',
     )
     .option(
       '-c, --config <path>',
-      'ask no server: read the database that this configuration names; the server must be stopped',
+      'read the database that this configuration names, without a server; the server must be stopped',
     )
     .action(
       action<{ config?: string }>(context, outcome, async (options) => {
@@ -80,7 +80,7 @@ function showCommand(restore: Command, context: CliContext, outcome: Outcome): v
 function acceptCommand(restore: Command, context: CliContext, outcome: Outcome): void {
   restore
     .command('accept <records>')
-    .description('go on without what is lost; the number is the one that "restore show" gives')
+    .description('go on without the lost records; "restore show" gives the number')
     .action(
       action(context, outcome, async (options, [records]) => {
         const size = wholeNumber('the number of records', records as string);
@@ -90,7 +90,7 @@ function acceptCommand(restore: Command, context: CliContext, outcome: Outcome):
         if (options.json) json(context, { stale: view.stale, size: view.size });
         else
           context.out(
-            'accepted: the log goes on under a new origin, agents under a new epoch; the server signs again\n',
+            'accepted: the log continues under a new origin, agents continue under a new epoch, and the server signs again\n',
           );
       }),
     );
@@ -119,7 +119,7 @@ async function offline(context: CliContext, configPath: string): Promise<View> {
 
 function show(context: CliContext, view: View): void {
   if (!view.stale) {
-    context.out(`the database is the one that was signed last: ${view.size} records\n`);
+    context.out(`the database is up to date: ${view.size} records\n`);
     return;
   }
   facts(context, [
@@ -130,33 +130,33 @@ function show(context: CliContext, view: View): void {
     [
       'known from',
       view.proven
-        ? 'the replaced database, whose records are those that were signed: bans and revocations in it stand again after the acceptance'
-        : 'nothing that proves it: ban and revoke again whom you banned or revoked in that time, before you accept; tokens and changes must be made again by hand',
+        ? 'the replaced database, whose records agree with the signatures: its bans and revocations apply again after the acceptance'
+        : 'nothing that proves it: before you accept, repeat the bans and revocations of that time; make tokens and other changes again by hand',
     ],
     ...(view.agents === 0 ? [] : [['agents that may come back', String(view.agents)] as const]),
     ['to accept', `meshca restore accept ${view.expected}`],
   ]);
-  context.out('\nlost acts, issuances left out\n');
+  context.out('\nlost acts, without issuances\n');
   table(
     context,
     [
-      { title: '#', value: (each) => String(each.sequence), align: 'right' },
-      { title: 'TIME', value: (each) => new Date(each.timeMs).toISOString() },
-      { title: 'ACTOR', value: (each) => each.actor },
-      { title: 'KIND', value: (each) => each.kind },
-      { title: 'SUBJECT', value: (each) => each.subject },
+      { title: '#', value: (row) => String(row.sequence), align: 'right' },
+      { title: 'TIME', value: (row) => new Date(row.timeMs).toISOString() },
+      { title: 'ACTOR', value: (row) => row.actor },
+      { title: 'KIND', value: (row) => row.kind },
+      { title: 'SUBJECT', value: (row) => row.subject },
     ],
     view.lost,
     'none are known',
   );
   if (view.comingBack.length === 0) return;
-  context.out('\nwhat this database holds, whatever became of it in the lost time\n');
+  context.out('\nobjects in this database that may have ended in the lost time\n');
   table(
     context,
     [
-      { title: 'KIND', value: (each) => each.kind },
-      { title: 'ID', value: (each) => each.id },
-      { title: 'STATE', value: (each) => each.state },
+      { title: 'KIND', value: (row) => row.kind },
+      { title: 'ID', value: (row) => row.id },
+      { title: 'STATE', value: (row) => row.state },
     ],
     view.comingBack,
     'nothing',

@@ -10,20 +10,20 @@ export function bundleCommands(program: Command, context: CliContext, outcome: O
   const bundle = program.command('bundle').description('the trust bundle');
   bundle
     .command('show')
-    .description('the roots, as PEM')
+    .description('show the roots, as PEM')
     .option('--format <format>', 'pem, spiffe (JWKS document) or fingerprints', 'pem')
     .action(
       action<{ format: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Authorities', (calls) =>
+        const bundle = await withAdmin(context, options, 'Authorities', (calls) =>
           calls.call('GetBundle', {}),
         );
         if (options.json)
-          json(context, { ...found, bundleJson: JSON.parse(found.bundleJson) as unknown });
-        else if (options.format === 'pem') context.out(found.rootsPem);
+          json(context, { ...bundle, bundleJson: JSON.parse(bundle.bundleJson) as unknown });
+        else if (options.format === 'pem') context.out(bundle.rootsPem);
         else if (options.format === 'spiffe')
-          context.out(`${JSON.stringify(JSON.parse(found.bundleJson), null, 2)}\n`);
+          context.out(`${JSON.stringify(JSON.parse(bundle.bundleJson), null, 2)}\n`);
         else if (options.format === 'fingerprints')
-          context.out(`${found.fingerprints.join('\n')}\n`);
+          context.out(`${bundle.fingerprints.join('\n')}\n`);
         else
           throw new PkiError(
             'INVALID_REQUEST',

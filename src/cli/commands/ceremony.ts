@@ -3,15 +3,15 @@ import { action, collect, type Outcome } from '../action.ts';
 import type { CliContext } from '../context.ts';
 import { facts, instant, json } from '../output.ts';
 
-/** Offline ceremonies: on a machine with nothing but the token. */
+/** Offline ceremonies, on a machine with a token and no server. */
 export function ceremonyCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const ceremony = program
     .command('ceremony')
-    .description('offline root: sign what a written plan says, with a transcript');
+    .description('offline root: sign by a written plan, and write a transcript');
   ceremony
     .command('run <plan>')
-    .description('hold the ceremony of a plan (YAML)')
-    .option('--dry-run', 'read, build, lint and show everything; sign nothing')
+    .description('run the ceremony of a plan (YAML)')
+    .option('--dry-run', 'read, build, lint and show everything, but sign nothing')
     .option('--yes', 'do not ask')
     .action(
       action<{ dryRun?: boolean; yes?: boolean }>(context, outcome, async (options, [plan]) => {
@@ -41,38 +41,38 @@ export function ceremonyCommands(program: Command, context: CliContext, outcome:
 function verifyCommand(ceremony: Command, context: CliContext, outcome: Outcome): void {
   ceremony
     .command('verify <transcript>')
-    .description('check an archived transcript')
+    .description('verify an archived transcript')
     .option('--signer <file>', 'certificate of the root that must have signed it (PEM)')
-    .option('--file <file>', 'repeat: a file that must stand in it', collect)
+    .option('--file <file>', 'repeat: a file that must be named in the transcript', collect)
     .action(
       action<{ signer?: string; file?: readonly string[] }>(
         context,
         outcome,
         async (options, [path]) => {
-          const found = await context.dependencies.checkTranscript({
+          const checked = await context.dependencies.checkTranscript({
             path: path as string,
             filePaths: options.file ?? [],
             ...(options.signer === undefined ? {} : { signerPath: options.signer }),
           });
           if (options.json) {
-            json(context, found);
+            json(context, checked);
             return;
           }
           const of = (kind: string) =>
-            found.records.find((record) => record['kind'] === kind) ?? {};
+            checked.records.find((record) => record['kind'] === kind) ?? {};
           facts(context, [
-            ['transcript', `whole, ${found.records.length} records`],
+            ['transcript', `complete, ${checked.records.length} records`],
             ['ceremony', `${text(of('plan')['ceremony'])} for ${text(of('plan')['trustDomain'])}`],
             ['held', text(of('plan')['at'])],
             ['plan', text(of('plan')['sha256'])],
             ['signed object', text(of('signed')['sha256'])],
-            ['signed by', found.signer],
-            ...found.files.map((file) => ['file', `${file} stands in it`] as const),
+            ['signed by', checked.signer],
+            ...checked.files.map((file) => ['file', `${file} is named in it`] as const),
             [
               'trust',
-              found.signerKnown
+              checked.signerKnown
                 ? 'the signer is the root that you gave'
-                : 'the signer is whoever the transcript says: compare "signed by" with the root that you know, or give --signer',
+                : 'the transcript names the signer itself: compare "signed by" with the root that you know, or give --signer',
             ],
           ]);
         },
@@ -81,9 +81,9 @@ function verifyCommand(ceremony: Command, context: CliContext, outcome: Outcome)
 }
 
 const next: Readonly<Record<string, string>> = {
-  root: 'the ceremony of its first CRL: without one the servers below it hand out no CRLs',
+  root: 'the ceremony of its first CRL: without it, the servers below this root hand out no CRLs',
   intermediate: 'at the server: meshca authority import ID --chain FILE',
-  crl: 'at the server: meshca authority import-crl FILE; hold the next one well before it ends',
+  crl: 'at the server: meshca authority import-crl FILE; run the next ceremony well before the CRL ends',
 };
 
 const text = (value: unknown): string =>

@@ -28,7 +28,7 @@ interface CertificateFlags {
 export function certificateCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const certificate = program
     .command('certificate')
-    .description('the inventory of everything that was issued');
+    .description('the inventory of all issued certificates');
   listCommand(certificate, context, outcome);
   showCommand(certificate, context, outcome);
   revokeCommand(certificate, context, outcome);
@@ -38,17 +38,17 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
   certificate
     .command('list')
     .description('list certificates by identity or expiry')
-    .option('--spiffe-id <id>', 'of exactly this identity')
-    .option('--prefix <id>', 'of identities that begin so')
+    .option('--spiffe-id <id>', 'only certificates of this identity')
+    .option('--prefix <id>', 'only certificates of identities with this prefix')
     .option('--kind <kind>', 'workload, agent, server, admin, delegated, authority')
     .option('--state <state>', 'intent, issued, withheld, refused, abandoned')
-    .option('--holder <id>', 'held by this agent or client')
-    .option('--authority <id>', 'signed by this authority')
-    .option('--entry <id>', 'issued for this entry')
-    .option('--expires-within <duration>', 'that end within this time')
-    .option('--live', 'that have not ended')
+    .option('--holder <id>', 'only certificates of this agent or client')
+    .option('--authority <id>', 'only certificates that this authority signed')
+    .option('--entry <id>', 'only certificates for this entry')
+    .option('--expires-within <duration>', 'only certificates that end within this time')
+    .option('--live', 'only certificates that have not ended')
     .option('--order <order>', 'newest, created (the oldest first) or expiry', 'newest')
-    .option('--limit <n>', 'at most this many', '100')
+    .option('--limit <n>', 'the maximum number', '100')
     .action(action<CertificateFlags>(context, outcome, (options) => list(context, options)));
 }
 
@@ -68,7 +68,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
         : context.now() + parseDuration(options.expiresWithin),
     expiresAfter: options.live || options.expiresWithin !== undefined ? context.now() : 0,
   };
-  const found = await withAdmin(context, options, 'Certificates', (calls) =>
+  const record = await withAdmin(context, options, 'Certificates', (calls) =>
     allPages(context, limitOf(options), async (page) => {
       const { certificates, nextPageToken } = await calls.call('ListCertificates', {
         page,
@@ -79,21 +79,21 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     }),
   );
   if (options.json) {
-    json(context, found);
+    json(context, record);
     return;
   }
   table(
     context,
     [
-      { title: 'SERIAL', value: (each) => each.serial, short: 'serial' },
-      { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-      { title: 'KIND', value: (each) => each.kind, priority: 2 },
-      { title: 'STATE', value: (each) => each.state, priority: 2 },
-      { title: 'CREATED', value: (each) => instant(each.createdAt), priority: 3 },
-      { title: 'ENDS', value: (each) => until(each.notAfter, context.now()) },
-      { title: 'HOLDER', value: (each) => each.holder, priority: 4 },
+      { title: 'SERIAL', value: (row) => row.serial, short: 'serial' },
+      { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+      { title: 'KIND', value: (row) => row.kind, priority: 2 },
+      { title: 'STATE', value: (row) => row.state, priority: 2 },
+      { title: 'CREATED', value: (row) => instant(row.createdAt), priority: 3 },
+      { title: 'ENDS', value: (row) => until(row.notAfter, context.now()) },
+      { title: 'HOLDER', value: (row) => row.holder, priority: 4 },
     ],
-    found,
+    record,
     'no certificates',
   );
 }
@@ -101,16 +101,16 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
 function showCommand(certificate: Command, context: CliContext, outcome: Outcome): void {
   certificate
     .command('show <serial>')
-    .description('one certificate')
-    .option('--pem', 'the certificate alone, as PEM')
+    .description('show one certificate')
+    .option('--pem', 'print only the certificate, as PEM')
     .action(
       action<{ pem?: boolean }>(context, outcome, async (options, [serial]) => {
-        const found = await withAdmin(context, options, 'Certificates', async (calls) =>
+        const record = await withAdmin(context, options, 'Certificates', async (calls) =>
           calls.call('GetCertificate', {
             serial: await serialOf(context, options, serial as string),
           }),
         );
-        showCertificate(context, options, found);
+        showCertificate(context, options, record);
       }),
     );
 }
@@ -119,7 +119,7 @@ function revokeCommand(certificate: Command, context: CliContext, outcome: Outco
   certificate
     .command('revoke <serial>')
     .description(
-      'put a certificate of the revocable profile on the CRL; for a short-lived one, say what ends it',
+      'put a certificate of the revocable profile on the CRL; for a short-lived certificate, say how it ends',
     )
     .option(
       '--reason <reason>',
@@ -145,39 +145,42 @@ function revokeCommand(certificate: Command, context: CliContext, outcome: Outco
 function showCertificate(
   context: CliContext,
   options: GlobalOptions & { readonly pem?: boolean },
-  found: Certificate__Output,
+  record: Certificate__Output,
 ): void {
   if (options.pem) {
-    if (found.certificateDer.length === 0)
+    if (record.certificateDer.length === 0)
       throw new PkiError(
         'NOT_FOUND',
-        `certificate ${found.serial} is in state ${found.state} and was never released`,
+        `certificate ${record.serial} is in state ${record.state} and was never released`,
       );
-    context.out(certificatesToPem([found.certificateDer]));
-  } else if (options.json) json(context, found);
+    context.out(certificatesToPem([record.certificateDer]));
+  } else if (options.json) json(context, record);
   else {
     facts(context, [
-      ['serial', found.serial],
-      ['sha256', found.sha256 || '-'],
-      ['spiffe id', found.spiffeId],
-      ['kind', `${found.kind}, profile ${found.profile}`],
-      ['state', found.stateReason === '' ? found.state : `${found.state}: ${found.stateReason}`],
-      ['entry', found.entryId || '-'],
-      ['requester', found.requester],
-      ['holder', found.holder],
-      ['authority', found.authorityId],
-      ['public key sha256', found.publicKeySha256],
-      ['request id', found.requestId],
-      ['created', instant(found.createdAt)],
+      ['serial', record.serial],
+      ['sha256', record.sha256 || '-'],
+      ['spiffe id', record.spiffeId],
+      ['kind', `${record.kind}, profile ${record.profile}`],
+      [
+        'state',
+        record.stateReason === '' ? record.state : `${record.state}: ${record.stateReason}`,
+      ],
+      ['entry', record.entryId || '-'],
+      ['requester', record.requester],
+      ['holder', record.holder],
+      ['authority', record.authorityId],
+      ['public key sha256', record.publicKeySha256],
+      ['request id', record.requestId],
+      ['created', instant(record.createdAt)],
       [
         'valid',
-        `${instant(found.notBefore)} to ${instant(found.notAfter)} (ends ${until(found.notAfter, context.now())})`,
+        `${instant(record.notBefore)} to ${instant(record.notAfter)} (ends ${until(record.notAfter, context.now())})`,
       ],
-      ['replaced by', found.replacedBy || '-'],
-      ['replacement confirmed', instant(found.replacementConfirmedAt)],
+      ['replaced by', record.replacedBy || '-'],
+      ['replacement confirmed', instant(record.replacementConfirmedAt)],
       [
         'revoked',
-        found.revokedAt === 0 ? '-' : `${instant(found.revokedAt)}: ${found.revocationReason}`,
+        record.revokedAt === 0 ? '-' : `${instant(record.revokedAt)}: ${record.revocationReason}`,
       ],
     ]);
   }

@@ -8,7 +8,7 @@ import { replaced, stateOf } from '../rotation-goals.ts';
 import { shortId, showRotation } from '../rotation-picture.ts';
 import { follow, type Goal } from '../rotation-progress.ts';
 
-/** What ends trust in an authority: below `meshca authority`. */
+/** Commands that end trust in an authority. They go below `meshca authority`. */
 export function compromiseCommands(
   authority: Command,
   context: CliContext,
@@ -23,12 +23,12 @@ function taintCommand(authority: Command, context: CliContext, outcome: Outcome)
   authority
     .command('taint <id>')
     .description(
-      'replace everything that an authority signed; if it is the last that signs, make its successor first',
+      'replace everything that an authority signed; if no other authority signs, make its successor first',
     )
-    .requiredOption('--reason <text>', 'for the record')
-    .option('--window <duration>', 'in which its leaves are replaced, spread')
-    .option('--force', 'its successor signs without proof')
-    .option('--no-wait', 'return at once')
+    .requiredOption('--reason <text>', 'the reason, for the audit record')
+    .option('--window <duration>', 'the time over which its leaves are replaced')
+    .option('--force', 'let its successor sign without proof')
+    .option('--no-wait', 'do not wait for the end')
     .action(
       action<{ reason: string; window?: string; force?: boolean; wait: boolean }>(
         context,
@@ -57,8 +57,8 @@ function revokeCommand(authority: Command, context: CliContext, outcome: Outcome
   authority
     .command('revoke <id>')
     .description('end the trust in a tainted authority; refused while its leaves are live')
-    .requiredOption('--reason <text>', 'for the record')
-    .option('--force', 'even while leaves are live')
+    .requiredOption('--reason <text>', 'the reason, for the audit record')
+    .option('--force', 'revoke it even while leaves are live')
     .action(
       action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
         const authority = await authorityId(context, options, id as string);
@@ -81,13 +81,13 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
   authority
     .command('compromise <id>')
     .description(
-      'the key is stolen: replace everything below the authority, and its root too unless every consumer enforces CRLs',
+      'for a stolen key: replace everything below the authority, and its root as well unless every consumer enforces CRLs',
     )
-    .requiredOption('--reason <text>', 'for the record')
-    .option('--window <duration>', 'in which leaves are replaced, spread')
-    .option('--force', 'successors sign without proof')
-    .option('--dry-run', 'say what would be done')
-    .option('--no-wait', 'return at once')
+    .requiredOption('--reason <text>', 'the reason, for the audit record')
+    .option('--window <duration>', 'the time over which leaves are replaced')
+    .option('--force', 'let successors sign without proof')
+    .option('--dry-run', 'show what would be done; change nothing')
+    .option('--no-wait', 'do not wait for the end')
     .action(
       action<{ reason: string; window?: string; force?: boolean; dryRun?: boolean; wait: boolean }>(
         context,
@@ -105,8 +105,8 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
           const said = [
             `tainted: ${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
             `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
-            `${plan.live} live leaves are replaced, ${plan.liveUnreported} of them at holders that can't report`,
-            `what a thief signs is believed until the root has left the bundle: at the latest ${instant(plan.exposedUntil)}`,
+            `${plan.live} live leaves are replaced, ${plan.liveUnreported} of them with holders that can not report`,
+            `consumers trust what a thief signs until the root has left the bundle: at the latest ${instant(plan.exposedUntil)}`,
           ];
           if (!options.json) context.out(`${said.join('\n')}\n`);
           if (options.dryRun) {
@@ -118,8 +118,8 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
           );
           const wanted = begun.tainted;
           const goal: Goal = {
-            reached: (status) => wanted.every((each) => stateOf(status, each) === 'revoked'),
-            line: (status) => wanted.map((each) => replaced(each).line(status)).join('; '),
+            reached: (status) => wanted.every((id) => stateOf(status, id) === 'revoked'),
+            line: (status) => wanted.map((id) => replaced(id).line(status)).join('; '),
           };
           const status = options.wait ? await follow(context, options, goal) : begun.status;
           if (status !== null) showRotation(context, options, status);

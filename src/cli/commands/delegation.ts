@@ -7,7 +7,7 @@ import { delegationId } from '../object-ids.ts';
 import { duration, facts, instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Delegations: who may sign, and for which identities. */
+/** Delegations. Each names a control plane and the identities that it may sign. */
 export function delegationCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const delegation = program
     .command('delegation')
@@ -25,14 +25,14 @@ function createCommand(delegation: Command, context: CliContext, outcome: Outcom
     .requiredOption('--client-id <id>', 'SPIFFE ID of the control plane')
     .requiredOption(
       '--pattern <pattern>',
-      'repeat: "*" is one segment, a trailing "/**" crosses',
+      'repeat: "*" matches one segment, "/**" at the end matches any number',
       collect,
     )
-    .requiredOption('--max-ttl <duration>', 'longest life it may ask for')
-    .option('--key-type <type>', 'repeat: allowed key types; all if absent', collect)
-    .option('--dns-pattern <pattern>', 'repeat: DNS names it may ask for', collect)
+    .requiredOption('--max-ttl <duration>', 'longest life that the client may request')
+    .option('--key-type <type>', 'repeat: an allowed key type; default: all', collect)
+    .option('--dns-pattern <pattern>', 'repeat: DNS names that the client may request', collect)
     .option('--profile <name>', 'short-lived (default) or revocable')
-    .option('--expires <duration>', 'the delegation itself ends after so long')
+    .option('--expires <duration>', 'the delegation itself ends after this time')
     .action(
       action<{
         clientId: string;
@@ -70,11 +70,11 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
   delegation
     .command('list')
     .description('delegations')
-    .option('--all', 'revoked ones too')
-    .option('--limit <n>', 'at most this many', '1000')
+    .option('--all', 'include revoked delegations')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Delegations', (calls) =>
+        const record = await withAdmin(context, options, 'Delegations', (calls) =>
           allPages(context, limitOf(options), async (page) => {
             const { delegations, nextPageToken } = await calls.call('ListDelegations', {
               page,
@@ -84,25 +84,25 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
           }),
         );
         if (options.json) {
-          json(context, found);
+          json(context, record);
           return;
         }
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id, short: 'id' },
-            { title: 'CLIENT', value: (each) => each.clientId },
-            { title: 'MAX TTL', value: (each) => duration(each.maxTtlSeconds), priority: 2 },
+            { title: 'ID', value: (row) => row.id, short: 'id' },
+            { title: 'CLIENT', value: (row) => row.clientId },
+            { title: 'MAX TTL', value: (row) => duration(row.maxTtlSeconds), priority: 2 },
             {
               title: 'ENDS',
-              value: (each) =>
-                each.revokedAt > 0
-                  ? `revoked ${instant(each.revokedAt)}`
-                  : until(each.expiresAt, context.now()),
+              value: (row) =>
+                row.revokedAt > 0
+                  ? `revoked ${instant(row.revokedAt)}`
+                  : until(row.expiresAt, context.now()),
             },
-            { title: 'PATTERNS', value: (each) => each.patterns.join(' ') },
+            { title: 'PATTERNS', value: (row) => row.patterns.join(' ') },
           ],
-          found,
+          record,
           'no delegations',
         );
       }),
@@ -112,14 +112,14 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
 function showCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
   delegation
     .command('show <id>')
-    .description('one delegation, revoked or not')
+    .description('show one delegation, revoked or not')
     .action(
       action(context, outcome, async (options, [text]) => {
         const id = await delegationId(context, options, text as string);
-        const found = await withAdmin(context, options, 'Delegations', (calls) =>
+        const record = await withAdmin(context, options, 'Delegations', (calls) =>
           theOne<Delegation__Output>(
             `delegation ${JSON.stringify(id)}`,
-            ({ id: each }) => each === id,
+            ({ id: row }) => row === id,
             async (page) => {
               const { delegations, nextPageToken } = await calls.call('ListDelegations', {
                 page,
@@ -130,25 +130,25 @@ function showCommand(delegation: Command, context: CliContext, outcome: Outcome)
           ),
         );
         if (options.json) {
-          json(context, found);
+          json(context, record);
           return;
         }
         facts(context, [
-          ['id', found.id],
-          ['client', found.clientId],
-          ['patterns', found.patterns.join('\n')],
-          ['max ttl', duration(found.maxTtlSeconds)],
-          ['key types', found.keyTypes.join(' ') || 'all'],
-          ['dns names', found.dnsPatterns.join(' ') || '-'],
-          ['profile', found.profile],
+          ['id', record.id],
+          ['client', record.clientId],
+          ['patterns', record.patterns.join('\n')],
+          ['max ttl', duration(record.maxTtlSeconds)],
+          ['key types', record.keyTypes.join(' ') || 'all'],
+          ['dns names', record.dnsPatterns.join(' ') || '-'],
+          ['profile', record.profile],
           [
             'ends',
-            found.expiresAt === 0
+            record.expiresAt === 0
               ? '-'
-              : `${instant(found.expiresAt)} (${until(found.expiresAt, context.now())})`,
+              : `${instant(record.expiresAt)} (${until(record.expiresAt, context.now())})`,
           ],
-          ['revoked', instant(found.revokedAt)],
-          ['created', `${instant(found.createdAt)} by ${found.createdBy}`],
+          ['revoked', instant(record.revokedAt)],
+          ['created', `${instant(record.createdAt)} by ${record.createdBy}`],
         ]);
       }),
     );
@@ -157,7 +157,7 @@ function showCommand(delegation: Command, context: CliContext, outcome: Outcome)
 function deleteCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
   delegation
     .command('delete <id>')
-    .description('revoke a delegation at once')
+    .description('revoke a delegation immediately')
     .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {

@@ -6,26 +6,26 @@ import { exitCodes } from '../exit-codes.ts';
 import { json } from '../output.ts';
 import { table } from '../table.ts';
 
-/** What a start on this machine would meet. */
+/** Checks whether the server or agent could start on this machine. */
 export function doctorCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('doctor [file]')
     .description(
-      'check this machine against a configuration: versions, files, module, tokens, PINs, ports, clock, capabilities; each PIN is tried once',
+      'check this machine against a configuration: versions, files, module, tokens, PINs, ports, clock, capabilities; it tries each PIN once',
     )
-    .option('--agent', "the file is an agent's")
+    .option('--agent', 'the file is the configuration of an agent')
     .action(
       action<{ agent?: boolean }>(context, outcome, (options, [file]) => {
         const kind = options.agent === true ? 'agent' : 'server';
         const path = file ?? context.env[`MESHCA_${kind.toUpperCase()}_CONFIG`];
         if (path === undefined)
-          throw new PkiError('INVALID_REQUEST', 'name the configuration to check');
+          throw new PkiError('INVALID_REQUEST', 'the path of the configuration is missing');
         return checkMachine(context, options, kind, path);
       }),
     );
 }
 
-/** Returns the exit code: 1 where a start would fail. */
+/** Returns the exit code: 1 if a start would fail. */
 export async function checkMachine(
   context: CliContext,
   options: GlobalOptions,

@@ -37,7 +37,7 @@ interface Svid {
   readonly issuersSha256: readonly string[];
 }
 
-/** What a workload of a downstream entry does for itself, with its own SVID. */
+/** Commands for a workload with a downstream entry. They use its own SVID. */
 export function downstreamCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const downstream = program
     .command('downstream')
@@ -47,14 +47,20 @@ export function downstreamCommands(program: Command, context: CliContext, outcom
     .description(
       'obtain a CA certificate with the SVID of this process from the Workload API; needs --server HOST:PORT',
     )
-    .option('--csr <file>', 'CSR (PEM) of the CA')
-    .option('--key-out <file>', 'in place of a CSR: make a P-256 key and write it there (0600)')
+    .option('--csr <file>', 'the CSR of the CA (PEM)')
+    .option(
+      '--key-out <file>',
+      'instead of a CSR: make a P-256 key and write it to this file (0600)',
+    )
     .requiredOption(
       '--out <file>',
-      'where its certificate, what is above it, and the root are written (PEM)',
+      'file for its certificate, the certificates above it, and the root (PEM)',
     )
-    .option('--ttl <duration>', 'life, for example 24h; default as long as the server allows')
-    .option('--spiffe-id <id>', 'of several identities, this one')
+    .option(
+      '--ttl <duration>',
+      'life, for example 24h; default: the longest that the server allows',
+    )
+    .option('--spiffe-id <id>', 'the identity to use, if the process has several')
     .option(
       '--socket <path>',
       "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
@@ -92,7 +98,7 @@ async function requestAuthority(
       ),
   );
   const root = rootOf(signed, context.now());
-  // the key first: a certificate without its key would be lost
+  // the key is written first, since a certificate without its key is lost
   if (keyPem !== undefined && options.keyOut !== undefined)
     writeWhole(options.keyOut, keyPem, 0o600);
   writeWhole(options.out, certificatesToPem([...signed.chainDer, root]), 0o644);
@@ -113,18 +119,18 @@ async function requestAuthority(
     ]);
 }
 
-/** The address of the CA, once the options fit each other. */
+/** The address of the CA. Throws INVALID_REQUEST if the options do not fit together. */
 function checkedServer({ server, csr, keyOut }: RequestFlags & GlobalOptions): string {
   if (server === undefined)
-    throw new PkiError('INVALID_REQUEST', '--server is missing: the address of the CA', {
-      next: 'Give --server HOST:PORT, the one that the agent of this node uses.',
+    throw new PkiError('INVALID_REQUEST', '--server, the address of the CA, is missing', {
+      next: 'Give --server HOST:PORT, the address that the agent of this node uses.',
     });
   if ((csr === undefined) === (keyOut === undefined))
     throw new PkiError('INVALID_REQUEST', 'exactly one of --csr and --key-out is needed');
-  // a typing error must not replace a key that is in use
+  // a typo must not replace a key that is in use
   if (keyOut !== undefined && existsSync(keyOut))
     throw new PkiError('ALREADY_EXISTS', `${keyOut} exists already`, {
-      next: 'Name a new file for the key, and move it over the old one when its certificate is there.',
+      next: 'Name a new file for the key. Replace the old key when the new certificate exists.',
     });
   return server;
 }
@@ -137,16 +143,16 @@ function rootOf(
   if (root === undefined)
     throw new PkiError(
       'CHAIN_UNTRUSTED',
-      'the certificate that came leads to none of the roots that came with it',
-      { next: 'Nothing was written; compare the clock of this machine.' },
+      'the received certificate does not chain to the received roots',
+      { next: 'Nothing was written. Check the clock of this machine.' },
     );
   return root;
 }
 
 async function ownSvid(socketPath: string, spiffeId: string | undefined): Promise<Svid> {
   const { svids, meshcaIssuers } = await fetchX509(socketPath);
-  // the first is the one that a workload takes by default
-  const svid = svids.find((each) => spiffeId === undefined || each.spiffeId === spiffeId);
+  // by default, a workload uses the first identity
+  const svid = svids.find((candidate) => spiffeId === undefined || candidate.spiffeId === spiffeId);
   if (svid === undefined)
     throw new PkiError(
       'NOT_FOUND',

@@ -11,11 +11,11 @@ import { duration, facts, instant, json, parseDuration } from '../output.ts';
 import { table } from '../table.ts';
 
 /**
- * The policy of dual control. Each change of one in force waits for its approvers; so does
- * switching it on.
+ * The policy of dual control. A change of the policy in force waits for its approvers. Switching it
+ * on waits for the new approvers.
  */
 export function dualControlCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const dual = program.command('dual-control').description('who must approve what admins do');
+  const dual = program.command('dual-control').description('the approvers of what admins do');
   showCommand(dual, context, outcome);
   enableCommand(dual, context, outcome);
   disableCommand(dual, context, outcome);
@@ -27,7 +27,7 @@ export function dualControlCommands(program: Command, context: CliContext, outco
 function showCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('show')
-    .description('the policy')
+    .description('show the policy')
     .action(
       action(context, outcome, async (options) => {
         const stored = await withAdmin(context, options, 'Approvals', (calls) =>
@@ -55,20 +55,20 @@ function showCommand(dual: Command, context: CliContext, outcome: Outcome): void
         table(
           context,
           [
-            { title: 'APPROVER', value: (each) => each.name },
+            { title: 'APPROVER', value: (row) => row.name },
             {
               title: 'KEY',
-              value: (each) => {
-                const key = parseSshPublicKey(each.publicKey);
-                return key.ok ? `${key.value.type} ${key.value.fingerprint}` : each.publicKey;
+              value: (row) => {
+                const key = parseSshPublicKey(row.publicKey);
+                return key.ok ? `${key.value.type} ${key.value.fingerprint}` : row.publicKey;
               },
             },
             {
               title: 'VALID',
-              value: (each) =>
-                `${each.notBefore === 0 ? '' : `from ${instant(each.notBefore)} `}${each.notAfter === 0 ? 'always' : `until ${instant(each.notAfter)}`}`,
+              value: (row) =>
+                `${row.notBefore === 0 ? '' : `from ${instant(row.notBefore)} `}${row.notAfter === 0 ? 'always' : `until ${instant(row.notAfter)}`}`,
             },
-            { title: 'PROPOSES AS', value: (each) => each.identities.join(' ') || '-' },
+            { title: 'PROPOSES AS', value: (row) => row.identities.join(' ') || '-' },
           ],
           policy.approvers,
           'no approvers',
@@ -80,17 +80,19 @@ function showCommand(dual: Command, context: CliContext, outcome: Outcome): void
 function enableCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('enable')
-    .description(
-      'switch dual control on; it takes effect when enough of the approvers have approved it',
-    )
-    .requiredOption('--required <k>', 'how many must approve, at least 2')
-    .option('--approver <name=file.pub>', 'repeat; without it those of the present policy', collect)
+    .description('switch dual control on; this takes effect when enough approvers have approved it')
+    .requiredOption('--required <k>', 'the number of approvers that must approve, at least 2')
     .option(
-      '--identity <name=id>',
-      'repeat: SPIFFE ID, or uid:N, under which an approver proposes',
+      '--approver <name=file.pub>',
+      'repeat: an approver; default: the approvers of the present policy',
       collect,
     )
-    .option('--life <duration>', 'how long an operation waits; default 24h')
+    .option(
+      '--identity <name=id>',
+      'repeat: the SPIFFE ID, or uid:N, of an approver as a proposer',
+      collect,
+    )
+    .option('--life <duration>', 'the time that an operation waits; default 24h')
     .action(
       action<{
         required: string;
@@ -109,7 +111,7 @@ function enableCommand(dual: Command, context: CliContext, outcome: Outcome): vo
               : approversOf(options.approver, options.identity ?? []),
         }));
         context.err(
-          'keep more approvers than must approve: a lost key can be replaced only with the approval of the others\n',
+          'enrol more approvers than must approve: a lost key can be replaced only if enough others approve\n',
         );
       }),
     );
@@ -129,7 +131,7 @@ function disableCommand(dual: Command, context: CliContext, outcome: Outcome): v
 function requireCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('require <k>')
-    .description('change how many must approve')
+    .description('change the number of approvers that must approve')
     .action(
       action(context, outcome, (options, [k]) =>
         change(context, options, (policy) => ({
@@ -143,14 +145,14 @@ function requireCommand(dual: Command, context: CliContext, outcome: Outcome): v
 function addApproverCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('add-approver <name>')
-    .description('enrol an approver, or replace the key of one')
+    .description('enrol an approver, or replace the key of an approver')
     .requiredOption('--public-key <file>', 'the .pub file')
     .option(
       '--identity <id>',
-      'repeat: SPIFFE ID, or uid:N, under which the approver proposes',
+      'repeat: the SPIFFE ID, or uid:N, of the approver as a proposer',
       collect,
     )
-    .option('--valid <duration>', 'valid for this time from now on')
+    .option('--valid <duration>', 'the approver is valid for this time from now on')
     .action(
       action<{ publicKey: string; identity?: readonly string[]; valid?: string }>(
         context,
@@ -159,7 +161,7 @@ function addApproverCommand(dual: Command, context: CliContext, outcome: Outcome
           change(context, options, (policy) => ({
             ...policy,
             approvers: [
-              ...policy.approvers.filter((each) => each.name !== name),
+              ...policy.approvers.filter((row) => row.name !== name),
               {
                 name: name as string,
                 publicKey: publicKeyIn(options.publicKey),
@@ -181,9 +183,9 @@ function removeApproverCommand(dual: Command, context: CliContext, outcome: Outc
     .action(
       action(context, outcome, (options, [name]) =>
         change(context, options, (policy) => {
-          if (!policy.approvers.some((each) => each.name === name))
-            throw new PkiError('NOT_FOUND', `no approver is called ${name ?? ''}`);
-          return { ...policy, approvers: policy.approvers.filter((each) => each.name !== name) };
+          if (!policy.approvers.some((row) => row.name === name))
+            throw new PkiError('NOT_FOUND', `no approver has the name ${name ?? ''}`);
+          return { ...policy, approvers: policy.approvers.filter((row) => row.name !== name) };
         }),
       ),
     );
@@ -225,7 +227,10 @@ function approversOf(
   });
   const stray = known.find(([owner]) => !made.some(({ name }) => name === owner));
   if (stray !== undefined)
-    throw new PkiError('INVALID_REQUEST', `--identity names ${stray[0]}, who is no --approver`);
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `--identity names ${stray[0]}, but no --approver has this name`,
+    );
   return made;
 }
 

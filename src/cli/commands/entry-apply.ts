@@ -24,12 +24,12 @@ interface ApplyFlags {
 export function applyCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('apply')
-    .description('make the entries what a file says; prints the difference')
-    .requiredOption('-f, --file <path>', 'YAML or JSON, "-" for standard input')
-    .option('--prune', 'delete entries that the file does not name; asks first')
-    .option('--max-deletes <n>', 'with --prune: refuse to delete more', '50')
+    .description('change the entries to those in a file, and print the difference')
+    .requiredOption('-f, --file <path>', 'YAML or JSON; "-" for standard input')
+    .option('--prune', 'delete entries that are not in the file; asks first')
+    .option('--max-deletes <n>', 'with --prune: refuse to delete more entries', '50')
     .option('--yes', 'with --prune: do not ask')
-    .option('--dry-run', 'print the difference and change nothing')
+    .option('--dry-run', 'print the difference, but change nothing')
     .action(action<ApplyFlags>(context, outcome, (options) => apply(context, options)));
 }
 
@@ -82,7 +82,7 @@ const applied = (
 
 const shownDeletes = 10;
 
-/** A file that was cut short, or that is of another mesh, would delete everything. */
+/** A truncated file, or the file of another mesh, would delete everything. */
 async function agreeToDeletes(
   context: CliContext,
   options: ApplyFlags,
@@ -96,7 +96,7 @@ async function agreeToDeletes(
       'INVALID_REQUEST',
       `${deletes.length} entries would be deleted, more than ${limit}; nothing was changed`,
       {
-        next: `Look with --dry-run; if all of them are to go, add --max-deletes ${deletes.length}.`,
+        next: `Check with --dry-run. To delete all of them, add --max-deletes ${deletes.length}.`,
       },
     );
   if (options.yes !== true)
@@ -123,14 +123,14 @@ async function entriesOf(text: string, path: string): Promise<Entry[]> {
   const list = Array.isArray(parsed) ? parsed : (parsed as { entries?: unknown } | null)?.entries;
   if (!Array.isArray(list))
     throw new PkiError('INVALID_REQUEST', `${path} has no list "entries"`, {
-      next: 'See "meshca entry export" for the form.',
+      next: '"meshca entry export" prints the form.',
     });
-  // zod only where a file is read: it takes time that other commands would lose
+  // zod is loaded only here, since loading it takes time
   const { entryFromFile } = await import('../entry-file-schema.ts');
   return list.map((entry: unknown, index) => entryFromFile(entry, `${path}: entry ${index + 1}`));
 }
 
-/** Field by field, as the file writes them. */
+/** The changed fields, in the form of the file. */
 function differences(before: Entry__Output, after: Entry__Output): string[] {
   const [old, fresh] = [
     { ...entryFile(before) } as Record<string, unknown>,

@@ -31,31 +31,31 @@ const entryFlags = [
 
 const parentOption = [
   '--parent-id <id>',
-  'SPIFFE ID of the agent or node set that may hand the identity out',
+  'SPIFFE ID of the agent or node set that may hand out the identity',
 ] as const;
-const selectorOption = ['--selector <type:value>', 'repeat: all must match'] as const;
+const selectorOption = ['--selector <type:value>', 'repeat: all selectors must match'] as const;
 
 const withFlags = (command: Command): Command =>
   command
-    .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h, or default')
-    .option('--jwt-ttl <duration>', 'life of JWT-SVIDs, or default')
+    .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h, or "default"')
+    .option('--jwt-ttl <duration>', 'life of JWT-SVIDs, or "default"')
     .option('--profile <name>', 'short-lived (default) or revocable')
     .option('--dns <name>', 'repeat: DNS names in the certificate', collect)
-    .option('--hint <text>', 'tells a workload which of its identities to use for what')
-    .option('--expires <duration>', 'the entry itself ends after this time, or never')
+    .option('--hint <text>', 'tells a workload the purpose of this identity')
+    .option('--expires <duration>', 'the entry itself ends after this time, or "never"')
     .option('--admin', 'the identity may use the admin API within its roles')
-    .option('--downstream', 'the identity is a downstream authority')
-    .option('--allow-weak-selectors', 'path or hash alone may identify the process')
+    .option('--downstream', 'the identity may request CA certificates (downstream CA)')
+    .option('--allow-weak-selectors', 'allow a path or hash as the only selector')
     .option(
       '--allow <placeholder=value,...>',
-      'for a template: the allowed values of a placeholder',
+      'repeat, for a template: the allowed values of a placeholder',
       collect,
     );
 
 export function entryCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const entry = program
     .command('entry')
-    .description('registration entries: which process gets which identity');
+    .description('registration entries: they decide which process gets which identity');
   createCommand(entry, context, outcome);
   showCommand(entry, context, outcome);
   listCommand(entry, context, outcome);
@@ -74,7 +74,7 @@ function createCommand(entry: Command, context: CliContext, outcome: Outcome): v
         '--spiffe-id <id>',
         'the identity, or a template such as spiffe://td/user/{unix.user}',
       )
-      .option('--id <name>', 'name of the entry; chosen by the server if absent')
+      .option('--id <name>', 'name of the entry; default: the server chooses one')
       .requiredOption(...parentOption)
       .requiredOption(...selectorOption, collect),
   ).action(
@@ -102,14 +102,14 @@ function updateCommand(entry: Command, context: CliContext, outcome: Outcome): v
   withFlags(
     entry
       .command('update <id>')
-      .description('change one entry; fields that are not given stay as they are')
+      .description('change one entry; fields without an option stay as they are')
       .option('--spiffe-id <id>', 'the identity')
       .option(...parentOption)
       .option(...selectorOption, collect),
   ).action(
     action<EntryFlags>(context, outcome, async (options, [id]) => {
       if (entryFlags.every((name) => options[name] === undefined))
-        throw new PkiError('INVALID_REQUEST', 'nothing is given that would change the entry');
+        throw new PkiError('INVALID_REQUEST', 'no option changes the entry');
       const updated = await withAdmin(context, options, 'Entries', async (calls) => {
         const present = await calls.call('GetEntry', {
           id: await entryId(context, options, id as string),
@@ -128,13 +128,13 @@ function updateCommand(entry: Command, context: CliContext, outcome: Outcome): v
 function showCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('show <id>')
-    .description('one entry')
+    .description('show one entry')
     .action(
       action(context, outcome, async (options, [id]) => {
-        const found = await withAdmin(context, options, 'Entries', async (calls) =>
+        const entries = await withAdmin(context, options, 'Entries', async (calls) =>
           calls.call('GetEntry', { id: await entryId(context, options, id as string) }),
         );
-        showEntry(context, options, found);
+        showEntry(context, options, entries);
       }),
     );
 }
@@ -142,17 +142,17 @@ function showCommand(entry: Command, context: CliContext, outcome: Outcome): voi
 function listCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('list')
-    .description('entries, filtered')
-    .option('--spiffe-id <id>', 'with exactly this ID')
-    .option('--parent-id <id>', 'with this parent')
-    .option('--selector <type:value>', 'with this selector among theirs')
-    .option('--limit <n>', 'at most this many', '1000')
+    .description('list entries')
+    .option('--spiffe-id <id>', 'only entries with this ID')
+    .option('--parent-id <id>', 'only entries with this parent')
+    .option('--selector <type:value>', 'only entries with this selector')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ spiffeId?: string; parentId?: string; selector?: string; limit?: string }>(
         context,
         outcome,
         async (options) => {
-          const found = await listEntries(
+          const entries = await listEntries(
             context,
             options,
             {
@@ -162,11 +162,11 @@ function listCommand(entry: Command, context: CliContext, outcome: Outcome): voi
             },
             limitOf(options),
           );
-          if (options.json) json(context, found);
+          if (options.json) json(context, entries);
           else
             showEntries(
               context,
-              found,
+              entries,
               options.spiffeId === undefined &&
                 options.parentId === undefined &&
                 options.selector === undefined
@@ -181,7 +181,7 @@ function listCommand(entry: Command, context: CliContext, outcome: Outcome): voi
 function deleteCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('delete <id...>')
-    .description('delete entries; once the command returns, nothing is issued for them')
+    .description('delete entries; when the command returns, nothing is issued for them any more')
     .action(
       action(context, outcome, async (options, ids) => {
         const results = await withAdmin(
@@ -203,16 +203,16 @@ function deleteCommand(entry: Command, context: CliContext, outcome: Outcome): v
 function exportCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('export')
-    .description('all entries as a file that "entry apply" takes')
+    .description('print all entries as a file for "entry apply"')
     .action(
       action(context, outcome, async (options) => {
-        const found = await listEntries(
+        const entries = await listEntries(
           context,
           options,
           { spiffeId: '', parentId: '', selector: '' },
           Number.MAX_SAFE_INTEGER,
         );
-        const file = { entries: found.map(entryFile) };
+        const file = { entries: entries.map(entryFile) };
         context.out(options.json ? `${JSON.stringify(file, null, 2)}\n` : stringify(file));
       }),
     );

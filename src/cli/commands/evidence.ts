@@ -20,29 +20,29 @@ interface Read {
   readonly consumers: readonly EvidenceLine[];
 }
 
-/** `meshca authority evidence`: below `meshca authority`, which must exist. */
+/** `meshca authority evidence`. It goes below `meshca authority`, which must exist. */
 export function evidenceCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  const authority = program.commands.find((each) => each.name() === 'authority');
-  if (authority === undefined) throw new Error('the command authority is not there yet');
+  const authority = program.commands.find((command) => command.name() === 'authority');
+  if (authority === undefined) throw new Error('the command authority does not exist yet');
   authority
     .command('evidence <id>')
     .description(
-      'who was counted before this authority signed: who held it, who was passed over and why, whose leaves had expired',
+      'show the consumers that were counted before this authority signed: who had it, who was passed over and why, whose leaves had expired',
     )
     .action(
       action(context, outcome, async (options, [id]) => {
-        const found = await read(
+        const evidence = await read(
           context,
           options,
           await authorityId(context, options, id as string),
         );
-        if (options.json) json(context, found);
-        else show(context, found);
+        if (options.json) json(context, evidence);
+        else show(context, evidence);
       }),
     );
 }
 
-/** Reads the list and checks it again: it must agree with the digest that the record holds. */
+/** Reads the list and checks it again: its digest must be the one in the record. */
 async function read(context: CliContext, options: GlobalOptions, id: string): Promise<Read> {
   return withAdmin(context, options, 'Authorities', async (calls) => {
     let check: EvidenceCheck | undefined;
@@ -85,39 +85,39 @@ function showStatement(context: CliContext, { sha256, sequence, statement }: Rea
       `${instant(statement.decidedAt)}${statement.scope === '{}' ? '' : `, for ${statement.scope}`}`,
     ],
     [
-      'on the strength of',
+      'decided by',
       without.kind === 'proven'
-        ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred`
+        ? `confirmations; required: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred`
         : without.kind === 'forced'
           ? `force, by ${without.by}: ${without.reason}`
           : without.kind === 'ended'
-            ? `what signed before ended at ${instant(without.deadline)}: nobody was left to confirm`
+            ? `the end of the previous authority at ${instant(without.deadline)}: nobody was left to confirm`
             : `the deadline ${instant(without.deadline)}`,
     ],
     [
       'proven',
-      `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all that they held had expired`,
+      `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all their leaves had expired`,
     ],
     ...(statement.alteredAgents === 0
       ? []
       : [
           [
             'altered',
-            `${statement.alteredAgents} agents were not in the database as the log has them: they are not in this list`,
+            `${statement.alteredAgents} agents differed between database and log: they are not in this list`,
           ] as const,
         ]),
     [
       'inferred',
       inferred.needed === 0
         ? 'nobody'
-        : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; not waited for: until ${instant(inferred.until)}` : ''}`,
+        : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; earlier leaves had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; the rest was not waited for (until ${instant(inferred.until)})` : ''}`,
     ],
     [
       'unseen',
       unprovable.until === 0
         ? 'nobody'
         : unprovable.until > statement.decidedAt
-          ? `not waited for; it would have been until ${instant(unprovable.until)}`
+          ? `not waited for (until ${instant(unprovable.until)})`
           : `waited until ${instant(unprovable.until)}`,
     ],
     [
@@ -170,6 +170,6 @@ function showConsumers(context: CliContext, consumers: Read['consumers']): void 
       },
     ],
     consumers,
-    'nobody had to hold it',
+    'nobody had to confirm it',
   );
 }

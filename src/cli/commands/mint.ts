@@ -38,8 +38,8 @@ interface Minted {
 }
 
 /**
- * One certificate by hand. Its key is made here. When the call waits for approval, the key waits
- * here for its certificate.
+ * Issues one certificate by hand. Its key is made here. If the call waits for approval, the key is
+ * kept here until its certificate comes.
  */
 export function mintCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
@@ -51,12 +51,12 @@ export function mintCommand(program: Command, context: CliContext, outcome: Outc
     .option('--dns <name>', 'repeat: DNS names', collect)
     .option('--ttl <duration>', 'life')
     .option('--key-type <type>', keyTypes.join(', '), 'ec-p256')
-    .option('--admin', 'the certificate may administer within its roles')
+    .option('--admin', 'the certificate may use the admin API within its roles')
     .requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
-    .option('--replace', 'replace these files where they exist')
+    .option('--replace', 'replace these files if they exist')
     .option(
       '--result <operation>',
-      'under dual control, in place of --spiffe-id: bring the certificate of a call that was held and is approved now',
+      'under dual control, instead of --spiffe-id: get the certificate of a call that has been approved',
     )
     .action(
       action<MintFlags>(context, outcome, async (options) => {
@@ -93,11 +93,11 @@ export function mintCommand(program: Command, context: CliContext, outcome: Outc
     );
 }
 
-/** Before a certificate is made whose key would replace another. Throws INVALID_REQUEST. */
+/** Called before a certificate is made whose key would replace another. Throws INVALID_REQUEST. */
 function expectNone({ write }: MintFlags): void {
   for (const name of ['svid.pem', 'key.pem', 'bundle.pem'])
     if (existsSync(join(write, name)))
-      throw new PkiError('INVALID_REQUEST', `${join(write, name)} exists, and is not replaced`, {
+      throw new PkiError('INVALID_REQUEST', `${join(write, name)} exists already`, {
         next: 'Name another folder, or add --replace.',
       });
 }
@@ -140,12 +140,12 @@ async function mint(
       !isOperation(operation)
     )
       throw error;
-    // the approval is for a certificate with exactly this key
+    // the approval covers a certificate with exactly this key
     writeWhole(waitingKeyPath(options, operation), keyPem, 0o600);
     throw new PkiError(error.code, error.message, {
       cause: error,
       detail: error.detail,
-      next: `${error.next} The key waits in ${waitingKeyPath(options, operation)}; within an hour of the approval: meshca mint --result ${operation} --write ${options.write}`,
+      next: `${error.next} The key is kept in ${waitingKeyPath(options, operation)}. Within an hour of the approval: meshca mint --result ${operation} --write ${options.write}`,
     });
   }
 }
@@ -156,13 +156,13 @@ async function collectHeld(
   operation: string,
 ): Promise<Minted> {
   const waiting = waitingKeyPath(options, operation);
-  // the result can be taken once, so check first that its key is here
+  // the result can be taken once, so the key is looked up first
   if (!isOperation(operation) || !existsSync(waiting))
     throw new PkiError(
       'NOT_FOUND',
-      `no key waits for the operation ${operation} in ${options.write}`,
+      `there is no key for the operation ${operation} in ${options.write}`,
       {
-        next: 'Give the operation and the folder that "meshca mint" named when the call was held.',
+        next: 'Give the operation and the folder that "meshca mint" named when the call began to wait.',
       },
     );
   const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) =>
@@ -187,5 +187,5 @@ async function collectHeld(
   };
 }
 
-/** Whether a text has the form of an operation's ID; it becomes part of a file name. */
+/** Whether a text has the form of an operation's ID. It becomes part of a file name. */
 const isOperation = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);

@@ -11,7 +11,7 @@ import { mintCommand } from './mint.ts';
 import { facts, instant, json } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
+/** Commands for one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('server')
@@ -20,11 +20,11 @@ export function nodeCommands(program: Command, context: CliContext, outcome: Out
     .description('run the CA server')
     .option(
       '-c, --config <path>',
-      'YAML or JSON; every key can come from the environment too (MESHCA_SERVER_…)',
+      'YAML or JSON; the environment can set every key as well (MESHCA_SERVER_…)',
     )
     .option(
       '--accept-restore <records>',
-      'once, after a restore: go on although a checkpoint over so many records has left the older database',
+      'once, after a restore: go on although a checkpoint over this number of records was published',
     )
     .action(
       action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) =>
@@ -46,8 +46,8 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
   program
     .command('validate [file]')
     .description('check a configuration without starting anything')
-    .option('--agent', "the file is an agent's")
-    .option('--check', 'check this machine against it as well, as "meshca doctor" does')
+    .option('--agent', 'the file is the configuration of an agent')
+    .option('--check', 'check this machine as well, like "meshca doctor"')
     .option('--schema <kind>', 'print the JSON Schema instead: server or agent')
     .action(
       action<{ agent?: boolean; schema?: string; check?: boolean }>(
@@ -65,7 +65,8 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
             );
             return undefined;
           }
-          if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
+          if (file === undefined)
+            throw new PkiError('INVALID_REQUEST', 'the path of the file is missing');
           const checked = await context.dependencies.validate(
             options.agent ? 'agent' : 'server',
             file,
@@ -97,14 +98,14 @@ interface HealthOptions {
   readonly socket?: string;
 }
 
-/** A restart destroys the keys in memory: what only keeps it from serving is no reason for one. */
+/** A restart destroys the keys in memory. Therefore readiness is no reason for a restart. */
 function healthCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('healthcheck <what>')
     .description(
-      'exit 0 while the server or agent on this machine answers; for containers and liveness probes',
+      'exit with 0 while the server or agent on this machine answers; for liveness probes of containers',
     )
-    .option('--ready', 'exit 0 only while it can serve; for traffic, never to restart it')
+    .option('--ready', 'exit with 0 only while it can serve; for traffic, never for restarts')
     .option('--socket <path>', 'its socket')
     .action(
       action<HealthOptions>(context, outcome, async (options, [what]) => {
@@ -176,9 +177,9 @@ function report(
 function explainCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('explain')
-    .description('why a process on this node got an identity or not')
+    .description('explain why a process on this node got an identity or not')
     .option('--pid <pid>', 'a running process')
-    .option('--refusal <id>', 'the refusal ID that a process was given')
+    .option('--refusal <id>', 'the refusal ID that a process received')
     .option('--socket <path>', "the agent's local socket")
     .action(
       action<{ pid?: string; refusal?: string; socket?: string }>(
@@ -194,36 +195,38 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
               `--pid ${JSON.stringify(options.pid)} is not a process ID`,
             );
           const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-          const found = await withAgentLocal(context, path, (calls) =>
+          const explanation = await withAgentLocal(context, path, (calls) =>
             calls.call(
               'Explain',
               pid === undefined ? { refusalId: options.refusal as string } : { pid },
             ),
           );
           if (options.json) {
-            json(context, found);
+            json(context, explanation);
             return;
           }
           facts(context, [
-            ['process', found.pid === 0 ? '-' : String(found.pid)],
-            ['time', instant(found.time)],
-            ['outcome', found.granted ? 'gets an identity' : `refused: ${found.code}`],
-            ...(found.refusalId === '' ? [] : [['refusal ID', found.refusalId] as const]),
-            ...(found.message === '' ? [] : [['message', found.message] as const]),
-            ['identities', found.grantedSpiffeIds.join('\n') || '-'],
-            ['selectors', found.selectors.join('\n') || '-'],
+            ['process', explanation.pid === 0 ? '-' : String(explanation.pid)],
+            ['time', instant(explanation.time)],
+            ['outcome', explanation.granted ? 'gets an identity' : `refused: ${explanation.code}`],
+            ...(explanation.refusalId === ''
+              ? []
+              : [['refusal ID', explanation.refusalId] as const]),
+            ...(explanation.message === '' ? [] : [['message', explanation.message] as const]),
+            ['identities', explanation.grantedSpiffeIds.join('\n') || '-'],
+            ['selectors', explanation.selectors.join('\n') || '-'],
           ]);
-          if (found.nearMisses.length === 0) return;
-          context.out('\nThe entries that came closest:\n');
+          if (explanation.nearMisses.length === 0) return;
+          context.out('\nThe entries that matched best:\n');
           table(
             context,
             [
-              { title: 'ENTRY', value: (each) => each.entryId, short: 'id' },
-              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-              { title: 'MATCHED', value: (each) => each.matched.join(' ') || '-', priority: 2 },
-              { title: 'MISSED', value: (each) => each.missed.join(' ') || '-' },
+              { title: 'ENTRY', value: (row) => row.entryId, short: 'id' },
+              { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+              { title: 'MATCHED', value: (row) => row.matched.join(' ') || '-', priority: 2 },
+              { title: 'MISSED', value: (row) => row.missed.join(' ') || '-' },
             ],
-            found.nearMisses,
+            explanation.nearMisses,
             '',
           );
         },

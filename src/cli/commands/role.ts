@@ -6,7 +6,7 @@ import type { CliContext } from '../context.ts';
 import { facts, instant, json } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Roles: what admins may do. */
+/** Roles. They say what admins may do. */
 export function roleCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const role = program
     .command('role')
@@ -49,28 +49,28 @@ function listCommand(role: Command, context: CliContext, outcome: Outcome): void
   role
     .command('list')
     .description('roles')
-    .option('--limit <n>', 'at most this many', '1000')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ limit?: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Roles', (calls) =>
+        const record = await withAdmin(context, options, 'Roles', (calls) =>
           allPages(context, limitOf(options), async (page) => {
             const { roles, nextPageToken } = await calls.call('ListRoles', { page });
             return { items: roles, next: nextPageToken };
           }),
         );
         if (options.json) {
-          json(context, found);
+          json(context, record);
           return;
         }
         table(
           context,
           [
-            { title: 'ROLE', value: (each) => each.name },
-            { title: 'VERBS', value: (each) => each.verbs.join(' ') },
-            { title: 'PREFIXES', value: (each) => each.prefixes.join(' ') },
-            { title: 'MEMBERS', value: (each) => each.members.join(' ') || '-', priority: 2 },
+            { title: 'ROLE', value: (row) => row.name },
+            { title: 'VERBS', value: (row) => row.verbs.join(' ') },
+            { title: 'PREFIXES', value: (row) => row.prefixes.join(' ') },
+            { title: 'MEMBERS', value: (row) => row.members.join(' ') || '-', priority: 2 },
           ],
-          found,
+          record,
           'no roles',
         );
       }),
@@ -80,13 +80,13 @@ function listCommand(role: Command, context: CliContext, outcome: Outcome): void
 function showCommand(role: Command, context: CliContext, outcome: Outcome): void {
   role
     .command('show <name>')
-    .description('one role')
+    .description('show one role')
     .action(
       action(context, outcome, async (options, [name]) => {
-        const found = await withAdmin(context, options, 'Roles', (calls) =>
+        const record = await withAdmin(context, options, 'Roles', (calls) =>
           theOne<Role__Output>(
             `role ${JSON.stringify(name)}`,
-            (each) => each.name === name,
+            (row) => row.name === name,
             async (page) => {
               const { roles, nextPageToken } = await calls.call('ListRoles', { page });
               return { items: roles, next: nextPageToken };
@@ -94,16 +94,16 @@ function showCommand(role: Command, context: CliContext, outcome: Outcome): void
           ),
         );
         if (options.json) {
-          json(context, found);
+          json(context, record);
           return;
         }
         facts(context, [
-          ['role', found.name],
-          ['verbs', found.verbs.join('\n')],
-          ['prefixes', found.prefixes.join('\n')],
-          ['members', found.members.join('\n') || '-'],
-          ['created', instant(found.createdAt)],
-          ['updated', instant(found.updatedAt)],
+          ['role', record.name],
+          ['verbs', record.verbs.join('\n')],
+          ['prefixes', record.prefixes.join('\n')],
+          ['members', record.members.join('\n') || '-'],
+          ['created', instant(record.createdAt)],
+          ['updated', instant(record.updatedAt)],
         ]);
       }),
     );

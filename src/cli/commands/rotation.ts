@@ -20,10 +20,10 @@ import { chainPicture, showRotation, summaryLine } from '../rotation-picture.ts'
 import { follow } from '../rotation-progress.ts';
 import { compromiseCommands } from './compromise.ts';
 
-/** The life of authorities: below `meshca authority`, which must exist. */
+/** Commands for the life of authorities. They go below `meshca authority`, which must exist. */
 export function rotationCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const authority = program.commands.find((each) => each.name() === 'authority');
-  if (authority === undefined) throw new Error('the command authority is not there yet');
+  const authority = program.commands.find((command) => command.name() === 'authority');
+  if (authority === undefined) throw new Error('the command authority does not exist yet');
   rotateCommand(authority, context, outcome);
   prepareCommand(authority, context, outcome);
   publishCommand(authority, context, outcome);
@@ -43,44 +43,44 @@ function rotateCommand(authority: Command, context: CliContext, outcome: Outcome
   authority
     .command('rotate')
     .description(
-      'replace an authority after every consumer has confirmed the new one; a new root brings a new intermediate',
+      'replace an authority after every consumer has confirmed the new one; a new root gets a new intermediate',
     )
     .option(
       '--kind <kind>',
-      'root (default), issuing, jwt; repeat for one after the other',
+      'repeat: root (default), issuing or jwt; several are replaced one after the other',
       collect,
     )
-    .option('--reason <text>', 'for the record')
-    .option('--force', 'without proof; needs --reason')
-    .option('--share <part>', 'part of each class that must have confirmed, 0..1')
+    .option('--reason <text>', 'the reason, for the audit record')
+    .option('--force', 'activate without proof; needs --reason')
+    .option('--share <part>', 'the share of each class of consumers that must have confirmed, 0..1')
     .option(
       '--canary <shares>',
-      'issuing only: parts of the nodes that it signs for first, for example 10% or 0.1,0.5',
+      'issuing only: shares of the nodes that the new authority signs for first, for example 10% or 0.1,0.5',
     )
     .option(
       '--canary-selector <selector>',
-      'issuing only: it signs first for nodes with this selector (type:value); repeat for all of them',
+      'issuing only, repeat: the new authority signs first for nodes with this selector (type:value)',
       collect,
     )
-    .option('--hold <duration>', 'how long each such part is watched', '10m')
-    .option('--max-failures <part>', 'part of failed handshakes that stops it', '0.01')
+    .option('--hold <duration>', 'the time for which each step is watched', '10m')
+    .option('--max-failures <part>', 'the share of failed handshakes that stops the canary', '0.01')
     .option(
       '--region <name>',
-      'issuing only: one that signs on servers of this region alone, beside the others',
+      'issuing only: the new authority signs only on servers of this region, beside the others',
     )
-    .option('--replica <name>', 'issuing only: one that signs on this replica alone')
+    .option('--replica <name>', 'issuing only: the new authority signs only on this replica')
     .option(
       '--until <state>',
-      'active (default), or retired: until the last leaf of the old one has expired',
+      'wait until active (default), or until retired: the last leaf of the old authority has expired',
       'active',
     )
-    .option('--no-wait', 'return at once')
+    .option('--no-wait', 'do not wait for the end')
     .action(action<RotateFlags>(context, outcome, (options) => rotate(context, options)));
 }
 
 async function rotate(context: CliContext, options: RotateFlags & GlobalOptions): Promise<void> {
   if (options.until !== 'active' && options.until !== 'retired')
-    throw new PkiError('INVALID_REQUEST', '--until is active or retired');
+    throw new PkiError('INVALID_REQUEST', '--until must be active or retired');
   const kinds = options.kind ?? ['root'];
   const place = placeOf(options, kinds);
   const canary = canaryOf(options);
@@ -107,13 +107,13 @@ function prepareCommand(authority: Command, context: CliContext, outcome: Outcom
   authority
     .command('prepare')
     .description(
-      'make a successor: its key in the token and its certificate; it is not handed out yet',
+      'make a successor, with its key in the token and its certificate; it is not handed out yet',
     )
     .option('--kind <kind>', 'root, issuing, jwt', 'issuing')
-    .option('--region <name>', 'issuing only: signs on servers of this region alone')
-    .option('--replica <name>', 'issuing only: signs on this replica alone')
-    .option('--reason <text>', 'for the record')
-    .option('--no-wait', 'return at once')
+    .option('--region <name>', 'issuing only: it signs only on servers of this region')
+    .option('--replica <name>', 'issuing only: it signs only on this replica')
+    .option('--reason <text>', 'the reason, for the audit record')
+    .option('--no-wait', 'do not wait for the end')
     .action(
       action<StepFlags & Place & { kind: string }>(context, outcome, async (options) => {
         const begun = await withAdmin(context, options, 'Authorities', (calls) =>
@@ -144,7 +144,7 @@ function publishCommand(authority: Command, context: CliContext, outcome: Outcom
   withStepOptions(
     authority
       .command('publish [id]')
-      .description('hand out a prepared authority, so that consumers can come to trust it'),
+      .description('hand out a prepared authority, so that consumers can confirm it'),
   ).action(
     action<ContinueFlags>(context, outcome, (options, [id]) =>
       proceed(context, options, id, 'published'),
@@ -159,11 +159,11 @@ function activateCommand(authority: Command, context: CliContext, outcome: Outco
       .description('let a published authority sign after every consumer has confirmed it')
       .option(
         '--standby',
-        'the authorities in the standby token, of every kind: when the issuing token is lost',
+        'activate the authorities of every kind in the standby token, when the issuing token is lost',
       )
       .option(
         '--disregard <agent>',
-        'during a canary: handshake reports of this agent no longer count; repeat for more; needs --reason',
+        'repeat, during a canary: ignore handshake reports of this agent; needs --reason',
         collect,
       ),
   ).action(
@@ -180,13 +180,17 @@ interface ContinueFlags extends StepFlags {
 
 const withStepOptions = (command: Command): Command =>
   command
-    .option('--kind <kind>', 'in place of the ID: the one under way', 'issuing')
-    .option('--reason <text>', 'for the record')
-    .option('--force', 'without proof; needs --reason')
-    .option('--share <part>', 'part of each class that must have confirmed, 0..1')
-    .option('--no-wait', 'return at once');
+    .option(
+      '--kind <kind>',
+      'instead of the ID: the rotation of this kind that is under way',
+      'issuing',
+    )
+    .option('--reason <text>', 'the reason, for the audit record')
+    .option('--force', 'activate without proof; needs --reason')
+    .option('--share <part>', 'the share of each class of consumers that must have confirmed, 0..1')
+    .option('--no-wait', 'do not wait for the end');
 
-/** Goes on with a rotation until its successor has reached the state. */
+/** Continues a rotation until its successor has reached the state. */
 async function proceed(
   context: CliContext,
   options: ContinueFlags & GlobalOptions,
@@ -237,27 +241,30 @@ async function continueRotation(
   );
 }
 
-/** Activates the newest authority of each kind in the standby token: all are begun first, then awaited. */
+/**
+ * Activates the newest authority of each kind in the standby token. It starts all, then waits for
+ * all.
+ */
 async function activateStandby(
   context: CliContext,
   options: StepFlags & GlobalOptions,
 ): Promise<void> {
   const present = await presentStatus(context, options);
-  const found = new Map(
+  const standbys = new Map(
     present.authorities.flatMap(({ authority }) =>
       authority?.token === 'standby' && authority.state === 'published'
         ? [[authority.kind, authority.id]]
         : [],
     ),
   );
-  if (found.size === 0)
+  if (standbys.size === 0)
     throw new PkiError('NOT_FOUND', 'no authority stands by', {
       next: 'Configure hsm.standby; see meshca authority status.',
     });
   let status = present;
-  for (const id of found.values()) status = await continueRotation(context, options, id, '');
+  for (const id of standbys.values()) status = await continueRotation(context, options, id, '');
   if (options.wait)
-    for (const id of found.values())
+    for (const id of standbys.values())
       status = await follow(context, options, arrives(context, id, 'active'));
   showRotation(context, options, status);
 }
@@ -265,8 +272,8 @@ async function activateStandby(
 function withdrawCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('withdraw <id>')
-    .description('take back an authority that has not signed')
-    .option('--reason <text>', 'for the record')
+    .description('withdraw an authority that has not signed')
+    .option('--reason <text>', 'the reason, for the audit record')
     .action(
       action<{ reason?: string }>(context, outcome, async (options, [id]) => {
         const authority = await authorityId(context, options, id as string);
@@ -284,8 +291,8 @@ function withdrawCommand(authority: Command, context: CliContext, outcome: Outco
 function acceptClockCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('accept-clock')
-    .description('after a jump of the wall clock: accept its present time')
-    .requiredOption('--reason <text>', 'for the record')
+    .description('accept the present wall clock after a jump')
+    .requiredOption('--reason <text>', 'the reason, for the audit record')
     .action(
       action<{ reason: string }>(context, outcome, async (options) => {
         showRotation(
@@ -302,13 +309,15 @@ function acceptClockCommand(authority: Command, context: CliContext, outcome: Ou
 function statusCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('status')
-    .description('the chain: who signs, who is trusted, who has confirmed, what happens next')
-    .option('--watch', 'follow the changes until interrupted')
+    .description(
+      'show the chain of authorities: which sign, which are trusted, who has confirmed, what happens next',
+    )
+    .option('--watch', 'follow the changes until an interruption')
     .option('--all', 'include ended authorities')
     .action(
       action<{ watch?: boolean; all?: boolean }>(context, outcome, async (options) => {
         if (options.watch) {
-          // an interruption is its normal end
+          // an interruption is the normal end
           await follow(context, options, {
             reached: () => false,
             line: (status) =>

@@ -12,11 +12,11 @@ const hsmTexts: Readonly<Record<string, string>> = {
   fatal: 'stopped: nothing is signed until an operator restarts the server',
 };
 
-/** The state of the server. */
+/** Shows the state of the server. */
 export function statusCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('status')
-    .description('the server: ready or why not, HSM, agents')
+    .description('show the server: whether it is ready, HSM, agents')
     .action(
       action(context, outcome, async (options) => {
         const status = await withAdmin(context, options, 'Server', (calls) =>

@@ -6,9 +6,9 @@ import { tokenId } from '../object-ids.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Join tokens: who may join as an agent. */
+/** Join tokens. Each lets one node join as an agent. */
 export function tokenCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const token = program.command('token').description('join tokens: each lets one node join, once');
+  const token = program.command('token').description('join tokens; each lets one node join once');
   createCommand(token, context, outcome);
   listCommand(token, context, outcome);
   deleteCommand(token, context, outcome);
@@ -22,8 +22,12 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
       '--agent-name <name>',
       'the agent becomes spiffe://<trust domain>/meshca/agent/<name>',
     )
-    .option('--ttl <duration>', 'how long it may be used')
-    .option('--node-selector <type:value>', 'repeat: selectors of the node, for node sets', collect)
+    .option('--ttl <duration>', 'the time in which it can be used')
+    .option(
+      '--node-selector <type:value>',
+      'repeat: a selector of the node, for node sets',
+      collect,
+    )
     .action(
       action<{ agentName: string; ttl?: string; nodeSelector?: readonly string[] }>(
         context,
@@ -48,7 +52,7 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
             ['issuer fingerprint', made.issuerFingerprints.join(',')],
           ]);
           context.out(
-            '\nOn the node: the token into the file that attestation.joinToken.path names (0600), the fingerprints into bootstrap.rootFingerprint and bootstrap.issuerFingerprint (see "meshca validate --schema agent").\n',
+            '\nOn the node: write the token to the file that attestation.joinToken.path names (0600). Set bootstrap.rootFingerprint and bootstrap.issuerFingerprint to the fingerprints (see "meshca validate --schema agent").\n',
           );
         },
       ),
@@ -58,34 +62,34 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
 function listCommand(token: Command, context: CliContext, outcome: Outcome): void {
   token
     .command('list')
-    .description('join tokens, without their secret')
-    .option('--limit <n>', 'at most this many', '1000')
+    .description('list join tokens, without their secret')
+    .option('--limit <n>', 'the maximum number', '1000')
     .action(
       action<{ limit?: string }>(context, outcome, async (options) => {
-        const found = await withAdmin(context, options, 'Tokens', (calls) =>
+        const tokens = await withAdmin(context, options, 'Tokens', (calls) =>
           allPages(context, limitOf(options), async (page) => {
             const { tokens, nextPageToken } = await calls.call('ListJoinTokens', { page });
             return { items: tokens, next: nextPageToken };
           }),
         );
         if (options.json) {
-          json(context, found);
+          json(context, tokens);
           return;
         }
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id, short: 'id' },
-            { title: 'AGENT', value: (each) => each.agentId },
+            { title: 'ID', value: (row) => row.id, short: 'id' },
+            { title: 'AGENT', value: (row) => row.agentId },
             {
               title: 'EXPIRES',
-              value: (each) =>
-                each.expiresAt === 0 ? 'revoked' : until(each.expiresAt, context.now()),
+              value: (row) =>
+                row.expiresAt === 0 ? 'revoked' : until(row.expiresAt, context.now()),
             },
-            { title: 'USED', value: (each) => instant(each.usedAt), priority: 2 },
-            { title: 'CREATED BY', value: (each) => each.createdBy, priority: 3 },
+            { title: 'USED', value: (row) => instant(row.usedAt), priority: 2 },
+            { title: 'CREATED BY', value: (row) => row.createdBy, priority: 3 },
           ],
-          found,
+          tokens,
           'no join tokens',
         );
       }),
@@ -95,7 +99,7 @@ function listCommand(token: Command, context: CliContext, outcome: Outcome): voi
 function deleteCommand(token: Command, context: CliContext, outcome: Outcome): void {
   token
     .command('delete <id>')
-    .description('revoke a join token that nobody has joined with')
+    .description('revoke an unused join token')
     .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
@@ -106,7 +110,7 @@ function deleteCommand(token: Command, context: CliContext, outcome: Outcome): v
           }),
         );
         if (options.json) json(context, revoked);
-        else context.out(`revoked ${revoked.id}: nobody joins with it as ${revoked.agentId}\n`);
+        else context.out(`revoked ${revoked.id}: no node can join with it as ${revoked.agentId}\n`);
       }),
     );
 }

@@ -48,7 +48,7 @@ describe('the kinds of records that are asked for', () => {
     assert.throws(() => wantedKinds({ notKind: ['nothing.*'] }), invalid(/no record has the kind/));
     assert.throws(
       () => wantedKinds({ kind: ['agent.renewed'], acts: true }),
-      invalid(/leave no record over/),
+      invalid(/exclude every kind of record/),
     );
   });
 });

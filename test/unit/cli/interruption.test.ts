@@ -32,7 +32,7 @@ describe('an interrupted command', () => {
     stop.abort();
     const said = interruption({ signal }, new Error('cancelled'));
     assert.match(said.message, /BanAgent$/);
-    assert.match(said.next, /may still carry it out.*meshca audit list/);
+    assert.match(said.next, /may still do it.*meshca audit list/);
   });
 
   test('says that nothing changes where it only read, and keeps the advice of the command', () => {
