@@ -1,37 +1,30 @@
-import { readCanonical, type AuditEvent } from '../domain/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-
-/** The facts of an issuance in its record. */
-export interface IssuedLeaf {
-  readonly holder: string;
-  readonly authorityId: string;
-  readonly atMs: number;
-  readonly notAfter: number;
-}
+import type { Issued, RecordedLeaf } from './issued-record.ts';
+import { UnreplacedLeaves } from './unreplaced-leaves.ts';
 
 export interface IssuedContent {
   readonly holders: readonly (readonly [holder: string, last: number])[];
   readonly authorities: readonly (readonly [id: string, last: number])[];
   readonly given: readonly (readonly [holder: string, start: number, last: number])[];
+  readonly downstream: readonly (readonly [serial: string, authority: string, last: number])[];
 }
 
-const kind = 'certificate.issued';
-/** Inside a JSON string the quotes would be escaped, so that these bytes mark fields only. */
-const kindMark = Buffer.from(`"kind":"${kind}"`);
-const endMark = Buffer.from('"notAfter":');
 /** A leaf that expired longer ago matters to nobody, even with a slow clock. */
-const keptSeconds = 86_400;
+export const keptSeconds = 86_400;
 const bucketsPerLife = 256;
 
 /**
- * The latest notAfter of leaves by the records of the log: by holder, by authority, and for holders
- * that are no agents by the time of issuance. Rows of the inventory can be removed. This memory
- * still shows who may come back and which authorities are in use. It only adds to the rows. Owner
- * of that memory.
+ * The latest end of leaves and JWT-SVIDs by the records of the log: by holder, by authority, and for
+ * holders that are no agents by the time of issuance. Rows of the inventory can be removed. This
+ * memory still shows who may come back and which authorities are in use. It only adds to the rows.
+ * Owner of that memory.
  */
 export class IssuedLeaves {
   readonly #clock: Clock;
   readonly #isAgent: (holder: string) => boolean;
+  readonly #isRevoked: (serial: string) => boolean;
+  /** Leaves that no holder has replaced. */
+  readonly unreplaced: UnreplacedLeaves;
   #byHolder = new Map<string, number>();
   #byAuthority = new Map<string, number>();
   /**
@@ -39,17 +32,38 @@ export class IssuedLeaves {
    * instant (Unix seconds). The instants are rounded to a small part of the leaf's life.
    */
   #given = new Map<string, Map<number, number>>();
+  /** Certificates of downstream CAs by serial: few, and each ends when it is revoked. */
+  #downstream = new Map<string, { readonly authorityId: string; readonly notAfter: number }>();
 
-  /** `isAgent`: whether the log has an agent with this name. */
-  constructor(clock: Clock, isAgent: (holder: string) => boolean) {
+  /** What the log says: whether it has an agent with this name, and whether a serial is revoked. */
+  constructor(
+    clock: Clock,
+    log: {
+      readonly isAgent: (holder: string) => boolean;
+      readonly isRevoked: (serial: string) => boolean;
+    },
+  ) {
     this.#clock = clock;
-    this.#isAgent = isAgent;
+    this.#isAgent = log.isAgent;
+    this.#isRevoked = log.isRevoked;
+    this.unreplaced = new UnreplacedLeaves(clock);
   }
 
-  apply({ holder, authorityId, atMs, notAfter }: IssuedLeaf): void {
+  apply(issued: Issued): void {
+    const { authorityId, notAfter } = issued;
     if (notAfter < this.#clock.now() - keptSeconds) return;
-    raise(this.#byHolder, holder, notAfter);
+    if (issued.of === 'downstream') {
+      this.#downstream.set(issued.serial, { authorityId, notAfter });
+      return;
+    }
     raise(this.#byAuthority, authorityId, notAfter);
+    if (issued.of === 'leaf') this.#applyLeaf(issued);
+  }
+
+  #applyLeaf(leaf: RecordedLeaf): void {
+    const { holder, atMs, notAfter } = leaf;
+    raise(this.#byHolder, holder, notAfter);
+    this.unreplaced.apply(leaf);
     if (holder === 'server' || this.#isAgent(holder)) return;
     const at = Math.floor(atMs / 1000);
     const width =
@@ -73,11 +87,25 @@ export class IssuedLeaves {
       holders: [...this.#byHolder].filter(([, last]) => last >= until),
       authorities: [...this.#byAuthority].filter(([, last]) => last >= until),
       given: unheld,
+      downstream: [...this.#downstream].flatMap(([serial, { authorityId, notAfter }]) =>
+        notAfter >= until ? [[serial, authorityId, notAfter] as const] : [],
+      ),
     };
   }
 
-  /** Adds content, and removes nothing. */
-  add({ holders, authorities, given }: IssuedContent): void {
+  /** Begins with the content of a snapshot. The leaves one by one are unknown until `complete`. */
+  restore(content: IssuedContent): void {
+    this.#add(content);
+    this.unreplaced.begin();
+  }
+
+  /** Adds what the records under the snapshot say, after all of them were read. */
+  complete(read: IssuedLeaves): void {
+    this.#add(read.copy());
+    this.unreplaced.complete(read.unreplaced);
+  }
+
+  #add({ holders, authorities, given, downstream }: IssuedContent): void {
     for (const [holder, last] of holders) raise(this.#byHolder, holder, last);
     for (const [id, last] of authorities) raise(this.#byAuthority, id, last);
     for (const [holder, start, last] of given) {
@@ -85,6 +113,8 @@ export class IssuedLeaves {
       if (starts === undefined) this.#given.set(holder, (starts = new Map()));
       raise(starts, start, last);
     }
+    for (const [serial, authorityId, notAfter] of downstream)
+      this.#downstream.set(serial, { authorityId, notAfter });
   }
 
   /**
@@ -95,6 +125,8 @@ export class IssuedLeaves {
     this.#byHolder = other.#byHolder;
     this.#byAuthority = other.#byAuthority;
     this.#given = other.#given;
+    this.#downstream = other.#downstream;
+    this.unreplaced.become(other.unreplaced);
   }
 
   /** The latest notAfter by holder, without holders whose leaves have expired at `now`. */
@@ -105,11 +137,30 @@ export class IssuedLeaves {
   }
 
   lastOf(authorityId: string): number {
-    return this.#byAuthority.get(authorityId) ?? 0;
+    let last = this.#byAuthority.get(authorityId) ?? 0;
+    for (const [serial, ca] of this.#downstream)
+      if (ca.authorityId === authorityId && !this.#isRevoked(serial))
+        last = Math.max(last, ca.notAfter);
+    return last;
   }
 
-  authorities(): Iterable<string> {
-    return this.#byAuthority.keys();
+  authorities(): ReadonlySet<string> {
+    return new Set([
+      ...this.#byAuthority.keys(),
+      ...[...this.#downstream.values()].map(({ authorityId }) => authorityId),
+    ]);
+  }
+
+  /**
+   * Whether something that this authority signed, and that ends at `since` or later, may be in use.
+   * Only what holders told this process counts as replaced.
+   */
+  isLive(authorityId: string, since: number): boolean {
+    if (!this.unreplaced.whole && this.lastOf(authorityId) >= since) return true;
+    for (const [serial, ca] of this.#downstream)
+      if (ca.authorityId === authorityId && ca.notAfter >= since && !this.#isRevoked(serial))
+        return true;
+    return this.unreplaced.isLive(authorityId, since);
   }
 
   /**
@@ -124,34 +175,6 @@ export class IssuedLeaves {
     }
     return until;
   }
-}
-
-export function issuedIn({ kind: eventKind, detail, timeMs }: AuditEvent): IssuedLeaf | undefined {
-  if (eventKind !== kind) return undefined;
-  const { holder, authority, notAfter } = detail;
-  return typeof holder === 'string' && typeof authority === 'string' && typeof notAfter === 'number'
-    ? { holder, authorityId: authority, notAfter, atMs: timeMs }
-    : undefined;
-}
-
-/**
- * The same from the bytes of a record, if the leaf may still matter. Most records of a long log
- * concern expired leaves and are not parsed.
- */
-export function issuedFrom(canonical: Buffer, now: number): IssuedLeaf | undefined {
-  if (!canonical.includes(kindMark)) return undefined;
-  const at = canonical.indexOf(endMark);
-  if (
-    at < 0 ||
-    Number.parseInt(
-      canonical.toString('latin1', at + endMark.length, at + endMark.length + 12),
-      10,
-    ) <
-      now - keptSeconds
-  )
-    return undefined;
-  const event = readCanonical(canonical);
-  return event === undefined ? undefined : issuedIn(event);
 }
 
 function raise<K>(map: Map<K, number>, key: K, value: number): void {

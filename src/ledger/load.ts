@@ -107,7 +107,7 @@ export class LogLoad {
       if (!range.root().equals(snapshot.root)) return 'the tree has another root at its size';
       content = contentOf(parts);
       fresh.objects.restore(content.objects);
-      fresh.issued.add(content.issued);
+      fresh.issued.restore(content.issued);
     } catch (thrown) {
       return (thrown as Error).message;
     }

@@ -1,6 +1,7 @@
 import type { Clock } from '../common/runtime/index.ts';
 import { committedObject, type AuditStatement, type LoggedObject } from '../domain/index.ts';
-import { issuedFrom, issuedIn, IssuedLeaves, type IssuedLeaf } from './issued-leaves.ts';
+import { IssuedLeaves, keptSeconds } from './issued-leaves.ts';
+import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
 
 /** What this process keeps of the records. */
@@ -12,11 +13,15 @@ export interface Memory {
 /** The content of one record for the memory. */
 export interface Lesson {
   readonly object: LoggedObject | undefined;
-  readonly issued: IssuedLeaf | undefined;
+  readonly issued: Issued | undefined;
 }
 
 export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
-  return { objects, issued: new IssuedLeaves(clock, (holder) => objects.expects('agent', holder)) };
+  const issued = new IssuedLeaves(clock, {
+    isAgent: (holder) => objects.expects('agent', holder),
+    isRevoked: (serial) => objects.revoked.get(serial) !== undefined,
+  });
+  return { objects, issued };
 }
 
 export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: number): void {
@@ -36,5 +41,8 @@ export const lessonOf = (statement: AuditStatement): Lesson => ({
 /** The lesson of a stored record. Leaves that have expired at `now` are left out. */
 export function lessonFrom(canonical: Buffer, now: number): Lesson {
   const object = committedObject(canonical);
-  return { object, issued: object === undefined ? issuedFrom(canonical, now) : undefined };
+  return {
+    object,
+    issued: object === undefined ? issuedFrom(canonical, now - keptSeconds) : undefined,
+  };
 }

@@ -5,6 +5,7 @@ import { ledgerApprovals, type LedgerApprovals } from './approvals.ts';
 import { Confirmations } from './confirmations.ts';
 import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
+import { ledgerIssuance } from './issuance.ts';
 import { LogBook, type LedgerLog } from './log.ts';
 import { emptyMemory } from './memory.ts';
 import { Objects, type ObjectLedger } from './objects.ts';
@@ -80,6 +81,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     approvals: ledgerApprovals(store.approvals, objects),
     delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
+    issuance: ledgerIssuance(store.issuance, issued.unreplaced),
     log: book.view(),
     objects,
     revocations: ledgerRevocations(store.revocations, objects),

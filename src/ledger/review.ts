@@ -100,7 +100,7 @@ export class SnapshotReview implements LogReview {
     this.#partsSeen += 1;
     if (next.done !== true) return 'more';
     // add live leaves that a snapshot may have left out
-    this.#source.memory.issued.add(this.#said.issued.copy());
+    this.#source.memory.issued.complete(this.#said.issued);
     return 'whole';
   }
 

@@ -33,9 +33,11 @@ export function ledgerRotations(
       const signedBy = new Map(await rows.signedBy(now, marginSeconds));
       for (const id of issued.authorities()) {
         const last = issued.lastOf(id);
-        const facts = signedBy.get(id);
-        if (last >= now - marginSeconds && last > (facts?.lastExpiry ?? 0))
-          signedBy.set(id, { live: 0, liveUnreported: 0, ...facts, lastExpiry: last });
+        if (last < now - marginSeconds) continue;
+        const facts = signedBy.get(id) ?? { lastExpiry: 0, live: 0, liveUnreported: 0 };
+        // that a leaf was replaced counts from what its holder told this process, never from its row
+        const live = facts.live > 0 || !issued.isLive(id, now - marginSeconds) ? facts.live : 1;
+        signedBy.set(id, { ...facts, live, lastExpiry: Math.max(last, facts.lastExpiry) });
       }
       return signedBy;
     },

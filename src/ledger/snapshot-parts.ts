@@ -13,7 +13,8 @@ type ObjectItem =
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
   | readonly ['holder' | 'authority', id: string, last: number]
-  | readonly ['given', holder: string, start: number, last: number];
+  | readonly ['given', holder: string, start: number, last: number]
+  | readonly ['downstream', serial: string, authorityId: string, last: number];
 
 /**
  * What the log says of objects, as JSON with a thousand items per part. The same content gives the
@@ -43,13 +44,19 @@ export function* objectParts({
  * What the log says of leaves that may still be valid. Expired leaves are dropped with time, so
  * that two snapshots of the same log may differ here.
  */
-export function* leafParts({ holders, authorities, given }: IssuedContent): Generator<Buffer> {
+export function* leafParts({
+  holders,
+  authorities,
+  given,
+  downstream,
+}: IssuedContent): Generator<Buffer> {
   yield* parts(
     'leaves',
     (function* items(): Generator<LeafItem> {
       for (const [id, last] of holders) yield ['holder', id, last];
       for (const [id, last] of authorities) yield ['authority', id, last];
       for (const [holder, start, last] of given) yield ['given', holder, start, last];
+      for (const [serial, id, last] of downstream) yield ['downstream', serial, id, last];
     })(),
   );
 }
@@ -92,6 +99,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     holders: [] as [string, number][],
     authorities: [] as [string, number][],
     given: [] as [string, number, number][],
+    downstream: [] as [string, string, number][],
   };
   const hashes: Buffer[] = [];
   for (const part of all) {
@@ -112,6 +120,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
+      else if (item[0] === 'downstream') issued.downstream.push([item[1], item[2], item[3]]);
       else throw new TypeError('an item of a snapshot is of an unknown kind');
     }
   }

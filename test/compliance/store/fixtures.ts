@@ -121,8 +121,20 @@ export const signed = (item: Intent, rights: Rights): FinishItem => ({
   certificateDer: Buffer.from(`certificate ${item.serial}`),
   sha256: digest(),
   rights,
-  event: event('certificate.issued', item.serial, { spiffeId: item.spiffeId }),
+  event: event(issuedKind(item), item.serial, {
+    spiffeId: item.spiffeId,
+    serial: item.serial,
+    certificateKind: item.kind,
+    holder: item.holder,
+    authority: item.authorityId,
+    notAfter: item.notAfter,
+  }),
 });
+
+const issuedKind = ({ kind, holder }: Intent): string => {
+  if (kind !== 'authority') return 'certificate.issued';
+  return holder === 'server' ? 'authority.prepared' : 'authority.downstream';
+};
 
 /**
  * A self-signed P-256 certificate (openssl) with serial 5a0102030405060708090a0b0c0d0e0f and the

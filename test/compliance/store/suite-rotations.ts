@@ -16,6 +16,7 @@ import {
   event,
   intent,
   issued,
+  newSerial,
   start,
   type OpenStore,
 } from './fixtures.ts';
@@ -409,6 +410,8 @@ export function rotationCases(name: string, open: OpenStore): void {
         holder,
         authority: authorityId,
         notAfter,
+        serial: newSerial(),
+        certificateKind: 'workload',
       }),
       timeMs: clock.now() * 1000,
     });
@@ -434,8 +437,8 @@ export function rotationCases(name: string, open: OpenStore): void {
           .filter(([id]) => id.startsWith('a'))
           .map(([id, { lastExpiry, live }]) => [id, lastExpiry, live]),
         [
-          ['a1', start + 300, 0],
-          ['a2', start + 900, 0],
+          ['a1', start + 300, 1],
+          ['a2', start + 900, 1],
         ],
       );
       // what was given after the publication had the new root with it
@@ -458,6 +461,58 @@ export function rotationCases(name: string, open: OpenStore): void {
     await check(store);
     const { store: again } = await opened.reopen();
     await check(again);
+    await again.close();
+  });
+
+  test(`${name}: that a leaf was replaced counts from what this process was told, never from its row`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const issuer = await activeAuthority(store, 'issuing');
+    const old = await issued(store, issuer.id);
+    const next = await issued(store, issuer.id, { replaces: old.serial });
+    const live = async (of: typeof store): Promise<number> =>
+      (await of.rotations.signedBy(start, 0)).get(issuer.id)?.live ?? 0;
+    assert.equal(await live(store), 2);
+    await store.issuance.confirmReplaced(agentId, [old.serial], start);
+    assert.equal(await live(store), 1);
+    await store.issuance.confirmGone(agentId, 'workload', old.serial, start);
+    assert.equal(await live(store), 0);
+    const { store: again } = await opened.reopen();
+    assert.equal(await live(again), 1, 'the rows are as before');
+    await again.issuance.confirmReplaced(agentId, [old.serial, next.serial], start);
+    assert.equal(await live(again), 0);
+    await again.close();
+  });
+
+  test(`${name}: a JWT-SVID and a downstream CA are known from their records, until they end`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const last = async (of: typeof store): Promise<readonly (number | undefined)[]> => {
+      const signed = await of.rotations.signedBy(start, 10);
+      return ['jwt', 'ca'].map((id) => signed.get(id)?.lastExpiry);
+    };
+    const serial = newSerial();
+    await store.audit.append([
+      event('jwt.issued', 'x', { authority: 'jwt', expiresAt: start + 300 }),
+      event('authority.downstream', 'x', { authority: 'ca', serial, notAfter: start + 9000 }),
+    ]);
+    assert.deepEqual(await last(store), [start + 300, start + 9000]);
+    const { store: again } = await opened.reopen();
+    assert.deepEqual(await last(again), [start + 300, start + 9000]);
+    assert.equal((await again.rotations.signedBy(start, 10)).get('ca')?.live, 1);
+    await again.revocations.revokeAgain(
+      {
+        serial,
+        authorityId: 'ca',
+        reason: 'superseded',
+        revokedAt: start,
+        revokedBy: 'uid:0',
+        notAfter: start + 9000,
+      },
+      event('certificate.revoked'),
+    );
+    assert.deepEqual(await last(again), [start + 300, undefined]);
     await again.close();
   });
 }

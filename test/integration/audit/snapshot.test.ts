@@ -142,6 +142,8 @@ async function lived(world: LogWorld): Promise<{
         holder: 'spiffe://example.org/caller',
         authority: authorityId,
         notAfter: start + 3_600,
+        serial: '5a01',
+        certificateKind: 'delegated',
       }),
       ...records(20),
     ]);

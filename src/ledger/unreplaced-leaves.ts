@@ -1,0 +1,155 @@
+import type { Clock } from '../common/runtime/index.ts';
+import { certificateKinds, type CertificateKind } from '../domain/index.ts';
+import type { RecordedLeaf } from './issued-record.ts';
+
+const sweepEvery = 1_000;
+
+/** The random end of a serial, as a number: 52 bits. A text would take three times the memory. */
+const shortSerial = (serial: string): number => Number.parseInt(serial.slice(-13), 16);
+
+/** Short serial → notAfter. */
+type Leaves = Map<number, number>;
+
+interface ToldEarly {
+  readonly replaced: Set<number>;
+  /** All of them are gone but this one. */
+  except?: number;
+}
+
+/**
+ * The live leaves of each authority by the records of the log, without those that their holder told
+ * this process it has replaced. What was told to an earlier process does not count, since only a
+ * row has it. Owner of that memory.
+ */
+export class UnreplacedLeaves {
+  readonly #clock: Clock;
+  /** By authority, and by kind and holder. */
+  #byAuthority = new Map<string, Map<string, Leaves>>();
+  /** The latest notAfter of the expired leaves of each authority that were dropped. */
+  #dropped = new Map<string, number>();
+  /** What was told while records were unread, by kind and holder. Undefined: all were read. */
+  #toldEarly: Map<string, ToldEarly> | undefined;
+  #applied = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether the records of all live leaves were read. */
+  get whole(): boolean {
+    return this.#toldEarly === undefined;
+  }
+
+  /** A snapshot names no leaves: those of the records under it are unknown from here on. */
+  begin(): void {
+    this.#toldEarly = new Map();
+  }
+
+  apply({ kind, holder, serial, authorityId, notAfter }: RecordedLeaf): void {
+    let byHolder = this.#byAuthority.get(authorityId);
+    if (byHolder === undefined) this.#byAuthority.set(authorityId, (byHolder = new Map()));
+    const key = holderKey(kind, holder);
+    let leaves = byHolder.get(key);
+    if (leaves === undefined) byHolder.set(key, (leaves = new Map()));
+    leaves.set(shortSerial(serial), notAfter);
+    this.#applied += 1;
+    if (this.#applied >= sweepEvery) this.#sweep();
+  }
+
+  /** The holder has told this process that it uses these no more. */
+  replaced(holder: string, serials: readonly string[]): void {
+    const told = serials.map(shortSerial);
+    for (const kind of certificateKinds) {
+      const key = holderKey(kind, holder);
+      for (const byHolder of this.#byAuthority.values()) {
+        const leaves = byHolder.get(key);
+        for (const serial of told) leaves?.delete(serial);
+      }
+      for (const serial of told) this.#early(key)?.replaced.add(serial);
+    }
+  }
+
+  /** All leaves of this kind ended with the process that had their keys, except one. */
+  gone(holder: string, kind: CertificateKind, except: string): void {
+    const kept = shortSerial(except);
+    const key = holderKey(kind, holder);
+    for (const byHolder of this.#byAuthority.values()) {
+      const leaves = byHolder.get(key);
+      for (const serial of leaves?.keys() ?? []) if (serial !== kept) leaves?.delete(serial);
+    }
+    const early = this.#early(key);
+    if (early !== undefined) early.except = kept;
+  }
+
+  /** Whether a leaf of this authority that ends at `since` or later may be in use. */
+  isLive(authorityId: string, since: number): boolean {
+    if ((this.#dropped.get(authorityId) ?? 0) >= since) return true;
+    for (const leaves of this.#byAuthority.get(authorityId)?.values() ?? [])
+      for (const notAfter of leaves.values()) if (notAfter >= since) return true;
+    return false;
+  }
+
+  /** Adds what the records under the snapshot say, after all of them were read. */
+  complete(read: UnreplacedLeaves): void {
+    const early = this.#toldEarly;
+    if (early === undefined) return;
+    this.#toldEarly = undefined;
+    for (const [authorityId, byHolder] of read.#byAuthority)
+      for (const [key, leaves] of byHolder) {
+        const present = this.#byAuthority.get(authorityId) ?? new Map<string, Leaves>();
+        this.#byAuthority.set(authorityId, present);
+        const all = present.get(key) ?? new Map<number, number>();
+        present.set(key, all);
+        for (const [serial, notAfter] of leaves)
+          if (!wasTold(early.get(key), serial)) all.set(serial, notAfter);
+      }
+    for (const [authorityId, last] of read.#dropped) this.#drop(authorityId, last);
+  }
+
+  /**
+   * Takes over the content of another memory and drops its own. The other one must not be used any
+   * more.
+   */
+  become(other: UnreplacedLeaves): void {
+    this.#byAuthority = other.#byAuthority;
+    this.#dropped = other.#dropped;
+    this.#toldEarly = other.#toldEarly;
+    this.#applied = other.#applied;
+  }
+
+  #early(key: string): ToldEarly | undefined {
+    if (this.#toldEarly === undefined) return undefined;
+    const early = this.#toldEarly.get(key) ?? { replaced: new Set() };
+    this.#toldEarly.set(key, early);
+    return early;
+  }
+
+  #drop(authorityId: string, notAfter: number): void {
+    if ((this.#dropped.get(authorityId) ?? 0) < notAfter) this.#dropped.set(authorityId, notAfter);
+  }
+
+  /** Drops expired leaves. The next sweep comes after as many records as leaves are left. */
+  #sweep(): void {
+    const now = this.#clock.now();
+    let left = 0;
+    for (const [authorityId, byHolder] of this.#byAuthority) {
+      for (const [key, leaves] of byHolder) {
+        for (const [serial, notAfter] of leaves) {
+          if (notAfter >= now) continue;
+          leaves.delete(serial);
+          this.#drop(authorityId, notAfter);
+        }
+        if (leaves.size === 0) byHolder.delete(key);
+        left += leaves.size;
+      }
+      if (byHolder.size === 0) this.#byAuthority.delete(authorityId);
+    }
+    this.#applied = Math.min(0, sweepEvery - left);
+  }
+}
+
+const wasTold = (early: ToldEarly | undefined, serial: number): boolean =>
+  early !== undefined &&
+  (early.replaced.has(serial) || (early.except !== undefined && early.except !== serial));
+
+const holderKey = (kind: CertificateKind, holder: string): string => `${kind} ${holder}`;
