@@ -74,7 +74,7 @@ function authorityLines(
       ? ''
       : `, ${progress.live} live${progress.liveUnreported > 0 ? ` (${progress.liveUnreported} can't report)` : ''}`;
   const lines = [
-    `${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`,
+    `${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ${authority.notAfter === 0 ? 'no certificate yet' : `ends ${until(authority.notAfter, options.now)}${live}`}`,
   ];
   const under = ' '.repeat(depth * 3 + 3);
   if (confirmation !== null)
@@ -163,7 +163,7 @@ const scopeText = (json: string): string =>
 const texts: Readonly<Record<string, string>> = {
   WAITING_CONFIRMATION: 'is activated when it is confirmed',
   WAITING_SCHEDULE: 'its successor is prepared',
-  WAITING_IMPORT: 'waits for its certificate: meshca authority import',
+  WAITING_IMPORT: 'waits for its certificate: meshca authority request (upstream), or import',
   WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more',
   CANARY_FAILING:
@@ -198,7 +198,7 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
       const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${(texts[code] as string).replace('KIND', kind ?? '')}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
       return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
     });
-  lines.push(...crlLines(status, options));
+  lines.push(...leftLines(status), ...crlLines(status, options));
   if (status.jumpedSeconds !== 0)
     lines.push(`alert: the wall clock is off by ${status.jumpedSeconds} s`);
   if (status.failure !== null)
@@ -207,6 +207,20 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
     );
   return lines;
 }
+
+/** Authorities that were requested by hand, and whose certificate has not come. */
+const leftLines = ({ authorities, operations }: RotationStatus__Output): readonly string[] =>
+  authorities.flatMap(({ authority }) =>
+    authority?.kind === 'issuing' &&
+    authority.state === 'preparing' &&
+    operations.every(({ successorId }) => successorId !== authority.id)
+      ? [
+          `next : issuing ${shortId(authority.id)} is left without certificate, which hinders nothing`,
+          `       meshca authority request goes on with it where an upstream is configured;`,
+          `       else meshca authority csr --id ${authority.id}`,
+        ]
+      : [],
+  );
 
 /** The CRLs that are missing for a complete set, by authority, and how to get them. */
 function crlLines(

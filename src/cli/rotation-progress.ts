@@ -21,6 +21,7 @@ export async function follow(
   context: CliContext,
   options: ServerOptions & { readonly json?: boolean },
   goal: Goal,
+  patience = { failures: 60, pauseMs: 500 },
 ): Promise<RotationStatus__Output> {
   const display = new Display(context, options.json === true);
   for (let failures = 0; ; ) {
@@ -37,14 +38,23 @@ export async function follow(
     } catch (thrown) {
       const error = PkiError.from(thrown);
       // a server that restarts goes on, and so does this command
-      if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60)
-        throw error;
+      if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code)) throw error;
+      failures += 1;
+      if (failures > patience.failures)
+        throw new PkiError(
+          error.code,
+          `${error.message}; what the command asked for is on record`,
+          {
+            cause: error,
+            next: 'Start the server: it goes on with what it has on record, so do not give the command again. Look with "meshca authority status --watch".',
+          },
+        );
     }
     if (context.signal.aborted)
       throw new PkiError('CANCELLED', 'no longer waiting', {
         next: 'The server goes on by itself. Look again with: meshca authority status --watch.',
       });
-    await new Promise<void>((resolve) => setTimeout(resolve, 500));
+    await new Promise<void>((resolve) => setTimeout(resolve, patience.pauseMs));
   }
 }
 

@@ -2,6 +2,9 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import { codeTrailer } from '../common/wire/index.ts';
 
+const brokeOff =
+  'Check that the process runs. A change that was sent before may be on record: look with "meshca audit list --acts" or "meshca authority status" before you give the command again.';
+
 /** Replaces the text of gRPC about a server that does not answer. */
 export function unreachable(error: PkiError, shown: string): PkiError {
   if (isAnswer(error)) return error;
@@ -16,6 +19,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
       `the process at ${shown} is not meshca, or it ended the connection`,
       {
         cause: error,
+        next: brokeOff,
       },
     );
   if (error.code === 'NOT_IMPLEMENTED')
@@ -56,7 +60,10 @@ export function unreachable(error: PkiError, shown: string): PkiError {
         error.message,
       )?.[0];
   const why = reason === undefined ? '' : ` (${reason})`;
-  return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
+  return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, {
+    cause: error,
+    ...(reason === 'ECONNRESET' ? { next: brokeOff } : {}),
+  });
 }
 
 /** Whether the server itself sent this error: its errors have a code beside the status of gRPC. */

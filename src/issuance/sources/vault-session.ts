@@ -148,7 +148,9 @@ export class VaultSession {
       this.#client.token = secretFile(auth.file, 'token');
       const { data } = (await this.#own('auth/token/lookup-self', () =>
         this.#client.read('auth/token/lookup-self'),
-      )) as { data: { ttl: number; renewable?: boolean } };
+      ).catch((thrown: unknown) => {
+        throw endedToken(PkiError.from(thrown), auth.file);
+      })) as { data: { ttl: number; renewable?: boolean } };
       this.#schedule(data.ttl, data.renewable === true);
       return;
     }
@@ -190,23 +192,35 @@ export class VaultSession {
     if (ttlSeconds <= 0 || this.#closed) return;
     this.#cancelRenewal = this.#options.clock.after(
       (ttlSeconds * 1000 * 2) / 3,
-      () => void (renewable ? this.#renew() : Promise.resolve(this.#forget())),
+      () => void (renewable ? this.#renew(ttlSeconds) : Promise.resolve(this.#forget())),
     );
   }
 
-  async #renew(): Promise<void> {
+  /** @param ttlSeconds what the token was given before; less now: it nears its maximum age */
+  async #renew(ttlSeconds: number): Promise<void> {
     try {
       const answer = (await this.#client.write('auth/token/renew-self', {})) as {
         auth?: { lease_duration?: number; renewable?: boolean };
       };
-      this.#schedule(answer.auth?.lease_duration ?? 0, answer.auth?.renewable === true);
+      const granted = answer.auth?.lease_duration ?? 0;
+      if (granted < 1) this.#forget();
+      else this.#schedule(granted, answer.auth?.renewable === true && granted >= ttlSeconds - 1);
     } catch (thrown) {
-      const error = translated(thrown, 'auth/token/renew-self');
-      this.#options.logger.warn(
-        { ...errorFields(error) },
-        'the token for the upstream was not renewed; the next call logs in again',
-      );
       this.#forget();
+      const error = translated(thrown, 'auth/token/renew-self');
+      const { logger } = this.#options;
+      // told as an error of the server (500), though it is the end of every token
+      const ended = /max TTL/i.test(error.message);
+      if (ended || error.code === 'UPSTREAM_DENIED' || error.code === 'UPSTREAM_INVALID')
+        logger.info(
+          {},
+          'the token for the upstream has reached its maximum age, as every token does; the next call logs in again',
+        );
+      else
+        logger.warn(
+          { ...errorFields(error) },
+          'the token for the upstream was not renewed; the next call logs in again',
+        );
     }
   }
 
@@ -216,6 +230,19 @@ export class VaultSession {
     this.#login = undefined;
   }
 }
+
+/** A token from a file can not be had anew by this server when it ends. */
+const endedToken = (error: PkiError, path: string): PkiError =>
+  error.code === 'UPSTREAM_DENIED'
+    ? new PkiError(
+        'UPSTREAM_DENIED',
+        `the upstream does not know the token in ${path}: it was revoked, or has reached its maximum age (${error.message})`,
+        {
+          cause: error,
+          next: `Put a new token into ${path}: the server reads the file at its next attempt. AppRole or a service account (authorities.upstream.auth) log in by themselves.`,
+        },
+      )
+    : error;
 
 function secretFile(path: string, content: string): string {
   try {

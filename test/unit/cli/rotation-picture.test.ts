@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { laggardText } from '../../../src/cli/rotation-picture.ts';
+import { chainPicture, laggardText } from '../../../src/cli/rotation-picture.ts';
+import type { RotationStatus__Output } from '../../../src/common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Laggard__Output } from '../../../src/common/wire/generated/meshca/admin/v1/Laggard.ts';
 
 const now = 1_800_000_000;
@@ -50,4 +51,36 @@ test('a consumer whose agent came back and has reported nothing is not said to h
 
 test('a workload that its agent does not know any more is shown as such', () => {
   assert.match(laggard({ state: 'lost' }), /its agent no longer knows it, .* left out in 30 min$/);
+});
+
+test('an authority that was left without certificate is shown as that, with what goes on with it', () => {
+  const id = '01a20f8a-bfc0-7eed-9b23-82eaea1578d8';
+  const authority = { id, kind: 'issuing', state: 'preparing', parentId: '', scopeJson: '{}' };
+  const picture = (operations: readonly { readonly successorId: string }[]): string =>
+    chainPicture(
+      {
+        authorities: [
+          {
+            authority: { ...authority, notAfter: 0 },
+            confirmation: null,
+            live: 0,
+            liveUnreported: 0,
+          },
+        ],
+        operations,
+        notes: [],
+        crls: [],
+        crlsHandedOut: true,
+        jumpedSeconds: 0,
+        failure: null,
+      } as unknown as RotationStatus__Output,
+      { now, columns: 0, color: false, all: false, maximumLaggards: 10 },
+    ).join('\n');
+  const left = picture([]);
+  assert.match(left, /82eaea1578d8 +preparing +no certificate yet/);
+  assert.match(
+    left,
+    /is left without certificate[^]*meshca authority request[^]*csr --id 01a20f8a/,
+  );
+  assert.doesNotMatch(picture([{ successorId: id }]), /is left without certificate/);
 });

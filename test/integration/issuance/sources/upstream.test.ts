@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { unwrap } from '../../../../src/common/errors/index.ts';
-import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
+import { unwrap, type PkiError } from '../../../../src/common/errors/index.ts';
+import { silentLogger, systemClock, type Logger } from '../../../../src/common/runtime/index.ts';
 import {
   certificatesFromPem,
   sha256Hex,
@@ -261,6 +261,38 @@ describe('intermediates that a real OpenBao signs', () => {
     long.close();
   });
 
+  test('a token that reaches its maximum age is no alarm: the next call logs in again', async () => {
+    await bao.api('POST', 'auth/approle/role/aged', {
+      token_policies: ['meshca'],
+      token_ttl: '2s',
+      token_max_ttl: '4s',
+    });
+    const { data: role } = await bao.api('GET', 'auth/approle/role/aged/role-id');
+    const { data: secret } = await bao.api('POST', 'auth/approle/role/aged/secret-id');
+    writeFileSync(join(bao.dir, 'aged'), secret.secret_id);
+    const warnings: unknown[] = [];
+    const logger: Logger = {
+      ...silentLogger,
+      warn: (...said) => void warnings.push(said),
+      error: (...said) => void warnings.push(said),
+    };
+    const aged = session({
+      logger,
+      auth: {
+        method: 'approle',
+        mount: 'approle',
+        roleId: role.role_id,
+        secretIdFile: join(bao.dir, 'aged'),
+      },
+    });
+    const pin = () => aged.secret({ mount: 'secret', path: 'meshca/hsm', field: 'pin' });
+    assert.equal(await pin(), tokens.tokens.issuing.pin);
+    await past(Math.floor(Date.now() / 1000) + 6);
+    assert.equal(await pin(), tokens.tokens.issuing.pin);
+    assert.deepEqual(warnings, []);
+    aged.close();
+  });
+
   test('it logs in with a token from a file, in a namespace, and ignores VAULT_ variables', async () => {
     await bao.api('POST', 'sys/namespaces/team', {});
     await bao.api(
@@ -290,6 +322,20 @@ describe('intermediates that a real OpenBao signs', () => {
       const team = session({ auth: { method: 'token', file }, namespace: 'team' });
       assert.equal(await team.secret({ mount: 'secret', path: 'hsm', field: 'pin' }), '4711');
       team.close();
+      // its end is told by the file, and a new token in the file is taken
+      writeFileSync(file, 'revoked\n');
+      const late = session({ auth: { method: 'token', file }, namespace: 'team' });
+      const pin = () => late.secret({ mount: 'secret', path: 'hsm', field: 'pin' });
+      await assert.rejects(
+        pin(),
+        ({ code, message, next }: PkiError) =>
+          code === 'UPSTREAM_DENIED' &&
+          message.includes(`does not know the token in ${file}`) &&
+          next.startsWith(`Put a new token into ${file}`),
+      );
+      writeFileSync(file, `${auth.client_token}\n`);
+      assert.equal(await pin(), '4711');
+      late.close();
       const outside = session({ auth: { method: 'token', file } });
       assert.notEqual(
         await codeOf(outside.secret({ mount: 'secret', path: 'hsm', field: 'pin' })),
