@@ -20,7 +20,8 @@ COPY sidecar sidecar
 RUN node scripts/build.mjs
 RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
  && rm -rf node_modules/node-linux-*/include node_modules/node-linux-*/share node_modules/pkcs11js/build/Release/obj.target dist/.[!.]* \
- && node_modules/node-linux-*/bin/node -e "new (require('pkcs11js').PKCS11)(); require('koffi')"
+ && node_modules/node-linux-*/bin/node -e "new (require('pkcs11js').PKCS11)(); require('koffi')" \
+ && node_modules/node-linux-*/bin/node dist/product/main.js --version
 
 FROM debian:bookworm-slim
 # Where the container keeps SoftHSM's tokens; empty leaves SoftHSM out of the image.

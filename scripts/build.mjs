@@ -47,6 +47,8 @@ export async function build({ quiet = false, force = false, checkGenerated = fal
     return;
   }
   const started = Date.now();
+  // a build that is interrupted from here on is not done, whatever the inputs are then
+  rmSync(stamp, { force: true });
   removeOrphans();
   capture(projectNode, [
     inRoot('node_modules', 'typescript', 'bin', 'tsc'),

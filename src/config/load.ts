@@ -7,6 +7,7 @@ import {
   rotatedKinds,
   scheduleProblem,
   shortLivedMaximumSeconds,
+  type RotatedKind,
   type RotationPolicy,
 } from '../domain/index.ts';
 import { readPinFile } from '../hsm/index.ts';
@@ -116,16 +117,20 @@ function scheduleContradiction(config: ServerConfig): string | undefined {
     const { lifeDays } = config.authorities[kind];
     const problem = scheduleProblem(kind, lifeDays * 86_400, policy);
     if (problem === undefined) continue;
-    return `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the moment from which what it signs would be cut: raise it to at least ${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or lower ${kind === 'root' ? 'authorities.issuing.lifeDays' : kind === 'jwt' ? 'issuance.jwtMaximumTtlSeconds' : 'the longest TTL in issuance'}`;
+    return `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the moment from which what it signs would be cut: raise it to at least ${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or lower ${limitingSetting[kind]}`;
   }
   return undefined;
 }
 
-/** Contradictions between keys. Each message names the numbers to change. */
-function contradiction(config: ServerConfig): string | undefined {
-  const { issuance, authorities, ops, hsm } = config;
-  const outside = upstreamContradiction(config);
-  if (outside !== undefined) return outside;
+/** What an authority of each kind signs, and must not cut. */
+const limitingSetting: Readonly<Record<RotatedKind, string>> = {
+  root: 'authorities.issuing.lifeDays',
+  issuing: 'the longest TTL in issuance',
+  jwt: 'issuance.jwtMaximumTtlSeconds',
+};
+
+/** Lives of authorities that are too short for what is above or below them. */
+function lifeContradiction({ issuance, authorities }: ServerConfig): string | undefined {
   const day = 86_400;
   if (authorities.issuing.lifeDays > authorities.root.lifeDays)
     return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
@@ -140,8 +145,11 @@ function contradiction(config: ServerConfig): string | undefined {
     return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
   if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3)
     return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
-  const schedule = scheduleContradiction(config);
-  if (schedule !== undefined) return schedule;
+  return undefined;
+}
+
+/** Lives of certificates and tokens that contradict each other. */
+function ttlContradiction({ issuance }: ServerConfig): string | undefined {
   if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds)
     return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
   if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds)
@@ -150,6 +158,17 @@ function contradiction(config: ServerConfig): string | undefined {
     return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds)
     return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+  return undefined;
+}
+
+/** Contradictions between keys. Each message names the numbers to change. */
+function contradiction(config: ServerConfig): string | undefined {
+  const { ops, hsm } = config;
+  const outside = upstreamContradiction(config);
+  if (outside !== undefined) return outside;
+  const lives =
+    lifeContradiction(config) ?? scheduleContradiction(config) ?? ttlContradiction(config);
+  if (lives !== undefined) return lives;
   const witness = witnessContradiction(config);
   if (witness !== undefined) return witness;
   const {

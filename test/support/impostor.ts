@@ -1,8 +1,8 @@
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { createCsr, parseCertificate, sha256Hex } from '../../src/common/x509/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { FakeServer } from './agent-fake-server.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
+import { tcpGate } from './tcp-gate.ts';
 import { makeKey, type TestCertificate } from './x509.ts';
 
 /**
@@ -59,39 +59,13 @@ export interface Junction extends AsyncDisposable {
 
 export async function startJunction(port: number): Promise<Junction> {
   let target = port;
-  const open = new Set<Socket>();
-  const server = createServer((socket) => {
-    const onward = connect(target, '127.0.0.1');
-    for (const [from, to] of [
-      [socket, onward],
-      [onward, socket],
-    ] as const) {
-      open.add(from);
-      from.on('error', () => to.destroy());
-      from.on('close', () => {
-        open.delete(from);
-        to.destroy();
-      });
-      from.pipe(to);
-    }
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const end = (): void => {
-    for (const socket of open) socket.destroy();
-  };
+  const gate = await tcpGate(() => target);
   return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    address: gate.address,
     turn: (to) => {
       target = to;
-      end();
+      gate.open();
     },
-    [Symbol.asyncDispose]: async () => {
-      end();
-      await new Promise((resolve) => {
-        server.close(resolve);
-      });
-    },
+    [Symbol.asyncDispose]: () => gate[Symbol.asyncDispose](),
   };
 }
