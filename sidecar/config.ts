@@ -24,6 +24,12 @@ const mode = (description: string) =>
     .regex(/^0?[0-7]{3}$/)
     .describe(description);
 
+const secretName = (description: string) =>
+  z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,100}$/)
+    .describe(`Name of a secret: ${description}`);
+
 /** The configuration of `meshca agent`. The environment prefix is MESHCA_AGENT_. */
 export const agentConfigSchema = z.strictObject({
   trustDomain: z
@@ -96,6 +102,24 @@ export const agentConfigSchema = z.strictObject({
       streamsPerUid: z.number().int().positive().optional().describe('Streams of one user at once'),
     })
     .prefault({}),
+  sds: z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(true)
+        .describe("Serve Envoy's secret discovery (SDS v3) on the socket of the Workload API"),
+      defaultSvidName: secretName('The first identity of the caller').default('default'),
+      defaultBundleName: secretName('The bundle of the own trust domain').default('ROOTCA'),
+      allBundlesName: secretName('The bundles of all trust domains').default('ALL'),
+      spiffeValidator: z
+        .boolean()
+        .default(true)
+        .describe(
+          "Send bundles with Envoy's SPIFFE validator (envoy.tls.cert_validator.spiffe). false: as plain trusted_ca, which holds one trust domain",
+        ),
+    })
+    .prefault({})
+    .describe('What proxies get, and under which names'),
   localApi: z
     .strictObject({
       socketPath: path(
@@ -234,7 +258,7 @@ export const configuredOutageSeconds = (config: AgentConfig): number =>
   survivedOutageSeconds(config.outage.shortestTtlSeconds);
 
 function contradiction(config: AgentConfig): string | undefined {
-  const { bootstrap, attestation, outage, ops, connection, workloadApi, localApi } = config;
+  const { bootstrap, attestation, outage, ops, connection, workloadApi, localApi, sds } = config;
   if (
     bootstrap.insecureBootstrap &&
     (bootstrap.bundlePath !== undefined ||
@@ -254,5 +278,8 @@ function contradiction(config: AgentConfig): string | undefined {
     return 'connection.backoffBaseMs is above connection.backoffCapMs';
   if (workloadApi.socketPath === localApi.socketPath)
     return 'workloadApi.socketPath and localApi.socketPath are the same';
+  const names = [sds.defaultSvidName, sds.defaultBundleName, sds.allBundlesName];
+  if (new Set(names).size < names.length)
+    return 'sds.defaultSvidName, sds.defaultBundleName and sds.allBundlesName must differ';
   return undefined;
 }

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { SdsMetrics } from './apis/sds/index.ts';
 import type { LocalServerMetrics } from './local-server/index.ts';
 
 /** What is read when someone scrapes. */
@@ -22,6 +23,7 @@ export interface AgentGauges {
 export interface AgentMetrics {
   readonly registry: Registry;
   readonly workloadApi: LocalServerMetrics;
+  readonly sds: SdsMetrics;
   /** A connection to the operations port was ended so that others find room. */
   operationsRefused(reason: string): void;
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
@@ -52,6 +54,7 @@ export function createAgentMetrics(): AgentMetrics {
     stateWriteFailed: () => stateWrites.inc(),
     ...issuanceCounters(registry),
     workloadApi: workloadApiMetrics(registry),
+    sds: sdsMetrics(registry),
     operationsRefused: (reason) => operations.inc({ reason }),
     observe: (gauges) => observe(registry, gauges),
   };
@@ -142,6 +145,32 @@ function workloadApiMetrics(registry: Registry): LocalServerMetrics {
     confirmed: (rpc, afterMs) => confirmed.observe({ rpc }, afterMs / 1000),
     refused: (rpc, code) => denied.inc({ rpc, code }),
     http2Refused: (what, code) => http2Refused.inc({ what, code }),
+  };
+}
+
+function sdsMetrics(registry: Registry): SdsMetrics {
+  const registers = [registry];
+  const refused = new Counter({
+    name: 'meshca_agent_sds_refused_by_proxies_total',
+    help: 'Secrets that a proxy refused; it keeps what it had',
+    labelNames: ['kind'],
+    registers,
+  });
+  const notGranted = new Counter({
+    name: 'meshca_agent_sds_not_granted_total',
+    help: 'Streams of proxies that ended because no entry granted a name',
+    registers,
+  });
+  const mismatches = new Counter({
+    name: 'meshca_agent_sds_key_mismatches_total',
+    help: 'Certificates that were not sent to a proxy because their key is another',
+    registers,
+  });
+  for (const kind of ['svid', 'bundles']) refused.inc({ kind }, 0);
+  return {
+    refusedByProxy: (kind) => refused.inc({ kind }),
+    notGranted: () => notGranted.inc(),
+    keyMismatch: () => mismatches.inc(),
   };
 }
 

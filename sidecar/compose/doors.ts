@@ -1,6 +1,12 @@
 import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
-import { agentContract, reportsContract, workloadContract } from '../../src/common/wire/index.ts';
+import {
+  agentContract,
+  reportsContract,
+  sdsContract,
+  workloadContract,
+} from '../../src/common/wire/index.ts';
 import { localApi, localApiLimits } from '../apis/local/index.ts';
+import { sdsApi } from '../apis/sds/index.ts';
 import { standardApi } from '../apis/standard/index.ts';
 import { defaultWorkloadApiLimits, workloadApi } from '../apis/workload/index.ts';
 import { createAttestor, linuxKernel, workloadAttestorTypes } from '../attest/index.ts';
@@ -10,6 +16,7 @@ import {
   silentMetrics,
   startLocalServer,
   type LocalServerOptions,
+  type SocketApi,
 } from '../local-server/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { startOps } from '../ops.ts';
@@ -86,13 +93,19 @@ export async function openDoors(
   return { opsPort: ops.port, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
+/** A proxy names its node in its first request, which has 61,090 bytes in Envoy 1.40. */
+const proxyRequestBytes = 128 * 1024;
+
 function openWorkloadSocket(
-  { config, logger }: AgentEnvironment,
-  { held, svids, metrics, readiness }: DoorsDependencies,
+  environment: AgentEnvironment,
+  dependencies: DoorsDependencies,
   shared: SharedOptions,
 ) {
+  const { config, logger } = environment;
+  const { held, svids, metrics, readiness } = dependencies;
   const { socketPath, socketMode, connectionsPerUid, streamsPerUid } = config.workloadApi;
   const { bundles, clock } = shared;
+  const proxies = config.sds.enabled ? [secretDiscovery(environment, dependencies, shared)] : [];
   return startLocalServer({
     ...shared,
     socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },
@@ -104,19 +117,47 @@ function openWorkloadSocket(
         clock,
         limits: defaultWorkloadApiLimits,
       }),
+      ...proxies,
       standardApi({
         callers: { kind: 'workloads' },
         ready: () => readiness().reasons.length === 0,
-        contracts: [workloadContract().definition, reportsContract().definition],
+        contracts: [
+          workloadContract().definition,
+          reportsContract().definition,
+          ...(config.sds.enabled ? [sdsContract().definition] : []),
+        ],
       }),
     ],
     logger: logger.child({ part: 'workload-api' }),
     metrics: metrics.workloadApi,
     limits: {
       ...defaultLimits,
+      ...(config.sds.enabled ? { requestBytes: proxyRequestBytes } : {}),
       ...(connectionsPerUid === undefined ? {} : { connectionsPerUid }),
       ...(streamsPerUid === undefined ? {} : { streamsPerUid }),
     },
+  });
+}
+
+function secretDiscovery(
+  { config, logger }: AgentEnvironment,
+  { svids, metrics }: DoorsDependencies,
+  shared: SharedOptions,
+): SocketApi {
+  const { defaultSvidName, defaultBundleName, allBundlesName, spiffeValidator } = config.sds;
+  return sdsApi({
+    ...shared,
+    svids: svids.manager,
+    validation: {
+      names: {
+        defaultSvid: defaultSvidName,
+        ownBundle: defaultBundleName,
+        allBundles: allBundlesName,
+      },
+      spiffeValidator,
+    },
+    logger: logger.child({ part: 'sds' }),
+    metrics: metrics.sds,
   });
 }
 

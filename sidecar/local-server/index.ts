@@ -10,7 +10,7 @@ export {
 } from './options.ts';
 export { createRefusalLog, type Refusal, type RefusalLog } from './refusals.ts';
 export { startLocalServer } from './server.ts';
-export type { Granted, Session } from './session.ts';
+export { noIdentity, type Granted, type Session } from './session.ts';
 export type {
   ApiHost,
   ApiService,

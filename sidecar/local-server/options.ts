@@ -55,7 +55,10 @@ export interface LocalServerLimits {
   readonly streamsPerConnection: number;
   readonly streamsPerUid: number;
   readonly streamsPerCgroup: number;
-  /** Calls of all kinds, and the messages of a client stream, per uid and per cgroup. */
+  /**
+   * Calls of all kinds, and the messages of a client stream, per uid and per cgroup. The first
+   * message of a stream, and one answer to each message that was sent, are free.
+   */
   readonly callsPerSecond: number;
   readonly callsBurst: number;
   /** Refusals for want of an identity; see `UnidentifiedCharges`. */

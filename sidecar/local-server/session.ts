@@ -9,7 +9,7 @@ export type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getPeer' | 'metad
 
 export interface Granted {
   readonly attested: Attested;
-  /** Never empty. The default is first. */
+  /** Never empty, unless the method takes callers without identity. The default is first. */
   readonly identities: readonly Identity[];
 }
 
@@ -27,6 +27,8 @@ export interface Session {
    * NOT_SYNCED before there are entries.
    */
   grant(): Promise<Granted>;
+  /** Like `grant`, but there may be no identity. Throws NOT_SYNCED before there are entries. */
+  rights(): Promise<Granted>;
   /** The last check before anything is handed over. Throws PEER_UNVERIFIABLE. */
   verify(): void;
   /** Idempotent. */
@@ -72,13 +74,17 @@ export class CallSession implements Session {
   }
 
   async grant(): Promise<Granted> {
+    const granted = await this.rights();
+    if (granted.identities.length === 0) throw noIdentity(granted.attested);
+    return granted;
+  }
+
+  async rights(): Promise<Granted> {
     const { entries } = this.#dependencies;
     if (!entries.synced())
       throw new PkiError('NOT_SYNCED', 'the agent has not received its entries yet');
     const attested = await this.attest();
-    const identities = entries.match(attested.selectors);
-    if (identities.length === 0) throw noIdentity(attested);
-    return { attested, identities };
+    return { attested, identities: entries.match(attested.selectors) };
   }
 
   verify(): void {
@@ -93,7 +99,7 @@ export class CallSession implements Session {
 }
 
 /** Tells the caller its own selectors, and nothing about entries. */
-function noIdentity(attested: Attested): PkiError {
+export function noIdentity(attested: Attested): PkiError {
   const texts: string[] = [];
   let length = 0;
   for (const each of attested.selectors.map(selectorText)) {

@@ -59,8 +59,14 @@ export interface DialogueMethod {
 }
 
 /** A stream of messages, each with proof that its reader has it. */
-export interface StreamMethod extends ReaderKind {
+export interface StreamMethod {
   readonly kind: 'stream';
+  /**
+   * How its readers are reported as consumers. `by source`: the source reports what its reader has.
+   */
+  readonly readers: ReaderKind | 'by source';
+  /** What becomes of a caller to whom no entry gives an identity. */
+  readonly withoutIdentity: 'refused' | 'left to the source';
   /**
    * `kernel`: the bytes have left the socket's buffer. `ack`: the reader acknowledges the nonce of
    * the message; for methods whose client sends a stream too.

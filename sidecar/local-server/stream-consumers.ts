@@ -18,18 +18,21 @@ interface Line {
   confirmed: string;
 }
 
-/** Tells the consumer registry what the reader of one stream has, per identity. */
+/**
+ * Tells the consumer registry what the reader of one stream has, per identity. Of a reader that the
+ * source reports it tells nothing.
+ */
 export class StreamConsumers {
   readonly #registry: ConsumerRegistry;
   readonly #session: Session;
-  readonly #kind: ReaderKind;
+  readonly #kind: ReaderKind | 'by source';
   readonly #holder: string;
   readonly #lines = new Map<string, Line>();
   #capabilities: readonly string[] = [];
   #confirmsLoading = false;
   #loaded = '';
 
-  constructor(registry: ConsumerRegistry, session: Session, kind: ReaderKind) {
+  constructor(registry: ConsumerRegistry, session: Session, kind: ReaderKind | 'by source') {
     const { pid, peer } = session.connection;
     this.#registry = registry;
     this.#session = session;
@@ -48,11 +51,12 @@ export class StreamConsumers {
     setDigest: Buffer | undefined,
     svids: readonly HeldX509Svid[],
   ): void {
+    if (this.#kind === 'by source') return;
     const ids = new Set(identities.map((each) => each.spiffeId.toString()));
     for (const [id, line] of this.#lines) if (!ids.has(id)) this.#drop(id, line);
     const text = setDigest?.toString('hex');
     for (const id of ids) {
-      const line = this.#lineFor(id);
+      const line = this.#lineFor(id, this.#kind);
       if (setDigest === undefined || text === undefined || line.pending === text) continue;
       line.pending = text;
       line.handle.pending(setDigest);
@@ -118,15 +122,15 @@ export class StreamConsumers {
     this.#lines.delete(id);
   }
 
-  #lineFor(id: string): Line {
+  #lineFor(id: string, kind: ReaderKind): Line {
     const known = this.#lines.get(id);
     if (known !== undefined) return known;
     const { connection, rpc } = this.#session;
     const path = connection.peer?.image.program;
     const handle = this.#registry.register({
-      kind: this.#kind.consumer,
+      kind: kind.consumer,
       spiffeId: id,
-      takes: this.#kind.takes,
+      takes: kind.takes,
       holder: this.#holder,
       description: `${rpc} pid ${connection.pid} uid ${connection.uid}${path === undefined ? '' : ` ${path}`}`,
     });

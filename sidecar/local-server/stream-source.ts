@@ -14,8 +14,16 @@ export interface Content {
   readonly svids: readonly HeldX509Svid[];
   /** The digest of the set of authorities in the message, if it has one. */
   readonly authorities: Buffer | undefined;
+  /**
+   * The reader says that it has this version from an earlier stream: it is not sent, and counts as
+   * read.
+   */
+  readonly readerHasIt: boolean;
   encode(nonce: string): Buffer;
+  onSent(): void;
   onRead(): void;
+  /** The reader can't use it and keeps what it had. */
+  onRefused(reason: string): void;
 }
 
 /** The state of a method per stream. */
@@ -32,6 +40,8 @@ export interface StreamSource {
   ): Promise<readonly Content[]> | readonly Content[];
   /** Handles a message of the client, if it sends a stream. A throw ends the stream. */
   received(request: unknown): void;
+  /** The reader took no message and is cut off. `release` follows. */
+  stalled(reason: string): void;
   release(): void;
 }
 

@@ -43,10 +43,13 @@ export class ServedStream implements StreamHandle {
   readonly #call: StreamCall;
   readonly #proof: DeliveryProof | AckProof;
   readonly #delivery: Delivery;
+  readonly #withoutIdentity: StreamMethod['withoutIdentity'];
   readonly #source: StreamSource;
   readonly #leaveHub: () => void;
   readonly #sent = new Map<string, string>();
   #granted: Granted | undefined;
+  /** The next message of the client is the first, or the answer to one that was sent. */
+  #isDue = true;
   #ended = false;
 
   /** Throws what `method.open` throws. */
@@ -62,7 +65,8 @@ export class ServedStream implements StreamHandle {
     this.session = session;
     this.metadata = call.metadata;
     this.#call = call;
-    this.consumers = new StreamConsumers(dependencies.consumers, session, method);
+    this.#withoutIdentity = method.withoutIdentity;
+    this.consumers = new StreamConsumers(dependencies.consumers, session, method.readers);
     this.#proof =
       method.proof === 'ack'
         ? ackProof()
@@ -102,7 +106,8 @@ export class ServedStream implements StreamHandle {
   received(request: unknown): void {
     if (this.#ended) return;
     try {
-      this.#dependencies.sessions.chargeMessage(this.session);
+      if (!this.#isDue) this.#dependencies.sessions.chargeMessage(this.session);
+      this.#isDue = false;
       this.#source.received(request);
     } catch (thrown) {
       this.end(PkiError.from(thrown));
@@ -129,16 +134,29 @@ export class ServedStream implements StreamHandle {
   async #produce(nonce: string): Promise<Message | undefined> {
     const own = this.#dependencies.bundles.current();
     if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
-    const granted = await this.session.grant();
+    const granted = await (this.#withoutIdentity === 'refused'
+      ? this.session.grant()
+      : this.session.rights());
+    // the source of a stream that has ended must take nothing up again
+    if (this.#ended) return undefined;
     this.#granted = granted;
     const pending = this.#source.contents(granted, own, this.#sent.size === 0);
     const contents = pending instanceof Promise ? await pending : pending;
+    for (const content of contents) this.#skipHeld(content);
     const stale = contents.filter(({ key, version }) => this.#sent.get(key) !== version);
     const content = stale[0];
     if (content === undefined) return undefined;
     // what was waited for may have taken long enough for another process to stand there now
     if (pending instanceof Promise) this.session.verify();
     return this.#message(content, granted, { nonce, more: stale.length > 1 });
+  }
+
+  #skipHeld(content: Content): void {
+    const { key, version } = content;
+    if (!content.readerHasIt || this.#sent.get(key) === version) return;
+    this.#sent.set(key, version);
+    content.onSent();
+    content.onRead();
   }
 
   #message(
@@ -151,8 +169,10 @@ export class ServedStream implements StreamHandle {
     return {
       bytes: content.encode(nonce),
       onSent: () => {
+        this.#isDue = true;
         this.#sent.set(content.key, content.version);
         this.consumers.sent(identities, content.authorities, content.svids);
+        content.onSent();
         metrics.delivered(rpc);
         if (more) this.changed();
       },
@@ -168,6 +188,7 @@ export class ServedStream implements StreamHandle {
         );
         if (content.authorities !== undefined)
           this.consumers.refused(`the client refused the update: ${reason}`);
+        content.onRefused(reason);
       },
     };
   }
@@ -186,7 +207,9 @@ export class ServedStream implements StreamHandle {
       { rpc, uid: connection.uid, pid: connection.pid, stallMs },
       'a workload takes no message; its connection is closed',
     );
-    this.consumers.stalled(`took no message for ${stallMs / 1000} s; its stream was closed`);
+    const reason = `took no message for ${stallMs / 1000} s; its stream was closed`;
+    this.consumers.stalled(reason);
+    this.#source.stalled(reason);
     this.end(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${stallMs} ms`));
     connection.close();
   }

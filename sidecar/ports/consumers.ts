@@ -25,6 +25,8 @@ export interface ConsumerHandle {
   readonly id: string;
   /** Reports a set that was sent and is not yet proven as read. */
   pending(setDigest: Buffer): void;
+  /** Reports that nobody can tell whether the holder has this set, and why. */
+  unprovable(setDigest: Buffer, reason: string): void;
   confirmed(setDigest: Buffer): void;
   refused(setDigest: Buffer, reason: string): void;
   /**

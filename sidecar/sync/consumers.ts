@@ -191,6 +191,7 @@ export class Consumers implements ConsumerRegistry {
     return {
       id: line.id,
       pending: (digest) => this.#move(line, 'pending', digest),
+      unprovable: (digest, reason) => this.#move(line, 'pending', digest, reason),
       confirmed: (digest) => {
         this.#move(line, 'confirmed', digest);
         line.read = digest.toString('hex');
@@ -372,6 +373,7 @@ const leftOf = (line: Line, until: number): Left => ({
 const silent: ConsumerHandle = {
   id: '',
   pending: () => {},
+  unprovable: () => {},
   confirmed: () => {},
   refused: () => {},
   given: () => {},

@@ -104,10 +104,14 @@ export class FakeEntries implements EntryCache {
 }
 
 /**
- * SvidManager whose SVIDs are random bytes. `signing` holds the first SVIDs back until it resolves.
+ * SvidManager whose SVIDs are random bytes, or what `pair` makes. `signing` holds the first SVIDs back until it resolves.
  */
 export class FakeSvids implements SvidManager {
   signing: Promise<void> | undefined;
+  pair: (identity: Identity) => Pick<HeldX509Svid, 'chainDer' | 'privateKeyPkcs8Der'> = () => ({
+    chainDer: [randomBytes(700), randomBytes(600)],
+    privateKeyPkcs8Der: randomBytes(138),
+  });
   /** Whatever a JWT-SVID waits for before it is signed. */
   jwtSigning: Promise<unknown> = Promise.resolve();
   open = 0;
@@ -121,8 +125,7 @@ export class FakeSvids implements SvidManager {
     const svid: HeldX509Svid = {
       identity,
       serial: randomBytes(8).toString('hex'),
-      chainDer: [randomBytes(700), randomBytes(600)],
-      privateKeyPkcs8Der: randomBytes(138),
+      ...this.pair(identity),
       notBefore: 0,
       notAfter: 2_000_000_000,
     };
@@ -209,6 +212,8 @@ export class FakeBundles implements BundleSource {
 export class FakeConsumers implements ConsumerRegistry {
   readonly reports: string[] = [];
   readonly stalls: string[] = [];
+  readonly refusals: string[] = [];
+  readonly unprovables: string[] = [];
   readonly capabilities: string[] = [];
   open = 0;
 
@@ -225,8 +230,15 @@ export class FakeConsumers implements ConsumerRegistry {
     return {
       id: String(this.open),
       pending: note('pending'),
+      unprovable: (digest, reason) => {
+        note('unprovable')(digest);
+        this.unprovables.push(reason);
+      },
       confirmed: note('confirmed'),
-      refused: note('refused'),
+      refused: (digest, reason) => {
+        note('refused')(digest);
+        this.refusals.push(reason);
+      },
       given: () => {},
       capable: (all) => void (all.length > 0 && this.capabilities.push(...all)),
       keepsNothing: () => void this.reports.push('keeps-nothing'),

@@ -17,6 +17,9 @@ const issuersKey = 'meshca-issuers';
 /** Each stream of the Workload API sends one kind of message. */
 const onlyKey = '';
 
+/** The readers of this API state nothing, and what they have is reported by the stream. */
+const plainContent = { readerHasIt: false, onSent: () => {}, onRefused: () => {} };
+
 /** FetchX509SVID: all SVIDs of the process in one message, the default first. */
 export class X509SvidSource implements StreamSource {
   readonly #subscriptions: SubscriptionSet;
@@ -60,6 +63,8 @@ export class X509SvidSource implements StreamSource {
 
   received(): void {}
 
+  stalled(): void {}
+
   release(): void {
     this.#subscriptions.release();
     this.#leaveClients();
@@ -78,6 +83,7 @@ export class X509SvidSource implements StreamSource {
         version: `${serials}|${hints}|${this.#messages.rootsVersion(own)}|${issuers}`,
         svids,
         authorities: own.authoritySetDigest,
+        ...plainContent,
         encode: () => this.#messages.x509Svids(svids, own, withIssuers),
         onRead: () => this.#subscriptions.confirm(svids),
       },
@@ -102,7 +108,10 @@ export const jwtBundleSource = (messages: Messages): StreamSource =>
 const bundleSource = (
   content: (own: TrustBundle) => Pick<Content, 'version' | 'authorities' | 'encode'>,
 ): StreamSource => ({
-  contents: (_granted, own) => [{ key: onlyKey, svids: [], onRead: () => {}, ...content(own) }],
+  contents: (_granted, own) => [
+    { key: onlyKey, svids: [], onRead: () => {}, ...plainContent, ...content(own) },
+  ],
   received: () => {},
+  stalled: () => {},
   release: () => {},
 });

@@ -54,8 +54,8 @@ export function workloadApi(dependencies: WorkloadApiDependencies): SocketApi {
 const stream = (takes: 'roots' | 'jwt', open: StreamMethod['open']): StreamMethod => ({
   kind: 'stream',
   proof: 'kernel',
-  consumer: 'workload-stream',
-  takes,
+  readers: { consumer: 'workload-stream', takes },
+  withoutIdentity: 'refused',
   open,
 });
 

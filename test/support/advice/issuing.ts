@@ -161,6 +161,14 @@ export const issuingAdvice = {
       'a caller gets its own identities alone, and nothing without one',
     ]),
   ),
+  SECRET_NOT_GRANTED: row(
+    'a proxy asks for the identity of another process',
+    [
+      'integration/sidecar/apis/sds/sds-api.test.ts',
+      'nothing of another caller, whatever it names, and a list of what it may have',
+    ],
+    done('asks for a name of the list', 'the secret is sent'),
+  ),
   PEER_UNVERIFIABLE: row(
     'a process executes another program before its first call',
     [

@@ -102,6 +102,11 @@ export const issuingCodes = {
     'The proxy asks for a secret under a name that no entry can grant.',
     'Ask for "default", "ROOTCA" or "ALL" (or the names that this agent has for them), a SPIFFE ID outside of /meshca/, or the ID of a trust domain.',
   ),
+  SECRET_NOT_GRANTED: caller(
+    'PERMISSION_DENIED',
+    'No entry grants the proxy the secret that it asks for.',
+    'Create an entry that gives this identity to the proxy, or ask for one of the names that the message lists.',
+  ),
   PEER_UNVERIFIABLE: caller(
     'PERMISSION_DENIED',
     'Who is calling on the socket could not be proven.',

@@ -104,13 +104,18 @@ class SecretSource implements StreamSource {
         version,
         svids: leaf ? svids : [],
         authorities: leaf ? undefined : own.authoritySetDigest,
+        readerHasIt: false,
         encode: (nonce) => json.serialize({ name, version, nonce }),
+        onSent: () => {},
+        onRefused: () => {},
         onRead: () => {
           if (leaf) this.#subscriptions.confirm(svids);
         },
       };
     });
   }
+
+  stalled(): void {}
 
   release(): void {
     this.#subscriptions.release();
@@ -130,8 +135,8 @@ const toyApi =
           StreamSecrets: {
             kind: 'stream',
             proof: 'ack',
-            consumer: 'proxy',
-            takes: 'roots',
+            readers: { consumer: 'proxy', takes: 'roots' },
+            withoutIdentity: 'refused',
             open: (stream) => new SecretSource(stream, svids, clock),
           },
         },

@@ -49,7 +49,12 @@ export interface HarnessOptions {
     readonly metrics?: LocalServerMetrics;
     readonly onHandshakes?: WorkloadApiDependencies['onHandshakes'];
     /** Beside the Workload API, on the same socket. */
-    readonly more?: (parts: { readonly svids: FakeSvids; readonly clock: Clock }) => SocketApi;
+    readonly more?: (parts: {
+      readonly svids: FakeSvids;
+      readonly bundles: FakeBundles;
+      readonly consumers: FakeConsumers;
+      readonly clock: Clock;
+    }) => SocketApi;
   };
 }
 
@@ -95,7 +100,7 @@ export async function startHarness(options: HarnessOptions = {}) {
   const api = await startLocalServer({
     ...serverParts,
     socket: { path },
-    apis: more === undefined ? [served] : [served, more({ svids, clock })],
+    apis: more === undefined ? [served] : [served, more({ svids, bundles, consumers, clock })],
     metrics,
     limits: { ...defaultLimits, ...limits },
   });

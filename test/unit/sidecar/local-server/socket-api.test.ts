@@ -23,9 +23,14 @@ const streamBy = (proof: 'kernel' | 'ack'): ApiService['methods'] => ({
   Get: {
     kind: 'stream',
     proof,
-    consumer: 'proxy',
-    takes: 'roots',
-    open: () => ({ contents: () => [], received: () => {}, release: () => {} }),
+    readers: { consumer: 'proxy', takes: 'roots' },
+    withoutIdentity: 'refused',
+    open: () => ({
+      contents: () => [],
+      received: () => {},
+      stalled: () => {},
+      release: () => {},
+    }),
   },
 });
 

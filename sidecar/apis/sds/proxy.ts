@@ -1,0 +1,247 @@
+import type { Clock } from '../../../src/common/runtime/index.ts';
+import type { ConsumerHandle, ConsumerRegistry } from '../../ports/consumers.ts';
+
+/** Timers are set anew at least this often. */
+const longestTimerMs = 3_600_000;
+
+export interface ProxyDependencies {
+  readonly registry: ConsumerRegistry;
+  readonly clock: Clock;
+  /** Identifies the process while it lives. */
+  readonly holder: string;
+  readonly description: string;
+  /** Called when its last stream has ended. */
+  readonly left: () => void;
+}
+
+/** What one stream tells of its proxy. */
+export interface ProxyStream {
+  /** The present set of the own trust domain, and the IDs that the proxy may have now. */
+  rights(ownDigest: Buffer, spiffeIds: readonly string[]): void;
+  /** The names under which this stream wants the own bundle. */
+  wantsBundles(names: ReadonlySet<string>): void;
+  sentSvid(spiffeId: string, notAfter: number): void;
+  /** It is applied. */
+  appliedSvid(spiffeId: string): void;
+  refusedSvid(spiffeId: string, reason: string): void;
+  sentBundle(name: string, digest: Buffer): void;
+  appliedBundle(name: string, digest: Buffer): void;
+  refusedBundle(name: string, reason: string): void;
+  stalled(reason: string): void;
+  leave(): void;
+}
+
+interface WantedBundle {
+  sent: Buffer | undefined;
+  applied: string;
+  refused: string | undefined;
+}
+
+type StreamRecord = Map<string, WantedBundle>;
+
+interface Svid {
+  notAfter: number;
+  /** Why a stream refused the last one. */
+  readonly refused: Map<StreamRecord, string>;
+}
+
+interface Line {
+  handle: ConsumerHandle | undefined;
+  /** The set for which nothing can be proven, and until when that counts. */
+  unprovable: { readonly digest: string; readonly until: number } | undefined;
+}
+
+/**
+ * What one proxy has, over all its streams: Envoy opens one for each name. Owner of its lines at the
+ * server, one for each identity that it was given.
+ *
+ * - It has a set of authorities if each of its subscriptions to the own bundle applied that set.
+ * - If it subscribes to no bundle, nobody can tell what it validates with. It counts until the
+ *   certificate ends that it had when the set appeared.
+ * - Discovery can't take a certificate back: an identity that is no longer granted counts until its
+ *   certificate ends.
+ */
+export class Proxy {
+  readonly #dependencies: ProxyDependencies;
+  readonly #streams = new Set<StreamRecord>();
+  readonly #svids = new Map<string, Svid>();
+  readonly #lines = new Map<string, Line>();
+  #ownDigest: Buffer | undefined;
+  #granted: readonly string[] = [];
+  /** It was cut off: its lines stay as they are until a stream begins. */
+  #cutOff = false;
+  #cancelTimer = (): void => {};
+
+  constructor(dependencies: ProxyDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  enter(): ProxyStream {
+    const bundles: StreamRecord = new Map();
+    this.#streams.add(bundles);
+    this.#cutOff = false;
+    const then =
+      <Args extends readonly unknown[]>(change: (...args: Args) => void) =>
+      (...args: Args): void => {
+        if (!this.#streams.has(bundles)) return;
+        change(...args);
+        this.#report();
+      };
+    return {
+      rights: then((ownDigest, spiffeIds) => {
+        this.#ownDigest = ownDigest;
+        this.#granted = spiffeIds;
+      }),
+      wantsBundles: then((names) => wants(bundles, names)),
+      sentSvid: then((spiffeId, notAfter) => {
+        const known = this.#svids.get(spiffeId);
+        if (known === undefined) this.#svids.set(spiffeId, { notAfter, refused: new Map() });
+        else known.notAfter = Math.max(known.notAfter, notAfter);
+      }),
+      appliedSvid: then((spiffeId) => this.#svids.get(spiffeId)?.refused.delete(bundles)),
+      refusedSvid: then((spiffeId, reason) =>
+        this.#svids.get(spiffeId)?.refused.set(bundles, reason),
+      ),
+      sentBundle: then((name, digest) =>
+        change(bundles, name, { sent: digest, refused: undefined }),
+      ),
+      appliedBundle: then((name, digest) =>
+        change(bundles, name, { applied: digest.toString('hex') }),
+      ),
+      refusedBundle: then((name, reason) => change(bundles, name, { refused: reason })),
+      stalled: (reason) => this.#stalled(reason),
+      leave: () => this.#leave(bundles),
+    };
+  }
+
+  #stalled(reason: string): void {
+    if (this.#cutOff) return;
+    this.#cutOff = true;
+    for (const { handle } of this.#lines.values()) handle?.stalled(reason);
+    this.#lines.clear();
+    this.#cancelTimer();
+  }
+
+  #leave(bundles: StreamRecord): void {
+    if (!this.#streams.delete(bundles)) return;
+    for (const { refused } of this.#svids.values()) refused.delete(bundles);
+    if (this.#streams.size > 0) return this.#report();
+    for (const { handle } of this.#lines.values()) handle?.remove();
+    this.#lines.clear();
+    this.#cancelTimer();
+    this.#dependencies.left();
+  }
+
+  /** Brings the lines in step with what is known. */
+  #report(): void {
+    const own = this.#ownDigest;
+    if (this.#cutOff || own === undefined) return;
+    const now = this.#dependencies.clock.now();
+    for (const [id, { notAfter }] of this.#svids) if (notAfter < now) this.#svids.delete(id);
+    const bundles = [...this.#streams].flatMap((stream) => [...stream.values()]);
+    const [first] = this.#granted;
+    const alone = bundles.length > 0 && this.#svids.size === 0 && first !== undefined;
+    const ids = new Set(alone ? [first] : this.#svids.keys());
+    for (const [id, { handle }] of this.#lines) {
+      if (ids.has(id)) continue;
+      handle?.remove();
+      this.#lines.delete(id);
+    }
+    for (const id of ids) {
+      const line = this.#lines.get(id) ?? { handle: undefined, unprovable: undefined };
+      this.#lines.set(id, line);
+      this.#reportLine(id, line, { own, bundles, now });
+    }
+    this.#plan(now);
+  }
+
+  #reportLine(
+    id: string,
+    line: Line,
+    world: {
+      readonly own: Buffer;
+      readonly bundles: readonly WantedBundle[];
+      readonly now: number;
+    },
+  ): void {
+    const { own, bundles, now } = world;
+    const svid = this.#svids.get(id);
+    const refused = refusalOf(svid, bundles);
+    const digest = bundles.find(({ sent }) => sent !== undefined && !sent.equals(own))?.sent ?? own;
+    if (bundles.length === 0 && svid !== undefined && refused === undefined) {
+      const text = own.toString('hex');
+      if (line.unprovable?.digest !== text)
+        line.unprovable = { digest: text, until: svid.notAfter };
+      if (line.unprovable.until < now) return this.#settle(line);
+      this.#handle(id, line, svid).unprovable(own, unprovableReason(line.unprovable.until));
+      return;
+    }
+    line.unprovable = undefined;
+    const handle = this.#handle(id, line, svid);
+    if (refused !== undefined) return handle.refused(digest, refused);
+    const text = digest.toString('hex');
+    if (bundles.every(({ applied }) => applied === text)) handle.confirmed(digest);
+    else handle.pending(digest);
+  }
+
+  /** It counts no longer, whatever certificates it got since. */
+  #settle(line: Line): void {
+    line.handle?.keepsNothing();
+    line.handle?.remove();
+    line.handle = undefined;
+  }
+
+  #handle(id: string, line: Line, svid: Svid | undefined): ConsumerHandle {
+    const { registry, holder, description } = this.#dependencies;
+    line.handle ??= registry.register({
+      kind: 'proxy',
+      spiffeId: id,
+      takes: 'roots',
+      holder,
+      description,
+    });
+    if (svid !== undefined) line.handle.given(svid.notAfter);
+    line.handle.capable(this.#granted.includes(id) ? [] : ['right-ended']);
+    return line.handle;
+  }
+
+  /** The next instant at which something ends by itself. */
+  #plan(now: number): void {
+    this.#cancelTimer();
+    const ends = [
+      ...[...this.#svids.values()].map(({ notAfter }) => notAfter),
+      ...[...this.#lines.values()].flatMap(({ handle, unprovable }) =>
+        handle === undefined || unprovable === undefined ? [] : [unprovable.until],
+      ),
+    ];
+    if (ends.length === 0) return;
+    const waitMs = (Math.min(...ends) + 1 - now) * 1000;
+    this.#cancelTimer = this.#dependencies.clock.after(
+      Math.max(1000, Math.min(waitMs, longestTimerMs)),
+      () => this.#report(),
+    );
+  }
+}
+
+function wants(bundles: StreamRecord, names: ReadonlySet<string>): void {
+  for (const name of bundles.keys()) if (!names.has(name)) bundles.delete(name);
+  for (const name of names)
+    if (!bundles.has(name)) bundles.set(name, { sent: undefined, applied: '', refused: undefined });
+}
+
+/** A name that is no longer wanted is passed over. */
+function change(bundles: StreamRecord, name: string, to: Partial<WantedBundle>): void {
+  const known = bundles.get(name);
+  if (known !== undefined) Object.assign(known, to);
+}
+
+function refusalOf(svid: Svid | undefined, bundles: readonly WantedBundle[]): string | undefined {
+  const [reason] = [
+    ...bundles.flatMap(({ refused }) => refused ?? []),
+    ...(svid?.refused.values() ?? []),
+  ];
+  return reason === undefined ? undefined : `the proxy refused the update: ${reason}`;
+}
+
+const unprovableReason = (until: number): string =>
+  `subscribes to no bundle, so that nobody can tell what it validates with; counts until ${new Date(until * 1000).toISOString()}, when the certificate ends that it had`;

@@ -1,0 +1,300 @@
+import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
+import {
+  createSubscriptionSet,
+  noIdentity,
+  type Content,
+  type Granted,
+  type StreamHandle,
+  type StreamSource,
+  type SubscriptionSet,
+} from '../../local-server/index.ts';
+import type { TrustBundle } from '../../ports/bundles.ts';
+import { identityKey, type Identity } from '../../ports/entries.ts';
+import { Holds } from './holds.ts';
+import {
+  allowedNames,
+  everyName,
+  grantedSecret,
+  parseSecretName,
+  type CallerRights,
+  type GrantedSecret,
+  type Wanted,
+} from './names.ts';
+import { heldMs, type SdsDependencies } from './options.ts';
+import type { Proxies } from './proxies.ts';
+import type { ProxyStream } from './proxy.ts';
+import {
+  heard,
+  newConversation,
+  responded,
+  subscriptionOf,
+  wildcardName,
+  type Conversation,
+} from './protocol.ts';
+import { bundlesSecret, keyFits, svidSecret, type SecretContent } from './secrets.ts';
+import type { Variant } from './variants.ts';
+
+interface Asked {
+  readonly name: string;
+  readonly wanted: Wanted;
+  readonly granted: GrantedSecret | undefined;
+}
+
+export interface SecretSourceDependencies extends SdsDependencies {
+  readonly proxies: Proxies;
+  readonly variant: Variant;
+}
+
+/**
+ * One stream of secrets. What goes out is decided when it goes out: from the rights that the caller
+ * has then, and from the certificates that are there then.
+ */
+export class SecretSource implements StreamSource {
+  readonly #dependencies: SecretSourceDependencies;
+  readonly #stream: StreamHandle;
+  readonly #subscriptions: SubscriptionSet;
+  readonly #holds: Holds;
+  readonly #wanted = new Map<string, Wanted>();
+  #conversation: Conversation = newConversation;
+  #node = '';
+  #proxy: ProxyStream | undefined;
+  #waiting = false;
+  /** Whether the acknowledgement that is being told proves that the secret is applied. */
+  #proof = false;
+
+  constructor(dependencies: SecretSourceDependencies, stream: StreamHandle) {
+    const { svids, clock } = dependencies;
+    this.#dependencies = dependencies;
+    this.#stream = stream;
+    this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
+    this.#holds = new Holds(clock, heldMs, () => stream.changed());
+  }
+
+  received(wire: unknown): void {
+    const { node, request } = this.#dependencies.variant.read(wire);
+    // clients may name their node in the first request alone
+    if (this.#node === '') this.#node = node;
+    const before = this.#conversation;
+    const { conversation, verdict } = unwrap(heard(before, unwrap(request)));
+    for (const name of conversation.subscriptions.keys())
+      if (!this.#wanted.has(name))
+        this.#wanted.set(name, unwrap(parseSecretName(name, this.#dependencies.validation)));
+    for (const name of this.#wanted.keys())
+      if (!conversation.subscriptions.has(name)) this.#wanted.delete(name);
+    this.#conversation = conversation;
+    if (verdict.kind === 'acknowledged') {
+      this.#proof = verdict.proof;
+      this.#stream.acknowledge(verdict.nonce);
+    } else if (verdict.kind === 'refused') this.#stream.refuse(verdict.nonce, verdict.reason);
+    if (!before.begun || changed(before, conversation)) this.#stream.changed();
+  }
+
+  contents({ identities, attested }: Granted, own: TrustBundle): readonly Content[] {
+    const { bundles, proxies } = this.#dependencies;
+    const { session } = this.#stream;
+    const rights: CallerRights = {
+      identities,
+      own,
+      pinned: proxies.pinned(session),
+      federated: bundles.federated(),
+    };
+    const asked = this.#asked(rights);
+    this.#subscriptions.hold(identitiesOf(asked), attested.selectors);
+    this.#settle();
+    this.#assertInTime(asked, rights, attested);
+    this.#tellProxy(asked, rights);
+    return asked.flatMap((each) => this.#content(each, own) ?? []);
+  }
+
+  stalled(reason: string): void {
+    this.#proxy?.stalled(reason);
+  }
+
+  release(): void {
+    this.#holds.close();
+    this.#subscriptions.release();
+    this.#proxy?.leave();
+  }
+
+  #asked(rights: CallerRights): readonly Asked[] {
+    const { validation } = this.#dependencies;
+    const named = [...this.#wanted].map(([name, wanted]) => ({ name, wanted }));
+    const others =
+      this.#conversation.wildcard === 'no'
+        ? []
+        : everyName(rights)
+            .filter((name) => !this.#wanted.has(name))
+            .map((name) => ({ name, wanted: unwrap(parseSecretName(name, validation)) }));
+    return [...named, ...others].map((each) => ({
+      ...each,
+      granted: grantedSecret(each.wanted, rights),
+    }));
+  }
+
+  /** Goes on when the SVIDs that are being signed are there, or refused. */
+  #settle(): void {
+    if (this.#waiting) return;
+    const waiting = this.#subscriptions.settle(heldMs);
+    if (waiting === undefined) return;
+    this.#waiting = true;
+    void waiting.then(() => {
+      this.#waiting = false;
+      this.#stream.changed();
+    });
+  }
+
+  /** Throws when a name was held for long enough. */
+  #assertInTime(
+    asked: readonly Asked[],
+    rights: CallerRights,
+    attested: Granted['attested'],
+  ): void {
+    const { begun, wildcard } = this.#conversation;
+    const nobody = rights.identities.length === 0;
+    const held = asked
+      .filter(({ granted, wanted }) => granted === undefined && wanted.kind !== 'file')
+      .map(({ name }) => name);
+    if (nobody && (!begun || wildcard !== 'no')) held.push(wildcardName);
+    const unsigned = asked.filter((each) => this.#isUnsigned(each)).map(({ name }) => name);
+    const over = this.#holds.update([...held, ...unsigned]);
+    const denied = over.filter((name) => held.includes(name));
+    if (denied.length > 0) {
+      this.#dependencies.metrics.notGranted();
+      throw nobody ? noIdentity(attested) : this.#notGranted(denied, rights);
+    }
+    const failure = over.length === 0 ? undefined : this.#subscriptions.firstFailure();
+    // while the server is away the proxy waits here: it would come back later than the certificate
+    if (failure !== undefined && failure.info.status === 'PERMISSION_DENIED') throw failure;
+  }
+
+  #notGranted(names: readonly string[], rights: CallerRights): PkiError {
+    const listed = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 200)));
+    return new PkiError(
+      'SECRET_NOT_GRANTED',
+      `no entry grants this process ${listed.join(', ')}; it may have ${allowedNames(rights, this.#dependencies.validation)}`,
+    );
+  }
+
+  #isUnsigned({ granted }: Asked): boolean {
+    return granted?.kind === 'svid' && this.#svidOf(granted.identity) === undefined;
+  }
+
+  #svidOf(identity: Identity) {
+    const key = identityKey(identity);
+    return this.#subscriptions.current().find((svid) => identityKey(svid.identity) === key);
+  }
+
+  #tellProxy(asked: readonly Asked[], { own, identities }: CallerRights): void {
+    const someone = this.#conversation.begun && identities.length > 0;
+    if (!someone && this.#proxy === undefined) return;
+    this.#proxy ??= this.#dependencies.proxies.enter(this.#stream.session, this.#node);
+    this.#proxy.rights(
+      own.authoritySetDigest,
+      identities.map(({ spiffeId }) => spiffeId.toString()),
+    );
+    this.#proxy.wantsBundles(
+      new Set(
+        asked
+          .filter(({ name, granted }) => this.#wanted.has(name) && holdsOwn(granted, own))
+          .map(({ name }) => name),
+      ),
+    );
+  }
+
+  #content({ name, wanted, granted }: Asked, own: TrustBundle): Content | undefined {
+    if (granted === undefined) return undefined;
+    return granted.kind === 'svid'
+      ? this.#svidContent(name, wanted, granted.identity)
+      : this.#bundlesContent(name, granted.bundles, own);
+  }
+
+  #svidContent(name: string, wanted: Wanted, identity: Identity): Content | undefined {
+    const { metrics, logger, proxies } = this.#dependencies;
+    const svid = this.#svidOf(identity);
+    if (svid === undefined) return undefined;
+    const spiffeId = identity.spiffeId.toString();
+    if (!keyFits(svid)) {
+      metrics.keyMismatch();
+      logger.error(
+        { spiffeId, serial: svid.serial },
+        'a certificate and its key do not fit; the proxy is not sent them',
+      );
+      return undefined;
+    }
+    const message = this.#message(name, svidSecret(svid));
+    return {
+      ...message,
+      svids: [svid],
+      onSent: () => {
+        if (wanted.kind === 'default') proxies.pin(this.#stream.session, spiffeId);
+        this.#proxy?.sentSvid(spiffeId, svid.notAfter);
+      },
+      onRead: () => {
+        if (!message.readerHasIt && !this.#proof) return;
+        this.#subscriptions.confirm([svid]);
+        this.#proxy?.appliedSvid(spiffeId);
+      },
+      onRefused: (reason) => {
+        metrics.refusedByProxy('svid');
+        this.#proxy?.refusedSvid(spiffeId, reason);
+      },
+    };
+  }
+
+  #bundlesContent(name: string, bundles: readonly TrustBundle[], own: TrustBundle): Content {
+    const { validation, metrics } = this.#dependencies;
+    const { spiffeValidator } = validation;
+    const digest = own.authoritySetDigest;
+    const secret = bundlesSecret(bundles, own, { spiffeValidator, crls: [] });
+    const message = this.#message(name, secret);
+    return {
+      ...message,
+      svids: [],
+      onSent: () => this.#proxy?.sentBundle(name, digest),
+      onRead: () => {
+        if (message.readerHasIt || this.#proof) this.#proxy?.appliedBundle(name, digest);
+      },
+      onRefused: (reason) => {
+        metrics.refusedByProxy('bundles');
+        this.#proxy?.refusedBundle(name, reason);
+      },
+    };
+  }
+
+  #message(
+    name: string,
+    content: SecretContent,
+  ): Pick<Content, 'key' | 'version' | 'authorities' | 'readerHasIt' | 'encode'> {
+    const subscription = subscriptionOf(this.#conversation, name);
+    return {
+      key: name,
+      version: `${subscription?.epoch ?? ''} ${content.version}`,
+      authorities: undefined,
+      readerHasIt: subscription?.claimed === content.version,
+      encode: (nonce) => {
+        this.#conversation = responded(this.#conversation, nonce, name);
+        return this.#dependencies.variant.encode(name, content, nonce);
+      },
+    };
+  }
+}
+
+function changed(before: Conversation, after: Conversation): boolean {
+  if (before.wildcard !== after.wildcard) return true;
+  if (before.subscriptions.size !== after.subscriptions.size) return true;
+  return [...after.subscriptions].some(
+    ([name, { epoch }]) => before.subscriptions.get(name)?.epoch !== epoch,
+  );
+}
+
+/** The identities whose certificates are asked for, each once. */
+function identitiesOf(asked: readonly Asked[]): readonly Identity[] {
+  const identities = new Map<string, Identity>();
+  for (const { granted } of asked)
+    if (granted?.kind === 'svid') identities.set(identityKey(granted.identity), granted.identity);
+  return [...identities.values()];
+}
+
+const holdsOwn = (granted: GrantedSecret | undefined, own: TrustBundle): boolean =>
+  granted?.kind === 'bundles' &&
+  granted.bundles.some(({ trustDomain }) => trustDomain.equals(own.trustDomain));

@@ -1,0 +1,61 @@
+import type { Result } from '../../../src/common/errors/index.ts';
+import { sdsContract } from '../../../src/common/wire/index.ts';
+import type { DeltaDiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryRequest.ts';
+import type { DiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DiscoveryRequest.ts';
+import type { SecretsRequest } from './protocol.ts';
+import { deltaRequest, fullRequest, secretType } from './requests.ts';
+import type { SecretContent } from './secrets.ts';
+
+/** What a request says, whichever of the two methods it is of. */
+export interface ReadRequest {
+  /** The node of the proxy, as it names itself. Empty: the request does not say. */
+  readonly node: string;
+  readonly request: Result<SecretsRequest>;
+}
+
+/** The two forms of one stream of secrets. */
+export interface Variant {
+  read(wire: unknown): ReadRequest;
+  /** One secret in one response. */
+  encode(name: string, content: SecretContent, nonce: string): Buffer;
+}
+
+const controlPlane = { identifier: 'meshca agent' };
+
+export function createVariants(): { readonly full: Variant; readonly delta: Variant } {
+  const { service } = sdsContract().packages.envoy.service.secret.v3.SecretDiscoveryService;
+  const resourceOf = (name: string, content: SecretContent) => ({
+    typeUrl: secretType,
+    value: content.encode(name),
+  });
+  return {
+    full: {
+      read(wire) {
+        const request = wire as DiscoveryRequest__Output;
+        return { node: request.node?.id ?? '', request: fullRequest(request) };
+      },
+      encode: (name, content, nonce) =>
+        service.StreamSecrets.responseSerialize({
+          versionInfo: content.version,
+          resources: [resourceOf(name, content)],
+          typeUrl: secretType,
+          nonce,
+          controlPlane,
+        }),
+    },
+    delta: {
+      read(wire) {
+        const request = wire as DeltaDiscoveryRequest__Output;
+        return { node: request.node?.id ?? '', request: deltaRequest(request) };
+      },
+      encode: (name, content, nonce) =>
+        service.DeltaSecrets.responseSerialize({
+          systemVersionInfo: content.version,
+          resources: [{ name, version: content.version, resource: resourceOf(name, content) }],
+          typeUrl: secretType,
+          nonce,
+          controlPlane,
+        }),
+    },
+  };
+}

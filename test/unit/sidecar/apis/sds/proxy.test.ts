@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { Proxy, type ProxyStream } from '../../../../../sidecar/apis/sds/proxy.ts';
+import { FakeConsumers, LeapClock } from '../../../../support/local-server-fakes.ts';
+
+const [one, two] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+const web = 'spiffe://td.test/web';
+const wants = (...names: readonly string[]): ReadonlySet<string> => new Set(names);
+
+function setUp(context: TestContext) {
+  const registry = new FakeConsumers();
+  const clock = new LeapClock();
+  let left = 0;
+  const proxy = new Proxy({
+    registry,
+    clock,
+    holder: '1 2',
+    description: 'SDS pid 1',
+    left: () => void (left += 1),
+  });
+  const streams: ProxyStream[] = [];
+  const enter = (): ProxyStream => {
+    const stream = proxy.enter();
+    streams.push(stream);
+    return stream;
+  };
+  // a stream that is left leaves its timer
+  context.after(() => {
+    for (const each of streams) each.leave();
+  });
+  const last = (): string => (registry.reports.at(-1) ?? '').replace(`${web} `, '').slice(0, -6);
+  return { registry, clock, enter, last, left: () => left };
+}
+
+test('a proxy has a set when each of its subscriptions to the bundle applied it', (context) => {
+  const { enter, last, registry } = setUp(context);
+  const [leaf, roots, all] = [enter(), enter(), enter()];
+  for (const each of [leaf, roots, all]) each.rights(one, [web]);
+  leaf.sentSvid(web, 2_000_000_000);
+  assert.equal(last(), 'unprovable 01');
+  roots.wantsBundles(wants('ROOTCA'));
+  all.wantsBundles(wants('ALL'));
+  roots.sentBundle('ROOTCA', one);
+  all.sentBundle('ALL', one);
+  roots.appliedBundle('ROOTCA', one);
+  assert.equal(last(), 'pending 01');
+  all.appliedBundle('ALL', one);
+  assert.equal(last(), 'confirmed 01');
+  for (const each of [leaf, roots, all]) each.rights(two, [web]);
+  roots.sentBundle('ROOTCA', two);
+  roots.appliedBundle('ROOTCA', two);
+  assert.notEqual(last(), 'confirmed 02', 'the other context has the set before');
+  all.leave();
+  assert.equal(last(), 'confirmed 02');
+  assert.equal(registry.open, 1);
+});
+
+test('a refusal of a bundle or a certificate stands until the next one is applied', (context) => {
+  const { enter, last, registry } = setUp(context);
+  const stream = enter();
+  stream.rights(one, [web]);
+  stream.wantsBundles(wants('ROOTCA'));
+  stream.sentBundle('ROOTCA', one);
+  stream.refusedBundle('ROOTCA', 'broken');
+  assert.equal(last(), 'refused 01');
+  stream.rights(two, [web]);
+  stream.sentBundle('ROOTCA', two);
+  stream.appliedBundle('ROOTCA', two);
+  assert.equal(last(), 'confirmed 02');
+  stream.sentSvid(web, 2_000_000_000);
+  stream.refusedSvid(web, 'no such key type');
+  assert.equal(last(), 'refused 02');
+  assert.match(registry.refusals.at(-1) ?? '', /no such key type/);
+  stream.sentSvid(web, 2_000_000_000);
+  assert.equal(last(), 'refused 02', 'it was sent, not applied');
+  stream.appliedSvid(web);
+  assert.equal(last(), 'confirmed 02');
+});
+
+test('without a bundle it counts until the certificate ends that it had when the set appeared', (context) => {
+  const { enter, clock, registry, last } = setUp(context);
+  const stream = enter();
+  const until = clock.now() + 100;
+  stream.rights(one, [web]);
+  stream.sentSvid(web, until);
+  assert.match(registry.unprovables.at(-1) ?? '', /subscribes to no bundle.*counts until/);
+  clock.leap(90_000);
+  stream.sentSvid(web, until + 1000);
+  assert.equal(registry.open, 1);
+  clock.leap(20_000);
+  stream.sentSvid(web, until + 2000);
+  assert.equal(registry.open, 0, 'the renewed certificate does not make it count for longer');
+  assert.equal(registry.reports.at(-1), 'keeps-nothing');
+  stream.rights(two, [web]);
+  assert.equal(last(), 'unprovable 02', 'for the next set it counts again');
+  stream.leave();
+});
+
+test('an identity that is no longer granted counts until its certificate ends', (context) => {
+  const { enter, clock, registry, last } = setUp(context);
+  const stream = enter();
+  const until = clock.now() + 100;
+  stream.rights(one, [web]);
+  stream.wantsBundles(wants('ROOTCA'));
+  stream.sentBundle('ROOTCA', one);
+  stream.sentSvid(web, until);
+  stream.appliedBundle('ROOTCA', one);
+  stream.rights(one, ['spiffe://td.test/other']);
+  assert.deepEqual(registry.capabilities, ['right-ended']);
+  assert.equal(last(), 'confirmed 01');
+  clock.leap(102_000);
+  stream.rights(two, ['spiffe://td.test/other']);
+  assert.match(registry.reports.at(-1) ?? '', /td\.test\/other/);
+  stream.leave();
+});
+
+test('a proxy that left has no lines, and one that was cut off has new ones when it is back', (context) => {
+  const { enter, registry, left, last } = setUp(context);
+  const stream = enter();
+  stream.rights(one, [web]);
+  stream.sentSvid(web, 2_000_000_000);
+  const second = enter();
+  second.stalled('took nothing');
+  assert.deepEqual(registry.stalls, ['took nothing']);
+  second.leave();
+  stream.rights(two, [web]);
+  assert.equal(last(), 'unprovable 01', 'what it had is reported as cut off');
+  stream.leave();
+  stream.leave();
+  assert.equal(left(), 1);
+});
