@@ -1,6 +1,6 @@
 import { hasEnded, type Authority } from '../authority.ts';
 import { endedByHand } from './ended.ts';
-import { prepareDue } from './schedule.ts';
+import { endsWithParent, prepareDue } from './schedule.ts';
 import { sameScope } from './scopes.ts';
 import { parentOf, type Turn } from './turn.ts';
 import type { RotatedKind } from './types.ts';
@@ -57,9 +57,11 @@ function replaceBySchedule(
   signing: readonly Authority[],
   { input, actions, notes }: Turn,
 ): void {
+  const parent = kind === 'issuing' ? parentOf(null, input) : undefined;
   for (const authority of signing) {
     const due = prepareDue(kind, authority, input.policy);
     if (due === undefined) return;
+    if (endsWithParent(authority, parent)) continue;
     if (input.now >= due) {
       // one operation at a time, for all authorities of the same scope
       actions.push({

@@ -40,6 +40,15 @@ export function prepareDue(
 }
 
 /**
+ * Whether a successor below this parent would end no later. Nothing is gained by one, whenever it
+ * is made: what helps is the next root.
+ */
+export const endsWithParent = (
+  authority: Pick<Authority, 'notAfter'>,
+  parent: Pick<Authority, 'notAfter'> | undefined,
+): boolean => parent !== undefined && authority.notAfter >= parent.notAfter;
+
+/**
  * Why these lives can not work, with the number of missing seconds; otherwise undefined. Time is
  * needed between the preparation of a successor and the moment from which the present authority
  * would cut the lives it signs. In that time the successor is published and every consumer is

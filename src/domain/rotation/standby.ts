@@ -1,6 +1,6 @@
 import { hasEnded, type Authority } from '../authority.ts';
 import { isConfirmed } from './confirmation.ts';
-import { activationDeadline } from './schedule.ts';
+import { activationDeadline, endsWithParent } from './schedule.ts';
 import type { Turn } from './turn.ts';
 import { allShares, type RotatedKind, type RotationOperation } from './types.ts';
 
@@ -67,11 +67,15 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
     takeOver({ kind, candidate, lost, running: running[0] }, turn);
 }
 
-/** True if it is below the root that signs now, and has a full life left. */
+/**
+ * True if it is below the root that signs now, and has a full life left, or as much as any other
+ * would have below that root.
+ */
 function fits(authority: Authority, parent: Authority | undefined, { input }: Turn): boolean {
   const { kind, notBefore, notAfter, parentId, state } = authority;
   if (parentId !== (parent?.id ?? null)) return false;
   if (state === 'preparing') return true;
+  if (endsWithParent(authority, parent)) return input.now < notAfter;
   const halfway = notBefore + Math.floor((notAfter - notBefore) / 2);
   const deadline = activationDeadline(kind as RotatedKind, authority, input.policy);
   return input.now < Math.min(halfway, deadline);

@@ -712,6 +712,26 @@ test('an operation below a root that has ended is given up with the reason, and 
   }
 });
 
+test('below a root that ends, no successor or standby is made that would end no later', () => {
+  const root = authority('r1', 'root', 'active', { notAfter: now + 1_800 });
+  const signing = authority('i1', 'issuing', 'active', { notAfter: now + 900 });
+  const ending = { ...signing, notAfter: root.notAfter };
+  const standby = authority('s1', 'issuing', 'published', {
+    token: 'standby',
+    notAfter: root.notAfter,
+  });
+  const opened = (authorities: readonly Authority[]): readonly string[] =>
+    decide(input(authorities, { policy: { ...policy, standby: ['issuing'] } })).actions.flatMap(
+      (action) =>
+        action.type === 'standby' || (action.type === 'open' && action.kind === 'issuing')
+          ? [action.type]
+          : [],
+    );
+  assert.deepEqual(opened([root, signing, standby]), ['open']);
+  assert.deepEqual(opened([root, ending, { ...standby, notAfter: now + 900 }]), ['standby']);
+  assert.deepEqual(opened([root, ending, standby]), []);
+});
+
 test('a standby takes over past the end only where it had been confirmed', () => {
   const standby = authority('new', 'issuing', 'published', { token: 'standby', parentId: 'r1' });
   const at = (found: Confirmation) =>
