@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -10,15 +10,21 @@ import { softHsmModulePath } from '../../support/softhsm.ts';
 import { createRoot } from '../../support/test-pki.ts';
 
 const program = fileURLToPath(
-  new URL(`./unprivileged-start.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+  new URL(`./start-once.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
 );
-/** Who starts the program: the user of the test, or nobody where that is root. */
-const user = process.getuid?.() === 0 ? 65_534 : (process.getuid?.() as number);
+/**
+ * What starts the program. Root gives up its capabilities for it, so that modes of files bind it,
+ * and stays the owner of the sources, which may lie where nobody else may look.
+ */
+const user = process.getuid?.() as number;
+const launcher =
+  user === 0
+    ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all', process.execPath]
+    : [process.execPath];
 
 let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'meshca-rights-'));
-  chownSync(dir, user, -1);
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -28,8 +34,10 @@ function start(kind: 'server' | 'agent', config: object): string {
   writeFileSync(path, JSON.stringify(config));
   return startWith(kind, path);
 }
-const startWith = (kind: 'server' | 'agent', path: string): string =>
-  spawnSync(process.execPath, [program, kind, path], { encoding: 'utf8' }).stderr;
+function startWith(kind: 'server' | 'agent', path: string): string {
+  const [command, ...args] = [...launcher, program, kind, path];
+  return spawnSync(command, args, { encoding: 'utf8' }).stderr;
+}
 
 const serverConfig = () => ({
   trustDomain: 'mesh.test',
@@ -62,14 +70,12 @@ interface Case {
 const ready = (): void => {
   for (const folder of ['parent', 'parent/data', 'sockets', 'tokens']) {
     mkdirSync(at(folder));
-    chownSync(at(folder), user, -1);
     chmodSync(at(folder), 0o700);
   }
   writeFileSync(at('pin'), '1234', { mode: 0o600 });
   writeFileSync(at('token'), 'a token', { mode: 0o600 });
   writeFileSync(at('bundle.pem'), certificatesToPem([createRoot('mesh.test').certificateDer]));
   writeFileSync(at('softhsm2.conf'), `directories.tokendir = ${at('tokens')}\n`);
-  for (const file of ['pin', 'token', 'bundle.pem', 'softhsm2.conf']) chownSync(at(file), user, -1);
 };
 const mode = (name: string, bits: number) => () => chmodSync(at(name), bits);
 const gone = (name: string) => () => rmSync(at(name), { recursive: true });
@@ -145,7 +151,6 @@ for (const kind of ['server', 'agent'] as const)
 test('a configuration that may not be read names path, owner and mode', () => {
   const path = at('server.json');
   writeFileSync(path, '{}', { mode: 0 });
-  chownSync(path, user, -1);
   assert.match(startWith('server', path), /^error PATH_NOT_PERMITTED: user \d+ may not read /);
   chmodSync(path, 0o600);
   assert.match(startWith('server', path), /^error CONFIG_INVALID: /);

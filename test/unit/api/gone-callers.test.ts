@@ -147,7 +147,7 @@ describe('a call of administration whose caller has gone', () => {
     assert.deepEqual(await w.store.rotations.list({ underWay: true }), []);
     await opened(w, 'issuing');
     const [before] = await w.store.rotations.list({ underWay: true });
-    const proceed = { ...rotate(''), id: before?.id };
+    const proceed = { ...rotate(''), id: before?.id, disregardedAgents: [] };
     await assert.rejects(call(w, 'Authorities/ContinueRotation', proceed, gone), {
       code: 'CANCELLED',
     });
