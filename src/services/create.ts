@@ -3,6 +3,7 @@ import type { Ledger } from '../ledger/index.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
 import { AgentDoubles } from './agents/agent-doubles.ts';
+import { AgentEvidence } from './agents/agent-evidence.ts';
 import { AgentService } from './agents/agent-service.ts';
 import { AuthoritySourcingService } from './authorities/sourcing-service.ts';
 import { NodeAttestationService } from './attestation/service.ts';
@@ -277,6 +278,7 @@ function registrationServices(
       objects: store.objects,
       nodeSets,
       sessions: sync,
+      evidence: new AgentEvidence({ audit: store.audit, attestors: dependencies.attestors }),
       doubles,
       audit: store.audit,
       callers,

@@ -32,6 +32,7 @@ export const agentMessage = (agent: AgentView): AgentMessage => ({
   connected: agent.connected,
   version: agent.version,
   survivedOutageSeconds: agent.survivedOutageSeconds,
+  evidenceRevoked: agent.evidenceRevoked,
   doubled:
     agent.doubled === undefined
       ? null

@@ -5,7 +5,7 @@ import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { agentId } from '../agent-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { duration, facts, instant, json, until } from '../output.ts';
+import { duration, facts, instant, json, printable, until } from '../output.ts';
 import { table } from '../table.ts';
 import { agentApiCommands } from './agent-api.ts';
 
@@ -104,7 +104,10 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           agents,
           'no agents; "meshca token create --agent-name NAME" lets one join',
         );
-        for (const row of agents) if (row.doubled !== null) context.out(doubledLine(context, row));
+        for (const row of agents) {
+          if (row.doubled !== null) context.out(doubledLine(context, row));
+          context.out(revokedLine(row));
+        }
       }),
     );
 }
@@ -124,6 +127,11 @@ const doubledLine = (context: CliContext, { spiffeId, doubled }: Agent__Output):
   doubled === null || doubled === undefined
     ? ''
     : `\nTWO AGENTS use ${spiffeId}: ${doubledText(context, doubled)}\n  see both: meshca agent show ${spiffeId}\n  decide:   meshca agent keep ${spiffeId} --instance INSTANCE\n`;
+
+const revokedLine = ({ spiffeId, evidenceRevoked }: Agent__Output): string =>
+  evidenceRevoked === ''
+    ? ''
+    : `\nREVOKED: ${spiffeId} stands, and it came in by what was revoked since: ${printable(evidenceRevoked)}\n  end it: meshca agent ban ${spiffeId}\n`;
 
 function keepCommand(agent: Command, context: CliContext, outcome: Outcome): void {
   agent
@@ -188,6 +196,9 @@ function showAgent(context: CliContext, detail: AgentDetail__Output): void {
     ['connected', agent.connected ? 'yes' : 'no'],
     ['version', agent.version || '-'],
     ['attested', `${instant(agent.attestedAt)} by ${agent.attestationType}`],
+    ...(agent.evidenceRevoked === ''
+      ? []
+      : [['evidence', `revoked: ${agent.evidenceRevoked}`] as const]),
     ['renewed', instant(agent.renewedAt)],
     ['serial', agent.serial],
     ['svid ends', `${instant(agent.svidNotAfter)} (${until(agent.svidNotAfter, context.now())})`],

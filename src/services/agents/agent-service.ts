@@ -15,6 +15,7 @@ import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { AgentDetail, Agents, AgentView } from '../services.ts';
 import type { AgentDoubles } from './agent-doubles.ts';
+import type { AgentEvidence } from './agent-evidence.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
@@ -29,6 +30,7 @@ export interface AgentDependencies {
     isConnected(agentId: string): boolean;
     keep(agentId: string, instanceId: string): void;
   };
+  readonly evidence: Pick<AgentEvidence, 'revoked'>;
   readonly doubles: Pick<AgentDoubles, 'of' | 'find' | 'rivals' | 'keep' | 'forget'>;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
@@ -60,7 +62,8 @@ export class AgentService implements Agents {
         ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }),
         checkPage(page),
       );
-      return { items: readable.items.map((agent) => this.#view(agent)), next: readable.next };
+      const items = await Promise.all(readable.items.map((agent) => this.#view(agent)));
+      return { items, next: readable.next };
     });
   }
 
@@ -85,7 +88,7 @@ export class AgentService implements Agents {
           this.#dependencies.agents.consumers(spiffeId),
         ]);
         return {
-          agent: this.#view(agent),
+          agent: await this.#view(agent),
           parentIds,
           obtainable: obtainable.shown,
           obtainableTotal: obtainable.total,
@@ -213,10 +216,11 @@ export class AgentService implements Agents {
     return { shown, total };
   }
 
-  #view(agent: Agent): AgentView {
-    const { sessions, doubles } = this.#dependencies;
+  async #view(agent: Agent): Promise<AgentView> {
+    const { sessions, doubles, evidence } = this.#dependencies;
     return {
       ...agent,
+      evidenceRevoked: (await evidence.revoked(agent))?.message ?? '',
       connected: sessions.isConnected(agent.spiffeId),
       doubled: doubles.of(agent.spiffeId),
     };

@@ -7,6 +7,8 @@ export interface AgentView extends Agent {
   readonly connected: boolean;
   /** Another process was seen under its identity, and no operator has decided since. */
   readonly doubled: AgentDouble | undefined;
+  /** Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. */
+  readonly evidenceRevoked: string;
 }
 
 export interface AgentDetail {

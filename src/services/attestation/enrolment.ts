@@ -29,6 +29,8 @@ export interface ProvenNode {
   /** For `recover`: the record of that SVID was lost with a restored database. */
   readonly lost?: boolean;
   readonly tokenId?: string;
+  /** What judges the evidence again later, for the record of the attestation alone. */
+  readonly recorded?: readonly string[] | undefined;
   /** The method and the proof, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
@@ -98,6 +100,7 @@ export class Enrolment {
           serial: leaf.serial,
           selectors: node.selectors.map(selectorText),
           version: key.agentVersion,
+          ...(node.recorded === undefined ? {} : { evidence: node.recorded }),
         },
       },
     });

@@ -201,6 +201,7 @@ export class Exchange implements AttestExchange {
       attestationType: type,
       selectors: proof.selectors,
       act: 'attest',
+      recorded: proof.recorded,
       detail: { ...proof.detail, method: type },
     };
     return this.#asNode(agentId, () =>

@@ -30,6 +30,12 @@ export interface NodeAttestor {
    * @throws PkiError, by convention ATTESTATION_FAILED
    */
   start(evidence: Buffer): Promise<NodeAttestationStep>;
+  /**
+   * Judges evidence again that let an agent in. `recorded`: `NodeProof.recorded` of that time.
+   * Returns why it is revoked. Undefined: it is not, or nobody can tell. Absent: evidence of this
+   * type is never revoked.
+   */
+  revoked?(recorded: readonly string[]): PkiError | undefined;
 }
 
 export type NodeAttestationStep =
@@ -54,6 +60,8 @@ export interface NodeProof {
   readonly use: EvidenceUse;
   /** What proved the node, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
+  /** What `revoked` needs later; it stands in the record of the attestation. */
+  readonly recorded?: readonly string[];
   /** The node is the one that it says, and its evidence is not accepted any more. */
   readonly refusal?: PkiError | undefined;
 }

@@ -75,6 +75,16 @@ export class NodeAttestors implements AgentNames {
     return attestor;
   }
 
+  /** See `NodeAttestor.revoked`. */
+  revoked(type: string, recorded: readonly string[]): PkiError | undefined {
+    return this.#attestors.get(type)?.revoked?.(recorded);
+  }
+
+  /** Whether evidence of this type can be revoked. */
+  revokes(type: string): boolean {
+    return this.#attestors.get(type)?.revoked !== undefined;
+  }
+
   /** Whether an operator may assign this name to an agent. */
   isFreeName(name: string): boolean {
     return isPathSegment(name) && name.length <= maximumNameLength && !this.#types.has(name);

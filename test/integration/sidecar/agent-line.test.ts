@@ -264,8 +264,17 @@ describe('the line of SVIDs of agents', () => {
     const seat = await seatFor(context, attestation);
     await seat.start();
     await seat.connected();
+    const told = async (): Promise<string> => {
+      const { agents } = await server.admin('Agents/ListAgents');
+      return agents.find(({ spiffeId }) => spiffeId === agentId)?.evidenceRevoked ?? '';
+    };
+    assert.equal(await told(), '');
     await writeFile(crlFile, nodeCrl(nodes, [serialHex]));
-    await renewals(agentId, 1);
+    await until(async () => (await told()).includes('revoked'), 'the list tells of it');
+    await server.restart();
+    assert.match(await told(), /revoked/, 'a restart forgets nothing');
+    // it stands, and renews, until an operator ends it
+    await renewals(agentId, 2);
     const copy = await seatFor(context, attestation);
     await copy.start();
     const said = (each: AgentSeat): string => each.agent.status().lastError ?? '';

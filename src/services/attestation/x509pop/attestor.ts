@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { PkiError, unwrap } from '../../../common/errors/index.ts';
-import { certificatesFromPem, splitDer } from '../../../common/x509/index.ts';
+import { certificatesFromPem, parseCertificate, splitDer } from '../../../common/x509/index.ts';
 import { checkKeyProof } from '../key-proof.ts';
 import { nodeAttestorType } from '../node-attestor.ts';
 import { verifyNodeCertificate } from './node-certificate.ts';
@@ -41,6 +41,20 @@ export const x509pop = nodeAttestorType({
         : openNodeCrls(() => readFile(crlFile, 'attestation.x509pop.crlFile'), clock);
     const rootsDer = unwrap(certificatesFromPem(readFile(caFile, 'attestation.x509pop.caFile')));
     return {
+      ...(crlFile === undefined
+        ? {}
+        : {
+            revoked(recorded) {
+              const chainDer = recorded.map((text) => Buffer.from(text, 'base64'));
+              const leaf = parseCertificate(chainDer[0] ?? Buffer.alloc(0));
+              if (!leaf.ok) return undefined;
+              // an agent outlives its node certificate, and a revocation counts all the same
+              const now = Math.min(clock.now(), leaf.value.notAfter);
+              const node = verifyNodeCertificate(chainDer, rootsDer, now);
+              const refusal = node.ok ? crls.refusalOf(node.value.verified) : undefined;
+              return refusal?.code === 'CERTIFICATE_REVOKED' ? refusal : undefined;
+            },
+          }),
       start(evidence) {
         const chainDer = evidence.length > maximumChainBytes ? undefined : splitDer(evidence);
         if (chainDer?.ok !== true || chainDer.value.length === 0)
@@ -56,6 +70,7 @@ export const x509pop = nodeAttestorType({
               selectors: node.selectors,
               use: { kind: 'repeatable' },
               detail: { fingerprint: node.fingerprint },
+              recorded: chainDer.value.map((der) => der.toString('base64')),
               // said to the key of the certificate alone
               refusal: crls.refusalOf(node.verified),
             });

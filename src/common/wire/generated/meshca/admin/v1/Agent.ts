@@ -31,6 +31,10 @@ export interface Agent {
    * Another process was seen under this identity since the server started. Absent: none was, or an operator has decided.
    */
   'doubled'?: (_meshca_admin_v1_AgentDouble | null);
+  /**
+   * Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. The agent stands all the same.
+   */
+  'evidenceRevoked'?: (string);
 }
 
 /**
@@ -60,4 +64,8 @@ export interface Agent__Output {
    * Another process was seen under this identity since the server started. Absent: none was, or an operator has decided.
    */
   'doubled': (_meshca_admin_v1_AgentDouble__Output | null);
+  /**
+   * Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. The agent stands all the same.
+   */
+  'evidenceRevoked': (string);
 }
