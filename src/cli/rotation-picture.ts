@@ -224,7 +224,7 @@ const leftLines = ({ authorities, operations }: RotationStatus__Output): readonl
 
 /** The CRLs that are missing for a complete set, by authority, and how to get them. */
 function crlLines(
-  { crls, crlsHandedOut, authorities }: RotationStatus__Output,
+  { crls, crlsHandedOut, crlReach, authorities }: RotationStatus__Output,
   { now, color }: PictureOptions,
 ): readonly string[] {
   const kindOf = (id: string): string =>
@@ -252,6 +252,14 @@ function crlLines(
       lines.push(
         `alert: the CRL of ${kindOf(authorityId)} ${shortId(authorityId)} does not name ${unlistedIds.map(shortId).join(', ')}, revoked here: have it revoked there`,
       );
+  if (crlReach === 'http')
+    lines.push(
+      'alert: the CRLs are too large for agents: they go over HTTP alone, and consumers that enforce them refuse; rotate the issuing authority, whose CRL begins empty',
+    );
+  else if (crlReach === 'large-messages')
+    lines.push(
+      'alert: the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default; rotate the issuing authority, whose CRL begins empty',
+    );
   if (crls.length > 0 && !crlsHandedOut)
     lines.push('no CRLs are handed out until each authority in use has one');
   return lines;

@@ -178,3 +178,4 @@ export {
   type Verb,
 } from './roles.ts';
 export * from './rotation/index.ts';
+export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';

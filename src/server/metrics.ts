@@ -248,7 +248,7 @@ export class ServerMetrics {
 
   watchCrls(crls: {
     standings(): readonly { readonly authorityId: string; readonly nextUpdate: number }[];
-    set(): readonly unknown[];
+    set(): readonly { readonly der: Buffer }[];
   }): void {
     this.#gauge(
       'meshca_crl_next_update_timestamp_seconds',
@@ -258,6 +258,11 @@ export class ServerMetrics {
         Object.fromEntries(
           crls.standings().map(({ authorityId, nextUpdate }) => [authorityId, nextUpdate]),
         ),
+    );
+    this.#single(
+      'meshca_crl_bytes',
+      'Bytes of all CRLs together; above 3 MiB some workloads, above 12 MiB agents can not get them.',
+      () => crls.set().reduce((sum, { der }) => sum + der.length, 0),
     );
     this.#single(
       'meshca_crls_handed_out',

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/runtime/index.ts';
+import { crlReach } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
@@ -346,6 +347,7 @@ function authorityServices(dependencies: ServicesDependencies, { shared }: Commo
     crls: {
       standings: () => dependencies.crls.standings(),
       handedOut: () => dependencies.crls.set().length > 0,
+      reach: () => crlReach(dependencies.crls.set()),
     },
     rotation: new RotationService({
       ...shared,

@@ -62,6 +62,7 @@ export function rotationStatus(state: RotationState, crls: CrlViews): RotationSt
       .standings()
       .map(({ unlisted, ...standing }) => ({ ...standing, unlistedIds: [...unlisted] })),
     crlsHandedOut: crls.handedOut(),
+    crlReach: crls.reach(),
   };
 }
 

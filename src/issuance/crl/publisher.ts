@@ -375,7 +375,7 @@ export class CrlPublisher {
                 current(authority.id),
             ),
           );
-    this.#warnings.tell(this.standings(), now);
+    this.#warnings.tell(this.standings(), now, set);
     if (
       set.length === this.#set.length &&
       set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))

@@ -4,6 +4,7 @@ import type {
   AuthorityKind,
   AuthorityState,
   BundleRevision,
+  CrlReach,
   CrlStanding,
   RotatedKind,
   RotationSpec,
@@ -144,6 +145,7 @@ export interface BundleView {
 export interface CrlViews {
   standings(): readonly CrlStanding[];
   handedOut(): boolean;
+  reach(): CrlReach;
 }
 
 export interface AuthorityViews {

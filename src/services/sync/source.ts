@@ -1,5 +1,5 @@
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Position, RegistrationEntry } from '../../domain/index.ts';
+import { crlReach, type Position, type RegistrationEntry } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   BundleStore,
@@ -38,6 +38,8 @@ export interface Crls {
   onChange(listener: () => void): () => void;
 }
 
+/** The set is too large for a message. One object, so that sessions see no change. */
+const tooLarge: ReturnType<Crls['set']> = [];
 const maximumShared = 1000;
 /** Maximum number of concurrent snapshot reads, for thousands of agents that reconnect at once. */
 const maximumReaders = 16;
@@ -129,6 +131,7 @@ export class SyncSource {
   }
 
   authoritiesMessage(): AuthoritiesMessage {
+    const crls = this.#dependencies.crls.set();
     this.#tainted ??= {
       kind: 'authorities',
       tainted: this.#dependencies.authorities
@@ -140,7 +143,7 @@ export class SyncSource {
           taintedAt: taintedAt ?? 0,
         })),
       published: this.#dependencies.authorities.published(),
-      crls: this.#dependencies.crls.set(),
+      crls: crlReach(crls) === 'http' ? tooLarge : crls,
     };
     return this.#tainted;
   }

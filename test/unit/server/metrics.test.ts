@@ -111,7 +111,10 @@ test('the audit log, its witnesses and the CRLs are shown as they are', async ()
     basis,
   });
   metrics.watchWitnesses([{ name: 'w', cosignedSize: 11, failures: 3 }]);
-  metrics.watchCrls({ standings: () => [{ authorityId: 'a', nextUpdate: 5 }], set: () => [1, 2] });
+  metrics.watchCrls({
+    standings: () => [{ authorityId: 'a', nextUpdate: 5 }],
+    set: () => [{ der: Buffer.alloc(3) }, { der: Buffer.alloc(4) }],
+  });
   assert.deepEqual(await linesOf(metrics, 'meshca_audit_\\w+', 'meshca_crl\\w+'), [
     'meshca_audit_damaged 1',
     'meshca_audit_foreign_records 1',
@@ -124,6 +127,7 @@ test('the audit log, its witnesses and the CRLs are shown as they are', async ()
     'meshca_audit_waiting_seconds 2',
     'meshca_audit_witness_failures{witness="w"} 3',
     'meshca_audit_witness_size{witness="w"} 11',
+    'meshca_crl_bytes 7',
     'meshca_crl_next_update_timestamp_seconds{authority="a"} 5',
     'meshca_crls_handed_out 2',
   ]);

@@ -33,6 +33,10 @@ export interface RotationStatus {
    * The set is complete, and goes to workloads.
    */
   'crlsHandedOut'?: (boolean);
+  /**
+   * Who gets them by their size: all; large-messages: workloads whose client takes messages above 4 MiB; http: readers over HTTP alone.
+   */
+  'crlReach'?: (string);
 }
 
 export interface RotationStatus__Output {
@@ -60,4 +64,8 @@ export interface RotationStatus__Output {
    * The set is complete, and goes to workloads.
    */
   'crlsHandedOut': (boolean);
+  /**
+   * Who gets them by their size: all; large-messages: workloads whose client takes messages above 4 MiB; http: readers over HTTP alone.
+   */
+  'crlReach': (string);
 }
