@@ -57,7 +57,6 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
   const { clock, logger } = controllerDependencies;
   const guard = new ClockGuard({
     store: store.rotations,
-    audit: store.audit,
     clock,
     boot,
     lastRecordedMs: dependencies.lastRecordedMs,

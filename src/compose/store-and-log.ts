@@ -132,9 +132,8 @@ async function openStore({ config, clock, logger, pid, faults }: ServerContext):
 }
 
 /**
- * Of the last process. The server moves the pair of its clocks on each hour, also while nothing
- * happens. That row is not in the log, and therefore counts only where it is later than the newest
- * record: it makes an absence shorter.
+ * Of the last process. The server puts the pair of its clocks on record each hour, also while
+ * nothing happens.
  */
 async function lastSignsOfLife({
   audit,
@@ -142,10 +141,9 @@ async function lastSignsOfLife({
 }: Ledger): Promise<Pick<RecordStage, 'lastRecordedMs' | 'lastAliveMs'>> {
   const newest = (await audit.list({ newestFirst: true }, { size: 1 })).items[0];
   if (newest === undefined) return { lastRecordedMs: undefined, lastAliveMs: undefined };
-  const anchor = await rotations.clockAnchor();
   return {
     lastRecordedMs: newest.timeMs,
-    lastAliveMs: Math.max(newest.timeMs, anchor?.wallMs ?? 0),
+    lastAliveMs: Math.max(newest.timeMs, rotations.clock()?.wallMs ?? 0),
   };
 }
 

@@ -15,6 +15,7 @@ export const logObjectKinds = [
   'revocation',
   'crl',
   'agent-line',
+  'clock',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

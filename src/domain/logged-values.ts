@@ -9,6 +9,7 @@ import type { Delegation, Role } from './delegation.ts';
 import type { RegistrationEntry } from './entry.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
 import type { Revocation, StoredCrl } from './revocation.ts';
+import type { ClockState } from './rotation/clock.ts';
 import type { RotationOperation } from './rotation/types.ts';
 
 /** The types of the values that the log commits to, by kind. */
@@ -26,6 +27,7 @@ export interface LoggedValues {
   readonly revocation: Revocation;
   readonly crl: StoredCrl;
   readonly 'agent-line': AgentLine;
+  readonly clock: ClockState;
 }
 
 /** A database has one approval policy. */
@@ -281,6 +283,12 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
     digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der'],
     undigested: {},
     encode: { der: (der) => createHash('sha256').update(der).digest('hex') },
+  }),
+  // has no row: its records state it
+  clock: form<ClockState>()({
+    id: () => 'clock',
+    digested: ['bootId', 'uptimeMs', 'wallMs', 'standing', 'seconds'],
+    undigested: {},
   }),
   'agent-line': form<AgentLine>()({
     id: ({ spiffeId }) => spiffeId,

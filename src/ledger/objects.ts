@@ -1,8 +1,10 @@
 import { PkiError } from '../common/errors/index.ts';
 import {
+  loggedClock,
   loggedId,
   loggedVersions,
   logObjectDigest,
+  type ClockState,
   type LoggedObject,
   type LoggedValues,
   type LogObjectKind,
@@ -48,6 +50,8 @@ export interface ObjectLedger {
   expectedCount(kind: LogObjectKind): number;
   /** Whether an entry makes this SPIFFE ID an admin's, by the log, whatever the rows say. */
   isAdminId(spiffeId: string): boolean;
+  /** What is on record of the wall clock; undefined: nothing yet. */
+  clock(): ClockState | undefined;
   /** Announces each object of this kind that the log has and that is not among these values. */
   announceMissing<Kind extends LogObjectKind>(
     kind: Kind,
@@ -72,6 +76,7 @@ interface Known {
 /** By kind and ID, as `kind id`. */
 export interface ObjectsContent extends RevokedCopy {
   readonly admins: ReturnType<AdminIds['copy']>;
+  readonly clock: ClockState | undefined;
   readonly objects: readonly (readonly [
     key: string,
     said: { readonly sha256: string; readonly sequence: number },
@@ -93,6 +98,7 @@ export class Objects implements ObjectLedger {
   /** The content that is known without a row. */
   revoked = new Revoked();
   #adminIds = new AdminIds();
+  #clock: ClockState | undefined;
   /** In the order of their records. */
   #known = new Map<string, Known>();
   /** SHA-256 of the evidence of the newest activation of each authority. */
@@ -118,6 +124,7 @@ export class Objects implements ObjectLedger {
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
     this.#adminIds.apply(object);
+    if (object.kind === 'clock') this.#clock = loggedClock(object);
   }
 
   /**
@@ -131,11 +138,12 @@ export class Objects implements ObjectLedger {
       objects,
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
       admins: this.#adminIds.copy(),
+      clock: this.#clock,
       ...this.revoked.copy(),
     };
   }
 
-  restore({ objects, evidence, admins, ...revoked }: ObjectsContent): void {
+  restore({ objects, evidence, admins, clock, ...revoked }: ObjectsContent): void {
     for (const [key, { sha256, sequence }] of objects) {
       this.#known.set(key, { sha256, sequence, text: undefined });
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
@@ -143,6 +151,7 @@ export class Objects implements ObjectLedger {
     }
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.#adminIds.restore(admins);
+    this.#clock = clock;
     this.revoked.restore(revoked);
   }
 
@@ -158,6 +167,7 @@ export class Objects implements ObjectLedger {
     this.#withText = other.#withText;
     this.revoked = other.revoked;
     this.#adminIds = other.#adminIds;
+    this.#clock = other.#clock;
   }
 
   /** Whether the log has such an object now. */
@@ -176,6 +186,10 @@ export class Objects implements ObjectLedger {
   /** Grows with every record of this kind. */
   newest(kind: LogObjectKind): number {
     return this.#newest.get(kind) ?? 0;
+  }
+
+  clock(): ClockState | undefined {
+    return this.#clock;
   }
 
   evidenceOf(authorityId: string): string | undefined {

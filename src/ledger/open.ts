@@ -86,7 +86,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     objects,
     revocations: ledgerRevocations(store.revocations, objects),
     roles: ledgerRoles(store.roles, objects),
-    rotations: ledgerRotations(store.rotations, issued, confirmations),
+    rotations: ledgerRotations(store.rotations, issued, confirmations, objects),
     tokens: ledgerTokens(store.tokens, objects),
     close: () => {
       delegations.close();

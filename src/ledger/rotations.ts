@@ -1,7 +1,8 @@
-import type { ConsumerRecord } from '../domain/index.ts';
+import type { ClockState, ConsumerRecord } from '../domain/index.ts';
 import type { RotationStore } from '../store/ports/index.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { IssuedLeaves } from './issued-leaves.ts';
+import type { Objects } from './objects.ts';
 
 /**
  * Goals of rotation, and the facts for decisions on them: the rows of the inventory, and what the
@@ -13,12 +14,15 @@ export interface LedgerRotations extends RotationStore {
    * the rows of the database, without `heardAt`.
    */
   consumers(): Promise<readonly ConsumerRecord[]>;
+  /** What is on record of the clock; undefined: nothing yet. Answers from memory. */
+  clock(): ClockState | undefined;
 }
 
 export function ledgerRotations(
   rows: RotationStore,
   issued: IssuedLeaves,
   confirmations: Confirmations,
+  objects: Pick<Objects, 'clock'>,
 ): LedgerRotations {
   return {
     create: (operation, event, context) => rows.create(operation, event, context),
@@ -26,8 +30,8 @@ export function ledgerRotations(
     byId: (id) => rows.byId(id),
     list: (filter) => rows.list(filter),
     reliedExpiry: (since, now) => rows.reliedExpiry(since, now),
-    clockAnchor: () => rows.clockAnchor(),
-    setClockAnchor: (anchor) => rows.setClockAnchor(anchor),
+    clock: () => objects.clock(),
+    recordClock: (state, event) => rows.recordClock(state, event),
     consumers: () => confirmations.all(),
     signedBy: async (now, marginSeconds) => {
       const signedBy = new Map(await rows.signedBy(now, marginSeconds));

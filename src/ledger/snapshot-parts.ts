@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Revocation } from '../domain/index.ts';
+import type { ClockState, Revocation } from '../domain/index.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
 
@@ -9,6 +9,7 @@ const itemsPerPart = 1_000;
 type ObjectItem =
   | readonly ['object' | 'evidence', key: string, sha256: string, sequence: number]
   | readonly ['admin', entryId: string, spiffeId: string]
+  | readonly ['clock', ClockState]
   | readonly ['revocation', Revocation]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
@@ -24,6 +25,7 @@ export function* objectParts({
   objects,
   evidence,
   admins,
+  clock,
   revocations,
   crls,
 }: ObjectsContent): Generator<Buffer> {
@@ -33,6 +35,7 @@ export function* objectParts({
       for (const [key, { sha256, sequence }] of objects) yield ['object', key, sha256, sequence];
       for (const [id, { sha256, sequence }] of evidence) yield ['evidence', id, sha256, sequence];
       for (const [entryId, spiffeId] of admins) yield ['admin', entryId, spiffeId];
+      if (clock !== undefined) yield ['clock', clock];
       for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
         yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
       for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
@@ -92,6 +95,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     objects: [] as [string, { sha256: string; sequence: number }][],
     evidence: [] as [string, { sha256: string; sequence: number }][],
     admins: [] as [string, string][],
+    clock: undefined as ClockState | undefined,
     revocations: [] as Revocation[],
     crls: [] as { id: string; number: number; issuerNumber: string }[],
   };
@@ -114,6 +118,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'evidence')
         content.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'admin') content.admins.push([item[1], item[2]]);
+      else if (item[0] === 'clock') content.clock = item[1];
       else if (item[0] === 'revocation') content.revocations.push(item[1]);
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });

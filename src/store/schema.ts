@@ -17,12 +17,6 @@ export interface Schema {
   readonly jwt_svids: JwtSvidTable;
   readonly authorities: AuthorityTable;
   readonly rotations: RotationTable;
-  readonly clock_anchor: {
-    readonly id: number;
-    readonly boot_id: string;
-    readonly uptime_ms: number;
-    readonly wall_ms: number;
-  };
   readonly bundles: {
     readonly sequence: number;
     readonly document: string;

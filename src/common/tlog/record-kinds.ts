@@ -17,6 +17,7 @@ export const routineKinds = [
   'certificate.abandoned',
   'certificate.issued',
   'certificate.refused',
+  'clock.anchored',
   'crl.signed',
   'inventory.pruned',
   'jwt.issued',

@@ -9,7 +9,7 @@ export {
 } from './confirmation.ts';
 export { judgeCanary, type CanaryVerdict, type NodeHandshakes } from './canary.ts';
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
-export type { ClockStanding } from './clock.ts';
+export { loggedClock, type ClockStanding, type ClockState } from './clock.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';
 export { isStandby, publishedStandby } from './standby.ts';

@@ -1,11 +1,6 @@
 import type { Clock } from '../../common/runtime/index.ts';
-import {
-  readCanonical,
-  type AuditEvent,
-  type AuditRecord,
-  type ClockStanding,
-} from '../../domain/index.ts';
-import type { AuditStore, RotationStore } from '../../store/ports/index.ts';
+import type { AuditEvent, ClockStanding, ClockState } from '../../domain/index.ts';
+import type { LedgerRotations } from '../../ledger/index.ts';
 
 /**
  * Of this boot of the machine: an ID that changes with each one, and the time since then,
@@ -17,8 +12,7 @@ export interface Boot {
 }
 
 export interface ClockGuardDependencies {
-  readonly store: Pick<RotationStore, 'clockAnchor' | 'setClockAnchor'>;
-  readonly audit: Pick<AuditStore, 'append' | 'list'>;
+  readonly store: Pick<LedgerRotations, 'clock' | 'recordClock'>;
   readonly clock: Clock;
   readonly boot: Boot;
   readonly toleranceSeconds: number;
@@ -28,27 +22,21 @@ export interface ClockGuardDependencies {
   readonly lastRecordedMs: number | undefined;
 }
 
-/** What `clock.doubted` says. */
-interface RecordedDoubt {
-  readonly standing: ClockStanding;
-  /** How far the clock was ahead of what it should be. */
-  readonly seconds: number;
-  /** The newest time that was believed, and the time since boot then. */
-  readonly logMs: number;
-  readonly bootId: string;
-  readonly uptimeMs: number;
-}
-
 /** A wall clock that is steered gains or loses less than the tolerance in that time. */
 const anchorEveryMs = 3_600_000;
 
+/** An act that makes the clock believed, for its record. */
+export type ClockAct = Pick<AuditEvent, 'actor' | 'kind' | 'detail'>;
+
+const anchored: ClockAct = { actor: 'server', kind: 'clock.anchored', detail: {} };
+
 /**
  * Tells whether the wall clock is believed. While the machine runs, the clock is compared with the
- * time since boot: the pair is in the database, so that a jump is noticed also when the server was
- * stopped meanwhile. Across a reboot the clock is compared with the newest record of the audit log.
- * A jump or a doubt is on record, so that neither records with the time of the doubted clock nor a
- * reboot end it. It stands until the clock is right, or an operator accepts it. Owner of the pair
- * and of the doubt.
+ * time since boot: the pair is on record, so that a jump is noticed also when the server was
+ * stopped meanwhile. Only the log counts, since whoever moves the clock may write rows as well.
+ * Across a reboot the clock is compared with the newest record of the audit log. A jump or a doubt
+ * is on record, so that neither records with the time of the doubted clock nor a reboot end it. It
+ * stands until the clock is right, or an operator accepts it. Owner of the pair and of the doubt.
  */
 export class ClockGuard {
   readonly #dependencies: ClockGuardDependencies;
@@ -65,19 +53,18 @@ export class ClockGuard {
   }
 
   async start(): Promise<void> {
-    const { store, boot, lastRecordedMs } = this.#dependencies;
-    const kept = await store.clockAnchor();
-    const open = await this.#openDoubt();
-    this.#recorded = open !== undefined;
-    const sameBoot = (bootId: string | undefined): boolean => boot.id !== '' && bootId === boot.id;
-    if (sameBoot(kept?.bootId)) {
-      this.#anchor = kept;
+    const { store, boot } = this.#dependencies;
+    const said = store.clock();
+    const sameBoot = boot.id !== '' && said?.bootId === boot.id;
+    this.#recorded = isDoubt(said);
+    if (sameBoot && (said.standing === 'believed' || said.standing === 'jumped')) {
+      this.#anchor = said;
       return;
     }
-    const logMs = open?.logMs ?? lastRecordedMs;
+    const logMs = this.#logMs(said);
     if (logMs === undefined) return this.accept();
-    const uptimeMs = open !== undefined && sameBoot(open.bootId) ? open.uptimeMs : boot.uptimeMs();
-    this.#doubt = { uptimeMs, logMs, aheadMs: this.#allowedAheadMs(open) };
+    const uptimeMs = sameBoot ? said.uptimeMs : boot.uptimeMs();
+    this.#doubt = { uptimeMs, logMs, aheadMs: this.#allowedAheadMs(said) };
     if (this.#doubtedMs() === 0) await this.#believe();
   }
 
@@ -103,6 +90,8 @@ export class ClockGuard {
 
   /** Called now and then: moves the pair on while all is well, and puts a doubt on record. */
   async keep(): Promise<void> {
+    // a record that came into the tree after the start
+    if (!this.#recorded && isDoubt(this.#dependencies.store.clock())) await this.start();
     if (this.jumpedSeconds() !== 0) {
       await this.#record();
       return;
@@ -115,15 +104,17 @@ export class ClockGuard {
       await this.accept();
   }
 
-  /** The clock as it is now is right. Whoever says so has put `clock.accepted` on record. */
-  async accept(): Promise<void> {
+  /** The clock as it is now is right. `act`: who says so, and why. Default: it was never doubted. */
+  async accept(act: ClockAct = anchored): Promise<void> {
     const { store, clock, boot } = this.#dependencies;
-    const anchor = {
+    const anchor: ClockState = {
       bootId: boot.id,
       uptimeMs: Math.round(boot.uptimeMs()),
       wallMs: clock.nowMs(),
+      standing: 'believed',
+      seconds: 0,
     };
-    await store.setClockAnchor(anchor);
+    await store.recordClock(anchor, this.#event(act));
     this.#anchor = anchor;
     this.#doubt = undefined;
     this.#recorded = false;
@@ -133,44 +124,43 @@ export class ClockGuard {
   async #believe(): Promise<void> {
     const reason =
       this.#doubt === undefined ? 'it agrees with the time since boot' : 'it is near the audit log';
-    if (this.#recorded)
-      await this.#dependencies.audit.append([this.#event('clock.accepted', { reason })]);
-    await this.accept();
+    await this.accept(
+      this.#recorded ? { actor: 'server', kind: 'clock.accepted', detail: { reason } } : anchored,
+    );
   }
 
   async #record(): Promise<void> {
-    const { audit, boot } = this.#dependencies;
+    const { store, boot } = this.#dependencies;
     const basis =
       this.#doubt ??
       (this.#anchor && { logMs: this.#anchor.wallMs, uptimeMs: this.#anchor.uptimeMs });
     if (this.#recorded || basis === undefined) return;
-    await audit.append([
-      this.#event('clock.doubted', {
-        standing: this.standing(),
-        seconds: this.jumpedSeconds(),
-        logMs: basis.logMs,
+    await store.recordClock(
+      {
         bootId: boot.id,
         uptimeMs: Math.round(basis.uptimeMs),
-      }),
-    ]);
+        wallMs: basis.logMs,
+        standing: this.standing(),
+        seconds: this.jumpedSeconds(),
+      },
+      this.#event({ actor: 'server', kind: 'clock.doubted', detail: {} }),
+    );
     this.#recorded = true;
   }
 
-  /** A doubt that is on record and was not ended. */
-  async #openDoubt(): Promise<RecordedDoubt | undefined> {
-    const newest = async (kind: string): Promise<AuditRecord | undefined> => {
-      const { audit } = this.#dependencies;
-      return (await audit.list({ kind, newestFirst: true }, { size: 1 })).items[0];
-    };
-    const doubt = await newest('clock.doubted');
-    const accepted = await newest('clock.accepted');
-    if (doubt === undefined || doubt.sequence < (accepted?.sequence ?? 0)) return undefined;
-    return readCanonical(doubt.canonical)?.detail as RecordedDoubt | undefined;
+  #event(act: ClockAct): AuditEvent {
+    return { ...act, timeMs: this.#dependencies.clock.nowMs(), subject: 'clock' };
   }
 
-  #event(kind: string, detail: AuditEvent['detail']): AuditEvent {
-    const timeMs = this.#dependencies.clock.nowMs();
-    return { timeMs, actor: 'server', kind, subject: 'clock', detail };
+  /**
+   * The newest time that the log vouches for. Nobody vouches for the time of its newest row, so that
+   * it counts only as far as the server can have gone on since the newest record of the clock.
+   */
+  #logMs(said: ClockState | undefined): number | undefined {
+    const { lastRecordedMs } = this.#dependencies;
+    if (said === undefined) return lastRecordedMs;
+    if (lastRecordedMs === undefined || said.standing !== 'believed') return said.wallMs;
+    return Math.max(said.wallMs, Math.min(lastRecordedMs, said.wallMs + 2 * anchorEveryMs));
   }
 
   /**
@@ -178,10 +168,10 @@ export class ClockGuard {
    * still that far ahead has not been set right. After a jump back it is never known how much of
    * the difference is time that passed.
    */
-  #allowedAheadMs(open: RecordedDoubt | undefined): number {
+  #allowedAheadMs(said: ClockState | undefined): number {
     const { toleranceSeconds, rebootToleranceSeconds } = this.#dependencies;
-    if (open?.standing !== 'jumped') return rebootToleranceSeconds * 1000;
-    const seconds = open.seconds - toleranceSeconds;
+    if (said?.standing !== 'jumped') return rebootToleranceSeconds * 1000;
+    const seconds = said.seconds - toleranceSeconds;
     return Math.max(toleranceSeconds, Math.min(rebootToleranceSeconds, seconds)) * 1000;
   }
 
@@ -194,3 +184,6 @@ export class ClockGuard {
     return off < -toleranceSeconds * 1000 || off > aheadMs ? off : 0;
   }
 }
+
+const isDoubt = (said: ClockState | undefined): boolean =>
+  said !== undefined && said.standing !== 'believed';

@@ -306,16 +306,11 @@ export class RotationService implements Rotation {
       async (actor) => {
         const jumpedSeconds = this.#dependencies.guard.jumpedSeconds();
         signal?.throwIfAborted();
-        await this.#dependencies.store.audit.append([
-          {
-            timeMs: this.#dependencies.clock.nowMs(),
-            actor,
-            kind: 'clock.accepted',
-            subject: 'clock',
-            detail: { jumpedSeconds, reason: reasonOf(reason, true) },
-          },
-        ]);
-        await this.#dependencies.guard.accept();
+        await this.#dependencies.guard.accept({
+          actor,
+          kind: 'clock.accepted',
+          detail: { jumpedSeconds, reason: reasonOf(reason, true) },
+        });
       },
     );
   }

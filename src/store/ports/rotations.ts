@@ -1,4 +1,4 @@
-import type { AuditEvent, RotationOperation } from '../../domain/index.ts';
+import type { AuditEvent, ClockState, RotationOperation } from '../../domain/index.ts';
 import type { Lease, WriteContext } from './leases.ts';
 
 /** Goals of rotation, and the facts for decisions on them. */
@@ -52,13 +52,6 @@ export interface RotationStore {
    * until `since` and were still valid then.
    */
   reliedExpiry(since: number, now: number): Promise<number>;
-  /** See ClockGuard. */
-  clockAnchor(): Promise<
-    { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number } | undefined
-  >;
-  setClockAnchor(anchor: {
-    readonly bootId: string;
-    readonly uptimeMs: number;
-    readonly wallMs: number;
-  }): Promise<void>;
+  /** Records what ClockGuard knows of the clock. There is no row of it. */
+  recordClock(state: ClockState, event: AuditEvent): Promise<void>;
 }

@@ -12,6 +12,7 @@ import { snapshots } from './migrations/0008-snapshots.ts';
 import { agentLines } from './migrations/0009-agent-lines.ts';
 import { sealChain } from './migrations/0010-seal-chain.ts';
 import { rolesAlone } from './migrations/0011-roles-alone.ts';
+import { clockInLog } from './migrations/0012-clock-in-log.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -26,6 +27,7 @@ export const migrations: readonly Migration[] = [
   agentLines,
   sealChain,
   rolesAlone,
+  clockInLog,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

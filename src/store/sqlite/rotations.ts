@@ -26,7 +26,7 @@ export function createRotations(
   engine: Engine,
   { audit, guard, checkFence, revisions }: RotationDependencies,
 ): RotationStore {
-  const { insert, byId, change, setAnchor } = rotationStatements(engine);
+  const { insert, byId, change } = rotationStatements(engine);
   const existing = (id: string): RotationTable => {
     const row = byId.get({ id });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no rotation ${id}`);
@@ -65,16 +65,9 @@ export function createRotations(
       }),
     list: ({ underWay }) => engine.read(() => listed(engine, underWay)),
     ...createLives(engine),
-    clockAnchor: () =>
-      engine.read(() => {
-        const row = engine.rows(builder.selectFrom('clock_anchor').selectAll())[0];
-        return row === undefined
-          ? undefined
-          : { bootId: row.boot_id, uptimeMs: row.uptime_ms, wallMs: row.wall_ms };
-      }),
-    setClockAnchor: ({ bootId, uptimeMs, wallMs }) =>
-      engine.write(
-        () => void setAnchor.run({ boot_id: bootId, uptime_ms: uptimeMs, wall_ms: wallMs }),
+    recordClock: (state, event) =>
+      engine.write(() =>
+        audit({ ...event, detail: { ...event.detail, ...state } }, loggedObject('clock', state)),
       ),
   };
 }
@@ -158,19 +151,6 @@ function rotationStatements(engine: Engine) {
           updated_at: slot('updated_at'),
         }))
         .where('id', '=', slot('id')),
-    ),
-    setAnchor: engine.statement<{ boot_id: string; uptime_ms: number; wall_ms: number }>()(
-      (query, slot) => {
-        const anchor = {
-          boot_id: slot('boot_id'),
-          uptime_ms: slot('uptime_ms'),
-          wall_ms: slot('wall_ms'),
-        };
-        return query
-          .insertInto('clock_anchor')
-          .values({ id: 1, ...anchor })
-          .onConflict((conflict) => conflict.column('id').doUpdateSet(anchor));
-      },
     ),
   };
 }

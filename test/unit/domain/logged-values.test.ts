@@ -153,6 +153,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     inUse: '0a',
     kept: null,
   },
+  clock: { bootId: 'boot', uptimeMs: 5, wallMs: 9, standing: 'believed', seconds: 0 },
 };
 
 /** As the records of existing logs commit to them. */
@@ -177,6 +178,7 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}"]`,
   'agent-line':
     '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
+  clock: '["boot",5,9,"believed",0]',
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -210,6 +212,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     '0a',
     'a',
     'spiffe://example.org/meshca/agent/node-1',
+    'clock',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

@@ -1,57 +1,34 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
-import { canonicalBytes, type AuditEvent, type AuditRecord } from '../../../../src/domain/index.ts';
+import type { AuditEvent, ClockState } from '../../../../src/domain/index.ts';
 import { ClockGuard } from '../../../../src/issuance/index.ts';
-
-type Anchor = { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number };
-
-function auditLog() {
-  const records: AuditRecord[] = [];
-  const append = async (events: readonly AuditEvent[]): Promise<void> => {
-    for (const event of events) {
-      const canonical = canonicalBytes(event);
-      const { timeMs, actor, kind, subject } = event;
-      records.push({
-        sequence: records.length + 1,
-        timeMs,
-        actor,
-        kind,
-        subject,
-        canonical,
-        sha256: '',
-      });
-    }
-  };
-  const audit = {
-    append,
-    list: async ({ kind }: { readonly kind?: string }) => ({
-      items: records.filter((each) => kind === undefined || each.kind === kind).toReversed(),
-      next: undefined,
-    }),
-  };
-  return { records, append, audit };
-}
 
 function world() {
   let wallMs = 1_800_000_000_000;
   let uptimeMs = 5_000_000;
-  let kept: Anchor | undefined;
+  let said: ClockState | undefined;
+  const records: AuditEvent[] = [];
   const clock: Clock = {
     ...systemClock,
     nowMs: () => wallMs,
     now: () => Math.floor(wallMs / 1000),
   };
   const store = {
-    clockAnchor: async () => kept,
-    setClockAnchor: async (anchor: Anchor) => void (kept = anchor),
+    clock: () => said,
+    recordClock: async (state: ClockState, event: AuditEvent) => {
+      said = state;
+      records.push(event);
+    },
   };
-  const { records, append, audit } = auditLog();
   return {
-    append,
     /** Anything that the server writes as it works. */
-    work: () => append([{ timeMs: wallMs, actor: 'a', kind: 'k', subject: 's', detail: {} }]),
-    kinds: () => records.map(({ kind }) => kind),
+    work: () =>
+      void records.push({ timeMs: wallMs, actor: 'a', kind: 'k', subject: 's', detail: {} }),
+    kinds: () => records.map(({ kind }) => kind).filter((kind) => kind !== 'clock.anchored'),
+    /** A row of the log that somebody put there. */
+    forge: (timeMs: number) =>
+      void records.push({ timeMs, actor: 'a', kind: 'k', subject: 's', detail: {} }),
     pass: (seconds: number) => {
       wallMs += seconds * 1000;
       uptimeMs += seconds * 1000;
@@ -62,7 +39,6 @@ function world() {
     start: async (bootId = 'boot-1') => {
       const guard = new ClockGuard({
         store,
-        audit,
         clock,
         rebootToleranceSeconds: 3_600,
         lastRecordedMs: records.at(-1)?.timeMs,
@@ -72,7 +48,7 @@ function world() {
       await guard.start();
       return guard;
     },
-    kept: () => kept,
+    said: () => said,
   };
 }
 
@@ -107,11 +83,11 @@ test('a jump while the server was stopped is noticed at its start, and keeping d
 test('a jump is on record once, and a reboot does not end it', async () => {
   const w = world();
   const guard = await w.start();
-  await w.work();
+  w.work();
   w.jump(10 * 86_400);
   await guard.keep();
   await guard.keep();
-  await w.work();
+  w.work();
   assert.deepEqual(w.kinds(), ['k', 'clock.doubted', 'k']);
   const again = await w.start();
   assert.equal(again.standing(), 'jumped');
@@ -157,6 +133,32 @@ test('a jump that was set right is accepted on record, also over a reboot', asyn
   }
 });
 
+test('a row with a time to come lets a clock that is ahead pass for an hour or two at most', async () => {
+  for (const [jump, standing] of [
+    [2 * 3_600, 'believed'],
+    [4 * 3_600, 'unproven'],
+    [400 * 86_400, 'unproven'],
+  ] as const) {
+    const w = world();
+    await w.start();
+    w.jump(jump);
+    w.forge(1_800_000_000_000 + 400 * 86_400_000);
+    assert.equal((await w.start('boot-2')).standing(), standing, `${jump} s`);
+  }
+});
+
+test('a doubt that comes into the log after the start counts from then on', async () => {
+  const w = world();
+  const guard = await w.start();
+  w.jump(86_400);
+  const other = await w.start();
+  await other.keep();
+  w.jump(-86_400);
+  assert.equal(w.said()?.standing, 'jumped');
+  await guard.keep();
+  assert.deepEqual(w.kinds(), ['clock.doubted', 'clock.accepted']);
+});
+
 test('slow drift does not add up', async () => {
   const w = world();
   const guard = await w.start();
@@ -178,7 +180,7 @@ test('after a reboot a clock near the log is believed, behind it is wrong, far a
   ] as const) {
     const w = world();
     await w.start();
-    await w.work();
+    w.work();
     w.jump(jump);
     const guard = await w.start('boot-2');
     assert.equal(guard.standing(), standing, `${jump} s`);
@@ -192,7 +194,7 @@ test('after a reboot a clock near the log is believed, behind it is wrong, far a
 test('a boot of which nothing is known counts as another one each time', async () => {
   const w = world();
   await w.start('');
-  await w.work();
+  w.work();
   w.pass(86_400);
   assert.equal((await w.start('')).standing(), 'unproven');
 });
@@ -200,21 +202,18 @@ test('a boot of which nothing is known counts as another one each time', async (
 test('what a doubted clock writes does not end the doubt, nor do restarts and reboots; an operator does', async () => {
   const w = world();
   await w.start();
-  await w.work();
+  w.work();
   w.jump(86_400);
   for (const boot of ['boot-2', 'boot-2', 'boot-3', '']) {
     const guard = await w.start(boot);
     assert.equal(guard.standing(), 'unproven', boot);
     await guard.keep();
-    await w.work();
+    w.work();
   }
   const guard = await w.start('boot-3');
-  await w.append([
-    { timeMs: 0, actor: 'uid:0', kind: 'clock.accepted', subject: 'clock', detail: {} },
-  ]);
-  await guard.accept();
+  await guard.accept({ actor: 'uid:0', kind: 'clock.accepted', detail: {} });
   assert.equal(guard.standing(), 'believed');
-  await w.work();
+  w.work();
   w.pass(86_400);
   assert.equal((await w.start('boot-3')).standing(), 'believed');
 });
@@ -222,7 +221,7 @@ test('what a doubted clock writes does not end the doubt, nor do restarts and re
 test('a clock behind the log does not become right by waiting, and does by being set', async () => {
   const w = world();
   await w.start();
-  await w.work();
+  w.work();
   w.jump(-7_200);
   const guard = await w.start('boot-2');
   await guard.keep();
