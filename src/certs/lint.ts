@@ -130,10 +130,8 @@ function checkExtensions(
   { issuer, spkiDer, crlUrl, subjectMarked }: LintContext,
 ): string | undefined {
   const rules = profiles[profile];
-  const { critical, plain } = expected(profile, {
-    withCrl: crlUrl !== undefined,
-    marked: hasMark(profile, subjectMarked),
-  });
+  const marked = hasMark(profile, subjectMarked);
+  const { critical, plain } = expected(profile, { withCrl: crlUrl !== undefined, marked });
   const misplaced = tbs.extensionOids.find(
     (oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid),
   );
@@ -153,8 +151,7 @@ function checkExtensions(
   )
     return 'the extended key usage is not the intended one';
   if (tbs.noRevAvail !== rules.noRevAvail) return 'noRevAvail is wrong';
-  if (tbs.serverAuthority !== hasMark(profile, subjectMarked))
-    return 'the mark of an authority of a server is wrong';
+  if (tbs.serverAuthority !== marked) return 'the mark of an authority of a server is wrong';
   if (tbs.subjectKeyId !== keyIdentifierOf(spkiDer).toString('hex'))
     return 'the subject key identifier is not that of the key';
   if (tbs.authorityKeyId !== issuer?.subjectKeyId)

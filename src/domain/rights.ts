@@ -33,7 +33,7 @@ export type ReadRow = <N extends RightNoun>(
   noun: N,
   key: string,
 ) => RightRows[N] | 'unproven' | undefined;
-/** The same, after all rows of the right were proven. */
+/** The same for rows that are proven. A row that is not counts as none, and is remembered. */
 type ReadProven = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
 
 export interface RightEnded {
@@ -242,19 +242,17 @@ export function firstEnded(rights: Rights, read: ReadRow, now: number): RightEnd
     const kind = kindOf(right);
     if (kind === undefined)
       return ended('WITHHELD', `this server can not check a right of kind ${right.kind}`);
-    const why = unproven(kind, right, read) ?? kind.ended(right, read as ReadProven, now);
-    if (why !== undefined) return why;
+    let altered: RightEnded | undefined;
+    const readProven: ReadProven = (noun, key) => {
+      const row = read(noun, key);
+      if (row !== 'unproven') return row;
+      altered ??= ended('OBJECT_NOT_IN_LOG', `the ${noun} ${key} differs from the audit log`);
+      return undefined;
+    };
+    const why = kind.ended(right, readProven, now);
+    if (altered !== undefined || why !== undefined) return altered ?? why;
   }
   return undefined;
-}
-
-function unproven(kind: RightKind<Right>, right: Right, read: ReadRow): RightEnded | undefined {
-  let why: RightEnded | undefined;
-  kind.rows(right, (noun, key) => {
-    if (read(noun, key) === 'unproven')
-      why ??= ended('OBJECT_NOT_IN_LOG', `the ${noun} ${key} differs from the audit log`);
-  });
-  return why;
 }
 
 function kindOf(right: Right): RightKind<Right> | undefined {

@@ -66,11 +66,13 @@ async function compareRows(
   announce: (serial: string) => Promise<unknown>,
 ): Promise<void> {
   const expected = revoked.size;
+  const met = new Set<string>();
   let same = 0;
   let after: string | undefined;
   do {
     const page = await rows.page(after, rowsATurn);
     for (const row of page) {
+      met.add(row.serial);
       if (isDeepStrictEqual(row, revoked.get(row.serial))) same += 1;
       else await announce(row.serial);
     }
@@ -81,7 +83,7 @@ async function compareRows(
   if (same >= expected) return;
   let looked = 0;
   for (const { serial } of revoked.all()) {
-    await announce(serial);
+    if (!met.has(serial)) await announce(serial);
     looked += 1;
     if (looked % rowsATurn === 0) await setImmediate();
   }

@@ -12,5 +12,5 @@ export { activationEvidence, type EvidenceInput } from './evidence.ts';
 export { loggedClock, type ClockStanding, type ClockState } from './clock.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';
-export { isStandby, publishedStandby } from './standby.ts';
+export { isStandby } from './standby.ts';
 export { activationDeadline, longestSigned, prepareDue, scheduleProblem } from './schedule.ts';

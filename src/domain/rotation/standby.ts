@@ -10,16 +10,6 @@ import { allShares, type RotatedKind, type RotationOperation } from './types.ts'
 export const isStandby = (authority: Authority): boolean =>
   authority.token === 'standby' && ['preparing', 'prepared', 'published'].includes(authority.state);
 
-/** The newest published standby of a kind. */
-export const publishedStandby = (
-  kind: RotatedKind,
-  authorities: readonly Authority[],
-): Authority | undefined =>
-  authorities.findLast(
-    (authority) =>
-      authority.kind === kind && authority.token === 'standby' && authority.state === 'published',
-  );
-
 /**
  * Keeps one authority of a kind ready in the standby token, below the root that signs now. It is
  * made, published, confirmed, and then left unused. It is replaced when its root is, or before it

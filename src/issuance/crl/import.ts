@@ -147,7 +147,7 @@ const certificates = new WeakMap<Buffer, ParsedCertificate>();
  * Parses the certificate of each record once. The registry keeps the same buffer, which is the key
  * of the cache.
  */
-function certificateOf({ certificateDer }: Authority): ParsedCertificate {
+export function certificateOf({ certificateDer }: Authority): ParsedCertificate {
   const der = certificateDer as Buffer;
   const known = certificates.get(der);
   if (known !== undefined) return known;

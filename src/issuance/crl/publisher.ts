@@ -43,10 +43,7 @@ export interface PublishedCrl {
 const lookEveryMs = 60_000;
 const afterChangeMs = 20;
 const retryMs = 5000;
-/**
- * How long the previous set is handed out while the first CRL of a newly active authority is being
- * signed.
- */
+/** For so long the previous set stays while the first CRL of a new authority is being signed. */
 const graceSeconds = 30;
 
 interface Kept {
@@ -107,6 +104,7 @@ export class CrlPublisher {
       onRevision(() => this.#soon(afterChangeMs)),
     ];
     await this.#round();
+    this.#comparison.soon();
   }
 
   /**

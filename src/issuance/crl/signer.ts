@@ -1,6 +1,5 @@
-import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { parseCertificate } from '../../common/x509/index.ts';
 import {
   hasEnded,
   type Authority,
@@ -12,7 +11,9 @@ import type { Signers } from '../../hsm/signing-port.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
 import { issuerEnded } from '../issuer-end.ts';
+import { authoritySigner } from '../token-signer.ts';
 import { bufferOf } from './book.ts';
+import { certificateOf } from './import.ts';
 import type { CrlWorkshop } from './workshop.ts';
 
 export interface CrlSignerDependencies {
@@ -58,11 +59,11 @@ export class CrlSigner {
           notAfter >= endingFrom,
       )
       .map(
-        ({ certificateDer, taintedAt, createdAt, notAfter }): CrlContent => ({
-          serial: unwrap(parseCertificate(certificateDer as Buffer)).serialHex,
-          revokedAt: taintedAt ?? createdAt,
+        (revoked): CrlContent => ({
+          serial: certificateOf(revoked).serialHex,
+          revokedAt: revoked.taintedAt ?? revoked.createdAt,
           reason: 'cACompromise',
-          notAfter,
+          notAfter: revoked.notAfter,
         }),
       );
   }
@@ -78,8 +79,7 @@ export class CrlSigner {
     now: number,
   ): Promise<{ readonly crl: StoredCrl; readonly mark: RevokedMark }> {
     const { clock, lifeSeconds, clockSkewSeconds, store, workshop } = this.#dependencies;
-    const issuerDer = authority.certificateDer as Buffer;
-    const issuer = unwrap(parseCertificate(issuerDer));
+    const issuer = certificateOf(authority);
     const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
     const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
     if (hasEnded(authority, now)) throw issuerEnded(authority);
@@ -88,16 +88,18 @@ export class CrlSigner {
     // know the CRLs that were signed after it.
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authorityId)) + 1);
     const { tbsDer, entries, mark } = await workshop.build({
-      ...{ authorityId, issuerDer, number, thisUpdate, nextUpdate, below },
+      authorityId,
+      issuerDer: issuer.raw,
+      number,
+      thisUpdate,
+      nextUpdate,
+      below,
       endingFrom: this.#endingFrom(now),
     });
     const signature = await this.#signature(authority, bufferOf(tbsDer));
     const { keyType } = authority;
     const { der, sha256 } = await workshop.finish({ authorityId, keyType, signature });
-    const crl: StoredCrl = {
-      ...{ authorityId, number, thisUpdate, nextUpdate },
-      der: bufferOf(der),
-    };
+    const crl: StoredCrl = { authorityId, number, thisUpdate, nextUpdate, der: bufferOf(der) };
     await store.saveCrl(crl, {
       timeMs: clock.nowMs(),
       actor: 'server',
@@ -121,29 +123,14 @@ export class CrlSigner {
   }
 
   async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {
-    if (authority.token === 'issuing') {
-      const [outcome] = await this.#dependencies.signers.sign([
-        { ckaId: authority.ckaId, bytes: tbsDer, format: 'x509' },
-      ]);
-      if (outcome === undefined || !outcome.ok)
-        throw new PkiError(
-          outcome?.code ?? 'HSM_UNAVAILABLE',
-          outcome?.message ?? 'the signer gave no answer',
-        );
-      return outcome.signature;
-    }
-    const token = await this.#dependencies.openToken(authority.token);
-    try {
-      return await token.sign(
-        {
-          ckaId: authority.ckaId,
-          keyType: authority.keyType,
-          spkiDer: authority.spkiDer as Buffer,
-        },
-        tbsDer,
-      );
-    } finally {
-      await token.close();
-    }
+    const { signers, openToken } = this.#dependencies;
+    const { ckaId, token } = authority;
+    const signing = token === 'issuing' ? signers : authoritySigner(authority, openToken);
+    const [outcome] = await signing.sign([{ ckaId, bytes: tbsDer, format: 'x509' }]);
+    if (outcome?.ok === true) return outcome.signature;
+    throw new PkiError(
+      outcome?.code ?? 'HSM_UNAVAILABLE',
+      outcome?.message ?? 'the signer gave no answer',
+    );
   }
 }

@@ -27,10 +27,6 @@ export class GuestCalls {
     this.#limits = limits;
   }
 
-  get size(): number {
-    return this.#calls.size;
-  }
-
   /** Counts a call until the returned function is called; `end` says that it is one too many. */
   enter(
     { key, holder }: { readonly key: string; readonly holder: string },
