@@ -1,4 +1,5 @@
 import type { JoinToken, Proven } from '../domain/index.ts';
+import { pagesOf } from '../store/pages.ts';
 import type { JoinTokenStore } from '../store/ports/index.ts';
 import type { Objects } from './objects.ts';
 
@@ -20,23 +21,10 @@ export interface AwaitedTokens {
   readonly longestLifeSeconds: number;
 }
 
-const rowsPerRead = 500;
-
 export function ledgerTokens(
   rows: JoinTokenStore,
   objects: Pick<Objects, 'prove' | 'require' | 'expectedCount'>,
 ): LedgerTokens {
-  async function* all(): AsyncGenerator<readonly JoinToken[]> {
-    let after: string | undefined;
-    do {
-      const page = await rows.list({
-        size: rowsPerRead,
-        ...(after === undefined ? {} : { after }),
-      });
-      yield page.items;
-      after = page.next;
-    } while (after !== undefined);
-  }
   return {
     create: (token, event, signal) => rows.create(token, event, signal),
     byId: (id, signal) => rows.byId(id, signal),
@@ -48,16 +36,17 @@ export function ledgerTokens(
       return row === undefined ? undefined : objects.require('join-token', row);
     },
     isAwaited: async ({ madeUntil, now, longestLifeSeconds }) => {
-      // counted before the rows are read: a token that is made meanwhile is not among the missing
-      let missing = objects.expectedCount('join-token');
-      for await (const page of all())
+      if (now >= madeUntil + longestLifeSeconds) return false;
+      let proven = 0;
+      for await (const page of pagesOf((request) => rows.list(request)))
         for (const row of page) {
           const token = objects.prove('join-token', row);
           if (token === undefined) continue;
-          missing -= 1;
+          proven += 1;
           if (mayBring(token, madeUntil, now)) return true;
         }
-      return missing > 0 && now < madeUntil + longestLifeSeconds;
+      // counted after the rows were read: a token that was made meanwhile hides no missing one
+      return objects.expectedCount('join-token') > proven;
     },
   };
 }

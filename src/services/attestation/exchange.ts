@@ -195,7 +195,8 @@ export class Exchange implements AttestExchange {
    * SVID.
    */
   #enrol(type: string, proof: NodeProof, key: NewKey): Promise<AgentSvid> {
-    const agentId = this.#dependencies.attestors.agentIdOf(type, proof);
+    const { agents, attestors } = this.#dependencies;
+    const agentId = attestors.agentIdOf(type, proof);
     const node: ProvenNode = {
       agentId,
       attestationType: type,
@@ -206,12 +207,12 @@ export class Exchange implements AttestExchange {
     };
     return this.#asNode(agentId, () =>
       this.#limits.inTurn(agentId, async () => {
-        const before = await this.#dependencies.agents.byId(agentId);
-        if (proof.refusal !== undefined) throw this.#withStanding(proof.refusal, before);
+        if (proof.refusal !== undefined)
+          throw this.#withStanding(proof.refusal, await agents.byId(agentId));
+        const before = proof.use.kind === 'repeatable' ? await agents.byId(agentId) : undefined;
         const newKey = { ...key, sha256: sha256Hex(key.spkiDer) };
         const svid = await this.#marks.redeem(node, proof.use, newKey);
-        if (proof.use.kind === 'repeatable' && before !== undefined)
-          await this.#alertSecondKey(before, key);
+        if (before?.state === 'active') await this.#alertSecondKey(before, key);
         return svid;
       }),
     );
@@ -242,11 +243,11 @@ export class Exchange implements AttestExchange {
     );
   }
 
-  /** An agent whose SVID is valid needs no attestation. */
+  /** An active agent whose SVID is valid needs no attestation. */
   async #alertSecondKey(before: Agent, { spkiDer, peer }: NewKey): Promise<void> {
     const { doubles, clock } = this.#dependencies;
-    const { spiffeId, state, svidNotAfter, serial } = before;
-    if (state !== 'active' || svidNotAfter < clock.now() || before.spkiDer.equals(spkiDer)) return;
+    const { spiffeId, svidNotAfter, serial } = before;
+    if (svidNotAfter < clock.now() || before.spkiDer.equals(spkiDer)) return;
     await doubles.secondKey(spiffeId, { serial: '', peer, before: serial });
   }
 

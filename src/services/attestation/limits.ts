@@ -30,9 +30,7 @@ export class AttestationLimits {
   /** @throws PkiError RATE_LIMITED with the time to wait */
   admit(peer: string): void {
     const waitMs =
-      this.#isSuspect(networkOf(peer)) && this.#bucket.level <= reserve
-        ? 1000
-        : this.#bucket.take();
+      this.#isSuspect(holderOf(peer)) && this.#bucket.level <= reserve ? 1000 : this.#bucket.take();
     if (waitMs > 0)
       throw new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, {
         detail: { waitMs },
@@ -40,25 +38,25 @@ export class AttestationLimits {
   }
 
   failed(peer: string): void {
-    const network = networkOf(peer);
-    if (this.#failures.take(network) === 0) return;
-    this.#suspects.delete(network);
+    const holder = holderOf(peer);
+    if (this.#failures.take(holder) === 0) return;
+    this.#suspects.delete(holder);
     if (this.#suspects.size >= maximumSuspects)
       this.#suspects.delete(this.#suspects.keys().next().value as string);
-    this.#suspects.set(network, this.#clock.monotonicMs() + suspectSeconds * 1000);
+    this.#suspects.set(holder, this.#clock.monotonicMs() + suspectSeconds * 1000);
   }
 
-  #isSuspect(network: string): boolean {
-    const untilMs = this.#suspects.get(network);
+  #isSuspect(holder: string): boolean {
+    const untilMs = this.#suspects.get(holder);
     if (untilMs === undefined) return false;
     if (untilMs > this.#clock.monotonicMs()) return true;
-    this.#suspects.delete(network);
+    this.#suspects.delete(holder);
     return false;
   }
 }
 
 /** The address without its port; for IPv6 the /64, since one machine may own all of it. */
-export function networkOf(peer: string): string {
+export function holderOf(peer: string): string {
   const colon = peer.lastIndexOf(':');
   const address = colon < 0 ? peer : peer.slice(0, colon);
   if (!isIPv6(address)) return address;

@@ -20,8 +20,6 @@ export interface AgentLineRows {
    * @throws PkiError OBJECT_NOT_IN_LOG
    */
   require(spiffeId: string): AgentLine | undefined;
-  /** Whether the row equals the log. A difference is announced. */
-  holds(spiffeId: string, line: AgentLine | undefined): boolean;
   put(line: AgentLine, event: AuditEvent): void;
 }
 
@@ -38,7 +36,6 @@ export function createAgentLines(
   return {
     read,
     require: (spiffeId) => guard.requireRow('agent-line', spiffeId, read(spiffeId)),
-    holds: (spiffeId, line) => guard.sameRow('agent-line', spiffeId, line),
     put: (line, event) => {
       put.run({
         spiffe_id: line.spiffeId,

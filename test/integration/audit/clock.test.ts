@@ -55,7 +55,9 @@ function forge(path: string, state: ClockState): void {
 test('a doubt of the clock stands by the log over restarts, and no row of others ends it', async (context) => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-clock-'));
   context.after(() => rm(directory, { recursive: true, force: true }));
-  const world = logWorld(join(directory, 'meshca.db'), { snapshots: { everyRecords: 2, atCloseRecords: 1 } });
+  const world = logWorld(join(directory, 'meshca.db'), {
+    snapshots: { everyRecords: 2, atCloseRecords: 1 },
+  });
   {
     await using opened = await openLog(world);
     assert.equal(opened.store.rotations.clock(), undefined);

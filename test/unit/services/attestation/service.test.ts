@@ -12,7 +12,7 @@ import type {
   AttestStart,
   AttestStep,
 } from '../../../../src/services/index.ts';
-import { networkOf } from '../../../../src/services/attestation/limits.ts';
+import { holderOf } from '../../../../src/services/attestation/limits.ts';
 import { createIntermediate, createRoot, createSvid } from '../../../support/test-pki.ts';
 import {
   agentId,
@@ -483,5 +483,5 @@ test('an address is told from another by its network', () => {
     ['::ffff:192.0.2.7:80', '192.0.2.7'],
     ['unknown:0', 'unknown'],
   ] as const)
-    assert.equal(networkOf(peer), network, peer);
+    assert.equal(holderOf(peer), network, peer);
 });
