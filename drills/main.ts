@@ -11,6 +11,7 @@ import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { rotateAll } from './rotate-all.ts';
 import { standbyRestart } from './standby-restart.ts';
+import { startSweep } from './start-sweep.ts';
 import { taint } from './taint.ts';
 import { tokenDestroyed } from './token-destroyed.ts';
 import { transitionKills } from './transition-kills.ts';
@@ -34,6 +35,7 @@ const drills: readonly Drill[] = [
   taint,
   tokenDestroyed,
   standbyRestart,
+  startSweep,
   upstream,
   ceremony,
 ];
