@@ -1,4 +1,5 @@
 import { absent } from './absent.ts';
+import { attacks } from './attacks.ts';
 import { auditTamper } from './audit-tamper.ts';
 import { caOutage } from './ca-outage.ts';
 import { ceremony } from './ceremony.ts';
@@ -25,6 +26,7 @@ const drills: readonly Drill[] = [
   crashIssuance,
   hsmLoss,
   caOutage,
+  attacks,
   auditTamper,
   restoreStale,
   rotateAll,

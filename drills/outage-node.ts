@@ -78,6 +78,11 @@ export class OutageNode implements AsyncDisposable {
     return ended(this.#agent, 'SIGKILL');
   }
 
+  get agentPid(): number {
+    if (this.#agent?.pid === undefined) throw new Error(`the agent of ${this.name} is stopped`);
+    return this.#agent.pid;
+  }
+
   agentAlive(): boolean {
     return (
       this.#agent !== undefined && this.#agent.exitCode === null && this.#agent.signalCode === null
