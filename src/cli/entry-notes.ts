@@ -1,9 +1,9 @@
+import { expectPossible } from '../common/spiffe/index.ts';
 import type { Entry } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
 import type { GlobalOptions } from './action.ts';
 import { absentParents } from './agent-id.ts';
 import type { CliContext } from './context.ts';
 import { printable } from './output.ts';
-import { expectPossible } from './selector-values.ts';
 import { oddSelector } from './selector-hints.ts';
 
 /** Node sets have selectors of nodes, which can be any text. */

@@ -1,6 +1,7 @@
 import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import { isOneLine } from '../common/runtime/index.ts';
 import {
+  expectPossible,
   isPathSegment,
   isReserved,
   parseDnsName,
@@ -80,7 +81,7 @@ export function checkEntry(
     ...input,
     isTemplate,
     placeholders,
-    selectors: checkSelectors(input),
+    selectors: checkSelectors(input, parent === 'server'),
     dnsNames: checkDnsNames(input.dnsNames, limits.reservedDnsNames),
   };
 }
@@ -279,7 +280,10 @@ function checkTtl(kind: string, seconds: number, minimum: number, maximum: numbe
     );
 }
 
-function checkSelectors(input: Omit<EntryDraft, 'isTemplate'>): readonly Selector[] {
+function checkSelectors(
+  input: Omit<EntryDraft, 'isTemplate'>,
+  ofNodes: boolean,
+): readonly Selector[] {
   if (input.selectors.length === 0)
     throw new PkiError(
       'SELECTOR_INVALID',
@@ -298,5 +302,7 @@ function checkSelectors(input: Omit<EntryDraft, 'isTemplate'>): readonly Selecto
       'SELECTORS_WEAK',
       'the entry has no other selectors than path or hash of the binary',
     );
+  // those of a node set are selectors of nodes, which can be any text
+  if (!ofNodes) for (const text of byText.keys()) expectPossible(text);
   return selectors;
 }

@@ -9,6 +9,7 @@ import { entryFile } from '../entry-file.ts';
 import { entryId } from '../object-ids.ts';
 import { json } from '../output.ts';
 import { draftOf, type EntryFlags } from '../entry-draft.ts';
+import { expectPossible } from '../../common/spiffe/index.ts';
 import { noteAbsentParents, checkSelectors } from '../entry-notes.ts';
 import { showEntries, showEntry, showResults } from '../entry-view.ts';
 import { applyCommand } from './entry-apply.ts';
@@ -162,6 +163,9 @@ function listCommand(entry: Command, context: CliContext, outcome: Outcome): voi
             },
             limitOf(options),
           );
+          // one from before that no process can have is shown; where there is none, it is a typo
+          if (entries.length === 0 && options.selector !== undefined)
+            expectPossible(options.selector);
           if (options.json) json(context, entries);
           else
             showEntries(

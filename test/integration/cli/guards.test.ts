@@ -68,6 +68,8 @@ test('a selector that no process can have is refused in commands and files', asy
   const odd = await run(['entry', 'apply', '-f', file]);
   assert.equal(odd.code, 2);
   assert.match(odd.err, /SELECTOR_INVALID/);
+  const listed = await run(['entry', 'list', '--selector', 'unix:gid:wheel']);
+  assert.deepEqual([listed.code, /SELECTOR_INVALID/.test(listed.err)], [2, true]);
 });
 
 test('no time at all and days that no calendar has are refused', async () => {

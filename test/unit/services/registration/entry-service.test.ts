@@ -86,6 +86,19 @@ test('each rule of an entry has its code', async () => {
     ['SELECTOR_INVALID', { selectors: [] }],
     ['SELECTOR_INVALID', { selectors: [{ type: 'UNIX', value: 'uid:1' }] }],
     ['SELECTOR_INVALID', { selectors: [{ type: 'unix', value: 'uid:1\n' }] }],
+    ['SELECTOR_INVALID', { selectors: [selector('unix:uid:www-data')] }],
+    ['SELECTOR_INVALID', { selectors: [selector('unix:uid:1'), selector('unix:path:/a//b')] }],
+    ['SELECTOR_INVALID', { selectors: [selector('unix:uid:1'), selector('unix:sha256:aa')] }],
+    ['SELECTOR_INVALID', { selectors: [selector('systemd:id:web')] }],
+    [
+      'ok',
+      {
+        id: 'nodes',
+        spiffeId: id('/nodes'),
+        parentId: server,
+        selectors: [selector('unix:uid:any-text')],
+      },
+    ],
     ['SELECTORS_WEAK', { selectors: [selector('unix:path:/bin/sh')] }],
     [
       'SELECTORS_WEAK',

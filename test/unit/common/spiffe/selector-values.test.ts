@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { expectPossible } from '../../../src/cli/selector-values.ts';
-import { PkiError } from '../../../src/common/errors/index.ts';
+import { PkiError } from '../../../../src/common/errors/index.ts';
+import { expectPossible } from '../../../../src/common/spiffe/index.ts';
 
 describe('a selector', () => {
   test('with a value that some process may have is accepted', () => {

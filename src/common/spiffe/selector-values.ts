@@ -1,4 +1,4 @@
-import { PkiError } from '../common/errors/index.ts';
+import { PkiError } from '../errors/index.ts';
 
 const largestId = 4_294_967_294;
 
@@ -46,7 +46,7 @@ export function expectPossible(selector: string): void {
   if (form === undefined || value === '' || form.fits(value)) return;
   throw new PkiError(
     'SELECTOR_INVALID',
-    `no process ever has the selector ${JSON.stringify(selector)}: its value is ${form.form}`,
+    `no process ever has the selector ${JSON.stringify(selector.slice(0, 120))}: its value is ${form.form}`,
     { next: 'Correct the value; docs/entries.md lists the selectors.' },
   );
 }
