@@ -89,6 +89,8 @@ export async function openTrust(
   // The bundle was lost. The server proves itself by what is configured, and the answer to the
   // recovery brings a bundle that can check the steps after it.
   if (identity.credential !== undefined && !bundles.canVerifySteps()) identity.reject('expired');
+  // a disk that keeps nothing is said from the start, and tried until it does
+  await writes.put('new files', () => lock.assertKeeps());
   writes.watch();
   const parts = started.move();
   return {

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { lockFile } from '../../src/common/unix/file-lock.ts';
-import { ownDirectory } from './files.ts';
+import { isFull, ownDirectory } from './files.ts';
 import type { VerifiedDirectory } from './writes.ts';
 
 export interface DirectoryLock extends VerifiedDirectory {
+  /** Throws STATE_UNUSABLE while the disk is full or read-only. */
+  assertKeeps(): Promise<void>;
   release(): void;
 }
 
@@ -17,6 +19,9 @@ interface Holder {
   readonly now: number;
 }
 
+/** Undefined: the disk takes no lock file, and the lock of the path alone is held. */
+type ContentLock = HeldLock | undefined;
+
 type HeldLock = Extract<ReturnType<typeof lockFile>, { readonly held: true }>;
 
 /** Memory that the processes of this machine share, and that no volume replaces. */
@@ -26,28 +31,41 @@ const placeLocks = '/dev/shm';
  * Admits one agent per data directory, from before anything in it is read or cleared until its
  * process ends. Two agents would renew one identity past each other and remove each other's new
  * files. The path is locked as well as the directory, so that a lost or replaced directory admits
- * no second agent. Throws STATE_LOCKED with the holder's `pid` and `since`, or STATE_UNUSABLE.
+ * no second agent, and neither does a disk that takes no lock file. Throws STATE_LOCKED with the holder's `pid` and `since`, or STATE_UNUSABLE.
  */
 export async function lockDirectory(directory: string, holder: Holder): Promise<DirectoryLock> {
-  let lock = await lockContent(directory, holder);
-  let releasePlace: () => void;
+  let lock: ContentLock;
+  let full: unknown;
+  try {
+    lock = await lockContent(directory, holder);
+  } catch (thrown) {
+    if (!isFull(thrown)) throw thrown;
+    full = thrown;
+  }
+  let releasePlace: (() => void) | undefined;
   try {
     releasePlace = lockPlace(directory, holder);
+    // without either lock nothing would keep a second agent out
+    if (lock === undefined && releasePlace === undefined) throw full;
   } catch (thrown) {
-    lock.release();
+    lock?.release();
     throw thrown;
   }
   return {
     async verify() {
-      if (lock.stands()) return 'held';
+      if (lock?.stands() === true) return 'held';
       const next = await lockContent(directory, holder);
-      lock.release();
+      lock?.release();
       lock = next;
       return 'retaken';
     },
+    async assertKeeps() {
+      if (await ownDirectory(directory)) return;
+      throw new PkiError('STATE_UNUSABLE', `the disk of ${directory} is full or read-only`);
+    },
     release() {
-      lock.release();
-      releasePlace();
+      lock?.release();
+      releasePlace?.();
     },
   };
 }
@@ -61,9 +79,9 @@ async function lockContent(directory: string, holder: Holder): Promise<HeldLock>
 
 /**
  * Locks the path by parent directory and name, whatever is there. Without shared memory, or if
- * another user put something in the way, the lock of the directory itself must suffice.
+ * another user put something in the way, the lock of the directory itself must suffice: undefined.
  */
-function lockPlace(directory: string, holder: Holder): () => void {
+function lockPlace(directory: string, holder: Holder): (() => void) | undefined {
   const path = resolve(directory);
   try {
     const { dev, ino } = lstatSync(dirname(path));
@@ -72,7 +90,7 @@ function lockPlace(directory: string, holder: Holder): () => void {
       .digest('hex')
       .slice(0, 32);
     // the owner is this agent, see ownDirectory
-    const { uid } = lstatSync(path);
+    const { uid } = lstatSync(path, { throwIfNoEntry: false }) ?? statSync('/proc/self');
     const name = join(placeLocks, `meshca-agent-${uid}-${place}.lock`);
     for (;;) {
       const taken = lockFile(name, textOf(holder));
@@ -89,7 +107,7 @@ function lockPlace(directory: string, holder: Holder): () => void {
     }
   } catch (thrown) {
     if (thrown instanceof PkiError) throw thrown;
-    return () => {};
+    return undefined;
   }
 }
 

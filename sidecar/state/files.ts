@@ -1,9 +1,19 @@
 import { constants, type Stats } from 'node:fs';
-import { chmod, lstat, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
+import { chmod, lstat, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { makeDirectory } from '../../src/common/unix/make-directory.ts';
+
+/** A disk that takes nothing at the moment. What is on it may be good. */
+const takesNothing: ReadonlySet<string> = new Set(['EROFS', 'ENOSPC', 'EDQUOT', 'EIO']);
+
+/** Whether nothing but a full or read-only disk is the reason. */
+export const isFull = (thrown: unknown): boolean =>
+  takesNothing.has(
+    ((thrown instanceof PkiError ? thrown.cause : thrown) as NodeJS.ErrnoException | undefined)
+      ?.code ?? '',
+  );
 
 const temporaryName = /^\.[0-9a-f]{16}\.tmp$/;
 
@@ -12,7 +22,11 @@ const temporaryName = /^\.[0-9a-f]{16}\.tmp$/;
  * behind in it. Throws STATE_UNUSABLE.
  */
 export async function privateDirectory(path: string): Promise<void> {
-  await ownDirectory(path);
+  const writable = await ownDirectory(path).catch((thrown: unknown) => {
+    if (!isFull(thrown)) throw thrown;
+    return false;
+  });
+  if (!writable) return;
   try {
     for (const name of await readdir(path))
       if (temporaryName.test(name)) await rm(join(path, name), { force: true });
@@ -25,27 +39,23 @@ export async function privateDirectory(path: string): Promise<void> {
   }
 }
 
-/** The same, with everything left in it as it is. */
-export async function ownDirectory(path: string): Promise<void> {
+/**
+ * The same, with everything left in it as it is. False: the disk is full or read-only, so that
+ * nothing new can be kept; what is in the directory may be read. Throws STATE_UNUSABLE.
+ */
+export async function ownDirectory(path: string): Promise<boolean> {
   try {
     makeDirectory(path, 0o700);
     const found = await lstat(path);
     if (!found.isDirectory()) throw new Error('it is no directory');
     await assertNotPlanted(path, found.mode);
-    // whoever owns it can put another bundle in, whatever the modes say; the owner of a new file is
-    // who we are
-    const probe = join(path, temporaryFile());
-    const file = await open(
-      probe,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-      0o600,
-    );
-    const { uid } = await file.stat().finally(() => file.close());
-    if (uid !== found.uid)
-      throw new Error(`it belongs to user ${found.uid}, the agent is user ${uid}`);
+    // whoever owns it can put another bundle in, whatever the modes say
+    const probe = await ownerOfNew(path);
+    if (probe.uid !== found.uid)
+      throw new Error(`it belongs to user ${found.uid}, the agent is user ${probe.uid}`);
     // a directory made by hand or by a package is narrowed, never used as it was
-    if ((found.mode & 0o077) !== 0) await chmod(path, 0o700);
-    await rm(probe, { force: true });
+    if (probe.writable && (found.mode & 0o077) !== 0) await chmod(path, 0o700);
+    return probe.writable;
   } catch (thrown) {
     if (thrown instanceof PkiError) throw thrown;
     throw new PkiError(
@@ -53,6 +63,30 @@ export async function ownDirectory(path: string): Promise<void> {
       `the directory ${path} can not be used: ${(thrown as Error).message}`,
       { cause: thrown },
     );
+  }
+}
+
+/** Who we are, by a new file; where none can be made, by our own process. */
+async function ownerOfNew(
+  directory: string,
+): Promise<{ readonly uid: number; readonly writable: boolean }> {
+  const probe = join(directory, temporaryFile());
+  try {
+    const file = await open(
+      probe,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    );
+    try {
+      await file.write('.');
+      return { uid: (await file.stat()).uid, writable: true };
+    } finally {
+      await file.close();
+      await rm(probe, { force: true });
+    }
+  } catch (thrown) {
+    if (!isFull(thrown)) throw thrown;
+    return { uid: (await stat('/proc/self')).uid, writable: false };
   }
 }
 

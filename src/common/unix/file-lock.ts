@@ -52,8 +52,7 @@ export type LockResult =
  * the error of open(2), and an error with `errno` if the file system has no such locks.
  */
 export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
-  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
-  const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  const fd = openLock(path);
   try {
     // reading a FIFO or a terminal would block this thread for ever
     if (!fstatSync(fd).isFile()) throw new Error('it is no plain file');
@@ -76,6 +75,21 @@ export function lockFile(path: string, holder: string, lock: Flock = flock): Loc
   return { held: true, stands: () => isSame(fd, path), release: () => closeSync(fd) };
 }
 
+/** On a read-only file system: the file that is there. */
+function openLock(path: string): number {
+  const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  try {
+    return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EROFS') throw thrown;
+    try {
+      return openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    } catch {
+      throw thrown;
+    }
+  }
+}
+
 function isSame(fd: number, path: string): boolean {
   try {
     const [locked, standing] = [fstatSync(fd), lstatSync(path)];
@@ -86,14 +100,19 @@ function isSame(fd: number, path: string): boolean {
 }
 
 /**
- * Writes the holder for a process that is refused. A failure, such as a full disk, does not affect
- * the lock.
+ * Writes the holder for a process that is refused. A failure, such as a full or read-only disk (where
+ * the file is open for reading alone), does not affect the lock.
  */
 function write(fd: number, holder: string): void {
   try {
     ftruncateSync(fd, 0);
     writeSync(fd, holder, 0);
   } catch (thrown) {
-    if (!['ENOSPC', 'EDQUOT'].includes((thrown as NodeJS.ErrnoException).code ?? '')) throw thrown;
+    if (
+      !['ENOSPC', 'EDQUOT', 'EBADF', 'EROFS', 'EINVAL'].includes(
+        (thrown as NodeJS.ErrnoException).code ?? '',
+      )
+    )
+      throw thrown;
   }
 }

@@ -71,7 +71,8 @@ const faults: Readonly<Record<string, Fault>> = isRoot
     }
   : { lost };
 
-async function worldOf(context: TestContext, fault: Fault) {
+/** A server, a place for a data directory, and a node that has a join token. */
+async function nodeOf(context: TestContext, fault: Fault, below: '' | 'd' = '') {
   const server = await startTestServer({
     config: {
       listen: { port: await freePort() },
@@ -81,8 +82,9 @@ async function worldOf(context: TestContext, fault: Fault) {
   defer(context, () => server[Symbol.asyncDispose]());
   const directory = await mkdtemp(join(tmpdir(), 'meshca-disk-'));
   defer(context, () => rm(directory, { recursive: true, force: true }));
-  const dataDir = join(directory, 'd');
-  await fault.prepare(dataDir, context);
+  const disk = join(directory, 'disk');
+  await fault.prepare(disk, context);
+  const dataDir = join(disk, below);
   const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: 'disk' });
   const configOf = (sockets: string) =>
     agentConfigSchema.parse({
@@ -101,6 +103,12 @@ async function worldOf(context: TestContext, fault: Fault) {
     defer(context, () => agent[Symbol.asyncDispose]());
     return agent;
   };
+  return { server, agentId, directory, disk, dataDir, start, secondConfig: configOf('2') };
+}
+
+async function worldOf(context: TestContext, fault: Fault) {
+  const node = await nodeOf(context, fault);
+  const { server, agentId, directory, start } = node;
   const agent = await start();
   await until(() => agent.status().connected === true, 'the session');
   await server.admin('Entries/CreateEntries', {
@@ -125,7 +133,7 @@ async function worldOf(context: TestContext, fault: Fault) {
   stream.on('data', () => (received.count += 1));
   stream.on('error', () => (received.ended = true));
   await until(() => received.count > 0, 'the first SVID');
-  return { server, agent, start, dataDir, received, secondConfig: configOf('2') };
+  return { ...node, agent, received };
 }
 
 const keptNotAfter = async (dataDir: string): Promise<number> =>
@@ -161,3 +169,38 @@ test('a data directory that was removed admits no second agent, and is made and 
   await assert.rejects(startAgent(agentEnvironment(secondConfig)), { code: 'STATE_LOCKED' });
   assert.deepEqual(agent.readiness().reasons, []);
 });
+
+/** A disk of its own, that a test may fill and make read-only before an agent starts on it. */
+const ofItsOwn = Object.entries(faults).filter(([name]) => name !== 'lost');
+
+for (const [name, fault] of ofItsOwn)
+  test(`an agent that starts on a ${name} disk goes on from memory, says so, and admits no second`, async (context) => {
+    const { agent, start, dataDir, secondConfig } = await worldOf(context, fault);
+    await agent[Symbol.asyncDispose]();
+    await fault.begin(dataDir);
+    const again = await start();
+    assert.match(again.readiness().notes.join(), /not kept on disk: /);
+    await until(() => again.status().connected === true, 'the session');
+    const from = again.status().svidNotAfter as number;
+    await until(() => (again.status().svidNotAfter as number) > from, 'a renewal in memory');
+    assert.deepEqual(again.readiness().reasons, []);
+    await assert.rejects(startAgent(agentEnvironment(secondConfig)), { code: 'STATE_LOCKED' });
+    await fault.end(dataDir);
+    await until(() => again.readiness().notes.length === 0, 'that everything is kept again');
+    assert.ok((await keptNotAfter(dataDir)) >= from);
+    await assert.rejects(startAgent(agentEnvironment(secondConfig)), { code: 'STATE_LOCKED' });
+  });
+
+for (const [name, fault] of ofItsOwn)
+  for (const below of ['', 'd'] as const)
+    test(`a new node on a ${name} disk${below && ', without its directory,'} joins once its key can be kept`, async (context) => {
+      const { disk, dataDir, start, secondConfig } = await nodeOf(context, fault, below);
+      await fault.begin(disk);
+      const agent = await start();
+      // the join token counts for one key, so that it is not shown for a key that may get lost
+      await until(() => /STATE_UNUSABLE/.test(agent.status().lastError ?? ''), 'the refusal');
+      await assert.rejects(startAgent(agentEnvironment(secondConfig)), { code: 'STATE_LOCKED' });
+      await fault.end(disk);
+      await until(() => agent.status().connected === true, 'the session');
+      assert.ok((await keptNotAfter(dataDir)) > 0);
+    });
