@@ -33,7 +33,8 @@ export async function restoredBundle(
     warnOfStaleFingerprint(kept, dependencies);
     return kept;
   }
-  lost.add('bundle.json', wrong);
+  // before it is mended: an agent that ends in between would not find it again
+  await lost.add('bundle.json', wrong);
   const { sequence } = copy.document;
   logger.warn(
     { ...(kept instanceof PkiError ? errorFields(kept) : {}), sequence },
@@ -62,7 +63,7 @@ async function neverKept({
   bootstrap,
 }: RestoredBundleDependencies): Promise<BundleDocument | undefined> {
   if ((await state.credential()) !== undefined) {
-    lost.add('bundle.json', 'missing');
+    await lost.add('bundle.json', 'missing');
     if (!provesServer(bootstrap))
       throw new PkiError(
         'STATE_CORRUPT',
@@ -76,12 +77,12 @@ async function neverKept({
 }
 
 /** The file is damaged, and there is no copy: what the operator configured counts again. */
-function withoutBundle(
+async function withoutBundle(
   damaged: PkiError,
   { lost, bootstrap, logger }: RestoredBundleDependencies,
 ): Promise<BundleDocument | undefined> {
   if (!provesServer(bootstrap)) throw damaged;
-  lost.add('bundle.json', 'damaged');
+  await lost.add('bundle.json', 'damaged');
   logger.warn({ ...errorFields(damaged) }, 'bundle.json is damaged; bootstrap counts again');
   return configuredBundle(bootstrap);
 }

@@ -14,14 +14,8 @@ import {
   configuredTypes,
   nodeAttestorTypes,
 } from '../node-attestation/index.ts';
-import {
-  AgentState,
-  CheckpointKeeper,
-  lockDirectory,
-  LostState,
-  StateWrites,
-} from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
+import { openDataDirectory, type DataDirectory } from './data-directory.ts';
 import type { AgentEnvironment } from './environment.ts';
 import { restoredBundle } from './restored-bundle.ts';
 import { TrustedIssuers } from './server-issuers.ts';
@@ -29,17 +23,11 @@ import { TrustedIssuers } from './server-issuers.ts';
 type Identity = ConnectionOptions['identity'];
 
 /** First stage: whom the agent believes, who it is, and how it reaches the server. */
-export interface TrustStage extends AsyncDisposable {
+export interface TrustStage extends DataDirectory {
   readonly trustDomain: TrustDomain;
   readonly bundles: BundleStore;
   readonly issuers: TrustedIssuers;
   readonly identity: AgentIdentity;
-  readonly state: AgentState;
-  /** What of it was missing or damaged at the start. */
-  readonly lost: LostState;
-  readonly checkpoints: CheckpointKeeper;
-  /** What is to stand in the state directory. */
-  readonly writes: StateWrites;
   /** To the server as the bundle proves it; walks the bundle forward where it must. */
   readonly connect: (as: Identity, signal: AbortSignal) => Promise<IssuerConnection>;
 }
@@ -49,25 +37,11 @@ export async function openTrust(
   environment: AgentEnvironment,
   metrics: Pick<AgentMetrics, 'stateWriteFailed'>,
 ): Promise<TrustStage> {
-  const { config, logger, version, pid, clock, random } = environment;
+  const { config, logger, version, clock, random } = environment;
   await using started = new AsyncDisposableStack();
   const trustDomain = TrustDomain.of(config.trustDomain);
-  const lock = await lockDirectory(config.dataDir, { pid, now: clock.now() });
-  started.defer(() => lock.release());
-  const writes = started.use(
-    new StateWrites({
-      directory: lock,
-      clock,
-      logger: logger.child({ part: 'state' }),
-      onFailure: () => metrics.stateWriteFailed(),
-    }),
-  );
-  const state = await AgentState.open(config.dataDir, trustDomain, writes);
-  const lost = new LostState();
-  const checkpoints = await CheckpointKeeper.open(config.dataDir, writes, (file) => {
-    lost.add(file, 'damaged');
-    logger.warn({ file }, 'a file in the data directory is damaged; the agent goes on without it');
-  });
+  const directory = started.use(await openDataDirectory(environment, trustDomain, metrics));
+  const { state, lost, checkpoints, writes } = directory;
   const bundles = await openBundles(environment, { trustDomain, state, lost });
   const issuers = new TrustedIssuers(bundles, config.bootstrap, logger.child({ part: 'bundle' }));
   const { connect, join } = connections(environment, { trustDomain, bundles, issuers });
@@ -89,8 +63,6 @@ export async function openTrust(
   // The bundle was lost. The server proves itself by what is configured, and the answer to the
   // recovery brings a bundle that can check the steps after it.
   if (identity.credential !== undefined && !bundles.canVerifySteps()) identity.reject('expired');
-  // a disk that keeps nothing is said from the start, and tried until it does
-  await writes.put('new files', () => lock.assertKeeps());
   writes.watch();
   const parts = started.move();
   return {

@@ -40,7 +40,7 @@ const verifyEveryMs = 5_000;
  * it, one at a time. A write that fails stops nothing: it stays owed, is said, and is tried again
  * until it succeeds or something newer takes its place.
  */
-export class StateWrites implements Disposable {
+export class StateWrites implements AsyncDisposable {
   readonly #dependencies: StateWritesDependencies;
   /** Of every file that this run knows, so that a directory that was lost can be filled again. */
   readonly #wanted = new Map<string, Wanted>();
@@ -101,9 +101,11 @@ export class StateWrites implements Disposable {
     return this.#writing;
   }
 
-  [Symbol.dispose](): void {
+  /** Ends the writes that are under way first, so that nothing is written after the lock is gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
+    await this.#writing;
   }
 
   async #writeAll(): Promise<void> {

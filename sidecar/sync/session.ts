@@ -164,7 +164,7 @@ export class IssuerSession {
 
   async #once(signal: AbortSignal): Promise<void> {
     this.#hadSession = false;
-    const { identity, connect } = this.#dependencies;
+    const { identity, connect, lostState } = this.#dependencies;
     let connection = this.#next;
     this.#next = undefined;
     if (connection === undefined) {
@@ -173,11 +173,15 @@ export class IssuerSession {
       if (as === undefined) throw new PkiError('UNAUTHENTICATED', 'the agent has no valid SVID');
       connection = await connect(as, signal);
     }
+    const lost = lostState.list();
     const stream = new SyncStream({
       ...this.#dependencies,
       connection,
       agentId: identity.spiffeId?.toString() ?? '',
-      onWelcome: (welcome) => this.#welcome(welcome),
+      onWelcome: (welcome) => {
+        lostState.told(lost);
+        this.#welcome(welcome);
+      },
       onRenewNow: () => {
         identity.pullForward(0);
         this.replan();
@@ -288,7 +292,6 @@ export class IssuerSession {
     this.#failures = 0;
     this.#welcomed = true;
     this.#hadSession = true;
-    this.#dependencies.lostState.told();
     if (this.#replacedSerial !== undefined)
       this.#dependencies.replacements.confirmed(this.#replacedSerial);
     this.#replacedSerial = undefined;

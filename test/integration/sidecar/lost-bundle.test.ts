@@ -6,6 +6,7 @@ import { test, type TestContext } from 'node:test';
 import { certificatesToPem, sha256Hex } from '../../../src/common/x509/index.ts';
 import { defer } from '../../support/agent-fake-server.ts';
 import { agentSeat, type AgentSeat } from '../../support/agent-seat.ts';
+import { freePort } from '../../support/ports.ts';
 import { startTestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
 
@@ -123,6 +124,42 @@ test('with a bundle file configured, an agent whose bundle is lost returns, whic
   await returned(4);
   await starts();
   assert.equal(await told(), 4, 'once for each loss');
+});
+
+test('a return is told at the next hello, also by an agent that ended before it could say hello', async (context) => {
+  const { server, seat, told } = await joined(context, ([root]) => ({
+    rootFingerprint: sha256Hex(root as Buffer),
+  }));
+  const nobody = `127.0.0.1:${await freePort()}`;
+  const bundleOf = ({ dataDir }: AgentSeat): string => join(dataDir, 'bundle.json');
+  const missing = (at: AgentSeat) => rm(bundleOf(at));
+  const damaged = (at: AgentSeat) => writeFile(bundleOf(at), '{', { mode: 0o600 });
+  const ways: readonly ((at: AgentSeat) => Promise<void>)[] = [
+    missing,
+    damaged,
+    (at) => withoutCopy(at).then(() => missing(at)),
+    (at) => withoutCopy(at).then(() => damaged(at)),
+  ];
+  let from = seat.dataDir;
+  for (const [index, way] of ways.entries()) {
+    const cut = await agentSeat(server, {}, { address: nobody, dataFrom: from });
+    defer(context, () => cut[Symbol.asyncDispose]());
+    await way(cut);
+    await cut.start();
+    await cut.stop();
+    const back = await agentSeat(server, {}, { dataFrom: cut.dataDir });
+    defer(context, () => back[Symbol.asyncDispose]());
+    await back.start();
+    await back.connected();
+    await back.stop();
+    assert.equal(await told(), index + 1);
+    from = back.dataDir;
+  }
+  const again = await agentSeat(server, {}, { dataFrom: from });
+  defer(context, () => again[Symbol.asyncDispose]());
+  await again.start();
+  await again.connected();
+  assert.equal(await told(), ways.length, 'what was told is not told again');
 });
 
 test('a configured fingerprint that is stale hinders no return with the copy, and is named without it', async (context) => {

@@ -56,9 +56,10 @@ async function directoryOf(context: TestContext, bootstrap: object) {
     bundleFile: join(directory, 'bundle.json'),
     svidFile: join(directory, 'agent-svid.json'),
     start: async () => {
-      const state = await AgentState.open(directory, trustDomain, stateWrites());
+      const writes = stateWrites();
+      const state = await AgentState.open(directory, trustDomain, writes);
       const bundles = new BundleStore(trustDomain, silentLogger, (json) => state.saveBundle(json));
-      const lost = new LostState();
+      const lost = await LostState.open(directory, writes);
       const restored = await restoredBundle({
         ...{ state, lost, logger: silentLogger },
         bootstrap: config.bootstrap,

@@ -165,7 +165,7 @@ async function startAgent(
     logger: silentLogger,
     agentVersion: 'test',
     instanceId: 'test',
-    lostState: new LostState(),
+    lostState: await LostState.open(options.directory, stateWrites()),
     survivedOutageSeconds: () => 1980,
     keptSerial: () => identity.credential?.serial,
     soonestExpirySeconds: () => undefined,

@@ -94,7 +94,7 @@ describe('what is to stand in the state directory', () => {
         ['b', 'earlier'],
       ]),
     );
-    writes[Symbol.dispose]();
+    await writes[Symbol.asyncDispose]();
   });
 
   test('is not written while another agent holds the directory', async () => {
