@@ -86,9 +86,11 @@ export class LocalConnections {
       return this.#refuse(socket, reason, uid);
     };
     if (this.#unidentified.waitMs({ peer, holder }) > 0) return refuse('unidentified');
-    if (!this.#hasPlace(uid, admitted) && !(admitted && this.#evict(holder)))
-      return refuse('total');
     const ofUid = (other: string): boolean => other.startsWith(`${uid} `);
+    // who holds more than a few places makes room among his own
+    const among = this.#perUid.count(String(uid)) < fewPerUid ? undefined : ofUid;
+    if (!this.#hasPlace(uid, admitted) && !(admitted && this.#evict(holder, among)))
+      return refuse('total');
     const release =
       this.#perUid.take(String(uid)) ??
       (this.#evict(holder, ofUid) ? this.#perUid.take(String(uid)) : undefined);
@@ -125,6 +127,11 @@ export class LocalConnections {
   /** The process was told that it has no identity. */
   chargeUnidentified(connection: LocalConnection): void {
     this.#unidentified.charge(connection);
+  }
+
+  /** The process was given an identity. */
+  identified(connection: LocalConnection): void {
+    this.#unidentified.identified(connection);
   }
 
   /** The entries changed: who was refused may have an identity now. */

@@ -42,6 +42,8 @@ export interface CallSessionDependencies {
   readonly entries: EntryCache;
   /** Called with each new attestation, unless the call has ended. Throws RATE_LIMITED. */
   readonly count: (attested: Attested) => void;
+  /** An entry gives the caller an identity. */
+  readonly identified: () => void;
   readonly release: () => void;
 }
 
@@ -84,7 +86,9 @@ export class CallSession implements Session {
     if (!entries.synced())
       throw new PkiError('NOT_SYNCED', 'the agent has not received its entries yet');
     const attested = await this.attest();
-    return { attested, identities: entries.match(attested.selectors) };
+    const identities = entries.match(attested.selectors);
+    if (identities.length > 0) this.#dependencies.identified();
+    return { attested, identities };
   }
 
   verify(): void {

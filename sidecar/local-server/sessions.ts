@@ -92,6 +92,7 @@ export class Sessions {
         this.#lastSelectors.set(connection, selectors);
         cgroup.count(cgroupKey);
       },
+      identified: () => connections.identified(connection),
       release() {
         leave();
         releaseUid();

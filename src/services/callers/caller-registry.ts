@@ -26,7 +26,7 @@ export interface CallerDependencies {
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
-  readonly refusals: Pick<RefusalLog, 'refusedAs' | 'mark'>;
+  readonly refusals: Pick<RefusalLog, 'refusedAs' | 'mark' | 'count'>;
   readonly doubles: Pick<AgentDoubles, 'olderCertificate'>;
   /** uids that the admin socket admits. */
   readonly localUids: ReadonlySet<number>;
@@ -172,13 +172,14 @@ export class CallerRegistry implements Callers {
     } catch (thrown) {
       const error = PkiError.from(thrown);
       const { doubles, refusals, clock } = this.#dependencies;
-      // an agent that goes on with its next SVID is refused nothing; a copy that tries on is on
-      // record already
-      if (
-        error.code === 'AGENT_SUPERSEDED' &&
-        (await doubles.olderCertificate(record.spiffeId, { serial: record.serial, peer })) !== 'new'
-      )
-        refusals.mark(error, uuidv7(clock.nowMs()));
+      if (error.code === 'AGENT_SUPERSEDED') {
+        const sight = { serial: record.serial, peer };
+        const how = await doubles.olderCertificate(record.spiffeId, sight);
+        // an agent that goes on with its next SVID is refused nothing; a copy that tries on is on
+        // record already, and its refusals are counted
+        if (how !== 'new') refusals.mark(error, uuidv7(clock.nowMs()));
+        if (how === 'told') refusals.count('Connect', error.code);
+      }
       await refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
       throw error;
     }

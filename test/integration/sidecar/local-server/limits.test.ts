@@ -104,6 +104,31 @@ test('descriptors stay in reserve, and the last places are kept for users who ha
   await until(() => state.messages.length === 1);
 });
 
+test('who holds more than a few places takes none from others, though his own are all in use', async () => {
+  const refused: string[] = [];
+  const metrics: LocalServerMetrics = {
+    ...silentMetrics,
+    connectionRefused: (reason) => void refused.push(reason),
+  };
+  await using harness = await startHarness({
+    api: { metrics, limits: { reservedDescriptors: 1 << 30 } },
+  });
+  harness.entries.set(everyone, entryOf('b', 'spiffe://td.test/b', ['unix:uid:23456']));
+  const [greedy, other] = [await harness.actor(), await harness.actor()];
+  await other.become(23_456);
+  const idle = await other.connect(harness.path);
+  await until(() => harness.api.connections() === 1);
+  for (let each = 0; each < 12; each += 1) {
+    const { state } = speak(await greedy.connect(harness.path)).fetchX509Svid();
+    await until(() => state.messages.length === 1);
+  }
+  for (let each = 0; each < 3; each += 1) await greedy.connect(harness.path);
+  await until(() => refused.length === 3);
+  assert.deepEqual(new Set(refused), new Set(['total']));
+  const { state } = speak(idle).fetchX509Svid();
+  await until(() => state.messages.length === 1, 'the connection of the other user lives');
+});
+
 test('streams and calls are limited per user with a clear code', async () => {
   await using harness = await startHarness({ api: { limits: { streamsPerUid: 2 } } });
   harness.entries.set(everyone);
