@@ -114,6 +114,7 @@ export class SyncStream {
         agentVersion: dependencies.agentVersion,
         capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now'],
         instanceId: dependencies.instanceId,
+        clockMs: dependencies.clock.nowMs(),
         lostState: [...dependencies.lostState.list()],
         logCheckpoint: dependencies.checkpoints.note,
         bundleSequence: dependencies.bundles.stepSequence(),

@@ -7,6 +7,7 @@ import {
 } from '../services/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
+import { clockReason } from './clock-reason.ts';
 import type { ServerContext } from './context.ts';
 import type { IssuingStage } from './issuing.ts';
 import type { LateEdges } from './late-edges.ts';
@@ -72,6 +73,10 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     },
   });
   stack.defer(() => services.close());
+  const { clockToleranceSeconds } = config.rotation;
+  readiness.add(() =>
+    clockReason(authorities.rotation.guard, services.sync, clockToleranceSeconds),
+  );
   late.fill({ isConnected: (agentId) => services.sync.isConnected(agentId) });
   // agents return to a new epoch; those that the acceptance has banned again stay out
   gate.onReopen(() => services.sync.restartAll());

@@ -1,3 +1,4 @@
+export { aheadOfAgents } from './agent-clocks.ts';
 export {
   lineAfterLoss,
   lineAfterRecovery,

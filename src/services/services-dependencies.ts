@@ -15,7 +15,7 @@ import type { RestoreFacts } from './inspection/restore-service.ts';
 import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
-import type { SyncDependencies } from './sync/sync-hub.ts';
+import type { SyncDependencies } from './sync/sync-dependencies.ts';
 
 /** The dependencies of all services together. */
 export interface ServicesDependencies {

@@ -1,70 +1,23 @@
 import { PkiError } from '../../common/errors/index.ts';
-import {
-  errorFields,
-  type Clock,
-  type Logger,
-  KeyedBuckets,
-  type Rate,
-} from '../../common/runtime/index.ts';
+import { errorFields, KeyedBuckets, type Rate } from '../../common/runtime/index.ts';
 import { serverId } from '../../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position, type Proven } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/authorities.ts';
-import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
-import type {
-  AuditStore,
-  CertificateStore,
-  EntryStore,
-  IssuanceStore,
-  MetaStore,
-} from '../../store/ports/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
-import { concerns, type CallerRegistry } from '../callers/caller-registry.ts';
+import { concerns } from '../callers/caller-registry.ts';
 import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncSession } from '../services.ts';
-import type { HandshakeLedger } from './handshakes.ts';
-import type { NodeSetIndex } from '../agents/node-set-index.ts';
-import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { refusing } from '../callers/refusal-log.ts';
 import { checkText, enforceRate, requireAgent } from '../requests.ts';
-import type { ServiceSettings } from '../settings.ts';
-import { decidedAgainst, type AgentDoubles, type AgentInstance } from '../agents/agent-doubles.ts';
+import { decidedAgainst, type AgentInstance } from '../agents/agent-doubles.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
-import { CheckpointOffers, type Checkpoints } from './checkpoints.ts';
+import { AgentClocks } from './agent-clocks.ts';
+import { CheckpointOffers } from './checkpoints.ts';
 import { countOf, positionFrom, welcomeOf } from './hello.ts';
 import { epochFor } from './pages.ts';
 import { UpwardReports } from './reports.ts';
 import { AgentSession } from './session.ts';
 import { SessionIndex } from './session-index.ts';
-import type { Crls, SyncSource } from './source.ts';
 import { SvidUses } from './svid-uses.ts';
-
-export interface SyncDependencies {
-  readonly source: SyncSource;
-  readonly entries: Pick<EntryStore, 'changedParents'>;
-  readonly agents: Pick<
-    LedgerAgents,
-    'byId' | 'seen' | 'use' | 'consumers' | 'replaceConsumers' | 'updateConsumers'
-  >;
-  readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
-  readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
-  readonly meta: Pick<MetaStore, 'position'>;
-  readonly authorities: Pick<Authorities, 'onChange'>;
-  /** Called at each hello with the sequence of the bundle that the agent holds. */
-  readonly agentBundle: (sequence: number) => void;
-  readonly handshakes: HandshakeLedger;
-  readonly crls: Pick<Crls, 'onChange'>;
-  readonly checkpoints: Checkpoints;
-  /** Called when an agent connected, disconnected, or reported what its consumers hold. */
-  readonly onHeld: () => void;
-  readonly nodeSets: NodeSetIndex;
-  readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
-  readonly audit: Pick<AuditStore, 'append'>;
-  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'gone' | 'takeRenewal'>;
-  readonly refusals: RefusalLog;
-  readonly onRevision: (listener: (position: Position) => void) => () => void;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly settings: ServiceSettings;
-}
+import type { SyncDependencies } from './sync-dependencies.ts';
 
 /**
  * The rate of sessions of one agent: each may cost a snapshot of all its entries. A well-behaved
@@ -94,6 +47,7 @@ export class SyncHub implements Sync {
   readonly #stop: (() => void)[];
   readonly #checkpoints: CheckpointOffers;
   readonly #uses: SvidUses;
+  readonly #clocks: AgentClocks;
   /** The position up to which every session is current, or marked as behind. */
   #seen: Position | undefined;
   #wave: Promise<void> | undefined;
@@ -104,6 +58,7 @@ export class SyncHub implements Sync {
     this.#dependencies = dependencies;
     this.#opened = new KeyedBuckets(openRate, dependencies.clock);
     this.#uses = new SvidUses(dependencies);
+    this.#clocks = new AgentClocks(dependencies.clock);
     this.#serverId = serverId(dependencies.settings.trustDomain).toString();
     this.#stop = [
       dependencies.onRevision(() => this.#revisionMoved()),
@@ -147,6 +102,10 @@ export class SyncHub implements Sync {
 
   isConnected(agentId: string): boolean {
     return this.#connected.has(agentId);
+  }
+
+  aheadOfAgents(toleranceSeconds: number): number {
+    return this.#clocks.aheadSeconds(toleranceSeconds);
   }
 
   /**
@@ -228,6 +187,7 @@ export class SyncHub implements Sync {
       instance,
       renewsNow: hello.capabilities.includes('renew-now'),
     });
+    this.#clocks.told(caller.spiffeId, hello.clockMs ?? 0);
     this.#dependencies.agents.seen(caller.spiffeId, {
       at: this.#dependencies.clock.now(),
       version,
@@ -301,6 +261,7 @@ export class SyncHub implements Sync {
     this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
     this.#connected.delete(connected.agent.spiffeId);
+    this.#clocks.gone(connected.agent.spiffeId);
     this.#dependencies.handshakes.away(connected.agent.spiffeId);
   }
 

@@ -21,6 +21,8 @@ export interface SyncHello {
   readonly instanceId?: string;
   /** What the agent found missing or damaged in its data directory. */
   readonly lostState?: readonly string[];
+  /** The wall clock of the node, Unix milliseconds; 0 or absent: of an older release. */
+  readonly clockMs?: number;
 }
 
 /**
@@ -149,6 +151,11 @@ export interface Sync {
   open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
   connectedCount(): number;
   isConnected(agentId: string): boolean;
+  /**
+   * Seconds that the wall clock of this server is ahead of those of most connected agents; 0: not
+   * beyond the tolerance, or there are too few of them.
+   */
+  aheadOfAgents(toleranceSeconds: number): number;
   /** Ends every session with SHUTTING_DOWN and stops listening to the store. */
   close(): void;
 }

@@ -154,5 +154,6 @@ const helloOf = (hello: SyncHello__Output): SyncHello => ({
   logCheckpoint: hello.logCheckpoint,
   instanceId: hello.instanceId,
   lostState: hello.lostState,
+  clockMs: hello.clockMs,
   ...keptOf(hello),
 });

@@ -479,3 +479,17 @@ test('an instance ID or a lost file that is too long or no printable text is ref
   ])
     await assert.rejects(connect(w, caller, bad), rejectsWith('INVALID_REQUEST'));
 });
+
+test('connected agents judge the clock of the server, and those that have gone do not', async () => {
+  await using w = await createServicesWorld();
+  const ahead = (): number => w.services.sync.aheadOfAgents(60);
+  const clockMs = w.clock.nowMs() - 600_000;
+  const [first] = await Promise.all(
+    ['n1', 'n2', 'n3'].map(async (name) =>
+      connect(w, (await w.joinAgent(name)).caller, { clockMs }),
+    ),
+  );
+  assert.equal(ahead(), 600);
+  first?.connection?.closed();
+  assert.equal(ahead(), 0);
+});

@@ -36,6 +36,10 @@ export interface SyncHello {
    * back by itself.
    */
   'lostState'?: (string)[];
+  /**
+   * The wall clock of the node, Unix milliseconds. 0: an agent of an older release.
+   */
+  'clockMs'?: (number | string | Long);
 }
 
 export interface SyncHello__Output {
@@ -69,4 +73,8 @@ export interface SyncHello__Output {
    * back by itself.
    */
   'lostState': (string)[];
+  /**
+   * The wall clock of the node, Unix milliseconds. 0: an agent of an older release.
+   */
+  'clockMs': (number);
 }
