@@ -95,17 +95,14 @@ const configOf = (standby: TestTokens, automatic: boolean): object => ({
 const listed = async (server: TestServer): Promise<readonly Authority[]> =>
   (await server.admin('Authorities/ListAuthorities')).authorities as readonly Authority[];
 
-async function eventually(
-  what: string,
-  signal: AbortSignal,
-  look: () => Promise<boolean>,
-): Promise<boolean> {
+/** Whether it holds before patience ends. */
+async function eventually(signal: AbortSignal, look: () => Promise<boolean>): Promise<boolean> {
   const endMs = performance.now() + patienceMs;
   while (!(await look())) {
     if (performance.now() > endMs) return false;
     await sleep(50, undefined, { signal });
   }
-  return what !== '';
+  return true;
 }
 
 async function makeOrigin(stack: AsyncDisposableStack, signal: AbortSignal): Promise<Origin> {
@@ -116,7 +113,7 @@ async function makeOrigin(stack: AsyncDisposableStack, signal: AbortSignal): Pro
   const config = configOf(standby, true);
   const boot = () => ({ id: 'boot-1', uptimeMs: () => uptime() * 1000 });
   await using server = await startTestServer({ dir: join(dir, 'origin'), tokens, config, boot });
-  const ready = await eventually('the standby', signal, async () => {
+  const ready = await eventually(signal, async () => {
     const { notes } = await server.admin('Authorities/GetRotationStatus');
     return notes.filter(({ code }) => code === 'STANDBY_READY').length === 2;
   });
@@ -226,7 +223,7 @@ class Start {
 
   /** Rotation has looked once at what there is. */
   async #acted(server: TestServer): Promise<void> {
-    const acted = await eventually('rotation', this.#context.signal, async () => {
+    const acted = await eventually(this.#context.signal, async () => {
       return (await server.admin('Authorities/GetRotationStatus')).acting;
     });
     this.#expect(acted, 'rotation does not act');
@@ -236,7 +233,7 @@ class Start {
   }
 
   async #signing(server: TestServer, makes: boolean): Promise<void> {
-    const ready = await eventually('ready', this.#context.signal, async () => {
+    const ready = await eventually(this.#context.signal, async () => {
       return (await server.admin('Server/GetStatus')).ready;
     });
     if (!ready) {

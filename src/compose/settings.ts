@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { PkiError } from '../common/errors/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
+import { certificatesFromPem } from '../common/x509/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { readPin, type ServerConfig } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
@@ -150,10 +151,25 @@ export function vaultSession(
     clock,
     logger,
     ...(upstream.namespace === undefined ? {} : { namespace: upstream.namespace }),
-    ...(upstream.caFile === undefined
-      ? {}
-      : { caPem: readPem(upstream.caFile, 'authorities.upstream.caFile') }),
+    ...(upstream.caFile === undefined ? {} : { caPem: upstreamCas(config) as string }),
   });
+}
+
+/**
+ * The CAs under which Vault or OpenBao proves itself. Undefined: those of the system.
+ *
+ * @throws PkiError CONFIG_INVALID
+ */
+export function upstreamCas({ authorities: { upstream } }: ServerConfig): string | undefined {
+  if (upstream?.caFile === undefined) return undefined;
+  const pem = readPem(upstream.caFile, 'authorities.upstream.caFile');
+  const parsed = certificatesFromPem(pem);
+  if (parsed.ok) return pem;
+  throw new PkiError(
+    'CONFIG_INVALID',
+    `authorities.upstream.caFile: ${upstream.caFile} holds no certificates: ${parsed.error.message}`,
+    { grade: 'fatal' },
+  );
 }
 
 /** The upstream that signs our intermediates, if one is configured. */

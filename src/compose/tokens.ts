@@ -3,7 +3,7 @@ import type { ServerConfig } from '../config/index.ts';
 import { LoginTurns, openTokenAdmin, type SignerRouter } from '../hsm/index.ts';
 import type { VaultSession } from '../issuance/index.ts';
 import type { ServerContext } from './context.ts';
-import { tokenConfig, vaultSession, type PinSources } from './settings.ts';
+import { tokenConfig, upstreamCas, vaultSession, type PinSources } from './settings.ts';
 import { openSigners } from './signers.ts';
 import { SigningGate } from './signing-gate.ts';
 
@@ -21,10 +21,10 @@ export interface TokenStage extends AsyncDisposable {
   /** Whether the issuing token answers, or may answer soon. */
   issuingTokenUsable(): boolean;
   /**
-   * Reads the PINs again. The returned function tries each new one once, and resolves to what the
-   * tokens answered.
+   * Reads the CAs of Vault again, and the PINs. The returned function tries each new PIN once, and
+   * resolves to what the tokens answered.
    *
-   * @throws PkiError HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before any is tried
+   * @throws PkiError CONFIG_INVALID, HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before any is tried
    */
   readPins(): Promise<() => Promise<readonly PinChange[]>>;
   /** Whether the token answers now. */
@@ -69,8 +69,15 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
       return signersStack.move();
     },
     readPins: async () => {
-      const pins = await presentPins(config, sources);
-      return () => changePins(router, pins);
+      const before = vault?.caPem;
+      vault?.trust(upstreamCas(config));
+      try {
+        const pins = await presentPins(config, sources);
+        return () => changePins(router, pins);
+      } catch (thrown) {
+        vault?.trust(before);
+        throw thrown;
+      }
     },
     issuingTokenUsable: () =>
       ['ready', 'degraded', 'starting'].includes(gate.signers.stateOf('issuing').status),

@@ -386,6 +386,7 @@ export type ServerConfig = Readonly<z.output<typeof serverConfigSchema>>;
 export const reloadedServerKeys: readonly string[] = ['log.level'];
 /** Keys whose files or secrets a running server reads again at SIGHUP. */
 export const rereadServerKeys: readonly string[] = [
+  'authorities.upstream.caFile',
   'hsm.issuing.pinFile',
   'hsm.issuing.pinVault',
   'hsm.standby.pinFile',

@@ -46,6 +46,8 @@ type Answer = Readonly<Record<string, unknown>>;
 export class VaultSession {
   readonly #options: VaultOptions;
   readonly #client: VaultClient;
+  readonly #transport: ReturnType<typeof vaultTransport>;
+  #caPem: string | undefined;
   #login: Promise<void> | undefined;
   #cancelRenewal: (() => void) | undefined;
   #closed = false;
@@ -53,12 +55,14 @@ export class VaultSession {
   constructor(options: VaultOptions) {
     this.#options = options;
     const silent = (): void => {};
+    this.#transport = vaultTransport({
+      timeoutMs: options.timeoutMs,
+      ...(options.caPem === undefined ? {} : { caPem: options.caPem }),
+    });
+    this.#caPem = options.caPem;
     this.#client = nodeVault({
       endpoint: options.address,
-      'request-promise': vaultTransport({
-        timeoutMs: options.timeoutMs,
-        ...(options.caPem === undefined ? {} : { caPem: options.caPem }),
-      }),
+      'request-promise': this.#transport,
       // the debug output of node-vault shows whole requests
       debug: silent,
       token: 'none',
@@ -74,6 +78,17 @@ export class VaultSession {
     bare.token = '';
     bare.namespace = options.namespace ?? '';
     bare.pathPrefix = '';
+  }
+
+  /** The CAs under which Vault proves itself. */
+  get caPem(): string | undefined {
+    return this.#caPem;
+  }
+
+  /** Takes other CAs into use, for the next request on. */
+  trust(caPem: string | undefined): void {
+    this.#caPem = caPem;
+    this.#transport.trust(caPem);
   }
 
   read(path: string): Promise<Answer> {

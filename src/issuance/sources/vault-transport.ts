@@ -29,14 +29,10 @@ const maximumAnswerBytes = 1024 * 1024;
  */
 export function vaultTransport({ caPem, timeoutMs }: TransportOptions): {
   readonly defaults: () => (request: TransportRequest) => Promise<TransportResponse>;
+  /** From now on Vault proves itself under these CAs. Undefined: those of the system. */
+  readonly trust: (caPem: string | undefined) => void;
 } {
-  // No connection is kept open. Calls are days apart, and a seal or a restart between them must not
-  // appear as a reset of an old connection.
-  const agent = new Agent({
-    keepAlive: false,
-    minVersion: 'TLSv1.2',
-    ...(caPem === undefined ? {} : { ca: caPem }),
-  });
+  let agent = agentFor(caPem);
   const send = (options: TransportRequest): Promise<TransportResponse> =>
     new Promise((resolve, reject) => {
       const url = new URL(options.uri);
@@ -84,8 +80,20 @@ export function vaultTransport({ caPem, timeoutMs }: TransportOptions): {
       sent.on('error', reject);
       sent.end(body);
     });
-  return { defaults: () => send };
+  return {
+    defaults: () => send,
+    trust: (ca) => {
+      agent = agentFor(ca);
+    },
+  };
 }
+
+/**
+ * No connection is kept open. Calls are days apart, and a seal or a restart between them must not
+ * appear as a reset of an old connection.
+ */
+const agentFor = (ca: string | undefined): Agent =>
+  new Agent({ keepAlive: false, minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) });
 
 function parsed(bytes: Buffer): unknown {
   if (bytes.length === 0) return {};
