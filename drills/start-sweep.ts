@@ -305,8 +305,11 @@ export const startSweep: Drill = {
   name: 'start-sweep',
   promise:
     'around the end of each authority a server starts, signs nothing past it, and says what helps',
-  options: [],
+  options: ['--only root|issuing|standby|jwt|log   starts around the end of this one'],
   async run(context) {
+    const only = context.options['only'];
+    if (only !== undefined && !endings.some((ending) => ending === only))
+      throw new Error(`--only ${only}: it is one of ${endings.join(', ')}`);
     const breaches = new Breaches();
     await using stack = new AsyncDisposableStack();
     const origin = await makeOrigin(stack, context.signal);
@@ -314,10 +317,12 @@ export const startSweep: Drill = {
     let starts = 0;
     const startedMs = performance.now();
     for (const cell of cells(context.short)) {
+      if (only !== undefined && cell.ending !== only) continue;
       context.signal.throwIfAborted();
+      const before = breaches.list.length;
       await new Start(origin, cell, context, breaches).run();
       starts += 1;
-      context.say(textOf(cell));
+      context.say([textOf(cell), ...breaches.list.slice(before)].join('\n  ✗ '));
     }
     const secondsPerStart = round((performance.now() - startedMs) / 1000 / Math.max(starts, 1));
     return { figures: { starts, secondsPerStart, short: context.short }, broken: breaches.list };
