@@ -76,6 +76,8 @@ const toldAgainSeconds = 24 * 3600;
 export class AgentDoubles {
   readonly #dependencies: AgentDoublesDependencies;
   readonly #agents = new Map<string, Known>();
+  /** Refusals of instances whose sight was on record before. */
+  readonly #repeated = new WeakSet<PkiError>();
   #met = 0;
 
   constructor(dependencies: AgentDoublesDependencies) {
@@ -91,17 +93,26 @@ export class AgentDoubles {
   async hello(spiffeId: string, instance: Omit<AgentInstance, 'seenAt'>): Promise<AgentInstance> {
     const known = this.#known(spiffeId);
     const alerted = new Set<string>();
+    let fresh = false;
     for (;;) {
       this.admit(spiffeId, instance.id);
       const rival = rivalOf(known, instance.id);
       // the record of an alert takes time, in which sessions end and operators decide
       if (rival !== undefined && !alerted.has(rival.id)) {
         alerted.add(rival.id);
-        await this.#seeRival(spiffeId, instance, rival);
+        fresh = (await this.#seeRival(spiffeId, instance, rival)) || fresh;
         continue;
       }
-      return this.#decide(spiffeId, instance, rival);
+      const refusal = this.#refusal(spiffeId, instance, rival);
+      if (refusal === undefined) return this.#hold(spiffeId, instance);
+      if (!fresh) this.#repeated.add(refusal);
+      throw refusal;
     }
+  }
+
+  /** Whether `hello` threw this for what was on record before: it is counted, and not recorded again. */
+  isRepeated(refusal: PkiError): boolean {
+    return this.#repeated.has(refusal);
   }
 
   /** @throws PkiError AGENT_SUPERSEDED where an operator has decided against this instance */
@@ -242,25 +253,26 @@ export class AgentDoubles {
     known.told.clear();
   }
 
-  #decide(
+  /** Of two that live the one that this server met later is refused. */
+  #refusal(
     spiffeId: string,
     instance: Omit<AgentInstance, 'seenAt'>,
     rival: Met | undefined,
-  ): AgentInstance {
+  ): PkiError | undefined {
+    const known = this.#known(spiffeId);
+    const met = this.#meet(known, instance);
+    if (rival === undefined || met.order <= rival.order) return undefined;
+    known.others.set(met.id, met);
+    return new PkiError(
+      'AGENT_DOUBLED',
+      `another living process uses the certificate of ${spiffeId}, from ${rival.peer}`,
+    );
+  }
+
+  #hold(spiffeId: string, instance: Omit<AgentInstance, 'seenAt'>): AgentInstance {
     const known = this.#known(spiffeId);
     const before = metBefore(known, instance.id);
-    const met: Met = {
-      ...instance,
-      seenAt: this.#dependencies.clock.now(),
-      order: before?.order ?? ++this.#met,
-    };
-    if (rival !== undefined && met.order > rival.order) {
-      known.others.set(met.id, met);
-      throw new PkiError(
-        'AGENT_DOUBLED',
-        `another living process uses the certificate of ${spiffeId}, from ${rival.peer}`,
-      );
-    }
+    const met = this.#meet(known, instance);
     const { holder } = known;
     // also where its stream ended before this one began
     if (before !== undefined && (before === holder || before.id !== ''))
@@ -272,12 +284,18 @@ export class AgentDoubles {
     return met;
   }
 
+  #meet(known: Known, instance: Omit<AgentInstance, 'seenAt'>): Met {
+    const order = metBefore(known, instance.id)?.order ?? this.#met + 1;
+    this.#met = Math.max(this.#met, order);
+    return { ...instance, seenAt: this.#dependencies.clock.now(), order };
+  }
+
   async #seeRival(
     spiffeId: string,
     { id, peer, serial }: Omit<AgentInstance, 'seenAt'>,
     rival: Met,
-  ): Promise<void> {
-    await this.#see(spiffeId, 'second-connection', `${id} ${rival.id}`, {
+  ): Promise<boolean> {
+    return this.#see(spiffeId, 'second-connection', `${id} ${rival.id}`, {
       instance: id,
       peer,
       serial,

@@ -14,8 +14,8 @@ export interface SvidUseDependencies {
   readonly agents: Pick<LedgerAgents, 'use'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'gone'>;
-  readonly refusals: Pick<RefusalLog, 'mark'>;
+  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'isRepeated' | 'gone'>;
+  readonly refusals: Pick<RefusalLog, 'mark' | 'count'>;
   readonly clock: Pick<Clock, 'nowMs'>;
 }
 
@@ -42,7 +42,9 @@ export class SvidUses {
     const { spiffeId, peer, serial } = caller;
     const id = checkText('instance_id', hello.instanceId ?? '', 64);
     const lost = lostFiles(hello.lostState ?? []);
-    const instance = await doubles.hello(spiffeId, { id, peer, version, serial });
+    const instance = await doubles
+      .hello(spiffeId, { id, peer, version, serial })
+      .catch((thrown: unknown) => this.#refused(thrown));
     try {
       await this.#recordLost(spiffeId, id, lost);
       await this.record(caller, hello.keptSerial);
@@ -102,6 +104,16 @@ export class SvidUses {
       },
     ]);
     this.#lostTold.set(spiffeId, told);
+  }
+
+  /** A copy that tries on is on record already; its refusals are counted. */
+  #refused(thrown: unknown): never {
+    const { doubles, refusals, clock } = this.#dependencies;
+    if (thrown instanceof PkiError && doubles.isRepeated(thrown)) {
+      refusals.mark(thrown, uuidv7(clock.nowMs()));
+      refusals.count('Sync', thrown.code);
+    }
+    throw thrown;
   }
 
   /**

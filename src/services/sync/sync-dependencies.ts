@@ -40,7 +40,7 @@ export interface SyncDependencies {
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'gone' | 'takeRenewal'>;
+  readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'isRepeated' | 'gone' | 'takeRenewal'>;
   readonly refusals: RefusalLog;
   readonly onRevision: (listener: (position: Position) => void) => () => void;
   readonly clock: Clock;

@@ -140,6 +140,20 @@ test('the end of a stream whose agent goes on with its next SVID is no refusal o
   assert.equal(error.code, 'AGENT_SUPERSEDED');
 });
 
+test('a copy that shows a superseded SVID again is on record once, and its refusals are counted', async () => {
+  await using w = await createServicesWorld();
+  const a = await joined(w);
+  await use(w, a);
+  await use(w, await renewed(w, a));
+  const shown = { ...a, caller: { ...a.caller, peer: '192.0.2.9:1' } };
+  for (let tries = 0; tries < 3; tries += 1)
+    assert.equal(await stands(w, shown), 'AGENT_SUPERSEDED');
+  assert.equal((await w.audit('request.refused')).length, 1);
+  await w.services.refusals.flush();
+  const [summary] = await w.audit('requests.refused');
+  assert.match(summary?.canonical.toString() ?? '', /Connect AGENT_SUPERSEDED 2/);
+});
+
 test('the older SVID renews again while no newer is used; an unused sibling dies with the use of another', async () => {
   await using w = await createServicesWorld();
   const a = await joined(w);

@@ -493,3 +493,19 @@ test('connected agents judge the clock of the server, and those that have gone d
   first?.connection?.closed();
   assert.equal(ahead(), 0);
 });
+
+test('a copy that asks again and again is on record once, and its refusals are counted', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const as = (instanceId: string) => connect(w, caller, { instanceId });
+  await as('x');
+  await as('y');
+  await as('x');
+  for (let tries = 0; tries < 4; tries += 1)
+    await assert.rejects(as('y'), rejectsWith('AGENT_DOUBLED'));
+  assert.equal((await w.audit('request.refused')).length, 1);
+  await w.services.refusals.flush();
+  const [summary, ...more] = await w.audit('requests.refused');
+  assert.deepEqual(more, []);
+  assert.match(summary?.canonical.toString() ?? '', /Sync AGENT_DOUBLED 3/);
+});

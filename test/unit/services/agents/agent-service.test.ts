@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { silentLogger } from '../../../../src/common/runtime/index.ts';
+import type { AuditEvent } from '../../../../src/domain/index.ts';
+import { AgentDoubles } from '../../../../src/services/agents/agent-doubles.ts';
+import { AgentService } from '../../../../src/services/agents/agent-service.ts';
+import { FakeClock } from '../../../support/agent.ts';
+import { local } from '../../../support/services-world.ts';
+
+const agent = 'spiffe://td/meshca/agent/n1';
+
+test('a decision for one of two agents that can not be recorded has no effect', async () => {
+  const clock = new FakeClock();
+  const disk = { full: false };
+  const events: AuditEvent[] = [];
+  const audit = {
+    append: async (list: readonly AuditEvent[]) => {
+      if (disk.full) throw new Error('the disk is full');
+      events.push(...list);
+    },
+  };
+  const doubles = new AgentDoubles({ audit, clock, logger: silentLogger, onDouble: () => {} });
+  const hello = (id: string) =>
+    doubles.hello(agent, { id, peer: '192.0.2.1:1', version: '1', serial: 'a' });
+  await hello('x');
+  await hello('y');
+  await hello('x');
+  const told: string[] = [];
+  const service = new AgentService({
+    ...{ audit, clock, doubles },
+    access: { of: async () => ({ require: () => {}, permits: () => true }) },
+    agents: { byId: async () => ({ spiffeId: agent }) },
+    sessions: { isConnected: () => true, keep: (_: string, id: string) => void told.push(id) },
+    refusals: { refused: async () => '' },
+    evidence: { revoked: async () => undefined },
+  } as unknown as ConstructorParameters<typeof AgentService>[0]);
+  const keep = () => service.keep(local, agent, { instanceId: 'y', reason: 'the right one' });
+
+  disk.full = true;
+  await assert.rejects(keep());
+  assert.deepEqual(told, []);
+  assert.ok(doubles.of(agent), 'nothing is settled');
+  await hello('x');
+
+  disk.full = false;
+  await keep();
+  assert.deepEqual(told, ['y']);
+  assert.equal(events.at(-1)?.kind, 'agent.chosen');
+  await assert.rejects(hello('x'), { code: 'AGENT_SUPERSEDED' });
+});
