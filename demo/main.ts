@@ -29,7 +29,7 @@ async function main(options: DemoOptions): Promise<number> {
   if (recovered.length > 0)
     teller.tell({
       kind: 'step',
-      text: `ended what a killed demonstration left behind: ${recovered.join(', ')}`,
+      text: `ended the processes that a killed demonstration left: ${recovered.join(', ')}`,
     });
   const ticker = setInterval(() => {
     teller.tick();

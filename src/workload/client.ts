@@ -84,14 +84,14 @@ export function callFailure(error: ServiceError): PkiError {
 
 function endpointOf(options: SourceOptions): WorkloadEndpoint {
   if (options.socketPath !== undefined && options.endpoint !== undefined) {
-    throw new PkiError('ENDPOINT_INVALID', 'socketPath and endpoint exclude each other');
+    throw new PkiError('ENDPOINT_INVALID', 'only one of socketPath and endpoint can be set');
   }
   if (options.socketPath !== undefined) return unwrap(endpointOfSocket(options.socketPath));
   const text = options.endpoint ?? endpointFromEnvironment();
   if (text === undefined || text === '')
     throw new PkiError(
       'ENDPOINT_INVALID',
-      'neither an endpoint was given nor is SPIFFE_ENDPOINT_SOCKET set',
+      'there is no endpoint: neither an option nor SPIFFE_ENDPOINT_SOCKET is set',
     );
   return unwrap(parseEndpoint(text));
 }

@@ -152,7 +152,10 @@ export class JwtSource implements AsyncDisposable {
       throw new PkiError('JWT_INVALID', `the token has typ ${header.typ}`);
     const keys = this.#keys.get(id.trustDomain.name);
     if (keys === undefined)
-      throw new PkiError('CHAIN_UNTRUSTED', `no JWT bundle is held for ${id.trustDomain}`);
+      throw new PkiError(
+        'CHAIN_UNTRUSTED',
+        `there is no JWT bundle of the trust domain ${id.trustDomain}`,
+      );
     try {
       const { payload } = await jwtVerify(token, keys, {
         algorithms,
@@ -198,7 +201,7 @@ export class JwtSource implements AsyncDisposable {
     if (id.toString() !== first.spiffeId)
       throw new PkiError(
         'SVID_INVALID',
-        `the answer calls the identity ${first.spiffeId}, its token ${id}`,
+        `the answer names the identity ${first.spiffeId}, but its token is for ${id}`,
       );
     const svid: JwtSvid = { id, token: first.svid, expiresAt, hint: first.hint };
     const leftMs = expiresAt * 1000 - this.#context.clock.nowMs();

@@ -33,7 +33,7 @@ export interface PeerRegisterOptions {
   readonly bundles: () => X509Bundles;
   readonly serverIssuers: X509Update['serverIssuers'];
   readonly counters: Counters;
-  /** Whether connections end when the reason to admit them ends. */
+  /** Whether a connection ends when its peer would no longer be admitted. */
   readonly enforce: boolean;
   /** Absent: revocation is not checked. */
   readonly crls?: CrlsOf;

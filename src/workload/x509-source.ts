@@ -27,21 +27,20 @@ export interface X509SourceOptions extends SourceOptions {
   /** Default: the first, as the standard says. */
   readonly picker?: SvidPicker;
   /**
-   * Ends connections whose peer's certificate expires, or whose root leaves the bundle; default
-   * true. Off, a connection lives as long as the two sides like, on a certificate that is long
-   * dead.
+   * Ends a connection when the peer's certificate expires, or when its root leaves the bundle.
+   * Default true. With false, a connection can live on after its certificate has expired.
    */
   readonly enforce?: boolean;
   /**
-   * `enforce`: peers of the own trust domain are held against the CRLs that come with the identity,
-   * one for each authority of their chain; where one is missing or has expired, nobody of that
-   * chain is admitted (REVOCATION_UNKNOWN). Certificates with noRevAvail are short-lived and stand
-   * in no CRL. Other trust domains publish their own. Default `ignore`.
+   * `enforce`: checks peers of this trust domain against the CRLs that come with the identity. Each
+   * authority of the peer's chain has one. If one is missing or has expired, the peer is refused
+   * (REVOCATION_UNKNOWN). Certificates with noRevAvail are short-lived and appear on no CRL. Peers
+   * of other trust domains are not checked. Default `ignore`.
    */
   readonly crl?: 'enforce' | 'ignore';
   /**
-   * Tells our agent what is in force here and counts of handshakes per issuer, for rotations;
-   * default true. Says nothing to other agents.
+   * Reports to our agent which update is in force here, and how many handshakes succeeded and
+   * failed per issuer. Rotations need this. Default true. Other agents get no reports.
    */
   readonly reports?: boolean;
 }
@@ -59,7 +58,9 @@ export interface X509SourceStats {
     readonly notBefore: number;
     readonly notAfter: number;
   };
-  /** Since the certificate in use was received, and until it expires (negative: expired). */
+  /**
+   * Seconds since the certificate in use was received, and until it expires (negative: expired).
+   */
   readonly ageSeconds: number;
   readonly remainingSeconds: number;
   readonly handshakes: { readonly client: HandshakeCounts; readonly server: HandshakeCounts };
@@ -94,9 +95,9 @@ export const internalsOf = (source: X509Source): SourceInternals =>
   internals.get(source) as SourceInternals;
 
 /**
- * The identity of this process, always current: holds the stream of the Workload API open and swaps
- * certificate, key and bundles as a whole whenever the agent sends new ones. When the agent is away
- * it keeps what it has, and reconnects.
+ * The present identity of this process. It keeps the stream of the Workload API open. Whenever the
+ * agent sends an update, it replaces certificate, key and bundles together. While the agent is
+ * away, it keeps its last update and reconnects.
  */
 export class X509Source implements AsyncDisposable {
   readonly #context: SourceContext;
@@ -142,7 +143,7 @@ export class X509Source implements AsyncDisposable {
   }
 
   /**
-   * Resolves with the first valid identity in hand. Throws ENDPOINT_INVALID, NO_IDENTITY,
+   * Resolves when the first valid identity is in force. Throws ENDPOINT_INVALID, NO_IDENTITY,
    * UNREACHABLE, CANCELLED, or why the update was refused.
    */
   static async connect(options: X509SourceOptions = {}): Promise<X509Source> {
@@ -240,7 +241,7 @@ export class X509Source implements AsyncDisposable {
 
   #header(): Metadata {
     const metadata = securityHeader();
-    // our agent then says under whom IDs below /meshca/ are believed
+    // our agent then names the issuers that may stand above IDs below /meshca/
     metadata.set('meshca-issuers', '1');
     // our agent then waits for our word before it counts what was sent as in force; others pass it
     // over

@@ -105,7 +105,7 @@ function readSvid(svid: X509SVID__Output, bundles: X509Bundles, now: number): X5
   if (!verified.id.equals(id))
     throw new PkiError(
       'SVID_INVALID',
-      `the update calls the identity ${id}, its certificate ${verified.id}`,
+      `the update names the identity ${id}, but its certificate is for ${verified.id}`,
     );
   const privateKey = readKey(svid.x509SvidKey, id);
   if (!spkiOf(privateKey).equals(verified.leaf.spkiDer))
