@@ -2,24 +2,17 @@ import { createHash } from 'node:crypto';
 import { PkiError } from '../common/errors/index.ts';
 import type { TokenConfig } from './token-port.ts';
 
-/** What the logins of one server to a token have shown. PINs are remembered as digests. */
-interface PinRecord {
-  accepted: string | undefined;
-  readonly refused: Map<string, PkiError>;
-}
-
 /**
  * Allows one login at a time for each token, over all processes of one server. A login may rewrite
  * the token's own record (SoftHSM does this). Another process that reads the record at that moment
  * finds a broken token, or none. Turns also keep the counter of wrong PINs at one: a PIN that the
- * token refused is not tried again by this server, whoever brings it, until the token has accepted
- * another new PIN. Signers and token administration share one object. A turn ends with its work,
- * also after an error.
+ * token refused is not tried again by this process, whoever brings it. Signers and token
+ * administration share one object. A turn ends with its work, also after an error.
  */
 export class LoginTurns {
   readonly #tails = new Map<string, Promise<unknown>>();
-
-  readonly #pins = new Map<string, PinRecord>();
+  /** By token: digests of PINs that it refused. The PINs that it took are not remembered. */
+  readonly #refused = new Map<string, Map<string, PkiError>>();
 
   /** @throws PkiError HSM_PIN_WRONG for a PIN that was refused before, without a login */
   async take<Result>(
@@ -44,10 +37,10 @@ export class LoginTurns {
     pin: string,
     work: () => Promise<Result>,
   ): Promise<Result> {
-    const record = this.#pins.get(key) ?? { accepted: undefined, refused: new Map() };
-    this.#pins.set(key, record);
+    const refused = this.#refused.get(key) ?? new Map<string, PkiError>();
+    this.#refused.set(key, refused);
     const digest = createHash('sha256').update(pin).digest('hex');
-    const refusal = record.refused.get(digest);
+    const refusal = refused.get(digest);
     if (refusal !== undefined)
       throw new PkiError(
         refusal.code,
@@ -59,13 +52,9 @@ export class LoginTurns {
         },
       );
     try {
-      const result = await work();
-      // a new PIN that the token takes resets its counter
-      if (record.accepted !== digest) record.refused.clear();
-      record.accepted = digest;
-      return result;
+      return await work();
     } catch (thrown) {
-      if (thrown instanceof PkiError && isRefused(thrown)) record.refused.set(digest, thrown);
+      if (thrown instanceof PkiError && isRefused(thrown)) refused.set(digest, thrown);
       throw thrown;
     }
   }
