@@ -11,9 +11,9 @@ export type Json =
 const maximumDepth = 32;
 
 /**
- * JSON with sorted keys and no white space (RFC 8785 for what may occur in it). Bytes become
- * base64, members that are undefined are left out. Throws INVALID_REQUEST for what JSON can not
- * say: an approval must be over everything.
+ * JSON with sorted keys and no white space, as in RFC 8785. Bytes become base64, and undefined
+ * members are left out. Throws INVALID_REQUEST for a value that JSON can not express, since an
+ * approval must cover the whole request.
  */
 export function canonicalJson(value: unknown, depth = 0): string {
   if (depth > maximumDepth)

@@ -32,8 +32,8 @@ export const evidenceText = ({ operation, policy, signatures, decidedAt }: Evide
 
 /**
  * Checks evidence offline: the text of `evidenceText`, or the canonical bytes of an audit record
- * that holds it. It proves approval by the keys of the policy whose digest it gives: compare that
- * with the policy that you know, or pass it as `expectedPolicySha256`. Fails with
+ * that contains it. The evidence proves approval by the keys of the policy whose digest it states.
+ * Compare this digest with the policy that you know, or pass `expectedPolicySha256`. Fails with
  * APPROVAL_NOT_COUNTED, APPROVAL_NOT_OPEN or APPROVAL_POLICY_INVALID.
  */
 export function verifyEvidence(

@@ -59,7 +59,7 @@ export class ConnectionSlots {
     if (slot !== undefined) this.#unfinished.delete(slot);
   }
 
-  /** Call it when the answer is sent, or nobody waits for it any more. */
+  /** Called when the answer is sent, or when nobody waits for it any more. */
   requestOver(socket: Socket): void {
     const slot = this.#slotOf(socket);
     if (slot !== undefined && this.#slots.get(keyOf(socket) ?? '') === slot)

@@ -1,6 +1,6 @@
 /**
- * Items in the order in which they came, each of a holder. When there are too many, the oldest of
- * whoever holds most gives way: who takes much makes room, and who takes little keeps what he has.
+ * Items of holders, in the order of their arrival. When there are too many, the holder with the
+ * most items loses its oldest. A holder with few items keeps them.
  */
 export class Crowd<Item> {
   readonly #holders = new Map<Item, string>();
@@ -33,14 +33,14 @@ export class Crowd<Item> {
     return this.#held.get(holder)?.size ?? 0;
   }
 
-  /** In the order in which they came. */
+  /** In the order of their arrival. */
   items(): IterableIterator<Item> {
     return this.#holders.keys();
   }
 
   /**
-   * The oldest item of whoever holds most. `newcomer` counts one more than he holds, if he holds
-   * any. `among`: only these holders are looked at.
+   * The oldest item of the holder with the most items. If `newcomer` has any, it counts as having
+   * one more. `among`: only these holders are considered.
    */
   victim(newcomer?: string, among?: (holder: string) => boolean): Item | undefined {
     let most = 0;

@@ -10,8 +10,8 @@ export interface ErrorFields {
 }
 
 /**
- * The fields under which every error is logged: its stable code, and what was wrong. Only a defect
- * has its stack, since the place of a refusal or an outage in our code helps no reader of the log.
+ * The fields of an error in the log: its stable code, and what was wrong. Only a defect has its
+ * stack. For a refusal or an outage, the place in our code does not help a reader of the log.
  */
 export function errorFields(thrown: unknown): ErrorFields {
   const { code, message, cause } = PkiError.from(thrown);

@@ -50,7 +50,7 @@ export interface ReloadDependencies<Config extends WithLevel> {
   readonly load: () => Promise<Result<Config>>;
   /** Keys that count from a reload on. A change of any other key counts after a restart. */
   readonly reloadedKeys: readonly string[];
-  /** Takes all else into use. If it throws, it has changed nothing. */
+  /** Uses everything else that was loaded. If it throws, it has changed nothing. */
   readonly apply: () => Promise<void>;
   readonly logger: LevelledLogger;
 }

@@ -109,8 +109,8 @@ const linesPerChunk = 1_000;
 const hashOf = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 
 /**
- * `lines` in the order in which they are to stand, each with its keys in order; those of the
- * statement are put in order here.
+ * `lines`: in their final order, and each with its keys in order. The keys of the statement are
+ * ordered here.
  */
 export function encodeEvidence(
   statement: Omit<EvidenceStatement, 'chunks' | 'lines'>,

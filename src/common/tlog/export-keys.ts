@@ -45,8 +45,8 @@ export class ExportKeys {
   }
 
   /**
-   * Call it for each record that is proven to be in the tree, which has `size` records with it. A
-   * new key of the log must be named in a record, with its digest, before it may sign.
+   * Called for each record that is proven to be in the tree. `size`: the records of the tree up to
+   * this one. A record must name a new key of the log, with its digest, before the key may sign.
    */
   record(canonical: Buffer, size: number): void {
     if (this.#others.size === 0 || !canonical.includes('"authority.prepared"')) return;
@@ -90,7 +90,7 @@ export class ExportKeys {
     return found;
   }
 
-  /** @throws PkiError AUDIT_INVALID where a key signed that no trusted one vouches for */
+  /** @throws PkiError AUDIT_INVALID if a key signed for which no trusted key vouches */
   assertVouchedFor(): void {
     for (const { key, trusted, used } of this.#others.values())
       if (used && !trusted)

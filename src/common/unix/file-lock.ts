@@ -45,11 +45,12 @@ export type LockResult =
     };
 
 /**
- * Takes the lock of a file for the life of this process, or tells who has it. The kernel frees it
- * with the process, even after kill -9, so that a leftover file stops nobody. The file itself
- * stays, since a removed file could be locked twice, by its old and its new name. Children do not
- * inherit the lock. `holder` is written into the file for the next process that is refused. Throws
- * the error of open(2), and an error with `errno` if the file system has no such locks.
+ * Takes the lock of a file for the life of this process, or returns its present holder. The kernel
+ * frees the lock when the process ends, even after kill -9, so that a leftover file blocks nobody.
+ * The file itself stays, since a removed file could be locked twice, by its old and its new name.
+ * Children do not inherit the lock. `holder` is written into the file for the next process that is
+ * refused. Throws the error of open(2), and an error with `errno` if the file system has no such
+ * locks.
  */
 export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
   const fd = openLock(path);
@@ -100,8 +101,8 @@ function isSame(fd: number, path: string): boolean {
 }
 
 /**
- * Writes the holder for a process that is refused. A failure, such as a full or read-only disk (where
- * the file is open for reading alone), does not affect the lock.
+ * Writes the holder, for a process that is refused. A failure does not affect the lock, for example
+ * on a full disk, or on a read-only disk, where the file is open for reading only.
  */
 function write(fd: number, holder: string): void {
   try {

@@ -2,9 +2,9 @@ import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * Makes a directory and its parents; an existing one stays as it is. Replaces `mkdir` with
- * `recursive`, which never returns below a file system without directories (`/proc/x`), where the
- * parent exists and mkdir answers ENOENT all the same. Throws the error of mkdir(2).
+ * Makes a directory and its parents. An existing directory is not changed. This replaces `mkdir`
+ * with `recursive`, which never returns below a file system without directories (`/proc/x`): there
+ * the parent exists, but mkdir answers ENOENT. Throws the error of mkdir(2).
  */
 export function makeDirectory(path: string, mode: number): void {
   try {

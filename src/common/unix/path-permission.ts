@@ -14,8 +14,8 @@ interface Barrier {
 }
 
 /**
- * The error PATH_NOT_PERMITTED where an error of the operating system says that this process may not
- * use a path; undefined for any other error. The causes of an error are looked at as well.
+ * The error PATH_NOT_PERMITTED, if an error of the operating system says that this process may not
+ * use a path. Undefined for any other error. The causes of the error are checked as well.
  */
 export function permissionError(thrown: unknown): PkiError | undefined {
   for (let error = thrown, depth = 0; error instanceof Error && depth < 5; depth += 1) {
@@ -29,8 +29,8 @@ export function permissionError(thrown: unknown): PkiError | undefined {
 }
 
 /**
- * The error PATH_NOT_PERMITTED if this process may not read the path, or not write or make it;
- * otherwise undefined. For libraries that do not say what the operating system answered.
+ * The error PATH_NOT_PERMITTED, if this process may not read the path, or may not write or make it.
+ * Otherwise undefined. For libraries that hide the answer of the operating system.
  */
 export function notPermitted(
   path: string,

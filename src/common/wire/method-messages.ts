@@ -35,8 +35,8 @@ export function requestFromJson<Path extends MethodPath>(
 }
 
 /**
- * Reads a request from its JSON, or gives undefined where the JSON states more or other things than
- * this release reads from it.
+ * Reads a request from its JSON. Undefined if the JSON states more than this release reads from it,
+ * or something else.
  */
 export function exactRequestFromJson<Path extends MethodPath>(
   path: Path,
@@ -46,7 +46,7 @@ export function exactRequestFromJson<Path extends MethodPath>(
   return canonicalJson(request) === canonicalJson(json) ? request : undefined;
 }
 
-/** The request as JSON. Throws INVALID_REQUEST where that JSON would be read in another way. */
+/** The request as JSON. Throws INVALID_REQUEST if this JSON would be read differently. */
 export function requestToJson<Path extends MethodPath>(
   path: Path,
   request: MethodAt<Path>['requestRead'],

@@ -24,8 +24,8 @@ export interface RequestBounds {
   /** The limit for all owners together. Beyond it, only owners with little are served. */
   readonly totalBytes: number;
   /**
-   * Called when a call begins; the returned function, when it has ended. `end` ends it with an
-   * error.
+   * Called when a call begins. The returned function is called when the call has ended. `end` ends
+   * the call with an error.
    */
   readonly enter: (peer: string, end: (error: PkiError) => void) => () => void;
   readonly onRefused?: (peer: string, error: PkiError) => void;
@@ -36,7 +36,7 @@ export interface RequestOwner {
   readonly bytes: number;
 }
 
-/** How much an owner may always hold, whatever others do. */
+/** The bytes that an owner may always hold, whatever others do. */
 const littleBytes = 64 * 1024;
 /** The delay before the stream of a refused call is reset, in which its trailers are sent. */
 const resetMs = 250;
@@ -69,7 +69,7 @@ export function boundRequests(bounds: RequestBounds): ServerInterceptor {
             if (!bounded.refused) forward();
           },
         }),
-      // what the handler of a refused call still says goes nowhere
+      // the handler of a refused call may still answer: its answer is dropped
       sendMetadata: (metadata, next) => {
         if (!bounded.refused) next(metadata);
       },

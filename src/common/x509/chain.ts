@@ -20,10 +20,11 @@ const nameConstraints = '2.5.29.30';
 
 /**
  * Path validation (RFC 5280 section 6.1) from a leaf to one of the roots. Names chain byte for
- * byte, and key identifiers must agree where both are stated. Every CA has cA and keyCertSign, its
- * pathLen counts each intermediate below it; a CA with name constraints is refused, since they are
- * not evaluated. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID
- * or CHAIN_UNTRUSTED. With `crls` also CERTIFICATE_REVOKED and REVOCATION_UNKNOWN.
+ * byte, and key identifiers must agree if both are stated. Every CA must have cA and keyCertSign.
+ * Its pathLen counts each intermediate below it. A CA with name constraints is refused, since they
+ * are not evaluated. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_EXPIRED,
+ * CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED. With `crls` also CERTIFICATE_REVOKED and
+ * REVOCATION_UNKNOWN.
  */
 export function verifyChain(input: VerifyChainInput): Result<VerifiedChain> {
   const [leafDer] = input.chainDer;
@@ -191,8 +192,8 @@ function checkValidity(certificate: ParsedCertificate, what: string, now: number
 }
 
 /**
- * Parsed roots by digest; roots come from bundles, never from a peer, so that only a bundle's owner
- * fills it.
+ * Parsed roots by digest. Roots come from bundles and never from a peer. So no peer can fill this
+ * map.
  */
 const parsedRoots = new Map<string, ParsedCertificate>();
 const maximumRoots = 256;

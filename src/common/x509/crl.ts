@@ -21,8 +21,8 @@ const oids = {
 /**
  * Reads a complete v2 CRL (RFC 5280 section 5) in strict DER, with nextUpdate,
  * AuthorityKeyIdentifier and CRL number, which that profile demands. Refuses what it can not
- * evaluate: delta and indirect CRLs, those for a part of the certificates, also where the extension
- * that says so is wrongly not critical, and any other critical extension. Fails with CRL_INVALID.
+ * evaluate: delta CRLs, indirect CRLs, CRLs for a part of the certificates (even if the extension
+ * that says so is not critical), and any other critical extension. Fails with CRL_INVALID.
  */
 export function parseCrl(der: Buffer): Result<ParsedCrl> {
   if (der.length > maximumBytes)

@@ -23,8 +23,8 @@ export const extensionOid = {
 } as const;
 
 /**
- * Extensions whose critical flag is met by what the verifier of this folder does.
- * certificatePolicies: no policy is asked for, so none can fail.
+ * Extensions that the verifier of this folder processes, so that they may be critical.
+ * certificatePolicies: no policy is required, so that none can fail.
  */
 const processed: ReadonlySet<string> = new Set<string>([
   extensionOid.subjectKeyId,

@@ -1,8 +1,8 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
 /**
- * The octets of an IP address in text, 4 or 16 (RFC 5280 section 4.2.1.6); undefined where it is
- * none, or not in its canonical text (RFC 5952 for IPv6).
+ * The 4 or 16 octets of an IP address in text (RFC 5280 section 4.2.1.6). Undefined if the text is
+ * no IP address, or is not canonical (RFC 5952 for IPv6).
  */
 export function ipOctets(text: string): Buffer | undefined {
   const octets = isIPv4(text)
@@ -13,7 +13,7 @@ export function ipOctets(text: string): Buffer | undefined {
   return octets !== undefined && ipText(octets) === text ? octets : undefined;
 }
 
-/** The canonical text of an IP address; undefined where it has neither 4 nor 16 octets. */
+/** The canonical text of an IP address. Undefined if it has neither 4 nor 16 octets. */
 export function ipText(octets: Buffer): string | undefined {
   if (octets.length === 4) return octets.join('.');
   if (octets.length !== 16) return undefined;

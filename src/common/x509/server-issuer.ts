@@ -3,12 +3,12 @@ import { sha256Hex } from './digest.ts';
 import type { VerifiedChain } from './types.ts';
 
 /**
- * Who may stand above the IDs below `/meshca/` of one trust domain.
+ * The issuing authorities that may stand above the IDs below `/meshca/` of one trust domain.
  *
- * - `keys`: these issuing authorities alone, by SHA-256 (hex) of their public keys. From the signed
- *   steps of the bundle, or from an operator. No keys: nobody.
- * - `mark`: nothing is known yet. A root with the mark of a server's authorities has put it into its
- *   own issuing authorities and into nobody else's. A root without it says nothing.
+ * - `keys`: only these, by the SHA-256 (hex) of their public keys. The keys come from the signed
+ * steps of the bundle, or from an operator. No keys: no authority. - `mark`: the keys are not known
+ * yet. A root with the mark of a server's authorities has put the mark into its own issuing
+ * authorities only. A root without the mark proves nothing.
  */
 export type ServerIssuers =
   | { readonly kind: 'keys'; readonly sha256Hex: ReadonlySet<string> }
@@ -17,14 +17,14 @@ export type ServerIssuers =
 export interface ServerIssuer {
   /** SHA-256 (hex) of the public key of the issuing authority (SubjectPublicKeyInfo, DER). */
   readonly sha256Hex: string;
-  /** `none`: its root does not mark, so that any CA below it could be this one. */
+  /** `none`: its root has no mark, so that any CA below the root could be this issuer. */
   readonly proof: 'key' | 'mark' | 'none';
 }
 
 /**
- * Whether the authority that issued this verified leaf may stand above an ID below `/meshca/`. A CA
- * of the same trust domain that is not this server's can issue any ID, and its chain verifies. Fails
- * with RESERVED_ID_UNTRUSTED.
+ * Checks whether the issuer of this verified leaf may stand above an ID below `/meshca/`. Another
+ * CA of the same trust domain can issue any ID, and its chain verifies too. Fails with
+ * RESERVED_ID_UNTRUSTED.
  */
 export function serverIssuerOf(
   { chain, root }: Pick<VerifiedChain, 'chain' | 'root'>,
@@ -41,7 +41,7 @@ export function serverIssuerOf(
           `its issuer, with the key ${key}, is none of the issuing authorities of this server that are known`,
         );
   if (!root.serverAuthority) return ok({ sha256Hex: key, proof: 'none' });
-  // a root never marks a CA of somebody else, and a marked issuing authority can certify none
+  // a root never marks another CA, and a marked issuing authority can not certify a CA
   return issuer !== root && above.every(({ serverAuthority }) => serverAuthority)
     ? ok({ sha256Hex: key, proof: 'mark' })
     : fail(

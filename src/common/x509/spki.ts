@@ -41,10 +41,10 @@ const ecPublicKey = '2a8648ce3d0201';
 const rsaEncryption = '2a864886f70d010101';
 
 /**
- * Keys that passed lately, by their bytes, the oldest first. Each leaf's key is judged several times
- * on its way (CSR, profile, lint), an issuer's at each signature, and the arithmetic is what costs.
- * The answer is a function of the bytes alone, so it can't become wrong. Refusals are not kept: a
- * stranger can't push good keys out with bad ones.
+ * Keys that passed recently, by their bytes, the oldest first. The key of a leaf is checked several
+ * times (CSR, profile, lint), the key of an issuer at each signature, and the arithmetic is costly.
+ * The result depends on the bytes only, so that it can't become wrong. Refused keys are not kept,
+ * so that a stranger can't displace good keys with bad ones.
  */
 const passedLately = new Map<string, KeyType>();
 const passedLimit = 1024;

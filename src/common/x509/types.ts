@@ -75,7 +75,7 @@ export interface ParsedCertificate {
   readonly noRevAvail: boolean;
   /**
    * The mark of an authority of a meshca server: a root that marks, or an issuing authority that a
-   * root marked. IDs below `/meshca/` are issued by such authorities alone.
+   * root marked. Only such authorities issue IDs below `/meshca/`.
    */
   readonly serverAuthority: boolean;
   /** Dotted OIDs of all extensions, in their order. */
@@ -129,8 +129,8 @@ export interface VerifyChainInput {
   /** What intermediates with an extended key usage must allow; default both. */
   readonly purpose?: 'client' | 'server';
   /**
-   * Given: each certificate of the path must have a current CRL of its issuer here and not stand in
-   * it; see checkRevocation. Absent: revocation is not looked at.
+   * If present, each certificate of the path must have a current CRL of its issuer here, which does
+   * not list it; see checkRevocation. Absent: revocation is not checked.
    */
   readonly crls?: readonly ParsedCrl[];
 }
