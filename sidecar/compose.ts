@@ -58,6 +58,7 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
     await openDoors(environment, {
       ...stages,
       metrics,
+      issuers: sessionStage.issuers,
       readiness,
       status,
       standing: (identity) => standingOf(reported, identity),

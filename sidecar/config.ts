@@ -117,6 +117,18 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           "Send bundles with Envoy's SPIFFE validator (envoy.tls.cert_validator.spiffe). false: as plain trusted_ca, which holds one trust domain",
         ),
+      crls: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Send the CRLs beside the own roots. A proxy that has one demands one for every level of a chain; an incomplete set, or one about to end, is left out with an alert',
+        ),
+      crlFailClosed: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Keep the last complete set instead, also when it has ended: proxies then refuse everybody. Without a set no bundle is sent',
+        ),
     })
     .prefault({})
     .describe('What proxies get, and under which names'),
@@ -281,5 +293,7 @@ function contradiction(config: AgentConfig): string | undefined {
   const names = [sds.defaultSvidName, sds.defaultBundleName, sds.allBundlesName];
   if (new Set(names).size < names.length)
     return 'sds.defaultSvidName, sds.defaultBundleName and sds.allBundlesName must differ';
+  if (sds.crlFailClosed && !sds.crls)
+    return 'sds.crlFailClosed says what becomes of CRLs: set sds.crls too, or remove it';
   return undefined;
 }

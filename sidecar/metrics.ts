@@ -166,11 +166,17 @@ function sdsMetrics(registry: Registry): SdsMetrics {
     help: 'Certificates that were not sent to a proxy because their key is another',
     registers,
   });
+  const withheld = new Gauge({
+    name: 'meshca_agent_sds_crls_withheld',
+    help: '1 while proxies should have CRLs by sds.crls, and get none or old ones',
+    registers,
+  });
   for (const kind of ['svid', 'bundles']) refused.inc({ kind }, 0);
   return {
     refusedByProxy: (kind) => refused.inc({ kind }),
     notGranted: () => notGranted.inc(),
     keyMismatch: () => mismatches.inc(),
+    crlsWithheld: (isWithheld) => withheld.set(Number(isWithheld)),
   };
 }
 

@@ -26,6 +26,7 @@ import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
 import type { AgentEnvironment } from './environment.ts';
 import type { Readiness } from './report.ts';
+import type { SessionStage } from './session.ts';
 import type { SvidsStage } from './svids.ts';
 import type { TrustStage } from './trust.ts';
 
@@ -40,6 +41,7 @@ export interface DoorsDependencies {
   readonly held: ConsumersStage;
   readonly svids: SvidsStage;
   readonly metrics: AgentMetrics;
+  readonly issuers: SessionStage['issuers'];
   readonly readiness: () => Readiness;
   readonly status: () => AgentStatus;
   readonly standing: (identity: Identity) => Standing;
@@ -141,10 +143,11 @@ function openWorkloadSocket(
 
 function secretDiscovery(
   { config, logger }: AgentEnvironment,
-  { svids, metrics }: DoorsDependencies,
+  { issuers, svids, metrics }: DoorsDependencies,
   shared: SharedOptions,
 ): SocketApi {
   const { defaultSvidName, defaultBundleName, allBundlesName, spiffeValidator } = config.sds;
+  const { crls, crlFailClosed } = config.sds;
   return sdsApi({
     ...shared,
     svids: svids.manager,
@@ -156,6 +159,8 @@ function secretDiscovery(
       },
       spiffeValidator,
     },
+    crls: crls ? (crlFailClosed ? 'fail closed' : 'fail open') : 'none',
+    issuers: () => issuers.verified().map(({ chainDer }) => chainDer),
     logger: logger.child({ part: 'sds' }),
     metrics: metrics.sds,
   });

@@ -14,6 +14,8 @@ import type { TrustStage } from './trust.ts';
 /** Fifth stage: the session with the server. */
 export interface SessionStage {
   readonly session: IssuerSession;
+  /** The published issuing authorities that verify under the bundle. */
+  readonly issuers: Pick<IssuerChains, 'verified'>;
   /** Runs the session until it is disposed. */
   run(): AsyncDisposable;
 }
@@ -76,7 +78,7 @@ export async function openSession(
     self.register();
     x509.reconnected();
   });
-  return { session, run: () => runSession(session) };
+  return { session, issuers, run: () => runSession(session) };
 }
 
 function runSession(session: IssuerSession): AsyncDisposable {

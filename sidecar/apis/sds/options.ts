@@ -3,6 +3,7 @@ import type { BundleSource } from '../../ports/bundles.ts';
 import type { ConsumerRegistry } from '../../ports/consumers.ts';
 import type { SvidManager } from '../../ports/svids.ts';
 import type { Validation } from './names.ts';
+import type { ProxyCrlsDependencies } from './proxy-crls.ts';
 
 /** The events of secret discovery that are counted. The functions are cheap and never throw. */
 export interface SdsMetrics {
@@ -12,12 +13,15 @@ export interface SdsMetrics {
   notGranted(): void;
   /** A certificate and its key did not fit, so that they were not sent. */
   keyMismatch(): void;
+  /** Whether proxies should have CRLs, and get none or old ones. */
+  crlsWithheld(withheld: boolean): void;
 }
 
 export const silentSdsMetrics: SdsMetrics = {
   refusedByProxy: () => {},
   notGranted: () => {},
   keyMismatch: () => {},
+  crlsWithheld: () => {},
 };
 
 /**
@@ -31,6 +35,9 @@ export interface SdsDependencies {
   readonly bundles: BundleSource;
   readonly consumers: ConsumerRegistry;
   readonly validation: Validation;
+  readonly crls: ProxyCrlsDependencies['policy'];
+  /** The chains of the published issuing authorities, for the check that CRLs are complete. */
+  readonly issuers: ProxyCrlsDependencies['issuers'];
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: SdsMetrics;

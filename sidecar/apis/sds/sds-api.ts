@@ -3,6 +3,7 @@ import { sdsContract } from '../../../src/common/wire/index.ts';
 import type { SocketApi, StreamMethod } from '../../local-server/index.ts';
 import type { SdsDependencies } from './options.ts';
 import { Proxies } from './proxies.ts';
+import { ProxyCrls } from './proxy-crls.ts';
 import { SecretSource } from './secret-source.ts';
 import { createVariants, type Variant } from './variants.ts';
 
@@ -21,12 +22,19 @@ export function sdsApi(dependencies: SdsDependencies): SocketApi {
     services() {
       const proxies = new Proxies(dependencies.consumers, dependencies.clock);
       const variants = createVariants();
+      const { crls: policy, metrics } = dependencies;
+      const crls = new ProxyCrls({
+        ...dependencies,
+        policy,
+        onWithheld: (withheld) => metrics.crlsWithheld(withheld),
+      });
       const stream = (variant: Variant): StreamMethod => ({
         kind: 'stream',
         proof: 'ack',
         readers: 'by source',
         withoutIdentity: 'left to the source',
-        open: (handle) => new SecretSource({ ...dependencies, proxies, variant }, handle),
+        open: (handle) =>
+          new SecretSource({ ...dependencies, proxies, proxyCrls: crls, variant }, handle),
       });
       return [
         {

@@ -22,6 +22,7 @@ import {
 } from './names.ts';
 import { heldMs, type SdsDependencies } from './options.ts';
 import type { Proxies } from './proxies.ts';
+import type { ProxyCrls } from './proxy-crls.ts';
 import type { ProxyStream } from './proxy.ts';
 import {
   heard,
@@ -42,6 +43,7 @@ interface Asked {
 
 export interface SecretSourceDependencies extends SdsDependencies {
   readonly proxies: Proxies;
+  readonly proxyCrls: ProxyCrls;
   readonly variant: Variant;
 }
 
@@ -54,6 +56,7 @@ export class SecretSource implements StreamSource {
   readonly #stream: StreamHandle;
   readonly #subscriptions: SubscriptionSet;
   readonly #holds: Holds;
+  readonly #leaveCrls: () => void;
   readonly #wanted = new Map<string, Wanted>();
   #conversation: Conversation = newConversation;
   #node = '';
@@ -67,6 +70,7 @@ export class SecretSource implements StreamSource {
     this.#dependencies = dependencies;
     this.#stream = stream;
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
+    this.#leaveCrls = dependencies.proxyCrls.onChange(() => stream.changed());
     this.#holds = new Holds(clock, heldMs, () => stream.changed());
   }
 
@@ -112,6 +116,7 @@ export class SecretSource implements StreamSource {
 
   release(): void {
     this.#holds.close();
+    this.#leaveCrls();
     this.#subscriptions.release();
     this.#proxy?.leave();
   }
@@ -241,11 +246,17 @@ export class SecretSource implements StreamSource {
     };
   }
 
-  #bundlesContent(name: string, bundles: readonly TrustBundle[], own: TrustBundle): Content {
-    const { validation, metrics } = this.#dependencies;
+  #bundlesContent(
+    name: string,
+    bundles: readonly TrustBundle[],
+    own: TrustBundle,
+  ): Content | undefined {
+    const { validation, metrics, proxyCrls } = this.#dependencies;
     const { spiffeValidator } = validation;
     const digest = own.authoritySetDigest;
-    const secret = bundlesSecret(bundles, own, { spiffeValidator, crls: [] });
+    const crls = bundles.includes(own) ? proxyCrls.current(own) : [];
+    if (crls === undefined) return undefined;
+    const secret = bundlesSecret(bundles, own, { spiffeValidator, crls });
     const message = this.#message(name, secret);
     return {
       ...message,

@@ -96,6 +96,7 @@ describe('what a proxy gets', () => {
       refusedByProxy: () => {},
       notGranted: () => {},
       keyMismatch: () => void (mismatches += 1),
+      crlsWithheld: () => {},
     };
     await using harness = await startSds({ change: { metrics } });
     const { pair } = harness.svids;

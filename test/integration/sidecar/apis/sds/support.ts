@@ -37,6 +37,8 @@ export async function startSds(
             names: { defaultSvid: 'default', ownBundle: 'ROOTCA', allBundles: 'ALL' },
             spiffeValidator: true,
           },
+          crls: 'none',
+          issuers: () => [],
           logger: silentLogger,
           metrics: silentSdsMetrics,
           ...change,

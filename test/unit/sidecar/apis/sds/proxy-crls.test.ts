@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { sign } from 'node:crypto';
+import { test } from 'node:test';
+import { buildCrlTbs } from '../../../../../src/certs/index.ts';
+import { unwrap } from '../../../../../src/common/errors/index.ts';
+import { silentLogger } from '../../../../../src/common/runtime/index.ts';
+import { derWriter as w, parseCertificate } from '../../../../../src/common/x509/index.ts';
+import {
+  ProxyCrls,
+  type ProxyCrlsDependencies,
+} from '../../../../../sidecar/apis/sds/proxy-crls.ts';
+import { bundleOf, LeapClock } from '../../../../support/local-server-fakes.ts';
+import {
+  createIntermediate,
+  createRoot,
+  type TestAuthority,
+} from '../../../../support/test-pki.ts';
+
+const root = createRoot('td.test');
+const issuer = createIntermediate(root, 'td.test');
+const own = { ...bundleOf('td.test'), rootsDer: [root.certificateDer] };
+const lifeSeconds = 600;
+
+function crlOf(authority: TestAuthority, now: number): Buffer {
+  const tbs = buildCrlTbs({
+    issuer: unwrap(parseCertificate(authority.certificateDer)),
+    number: 1n,
+    thisUpdate: now - 60,
+    nextUpdate: now + lifeSeconds,
+    revoked: [],
+  });
+  const algorithm = w.sequence(w.oid('1.2.840.10045.4.3.2'));
+  return w.sequence(tbs, algorithm, w.bitString(sign('sha256', tbs, authority.privateKey)));
+}
+
+function setUp(policy: ProxyCrlsDependencies['policy']) {
+  const clock = new LeapClock();
+  const whole = [crlOf(root, clock.now()), crlOf(issuer, clock.now())];
+  const state = { crls: whole as readonly Buffer[], withheld: [] as boolean[], changes: 0 };
+  const crls = new ProxyCrls({
+    bundles: { crls: () => state.crls },
+    issuers: () => [[issuer.certificateDer]],
+    clock,
+    logger: silentLogger,
+    onWithheld: (withheld) => void state.withheld.push(withheld),
+    policy,
+  });
+  const leave = crls.onChange(() => void (state.changes += 1));
+  return { clock, whole, state, crls, [Symbol.dispose]: leave };
+}
+
+test('proxies get no CRLs unless the configuration asks for them', () => {
+  using world = setUp('none');
+  assert.deepEqual(world.crls.current(own), []);
+  assert.deepEqual(world.state.withheld, []);
+});
+
+test('a set that lacks a level is left out with an alert, and is back when it is whole', () => {
+  using world = setUp('fail open');
+  const { crls, state, whole } = world;
+  assert.equal(crls.current(own), whole);
+  for (const part of [[whole[0] as Buffer], [whole[1] as Buffer], []]) {
+    state.crls = part;
+    assert.deepEqual(crls.current(own), []);
+  }
+  state.crls = whole;
+  assert.equal(crls.current(own), whole);
+  assert.deepEqual([state.withheld[0], state.withheld.at(-1)], [true, false]);
+});
+
+test('a set that was not renewed is left out before it ends, and the streams are told', async () => {
+  using world = setUp('fail open');
+  const { crls, state, whole, clock } = world;
+  assert.equal(crls.current(own), whole);
+  clock.leap((lifeSeconds - 100) * 1000);
+  await clock.caughtUp();
+  assert.equal(state.changes, 1);
+  assert.deepEqual(crls.current(own), []);
+});
+
+test('closed on failure, the last whole set stays, and before there is one no bundle is sent', () => {
+  using world = setUp('fail closed');
+  const { crls, state, whole, clock } = world;
+  state.crls = [];
+  assert.equal(crls.current(own), undefined);
+  state.crls = whole;
+  assert.equal(crls.current(own), whole);
+  clock.leap(2 * lifeSeconds * 1000);
+  state.crls = [];
+  assert.equal(crls.current(own), whole, 'it has ended: proxies refuse everybody');
+  assert.equal(state.withheld.at(-1), true);
+});
