@@ -132,6 +132,7 @@ export class Sessions {
     const onRecord =
       error.code === 'NO_IDENTITY' ||
       error.code === 'PEER_UNVERIFIABLE' ||
+      error.code === 'SECRET_NOT_GRANTED' ||
       serverRefusalId(error) !== undefined;
     if (!onRecord || connection === undefined) return toStatus(error);
     if (error.code === 'NO_IDENTITY' || error.code === 'PEER_UNVERIFIABLE')

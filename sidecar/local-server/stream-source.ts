@@ -38,8 +38,11 @@ export interface StreamSource {
     own: TrustBundle,
     first: boolean,
   ): Promise<readonly Content[]> | readonly Content[];
-  /** Handles a message of the client, if it sends a stream. A throw ends the stream. */
-  received(request: unknown): void;
+  /**
+   * Handles a message of the client, if it sends a stream. A throw ends the stream. `answer`: it only
+   * answers what was sent, and asks for nothing.
+   */
+  received(request: unknown): 'answer' | 'request';
   /** The reader took no message and is cut off. `release` follows. */
   stalled(reason: string): void;
   release(): void;

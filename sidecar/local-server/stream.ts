@@ -48,8 +48,8 @@ export class ServedStream implements StreamHandle {
   readonly #leaveHub: () => void;
   readonly #sent = new Map<string, string>();
   #granted: Granted | undefined;
-  /** The next message of the client is the first, or the answer to one that was sent. */
-  #isDue = true;
+  /** What of the client's messages is free: its first one, and one answer to each that was sent. */
+  #free: 'the first' | 'an answer' | 'nothing' = 'the first';
   #ended = false;
 
   /** Throws what `method.open` throws. */
@@ -106,9 +106,11 @@ export class ServedStream implements StreamHandle {
   received(request: unknown): void {
     if (this.#ended) return;
     try {
-      if (!this.#isDue) this.#dependencies.sessions.chargeMessage(this.session);
-      this.#isDue = false;
-      this.#source.received(request);
+      const kind = this.#source.received(request);
+      const isFree =
+        this.#free === 'the first' || (this.#free === 'an answer' && kind === 'answer');
+      this.#free = 'nothing';
+      if (!isFree) this.#dependencies.sessions.chargeMessage(this.session);
     } catch (thrown) {
       this.end(PkiError.from(thrown));
     }
@@ -169,7 +171,7 @@ export class ServedStream implements StreamHandle {
     return {
       bytes: content.encode(nonce),
       onSent: () => {
-        this.#isDue = true;
+        if (this.#free === 'nothing') this.#free = 'an answer';
         this.#sent.set(content.key, content.version);
         this.consumers.sent(identities, content.authorities, content.svids);
         content.onSent();

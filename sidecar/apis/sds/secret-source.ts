@@ -74,7 +74,7 @@ export class SecretSource implements StreamSource {
     this.#holds = new Holds(clock, heldMs, () => stream.changed());
   }
 
-  received(wire: unknown): void {
+  received(wire: unknown): 'answer' | 'request' {
     const { node, request } = this.#dependencies.variant.read(wire);
     // clients may name their node in the first request alone
     if (this.#node === '') this.#node = node;
@@ -90,7 +90,9 @@ export class SecretSource implements StreamSource {
       this.#proof = verdict.proof;
       this.#stream.acknowledge(verdict.nonce);
     } else if (verdict.kind === 'refused') this.#stream.refuse(verdict.nonce, verdict.reason);
-    if (!before.begun || changed(before, conversation)) this.#stream.changed();
+    const asks = !before.begun || changed(before, conversation);
+    if (asks) this.#stream.changed();
+    return asks || verdict.kind === 'none' ? 'request' : 'answer';
   }
 
   contents({ identities, attested }: Granted, own: TrustBundle): readonly Content[] {
@@ -154,12 +156,12 @@ export class SecretSource implements StreamSource {
     rights: CallerRights,
     attested: Granted['attested'],
   ): void {
-    const { begun, wildcard } = this.#conversation;
     const nobody = rights.identities.length === 0;
     const held = asked
       .filter(({ granted, wanted }) => granted === undefined && wanted.kind !== 'file')
       .map(({ name }) => name);
-    if (nobody && (!begun || wildcard !== 'no')) held.push(wildcardName);
+    // whatever it names: a process without identity must not keep the place of a stream
+    if (nobody) held.push(wildcardName);
     const unsigned = asked.filter((each) => this.#isUnsigned(each)).map(({ name }) => name);
     const over = this.#holds.update([...held, ...unsigned]);
     const denied = over.filter((name) => held.includes(name));

@@ -61,7 +61,9 @@ export class X509SvidSource implements StreamSource {
     });
   }
 
-  received(): void {}
+  received(): 'request' {
+    return 'request';
+  }
 
   stalled(): void {}
 
@@ -111,7 +113,7 @@ const bundleSource = (
   contents: (_granted, own) => [
     { key: onlyKey, svids: [], onRead: () => {}, ...plainContent, ...content(own) },
   ],
-  received: () => {},
+  received: () => 'request',
   stalled: () => {},
   release: () => {},
 });

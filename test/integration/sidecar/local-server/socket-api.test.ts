@@ -78,7 +78,12 @@ class SecretSource implements StreamSource {
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
   }
 
-  received(request: unknown): void {
+  received(request: unknown): 'request' {
+    this.#hear(request);
+    return 'request';
+  }
+
+  #hear(request: unknown): void {
     const { names, nonce, error } = request as Discovery;
     if (nonce !== undefined && error !== undefined) this.#stream.refuse(nonce, error);
     else if (nonce !== undefined) this.#stream.acknowledge(nonce);

@@ -27,7 +27,7 @@ const streamBy = (proof: 'kernel' | 'ack'): ApiService['methods'] => ({
     withoutIdentity: 'refused',
     open: () => ({
       contents: () => [],
-      received: () => {},
+      received: () => 'request',
       stalled: () => {},
       release: () => {},
     }),

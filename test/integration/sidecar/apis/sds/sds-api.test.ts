@@ -63,6 +63,8 @@ describe('what a proxy gets', () => {
     clock.leap(heldMs);
     const error = fromServiceError(await secrets.error());
     assert.equal(error.code, 'SECRET_NOT_GRANTED');
+    const [, refusalId = ''] = /refusal ID (\S+)/.exec(error.message) ?? [];
+    assert.equal(harness.refusals.get(refusalId)?.code, 'SECRET_NOT_GRANTED');
     assert.match(error.message, /may have default, ROOTCA, ALL, spiffe:\/\/td\.test\/web,/);
     assert.equal(secrets.messages.length, 0);
     using asked = openFull(harness);
@@ -159,6 +161,17 @@ describe('a name that is not granted', () => {
     assert.match(thrown.details, /refusal ID/);
     assert.doesNotMatch(thrown.details, /td\.test/);
     assert.equal(secrets.messages.length, 0);
+  });
+
+  test('as names of files alone, of a process without identity, ends its stream too', async () => {
+    const clock = new LeapClock();
+    await using harness = await startSds({ clock });
+    harness.entries.set(other);
+    using secrets = openFull(harness);
+    secrets.ask('file-root:system');
+    await until(() => clock.runs(heldMs));
+    clock.leap(heldMs);
+    assert.equal(fromServiceError(await secrets.error()).code, 'NO_IDENTITY');
   });
 
   test('and never can be is refused at once', async () => {
@@ -296,8 +309,27 @@ describe('DeltaSecrets', () => {
   });
 });
 
-test('FetchSecrets, for REST, says what to use instead', async () => {
+test('answers are free, and a client that asks for the same again and again is limited', async () => {
+  await using harness = await startSds({ limits: { callsPerSecond: 1, callsBurst: 10 } });
+  harness.entries.set(web);
+  using secrets = openDelta(harness);
+  secrets.send({ resourceNamesSubscribe: ['ROOTCA'] });
+  for (let index = 0; index < 20; index += 1) {
+    await secrets.count(index + 1);
+    harness.bundles.set(bundleOf('td.test'));
+    secrets.ack(index);
+  }
+  const before = secrets.messages.length;
+  secrets.send({ resourceNamesSubscribe: ['ROOTCA'] });
+  for (let sent = 0; sent < 40; sent += 1)
+    secrets.send({ resourceNamesSubscribe: ['ROOTCA'], responseNonce: String(sent) });
+  assert.equal(fromServiceError(await secrets.error()).code, 'RATE_LIMITED');
+  assert.ok(before >= 20);
+});
+
+test('a resource of another type is refused', async () => {
   await using harness = await startSds();
+  harness.entries.set(web);
   using secrets = openFull(harness);
   secrets.send({ typeUrl: 'type.googleapis.com/envoy.config.cluster.v3.Cluster' });
   assert.equal(fromServiceError(await secrets.error()).code, 'SECRET_NAME_INVALID');

@@ -10,6 +10,7 @@ import {
   silentSdsMetrics,
   type SdsDependencies,
 } from '../../../../../sidecar/apis/sds/index.ts';
+import type { LocalServerLimits } from '../../../../../sidecar/local-server/index.ts';
 import { createRoot, createSvid } from '../../../../support/test-pki.ts';
 import {
   collect,
@@ -24,12 +25,16 @@ const ca = createRoot('td.test');
 
 /** A socket with secret discovery, whose certificates have keys that fit. */
 export async function startSds(
-  options: Pick<HarnessOptions, 'clock'> & { readonly change?: Partial<SdsDependencies> } = {},
+  options: Pick<HarnessOptions, 'clock'> & {
+    readonly change?: Partial<SdsDependencies>;
+    readonly limits?: Partial<LocalServerLimits>;
+  } = {},
 ): Promise<Harness> {
-  const { change, ...rest } = options;
+  const { change, limits = {}, ...rest } = options;
   const harness = await startHarness({
     ...rest,
     api: {
+      limits,
       more: (parts) =>
         sdsApi({
           ...parts,
