@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { Logger } from '../../../src/common/runtime/index.ts';
 import { silentLogger } from '../../../src/common/runtime/index.ts';
 import { checkpointSync } from '../../support/checkpoint-sync.ts';
+import { runCommand } from '../../support/command.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { logSettled } from '../../support/settled.ts';
 import { until } from '../../support/until.ts';
@@ -31,6 +32,11 @@ test('a start is unproven until an agent has shown a checkpoint from before it',
   const started = await server.admin('Server/GetStatus');
   assert.ok(started.recordsAtStart >= sizeOf(held));
   assert.equal(started.provenBy, '');
+  const said = async (): Promise<string> => (await runCommand(server, ['status'])).out;
+  assert.match(
+    await said(),
+    /database +unproven until an agent or witness has shown a checkpoint from before the start/,
+  );
   assert.equal(await unprovenMetric(server), '1');
 
   // what this process has signed shows nothing of the time before it
@@ -50,6 +56,10 @@ test('a start is unproven until an agent has shown a checkpoint from before it',
   honest.close();
   const proven = await server.admin('Server/GetStatus');
   assert.deepEqual([proven.recordsProven, proven.provenBy], [sizeOf(held), agent.spiffeId]);
+  assert.match(
+    await said(),
+    new RegExp(`database +${sizeOf(held)} of .* proven by ${agent.spiffeId}`),
+  );
   assert.equal(await unprovenMetric(server), '0');
 });
 
