@@ -30,6 +30,7 @@ const issuers = async (server: TestServer) =>
 test('near the expiry of its issuer the server has a cut certificate, and after it is unready with advice', async () => {
   const on = machine();
   await using server = await startOn(on, false);
+  await server.stop();
   on.pass(10 * day - 3_600);
   await server.restart();
   await ready(server);
@@ -44,6 +45,7 @@ test('near the expiry of its issuer the server has a cut certificate, and after 
   socket.destroy();
   assert.equal(Date.parse(shown.valid_to) / 1000, issuer?.authority?.notAfter);
 
+  await server.stop();
   on.pass(2 * day);
   await server.restart();
   const { reasons } = await readiness(server);
@@ -58,6 +60,7 @@ test('near the expiry of its issuer the server has a cut certificate, and after 
 test('after the expiry of its issuer a server with a schedule makes the next one, if its clock is believed', async () => {
   const on = machine();
   await using server = await startOn(on, true);
+  await server.stop();
   on.pass(11 * day);
   on.reboot();
   await server.restart();
@@ -84,6 +87,7 @@ test('after the expiry of its issuer a server with a schedule makes the next one
 test('past the end of the root the reason names the command, which brings a new root and intermediate', async () => {
   const on = machine();
   await using server = await startOn(on, true);
+  await server.stop();
   on.pass(31 * day);
   await server.restart();
   const { reasons } = await readiness(server);

@@ -46,12 +46,14 @@ test('an agent whose clock is ahead by minutes works, and says by how much', asy
 test('a server whose clock went back signs nothing, says so, and signs once it is right', async () => {
   const on = machine();
   await using server = await startTestServer({ clock: on.clock, boot: on.boot });
+  await server.stop();
   on.pass(-day);
   await server.restart();
   const reasons = async (): Promise<string> =>
     (await server.admin('Server/GetStatus')).reasons.join('\n');
   assert.match(await reasons(), /NO_ISSUER: .* begins at .* the clock of this server says/);
   assert.match(await reasons(), /Set the clock of the server right/);
+  await server.stop();
   on.pass(day);
   await server.restart();
   assert.ok((await server.mint('spiffe://mesh.test/web')).serial.length > 0);
