@@ -20,7 +20,7 @@ const bucketsPerLife = 256;
  * Owner of that memory.
  */
 export class IssuedLeaves {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #isAgent: (holder: string) => boolean;
   readonly #isRevoked: (serial: string) => boolean;
   /** Leaves that no holder has replaced. */
@@ -37,7 +37,7 @@ export class IssuedLeaves {
 
   /** What the log says: whether it has an agent with this name, and whether a serial is revoked. */
   constructor(
-    clock: Clock,
+    clock: Pick<Clock, 'now'>,
     log: {
       readonly isAgent: (holder: string) => boolean;
       readonly isRevoked: (serial: string) => boolean;

@@ -17,12 +17,21 @@ export interface Lesson {
 }
 
 export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
-  const issued = new IssuedLeaves(clock, {
+  const issued = new IssuedLeaves(believed(clock, objects), {
     isAgent: (holder) => objects.expects('agent', holder),
     isRevoked: (serial) => objects.revoked.get(serial) !== undefined,
   });
   return { objects, issued };
 }
+
+/** While a doubt of the clock is on record, no leaf ends after the time that was believed last. */
+const believed = (clock: Clock, objects: Objects): Pick<Clock, 'now'> => ({
+  now: () => {
+    const said = objects.clock();
+    if (said === undefined || said.standing === 'believed') return clock.now();
+    return Math.min(clock.now(), Math.floor(said.wallMs / 1000));
+  },
+});
 
 export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: number): void {
   if (lesson.object !== undefined) objects.apply(lesson.object, sequence);

@@ -22,7 +22,7 @@ interface ToldEarly {
  * row has it. Owner of that memory.
  */
 export class UnreplacedLeaves {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   /** By authority, and by kind and holder. */
   #byAuthority = new Map<string, Map<string, Leaves>>();
   /** The latest notAfter of the expired leaves of each authority that were dropped. */
@@ -31,7 +31,7 @@ export class UnreplacedLeaves {
   #toldEarly: Map<string, ToldEarly> | undefined;
   #applied = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock;
   }
 
