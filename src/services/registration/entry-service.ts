@@ -43,6 +43,8 @@ const maximumApplied = 50_000;
  */
 export class EntryService implements Entries {
   readonly #dependencies: EntryDependencies;
+  /** When the last ID was made, for the order of IDs. */
+  #lastIdMs = 0;
   readonly #judge: EntryJudge;
 
   constructor(dependencies: EntryDependencies) {
@@ -287,8 +289,10 @@ export class EntryService implements Entries {
     return new EntryWrites(actorOf(caller), this.#dependencies.clock);
   }
 
+  /** Each later than the one before: of entries of one second, the order of IDs is that of the file. */
   #newId(): string {
-    return uuidv7(this.#dependencies.clock.nowMs());
+    this.#lastIdMs = Math.max(this.#dependencies.clock.nowMs(), this.#lastIdMs + 1);
+    return uuidv7(this.#lastIdMs);
   }
 
   async #all(signal: AbortSignal | undefined): Promise<ReadonlyMap<string, RegistrationEntry>> {

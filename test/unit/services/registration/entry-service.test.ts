@@ -419,3 +419,18 @@ test('the auditor reads everything and writes nothing, whatever the stored role 
   ])
     await assert.rejects(act, rejectsWith('ROLE_MISSING'));
 });
+
+test('IDs that the server makes follow the order in which the entries were given', async () => {
+  await using w = await createServicesWorld();
+  const names = ['delta', 'alpha', 'charlie', 'bravo'];
+  const inputs = names.map((name) =>
+    entryInput({ spiffeId: id(`/${name}`), parentId: agentId('n1') }),
+  );
+  for (const result of await w.services.entries.create(local, inputs)) assert.ok(result.ok);
+  const { items } = await w.services.entries.list(local, {}, { size: 10 });
+  const sorted = items.toSorted((one, other) => (one.id < other.id ? -1 : 1));
+  assert.deepEqual(
+    sorted.map(({ spiffeId }) => spiffeId),
+    names.map((name) => id(`/${name}`)),
+  );
+});
