@@ -6,7 +6,7 @@ import {
   workloadContract,
 } from '../../src/common/wire/index.ts';
 import { localApi, localApiLimits } from '../apis/local/index.ts';
-import { sdsApi } from '../apis/sds/index.ts';
+import { namesOf, sdsApi, type Validation } from '../apis/sds/index.ts';
 import { standardApi } from '../apis/standard/index.ts';
 import { defaultWorkloadApiLimits, workloadApi } from '../apis/workload/index.ts';
 import { createAttestor, linuxKernel, workloadAttestorTypes } from '../attest/index.ts';
@@ -18,6 +18,7 @@ import {
   type LocalServerOptions,
   type SocketApi,
 } from '../local-server/index.ts';
+import type { AgentConfig } from '../config.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { startOps } from '../ops.ts';
 import type { Identity } from '../ports/entries.ts';
@@ -146,19 +147,11 @@ function secretDiscovery(
   { issuers, svids, metrics }: DoorsDependencies,
   shared: SharedOptions,
 ): SocketApi {
-  const { defaultSvidName, defaultBundleName, allBundlesName, spiffeValidator } = config.sds;
   const { crls, crlFailClosed } = config.sds;
   return sdsApi({
     ...shared,
     svids: svids.manager,
-    validation: {
-      names: {
-        defaultSvid: defaultSvidName,
-        ownBundle: defaultBundleName,
-        allBundles: allBundlesName,
-      },
-      spiffeValidator,
-    },
+    validation: validationOf(config),
     crls: crls ? (crlFailClosed ? 'fail closed' : 'fail open') : 'none',
     issuers: () => issuers.verified().map(({ chainDer }) => chainDer),
     logger: logger.child({ part: 'sds' }),
@@ -166,13 +159,34 @@ function secretDiscovery(
   });
 }
 
+const validationOf = ({ sds }: AgentConfig): Validation => ({
+  names: {
+    defaultSvid: sds.defaultSvidName,
+    ownBundle: sds.defaultBundleName,
+    allBundles: sds.allBundlesName,
+  },
+  spiffeValidator: sds.spiffeValidator,
+});
+
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
   { status, standing, readiness }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;
-  const api = localApi({ ...shared, allowedUids: [uid, ...uids], status, standing });
+  const { bundles } = shared;
+  const api = localApi({
+    ...shared,
+    allowedUids: [uid, ...uids],
+    status,
+    standing,
+    secretNames(identities) {
+      const own = bundles.current();
+      if (!config.sds.enabled || own === undefined) return [];
+      const rights = { identities, own, pinned: undefined, federated: bundles.federated() };
+      return namesOf(rights, validationOf(config));
+    },
+  });
   return startLocalServer({
     ...shared,
     socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },

@@ -15,6 +15,8 @@ export interface ExplainDependencies {
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
   readonly standing: (identity: Identity) => Standing;
+  /** The names under which a proxy with these identities gets secrets. */
+  readonly secretNames: (identities: readonly Identity[]) => readonly string[];
   readonly clock: Clock;
 }
 
@@ -73,7 +75,12 @@ async function explainProcess(
       message: problem ?? '',
       code: entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED',
     };
-  return { ...answer, ...about, ...served(dependencies, selectors, problem) };
+  return {
+    ...answer,
+    ...about,
+    secretNames: [...dependencies.secretNames(entries.match(selectors))],
+    ...served(dependencies, selectors, problem),
+  };
 }
 
 /** Of the identities that the entries give, those that the process gets, and why not the others. */

@@ -22,6 +22,8 @@ export interface LocalApiDependencies {
   readonly refusals: RefusalLog;
   /** What a workload would receive for an identity now. */
   readonly standing: (identity: Identity) => Standing;
+  /** The names under which a proxy with these identities gets secrets. Empty: it gets none. */
+  readonly secretNames: (identities: readonly Identity[]) => readonly string[];
   readonly clock: Clock;
 }
 

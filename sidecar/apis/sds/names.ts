@@ -132,14 +132,23 @@ export function everyName({ identities, own, federated }: CallerRights): readonl
 /** Clients limit the size of trailers. */
 const listedCharacters = 1_200;
 
-/** The names that this caller may ask for, for people. It tells nothing about other callers. */
-export function allowedNames(rights: CallerRights, { names, spiffeValidator }: Validation): string {
-  const all = [
-    names.defaultSvid,
-    names.ownBundle,
-    ...(spiffeValidator ? [names.allBundles] : []),
-    ...everyName(rights),
-  ];
+/** The names that this caller may ask for. */
+export const namesOf = (
+  rights: CallerRights,
+  { names, spiffeValidator }: Validation,
+): readonly string[] =>
+  rights.identities.length === 0
+    ? []
+    : [
+        names.defaultSvid,
+        names.ownBundle,
+        ...(spiffeValidator ? [names.allBundles] : []),
+        ...everyName(rights),
+      ];
+
+/** The same for people. It tells nothing about other callers. */
+export function allowedNames(rights: CallerRights, validation: Validation): string {
+  const all = namesOf(rights, validation);
   let length = 0;
   const listed = all.filter((each) => (length += each.length + 2) <= listedCharacters);
   const more = all.length - listed.length;

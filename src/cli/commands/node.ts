@@ -1,6 +1,7 @@
 import { credentials, makeGenericClientConstructor } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
+import type { Explanation__Output } from '../../common/wire/generated/meshca/agent/v1/Explanation.ts';
 import { action, wholeNumber, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAgentLocal } from '../connect.ts';
 import { unreachable } from '../unreachable.ts';
@@ -205,31 +206,36 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
             json(context, explanation);
             return;
           }
-          facts(context, [
-            ['process', explanation.pid === 0 ? '-' : String(explanation.pid)],
-            ['time', instant(explanation.time)],
-            ['outcome', explanation.granted ? 'gets an identity' : `refused: ${explanation.code}`],
-            ...(explanation.refusalId === ''
-              ? []
-              : [['refusal ID', explanation.refusalId] as const]),
-            ...(explanation.message === '' ? [] : [['message', explanation.message] as const]),
-            ['identities', explanation.grantedSpiffeIds.join('\n') || '-'],
-            ['selectors', explanation.selectors.join('\n') || '-'],
-          ]);
-          if (explanation.nearMisses.length === 0) return;
-          context.out('\nThe entries that matched best:\n');
-          table(
-            context,
-            [
-              { title: 'ENTRY', value: (row) => row.entryId, short: 'id' },
-              { title: 'SPIFFE ID', value: (row) => row.spiffeId },
-              { title: 'MATCHED', value: (row) => row.matched.join(' ') || '-', priority: 2 },
-              { title: 'MISSED', value: (row) => row.missed.join(' ') || '-' },
-            ],
-            explanation.nearMisses,
-            '',
-          );
+          showExplanation(context, explanation);
         },
       ),
     );
+}
+
+function showExplanation(context: CliContext, explanation: Explanation__Output): void {
+  facts(context, [
+    ['process', explanation.pid === 0 ? '-' : String(explanation.pid)],
+    ['time', instant(explanation.time)],
+    ['outcome', explanation.granted ? 'gets an identity' : `refused: ${explanation.code}`],
+    ...(explanation.refusalId === '' ? [] : [['refusal ID', explanation.refusalId] as const]),
+    ...(explanation.message === '' ? [] : [['message', explanation.message] as const]),
+    ['identities', explanation.grantedSpiffeIds.join('\n') || '-'],
+    ...(explanation.secretNames.length === 0
+      ? []
+      : [['SDS names', explanation.secretNames.join('\n')] as const]),
+    ['selectors', explanation.selectors.join('\n') || '-'],
+  ]);
+  if (explanation.nearMisses.length === 0) return;
+  context.out('\nThe entries that matched best:\n');
+  table(
+    context,
+    [
+      { title: 'ENTRY', value: (row) => row.entryId, short: 'id' },
+      { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+      { title: 'MATCHED', value: (row) => row.matched.join(' ') || '-', priority: 2 },
+      { title: 'MISSED', value: (row) => row.missed.join(' ') || '-' },
+    ],
+    explanation.nearMisses,
+    '',
+  );
 }

@@ -222,6 +222,7 @@ test('the local API bounds what callers that may not ask can make it hold', asyn
         allowedUids: [],
         status: () => ({}),
         standing: () => ({ kind: 'not held' }),
+        secretNames: () => [],
         attestor,
         entries,
         refusals,

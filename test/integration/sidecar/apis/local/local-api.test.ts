@@ -8,6 +8,7 @@ import { runCli } from '../../../../../src/cli/program.ts';
 import type { CliContext } from '../../../../../src/cli/context.ts';
 import { PkiError } from '../../../../../src/common/errors/index.ts';
 import { systemClock } from '../../../../../src/common/runtime/index.ts';
+import { SpiffeId } from '../../../../../src/common/spiffe/index.ts';
 import { agentContract, fromServiceError } from '../../../../../src/common/wire/index.ts';
 import type { AgentStatus__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
 import type { ExplainRequest } from '../../../../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
@@ -18,6 +19,8 @@ import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-se
 import { entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
 import { until } from '../../../../support/until.ts';
+
+const sdsName = (id: string): string => `sds ${SpiffeId.of(id).path}`;
 
 async function startLocal(
   harness: Harness,
@@ -40,6 +43,7 @@ async function startLocal(
         entries,
         refusals,
         standing: () => standing,
+        secretNames: (identities) => identities.map(({ spiffeId }) => `sds ${spiffeId.path}`),
         clock: systemClock,
       }),
     ],
@@ -113,6 +117,7 @@ test('explain by pid attests the process, hash included, and says what it is gra
   const actor = await harness.actor();
   await actor.become(23_456);
   const explained = await local.explain({ pid: actor.pid });
+  assert.deepEqual(explained.secretNames, explained.grantedSpiffeIds.map(sdsName));
   assert.deepEqual(
     [explained.granted, explained.grantedSpiffeIds, explained.code],
     [true, ['spiffe://td.test/app'], ''],

@@ -14,6 +14,10 @@ export interface Explanation {
   'code'?: (string);
   'message'?: (string);
   'time'?: (number | string | Long);
+  /**
+   * The names under which the process gets secrets by Envoy's secret discovery.
+   */
+  'secretNames'?: (string)[];
 }
 
 export interface Explanation__Output {
@@ -26,4 +30,8 @@ export interface Explanation__Output {
   'code': (string);
   'message': (string);
   'time': (number);
+  /**
+   * The names under which the process gets secrets by Envoy's secret discovery.
+   */
+  'secretNames': (string)[];
 }
