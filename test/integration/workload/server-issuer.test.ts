@@ -6,10 +6,11 @@ import {
   authorizeAny,
   connectTls,
   createTlsServer,
+  peerOf,
   X509Source,
 } from '../../../src/workload/index.ts';
 import { startImpostor } from '../../support/impostor.ts';
-import { startNode } from '../../support/mesh.ts';
+import { quickLives, rotationOf, startNode } from '../../support/mesh.ts';
 import { startTestServer } from '../../support/server.ts';
 import {
   createIntermediate,
@@ -103,4 +104,33 @@ test('a workload of our agent is not taken in by a CA downstream that poses as t
   await assert.rejects(dial(Number(impostor.address.split(':')[1])), {
     code: 'RESERVED_ID_UNTRUSTED',
   });
+});
+
+test('a rotation of the issuing authority keeps no workload from the server, before and after its switch', async () => {
+  await using stack = new AsyncDisposableStack();
+  const server = stack.use(await startTestServer({ config: quickLives }));
+  const node = stack.use(await startNode(server, 'web'));
+  const source = await X509Source.connect({ socketPath: node.socketPath });
+  stack.defer(() => source.close());
+  const issuers = new Set<string>();
+  const dial = async (): Promise<void> => {
+    const socket = await connectTls(source, {
+      expect: authorizeAny(),
+      host: '127.0.0.1',
+      port: server.server.port,
+      ALPNProtocols: ['h2'],
+    });
+    issuers.add(peerOf(socket)?.issuerKeyId ?? '');
+    socket.destroy();
+  };
+  await dial();
+  const rotated = rotationOf(server).rotate('issuing');
+  let over = false;
+  void rotated.finally(() => (over = true));
+  while (!over) await dial();
+  await rotated;
+  await until(async () => {
+    await dial();
+    return issuers.size > 1;
+  }, 'a certificate of the server from its new issuing authority');
 });
