@@ -139,6 +139,38 @@ describe('two Envoys in mutual TLS by secret discovery', () => {
     await under(renewed);
   });
 
+  test('wait for a third one that is stopped: it is named, and the root signs when it is back', async () => {
+    await createEntry('idle');
+    const [port = 0, adminPort = 0] = await freePorts(2);
+    await using idle = await EnvoyProcess.start({
+      ...{ name: 'idle', socketPath: agent.socketPath, api: 'DELTA_GRPC', port, adminPort },
+      ...{ svid: idOf('idle'), bundle: 'ROOTCA', peer: idOf('egress') },
+    });
+    const rotation = rotationOf(server);
+    await eventually('it to be counted', async () =>
+      ((await rotation.consumersOf(agent.agentId)) ?? []).some(
+        ({ spiffeId, state }) => spiffeId === idOf('idle') && state === 'confirmed',
+      ),
+    );
+    idle.signal('SIGSTOP');
+    const before = await rotation.activeId('root');
+    await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
+    await eventually('it to be the one that holds the root up', async () => {
+      const waiting = await rotation.inState('root', 'published');
+      const laggards = waiting?.confirmation?.laggards ?? [];
+      return (
+        laggards.map(({ kind, spiffeId }) => `${kind} ${spiffeId}`).join() ===
+        `proxy ${idOf('idle')}`
+      );
+    });
+    assert.equal(await rotation.activeId('root'), before);
+    idle.signal('SIGCONT');
+    await eventually(
+      'the new root to be active',
+      async () => (await rotation.activeId('root')) !== before,
+    );
+  });
+
   test('fail no request while the agent is killed and started again', async () => {
     await under(async () => {
       await agent.kill();
