@@ -35,7 +35,7 @@ export const issuingAdvice = {
       attestation,
       'an expired agent comes back by its last key within the grace, and its earlier session ends',
     ],
-    open('That it joins with a new token is tested for other reasons only.'),
+    done('attests with a new join token', 'the agent joins'),
   ),
   SERVER_UNTRUSTED: row(
     'an agent is started without bundle and fingerprint',

@@ -92,7 +92,7 @@ export const recordAdvice = {
   APPROVAL_NOT_OPEN: row(
     'an operation is withdrawn and then approved',
     [flow, 'is withdrawn by its proposer, and takes no approval afterwards'],
-    open('That the call made again proposes a new operation is not followed in one test.'),
+    done('makes the call again', 'a new operation is proposed'),
   ),
   APPROVAL_NOT_COUNTED: row(
     'a person who is no approver signs',

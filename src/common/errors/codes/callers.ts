@@ -61,7 +61,7 @@ export const callerCodes = {
   CALLER_NOT_ADMITTED: caller(
     'PERMISSION_DENIED',
     'The method is for callers of another class.',
-    'This call is not open to your class of caller; the message names the classes that it admits.',
+    'Call with the certificate of a class that the message names, or ask an administrator for the call.',
   ),
   ROLE_MISSING: caller(
     'PERMISSION_DENIED',

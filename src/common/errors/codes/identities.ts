@@ -83,7 +83,7 @@ export const identityCodes = {
   CHAIN_UNTRUSTED: caller(
     'UNAUTHENTICATED',
     'The chain ends in no root that is trusted for its trust domain.',
-    'The chain does not lead to an authority in the bundle of its trust domain; check which bundle you hold.',
+    'The chain does not lead to a root in the bundle of its trust domain. Compare the bundle that you hold with the present one: "meshca bundle show".',
   ),
   RESERVED_ID_UNTRUSTED: caller(
     'UNAUTHENTICATED',

@@ -11,7 +11,7 @@ export const issuingCodes = {
   ATTESTATION_FAILED: caller(
     'PERMISSION_DENIED',
     'The node could not prove what it claims to be.',
-    'Check the credential that the message names.',
+    'Check the credential that the message names. Of a node certificate these count: its end, its key, and the CA that the server knows (attestation.x509pop.caFile).',
   ),
   RENEWAL_GRACE_EXCEEDED: caller(
     'PERMISSION_DENIED',
@@ -21,7 +21,7 @@ export const issuingCodes = {
   SERVER_UNTRUSTED: caller(
     'UNAUTHENTICATED',
     'The server did not prove that it is the CA that the agent was told to trust.',
-    'Check the bundle file or fingerprint that the agent was given: the server did not prove to be this CA.',
+    'Compare the bundle file or fingerprint that the agent was given with what "meshca token create" on the server prints. If they agree, find out who answers at the address.',
   ),
 
   // issuing
@@ -88,7 +88,7 @@ export const issuingCodes = {
   WITHHELD: caller(
     'ABORTED',
     'The certificate was signed, and the right to it had ended by then.',
-    'A right ended while the certificate was being signed; it was recorded and not released.',
+    'The certificate is on record and was not released. Ask again: the answer then says which right is missing.',
   ),
 
   // workload attestation

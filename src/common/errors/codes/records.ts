@@ -11,7 +11,7 @@ export const recordCodes = {
   STORE_CORRUPT: operator(
     'DATA_LOSS',
     'The database is damaged.',
-    'Restore the database from a backup; the message names the table.',
+    'Stop the server, and restore a backup: "meshca restore database FILE". Keep the damaged file, which shows what happened.',
   ),
   STORE_TOO_NEW: operator(
     'FAILED_PRECONDITION',
@@ -21,7 +21,7 @@ export const recordCodes = {
   STORE_FAILED: operator(
     'UNAVAILABLE',
     'The database could not be read or written.',
-    'Check disk space and the file that the message names.',
+    'Check the disk and the file that the message names. The server goes on by itself with the first commit that succeeds.',
   ),
   TOKEN_FOREIGN: operator(
     'FAILED_PRECONDITION',
@@ -120,6 +120,6 @@ export const recordCodes = {
   LEASE_LOST: operator(
     'ABORTED',
     'Another server does this work now.',
-    'Another server holds the lease now; nothing was changed.',
+    'Nothing was changed, and nothing is to be done: the server that holds the lease goes on with the work.',
   ),
 } as const satisfies Record<string, CodeInfo>;

@@ -36,7 +36,7 @@ export const requestCodes = {
   CANCELLED: caller(
     'CANCELLED',
     'The caller ended the call before it was answered.',
-    'The caller cancelled the request.',
+    'The caller itself ended the call. Call again if the answer is still wanted.',
   ),
   SHUTTING_DOWN: caller(
     'UNAVAILABLE',

@@ -46,7 +46,7 @@ export const tokenCodes = {
   HSM_KEY_UNFIT: operator(
     'FAILED_PRECONDITION',
     'The key in the token could be extracted or was not made there.',
-    'The key was not created in this token as non-extractable; only such keys may sign.',
+    'Only a key that was made in this token as non-extractable may sign. Find out who put this one there, and rotate its authority to a new key: "meshca authority rotate --kind KIND".',
   ),
   HSM_SIGNATURE_INVALID: operator(
     'INTERNAL',

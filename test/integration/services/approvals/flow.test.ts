@@ -185,6 +185,7 @@ describe('an operation', () => {
       await codeOf(w.server.admin('Approvals/WithdrawOperation', { id })),
       'APPROVAL_NOT_OPEN',
     );
+    assert.notEqual(await putRole('withdrawn'), id, 'the call made again proposes a new one');
   });
 
   test('gives its answer, such as a join token, to its proposer once and to nobody else', async () => {

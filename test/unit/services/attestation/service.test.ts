@@ -246,6 +246,7 @@ test('an expired agent comes back by its last key within the grace, and its earl
     late.answer(answer(challenge, fresh, third)),
     rejectsWith('RENEWAL_GRACE_EXCEEDED'),
   );
+  assert.equal((await join(w, await tokenFor(w, 'n1'), third)).leaf.spiffeId, agentId('n1'));
 });
 
 test('an answer proves one nonce, trust domain, server certificate and new key, once and in time', async () => {
