@@ -3,10 +3,11 @@ import { X509Certificate } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { fromServiceError } from '../../../../../src/common/wire/index.ts';
 import { heldMs } from '../../../../../sidecar/apis/sds/options.ts';
+import { defaultLimits } from '../../../../../sidecar/local-server/index.ts';
 import { bundleOf, entryOf, LeapClock } from '../../../../support/local-server-fakes.ts';
 import { until } from '../../../../support/until.ts';
 import type { Harness } from '../../local-server/support.ts';
-import { openDelta, openFull, startSds } from './support.ts';
+import { fetchSecrets, openDelta, openFull, startSds } from './support.ts';
 
 const uid = ['unix:uid:0'];
 const web = entryOf('w', 'spiffe://td.test/web', uid);
@@ -260,6 +261,24 @@ describe('what is reported of a proxy', () => {
     assert.equal(roots.messages.length, 2);
   });
 
+  test('that never answers: cut off by name, and counted anew when it is back', async () => {
+    const clock = new LeapClock();
+    await using harness = await startSds({ clock });
+    harness.entries.set(web);
+    using silent = openFull(harness);
+    silent.ask('ROOTCA');
+    await silent.count(1);
+    await until(() => clock.runs(defaultLimits.stallMs));
+    clock.leap(defaultLimits.stallMs);
+    await silent.error();
+    assert.match(harness.consumers.stalls.join(), /^took no message for 30 s/);
+    using roots = openFull(harness);
+    roots.ask('ROOTCA');
+    await roots.count(1);
+    roots.ack(0);
+    await until(() => harness.consumers.reports.at(-1)?.startsWith('confirmed') === true);
+  });
+
   test('that takes no bundle: nobody can tell what it validates with', async () => {
     await using harness = await startSds();
     harness.entries.set(web);
@@ -325,6 +344,12 @@ test('answers are free, and a client that asks for the same again and again is l
     secrets.send({ resourceNamesSubscribe: ['ROOTCA'], responseNonce: String(sent) });
   assert.equal(fromServiceError(await secrets.error()).code, 'RATE_LIMITED');
   assert.ok(before >= 20);
+});
+
+test('FetchSecrets, for REST, says what to use instead', async () => {
+  await using harness = await startSds();
+  const error = await fetchSecrets(harness);
+  assert.equal(fromServiceError(error).code, 'NOT_IMPLEMENTED');
 });
 
 test('a resource of another type is refused', async () => {

@@ -1,4 +1,4 @@
-import { credentials } from '@grpc/grpc-js';
+import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { silentLogger } from '../../../../../src/common/runtime/index.ts';
 import { sdsContract } from '../../../../../src/common/wire/index.ts';
 import type { DeltaDiscoveryRequest } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryRequest.ts';
@@ -62,6 +62,17 @@ function connect(harness: Harness) {
   return new SecretDiscoveryService(`unix:${harness.path}`, credentials.createInsecure(), {
     'grpc.use_local_subchannel_pool': 1,
   });
+}
+
+/** How a call of the unary method ends. */
+export async function fetchSecrets(harness: Harness): Promise<ServiceError> {
+  const client = connect(harness);
+  const error = await new Promise<ServiceError | null>((resolve) => {
+    client.FetchSecrets({}, resolve);
+  });
+  client.close();
+  if (error === null) throw new Error('it was answered');
+  return error;
 }
 
 /** StreamSecrets as Envoy uses it. */
