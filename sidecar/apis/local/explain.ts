@@ -45,8 +45,12 @@ function explainRefusal(dependencies: ExplainDependencies, id: string): Explanat
       'there is no recent refusal with this ID; the agent keeps the last ones of each user until it restarts',
       { next: 'Explain the process itself: meshca explain --pid N.' },
     );
+  const { selectors } = refusal;
   return {
-    ...verdict(dependencies, refusal.selectors),
+    ...verdict(dependencies, selectors),
+    // the call was refused, whatever its process would get now
+    granted: false,
+    grantedSpiffeIds: served(dependencies, selectors, undefined).grantedSpiffeIds ?? [],
     pid: refusal.pid,
     refusalId: refusal.id,
     code: refusal.code,

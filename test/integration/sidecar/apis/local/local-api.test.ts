@@ -160,7 +160,10 @@ test('a refusal of the server has one ID, for the caller and for explain', async
   const error = await collect(harness.client().FetchX509SVID({}, header())).error();
   assert.equal(fromServiceError(error).detail['refusalId'], 'r-2');
   const explained = await local.explain({ refusalId: 'r-2' });
-  assert.deepEqual([explained.code, explained.pid], ['INVALID_REQUEST', process.pid]);
+  assert.deepEqual(
+    [explained.granted, explained.code, explained.pid],
+    [false, 'INVALID_REQUEST', process.pid],
+  );
 });
 
 test('explain of a process that does not exist is refused, at the command line with exit code 3', async () => {
