@@ -8,7 +8,7 @@ import { PkiError } from '../src/common/errors/index.ts';
 import { buildRotation, linuxBoot } from '../src/compose/rotation.ts';
 import { databasePath } from '../src/config/index.ts';
 import type { RotatedKind, TokenRole } from '../src/domain/index.ts';
-import { createSigners, openTokenAdmin, type TokenAdmin } from '../src/hsm/index.ts';
+import { createSigners, openTokenAdmin, type Signers, type TokenAdmin } from '../src/hsm/index.ts';
 import {
   AuthorityRegistry,
   createRecordedIssuance,
@@ -19,7 +19,7 @@ import {
 } from '../src/issuance/index.ts';
 import type { Ledger } from '../src/ledger/index.ts';
 import { openStore } from '../test/support/open-store.ts';
-import { startTestServer } from '../test/support/server.ts';
+import { startTestServer, type TestServer } from '../test/support/server.ts';
 import type { Breaches } from './drill.ts';
 import { RotationRecord } from './rotation-record.ts';
 
@@ -42,12 +42,47 @@ export interface RivalFigures {
  * the rotation to its end; then the first one goes on with what it had decided. It must come to
  * nothing.
  */
-// oxlint-disable-next-line max-lines-per-function -- one scene, act by act
 export async function drillRivals(
   breaches: Breaches,
   { short, signal }: { readonly short: boolean; readonly signal: AbortSignal },
 ): Promise<RivalFigures> {
   await using stack = new AsyncDisposableStack();
+  const scene = await openScene(stack);
+  const record = new RotationRecord(
+    { databasePath: databasePath(scene.config), tokens: scene.tokens },
+    breaches,
+  );
+  let [takeovers, refused] = [0, 0];
+  for (const kind of short ? (['jwt'] as const) : (['jwt', 'issuing', 'root'] as const)) {
+    for (let at = 0; ; at += short ? 2 : 1) {
+      signal.throwIfAborted();
+      const before = record.authorities();
+      const between = await interrupted(scene, kind, at);
+      record.expectOneOfEach(
+        `the second actor came between at call ${at} of a rotation of kind ${kind}`,
+        before,
+      );
+      if (!between.came) break;
+      takeovers += 1;
+      refused += between.refused;
+      for (const call of between.accepted) breaches.add(`an actor that had lost its lease ${call}`);
+    }
+  }
+  record.checkHistories();
+  await record.checkKeys();
+  return { takeovers, refused };
+}
+
+/** The database and the tokens of a stopped server, for both actors. */
+interface Scene {
+  readonly config: TestServer['config'];
+  readonly tokens: TestServer['tokens'];
+  readonly store: Ledger;
+  readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  readonly changed: () => Promise<void>;
+}
+
+async function openScene(stack: AsyncDisposableStack): Promise<Scene> {
   const server = stack.use(
     await startTestServer({
       config: {
@@ -65,12 +100,11 @@ export async function drillRivals(
     pid: process.pid,
   });
   stack.defer(() => store.close());
-  const environment = { SOFTHSM2_CONF: tokens.confPath };
   const tokenOf = (role: TokenRole) => ({
     modulePath: tokens.modulePath,
     tokenLabel: tokens.tokens[role === 'root' ? 'root' : 'issuing'].label,
     pin: tokens.tokens[role === 'root' ? 'root' : 'issuing'].pin,
-    environment,
+    environment: { SOFTHSM2_CONF: tokens.confPath },
   });
   const openToken = (role: TokenRole): Promise<TokenAdmin> =>
     openTokenAdmin(tokenOf(role), {
@@ -91,6 +125,13 @@ export async function drillRivals(
       logger: silentLogger,
     }),
   );
+  const changed = publishing(config, store, signers);
+  await changed();
+  return { config, tokens, store, openToken, changed };
+}
+
+/** Refreshes the registry, and publishes a bundle if one is due. */
+function publishing(config: Scene['config'], store: Ledger, signers: Signers): () => Promise<void> {
   const registry = new AuthorityRegistry({
     place: config.authorities,
     authorities: store.authorities,
@@ -100,7 +141,7 @@ export async function drillRivals(
     clock: systemClock,
     logger: silentLogger,
   });
-  const changed = async (): Promise<void> => {
+  return async () => {
     await registry.refresh();
     await publishBundle(registry.all(), {
       store: store.bundles,
@@ -112,70 +153,59 @@ export async function drillRivals(
     });
     await registry.refresh();
   };
-  await changed();
-  const build = async (over: {
-    readonly store: Ledger;
-    readonly openToken: typeof openToken;
-    readonly clock: Clock;
-  }): Promise<RotationController> =>
-    (
-      await buildRotation({
-        config,
-        connected: () => false,
-        handshakes: () => [],
-        changed,
-        moved: () => undefined,
-        renewals: () => ({ signed: 0, failed: 0, othersSigned: 0, othersFailed: 0 }),
-        issuingTokenUsable: () => true,
-        canUse: () => true,
-        boot: linuxBoot(),
-        lastRecordedMs: undefined,
-        step: () => undefined,
-        random: systemRandom,
-        logger: silentLogger,
-        issuancePolicy: passThroughPolicy,
-        recorded: createRecordedIssuance({ store: over.store.issuance, clock: over.clock }),
-        ...over,
-      })
-    ).controller;
+}
 
-  const record = new RotationRecord({ databasePath: databasePath(config), tokens }, breaches);
-  let [takeovers, refused] = [0, 0];
-  for (const kind of short ? (['jwt'] as const) : (['jwt', 'issuing', 'root'] as const)) {
-    for (let at = 0; ; at += short ? 2 : 1) {
-      signal.throwIfAborted();
-      const before = record.authorities();
-      const second = await build({
-        store,
-        openToken,
-        clock: {
-          ...systemClock,
-          now: () => systemClock.now() + aheadMs / 1000,
-          nowMs: () => systemClock.nowMs() + aheadMs,
-        },
-      });
-      const between = new Between(at, () => bringToEnd(second, store));
-      const first = await build({
-        store: between.store(store),
-        openToken: async (role) => between.token(await between.call('open', () => openToken(role))),
-        clock: systemClock,
-      });
-      await open(kind, store);
-      await bringToEnd(first, store);
-      await Promise.all([first.close(), second.close()]);
-      record.expectOneOfEach(
-        `the second actor came between at call ${at} of a rotation of kind ${kind}`,
-        before,
-      );
-      if (!between.came) break;
-      takeovers += 1;
-      refused += between.refused;
-      for (const call of between.accepted) breaches.add(`an actor that had lost its lease ${call}`);
-    }
-  }
-  record.checkHistories();
-  await record.checkKeys();
-  return { takeovers, refused };
+const buildActor = async (
+  { config, changed }: Scene,
+  over: {
+    readonly store: Ledger;
+    readonly openToken: Scene['openToken'];
+    readonly clock: Clock;
+  },
+): Promise<RotationController> =>
+  (
+    await buildRotation({
+      config,
+      connected: () => false,
+      handshakes: () => [],
+      changed,
+      moved: () => undefined,
+      renewals: () => ({ signed: 0, failed: 0, othersSigned: 0, othersFailed: 0 }),
+      issuingTokenUsable: () => true,
+      canUse: () => true,
+      boot: linuxBoot(),
+      lastRecordedMs: undefined,
+      step: () => undefined,
+      random: systemRandom,
+      logger: silentLogger,
+      issuancePolicy: passThroughPolicy,
+      recorded: createRecordedIssuance({ store: over.store.issuance, clock: over.clock }),
+      ...over,
+    })
+  ).controller;
+
+/** One rotation, in which the second actor comes between at the `at`-th call of the first. */
+async function interrupted(scene: Scene, kind: RotatedKind, at: number): Promise<Between> {
+  const { store, openToken } = scene;
+  const second = await buildActor(scene, {
+    store,
+    openToken,
+    clock: {
+      ...systemClock,
+      now: () => systemClock.now() + aheadMs / 1000,
+      nowMs: () => systemClock.nowMs() + aheadMs,
+    },
+  });
+  const between = new Between(at, () => bringToEnd(second, store));
+  const first = await buildActor(scene, {
+    store: between.store(store),
+    openToken: async (role) => between.token(await between.call('open', () => openToken(role))),
+    clock: systemClock,
+  });
+  await open(kind, store);
+  await bringToEnd(first, store);
+  await Promise.all([first.close(), second.close()]);
+  return between;
 }
 
 /** Nobody is there who could confirm, and nothing is waited for: it is forced. */
