@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { standardApi } from '../../sidecar/apis/standard/index.ts';
-import { reportsContract, workloadContract } from '../../src/common/wire/index.ts';
+import { reportsContract, sdsContract, workloadContract } from '../../src/common/wire/index.ts';
 import { startHarness } from '../integration/sidecar/local-server/support.ts';
 import { startTestServer } from '../support/server.ts';
 import { foreignCommands } from './foreign-client.ts';
@@ -54,7 +54,9 @@ describe('grpcurl', () => {
   });
 
   test('describes every service of a workload socket, and calls some', async () => {
-    const contracts = [workloadContract().definition, reportsContract().definition];
+    const contracts = [workloadContract(), reportsContract(), sdsContract()].map(
+      ({ definition }) => definition,
+    );
     const ready = (): boolean => true;
     await using harness = await startHarness({
       api: { more: () => standardApi({ callers: { kind: 'workloads' }, ready, contracts }) },
@@ -62,6 +64,7 @@ describe('grpcurl', () => {
     const services = await describedServices(harness.path);
     assert.deepEqual(services, [
       'SpiffeWorkloadAPI',
+      'envoy.service.secret.v3.SecretDiscoveryService',
       'grpc.health.v1.Health',
       'meshca.workload.v1.Reports',
     ]);
