@@ -8,6 +8,7 @@ import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
+import { mutation } from './mutation.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { rotateAll } from './rotate-all.ts';
@@ -29,6 +30,7 @@ const drills: readonly Drill[] = [
   attacks,
   auditTamper,
   restoreStale,
+  mutation,
   rotateAll,
   laggard,
   compromise,

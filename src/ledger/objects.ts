@@ -52,6 +52,8 @@ export interface ObjectLedger {
   isAdminId(spiffeId: string): boolean;
   /** What is on record of the wall clock; undefined: nothing yet. */
   clock(): ClockState | undefined;
+  /** There is no row of this object. Announced if the log has the object. */
+  announceAbsent(kind: LogObjectKind, id: string): void;
   /** Announces each object of this kind that the log has and that is not among these values. */
   announceMissing<Kind extends LogObjectKind>(
     kind: Kind,
@@ -243,6 +245,10 @@ export class Objects implements ObjectLedger {
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  announceAbsent(kind: LogObjectKind, id: string): void {
+    this.sameRow(kind, id, undefined);
   }
 
   announceMissing<Kind extends LogObjectKind>(

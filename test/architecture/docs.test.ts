@@ -9,11 +9,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md
 
 test('every drill stands in docs/drills.md', () => {
   const folder = join(root, 'drills');
-  const names = readdirSync(folder).flatMap(
-    (file) =>
-      /^ {2}name: '([a-z-]+)',\n {2}promise:/m.exec(
-        readFileSync(join(folder, file), 'utf8'),
-      )?.[1] ?? [],
+  // a folder has the parts of one drill
+  const names = readdirSync(folder, { withFileTypes: true }).flatMap((file) =>
+    file.isFile()
+      ? (/^ {2}name: '([a-z-]+)',\n {2}promise:/m.exec(
+          readFileSync(join(folder, file.name), 'utf8'),
+        )?.[1] ?? [])
+      : [],
   );
   assert.ok(names.length >= 13, names.join());
   const text = readFileSync(join(root, 'docs', 'drills.md'), 'utf8');

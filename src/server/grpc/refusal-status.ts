@@ -63,7 +63,9 @@ export class RefusalStatus {
     ids: { readonly requestId: string; readonly refusalId: string; readonly method: string },
   ): void {
     const { logger } = this.#dependencies;
-    const fields = { ...ids, code: error.code, caller: callerName(caller) };
+    // a row that can not be read was written by somebody else
+    const alert = error.code === 'STORE_CORRUPT' ? { alert: true } : {};
+    const fields = { ...ids, ...alert, code: error.code, caller: callerName(caller) };
     if (error.info.status === 'INTERNAL' || error.grade === 'fatal')
       logger.error({ ...fields, ...errorFields(error) }, 'request failed');
     else if (caller.class !== 'anonymous' || this.#strangerLines.take() === 0)

@@ -21,7 +21,7 @@ export interface CallerDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
   readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly entries: Pick<EntryStore, 'byId'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'announceAbsent'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered'>;
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
@@ -264,11 +264,13 @@ export class CallerRegistry implements Callers {
 
   async #agentGeneration(record: CertificateRecord): Promise<number> {
     const row = await this.#dependencies.agents.byId(record.spiffeId);
-    if (row === undefined)
+    if (row === undefined) {
+      this.#dependencies.objects.announceAbsent('agent', record.spiffeId);
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `there is no record of an agent ${record.spiffeId}`,
       );
+    }
     const agent = this.#dependencies.objects.require('agent', row);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
@@ -292,7 +294,9 @@ export class CallerRegistry implements Callers {
   async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
     if (record.entryId === null) return Infinity;
     const row = await this.#dependencies.entries.byId(record.entryId);
-    const entry = row === undefined ? undefined : this.#dependencies.objects.require('entry', row);
+    const { objects } = this.#dependencies;
+    if (row === undefined) objects.announceAbsent('entry', record.entryId);
+    const entry = row === undefined ? undefined : objects.require('entry', row);
     const stands =
       entry !== undefined &&
       entry.admin &&

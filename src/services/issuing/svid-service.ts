@@ -16,6 +16,7 @@ import {
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-registry.ts';
@@ -35,6 +36,7 @@ import { standingAgent } from '../agents/standing-agent.ts';
 export interface SvidDependencies extends IssuingDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly entries: Pick<EntryStore, 'byIds'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'prove' | 'announceAbsent'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
 }
 
@@ -166,11 +168,15 @@ export class SvidService implements Svids {
       entry === undefined ||
       !parents.includes(entry.parentId) ||
       (entry.expiresAt !== 0 && entry.expiresAt <= now)
-    )
+    ) {
+      // announces a row that somebody altered or took away; the agent learns nothing of it
+      if (entry === undefined) this.#dependencies.objects.announceAbsent('entry', entryId);
+      else this.#dependencies.objects.prove('entry', entry);
       throw new PkiError(
         'ENTRY_NOT_AUTHORIZED',
         `no entry ${JSON.stringify(entryId.slice(0, 64))} gives an identity to this agent`,
       );
+    }
     return this.#dependencies.objects.require('entry', entry);
   }
 

@@ -114,3 +114,27 @@ test('a change of roles while they are read is no difference', async () => {
   );
   assert.deepEqual(announced, []);
 });
+
+test('an agent whose row was taken away is refused, and announced', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'meshca-lost-'));
+  const path = join(folder, 'meshca.db');
+  try {
+    await using w = await createServicesWorld({}, { path, keys: new Map() });
+    const announced: string[] = [];
+    w.store.objects.onMismatch(({ kind, id: found }) => announced.push(`${kind} ${found}`));
+    const { caller, svid } = await w.joinAgent('n1');
+    foreignSql(path, (database) => {
+      database.exec('PRAGMA foreign_keys = OFF');
+      database.exec('DELETE FROM agents');
+    });
+    await nextTurn();
+    const code = await w.callerOf(svid.leaf).then(
+      () => 'admitted',
+      (thrown: unknown) => PkiError.from(thrown).code,
+    );
+    assert.equal(code, 'CERTIFICATE_UNKNOWN');
+    assert.deepEqual(announced, [`agent ${caller.spiffeId}`]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});

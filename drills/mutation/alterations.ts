@@ -1,0 +1,190 @@
+import {
+  sameValue,
+  type ForeignHand,
+  type Row,
+  type RowChange,
+  type Table,
+  type Value,
+} from './hand.ts';
+
+/** Columns that only people read, with the reason. Altering them grants and stops nothing. */
+export const displayColumns: Readonly<Record<string, string>> = {
+  'agents.state_reason': 'the state itself is digested',
+  'agents.last_seen_at': 'changes with every sign of life',
+  'agents.version': 'what the agent says of itself',
+  'agents.survived_outage_seconds': 'what the agent says of itself',
+  'certificates.state_reason': 'the state decides',
+  'consumers.description': 'what the agent says of its consumer',
+  'consumers.reason': 'what the agent says of its consumer',
+  'migrations.applied_at': 'when a step ran',
+  'rotations.updated_at': 'the version orders the changes',
+};
+
+/** Tables that stay empty in this world, with the reason. Any other empty table is a breach. */
+export const emptyTables: Readonly<Record<string, string>> = {
+  log_excluded: 'no record is put in past the server before the alterations begin',
+  log_snapshots: 'a snapshot is made after many more records',
+  log_snapshot_parts: 'a snapshot is made after many more records',
+};
+
+export interface Alteration {
+  /** Table, column and kind, for the report. */
+  readonly name: string;
+  readonly table: Table;
+  /** Every altered column is a display column. */
+  readonly display: boolean;
+  readonly changes: readonly RowChange[];
+}
+
+/** The rows of each table, by its name. */
+export type Snapshot = ReadonlyMap<string, readonly Row[]>;
+
+export const snapshotOf = (hand: ForeignHand): Snapshot =>
+  new Map(hand.tables().map((table) => [table.name, hand.rows(table)]));
+
+const isDisplay = (table: Table, column: string): boolean =>
+  displayColumns[`${table.name}.${column}`] !== undefined;
+
+/** The same row in an earlier snapshot. */
+const earlierRow = (table: Table, row: Row, snapshot: Snapshot): Row | undefined =>
+  snapshot
+    .get(table.name)
+    ?.find((other) => table.key.every((name) => sameValue(row[name], other[name])));
+
+/** How a value of a row is altered; undefined: this kind has no other value for it. */
+type Kind = (
+  row: Row,
+  column: string,
+  of: { readonly table: Table; readonly rows: readonly Row[]; readonly at: number },
+) => Value | undefined;
+
+const constants: readonly (readonly [name: string, of: Exclude<Value, null>])[] = [
+  ['zero', 0],
+  ['one', 1],
+  ['far', 4_000_000_000],
+  ['empty', ''],
+];
+
+/** All kinds of alterations of one column, in the order in which the short form takes the first. */
+function kinds(steps: readonly Snapshot[]): readonly (readonly [name: string, kind: Kind])[] {
+  const earlier = steps.map((snapshot, step): readonly [string, Kind] => [
+    `as after step ${step + 1}`,
+    (row, column, { table }) => earlierRow(table, row, snapshot)?.[column],
+  ]);
+  const neighbours = [1, -1].map((by): readonly [string, Kind] => [
+    by === 1 ? 'of the next row' : 'of the row before',
+    (_row, column, { rows, at }) => rows[(at + by + rows.length) % rows.length]?.[column],
+  ]);
+  return [
+    ...neighbours,
+    ...earlier,
+    ['NULL', () => null],
+    ...constants.map(([name, value]): readonly [string, Kind] => [
+      name,
+      (row, column) => (typeof row[column] === typeof value ? value : undefined),
+    ]),
+    [
+      'one byte',
+      (row, column) => {
+        const value = row[column];
+        if (!(value instanceof Uint8Array) || value.length === 0) return undefined;
+        const other = Uint8Array.from(value);
+        other[0] = (other[0] ?? 0) ^ 1;
+        return other;
+      },
+    ],
+    ['longer', (row, column) => (typeof row[column] === 'string' ? `${row[column]}x` : undefined)],
+    ['more', (row, column) => (typeof row[column] === 'number' ? row[column] + 1 : undefined)],
+  ];
+}
+
+/** Each alteration of a column, with all rows at once. */
+function* ofColumns(
+  table: Table,
+  rows: readonly Row[],
+  steps: readonly Snapshot[],
+): Generator<Alteration> {
+  for (const column of table.columns)
+    for (const [kind, valueOf] of kinds(steps)) {
+      const changes = rows.flatMap((row, at): readonly RowChange[] => {
+        const value = valueOf(row, column, { table, rows, at });
+        if (value === undefined || sameValue(value, row[column])) return [];
+        return [{ table, before: row, after: { ...row, [column]: value } }];
+      });
+      if (changes.length > 0)
+        yield {
+          name: `${table.name}.${column} ${kind}`,
+          table,
+          display: isDisplay(table, column),
+          changes,
+        };
+    }
+}
+
+/** Rows as after each earlier step, rows that are gone, rows that are there twice. */
+function* ofRows(
+  table: Table,
+  rows: readonly Row[],
+  steps: readonly Snapshot[],
+): Generator<Alteration> {
+  const alteration = (name: string, changes: readonly RowChange[]): Alteration => ({
+    name: `${table.name} ${name}`,
+    table,
+    display: false,
+    changes,
+  });
+  const display = table.columns.filter((column) => isDisplay(table, column));
+  if (display.length > 0)
+    yield {
+      ...alteration(
+        'all display columns',
+        rows.map((row) => ({
+          table,
+          before: row,
+          after: {
+            ...row,
+            ...Object.fromEntries(
+              display.map((name) => [name, typeof row[name] === 'number' ? 1 : 'altered']),
+            ),
+          },
+        })),
+      ),
+      display: true,
+    };
+  for (const [step, snapshot] of steps.entries())
+    yield alteration(
+      `as after step ${step + 1}`,
+      rows.map((row) => ({ table, before: row, after: earlierRow(table, row, snapshot) })),
+    );
+  yield alteration(
+    'without rows',
+    rows.map((row) => ({ table, before: row, after: undefined })),
+  );
+  for (const row of rows.slice(0, 20))
+    yield alteration('without one row', [{ table, before: row, after: undefined }]);
+  yield alteration(
+    'rows twice',
+    rows.map((row) => ({ table, before: undefined, after: doubled(table, row) })),
+  );
+}
+
+/** The row under another key. */
+const doubled = (table: Table, row: Row): Row => {
+  const last = table.key.at(-1) as string;
+  const value = row[last];
+  let other: Value = `${String(value)}-2`;
+  if (typeof value === 'number') other = value + 1_000_000;
+  if (value instanceof Uint8Array) other = Uint8Array.from([...value.slice(0, -1), 0x5a]);
+  return { ...row, [last]: other };
+};
+
+/** Every alteration of a table. */
+export function* alterationsOf(
+  hand: ForeignHand,
+  table: Table,
+  steps: readonly Snapshot[],
+): Generator<Alteration> {
+  const rows = hand.rows(table);
+  yield* ofColumns(table, rows, steps);
+  yield* ofRows(table, rows, steps);
+}

@@ -1,0 +1,316 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { PkiError } from '../../src/common/errors/index.ts';
+import { silentLogger, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
+import { createCsr } from '../../src/common/x509/index.ts';
+import { SimAgent, simServer } from '../../test/support/sim-agent.ts';
+import {
+  attestByToken,
+  startTestServer,
+  unaryCall,
+  type Credential,
+  type TestServer,
+} from '../../test/support/server.ts';
+import { sshKey, sshSign, type SshIdentity } from '../../test/support/ssh.ts';
+import { past, until } from '../../test/support/until.ts';
+import { snapshotOf, type Snapshot } from './alterations.ts';
+import { SqliteHand, type ForeignHand } from './hand.ts';
+
+const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
+const approvalNamespace = 'meshca-approval@v1';
+
+/** Somebody of every kind whom the log refuses, and the healthy ones beside them. */
+export interface Victims {
+  readonly key: KeyObject;
+  readonly issuingId: string;
+  readonly healthy: Credential;
+  readonly banned: Credential;
+  readonly evicted: Credential;
+  /** The certificate of a session that another one replaced. */
+  readonly robbed: Credential;
+  readonly istiod: Credential;
+  /** Its delegation was revoked. */
+  readonly former: Credential;
+  readonly reader: Credential;
+  readonly stranger: Credential;
+  readonly revoked: Credential;
+  readonly tokens: { readonly used: string; readonly revoked: string };
+  readonly replayed: { readonly id: string; readonly signature: string };
+  readonly executed: { readonly id: string; readonly signature: string };
+}
+
+/** The server, its victims, and the database as it was after each step of the preparation. */
+export class MutationWorld implements AsyncDisposable {
+  readonly server: TestServer;
+  readonly hand: ForeignHand;
+  readonly steps: Snapshot[] = [];
+  /** What was announced to operators. */
+  readonly alerts: string[];
+  victims!: Victims;
+  readonly #dir: string;
+
+  private constructor(server: TestServer, dir: string, alerts: string[]) {
+    this.server = server;
+    this.#dir = dir;
+    this.alerts = alerts;
+    this.hand = new SqliteHand(join(server.config.dataDir, 'meshca.db'));
+  }
+
+  static async create(): Promise<MutationWorld> {
+    const alerts: string[] = [];
+    const logger: Logger = {
+      ...silentLogger,
+      error: (fields) => {
+        const { code, kind, id, alert } = fields as Record<string, unknown>;
+        if (alert === true) alerts.push([code, kind, id].filter(Boolean).join(' '));
+      },
+      child: () => logger,
+    };
+    const dir = await mkdtemp(join(tmpdir(), 'meshca-mutation-'));
+    const server = await startTestServer({
+      logger,
+      config: {
+        issuance: { crlBaseUrl: 'http://ca.mesh.test/crl', bundleRefreshHintSeconds: 1 },
+        rotation: { automatic: false, jwksCacheSeconds: 1 },
+      },
+    });
+    const world = new MutationWorld(server, dir, alerts);
+    world.victims = await world.#prepare();
+    await world.#keep();
+    return world;
+  }
+
+  /** The database as it was after the preparation, and a server on it. */
+  async reset(): Promise<void> {
+    await this.server.stop();
+    await this.putBack();
+    await this.server.restart();
+  }
+
+  /** Only while the server is stopped. */
+  async putBack(): Promise<void> {
+    const { dataDir } = this.server.config;
+    await rm(dataDir, { recursive: true, force: true });
+    await cp(join(this.#dir, 'kept'), dataDir, { recursive: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server[Symbol.asyncDispose]();
+    await rm(this.#dir, { recursive: true, force: true });
+  }
+
+  async #keep(): Promise<void> {
+    await this.server.stop();
+    await cp(this.server.config.dataDir, join(this.#dir, 'kept'), { recursive: true });
+    await this.server.restart();
+  }
+
+  #step(): void {
+    this.steps.push(snapshotOf(this.hand));
+  }
+
+  async #prepare(): Promise<Victims> {
+    const { server } = this;
+    const { admin } = server;
+    const agents = await this.#agents();
+    this.#step();
+    const callers = await this.#callers();
+    this.#step();
+    const revoked = await this.#entries(agents);
+    await admin('Agents/BanAgent', { spiffeId: agents.banned.spiffeId, reason: 'drill' });
+    await admin('Agents/EvictAgent', { spiffeId: agents.evicted.spiffeId, reason: 'drill' });
+    await admin('Certificates/RevokeCertificate', {
+      serial: revoked.serial,
+      reason: 'superseded',
+    });
+    this.#step();
+    await this.#rotateJwt(agents.healthy);
+    const approvals = await this.#approvals();
+    const { authorities } = await admin('Authorities/ListAuthorities');
+    const issuing = authorities.find(({ kind, state }) => kind === 'issuing' && state === 'active');
+    return {
+      ...agents,
+      ...callers,
+      revoked,
+      ...approvals,
+      key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+      issuingId: String(issuing?.id),
+    };
+  }
+
+  async #agents(): Promise<Pick<Victims, 'healthy' | 'banned' | 'evicted' | 'robbed' | 'tokens'>> {
+    const { server } = this;
+    const token = async (agentName: string) =>
+      server.admin('Tokens/CreateJoinToken', { agentName });
+    const used = (await token('evicted')).token;
+    const revoked = await token('nobody');
+    const agents = {
+      healthy: await server.joinAgent('healthy'),
+      banned: await server.joinAgent('banned'),
+      evicted: await attestByToken(server.client(), used),
+      robbed: await server.joinAgent('robbed'),
+      tokens: { used, revoked: revoked.token },
+    };
+    this.#step();
+    await server.admin('Tokens/RevokeJoinToken', { id: revoked.id });
+    await server.admin('Agents/EvictAgent', { spiffeId: agents.robbed.spiffeId, reason: 'moved' });
+    await server.joinAgent('robbed');
+    await using reporting = await SimAgent.join(simServer(server), 'reporting', ['consumer']);
+    await until(
+      () => this.hand.rows(this.#table('consumers')).length > 1,
+      `the agent ${reporting.name} has reported`,
+    );
+    return agents;
+  }
+
+  #table(name: string) {
+    const table = this.hand.tables().find((each) => each.name === name);
+    if (table === undefined) throw new Error(`there is no table ${name}`);
+    return table;
+  }
+
+  async #callers(): Promise<Pick<Victims, 'istiod' | 'former' | 'reader' | 'stranger'>> {
+    const { server } = this;
+    const { admin } = server;
+    const delegate = async (path: string, pattern: string) =>
+      admin('Delegations/CreateDelegation', {
+        delegation: {
+          clientId: spiffe(path),
+          patterns: [spiffe(pattern)],
+          maxTtlSeconds: 3600,
+          dnsPatterns: ['*.mesh.internal'],
+        },
+      });
+    await delegate('/istiod', '/ns/**');
+    const { id } = await delegate('/former', '/old/**');
+    const role = async (name: string, verb: string, member: string) =>
+      admin('Roles/PutRole', {
+        role: { name, verbs: [verb], prefixes: [spiffe('/')], members: [spiffe(member)] },
+      });
+    await role('readers', '*.read', '/reader');
+    await role('writers', '*', '/somebody');
+    const callers = {
+      istiod: await server.mint(spiffe('/istiod')),
+      former: await server.mint(spiffe('/former')),
+      reader: await server.mint(spiffe('/reader'), { admin: true }),
+      stranger: await server.mint(spiffe('/stranger'), { admin: true }),
+    };
+    this.#step();
+    await admin('Delegations/RevokeDelegation', { id, reason: 'drill' });
+    return callers;
+  }
+
+  /** Returns the certificate of an admin that will be revoked. */
+  async #entries({
+    healthy,
+    banned,
+    robbed,
+    evicted,
+  }: Pick<Victims, 'healthy' | 'banned' | 'robbed' | 'evicted'>): Promise<Credential> {
+    const { server } = this;
+    const expiresAt = Math.floor(Date.now() / 1000) + 3;
+    const entry = (id: string, parent: Credential, more: object = {}) => ({
+      id,
+      spiffeId: spiffe(`/${id}`),
+      parentId: parent.spiffeId,
+      selectors: ['unix:uid:1000'],
+      ...more,
+    });
+    await server.admin('Entries/CreateEntries', {
+      entries: [
+        entry('web', healthy),
+        entry('somebody', healthy, { profile: 'revocable', admin: true }),
+        entry('expired', healthy, { expiresAt }),
+        entry('deleted', healthy),
+        entry('banned', banned),
+        entry('robbed', robbed),
+        entry('evicted', evicted),
+      ],
+    });
+    const privateKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const { results } = await unaryCall(
+      server.client(healthy),
+      '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
+      {
+        items: [
+          {
+            requestId: uuidv7(),
+            entryId: 'somebody',
+            csrDer: createCsr(privateKey),
+            selectors: [{ type: 'unix', value: 'uid:1000' }],
+          },
+        ],
+      },
+    );
+    const svid = results[0]?.svid;
+    if (!svid) throw new Error(`no leaf: ${String(results[0]?.refusal?.code)}`);
+    this.#step();
+    await server.admin('Entries/DeleteEntries', { ids: ['deleted'] });
+    await past(expiresAt);
+    return { spiffeId: svid.spiffeId, serial: svid.serial, chainDer: svid.chainDer, privateKey };
+  }
+
+  /** An old JWT authority that is tainted, and evidence for the present one. */
+  async #rotateJwt(healthy: Credential): Promise<void> {
+    const { admin } = this.server;
+    // as long as a token of it lives, the old authority stays
+    await unaryCall(this.server.client(healthy), '/meshca.issuer.v1.AgentIssuer/SignJwtSvid', {
+      requestId: uuidv7(),
+      entryId: 'web',
+      audience: ['drill'],
+      selectors: [{ type: 'unix', value: 'uid:1000' }],
+    });
+    const inState = async (state: string): Promise<readonly string[]> =>
+      (await admin('Authorities/ListAuthorities')).authorities.flatMap((each) =>
+        each.kind === 'jwt' && each.state === state ? [each.id] : [],
+      );
+    const [old = ''] = await inState('active');
+    await admin('Authorities/RotateAuthorities', { kind: 'jwt', force: true, reason: 'drill' });
+    await until(async () => (await inState('old')).includes(old), 'another JWT authority signs');
+    this.#step();
+    await admin('Authorities/TaintAuthority', {
+      id: old,
+      windowSeconds: 3600,
+      reason: 'drill',
+    });
+  }
+
+  async #approvals(): Promise<Pick<Victims, 'replayed' | 'executed'>> {
+    const { admin } = this.server;
+    const [alice, bob, carol] = (await Promise.all(
+      ['alice', 'bob', 'carol'].map((name) => sshKey(this.#dir, name)),
+    )) as [SshIdentity, SshIdentity, SshIdentity];
+    const held = async (call: Promise<unknown>): Promise<string> => {
+      const error = await call.then(
+        () => undefined,
+        (thrown: PkiError) => thrown,
+      );
+      if (error?.code !== 'APPROVAL_REQUIRED') throw new Error(`not held: ${String(error)}`);
+      return String(error.detail['operationId']);
+    };
+    const signed = async (id: string, by: SshIdentity): Promise<string> =>
+      sshSign(this.#dir, by.keyPath, (await admin('Approvals/GetOperation', { id })).line, {
+        namespace: approvalNamespace,
+      });
+    const approved = async (id: string, by: SshIdentity): Promise<string> => {
+      const signature = await signed(id, by);
+      await admin('Approvals/SubmitApproval', { id, signature });
+      return signature;
+    };
+    const approvers = { alice, bob, carol };
+    const policy = {
+      enabled: true,
+      required: 2,
+      lifeSeconds: 3600,
+      approvers: Object.entries(approvers).map(([name, { publicKey }]) => ({ name, publicKey })),
+    };
+    const first = await held(admin('Approvals/PutApprovalPolicy', { policy, version: 0 }));
+    await approved(first, alice);
+    this.#step();
+    const executed = { id: first, signature: await approved(first, bob) };
+    const second = await held(admin('Roles/DeleteRole', { name: 'writers' }));
+    return { executed, replayed: { id: second, signature: await approved(second, carol) } };
+  }
+}
