@@ -159,11 +159,14 @@ export class ServerCertificate {
     await this.#dependencies.presented?.(result.leaf.serial);
   }
 
-  /** Whether its issuer is still trusted (not tainted). */
+  /** Whether its issuer and the root above are still trusted (not tainted, not revoked). */
   #trusted(): boolean {
-    const { state } =
-      this.#dependencies.authorities.all().find(({ id }) => id === this.#authorityId) ?? {};
-    return state === 'active' || state === 'old';
+    const { authorities } = this.#dependencies;
+    const issuer = authorities.all().find(({ id }) => id === this.#authorityId);
+    const root = authorities.rootOf(this.#authorityId);
+    return [issuer, root ?? issuer].every(
+      (authority) => authority?.state === 'active' || authority?.state === 'old',
+    );
   }
 
   /** Near the end of its issuer, or past it: a later issuer gives a full life. */

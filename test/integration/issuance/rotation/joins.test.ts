@@ -95,4 +95,18 @@ test('nodes join at every step of a rotation of the root, also with tokens from 
 
   const afterwards = await makeToken(server, 'afterwards');
   assert.deepEqual(new Set(afterwards.rootFingerprints), new Set([first, second]));
+
+  const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'root' });
+  const old = authorities.find(({ certificateDer }) => sha256Hex(certificateDer) === first);
+  const ending = { id: old?.id ?? '', reason: 'its key may be in other hands', force: true };
+  await server.admin('Authorities/TaintAuthority', ending);
+  await until(async () => (await roots(server))['tainted'] === first, 'tainted');
+  await joins('the earlier root is tainted');
+  await server.admin('Authorities/RevokeAuthority', ending);
+  await until(async () => (await roots(server))['revoked'] === first, 'revoked');
+  const settled = async (): Promise<boolean> =>
+    (await server.admin('Authorities/GetRotationStatus')).operations.length === 0;
+  await until(settled, 'the rotation is over');
+  await until(() => believes(server, second), 'the server shows the new root');
+  await joins('the earlier root is revoked');
 });
