@@ -23,6 +23,8 @@ export interface SdsModelOptions {
 
 interface Content {
   readonly version: number;
+  /** Counts the changes: a version that was withdrawn may come back. */
+  readonly change: number;
   /** The client can not use it, and says so. */
   readonly broken: boolean;
 }
@@ -60,8 +62,10 @@ class SecretsModel {
   readonly #random: () => number;
   readonly result = { broken: [] as string[], proofs: 0, refusals: 0, claims: 0 };
   readonly #world = new Map<string, Content>(
-    names.map((name) => [name, { version: 1, broken: false }]),
+    names.map((name) => [name, { version: 1, change: 1, broken: false }]),
   );
+  /** By name, the content before the present one. */
+  readonly #before = new Map<string, Content>();
   // the client
   readonly #wanted = new Set<string>(['a']);
   readonly #held = new Map<string, number>();
@@ -193,14 +197,14 @@ class SecretsModel {
       const content = this.#world.get(name) as Content;
       const mark = `${epoch} ${content.version}`;
       if (this.#sent.get(name) === mark) continue;
-      if (claimed === String(content.version) && !this.#sent.get(name)?.startsWith(`${epoch} `)) {
+      if (claimed === String(content.version)) {
         this.result.claims += 1;
         this.#sent.set(name, mark);
         this.#proven.set(name, content.version);
         continue;
       }
       this.#nonces += 1;
-      const once = `${name} ${mark} of stream ${this.#streams}`;
+      const once = `${name} ${mark} of change ${content.change} and stream ${this.#streams}`;
       if (this.#everSent.has(once)) this.#fault(`${once} is sent twice`);
       this.#everSent.add(once);
       const response = { nonce: String(this.#nonces), name, content };
@@ -226,8 +230,15 @@ class SecretsModel {
   }
 
   #change(name: string): void {
-    const { version } = this.#world.get(name) as Content;
-    this.#world.set(name, { version: version + 1, broken: this.#random() < 0.2 });
+    const now = this.#world.get(name) as Content;
+    const before = this.#before.get(name);
+    const change = now.change + 1;
+    const withdrawn = before !== undefined && this.#random() < 0.3;
+    this.#before.set(name, now);
+    this.#world.set(
+      name,
+      withdrawn ? { ...before, change } : { version: change, change, broken: this.#random() < 0.2 },
+    );
   }
 
   #say(request: SecretsRequest, applied?: Said['applied']): void {

@@ -36,7 +36,7 @@ export type SecretsRequest = FullRequest | DeltaRequest;
 export interface Subscription {
   /** Counts subscriptions, so that a name that is subscribed anew is answered anew. */
   readonly epoch: number;
-  /** The version that the client says it holds from an earlier stream. */
+  /** The version that the client holds from an earlier stream, until it is sent anything newer. */
   readonly claimed: string | undefined;
 }
 
@@ -115,8 +115,15 @@ export function heard(before: Conversation, request: SecretsRequest): Result<Hea
 /** A response with one secret was handed to the stream. */
 export function responded(before: Conversation, nonce: string, name: string): Conversation {
   const subscription = subscriptionOf(before, name);
+  const { subscriptions } = before;
+  const known = subscriptions.get(name);
   return {
     ...before,
+    // what it claimed to hold may come back, and by then it holds what it is sent now
+    subscriptions:
+      known?.claimed === undefined
+        ? subscriptions
+        : new Map(subscriptions).set(name, { ...known, claimed: undefined }),
     lastNonce: nonce,
     outstanding: { nonce, name, epoch: subscription?.epoch ?? -1 },
   };

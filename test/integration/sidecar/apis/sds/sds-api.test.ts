@@ -326,6 +326,37 @@ describe('DeltaSecrets', () => {
     await secrets.count(3);
     assert.deepEqual(secrets.names(), ['default', 'ROOTCA', 'default']);
   });
+
+  test('sends what the proxy held at first again, when something else was sent since', async () => {
+    await using harness = await startSds();
+    harness.entries.set(web);
+    const first = harness.bundles.own!;
+    let version = '';
+    {
+      using secrets = openDelta(harness);
+      secrets.send({ resourceNamesSubscribe: ['ROOTCA'] });
+      await secrets.count(1);
+      version = secrets.version(0);
+    }
+    using secrets = openDelta(harness);
+    secrets.send({
+      resourceNamesSubscribe: ['ROOTCA'],
+      initialResourceVersions: { ROOTCA: version },
+    });
+    const confirmed = (): string => `confirmed ${web.spiffeId} ${digestOf(harness)}`;
+    await until(() => harness.consumers.reports.at(-1) === confirmed());
+    harness.bundles.set(bundleOf('td.test'));
+    await secrets.count(1);
+    secrets.ack(0);
+    await until(() => harness.consumers.reports.at(-1) === confirmed());
+    harness.bundles.set(first);
+    await until(() => harness.consumers.reports.at(-1)?.endsWith(digestOf(harness)) === true);
+    assert.notEqual(harness.consumers.reports.at(-1), confirmed(), 'it trusts the second set');
+    await secrets.count(2);
+    assert.equal(secrets.version(1), version);
+    secrets.ack(1);
+    await until(() => harness.consumers.reports.at(-1) === confirmed());
+  });
 });
 
 test('answers are free, and a client that asks for the same again and again is limited', async () => {

@@ -146,6 +146,20 @@ describe('DeltaSecrets', () => {
     assert.equal(claimed('b'), undefined);
   });
 
+  test('what the client holds from an earlier stream counts until it is sent something else', () => {
+    const { hear, send, claimed, epoch } = stream();
+    const versions = new Map(['a', 'b'].map((name) => [name, 'v1']));
+    hear(delta({ subscribe: ['a', 'b'], versions }));
+    const before = epoch('a');
+    send('1', 'a');
+    assert.equal(claimed('a'), undefined);
+    assert.equal(claimed('b'), 'v1');
+    assert.equal(epoch('a'), before);
+    assert.deepEqual(hear(delta({ nonce: '1' })), {
+      ...{ kind: 'acknowledged', nonce: '1', proof: true },
+    });
+  });
+
   test('names of an overtaken request count, since they are sent once; its answer does not', () => {
     const { hear, send, names } = stream();
     hear(delta({ subscribe: ['a'] }));
