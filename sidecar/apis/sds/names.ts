@@ -33,6 +33,7 @@ export type Wanted =
   | { readonly kind: 'file' };
 
 const filePattern = /^file-(?:cert|root):/;
+const maximumFileBytes = 512;
 
 /** Reads a name. Fails with SECRET_NAME_INVALID if no entry can ever grant it. */
 export function parseSecretName(name: string, validation: Validation): Result<Wanted> {
@@ -47,7 +48,7 @@ export function parseSecretName(name: string, validation: Validation): Result<Wa
           `${quote(name)} can not be served: without the SPIFFE validator the roots of one trust domain would validate names of the others`,
           { next: 'Set sds.spiffeValidator, or ask for the bundle of one trust domain.' },
         );
-  if (filePattern.test(name)) return ok({ kind: 'file' });
+  if (filePattern.test(name)) return parseFile(name);
   const id = SpiffeId.parse(name);
   if (!id.ok)
     return fail(
@@ -59,6 +60,16 @@ export function parseSecretName(name: string, validation: Validation): Result<Wa
     ? fail('SECRET_NAME_INVALID', `${quote(name)} is an ID of the CA itself, which no proxy gets`)
     : ok({ kind: 'svid', id: id.value });
 }
+
+/** The caller chooses the rest of such a name, and no entry bounds it. */
+const parseFile = (name: string): Result<Wanted> =>
+  Buffer.byteLength(name) > maximumFileBytes
+    ? fail(
+        'SECRET_NAME_INVALID',
+        `${quote(name)}… is too long: the name of a file has at most ${maximumFileBytes} bytes`,
+        { next: 'Shorten the path of the file. The agent serves no files.' },
+      )
+    : ok({ kind: 'file' });
 
 /** What a name stands for, for one caller now. */
 export type GrantedSecret =

@@ -6,6 +6,10 @@ export const wildcardName = '*';
 /** More names than any proxy asks for on one stream. */
 const maximumNames = 256;
 const maximumNameBytes = 2048;
+/** Of all names of one stream. They stay in memory while it is open, and callers choose them. */
+const maximumNamesBytes = 16 * 1024;
+/** The versions of this agent are shorter. */
+const maximumVersionLength = 64;
 
 /** What the client says about the response with this nonce. */
 interface Answer {
@@ -107,8 +111,11 @@ export function heard(before: Conversation, request: SecretsRequest): Result<Hea
   if (request.kind === 'full' && overtaken)
     return ok({ conversation: withoutGivenUp(before, request), verdict: none });
   const named = request.kind === 'full' ? allNamed(after, request) : changed(after, request);
-  if (named.subscriptions.size > maximumNames)
-    return fail('SECRET_NAME_INVALID', `a stream has at most ${maximumNames} names`);
+  const tooMuch = sizeProblem(named);
+  if (tooMuch !== undefined)
+    return fail('SECRET_NAME_INVALID', tooMuch, {
+      next: 'Spread the names over several streams, as Envoy does.',
+    });
   return ok({ conversation: { ...named, begun: true }, verdict });
 }
 
@@ -184,7 +191,7 @@ function changed(
     if (name === wildcardName) continue;
     epochs += 1;
     subscriptions.delete(name);
-    subscriptions.set(name, { epoch: epochs, claimed: first ? versions.get(name) : undefined });
+    subscriptions.set(name, { epoch: epochs, claimed: first ? claimOf(name, versions) : undefined });
   }
   for (const name of unsubscribe) subscriptions.delete(name);
   const after = { ...before, subscriptions, epochs };
@@ -196,6 +203,11 @@ function changed(
     : after;
 }
 
+function claimOf(name: string, versions: DeltaRequest['versions']): string | undefined {
+  const version = versions.get(name);
+  return version === undefined || version.length > maximumVersionLength ? undefined : version;
+}
+
 function withWildcard(before: Conversation, wildcard: 'implied' | 'named'): Conversation {
   if (before.wildcard !== 'no') return { ...before, wildcard };
   const epochs = before.epochs + 1;
@@ -205,6 +217,15 @@ function withWildcard(before: Conversation, wildcard: 'implied' | 'named'): Conv
     wildcard,
     wildcardSubscription: { epoch: epochs, claimed: undefined },
   };
+}
+
+function sizeProblem({ subscriptions }: Conversation): string | undefined {
+  if (subscriptions.size > maximumNames) return `a stream has at most ${maximumNames} names`;
+  let bytes = 0;
+  for (const name of subscriptions.keys()) bytes += Buffer.byteLength(name);
+  return bytes > maximumNamesBytes
+    ? `the names of a stream have at most ${maximumNamesBytes} bytes together`
+    : undefined;
 }
 
 function namesProblem(request: SecretsRequest): string | undefined {

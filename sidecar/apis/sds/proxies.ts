@@ -57,6 +57,6 @@ function descriptionOf({ connection }: Session, node: string): string {
   return [
     `SDS pid ${connection.pid} uid ${connection.uid}`,
     ...(program === undefined ? [] : [program]),
-    ...(node === '' ? [] : [`node ${JSON.stringify(node.slice(0, 100))}`]),
+    ...(node === '' ? [] : [`node ${JSON.stringify(node)}`]),
   ].join(' ');
 }

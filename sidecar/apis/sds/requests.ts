@@ -7,6 +7,7 @@ import type { DeltaRequest, FullRequest } from './protocol.ts';
 export const secretType = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
 
 const maximumReason = 400;
+const maximumNode = 100;
 
 /** A request of StreamSecrets. Fails with SECRET_NAME_INVALID for another type of resource. */
 export function fullRequest(wire: DiscoveryRequest__Output): Result<FullRequest> {
@@ -30,6 +31,14 @@ export function deltaRequest(wire: DeltaDiscoveryRequest__Output): Result<DeltaR
   });
 }
 
+/** The start of the name that a proxy gives itself. Empty: the request does not say. */
+export const nodeOf = ({ node }: Pick<DiscoveryRequest__Output, 'node'>): string =>
+  startOf(node?.id ?? '', maximumNode);
+
+/** A copy, since a slice would keep the whole text of the request in memory. */
+const startOf = (text: string, length: number): string =>
+  Buffer.from(text.slice(0, length)).toString();
+
 /** Clients may leave the type out: the method says it. */
 const isSecretType = (typeUrl: string): boolean => typeUrl === '' || typeUrl === secretType;
 
@@ -44,4 +53,4 @@ const foreignType = (typeUrl: string): Result<never> =>
 const refusalOf = (detail: ErrorDetail__Output | null): string | undefined =>
   detail === null
     ? undefined
-    : `${detail.message.slice(0, maximumReason) || 'no reason'} (code ${detail.code})`;
+    : `${startOf(detail.message, maximumReason) || 'no reason'} (code ${detail.code})`;

@@ -3,7 +3,7 @@ import { sdsContract } from '../../../src/common/wire/index.ts';
 import type { DeltaDiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryRequest.ts';
 import type { DiscoveryRequest__Output } from '../../../src/common/wire/generated/envoy/service/discovery/v3/DiscoveryRequest.ts';
 import type { SecretsRequest } from './protocol.ts';
-import { deltaRequest, fullRequest, secretType } from './requests.ts';
+import { deltaRequest, fullRequest, nodeOf, secretType } from './requests.ts';
 import type { SecretContent } from './secrets.ts';
 
 /** What a request says, whichever of the two methods it is of. */
@@ -32,7 +32,7 @@ export function createVariants(): { readonly full: Variant; readonly delta: Vari
     full: {
       read(wire) {
         const request = wire as DiscoveryRequest__Output;
-        return { node: request.node?.id ?? '', request: fullRequest(request) };
+        return { node: nodeOf(request), request: fullRequest(request) };
       },
       encode: (name, content, nonce) =>
         service.StreamSecrets.responseSerialize({
@@ -46,7 +46,7 @@ export function createVariants(): { readonly full: Variant; readonly delta: Vari
     delta: {
       read(wire) {
         const request = wire as DeltaDiscoveryRequest__Output;
-        return { node: request.node?.id ?? '', request: deltaRequest(request) };
+        return { node: nodeOf(request), request: deltaRequest(request) };
       },
       encode: (name, content, nonce) =>
         service.DeltaSecrets.responseSerialize({

@@ -110,6 +110,10 @@ test('the default of a running process stays, whatever entries come before it', 
 test('names of files of Istio’s agent are known, and never granted', () => {
   for (const name of ['file-cert:/etc/a~/etc/b', 'file-root:/etc/ca.pem', 'file-root:system'])
     assert.equal(granted(name), 'nothing');
+  assert.ok(parseSecretName(`file-cert:/${'a'.repeat(500)}`, validation).ok);
+  const long = parseSecretName(`file-cert:/${'é'.repeat(300)}`, validation);
+  assert.ok(!long.ok && long.error.code === 'SECRET_NAME_INVALID');
+  assert.match(long.error.message, /at most 512 bytes/);
 });
 
 test('a caller is told its own names alone, in a text that fits into trailers', () => {

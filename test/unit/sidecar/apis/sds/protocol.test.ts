@@ -146,6 +146,17 @@ describe('DeltaSecrets', () => {
     assert.equal(claimed('b'), undefined);
   });
 
+  test('a version that no agent has given is not kept', () => {
+    const { hear, claimed } = stream();
+    const versions = new Map([
+      ['a', 'x'.repeat(64)],
+      ['b', 'x'.repeat(65)],
+    ]);
+    hear(delta({ subscribe: ['a', 'b'], versions }));
+    assert.equal(claimed('a'), 'x'.repeat(64));
+    assert.equal(claimed('b'), undefined);
+  });
+
   test('what the client holds from an earlier stream counts until it is sent something else', () => {
     const { hear, send, claimed, epoch } = stream();
     const versions = new Map(['a', 'b'].map((name) => [name, 'v1']));
@@ -212,6 +223,13 @@ test('a stream has bounded names of bounded length, and no empty one', () => {
   assert.equal(code(full(many(0, 257))), 'SECRET_NAME_INVALID');
   assert.equal(code(full(['x'.repeat(2049)])), 'SECRET_NAME_INVALID');
   assert.equal(code(full([''])), 'SECRET_NAME_INVALID');
+  const long = (start: number, count: number): string[] =>
+    many(start, count).map((name) => name.padEnd(1024, 'é'));
+  assert.equal(code(full([...long(0, 4), ...many(0, 200)])), 'ok');
+  assert.equal(code(full(long(0, 9))), 'SECRET_NAME_INVALID', 'together they are too long');
+  const most = unwrap(heard(newConversation, delta({ subscribe: long(0, 8) }))).conversation;
+  assert.equal(code(delta({ subscribe: long(8, 1) }), most), 'SECRET_NAME_INVALID');
+  assert.equal(code(delta({ subscribe: long(8, 1), unsubscribe: long(0, 1) }), most), 'ok');
   const half = unwrap(heard(newConversation, delta({ subscribe: many(0, 200) }))).conversation;
   assert.equal(code(delta({ subscribe: many(200, 57) }), half), 'SECRET_NAME_INVALID');
   assert.equal(code(delta({ unsubscribe: many(0, 200), subscribe: many(200, 200) }), half), 'ok');
