@@ -191,7 +191,10 @@ function changed(
     if (name === wildcardName) continue;
     epochs += 1;
     subscriptions.delete(name);
-    subscriptions.set(name, { epoch: epochs, claimed: first ? claimOf(name, versions) : undefined });
+    subscriptions.set(name, {
+      epoch: epochs,
+      claimed: first ? claimOf(name, versions) : undefined,
+    });
   }
   for (const name of unsubscribe) subscriptions.delete(name);
   const after = { ...before, subscriptions, epochs };

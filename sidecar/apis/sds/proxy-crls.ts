@@ -72,8 +72,12 @@ export class ProxyCrls {
     if (ends <= now) return `a CRL ends in less than ${marginSeconds} s`;
     this.#plan(ends, now);
     const roots = own.rootsDer.flatMap(certificateOf);
-    for (const chain of this.#dependencies.issuers()) {
+    const chains = this.#dependencies.issuers();
+    if (chains.length === 0) return 'no issuing authority is known, so that none can be checked';
+    for (const chain of chains) {
       const path = chain.flatMap(certificateOf);
+      if (path.length === 0 || path.length < chain.length)
+        return 'the chain of an issuing authority can not be read';
       const top = path.at(-1);
       const signers = [
         ...path,

@@ -36,10 +36,15 @@ function crlOf(authority: TestAuthority, now: number): Buffer {
 function setUp(policy: ProxyCrlsDependencies['policy']) {
   const clock = new LeapClock();
   const whole = [crlOf(root, clock.now()), crlOf(issuer, clock.now())];
-  const state = { crls: whole as readonly Buffer[], withheld: [] as boolean[], changes: 0 };
+  const state = {
+    crls: whole as readonly Buffer[],
+    issuers: [[issuer.certificateDer]] as readonly (readonly Buffer[])[],
+    withheld: [] as boolean[],
+    changes: 0,
+  };
   const crls = new ProxyCrls({
     bundles: { crls: () => state.crls },
-    issuers: () => [[issuer.certificateDer]],
+    issuers: () => state.issuers,
     clock,
     logger: silentLogger,
     onWithheld: (withheld) => void state.withheld.push(withheld),
@@ -66,6 +71,19 @@ test('a set that lacks a level is left out with an alert, and is back when it is
   state.crls = whole;
   assert.equal(crls.current(own), whole);
   assert.deepEqual([state.withheld[0], state.withheld.at(-1)], [true, false]);
+});
+
+test('a set is not complete while no issuer is known, or one that can not be read', () => {
+  using open = setUp('fail open');
+  using closed = setUp('fail closed');
+  for (const issuers of [[], [[]], [[issuer.certificateDer], []], [[Buffer.from('no DER')]]]) {
+    open.state.issuers = issuers;
+    closed.state.issuers = issuers;
+    assert.deepEqual(open.crls.current(own), []);
+    assert.equal(closed.crls.current(own), undefined, 'no bundle goes out');
+  }
+  open.state.issuers = [[issuer.certificateDer]];
+  assert.equal(open.crls.current(own), open.whole);
 });
 
 test('a set that was not renewed is left out before it ends, and the streams are told', async () => {
