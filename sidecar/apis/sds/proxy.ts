@@ -1,8 +1,11 @@
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import type { ConsumerHandle, ConsumerRegistry } from '../../ports/consumers.ts';
+import { LeftBundles } from './left-bundles.ts';
 
 /** Timers are set anew at least this often. */
 const longestTimerMs = 3_600_000;
+/** So long a bundle counts after its stream ended, if the proxy has no certificate. */
+const leftSeconds = 3600;
 
 export interface ProxyDependencies {
   readonly registry: ConsumerRegistry;
@@ -55,7 +58,9 @@ interface Line {
  * What one proxy has, over all its streams: Envoy opens one for each name. Owner of its lines at the
  * server, one for each identity that it was given.
  *
- * - It has a set of authorities if each of its subscriptions to the own bundle applied that set.
+ * - It has a set of authorities if each of its subscriptions to the own bundle applied that set, also
+ *   those whose streams have ended (`LeftBundles`). They count until the certificate ends that it had
+ *   then.
  * - If it subscribes to no bundle, nobody can tell what it validates with. It counts until the
  *   certificate ends that it had when the set appeared.
  * - Discovery can't take a certificate back: an identity that is no longer granted counts until its
@@ -64,6 +69,7 @@ interface Line {
 export class Proxy {
   readonly #dependencies: ProxyDependencies;
   readonly #streams = new Set<StreamRecord>();
+  readonly #left = new LeftBundles();
   readonly #svids = new Map<string, Svid>();
   readonly #lines = new Map<string, Line>();
   #ownDigest: Buffer | undefined;
@@ -105,9 +111,11 @@ export class Proxy {
       sentBundle: then((name, digest) =>
         change(bundles, name, { sent: digest, refused: undefined }),
       ),
-      appliedBundle: then((name, digest) =>
-        change(bundles, name, { applied: digest.toString('hex') }),
-      ),
+      appliedBundle: then((name, digest) => {
+        change(bundles, name, { applied: digest.toString('hex') });
+        if (bundles.has(name) && this.#ownDigest?.equals(digest) === true)
+          this.#left.proven(name, bundles);
+      }),
       refusedBundle: then((name, reason) => change(bundles, name, { refused: reason })),
       stalled: (reason) => this.#stalled(reason),
       leave: () => this.#leave(bundles),
@@ -125,11 +133,28 @@ export class Proxy {
   #leave(bundles: StreamRecord): void {
     if (!this.#streams.delete(bundles)) return;
     for (const { refused } of this.#svids.values()) refused.delete(bundles);
-    if (this.#streams.size > 0) return this.#report();
+    if (this.#streams.size > 0) {
+      this.#keep(bundles);
+      return this.#report();
+    }
+    this.#left.clear();
     for (const { handle } of this.#lines.values()) handle?.remove();
     this.#lines.clear();
     this.#cancelTimer();
     this.#dependencies.left();
+  }
+
+  /** The proxy still validates with what this stream brought it. */
+  #keep(bundles: StreamRecord): void {
+    const own = this.#ownDigest?.toString('hex');
+    if (own === undefined) return;
+    const ends = [...this.#svids.values()].map(({ notAfter }) => notAfter);
+    const until =
+      ends.length === 0 ? this.#dependencies.clock.now() + leftSeconds : Math.max(...ends);
+    for (const [name, { applied }] of bundles) {
+      const others = [...this.#streams].filter((each) => (each.get(name)?.applied ?? '') !== '');
+      this.#left.ended(name, { applied, others: new Set(others) }, { own, until });
+    }
   }
 
   /** Brings the lines in step with what is known. */
@@ -139,6 +164,7 @@ export class Proxy {
     const now = this.#dependencies.clock.now();
     for (const [id, { notAfter }] of this.#svids) if (notAfter < now) this.#svids.delete(id);
     const bundles = [...this.#streams].flatMap((stream) => [...stream.values()]);
+    const left = this.#left.applied(now);
     const [first] = this.#granted;
     const alone = bundles.length > 0 && this.#svids.size === 0 && first !== undefined;
     const ids = new Set(alone ? [first] : this.#svids.keys());
@@ -150,7 +176,7 @@ export class Proxy {
     for (const id of ids) {
       const line = this.#lines.get(id) ?? { handle: undefined, unprovable: undefined };
       this.#lines.set(id, line);
-      this.#reportLine(id, line, { own, bundles, now });
+      this.#reportLine(id, line, { own, bundles, left, now });
     }
     this.#plan(now);
   }
@@ -161,10 +187,12 @@ export class Proxy {
     world: {
       readonly own: Buffer;
       readonly bundles: readonly WantedBundle[];
+      /** What the subscriptions applied whose streams have ended. */
+      readonly left: readonly string[];
       readonly now: number;
     },
   ): void {
-    const { own, bundles, now } = world;
+    const { own, bundles, left, now } = world;
     const svid = this.#svids.get(id);
     const refused = refusalOf(svid, bundles);
     const digest = bundles.find(({ sent }) => sent !== undefined && !sent.equals(own))?.sent ?? own;
@@ -180,8 +208,10 @@ export class Proxy {
     const handle = this.#handle(id, line, svid);
     if (refused !== undefined) return handle.refused(digest, refused);
     const text = digest.toString('hex');
-    if (bundles.every(({ applied }) => applied === text)) handle.confirmed(digest);
-    else handle.pending(digest);
+    const applied = [...bundles.map((each) => each.applied), ...left];
+    if (!applied.every((each) => each === text)) return handle.pending(digest);
+    if (digest.equals(own)) this.#left.confirmed();
+    handle.confirmed(digest);
   }
 
   /** It counts no longer, whatever certificates it got since. */
@@ -210,6 +240,7 @@ export class Proxy {
     this.#cancelTimer();
     const ends = [
       ...[...this.#svids.values()].map(({ notAfter }) => notAfter),
+      ...this.#left.ends(),
       ...[...this.#lines.values()].flatMap(({ handle, unprovable }) =>
         handle === undefined || unprovable === undefined ? [] : [unprovable.until],
       ),

@@ -50,9 +50,99 @@ test('a proxy has a set when each of its subscriptions to the bundle applied it'
   roots.sentBundle('ROOTCA', two);
   roots.appliedBundle('ROOTCA', two);
   assert.notEqual(last(), 'confirmed 02', 'the other context has the set before');
-  all.leave();
+  all.sentBundle('ALL', two);
+  all.appliedBundle('ALL', two);
   assert.equal(last(), 'confirmed 02');
   assert.equal(registry.open, 1);
+});
+
+for (const [what, end] of [
+  ['was not proven', () => {}],
+  ['was refused', (stream: ProxyStream) => stream.refusedBundle('ALL', 'broken')],
+  ['was the set before', (stream: ProxyStream) => stream.appliedBundle('ALL', one)],
+] as const)
+  test(`a bundle that ${what} when its stream ended is pending until a new stream proves it`, (context) => {
+    const { enter, last } = setUp(context);
+    const [roots, all] = [enter(), enter()];
+    for (const each of [roots, all]) each.rights(one, [web]);
+    roots.wantsBundles(wants('ROOTCA'));
+    all.wantsBundles(wants('ALL'));
+    all.sentBundle('ALL', one);
+    end(all);
+    all.leave();
+    for (const digest of [one, two]) {
+      roots.rights(digest, [web]);
+      roots.sentBundle('ROOTCA', digest);
+      roots.appliedBundle('ROOTCA', digest);
+    }
+    assert.equal(last(), 'pending 02');
+    const back = enter();
+    back.rights(two, [web]);
+    back.wantsBundles(wants('ALL'));
+    back.sentBundle('ALL', two);
+    assert.equal(last(), 'pending 02');
+    back.appliedBundle('ALL', two);
+    assert.equal(last(), 'confirmed 02');
+  });
+
+test('a bundle of a stream that ended is not proven by one that had the same name before', (context) => {
+  const { enter, last } = setUp(context);
+  const [stays, ends] = [enter(), enter()];
+  for (const each of [stays, ends]) {
+    each.rights(one, [web]);
+    each.wantsBundles(wants('ROOTCA'));
+    each.sentBundle('ROOTCA', one);
+  }
+  stays.appliedBundle('ROOTCA', one);
+  ends.leave();
+  stays.rights(two, [web]);
+  stays.sentBundle('ROOTCA', two);
+  stays.appliedBundle('ROOTCA', two);
+  assert.equal(last(), 'pending 02');
+  const back = enter();
+  back.rights(two, [web]);
+  back.wantsBundles(wants('ROOTCA'));
+  back.sentBundle('ROOTCA', two);
+  back.appliedBundle('ROOTCA', two);
+  assert.equal(last(), 'confirmed 02');
+});
+
+test('a bundle of a stream that ended counts until the certificate ends, however often it ends', (context) => {
+  const { enter, last, clock } = setUp(context);
+  const [leaf, roots] = [enter(), enter()];
+  const until = clock.now() + 100;
+  leaf.rights(one, [web]);
+  roots.wantsBundles(wants('ROOTCA'));
+  roots.sentBundle('ROOTCA', one);
+  roots.appliedBundle('ROOTCA', one);
+  const endUnproven = (notAfter: number): void => {
+    leaf.sentSvid(web, notAfter);
+    const all = enter();
+    all.wantsBundles(wants('ALL'));
+    all.sentBundle('ALL', one);
+    all.leave();
+  };
+  endUnproven(until);
+  assert.equal(last(), 'pending 01');
+  clock.leap(90_000);
+  endUnproven(until + 1000);
+  assert.equal(last(), 'pending 01');
+  clock.leap(20_000);
+  leaf.rights(one, [web]);
+  assert.equal(last(), 'confirmed 01', 'the renewed certificate does not make it count for longer');
+});
+
+test('without another bundle, one of a stream that ended proves nothing', (context) => {
+  const { enter, last } = setUp(context);
+  const [leaf, roots] = [enter(), enter()];
+  leaf.rights(one, [web]);
+  leaf.sentSvid(web, 2_000_000_000);
+  roots.wantsBundles(wants('ROOTCA'));
+  roots.sentBundle('ROOTCA', one);
+  roots.appliedBundle('ROOTCA', one);
+  assert.equal(last(), 'confirmed 01');
+  roots.leave();
+  assert.equal(last(), 'unprovable 01');
 });
 
 test('a refusal of a bundle or a certificate stands until the next one is applied', (context) => {
