@@ -50,8 +50,12 @@ interface Svid {
 
 interface Line {
   handle: ConsumerHandle | undefined;
-  /** The set for which nothing can be proven, and until when that counts. */
-  unprovable: { readonly digest: string; readonly until: number } | undefined;
+}
+
+/** The set for which nothing can be proven, and until when that counts, by identity. */
+interface Unprovable {
+  readonly digest: string;
+  readonly until: Map<string, number>;
 }
 
 /**
@@ -62,7 +66,8 @@ interface Line {
  *   those whose streams have ended (`LeftBundles`). They count until the certificate ends that it had
  *   then.
  * - If it subscribes to no bundle, nobody can tell what it validates with. It counts until the
- *   certificate ends that it had when the set appeared.
+ *   certificate ends that it had when the set appeared. What it does meanwhile moves that instant
+ *   only if it proves the set.
  * - Discovery can't take a certificate back: an identity that is no longer granted counts until its
  *   certificate ends.
  */
@@ -72,6 +77,7 @@ export class Proxy {
   readonly #left = new LeftBundles();
   readonly #svids = new Map<string, Svid>();
   readonly #lines = new Map<string, Line>();
+  #unprovable: Unprovable = { digest: '', until: new Map() };
   #ownDigest: Buffer | undefined;
   #granted: readonly string[] = [];
   /** It was cut off: its lines stay as they are until a stream begins. */
@@ -174,7 +180,7 @@ export class Proxy {
       this.#lines.delete(id);
     }
     for (const id of ids) {
-      const line = this.#lines.get(id) ?? { handle: undefined, unprovable: undefined };
+      const line = this.#lines.get(id) ?? { handle: undefined };
       this.#lines.set(id, line);
       this.#reportLine(id, line, { own, bundles, left, now });
     }
@@ -197,21 +203,29 @@ export class Proxy {
     const refused = refusalOf(svid, bundles);
     const digest = bundles.find(({ sent }) => sent !== undefined && !sent.equals(own))?.sent ?? own;
     if (bundles.length === 0 && svid !== undefined && refused === undefined) {
-      const text = own.toString('hex');
-      if (line.unprovable?.digest !== text)
-        line.unprovable = { digest: text, until: svid.notAfter };
-      if (line.unprovable.until < now) return this.#settle(line);
-      this.#handle(id, line, svid).unprovable(own, unprovableReason(line.unprovable.until));
+      const until = this.#unprovableUntil(id, own, svid);
+      if (until < now) return this.#settle(line);
+      this.#handle(id, line, svid).unprovable(own, unprovableReason(until));
       return;
     }
-    line.unprovable = undefined;
     const handle = this.#handle(id, line, svid);
     if (refused !== undefined) return handle.refused(digest, refused);
     const text = digest.toString('hex');
     const applied = [...bundles.map((each) => each.applied), ...left];
     if (!applied.every((each) => each === text)) return handle.pending(digest);
-    if (digest.equals(own)) this.#left.confirmed();
+    if (digest.equals(own)) {
+      this.#left.confirmed();
+      this.#unprovable.until.delete(id);
+    }
     handle.confirmed(digest);
+  }
+
+  #unprovableUntil(id: string, own: Buffer, { notAfter }: Svid): number {
+    const digest = own.toString('hex');
+    if (this.#unprovable.digest !== digest) this.#unprovable = { digest, until: new Map() };
+    const until = this.#unprovable.until.get(id) ?? notAfter;
+    this.#unprovable.until.set(id, until);
+    return until;
   }
 
   /** It counts no longer, whatever certificates it got since. */
@@ -241,10 +255,8 @@ export class Proxy {
     const ends = [
       ...[...this.#svids.values()].map(({ notAfter }) => notAfter),
       ...this.#left.ends(),
-      ...[...this.#lines.values()].flatMap(({ handle, unprovable }) =>
-        handle === undefined || unprovable === undefined ? [] : [unprovable.until],
-      ),
-    ];
+      ...this.#unprovable.until.values(),
+    ].filter((end) => end >= now);
     if (ends.length === 0) return;
     const waitMs = (Math.min(...ends) + 1 - now) * 1000;
     this.#cancelTimer = this.#dependencies.clock.after(

@@ -186,6 +186,54 @@ test('without a bundle it counts until the certificate ends that it had when the
   stream.leave();
 });
 
+for (const [what, toggle] of [
+  [
+    'begins and ends a subscription',
+    (stream: ProxyStream) => {
+      stream.wantsBundles(wants('ROOTCA'));
+      stream.wantsBundles(wants());
+    },
+  ],
+  [
+    'refuses a certificate and takes it',
+    (stream: ProxyStream) => {
+      stream.refusedSvid(web, 'broken');
+      stream.appliedSvid(web);
+    },
+  ],
+] as const)
+  test(`without a bundle it counts for no longer if it ${what} again and again`, (context) => {
+    const { enter, clock, registry, last } = setUp(context);
+    const stream = enter();
+    const until = clock.now() + 100;
+    stream.rights(one, [web]);
+    stream.sentSvid(web, until);
+    clock.leap(90_000);
+    stream.sentSvid(web, until + 1000);
+    toggle(stream);
+    assert.equal(last(), 'unprovable 01');
+    clock.leap(20_000);
+    toggle(stream);
+    assert.equal(registry.open, 0);
+    stream.wantsBundles(wants('ROOTCA'));
+    assert.equal(last(), 'pending 01');
+    stream.appliedBundle('ROOTCA', one);
+    stream.wantsBundles(wants());
+    assert.equal(last(), 'unprovable 01', 'it had the set, and counts anew');
+  });
+
+test('without a bundle it counts for no longer if it lets a certificate end and takes another', (context) => {
+  const { enter, clock, registry } = setUp(context);
+  const stream = enter();
+  const until = clock.now() + 100;
+  stream.rights(one, [web]);
+  stream.sentSvid(web, until);
+  clock.leap(102_000);
+  stream.rights(one, [web]);
+  stream.sentSvid(web, until + 1000);
+  assert.equal(registry.open, 0);
+});
+
 test('an identity that is no longer granted counts until its certificate ends', (context) => {
   const { enter, clock, registry, last } = setUp(context);
   const stream = enter();
