@@ -1,5 +1,11 @@
 import type { Clock, Logger } from '../../../src/common/runtime/index.ts';
-import { isCrlOf, parseCertificate, parseCrl } from '../../../src/common/x509/index.ts';
+import {
+  isCrlOf,
+  parseCertificate,
+  parseCrl,
+  type ParsedCertificate,
+  type ParsedCrl,
+} from '../../../src/common/x509/index.ts';
 import type { BundleSource, TrustBundle } from '../../ports/bundles.ts';
 
 /** So long before a CRL ends the set is no longer sent, so that proxies have dropped it in time. */
@@ -17,10 +23,24 @@ export interface ProxyCrlsDependencies {
   readonly policy: 'none' | 'fail open' | 'fail closed';
 }
 
+/** What a verdict rests on. Each part is the same object while it does not change. */
+interface Evidence {
+  readonly crls: readonly Buffer[];
+  readonly roots: readonly Buffer[];
+  readonly chains: readonly (readonly Buffer[])[];
+}
+
+interface Verdict {
+  /** Unix seconds: from here on the set is not sent. Undefined: there is no set. */
+  readonly ends: number | undefined;
+  /** What the set lacks while it lasts. */
+  readonly problem: string | undefined;
+}
+
 /**
  * The CRLs that proxies get beside the own roots: for every level and valid for a while, or none. A
  * proxy that has a CRL demands one for each certificate of a chain, and refuses everybody when one
- * has ended. Owner of the last good set.
+ * has ended. Owner of the last good set, and of the last verdict.
  *
  * - `fail open`: a set that is incomplete or about to end is left out, with an alert.
  * - `fail closed`: the last good set stays, also when it has ended. Before there is one, no bundle is
@@ -31,6 +51,7 @@ export class ProxyCrls {
   readonly #listeners = new Set<() => void>();
   #good: readonly Buffer[] | undefined;
   #problem: string | undefined;
+  #verdict: (Verdict & { readonly evidence: Evidence }) | undefined;
   #cancelTimer = (): void => {};
   #plannedFor = 0;
 
@@ -62,32 +83,20 @@ export class ProxyCrls {
   }
 
   #judge(crls: readonly Buffer[], own: TrustBundle): string | undefined {
-    const parsed = crls.flatMap((der) => {
-      const crl = parseCrl(der);
-      return crl.ok ? [crl.value] : [];
-    });
-    if (parsed.length === 0) return 'the server has handed out no complete set';
-    const ends = Math.min(...parsed.map(({ nextUpdate }) => nextUpdate)) - marginSeconds;
-    const now = this.#dependencies.clock.now();
+    const { clock, issuers } = this.#dependencies;
+    const { ends, problem } = this.#verdictOn({ crls, roots: own.rootsDer, chains: issuers() });
+    if (ends === undefined) return problem;
+    const now = clock.now();
     if (ends <= now) return `a CRL ends in less than ${marginSeconds} s`;
     this.#plan(ends, now);
-    const roots = own.rootsDer.flatMap(certificateOf);
-    const chains = this.#dependencies.issuers();
-    if (chains.length === 0) return 'no issuing authority is known, so that none can be checked';
-    for (const chain of chains) {
-      const path = chain.flatMap(certificateOf);
-      if (path.length === 0 || path.length < chain.length)
-        return 'the chain of an issuing authority can not be read';
-      const top = path.at(-1);
-      const signers = [
-        ...path,
-        ...roots.filter((root) => root.subjectKeyId === top?.authorityKeyId),
-      ];
-      const missing = signers.find((each) => !parsed.some((crl) => isCrlOf(crl, each)));
-      if (missing !== undefined)
-        return `there is none of the authority with the key ${missing.subjectKeyId ?? 'without ID'}`;
-    }
-    return undefined;
+    return problem;
+  }
+
+  /** CRLs may be large, and each stream looks at them for each name. */
+  #verdictOn(evidence: Evidence): Verdict {
+    if (this.#verdict === undefined || !isSame(this.#verdict.evidence, evidence))
+      this.#verdict = { evidence, ...verdictOn(evidence) };
+    return this.#verdict;
   }
 
   #tell(problem: string | undefined): void {
@@ -117,6 +126,43 @@ export class ProxyCrls {
       },
     );
   }
+}
+
+const isSame = (one: Evidence, other: Evidence): boolean =>
+  one.crls === other.crls &&
+  one.roots === other.roots &&
+  one.chains.length === other.chains.length &&
+  one.chains.every((chain, index) => chain === other.chains[index]);
+
+function verdictOn({ crls, roots, chains }: Evidence): Verdict {
+  const parsed = crls.flatMap((der) => {
+    const crl = parseCrl(der);
+    return crl.ok ? [crl.value] : [];
+  });
+  if (parsed.length === 0)
+    return { ends: undefined, problem: 'the server has handed out no complete set' };
+  const ends = Math.min(...parsed.map(({ nextUpdate }) => nextUpdate)) - marginSeconds;
+  return { ends, problem: lackOf(parsed, roots.flatMap(certificateOf), chains) };
+}
+
+/** The level for which there is no CRL, or why that can not be told. */
+function lackOf(
+  crls: readonly ParsedCrl[],
+  roots: readonly ParsedCertificate[],
+  chains: Evidence['chains'],
+): string | undefined {
+  if (chains.length === 0) return 'no issuing authority is known, so that none can be checked';
+  for (const chain of chains) {
+    const path = chain.flatMap(certificateOf);
+    if (path.length === 0 || path.length < chain.length)
+      return 'the chain of an issuing authority can not be read';
+    const top = path.at(-1);
+    const signers = [...path, ...roots.filter((root) => root.subjectKeyId === top?.authorityKeyId)];
+    const missing = signers.find((each) => !crls.some((crl) => isCrlOf(crl, each)));
+    if (missing !== undefined)
+      return `there is none of the authority with the key ${missing.subjectKeyId ?? 'without ID'}`;
+  }
+  return undefined;
 }
 
 const certificateOf = (der: Buffer) => {

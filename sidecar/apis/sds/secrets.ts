@@ -20,11 +20,24 @@ const inline = (text: string): { readonly inlineBytes: Buffer } => ({
   inlineBytes: Buffer.from(text),
 });
 
-const digest = (...parts: readonly (string | Buffer)[]): string => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(createHash('sha256').update(part).digest());
-  return hash.digest('hex').slice(0, 32);
-};
+const sha256 = (part: string | Buffer): Buffer => createHash('sha256').update(part).digest();
+
+const digestOfDigests = (digests: readonly Buffer[]): string =>
+  sha256(Buffer.concat(digests)).toString('hex').slice(0, 32);
+
+const digest = (...parts: readonly (string | Buffer)[]): string =>
+  digestOfDigests(parts.map(sha256));
+
+/** By the array, which is the same while the set is: CRLs may be large. */
+const crlDigests = new WeakMap<readonly Buffer[], Buffer>();
+
+function crlsDigest(crls: readonly Buffer[]): Buffer {
+  const known = crlDigests.get(crls);
+  if (known !== undefined) return known;
+  const fresh = sha256(Buffer.concat(crls));
+  crlDigests.set(crls, fresh);
+  return fresh;
+}
 
 /** A certificate with its key. They go out together, in one secret. */
 export const svidSecret = ({ chainDer, privateKeyPkcs8Der }: HeldX509Svid): SecretContent => ({
@@ -80,14 +93,14 @@ export function bundlesSecret(
   const crlsOf = ({ trustDomain }: TrustBundle): readonly Buffer[] =>
     trustDomain.equals(own.trustDomain) ? crls : [];
   return {
-    version: digest(
-      spiffeValidator ? 'spiffe' : 'plain',
+    version: digestOfDigests([
+      sha256(spiffeValidator ? 'spiffe' : 'plain'),
       ...bundles.flatMap((each) => [
-        each.trustDomain.name,
-        each.authoritySetDigest,
-        Buffer.concat(crlsOf(each)),
+        sha256(each.trustDomain.name),
+        sha256(each.authoritySetDigest),
+        crlsDigest(crlsOf(each)),
       ]),
-    ),
+    ]),
     encode: (name) => ({
       name,
       validationContext: spiffeValidator

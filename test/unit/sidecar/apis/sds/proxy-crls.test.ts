@@ -96,6 +96,36 @@ test('a set that was not renewed is left out before it ends, and the streams are
   assert.deepEqual(crls.current(own), []);
 });
 
+test('a set is read once while nothing changes, and again when anything does', () => {
+  using world = setUp('fail open');
+  const { crls, state, whole, clock } = world;
+  let reads = 0;
+  state.crls = new Proxy(whole, {
+    get(target, key, receiver) {
+      if (key === 'length' || key === 'flatMap' || key === Symbol.iterator) reads += 1;
+      return Reflect.get(target, key, receiver) as unknown;
+    },
+  });
+  const isGood = (bundle = own): boolean => crls.current(bundle) === state.crls;
+  assert.ok(isGood());
+  const once = reads;
+  assert.ok(once > 0);
+  for (let look = 0; look < 10; look += 1) assert.ok(isGood());
+  state.issuers = [...state.issuers];
+  assert.ok(isGood());
+  assert.equal(reads, once);
+  state.issuers = [[createIntermediate(root, 'td.test').certificateDer]];
+  assert.ok(!isGood(), 'another issuer has no CRL');
+  state.issuers = [[issuer.certificateDer]];
+  assert.ok(isGood());
+  const rootOfAll = createRoot('td.test');
+  assert.ok(isGood({ ...own, rootsDer: [root.certificateDer, rootOfAll.certificateDer] }));
+  clock.leap((lifeSeconds - 100) * 1000);
+  assert.ok(!isGood(), 'its end is near');
+  state.crls = [crlOf(root, clock.now()), crlOf(issuer, clock.now())];
+  assert.ok(isGood());
+});
+
 test('closed on failure, the last whole set stays, and before there is one no bundle is sent', () => {
   using world = setUp('fail closed');
   const { crls, state, whole, clock } = world;

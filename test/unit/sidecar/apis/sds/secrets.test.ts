@@ -95,3 +95,22 @@ test('a version changes with the content alone', () => {
   assert.equal(svidSecret(svid).version, svidSecret({ ...svid }).version);
   assert.notEqual(svidSecret(svid).version, svidSecret(held('web')).version);
 });
+
+test('CRLs are hashed once for their version, however many names and streams ask for them', () => {
+  let reads = 0;
+  const counted = new Proxy(crls, {
+    get(target, key, receiver) {
+      if (key === '0') reads += 1;
+      return Reflect.get(target, key, receiver) as unknown;
+    },
+  });
+  const versionOf = (set: readonly Buffer[]): string =>
+    bundlesSecret([own, other], own, { spiffeValidator: true, crls: set }).version;
+  const version = versionOf(counted);
+  const once = reads;
+  assert.ok(once > 0);
+  for (let look = 0; look < 10; look += 1) assert.equal(versionOf(counted), version);
+  assert.equal(reads, once);
+  assert.equal(versionOf([...crls]), version);
+  assert.notEqual(versionOf([...crls, ...crls]), version);
+});
