@@ -10,7 +10,7 @@ export interface IssuedContent {
 }
 
 /** A leaf that expired longer ago matters to nobody, even with a slow clock. */
-export const keptSeconds = 86_400;
+const keptSeconds = 86_400;
 const bucketsPerLife = 256;
 
 /**
@@ -49,9 +49,14 @@ export class IssuedLeaves {
     this.unreplaced = new UnreplacedLeaves(clock);
   }
 
+  /** Leaves that ended earlier than this (Unix seconds) are forgotten. */
+  get keptFrom(): number {
+    return this.#clock.now() - keptSeconds;
+  }
+
   apply(issued: Issued): void {
     const { authorityId, notAfter } = issued;
-    if (notAfter < this.#clock.now() - keptSeconds) return;
+    if (notAfter < this.keptFrom) return;
     if (issued.of === 'downstream') {
       this.#downstream.set(issued.serial, { authorityId, notAfter });
       return;
@@ -72,14 +77,13 @@ export class IssuedLeaves {
     if (issued === undefined) this.#given.set(holder, (issued = new Map()));
     const bucket = Math.floor(at / width) * width;
     if (!issued.has(bucket))
-      for (const [start, last] of issued)
-        if (last < this.#clock.now() - keptSeconds) issued.delete(start);
+      for (const [start, last] of issued) if (last < this.keptFrom) issued.delete(start);
     raise(issued, bucket, notAfter);
   }
 
   /** The content without expired leaves. */
   copy(): IssuedContent {
-    const until = this.#clock.now() - keptSeconds;
+    const until = this.keptFrom;
     const unheld: [string, number, number][] = [];
     for (const [holder, starts] of this.#given)
       for (const [start, last] of starts) if (last >= until) unheld.push([holder, start, last]);
@@ -132,7 +136,7 @@ export class IssuedLeaves {
   /** The latest notAfter by holder, without holders whose leaves have expired at `now`. */
   holders(now: number): ReadonlyMap<string, number> {
     for (const [holder, last] of this.#byHolder)
-      if (last < this.#clock.now() - keptSeconds) this.#byHolder.delete(holder);
+      if (last < this.keptFrom) this.#byHolder.delete(holder);
     return new Map([...this.#byHolder].filter(([, last]) => last >= now));
   }
 

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { CompactRange } from '../common/tlog/index.ts';
-import { leafHash } from '../domain/index.ts';
+import { committedObject, leafHash } from '../domain/index.ts';
 import type { LogRow, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { apply, emptyMemory, lessonFrom, type Lesson, type Memory } from './memory.ts';
 import { SnapshotReview, type ReviewedSnapshot } from './review.ts';
@@ -115,7 +115,7 @@ export class LogLoad {
     await this.#read(snapshot.sequence, ({ sequence, canonical, index }) => {
       if (index !== range.size || index >= head.size) return;
       range.append(leafHash(canonical));
-      apply(fresh, lessonFrom(canonical, clock.now()), sequence);
+      apply(fresh, lessonFrom(canonical, fresh.issued.keptFrom), sequence);
     });
     if (range.size !== head.size || !range.root().equals(root))
       return 'the records behind it differ from those of the tree';
@@ -124,6 +124,41 @@ export class LogLoad {
   }
 
   async #loadWhole(): Promise<void> {
+    const keptFrom = await this.#keptFrom();
+    const { fresh, range } = await this.#readWhole(keptFrom);
+    if (keptFrom <= fresh.issued.keptFrom) {
+      this.#settle(fresh, range, undefined);
+      return;
+    }
+    // the record of the clock that was read first is none of the tree
+    const again = await this.#readWhole(Number.NEGATIVE_INFINITY);
+    this.#settle(again.fresh, again.range, undefined);
+  }
+
+  /**
+   * From when on leaves are kept by the newest record of the clock, which stands behind the leaves.
+   * Read from the end of the log. Not proven yet.
+   */
+  async #keptFrom(): Promise<number> {
+    const { log, clock } = this.#source;
+    const { sequence } = await log.head();
+    const memory = emptyMemory(clock);
+    for (let end = sequence; end > 0; end -= rowsAtOnce) {
+      const rows = await log.records(Math.max(0, end - rowsAtOnce), rowsAtOnce);
+      for (const row of rows) {
+        const object = row.index === undefined ? undefined : committedObject(row.canonical);
+        if (object?.kind === 'clock') memory.objects.apply(object, row.sequence);
+      }
+      if (memory.objects.clock() !== undefined) break;
+      await setImmediate();
+    }
+    return memory.issued.keptFrom;
+  }
+
+  /** Leaves that ended before `keptFrom` are left out. */
+  async #readWhole(
+    keptFrom: number,
+  ): Promise<{ readonly fresh: Memory; readonly range: CompactRange }> {
     const { clock, logger } = this.#source;
     const head = await this.#head();
     const fresh = emptyMemory(clock);
@@ -139,7 +174,7 @@ export class LogLoad {
         // counts after the sequencer has verified its seal.
         else if (head.checkpoint !== undefined) return;
         else this.#openThrough = sequence;
-        apply(fresh, lessonFrom(canonical, clock.now()), sequence);
+        apply(fresh, lessonFrom(canonical, keptFrom), sequence);
       },
       () => {
         const nowMs = clock.monotonicMs();
@@ -151,7 +186,7 @@ export class LogLoad {
     const seconds = Math.round((clock.monotonicMs() - begunMs) / 1000);
     if (seconds >= sayEveryMs / 1000)
       logger.info({ records: range.size, seconds }, 'the whole audit log was read');
-    this.#settle(fresh, range, undefined);
+    return { fresh, range };
   }
 
   /** The parts of a snapshot, if they exist and have its digest. */

@@ -191,7 +191,7 @@ export class LogBook {
       if (mine === undefined)
         this.#judged.set(sequence, {
           hash,
-          lesson: lessonFrom(canonical, this.#source.clock.now()),
+          lesson: lessonFrom(canonical, this.#source.memory.issued.keptFrom),
         });
       return { sequence, leafHash: hash, origin: originOf({ hash, mine, seal, open }) };
     });

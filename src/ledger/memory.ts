@@ -1,6 +1,6 @@
 import type { Clock } from '../common/runtime/index.ts';
 import { committedObject, type AuditStatement, type LoggedObject } from '../domain/index.ts';
-import { IssuedLeaves, keptSeconds } from './issued-leaves.ts';
+import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
 
@@ -24,11 +24,14 @@ export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
   return { objects, issued };
 }
 
-/** While a doubt of the clock is on record, no leaf ends after the time that was believed last. */
+/**
+ * The time by which leaves are forgotten: no later than the log last believed the clock, since a
+ * jump of the clock may not be on record yet. A log that never says so has no leaf forgotten.
+ */
 const believed = (clock: Clock, objects: Objects): Pick<Clock, 'now'> => ({
   now: () => {
     const said = objects.clock();
-    if (said === undefined || said.standing === 'believed') return clock.now();
+    if (said === undefined) return Number.NEGATIVE_INFINITY;
     return Math.min(clock.now(), Math.floor(said.wallMs / 1000));
   },
 });
@@ -47,11 +50,11 @@ export const lessonOf = (statement: AuditStatement): Lesson => ({
   issued: issuedIn(statement),
 });
 
-/** The lesson of a stored record. Leaves that have expired at `now` are left out. */
-export function lessonFrom(canonical: Buffer, now: number): Lesson {
+/** The lesson of a stored record. Leaves that ended before `keptFrom` (Unix seconds) are left out. */
+export function lessonFrom(canonical: Buffer, keptFrom: number): Lesson {
   const object = committedObject(canonical);
   return {
     object,
-    issued: object === undefined ? issuedFrom(canonical, now - keptSeconds) : undefined,
+    issued: object === undefined ? issuedFrom(canonical, keptFrom) : undefined,
   };
 }

@@ -64,7 +64,7 @@ export class SnapshotReview implements LogReview {
   }
 
   async #read(limit: number): Promise<'more'> {
-    const { log, clock } = this.#source;
+    const { log, memory } = this.#source;
     const rows = await log.records(this.#after, limit);
     if (rows.length === 0) throw await this.#wrong();
     for (const { sequence, canonical, index } of rows) {
@@ -75,7 +75,7 @@ export class SnapshotReview implements LogReview {
       if (index !== this.#range.size || !hash.equals(await this.#stored(index)))
         throw await this.#wrong();
       this.#range.append(hash);
-      apply(this.#said, lessonFrom(canonical, clock.now()), sequence);
+      apply(this.#said, lessonFrom(canonical, memory.issued.keptFrom), sequence);
       if (this.#range.size === this.of) break;
     }
     if (this.#range.size === this.of && !this.#range.root().equals(this.#snapshot.root))

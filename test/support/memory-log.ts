@@ -39,15 +39,21 @@ export class MemoryLog {
 
   /** A record about this token that another process wrote, or an earlier one. */
   add(token: JoinToken, seal?: LogSeal): number {
+    return this.addStatement(statementOf(token), seal);
+  }
+
+  /** The same with any record. */
+  addStatement(statement: AuditStatement, seal?: LogSeal): number {
     const sequence = (this.rows.at(-1)?.sequence ?? 0) + 1;
-    this.rows.push({ sequence, canonical: canonicalOf(token), index: undefined, seal });
+    this.rows.push({ sequence, canonical: canonicalOf(statement), index: undefined, seal });
     return sequence;
   }
 
   /** The same, as this process tells its own memory of it. */
   addOwn(token: JoinToken): CommittedRecord {
     const sequence = this.add(token);
-    return { sequence, leafHash: leafHash(canonicalOf(token)), statement: statementOf(token) };
+    const statement = statementOf(token);
+    return { sequence, leafHash: leafHash(canonicalOf(statement)), statement };
   }
 
   /** Takes these records, or all that wait, into the tree under a new checkpoint. */
@@ -123,7 +129,4 @@ const statementOf = (token: JoinToken): AuditStatement => ({
   ...event('token.created', token.id),
   object: loggedObject('join-token', token),
 });
-const canonicalOf = (token: JoinToken): Buffer => {
-  const { object, ...said } = statementOf(token);
-  return canonicalBytes(said, object);
-};
+const canonicalOf = ({ object, ...said }: AuditStatement): Buffer => canonicalBytes(said, object);

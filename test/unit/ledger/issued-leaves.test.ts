@@ -22,6 +22,7 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
     const object = { ...loggedObject('clock', state), subject: 'clock', detail: { ...state } };
     apply(memory, { object, issued: undefined }, (sequence += 1));
   };
+  told(anchor);
   const notAfter = clock.now() + day;
   const leaf: Issued = {
     ...{ of: 'leaf', kind: 'workload', holder: 'n1', serial: '0a' },
@@ -31,6 +32,8 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
   const known = (): readonly string[] => memory.issued.copy().holders.map(([holder]) => holder);
 
   clock.jumpWall(30 * day * 1000);
+  assert.equal(memory.issued.holders(clock.now()).size, 0);
+  assert.deepEqual(known(), ['n1'], 'it is not forgotten before the jump is on record');
   told({ ...anchor, standing: 'jumped', seconds: 30 * day });
   assert.equal(memory.issued.holders(clock.now()).size, 0, 'of those that live by this clock');
   assert.deepEqual(known(), ['n1'], 'it is not forgotten');
@@ -39,6 +42,7 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
   assert.deepEqual([...memory.issued.holders(clock.now())], [['n1', notAfter]]);
 
   clock.advance(30 * day * 1000);
+  told({ ...anchor, wallMs: clock.nowMs() });
   assert.equal(memory.issued.holders(clock.now()).size, 0);
   assert.deepEqual(known(), []);
 });
