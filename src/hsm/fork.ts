@@ -41,11 +41,14 @@ export function forkHsmProcess(
  * Keeps the last part of what the child wrote to stderr: a crashing module often states the reason
  * there. The PIN is removed, because modules in debug mode print their arguments.
  */
-export function stderrTail(child: ChildProcess, pin: string): () => string {
+export function stderrTail(child: ChildProcess, pinOf: () => string): () => string {
   let tail = '';
   child.stderr?.setEncoding('utf8');
   child.stderr?.on('data', (text: string) => {
     tail = (tail + text).slice(-2000);
   });
-  return () => (pin === '' ? tail : tail.replaceAll(pin, '***')).trim();
+  return () => {
+    const pin = pinOf();
+    return (pin === '' ? tail : tail.replaceAll(pin, '***')).trim();
+  };
 }

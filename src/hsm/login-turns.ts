@@ -14,14 +14,19 @@ export class LoginTurns {
   /** By token: digests of PINs that it refused. The PINs that it took are not remembered. */
   readonly #refused = new Map<string, Map<string, PkiError>>();
 
-  /** @throws PkiError HSM_PIN_WRONG for a PIN that was refused before, without a login */
+  /**
+   * `pin` is read when the turn comes: an earlier turn may have found another PIN to be right.
+   *
+   * @throws PkiError HSM_PIN_WRONG for a PIN that was refused before, without a login
+   */
   async take<Result>(
-    { modulePath, tokenLabel, pin, environment }: TokenConfig,
-    work: () => Promise<Result>,
+    { modulePath, tokenLabel, environment }: Omit<TokenConfig, 'pin'>,
+    pin: () => string,
+    work: (pin: string) => Promise<Result>,
   ): Promise<Result> {
     const key = JSON.stringify([modulePath, tokenLabel, environment?.['SOFTHSM2_CONF']]);
     const turn = (this.#tails.get(key) ?? Promise.resolve()).then(() =>
-      this.#remembering(key, pin, work),
+      this.#remembering(key, pin(), work),
     );
     const tail = turn.catch(() => {});
     this.#tails.set(key, tail);
@@ -35,7 +40,7 @@ export class LoginTurns {
   async #remembering<Result>(
     key: string,
     pin: string,
-    work: () => Promise<Result>,
+    work: (pin: string) => Promise<Result>,
   ): Promise<Result> {
     const refused = this.#refused.get(key) ?? new Map<string, PkiError>();
     this.#refused.set(key, refused);
@@ -52,7 +57,7 @@ export class LoginTurns {
         },
       );
     try {
-      return await work();
+      return await work(pin);
     } catch (thrown) {
       if (thrown instanceof PkiError && isRefused(thrown)) refused.set(digest, thrown);
       throw thrown;

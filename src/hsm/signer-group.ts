@@ -59,8 +59,8 @@ export class SignerGroup {
   #fatal: PkiError | undefined;
   /** The PIN was refused: no signer is started before another PIN is accepted. */
   #pinRefused: PkiError | undefined;
-  /** The token, with the PIN that the next signer logs in with. */
-  #token: TokenConfig;
+  /** The PIN that the next signer logs in with. */
+  #pin: string;
   #reason: string | undefined;
   #loggedStartFailure: string | undefined;
   #status: SignersState['status'] = 'starting';
@@ -68,7 +68,7 @@ export class SignerGroup {
 
   constructor(options: SignerGroupOptions, owner: SignerGroupOwner) {
     this.#options = options;
-    this.#token = options.token;
+    this.#pin = options.token.pin;
     this.#owner = owner;
   }
 
@@ -149,16 +149,14 @@ export class SignerGroup {
    * @throws PkiError HSM_PIN_WRONG, HSM_PIN_LOCKED, or why the PIN could not be tried
    */
   async changePin(pin: string): Promise<boolean> {
-    if (pin === this.#token.pin && this.#pinRefused === undefined) return false;
+    if (pin === this.#pin && this.#pinRefused === undefined) return false;
     if (this.#closed || this.#fatal !== undefined) throw this.refusal as PkiError;
-    const token = { ...this.#token, pin };
-    const link = this.#fork(token, () => {});
+    const link = this.#fork(() => {});
     try {
-      await this.#login(link, token);
+      await this.#login(link, () => pin);
     } finally {
       await link.close(closeGraceMs);
     }
-    this.#token = token;
     this.#pinRefused = undefined;
     this.#failures = 0;
     this.#update();
@@ -180,13 +178,13 @@ export class SignerGroup {
   }
 
   #forkMember(): SignerLink {
-    const link = this.#fork(this.#token, (error) => this.#died(link, error));
+    const link = this.#fork((error) => this.#died(link, error));
     return link;
   }
 
-  #fork(token: TokenConfig, onDeath: (error: PkiError) => void): SignerLink {
-    const { mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs, logger } =
-      this.#options;
+  #fork(onDeath: (error: PkiError) => void): SignerLink {
+    const { token, mode, sessionsPerProcess, clock, execPath } = this.#options;
+    const { deadlineMs, startDeadlineMs, logger } = this.#options;
     guardSoftHsm(token, logger);
     const child = forkHsmProcess('signer-process', {
       execPath,
@@ -197,7 +195,6 @@ export class SignerGroup {
       clock,
       deadlineMs,
       startDeadlineMs,
-      pin: token.pin,
       onDeath,
     });
     this.#alive.add(link);
@@ -210,12 +207,15 @@ export class SignerGroup {
     const { clock, logger } = this.#options;
     this.#starting = link;
     try {
-      const started = await this.#login(link, this.#token);
+      const started = await this.#login(link, () => this.#pin);
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
       for (const { ckaId, error } of started.unusable)
         logger.error({ ckaId, ...errorFields(error) }, 'signer can not use a key');
     } catch (thrown) {
-      return PkiError.from(thrown, 'HSM_UNAVAILABLE');
+      const error = PkiError.from(thrown, 'HSM_UNAVAILABLE');
+      // a PIN that was refused before is not tried: the signer waits for its login
+      link.kill(error);
+      return error;
     } finally {
       this.#starting = undefined;
     }
@@ -229,18 +229,24 @@ export class SignerGroup {
     return undefined;
   }
 
-  #login(link: SignerLink, token: TokenConfig): Promise<Extract<FromSigner, { type: 'started' }>> {
-    const { logins, mode, sessionsPerProcess } = this.#options;
-    const { modulePath, tokenLabel, pin } = token;
-    return logins.take(token, () =>
-      link.start({
+  #login(
+    link: SignerLink,
+    pinNow: () => string,
+  ): Promise<Extract<FromSigner, { type: 'started' }>> {
+    const { token, logins, mode, sessionsPerProcess } = this.#options;
+    const { modulePath, tokenLabel } = token;
+    return logins.take(token, pinNow, async (pin) => {
+      const started = await link.start({
         type: 'start',
         token: { modulePath, tokenLabel, pin },
         mode,
         sessions: sessionsPerProcess,
         keys: this.#owner.keys(),
-      }),
-    );
+      });
+      // within the turn: the next one logs in with the PIN that the token took
+      this.#pin = pin;
+      return started;
+    });
   }
 
   #died(link: SignerLink, error: PkiError): void {

@@ -15,8 +15,6 @@ export interface SignerLinkOptions {
   readonly clock: Clock;
   readonly deadlineMs: number;
   readonly startDeadlineMs: number;
-  /** Removed from the reported stderr of the child. */
-  readonly pin: string;
   readonly onDeath: (error: PkiError) => void;
 }
 
@@ -32,6 +30,8 @@ export class SignerLink {
   readonly #startDeadlineMs: number;
   readonly #onDeath: (error: PkiError) => void;
   readonly #stderr: () => string;
+  /** Removed from the reported stderr of the child. */
+  #pin = '';
   readonly #waiting = new Map<number, Waiting>();
   readonly #keys = new Set<string>();
   readonly exited: Promise<void>;
@@ -52,7 +52,7 @@ export class SignerLink {
     this.#deadlineMs = options.deadlineMs;
     this.#startDeadlineMs = options.startDeadlineMs;
     this.#onDeath = options.onDeath;
-    this.#stderr = stderrTail(child, options.pin);
+    this.#stderr = stderrTail(child, () => this.#pin);
     this.#lastActiveMs = options.clock.monotonicMs();
     this.exited = new Promise((resolve) => {
       child.once('exit', () => resolve());
@@ -100,6 +100,7 @@ export class SignerLink {
   async start(
     message: Extract<ToSigner, { type: 'start' }>,
   ): Promise<Extract<FromSigner, { type: 'started' }>> {
+    this.#pin = message.token.pin;
     const answer = await this.#ask(startId, message);
     if (answer.type !== 'started') throw this.#protocolBreach();
     for (const key of message.keys) this.#keys.add(key.ckaId);

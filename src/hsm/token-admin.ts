@@ -48,7 +48,11 @@ export async function openTokenAdmin(
   try {
     await (options.logins === undefined
       ? admin.open(token)
-      : options.logins.take(token, () => admin.open(token)));
+      : options.logins.take(
+          token,
+          () => token.pin,
+          () => admin.open(token),
+        ));
   } catch (thrown) {
     await admin.close();
     throw softHsmDenied(token, thrown) ?? thrown;
@@ -79,7 +83,7 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   constructor(child: ChildProcess, options: TokenAdminOptions, pin: string) {
     this.#child = child;
     this.#options = options;
-    this.#stderr = stderrTail(child, pin);
+    this.#stderr = stderrTail(child, () => pin);
     this.#exited = new Promise((resolve) => {
       child.once('exit', () => resolve());
       child.once('error', () => {

@@ -169,10 +169,16 @@ describe('the start of the signers', () => {
     /** Counts the logins that were let through to the token. */
     class CountedTurns extends LoginTurns {
       logins = 0;
-      override take<Result>(token: TokenConfig, work: () => Promise<Result>): Promise<Result> {
-        return super.take(token, () => {
+      asked = 0;
+      override take<Result>(
+        token: Omit<TokenConfig, 'pin'>,
+        pinNow: () => string,
+        work: (pin: string) => Promise<Result>,
+      ): Promise<Result> {
+        this.asked += 1;
+        return super.take(token, pinNow, (pin) => {
           this.logins += 1;
-          return work();
+          return work(pin);
         });
       }
     }
@@ -234,6 +240,51 @@ describe('the start of the signers', () => {
       await signsWell(signers);
       await signers.close();
       changePin(own.tokens, label, 'second-pin', pin);
+    });
+
+    it('counts for a signer that waited for its login meanwhile: the old one is not tried', async () => {
+      const { label, pin } = own.tokens.tokens.issuing;
+      const logins = new CountedTurns();
+      const signers = await own.signers({ logins });
+      const held = Promise.withResolvers<void>();
+      const holding = logins.take(
+        own.token,
+        () => pin,
+        () => held.promise,
+      );
+      const seen: (string | undefined)[] = [];
+      signers.onChange(({ reason }) => seen.push(reason));
+      changePin(own.tokens, label, pin, 'third-pin');
+      const changing = signers.changePin('third-pin');
+      process.kill(signers.pids()[0] as number, 'SIGKILL');
+      await until(() => logins.asked === 5, 'the signer in its place waits for its login');
+      held.resolve();
+      await holding;
+      assert.equal(await changing, true);
+      await until(() => signers.state().status === 'ready', 'the missing signer is back');
+      assert.equal(logins.logins, 5, 'each login was tried once');
+      assert.ok(!seen.some((reason) => reason?.includes('PIN')), seen.join());
+      await signers.close();
+      changePin(own.tokens, label, 'third-pin', pin);
+    });
+
+    it('that was refused to somebody else is not tried, and leaves no process behind', async () => {
+      const { label, pin } = own.tokens.tokens.issuing;
+      const logins = new CountedTurns();
+      const signers = await own.signers({ logins });
+      changePin(own.tokens, label, pin, 'fourth-pin');
+      await assert.rejects(
+        openTokenAdmin(own.token, { ...adminOptions, logins }),
+        withCode('HSM_PIN_WRONG'),
+      );
+      const tried = logins.logins;
+      const [first, second] = signers.pids();
+      process.kill(first as number, 'SIGKILL');
+      await until(() => signers.state().reason?.includes('HSM_PIN_WRONG') === true, 'refused');
+      await until(() => childrenOf(process.pid).length === 1, 'the signer that waited is gone');
+      assert.deepEqual([logins.logins, signers.pids()], [tried, [second]]);
+      await signers.close();
+      changePin(own.tokens, label, 'fourth-pin', pin);
     });
   });
 

@@ -63,7 +63,6 @@ function setUp() {
     clock,
     deadlineMs: 1000,
     startDeadlineMs: 9000,
-    pin: 'p',
     onDeath: (error) => deaths.push(error),
   });
   return { child, advance, deaths, link };
