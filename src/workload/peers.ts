@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { PkiError, unwrap, type Result } from '../common/errors/index.ts';
+import { fail, PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import { peerChainOf, type Clock } from '../common/runtime/index.ts';
 import { isReserved, type SpiffeId } from '../common/spiffe/index.ts';
 import {
@@ -31,7 +31,7 @@ export type CrlsOf = (trustDomainName: string) => readonly ParsedCrl[] | undefin
 export interface PeerRegisterOptions {
   readonly clock: Clock;
   readonly bundles: () => X509Bundles;
-  readonly serverIssuers: X509Update['serverIssuers'];
+  readonly reservedIds: X509Update['reservedIds'];
   readonly counters: Counters;
   /** Whether a connection ends when its peer would no longer be admitted. */
   readonly enforce: boolean;
@@ -57,17 +57,17 @@ export const peerOf = (socket: Socket): Peer | undefined => known.get(socket);
 export class PeerRegister {
   readonly #clock: Clock;
   readonly #bundles: () => X509Bundles;
-  readonly #serverIssuers: X509Update['serverIssuers'];
+  readonly #reservedIds: X509Update['reservedIds'];
   readonly #counters: Counters;
   readonly #enforce: boolean;
   readonly #crls: CrlsOf;
   readonly #open = new Map<TLSSocket, Admission>();
 
   constructor(options: PeerRegisterOptions) {
-    const { clock, bundles, serverIssuers, counters, enforce, crls } = options;
+    const { clock, bundles, reservedIds, counters, enforce, crls } = options;
     this.#clock = clock;
     this.#bundles = bundles;
-    this.#serverIssuers = serverIssuers;
+    this.#reservedIds = reservedIds;
     this.#counters = counters;
     this.#enforce = enforce;
     this.#crls = crls ?? (() => undefined);
@@ -105,8 +105,17 @@ export class PeerRegister {
     });
     if (!svid.ok || !isReserved(svid.value.id)) return svid;
     // a CA downstream can issue any ID of its trust domain, and its chain verifies
-    const issuer = serverIssuerOf(svid.value, this.#serverIssuers(svid.value.id.trustDomain.name));
-    return issuer.ok ? svid : issuer;
+    const { issuers, unprovenAdmitted } = this.#reservedIds(svid.value.id.trustDomain.name);
+    const issuer = serverIssuerOf(svid.value, issuers);
+    if (!issuer.ok) return issuer;
+    if (issuer.value.proof !== 'none' || unprovenAdmitted) return svid;
+    return fail(
+      'RESERVED_ID_UNTRUSTED',
+      `the agent names no issuing authorities, and the root of the peer marks none: any CA below that root could be its issuer, with the key ${issuer.value.sha256Hex}`,
+      {
+        next: 'Update the server and then the agent: agents of this release name the issuing authorities of their server. With an agent of another product, give the peer an ID that is not below /meshca/.',
+      },
+    );
   }
 
   /**

@@ -121,7 +121,7 @@ export class X509Source implements AsyncDisposable {
     this.#peers = new PeerRegister({
       clock: this.#context.clock,
       bundles: () => this.bundles,
-      serverIssuers: (name) => this.#current.update.serverIssuers(name),
+      reservedIds: (name) => this.#current.update.reservedIds(name),
       counters: this.#counters,
       enforce: options.enforce ?? true,
       crls,

@@ -37,8 +37,14 @@ export interface X509Update {
   readonly bundles: X509Bundles;
   /** The readable CRLs of the workload's own trust domain. */
   readonly crls: readonly ParsedCrl[];
-  /** Under which issuers an ID below `/meshca/` of this trust domain is believed. */
-  readonly serverIssuers: (trustDomainName: string) => ServerIssuers;
+  readonly reservedIds: (trustDomainName: string) => ReservedIdRule;
+}
+
+/** When an ID below `/meshca/` of a trust domain is believed. */
+export interface ReservedIdRule {
+  readonly issuers: ServerIssuers;
+  /** Whether it is believed below a root that marks nobody, where nothing is proven. */
+  readonly unprovenAdmitted: boolean;
 }
 
 /**
@@ -64,28 +70,34 @@ export function readX509Update(message: X509SVIDResponse__Output, now: number): 
     svids: message.svids.map((svid) => readSvid(svid, bundles, now)),
     bundles,
     crls: readCrls(message.crl),
-    serverIssuers: readIssuers(message),
+    reservedIds: readIssuers(message),
   };
 }
 
 /**
  * The agent names the issuing authorities of its own server. For other trust domains, and from an
- * agent that names none, the mark of the root says who stands above those IDs.
+ * agent that names none, the mark of the root says who stands above those IDs. Another trust domain
+ * may give those IDs to anybody, so that below its unmarked root they mean nothing here.
  */
 function readIssuers({
   svids,
   meshcaIssuers,
-}: X509SVIDResponse__Output): X509Update['serverIssuers'] {
+}: X509SVIDResponse__Output): X509Update['reservedIds'] {
   const byMark: ServerIssuers = { kind: 'mark' };
-  if (meshcaIssuers.length === 0) return () => byMark;
-  const known: ServerIssuers = {
-    kind: 'keys',
-    sha256Hex: new Set(meshcaIssuers.map((digest) => digest.toString('hex'))),
-  };
+  const known: ServerIssuers =
+    meshcaIssuers.length === 0
+      ? byMark
+      : {
+          kind: 'keys',
+          sha256Hex: new Set(meshcaIssuers.map((digest) => digest.toString('hex'))),
+        };
   const own = new Set(
     svids.map(({ spiffeId }) => unwrap(SpiffeId.parse(spiffeId)).trustDomain.name),
   );
-  return (name) => (own.has(name) ? known : byMark);
+  return (name) =>
+    own.has(name)
+      ? { issuers: known, unprovenAdmitted: false }
+      : { issuers: byMark, unprovenAdmitted: true };
 }
 
 /**

@@ -75,9 +75,47 @@ test('a connection to the server ends when its issuer is no longer named', async
   assert.equal(me.source.stats().closedAsDistrusted, 1);
 });
 
-test('an agent that names no issuers leaves it to the mark, and a root without it says nothing', async () => {
+test('an agent that names no issuers leaves it to the mark: below a root without it nobody is believed', async () => {
   await using me = await startWorkload(ours);
-  await using server = await rawServer(createSvid(downstream, serverId));
+  const tls = createTlsServer(me.source, { authorize: authorizeAny() }, (socket) => {
+    socket.end('admitted');
+  });
+  const port = await listen(tls);
+  for (const authority of [issuing, downstream]) {
+    const peer = createSvid(authority, serverId);
+    await using server = await rawServer(peer);
+    await assert.rejects(
+      connectTls(me.source, { expect: authorizeAny(), host: '127.0.0.1', port: server.port }),
+      { code: 'RESERVED_ID_UNTRUSTED' },
+    );
+    assert.equal(await rawClient(port, peer).catch(() => ''), '');
+    assert.equal(await rawClient(port, createSvid(authority, 'spiffe://a.test/x')), 'admitted');
+  }
+  tls.close();
+});
+
+test('a connection to the server ends when the agent names no issuers any more', async () => {
+  await using me = await startWorkload(ours);
+  me.api.setX509({ svids: [ours], serverIssuers: [keyOf(issuing)] });
+  await until(() => me.source.stats().updates > 1, 'the issuers');
+  await using server = await rawServer(createSvid(issuing, serverId));
+  const socket = await connectTls(me.source, {
+    expect: authorizeAny(),
+    host: '127.0.0.1',
+    port: server.port,
+  });
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => {});
+  me.api.setX509({ svids: [ours] });
+  await closed;
+});
+
+test('what another trust domain names below /meshca/ is its own matter, where its root marks nobody', async () => {
+  const other = createRoot('b.test');
+  await using me = await startWorkload(ours, {}, { 'b.test': [other.certificateDer] });
+  await using server = await rawServer(
+    createSvid(createIntermediate(other, 'b.test'), 'spiffe://b.test/meshca/server'),
+  );
   const socket = await connectTls(me.source, {
     expect: authorizeAny(),
     host: '127.0.0.1',
