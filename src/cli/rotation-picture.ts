@@ -5,9 +5,11 @@ import type { RotationStatus__Output } from '../common/wire/generated/meshca/adm
 import type { GlobalOptions } from './action.ts';
 import type { CliContext } from './context.ts';
 import { duration, instant, json, printable, until } from './output.ts';
+import { wrapped } from './wrap.ts';
 
 export interface PictureOptions {
   readonly now: number;
+  /** Of the terminal; 0: there is none. */
   readonly columns: number;
   readonly color: boolean;
   /** Ended authorities too. */
@@ -45,11 +47,8 @@ export function chainPicture(
   for (const root of roots) place(root, 0);
   for (const progress of shown) if (!placed.has(progress)) place(progress, 0);
   lines.push('', ...nextLines(status, options));
-  return lines.map((line) =>
-    line.length > options.columns && options.columns > 0
-      ? `${line.slice(0, options.columns - 1)}…`
-      : line,
-  );
+  // nothing is cut: the end of a line says what to do
+  return lines.flatMap((line) => wrapped(line, options.columns));
 }
 
 function authorityLines(

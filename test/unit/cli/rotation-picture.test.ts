@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
 import { chainPicture, laggardText } from '../../../src/cli/rotation-picture.ts';
 import type { RotationStatus__Output } from '../../../src/common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Laggard__Output } from '../../../src/common/wire/generated/meshca/admin/v1/Laggard.ts';
@@ -83,4 +84,48 @@ test('an authority that was left without certificate is shown as that, with what
     /is left without certificate[^]*meshca authority request[^]*csr --id 01a20f8a/,
   );
   assert.doesNotMatch(picture([{ successorId: id }]), /is left without certificate/);
+});
+
+test('a narrow terminal cuts no advice: each line fits, and every word is there', () => {
+  const id = '01a20f8a-bfc0-7eed-9b23-82eaea1578d8';
+  const progress = (kind: string, state: string, parentId: string): object => ({
+    authority: {
+      id: `${kind}${id}`,
+      kind,
+      state,
+      parentId,
+      scopeJson: '{}',
+      notAfter: now + 9_000,
+    },
+    confirmation: null,
+    live: 12,
+    liveUnreported: 3,
+  });
+  const codes = ['CANARY_FAILING', 'CLOCK_UNPROVEN', 'TOKEN_LOST', 'WAITING_IMPORT'];
+  const status = {
+    authorities: [progress('root', 'active', ''), progress('issuing', 'active', `root${id}`)],
+    operations: [],
+    notes: codes.map((code, index) => ({
+      ...{ code, authorityId: `issuing${id}`, at: now + 60, alert: index % 2 === 0 },
+      agents: ['spiffe://td.test/meshca/agent/node-1'],
+    })),
+    crls: [{ authorityId: `root${id}`, state: 'expired', source: 'import', unlistedIds: [id] }],
+    crlsHandedOut: true,
+    crlReach: 'http',
+    jumpedSeconds: 0,
+    failure: { code: 'ROOT_UNAVAILABLE', message: `this is a long message ${'x'.repeat(100)}` },
+  } as unknown as RotationStatus__Output;
+  const picture = (columns: number, color = false): readonly string[] =>
+    chainPicture(status, { now, columns, color, all: false, maximumLaggards: 10 });
+  const plain = (lines: readonly string[]): string =>
+    stripVTControlCharacters(lines.join('')).replaceAll(/\s/g, '');
+  for (const columns of [20, 40, 80, 200])
+    for (const color of [false, true]) {
+      const lines = picture(columns, color);
+      for (const line of lines)
+        assert.ok(plain([line]).length <= columns, `${columns}: ${JSON.stringify(line)}`);
+      assert.equal(plain(lines), plain(picture(0)), `${columns} columns`);
+    }
+  const text = picture(60).join('\n');
+  assert.match(text, /\nalert: issuing [^]*\n {7}[^]*activate\s+--disregard\s+AGENT/);
 });
