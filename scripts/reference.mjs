@@ -86,7 +86,6 @@ const testName = ([file, name]) => `\`test/${file}\`: "${cell(name)}"`;
 /** What came of an advice, in a cell. */
 function outcome({ followed }) {
   if ('cannot' in followed) return `not followed: ${cell(followed.cannot)}`;
-  if ('open' in followed) return `not followed yet: ${cell(followed.open)}`;
   const by = followed.by === undefined ? '' : ` (${testName(followed.by)})`;
   return `${cell(followed.does)}: ${cell(followed.result)}${by}`;
 }
@@ -100,7 +99,7 @@ async function advice() {
 
 ${note('test/support/advice/')}
 Each error code says what to do next. This page says which test provokes the code, and what came of the advice.
-${count('does')} of ${sorted.length} advices are followed in a test, ${count('open')} not yet; ${count('cannot')} can't be followed in one, and the row says why.
+${count('does')} of ${sorted.length} advices are followed in a test; ${count('cannot')} can't be followed in one, and the row says why.
 
 ${table(
   ['code', 'provoked', 'advice', 'followed'],

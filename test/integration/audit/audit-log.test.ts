@@ -21,6 +21,8 @@ import { until } from '../../support/until.ts';
 const id = (path: string): string => `spiffe://mesh.test${path}`;
 const databaseOf = (server: TestServer): string => join(server.dir, 'data', 'meshca.db');
 
+const selectors = ['unix:uid:1000'];
+
 /** Whoever can write to the file, while the server runs or not. */
 function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
   const database = new DatabaseSync(databaseOf(server), { timeout: 5000 });
@@ -43,7 +45,7 @@ async function addEntry(
         id: entryId,
         spiffeId: id(`/${entryId}`),
         parentId: agent.spiffeId,
-        selectors: ['unix:uid:1000'],
+        selectors,
         ...changes,
       },
     ],
@@ -175,6 +177,18 @@ test('an entry written by SQL signs nothing, on a running server and after a res
   assert.equal(codes.filter((code: string) => code === 'OBJECT_NOT_IN_LOG').length, 3);
   await server.restart();
   await refused('after a restart');
+  sql(server, (database) => database.exec(`DELETE FROM entries WHERE id = 'db'`));
+  await server.admin('Entries/UpdateEntry', {
+    entry: { id: 'web', spiffeId: id('/web'), parentId: agent.spiffeId, selectors },
+  });
+  const { results } = await server.admin('Entries/DeleteEntries', { ids: ['forged', 'gone'] });
+  assert.ok(results.every(({ outcome }) => outcome === 'entry'));
+  await addEntry(server, 'db', agent);
+  for (const entry of ['web', 'db']) assert.equal(await signs(server, agent, entry), 'issued');
+  for (const entry of ['forged', 'gone'])
+    assert.equal(await signs(server, agent, entry), 'ENTRY_NOT_AUTHORIZED');
+  await server.restart();
+  assert.equal(await signs(server, agent, 'web'), 'issued');
 });
 
 test('who writes the audit row as well gets nothing: without a seal it stays out of the tree', async () => {

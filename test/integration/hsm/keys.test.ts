@@ -7,7 +7,14 @@ import pkcs11 from 'pkcs11js';
 import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { keyTypes, type KeyType } from '../../../src/common/x509/key-type.ts';
 import { openTokenAdmin, type KeyHandle, type TokenAdmin } from '../../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, type HsmFixture } from '../../support/hsm.ts';
+import {
+  adminOptions,
+  childrenOf,
+  hsmFixture,
+  newRequester,
+  proofBy,
+  type HsmFixture,
+} from '../../support/hsm.ts';
 import { LeapClock } from '../../support/local-server-fakes.ts';
 import { until } from '../../support/until.ts';
 
@@ -155,6 +162,26 @@ describe('keys in a real token', () => {
     assert.equal(signers.state().status, 'ready');
     assert.equal(signers.state().respawns, 0);
     await signers.close();
+  });
+
+  it('signs again once the token that holds the keys takes the place of another', async () => {
+    const key = await fixture.makeKey('ec-p256');
+    const bytes = Buffer.from('to be signed');
+    const other = { ...fixture.token, tokenLabel: fixture.tokens.tokens.root.label };
+    const mixedUp = await fixture.signers({
+      token: { ...other, pin: fixture.tokens.tokens.root.pin },
+    });
+    await assert.rejects(mixedUp.useKey(key), withCode('HSM_KEY_NOT_FOUND'));
+    await mixedUp.close();
+    const signers = await fixture.signers();
+    await signers.useKey(key);
+    const [outcome] = await signers.sign([
+      { ckaId: key.ckaId, bytes, format: 'x509', proof: proofBy(newRequester()) },
+    ]);
+    await signers.close();
+    assert.ok(outcome?.ok === true, JSON.stringify(outcome));
+    const publicKey = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
+    assert.ok(verify('sha256', bytes, publicKey, outcome.signature));
   });
 
   it("becomes fatal if the token's key is not the recorded key, and returns no signature any more", async () => {

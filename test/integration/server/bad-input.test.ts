@@ -274,11 +274,16 @@ describe('entries, delegations and configuration', () => {
 
   test('a typo in the configuration is refused with the nearest key', async () => {
     const loaded = await loadServerConfig({
-      env: { MESHCA_SERVER_TRUST_DOMAIN: 'mesh.test', MESHCA_SERVER_LISTEN_PROT: '1' },
+      env: { MESHCA_SERVER_TRUST_DOMAIN: 'mesh.test', MESHCA_SERVER_LISTEN_PROT: '8444' },
     });
     assert.ok(!loaded.ok);
     assert.equal(loaded.error.code, 'CONFIG_INVALID');
-    assert.match(loaded.error.message, /MESHCA_SERVER_LISTEN_PORT/);
+    const [nearest] = /MESHCA_SERVER_LISTEN_PORT/.exec(loaded.error.message) ?? [];
+    assert.ok(nearest !== undefined, loaded.error.message);
+    const corrected = await loadServerConfig({
+      env: { MESHCA_SERVER_TRUST_DOMAIN: 'mesh.test', [nearest]: '8444' },
+    });
+    assert.equal(corrected.ok && corrected.value.listen.port, 8444);
   });
 
   test('a life that would be cut by its issuer is refused at start, and the message names the numbers', async () => {

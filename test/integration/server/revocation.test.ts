@@ -357,6 +357,9 @@ test('CRLs reach workloads as a complete set, and a library that enforces them r
   await until(() => cut);
   assert.deepEqual([await connect(ports[0]), await connect(ports[1])], [false, true]);
   assert.equal(strict.stats().handshakes.server.failed['CERTIFICATE_REVOKED'], 1);
+  const shown = await server.admin('Certificates/GetCertificate', { serial: peer.svid.serial });
+  assert.ok(Number(shown.revokedAt) > 0);
+  assert.equal(shown.revocationReason, 'keyCompromise');
   // one at once after the other: each reaches everybody, though CRLs may bear the same dates
   const batch = await server.joinAgent('n9');
   const entryId = await entry(server, 'other', batch.spiffeId, 'revocable');

@@ -1,4 +1,4 @@
-import { done, open, row, type AdviceRow } from './row.ts';
+import { done, row, type AdviceRow } from './row.ts';
 import type { callerCodes } from '../../../src/common/errors/codes/callers.ts';
 
 const crl = 'integration/issuance/sources/crl.test.ts';
@@ -38,7 +38,7 @@ export const callerAdvice = {
       'integration/server/revocation.test.ts',
       'CRLs reach workloads as a complete set, and a library that enforces them refuses a revoked peer',
     ],
-    open('That the workload gets another certificate is tested only for nodes.'),
+    done('asks for the certificate by its serial', 'the answer says when and why'),
   ),
   REVOCATION_UNKNOWN: row(
     'the file with the CRL of the node CA is no CRL',
@@ -136,8 +136,13 @@ export const callerAdvice = {
       'unit/services/agent-line.test.ts',
       'two clones: who is welcomed with a renewal first stays, and the other never comes back',
     ],
-    open(
-      'That the right one comes back after an eviction is tested apart (AGENT_EVICTED), not in this case.',
+    done(
+      'evicts the agent and lets the right one attest with a new token',
+      'the right one is admitted, and the other can neither use nor recover its certificate',
+      [
+        'unit/services/agent-line.test.ts',
+        'a superseded clone that is the right one comes back by an eviction and a new token',
+      ],
     ),
   ),
   AGENT_DOUBLED: row(

@@ -1,4 +1,4 @@
-import { cannot, done, open, row, type AdviceRow } from './row.ts';
+import { cannot, done, row, type AdviceRow } from './row.ts';
 import type { issuingCodes } from '../../../src/common/errors/codes/issuing.ts';
 
 const services = 'unit/services/advice.test.ts';
@@ -67,7 +67,10 @@ export const issuingAdvice = {
   POLICY_CHANGED: row(
     'the policy changes while a leaf is signed',
     ['unit/domain/rights.test.ts', 'each kind names the rows that it reads, and says why it ended'],
-    open('The repetition is tested for entries that change, not for policies.'),
+    done('asks again', 'the certificate is signed', [
+      leaf,
+      'a leaf whose policy changed while it was signed is withheld, and signed when it is asked for again',
+    ]),
   ),
   ENTRY_CHANGED: row(
     'an entry changes while its leaf is signed',

@@ -1,4 +1,4 @@
-import { cannot, done, open, row, type AdviceRow } from './row.ts';
+import { cannot, done, row, type AdviceRow } from './row.ts';
 import type { recordCodes } from '../../../src/common/errors/codes/records.ts';
 
 const flow = 'integration/services/approvals/flow.test.ts';
@@ -53,12 +53,12 @@ export const recordAdvice = {
     done('connects the right database', 'the server starts'),
   ),
   TRUST_DOMAIN_CHANGED: row(
-    'the state of an agent is of another trust domain',
+    'the configuration of a server names another trust domain than its database',
     [
-      'integration/sidecar/sync/session.test.ts',
-      'damaged or foreign state is refused with its file named, and an open key file too',
+      'integration/compose/foreign-token.test.ts',
+      'a server whose trust domain was changed is refused, and starts with the one that it had',
     ],
-    open('That a server starts again once the name is set back is not tested.'),
+    done('sets the name back', 'the server starts'),
   ),
   CONFIG_INVALID: row(
     'a variable has a typo',
@@ -66,7 +66,7 @@ export const recordAdvice = {
       'integration/server/bad-input.test.ts',
       'a typo in the configuration is refused with the nearest key',
     ],
-    open('The corrected configuration is that of every other test.'),
+    done('corrects the variable to the key that the message names', 'the configuration is taken'),
   ),
   PATH_NOT_PERMITTED: row(
     'a user without rights starts a server and an agent',
@@ -157,7 +157,10 @@ export const recordAdvice = {
   OBJECT_NOT_IN_LOG: row(
     'an entry is written by SQL',
     [log, 'an entry written by SQL signs nothing, on a running server and after a restart'],
-    open('Writing it again through the API is not followed in this test.'),
+    done(
+      'updates the changed entry, deletes the forged ones, and creates the lost one again',
+      'the updated and the created entry sign, the deleted ones do not',
+    ),
   ),
   DATABASE_STALE: row(
     'an older copy of the database is started, and an agent shows a newer checkpoint',

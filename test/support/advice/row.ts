@@ -10,9 +10,7 @@ export type Followed =
       readonly by?: TestName;
     }
   /** No test can follow the advice, and why. */
-  | { readonly cannot: string }
-  /** A test could follow the advice, and none does. */
-  | { readonly open: string };
+  | { readonly cannot: string };
 
 /** One code: how a test provokes it, and what came of its advice. */
 export interface AdviceRow {
@@ -32,4 +30,3 @@ export const done = (does: string, result: string, by?: TestName): Followed => (
   ...(by && { by }),
 });
 export const cannot = (reason: string): Followed => ({ cannot: reason });
-export const open = (reason: string): Followed => ({ open: reason });

@@ -1,4 +1,4 @@
-import { cannot, done, open, row, type AdviceRow } from './row.ts';
+import { cannot, done, row, type AdviceRow } from './row.ts';
 import type { tokenCodes } from '../../../src/common/errors/codes/tokens.ts';
 
 const start = 'integration/hsm/start.test.ts';
@@ -55,9 +55,10 @@ export const tokenAdvice = {
       'integration/hsm/keys.test.ts',
       'refuses a key of another type than recorded, and one that is not there',
     ],
-    open(
-      'That the right token, connected again, signs is tested after a loss (HSM_UNAVAILABLE), not after a mix-up.',
-    ),
+    done('connects the token that holds the keys', 'the signers sign with the key', [
+      'integration/hsm/keys.test.ts',
+      'signs again once the token that holds the keys takes the place of another',
+    ]),
   ),
   HSM_KEY_UNFIT: row(
     'keys are extractable, not sensitive, or may decrypt',

@@ -19,6 +19,7 @@ import {
   agentId,
   createServicesWorld,
   id,
+  local,
   newKey,
   type ServicesWorld,
 } from '../../support/services-world.ts';
@@ -261,6 +262,23 @@ test('two clones: who is welcomed with a renewal first stays, and the other neve
     await assert.rejects(recover(w, held), rejectsWith('AGENT_SUPERSEDED'));
   }
   assert.equal(await stands(w, mine), 'full');
+});
+
+test('a superseded clone that is the right one comes back by an eviction and a new token', async () => {
+  await using w = await createServicesWorld();
+  const a = await joined(w);
+  await use(w, a, a.serial);
+  const his = await renewed(w, a);
+  await use(w, his, his.serial);
+  await assert.rejects(use(w, a, a.serial), rejectsWith('AGENT_SUPERSEDED'));
+  await w.services.agents.evict(local, agentId('n1'), 'the other is the copy');
+  const back = await joined(w);
+  await use(w, back, back.serial);
+  assert.equal(await stands(w, back), 'full');
+  for (const older of [a, his]) {
+    assert.equal(await stands(w, older), 'AGENT_SUPERSEDED');
+    await assert.rejects(recover(w, older), rejectsWith('AGENT_SUPERSEDED'));
+  }
 });
 
 /** A world whose database is a file. */

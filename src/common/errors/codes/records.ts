@@ -31,7 +31,7 @@ export const recordCodes = {
   TRUST_DOMAIN_CHANGED: operator(
     'FAILED_PRECONDITION',
     'The configuration names another trust domain than the database.',
-    'The database belongs to another trust domain: set it back, or use a new database and token.',
+    'Set trustDomain back to the name that the database has, or start with a new database and a new token.',
   ),
   CONFIG_INVALID: operator(
     'INVALID_ARGUMENT',
@@ -110,7 +110,7 @@ export const recordCodes = {
   OBJECT_NOT_IN_LOG: operator(
     'DATA_LOSS',
     'An object in the database is not as the audit log has it.',
-    'The object was changed past the server: compare it with "meshca audit search", then write it again through the API, or restore the database.',
+    'The object was changed past the server: compare it with "meshca audit search". Then update or delete it through the API (create it again if it is gone), or restore the database.',
   ),
   DATABASE_STALE: caller(
     'UNAVAILABLE',

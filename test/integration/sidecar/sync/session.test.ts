@@ -539,6 +539,7 @@ test('damaged or foreign state is refused with its file named, and an open key f
       code: 'TRUST_DOMAIN_CHANGED',
     },
   );
+  assert.ok((await state.credential()) !== undefined, 'the right name takes it as before');
   await chmod(file, 0o644);
   await assert.rejects(state.credential(), { code: 'STATE_UNUSABLE' });
   await rm(file);

@@ -18,6 +18,7 @@ import {
 } from '../../../../src/common/x509/index.ts';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../../src/certs/index.ts';
 import {
+  firstEnded,
   spiffeSubject,
   subjectText,
   type AuditEvent,
@@ -456,6 +457,31 @@ test('the policy decides each item for its caller, and what it denies is on reco
   const [end] = w.finished;
   assert.ok(end?.kind === 'signed');
   assert.deepEqual(end.rights.at(-1), { kind: 'policy', version: 4 });
+});
+
+test('a leaf whose policy changed while it was signed is withheld, and signed when it is asked for again', async () => {
+  const w = world();
+  const versions = { inForce: 4 };
+  w.decide = () => ({ allowed: true, version: versions.inForce });
+  w.outcome = ({ bytes }) => {
+    versions.inForce = 5;
+    return { ok: true, signature: sign('sha256', bytes, issuing.key) };
+  };
+  w.finish = (item) => {
+    const policy = { version: versions.inForce };
+    const ended =
+      item.kind === 'signed'
+        ? firstEnded(item.rights.slice(-1), () => policy as never, systemClock.now())
+        : undefined;
+    return ended === undefined
+      ? { state: 'issued' }
+      : { state: 'withheld', code: ended.code, message: ended.message };
+  };
+  const [changed] = await w.issuer.issue([request()]);
+  assert.ok(changed?.ok === false);
+  assert.equal(changed.error.code, 'POLICY_CHANGED');
+  const [again] = await w.issuer.issue([request()]);
+  assert.ok(again?.ok);
 });
 
 test('a recorded certificate is not given again to whom the policy denies it now', async () => {
