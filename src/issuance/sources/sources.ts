@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
+import type { KeyType } from '../../common/x509/index.ts';
 import {
   hasOwnKey,
   isTrusted,
@@ -15,6 +15,7 @@ import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
 import { authoritiesAbove } from './downstream-issuer.ts';
 import { recordRequest, requestFor } from './request.ts';
+import { rootChanged } from './upstream-root.ts';
 
 /**
  * Issuing intermediates that another CA certifies: an offline ceremony, a company CA, Vault or
@@ -165,20 +166,11 @@ export class AuthoritySources {
    */
   async #requireExpectedRoot(rootDer: Buffer, pinned: boolean): Promise<void> {
     const all = await this.#dependencies.authorities.list();
-    if (
-      pinned ||
-      !everSigned(all) ||
-      all.some(
-        (authority) =>
-          authority.kind === 'root' &&
-          isTrusted(authority.state) &&
-          authority.certificateDer?.equals(rootDer) === true,
-      )
-    )
-      return;
-    throw new PkiError('CHAIN_UNTRUSTED', `the upstream has a new root, ${sha256Hex(rootDer)}`, {
-      next: 'If you expect this root, name both the old and the new root in authorities.upstream.rootSha256 and restart. The new root is then published, and trusted after every consumer has confirmed it.',
-    });
+    if (pinned || !everSigned(all)) return;
+    const trusted = all
+      .filter(({ kind, state }) => kind === 'root' && isTrusted(state))
+      .flatMap(({ certificateDer }) => certificateDer ?? []);
+    if (!trusted.some((der) => der.equals(rootDer))) throw rootChanged(rootDer, trusted);
   }
 
   /**

@@ -65,7 +65,7 @@ export class UpstreamSupply {
       const error = PkiError.from(thrown);
       this.#failure = error;
       logger.warn(
-        { ...errorFields(error) },
+        { ...errorFields(error), next: error.next },
         'the upstream did not sign an intermediate; trying again',
       );
       if (this.#closed) return;

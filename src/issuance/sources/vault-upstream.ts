@@ -8,6 +8,7 @@ import {
   sha256Hex,
 } from '../../common/x509/index.ts';
 import type { UpstreamAuthority } from './upstream-authority.ts';
+import { requireNamedRoot } from './upstream-root.ts';
 import type { VaultSession } from './vault-session.ts';
 
 export interface VaultUpstreamOptions {
@@ -63,7 +64,7 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
         ].map((pem) => singleCertificate(pem, path)),
       ];
       const unique = [...new Map(chain.map((der) => [sha256Hex(der), der])).values()];
-      requireKnownRoot(unique, options.rootSha256);
+      requireNamedRoot(unique, options.rootSha256);
       return unique;
     },
     async crls() {
@@ -114,24 +115,4 @@ function singleCertificate(pem: string, path: string): Buffer {
   if (der === undefined)
     throw new PkiError('UPSTREAM_INVALID', `the answer of ${path} is not a certificate`);
   return der;
-}
-
-/**
- * An attacker who controls the upstream could certify us below his own root, and the mesh would
- * come to trust that root.
- */
-function requireKnownRoot(chain: readonly Buffer[], known: readonly string[]): void {
-  if (known.length === 0) return;
-  const roots = chain
-    .filter((der) => {
-      const parsed = parseCertificate(der);
-      return parsed.ok && parsed.value.subjectDer.equals(parsed.value.issuerDer);
-    })
-    .map(sha256Hex);
-  const foreign = roots.find((sha256) => !known.includes(sha256));
-  if (foreign !== undefined || roots.length === 0)
-    throw new PkiError(
-      'CHAIN_UNTRUSTED',
-      `the upstream's chain ends in the root ${foreign ?? '(none)'}, which authorities.upstream.rootSha256 does not name`,
-    );
 }
