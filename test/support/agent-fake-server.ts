@@ -68,6 +68,8 @@ export interface SyncSession {
 export class FakeServer {
   readonly root: TestCertificate;
   readonly intermediate: TestCertificate;
+  /** Certificates between the intermediate and the root, which the server shows too. */
+  readonly #aboveDer: readonly Buffer[];
   /** What its signed steps name as its issuing authorities. */
   issuersSha256: readonly string[];
   jwtKeys: { keyId: string; privateKey: KeyObject; publicKey: KeyObject }[] = [newJwtKey('jwt-1')];
@@ -106,8 +108,13 @@ export class FakeServer {
   #tokenKey: string | undefined;
 
   constructor(
-    options: { readonly root?: TestCertificate; readonly intermediate?: TestCertificate } = {},
+    options: {
+      readonly root?: TestCertificate;
+      readonly intermediate?: TestCertificate;
+      readonly aboveDer?: readonly Buffer[];
+    } = {},
   ) {
+    this.#aboveDer = options.aboveDer ?? [];
     const validity = { notBefore: seconds() - 3600, notAfter: seconds() + 30 * 86_400 };
     this.root = options.root ?? makeAuthority('root', validity);
     this.intermediate =
@@ -185,7 +192,11 @@ export class FakeServer {
     const leaf = this.#issue(leafKey, this.serverId, 3600);
     this.#leafSha256 = Buffer.from(sha256Hex(leaf.chainDer[0] as Buffer), 'hex');
     const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
-    const chain = [...leaf.chainDer, ...(options.sendRoot === false ? [] : [this.root.parsed.raw])];
+    const chain = [
+      ...leaf.chainDer,
+      ...this.#aboveDer,
+      ...(options.sendRoot === false ? [] : [this.root.parsed.raw]),
+    ];
     this.#tls = createServer(
       {
         key: pemEncode('PRIVATE KEY', pkcs8Of(leafKey.privateKey)),

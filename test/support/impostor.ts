@@ -3,10 +3,10 @@ import { unwrap } from '../../src/common/errors/index.ts';
 import { FakeServer } from './agent-fake-server.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
 import { tcpGate } from './tcp-gate.ts';
-import { makeKey, type TestCertificate } from './x509.ts';
+import { makeKey, type TestCertificate, type TestKey } from './x509.ts';
 
 /**
- * A CA below a real server, made by it, that poses as `/meshca/server`: real certificates, whose
+ * A CA below the root of a real server, certified by a real CA, that poses as `/meshca/server`: real certificates, whose
  * chain ends in the real root, behind the real contract.
  */
 export interface Impostor extends AsyncDisposable {
@@ -26,16 +26,30 @@ export async function downstreamCa(
     csrDer: createCsr(key.privateKey),
     ttlSeconds: 86_400,
   });
-  const parsed = unwrap(parseCertificate(chainDer[0] as Buffer));
-  return { authority: { key, subject: parsed.subjectDer, parsed }, rootDer };
+  return { authority: authorityOf(key, chainDer[0] as Buffer), rootDer };
 }
 
 export async function startImpostor(server: TestServer): Promise<Impostor> {
   const { authority, rootDer } = await downstreamCa(server);
-  const root = unwrap(parseCertificate(rootDer));
+  return poseAsServer(authority, [rootDer]);
+}
+
+/** A certificate that a real CA gave to this key, as an authority of the attacker. */
+export function authorityOf(key: TestKey, certificateDer: Buffer): TestCertificate {
+  const parsed = unwrap(parseCertificate(certificateDer));
+  return { key, subject: parsed.subjectDer, parsed };
+}
+
+/** This CA issues `/meshca/server` to itself. `aboveDer`: what is above it, the root last. */
+export async function poseAsServer(
+  authority: TestCertificate,
+  aboveDer: readonly Buffer[],
+): Promise<Impostor> {
+  const root = unwrap(parseCertificate(aboveDer.at(-1) as Buffer));
   const fake = new FakeServer({
     root: { key: authority.key, subject: root.subjectDer, parsed: root },
     intermediate: authority,
+    aboveDer: aboveDer.slice(0, -1),
   });
   fake.serverId = `spiffe://${testTrustDomain}/meshca/server`;
   await fake.start();

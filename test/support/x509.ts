@@ -58,6 +58,9 @@ export const commonName = (text: string): Buffer =>
 export const extension = (dotted: string, critical: boolean, value: Buffer): Buffer =>
   sequence(oid(dotted), ...(critical ? [derTrue()] : []), octetString(value));
 
+export const serverAuthorityOid =
+  '1.2.840.113556.1.8000.2554.14914.56170.64652.20426.42641.10257499.7236474';
+
 export const extensions = {
   keyUsage: (bits: readonly number[], critical = true) =>
     extension('2.5.29.15', critical, namedBits(bits)),
@@ -83,6 +86,8 @@ export const extensions = {
     ),
   subjectKeyId: (id: Buffer) => extension('2.5.29.14', false, octetString(id)),
   authorityKeyId: (id: Buffer) => extension('2.5.29.35', false, sequence(contextPrimitive(0, id))),
+  /** The mark of a server's own authorities: docs/decisions/0009-who-stands-above-reserved-ids.md. */
+  serverAuthority: () => extension(serverAuthorityOid, false, Buffer.from([5, 0])),
 };
 
 export const serverAuth = '1.3.6.1.5.5.7.3.1';
@@ -142,7 +147,11 @@ export function makeCertificate(shape: CertificateShape): TestCertificate {
 
 export function makeAuthority(
   name: string,
-  shape: Partial<CertificateShape> & { readonly pathLength?: number } = {},
+  shape: Partial<CertificateShape> & {
+    readonly pathLength?: number;
+    /** Extensions beside the usual ones. */
+    readonly more?: readonly Buffer[];
+  } = {},
 ): TestCertificate {
   const key = shape.key ?? makeKey();
   return makeCertificate({
@@ -154,6 +163,7 @@ export function makeAuthority(
       ...(shape.issuer === undefined
         ? []
         : [extensions.authorityKeyId(keyIdentifierOf(shape.issuer.key.spkiDer))]),
+      ...(shape.more ?? []),
     ],
     ...shape,
     key,

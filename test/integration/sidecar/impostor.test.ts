@@ -1,85 +1,19 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect as connectTls } from 'node:tls';
 import { test } from 'node:test';
-import { unwrap } from '../../../src/common/errors/index.ts';
-import { certificatesToPem, parseCertificate, sha256Hex } from '../../../src/common/x509/index.ts';
-import { startAgent, type RunningAgent } from '../../../sidecar/compose.ts';
-import { agentConfigSchema } from '../../../sidecar/config.ts';
-import { agentEnvironment } from '../../support/agent-environment.ts';
+import { certificatesToPem, sha256Hex } from '../../../src/common/x509/index.ts';
+import {
+  connected,
+  nodeAt,
+  refused,
+  rotateIssuing,
+  wakesAfter,
+} from '../../support/first-contact.ts';
 import { startImpostor, startJunction } from '../../support/impostor.ts';
-import { rotationOf } from '../../support/mesh.ts';
-import { codeOf, startTestServer, testTrustDomain, type TestServer } from '../../support/server.ts';
+import { startTestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
-
-interface Node extends AsyncDisposable {
-  readonly agent: () => RunningAgent;
-  readonly bundleFile: string;
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-let nodes = 0;
-
-/** A node that talks to this address, with what an operator gave it for the first contact. */
-async function nodeAt(server: TestServer, serverAddress: string, bootstrap: object): Promise<Node> {
-  const dir = await mkdtemp(join(tmpdir(), 'meshca-impostor-'));
-  nodes += 1;
-  const { token } = await server.admin('Tokens/CreateJoinToken', { agentName: `node-${nodes}` });
-  const config = agentConfigSchema.parse({
-    trustDomain: testTrustDomain,
-    serverAddress,
-    dataDir: join(dir, 'd'),
-    bootstrap,
-    attestation: { joinToken: { token } },
-    workloadApi: { socketPath: join(dir, 'w') },
-    localApi: { socketPath: join(dir, 'l') },
-    ops: { port: 0 },
-    connection: { backoffBaseMs: 20, backoffCapMs: 100 },
-  });
-  let agent: RunningAgent | undefined;
-  const stop = async (): Promise<void> => {
-    await agent?.[Symbol.asyncDispose]();
-    agent = undefined;
-  };
-  return {
-    agent: () => agent as RunningAgent,
-    bundleFile: join(dir, 'd', 'bundle.json'),
-    start: async () => {
-      agent = await startAgent(agentEnvironment(config));
-    },
-    stop,
-    [Symbol.asyncDispose]: async () => {
-      await stop();
-      await rm(dir, { recursive: true, force: true });
-    },
-  };
-}
-
-const refused = (node: Node): Promise<unknown> =>
-  until(
-    () => /SERVER_UNTRUSTED.*RESERVED_ID_UNTRUSTED/.test(node.agent().status().lastError ?? ''),
-    'SERVER_UNTRUSTED',
-  );
-const connected = (node: Node): Promise<unknown> =>
-  until(() => node.agent().status().connected === true, 'a session');
-
-/** The key (SHA-256, hex) of the issuer that the server shows. */
-async function shownIssuer(server: TestServer): Promise<string> {
-  const socket = connectTls({
-    host: '127.0.0.1',
-    port: server.server.port,
-    rejectUnauthorized: false,
-    ALPNProtocols: ['h2'],
-  });
-  await once(socket, 'secureConnect');
-  const { raw } = socket.getPeerCertificate(true).issuerCertificate;
-  socket.destroy();
-  return sha256Hex(unwrap(parseCertificate(raw)).spkiDer);
-}
 
 test('a CA downstream that poses as the server gets no join token, whatever the node checks by', async () => {
   await using stack = new AsyncDisposableStack();
@@ -150,33 +84,7 @@ test('an agent that slept through rotations of the intermediate wakes and walks 
   );
   await node.start();
   await connected(node);
-  await node.stop();
-  const issuers = async (): Promise<readonly string[]> =>
-    (JSON.parse(await readFile(node.bundleFile, 'utf8')) as { meshca_issuers: string[] })
-      .meshca_issuers;
-  const before = await issuers();
-  const { activeId } = rotationOf(server);
-  for (let round = 0; round < 2; round += 1) {
-    const present = await activeId('issuing');
-    const rotate = () =>
-      server.admin('Authorities/RotateAuthorities', {
-        kind: 'issuing',
-        force: true,
-        reason: 'the agent sleeps',
-      });
-    await until(
-      async () => (await codeOf(rotate())) !== 'CONFLICT',
-      'the rotation before has ended',
-    );
-    await until(async () => (await activeId('issuing')) !== present, 'a new issuing authority');
-  }
-  // its certificate is new, and of an issuer that the agent has not heard of
-  await server.restart();
-  assert.ok(!before.includes(await shownIssuer(server)));
-  junction.turn(server.server.port);
-  await node.start();
-  await connected(node);
-  const after = await issuers();
-  assert.equal(before.length, 1);
-  assert.ok(after.length > 1 && before.every((key) => after.includes(key)));
+  await wakesAfter({ node, server, junction }, async () => {
+    for (let round = 0; round < 2; round += 1) await rotateIssuing(server);
+  });
 });
