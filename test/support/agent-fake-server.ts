@@ -304,13 +304,19 @@ export class FakeServer {
     const serial = randomBytes(16);
     serial[0] = 0x40 | ((serial[0] as number) & 0x3f);
     const notAfter = seconds() + ttlSeconds;
+    const { subjectKeyId } = this.intermediate.parsed;
     const leaf = makeCertificate({
       key: key as TestKey,
       issuer: this.intermediate,
       notBefore: seconds() - 30,
       notAfter,
       serial,
-      extensions: leafExtensions(this.intermediate, { san: extensions.san([id]) }),
+      extensions: leafExtensions(this.intermediate, {
+        san: extensions.san([id]),
+        ...(subjectKeyId === undefined
+          ? {}
+          : { authorityKeyId: extensions.authorityKeyId(Buffer.from(subjectKeyId, 'hex')) }),
+      }),
     });
     return {
       chainDer: [leaf.parsed.raw, this.intermediate.parsed.raw],

@@ -72,6 +72,12 @@ export const refused = (node: Node): Promise<unknown> =>
 export const connected = (node: Node): Promise<unknown> =>
   until(() => node.agent().status().connected === true, 'a session');
 
+/** What the agent tells a person that looks at its status. */
+export const toldBy = (node: Node): string => (node.agent().status().reasons ?? []).join('\n');
+/** A connected agent tells nothing, once it has synchronised; a doubt about the issuer stays. */
+export const tellsNothing = (node: Node): Promise<unknown> =>
+  until(() => node.agent().status().synced === true && toldBy(node) === '', 'no reasons');
+
 /** The key (SHA-256, hex) of the issuer that the server shows. */
 export async function shownIssuer(server: TestServer): Promise<string> {
   const socket = connectTls({
