@@ -154,7 +154,7 @@ test('a nested server gets its intermediate with the SVID of its process, and ha
       );
       assert.match(
         (await local('authority', 'import-crl', file('root.crl'))).out,
-        /it was here already[^]*the set is complete/,
+        /the server already has it[^]*the set is complete/,
       );
       await writeFile(file('bad.crl'), 'no CRL');
       const bad = await local('authority', 'import-crl', file('bad.crl'));
