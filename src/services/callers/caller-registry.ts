@@ -189,11 +189,12 @@ export class CallerRegistry implements Callers {
     // read before the queries: a change during them makes the answer stale at once
     const asOf = this.#changes;
     const now = this.#dependencies.clock.now();
+    // first of all: a refusal that rests on an altered row would say nothing of the alteration
+    await this.#dependencies.inventory.require(record);
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
     if (this.#dependencies.revocations.revoked(record.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
-    await this.#dependencies.inventory.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);

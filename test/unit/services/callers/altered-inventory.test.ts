@@ -17,6 +17,10 @@ const alterations: readonly (readonly [sql: string, connecting: string, calling:
   [`DELETE FROM certificates`, unknown, unknown],
   [`UPDATE certificates SET kind = 'admin'`, notInLog, notInLog],
   [`UPDATE certificates SET not_after = not_after + 1`, notInLog, notInLog],
+  // the row alone would refuse these callers, and nobody would hear of the alteration
+  [`UPDATE certificates SET not_after = 1`, notInLog, notInLog],
+  [`UPDATE certificates SET not_before = not_after`, notInLog, notInLog],
+  [`UPDATE certificates SET authority_id = 'another'`, notInLog, notInLog],
 ];
 
 test('a caller whose inventory row was altered or taken away is refused and announced', async (t) => {
