@@ -168,6 +168,19 @@ export class IssuedLeaves {
   }
 
   /**
+   * How many certificates that this authority signed, and that end at `since` or later, are with
+   * holders that can not report a replacement. As long as records are unread, at least one may be.
+   */
+  liveUnreported(authorityId: string, since: number): number {
+    let live = this.unreplaced.countOf(authorityId, since, (holder) => !this.#isAgent(holder));
+    for (const [serial, ca] of this.#downstream)
+      if (ca.authorityId === authorityId && ca.notAfter >= since && !this.#isRevoked(serial))
+        live += 1;
+    if (live > 0 || this.unreplaced.whole) return live;
+    return this.lastOf(authorityId) >= since && this.unheldUntil(Infinity) >= since ? 1 : 0;
+  }
+
+  /**
    * The latest notAfter of the leaves that were issued until `since` to holders that are no agents;
    * or 0.
    */

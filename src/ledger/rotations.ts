@@ -40,8 +40,11 @@ export function ledgerRotations(
         if (last < now - marginSeconds) continue;
         const facts = signedBy.get(id) ?? { lastExpiry: 0, live: 0, liveUnreported: 0 };
         // that a leaf was replaced counts from what its holder told this process, never from its row
-        const live = facts.live > 0 || !issued.isLive(id, now - marginSeconds) ? facts.live : 1;
-        signedBy.set(id, { ...facts, live, lastExpiry: Math.max(last, facts.lastExpiry) });
+        const since = now - marginSeconds;
+        const liveUnreported = Math.max(facts.liveUnreported, issued.liveUnreported(id, since));
+        const live = Math.max(facts.live, liveUnreported, issued.isLive(id, since) ? 1 : 0);
+        const lastExpiry = Math.max(last, facts.lastExpiry);
+        signedBy.set(id, { lastExpiry, live, liveUnreported });
       }
       return signedBy;
     },

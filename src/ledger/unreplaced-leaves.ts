@@ -89,6 +89,16 @@ export class UnreplacedLeaves {
     return false;
   }
 
+  /** How many leaves of this authority end at `since` or later and are with these holders. */
+  countOf(authorityId: string, since: number, counts: (holder: string) => boolean): number {
+    let live = 0;
+    for (const [key, leaves] of this.#byAuthority.get(authorityId) ?? []) {
+      if (!counts(key.slice(key.indexOf(' ') + 1))) continue;
+      for (const notAfter of leaves.values()) if (notAfter >= since) live += 1;
+    }
+    return live;
+  }
+
   /** Adds what the records under the snapshot say, after all of them were read. */
   complete(read: UnreplacedLeaves): void {
     const early = this.#toldEarly;

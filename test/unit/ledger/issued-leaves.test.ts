@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loggedObject, type ClockState } from '../../../src/domain/index.ts';
+import { Confirmations } from '../../../src/ledger/confirmations.ts';
 import { apply, emptyMemory } from '../../../src/ledger/memory.ts';
 import type { Issued } from '../../../src/ledger/issued-record.ts';
+import { ledgerRotations } from '../../../src/ledger/rotations.ts';
+import type { ConsumerStore, RotationStore } from '../../../src/store/ports/index.ts';
 import { FakeClock } from '../../support/agent.ts';
 
 const day = 86_400;
@@ -45,4 +48,38 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
   told({ ...anchor, wallMs: clock.nowMs() });
   assert.equal(memory.issued.holders(clock.now()).size, 0);
   assert.deepEqual(known(), []);
+});
+
+test('what holders can not report counts as the log has it, whatever the rows say', async () => {
+  const clock = new FakeClock();
+  const memory = emptyMemory(clock);
+  const notAfter = clock.now() + day;
+  const node = 'spiffe://mesh.test/meshca/agent/n1';
+  const leaf = (holder: string, serial: string): Issued => ({
+    ...{ of: 'leaf', kind: 'workload', holder, serial },
+    ...{ authorityId: 'a', atMs: clock.nowMs(), notAfter },
+  });
+  const agent = { kind: 'agent', id: node, subject: node, sha256: 'ab', detail: {} } as const;
+  apply(memory, { object: agent, issued: leaf(node, '0a') }, 1);
+  apply(memory, { object: undefined, issued: leaf('uid:0', '0b') }, 2);
+  const ca: Issued = { of: 'downstream', serial: '0c', authorityId: 'a', notAfter };
+  apply(memory, { object: undefined, issued: ca }, 3);
+  // rows in which all leaves are an agent's
+  const rows = {
+    signedBy: () =>
+      Promise.resolve(new Map([['a', { lastExpiry: notAfter, live: 2, liveUnreported: 0 }]])),
+  } as Partial<RotationStore> as RotationStore;
+  const rotations = ledgerRotations(
+    rows,
+    memory.issued,
+    new Confirmations({} as ConsumerStore, { clock, announce: () => {} }),
+    memory.objects,
+  );
+  assert.deepEqual((await rotations.signedBy(clock.now(), 0)).get('a'), {
+    lastExpiry: notAfter,
+    live: 2,
+    liveUnreported: 2,
+  });
+  assert.equal(memory.issued.liveUnreported('a', notAfter + 1), 0, 'all of them have ended');
+  assert.equal(memory.issued.liveUnreported('b', clock.now()), 0);
 });
