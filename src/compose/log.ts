@@ -132,12 +132,6 @@ export async function startAuditLog({
   signers,
 }: AuditLogDependencies): Promise<AuditLog> {
   const { config, trustDomain, clock, logger, acceptRestore } = context;
-  store.objects.onMismatch((mismatch) =>
-    logger.error(
-      { ...mismatch, code: 'OBJECT_NOT_IN_LOG', alert: true },
-      'an object in the database differs from the audit log',
-    ),
-  );
   const authority = await logAuthority(store, trustDomain);
   if (authority === undefined)
     throw new PkiError('HSM_KEY_NOT_FOUND', 'the database has no key for the audit log', {

@@ -63,23 +63,26 @@ export async function openStoreAndLog(
   makeDirectory(config.dataDir, 0o700);
   const store = await openStore(context);
   stack.defer(() => store.close());
+  alertOfMismatches(context, store);
   const lastSigns = await lastSignsOfLife(store);
   await store.meta.claim(context.trustDomain.name, clock.now());
+  await requireNoneMissing(store);
 
   const recorded = createRecordedIssuance({ store: store.issuance, clock });
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
     makeAuthorities(context, { store, recorded, openToken: gate.openToken, requestedKeys });
   const standsBy = await hasStandby(context, store);
-  // if the database is stale, generate no keys: the authorities that it lists may be outdated
-  if (!(await isOlderAtStart(context, store)) || context.acceptRestore !== undefined)
-    await gate.beforeJudgement(() =>
-      standsBy ? withoutIssuingToken(context, bootstrap) : bootstrap(),
-    );
-  stack.use(await tokens.startSigners({ standsBy }));
-  readiness.add(() => standingText(gate.signers.state(), gate.signers.primaryToken()));
-
-  const log = await startAuditLog({ context, store, signers: gate.logSigners });
+  const log = await announcingAuthorities(store, async () => {
+    // if the database is stale, generate no keys: the authorities that it lists may be outdated
+    if (!(await isOlderAtStart(context, store)) || context.acceptRestore !== undefined)
+      await gate.beforeJudgement(() =>
+        standsBy ? withoutIssuingToken(context, bootstrap) : bootstrap(),
+      );
+    stack.use(await tokens.startSigners({ standsBy }));
+    readiness.add(() => standingText(gate.signers.state(), gate.signers.primaryToken()));
+    return startAuditLog({ context, store, signers: gate.logSigners });
+  });
   stack.defer(async () => {
     await log.close();
     gate.shut();
@@ -107,6 +110,53 @@ export async function openStoreAndLog(
     requestedKeys,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** From the first read on: a start that rests on an altered row may fail before the log is open. */
+function alertOfMismatches({ logger }: ServerContext, { objects }: Ledger): void {
+  objects.onMismatch((mismatch) =>
+    logger.error(
+      { ...mismatch, code: 'OBJECT_NOT_IN_LOG', alert: true },
+      'an object in the database differs from the audit log',
+    ),
+  );
+}
+
+/**
+ * No row of an authority is ever deleted. An authority that the log has and the database lacks was
+ * taken away, and the start would make another one in its place.
+ *
+ * @throws PkiError OBJECT_NOT_IN_LOG (fatal)
+ */
+async function requireNoneMissing({ authorities, objects }: Ledger): Promise<void> {
+  let missing: string | undefined;
+  const rows = await authorities.list();
+  const stop = objects.onMismatch(({ id }) => (missing ??= id));
+  objects.announceMissing('authority', rows);
+  stop();
+  if (missing === undefined) return;
+  throw new PkiError(
+    'OBJECT_NOT_IN_LOG',
+    `the audit log has the authority ${missing}, and the database has no row of it`,
+    { grade: 'fatal', detail: { kind: 'authority', id: missing } },
+  );
+}
+
+/**
+ * Does the work of a start. If it fails, each authority that differs from the log is announced:
+ * that may be the cause. Only then, since after a crash the newest records count once the log is
+ * open.
+ */
+async function announcingAuthorities<T>(
+  { authorities, objects }: Ledger,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    for (const authority of await authorities.list()) objects.prove('authority', authority);
+    throw thrown;
+  }
 }
 
 async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Ledger> {
