@@ -20,7 +20,7 @@ import type { IssuerView } from './leaf/prepare.ts';
 export interface RegistryDependencies {
   readonly authorities: Pick<AuthorityStore, 'list'>;
   readonly bundles: Pick<BundleStore, 'latest'>;
-  readonly objects: Pick<ObjectLedger, 'require' | 'prove'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'prove' | 'announceAbsent'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly clock: Pick<Clock, 'now'>;
   readonly logger: Logger;
@@ -65,10 +65,9 @@ export class AuthorityRegistry implements Authorities {
       this.#dependencies.bundles.latest(),
     ]);
     const { objects } = this.#dependencies;
-    // At the start, a row that was changed past the log is an error. Later such a row is left out,
-    // and the last good state stays.
+    // At the start, a row that was changed past the log is an error. Later the last good state stays.
     if (this.#all.length === 0) for (const row of authorities) objects.require('authority', row);
-    const all = authorities.flatMap((authority) => objects.prove('authority', authority) ?? []);
+    const all = this.#proven(authorities);
     if (bundle !== undefined) objects.require('bundle', bundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
     if (fingerprint === this.#fingerprint && !this.#missingKeys) return;
@@ -96,6 +95,29 @@ export class AuthorityRegistry implements Authorities {
     this.#published = undefined;
     this.#fingerprint = fingerprint;
     for (const listener of this.#listeners) listener();
+  }
+
+  /**
+   * The rows that the log vouches for. In the place of one that was changed or taken away stands the
+   * authority as it was read before, as long as the log vouches for that: otherwise whoever writes to
+   * the database could end the trust in a root.
+   */
+  #proven(rows: readonly Authority[]): readonly Authority[] {
+    const { objects } = this.#dependencies;
+    const byId = new Map(rows.map((row) => [row.id, row] as const));
+    const ofRow = (id: string): Authority | undefined => {
+      const row = byId.get(id);
+      if (row !== undefined) return objects.prove('authority', row);
+      objects.announceAbsent('authority', id);
+      return undefined;
+    };
+    const known = new Set(this.#all.map(({ id }) => id));
+    return [
+      ...this.#all.flatMap(
+        (before) => ofRow(before.id) ?? objects.prove('authority', before) ?? [],
+      ),
+      ...rows.flatMap((row) => (known.has(row.id) ? [] : (objects.prove('authority', row) ?? []))),
+    ];
   }
 
   all(): readonly Authority[] {

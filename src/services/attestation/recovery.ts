@@ -23,7 +23,7 @@ export interface RecoveryDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'announceAbsent'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
   readonly lostSvids: Pick<LostSvids, 'find'>;
   readonly attestors: AgentNames;
@@ -66,6 +66,7 @@ export class Recovery {
   ): Promise<RecoveryProof> {
     const { agents, objects } = this.#dependencies;
     const agentRow = await agents.byId(presented.spiffeId);
+    if (agentRow === undefined) objects.announceAbsent('agent', presented.spiffeId);
     const agent = agentRow === undefined ? undefined : objects.require('agent', agentRow);
     const svid = agent === undefined ? undefined : await this.#svid(agent, presented);
     if (agent === undefined || svid === undefined)

@@ -10,11 +10,16 @@ const registryOf = (
   clock: FakeClock,
   authorities: readonly Authority[],
   requestedKeys = new Set<string>(),
+  altered: ReadonlySet<unknown> = new Set(),
 ): AuthorityRegistry =>
   new AuthorityRegistry({
     authorities: { list: () => Promise.resolve(authorities) },
     bundles: { latest: () => Promise.resolve(undefined) },
-    objects: { require: (_kind, value) => value as never, prove: (_kind, value) => value as never },
+    objects: {
+      require: (_kind, value) => value as never,
+      prove: (_kind, value) => (altered.has(value) ? undefined : (value as never)),
+      announceAbsent: () => {},
+    },
     signers: { useKey: () => Promise.resolve(), forgetKey: () => Promise.resolve() },
     place: { region: 'eu' },
     clock,
@@ -53,4 +58,24 @@ test('a key for which a CSR went out is the key of an authority from then on, wi
   assert.equal(registry.isAuthorityKey('ab'.repeat(32)), false);
   requestedKeys.add('ab'.repeat(32));
   assert.equal(registry.isAuthorityKey('ab'.repeat(32)), true);
+});
+
+test('an authority whose row was altered or taken away stays as it was, and its root stays trusted', async () => {
+  const clock = new FakeClock();
+  const record = (): Authority => authority(clock, 'root', newKey()).record;
+  const [old, present, newest] = [record(), record(), record()];
+  const rows = [old, present, newest];
+  const altered = new Set<unknown>();
+  const registry = registryOf(clock, rows, undefined, altered);
+  await registry.refresh();
+  const next: Authority = { ...newest, id: 'next', version: 2 };
+  const revoked: Authority = { ...present, state: 'revoked', version: 9 };
+  altered.add(revoked);
+  rows.splice(0, 3, next, revoked, newest);
+  await registry.refresh();
+  assert.deepEqual(
+    registry.all().map(({ id, state }) => [id, state]),
+    [old, present, newest, next].map(({ id, state }) => [id, state]),
+  );
+  assert.equal(registry.rootsDer().length, 4);
 });
