@@ -301,7 +301,7 @@ function registrationServices(
 }
 
 function approvalServices(
-  { store, clock, logger, settings }: ServicesDependencies,
+  { store, clock, logger, settings, untrusted }: ServicesDependencies,
   { access, callers, refusals }: Common,
 ) {
   const dualControl = new DualControl({
@@ -311,6 +311,7 @@ function approvalServices(
     access,
     refusals,
     trustDomain: settings.trustDomain,
+    untrusted,
     clock,
     logger,
   });

@@ -41,6 +41,8 @@ export interface DualControlDependencies {
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly trustDomain: TrustDomain;
+  /** The refusal of callers while the database is not trusted. Undefined: it is. */
+  readonly untrusted: () => PkiError | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -215,6 +217,9 @@ export class DualControl implements Approvals, ApprovalGate {
     const stated = unwrap(readOperation(operation.bytes));
     const status = await this.#status(operation);
     if (status !== 'pending') throw notOpen(operation, status);
+    // in an older database an operation waits that was executed since; only the loss is accepted
+    const untrusted = this.#dependencies.untrusted();
+    if (untrusted !== undefined && !stated.method.endsWith('/AcceptRestore')) throw untrusted;
     const policy = decidingPolicy(stated, await store.policy());
     if (policy === undefined) throw notOpen(operation, 'void');
     const now = clock.now();
