@@ -60,7 +60,7 @@ export class AuthorityRegistry implements Authorities {
    * @throws PkiError HSM_* if a key is missing, OBJECT_NOT_IN_LOG
    */
   async refresh(): Promise<void> {
-    const [authorities, bundle] = await Promise.all([
+    const [authorities, newestBundle] = await Promise.all([
       this.#dependencies.authorities.list(),
       this.#dependencies.bundles.latest(),
     ]);
@@ -68,7 +68,7 @@ export class AuthorityRegistry implements Authorities {
     // At the start, a row that was changed past the log is an error. Later the last good state stays.
     if (this.#all.length === 0) for (const row of authorities) objects.require('authority', row);
     const all = this.#proven(authorities);
-    if (bundle !== undefined) objects.require('bundle', bundle);
+    const bundle = this.#provenBundle(newestBundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
     if (fingerprint === this.#fingerprint && !this.#missingKeys) return;
     await this.#loadKeys(all);
@@ -118,6 +118,18 @@ export class AuthorityRegistry implements Authorities {
       ),
       ...rows.flatMap((row) => (known.has(row.id) ? [] : (objects.prove('authority', row) ?? []))),
     ];
+  }
+
+  /** A bundle follows each one before: where the newest row was taken away, the bundle stays. */
+  #provenBundle(row: BundleRevision | undefined): BundleRevision | undefined {
+    const { objects } = this.#dependencies;
+    const before = this.#bundle;
+    if (before !== undefined && (row?.sequence ?? 0) < before.sequence) {
+      objects.announceAbsent('bundle', String(before.sequence));
+      return before;
+    }
+    if (row !== undefined) objects.require('bundle', row);
+    return row;
   }
 
   all(): readonly Authority[] {
