@@ -31,6 +31,8 @@ export interface Alteration {
   /** Table, column and kind, for the report. */
   readonly name: string;
   readonly table: Table;
+  /** Undefined: several columns, or whole rows. */
+  readonly column: string | undefined;
   /** Every altered column is a display column. */
   readonly display: boolean;
   readonly changes: readonly RowChange[];
@@ -115,6 +117,7 @@ function* ofColumns(
         yield {
           name: `${table.name}.${column} ${kind}`,
           table,
+          column,
           display: isDisplay(table, column),
           changes,
         };
@@ -130,6 +133,7 @@ function* ofRows(
   const alteration = (name: string, changes: readonly RowChange[]): Alteration => ({
     name: `${table.name} ${name}`,
     table,
+    column: undefined,
     display: false,
     changes,
   });
@@ -178,6 +182,119 @@ const doubled = (table: Table, row: Row): Row => {
   return { ...row, [last]: other };
 };
 
+/** Of so many rows of a table each is altered alone. */
+const rowsAlone = 12;
+
+/** One row alone, so that the others stay what they were: each column, by the kinds that lie near. */
+function* ofOneRow(
+  table: Table,
+  rows: readonly Row[],
+  steps: readonly Snapshot[],
+): Generator<Alteration> {
+  const nearby = kinds(steps).filter(([kind]) => /row|step|NULL/.test(kind));
+  for (const [at, row] of rows.slice(-rowsAlone).entries())
+    for (const column of table.columns) {
+      const tried: Value[] = [row[column] as Value];
+      for (const [kind, valueOf] of nearby) {
+        const value = valueOf(row, column, { table, rows, at: rows.indexOf(row) });
+        if (value === undefined || tried.some((other) => sameValue(value, other))) continue;
+        tried.push(value);
+        yield {
+          name: `${table.name}.${column} ${kind}, row ${at} alone`,
+          table,
+          column,
+          display: isDisplay(table, column),
+          changes: [{ table, before: row, after: { ...row, [column]: value } }],
+        };
+      }
+    }
+}
+
+/** What a value looks like: values of one form could stand for each other. */
+function formOf(value: Value | undefined): string | undefined {
+  if (value instanceof Uint8Array) return `bytes ${value.length}`;
+  if (typeof value === 'string') {
+    if (value.startsWith('spiffe://')) return 'SPIFFE ID';
+    return /^[0-9a-f-]{16,}$/.test(value) ? `hex ${value.length}` : undefined;
+  }
+  // instants; small numbers have the constants
+  return typeof value === 'number' && value > 1e9
+    ? `number ${Math.floor(Math.log10(value))}`
+    : undefined;
+}
+
+/** Each column with a value of a column that it refers to, or that has the same name or form. */
+function* ofOtherTables(
+  table: Table,
+  rows: readonly Row[],
+  hand: ForeignHand,
+): Generator<Alteration> {
+  const others = hand
+    .tables()
+    .filter(({ name }) => name !== table.name)
+    .map((other) => ({ other, otherRows: hand.rows(other) }));
+  for (const column of table.columns) {
+    const form = formOf(rows[0]?.[column]);
+    for (const { other, otherRows } of others)
+      for (const otherColumn of other.columns) {
+        const related =
+          column === otherColumn ||
+          table.references.some(
+            (each) =>
+              each.column === column &&
+              each.otherTable === other.name &&
+              each.otherColumn === otherColumn,
+          ) ||
+          (form !== undefined && formOf(otherRows.at(-1)?.[otherColumn]) === form);
+        const changes = rows.flatMap((row, at): readonly RowChange[] => {
+          const value = otherRows.at(at % otherRows.length)?.[otherColumn];
+          return value === undefined || sameValue(value, row[column])
+            ? []
+            : [{ table, before: row, after: { ...row, [column]: value } }];
+        });
+        if (related && changes.length > 0)
+          yield {
+            name: `${table.name}.${column} from ${other.name}.${otherColumn}`,
+            table,
+            column,
+            display: isDisplay(table, column),
+            changes,
+          };
+      }
+  }
+}
+
+/**
+ * All columns of a row together of which nothing was announced when each was altered alone: the log
+ * does not commit to them, so that a row can have any values in them. One row, then all rows.
+ */
+export function* ofSilentColumns(
+  hand: ForeignHand,
+  {
+    table,
+    columns,
+    steps,
+  }: { table: Table; columns: readonly string[]; steps: readonly Snapshot[] },
+): Generator<Alteration> {
+  const rows = hand.rows(table);
+  for (const [kind, valueOf] of kinds(steps)) {
+    const changes = rows.flatMap((row, at): readonly RowChange[] => {
+      const values = columns.flatMap((column): readonly [string, Value][] => {
+        const value = valueOf(row, column, { table, rows, at });
+        return value === undefined ? [] : [[column, value]];
+      });
+      return values.some(([column, value]) => !sameValue(value, row[column]))
+        ? [{ table, before: row, after: { ...row, ...Object.fromEntries(values) } }]
+        : [];
+    });
+    const name = `${table.name} all undigested columns ${kind}`;
+    const one = { table, column: undefined, display: false };
+    if (changes.length > 0) yield { ...one, name, changes };
+    for (const [at, change] of changes.slice(-rowsAlone).entries())
+      yield { ...one, name: `${name}, row ${at} alone`, changes: [change] };
+  }
+}
+
 /** Every alteration of a table. */
 export function* alterationsOf(
   hand: ForeignHand,
@@ -187,4 +304,6 @@ export function* alterationsOf(
   const rows = hand.rows(table);
   yield* ofColumns(table, rows, steps);
   yield* ofRows(table, rows, steps);
+  yield* ofOneRow(table, rows, steps);
+  yield* ofOtherTables(table, rows, hand);
 }

@@ -8,6 +8,12 @@ export interface Table {
   readonly columns: readonly string[];
   /** The columns of the primary key. */
   readonly key: readonly string[];
+  /** The columns of other tables that the columns refer to. */
+  readonly references: readonly {
+    readonly column: string;
+    readonly otherTable: string;
+    readonly otherColumn: string;
+  }[];
 }
 
 /** One row before and after. `before` undefined: the row is new; `after` undefined: it is gone. */
@@ -24,8 +30,14 @@ export interface RowChange {
 export interface ForeignHand {
   tables(): readonly Table[];
   rows(table: Table): readonly Row[];
-  /** Returns the changes that were made. The others are against the schema. */
+  /**
+   * Returns the changes that were made, with the rows as they were at that time. The others are
+   * against the schema. Of a changed row only the columns that differ are written: the server may
+   * have written the others meanwhile.
+   */
   change(changes: readonly RowChange[]): readonly RowChange[];
+  /** Writes the database as it is now to a file. */
+  copyTo(path: string): void;
 }
 
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
@@ -55,6 +67,14 @@ export class SqliteHand implements ForeignHand {
             name: String(name),
             columns: columns.map((column) => column.name),
             key: columns.filter(({ pk }) => pk > 0).map((column) => column.name),
+            references: database
+              .prepare(`PRAGMA foreign_key_list(${quoted(String(name))})`)
+              .all()
+              .map(({ from, table, to }) => ({
+                column: String(from),
+                otherTable: String(table),
+                otherColumn: String(to),
+              })),
           };
         })
         .sort((one, other) => (one.name < other.name ? -1 : 1)),
@@ -75,11 +95,18 @@ export class SqliteHand implements ForeignHand {
         .all() as { name: string; sql: string }[];
       database.exec('BEGIN IMMEDIATE');
       for (const { name } of triggers) database.exec(`DROP TRIGGER ${quoted(name)}`);
-      const made = changes.filter((change) => changeRow(database, change));
+      const made = changes.flatMap((change): readonly RowChange[] => {
+        const present = presentChange(database, change);
+        return present !== undefined && changeRow(database, present) ? [present] : [];
+      });
       for (const trigger of triggers) database.exec(trigger.sql);
       database.exec('COMMIT');
       return made;
     });
+  }
+
+  copyTo(path: string): void {
+    this.#open((database) => database.prepare('VACUUM INTO ?').run(path));
   }
 
   #open<T>(work: (database: DatabaseSync) => T): T {
@@ -93,6 +120,20 @@ export class SqliteHand implements ForeignHand {
       database.close();
     }
   }
+}
+
+/** The change of the row as it is now; undefined: the row has gone. */
+function presentChange(database: DatabaseSync, change: RowChange): RowChange | undefined {
+  const { table, before, after } = change;
+  if (before === undefined) return change;
+  const row = database
+    .prepare(`SELECT * FROM ${quoted(table.name)} WHERE ${ofKey(table)}`)
+    .get(...valuesOf(before, table.key)) as Row | undefined;
+  if (row === undefined) return undefined;
+  if (after === undefined) return { table, before: row, after };
+  const changed = table.columns.filter((column) => !sameValue(before[column], after[column]));
+  const values = Object.fromEntries(changed.map((column) => [column, after[column] as Value]));
+  return { table, before: row, after: { ...row, ...values } };
 }
 
 /** SQLITE_CONSTRAINT, and SQLITE_MISMATCH of the type of a column. */

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Breaches, DrillContext } from '../drill.ts';
-import { alterationsOf, emptyTables, type Alteration } from './alterations.ts';
+import { alterationsOf, emptyTables, ofSilentColumns, type Alteration } from './alterations.ts';
 import type { RowChange, Table } from './hand.ts';
-import { isRefused, playAll, playsOf, type Outcomes } from './plays.ts';
+import { isRefused, playAll, type Outcomes } from './plays.ts';
 import type { MutationWorld } from './world.ts';
 
 /** Only an alteration that nothing announces waits so long. */
@@ -23,6 +23,8 @@ export class MutationMatrix {
   readonly #context: DrillContext;
   readonly #breaches: Breaches;
   #baseline: Outcomes = new Map();
+  /** What the plays announce on an unaltered database. */
+  #usual: ReadonlySet<string> = new Set();
   readonly figures = {
     tables: 0,
     columns: 0,
@@ -41,7 +43,9 @@ export class MutationMatrix {
 
   async begin(): Promise<void> {
     const { hand } = this.#world;
+    this.#world.alerts.length = 0;
     this.#baseline = await this.#play();
+    this.#usual = new Set(this.#world.alerts);
     const tables = hand.tables();
     this.figures.tables = tables.length;
     this.figures.plays = this.#baseline.size;
@@ -62,12 +66,23 @@ export class MutationMatrix {
     const tables = this.#tables();
     for (const table of [...tables.filter((each) => !isLog(each)), ...tables.filter(isLog)]) {
       const seen = new Set<string>();
+      const loud = new Set<string>();
       for (const alteration of alterationsOf(hand, table, steps)) {
         this.#context.signal.throwIfAborted();
         const column = alteration.name.split(' ')[0] as string;
         if (this.#context.short && (seen.has(column) || alteration.name.includes('step'))) continue;
-        if (await this.#alterRunning(alteration)) seen.add(column);
+        const effect = await this.#alterRunning(alteration);
+        if (effect !== 'refused by the schema') seen.add(column);
+        if (effect === 'noticed' && alteration.column !== undefined) loud.add(alteration.column);
       }
+      const columns = table.columns.filter(
+        (column) => !loud.has(column) && !table.key.includes(column),
+      );
+      if (!this.#context.short)
+        for (const alteration of ofSilentColumns(hand, { table, columns, steps })) {
+          this.#context.signal.throwIfAborted();
+          await this.#alterRunning(alteration);
+        }
       await this.#requireBaseline(table.name);
       this.#context.say(`${table.name}: ${this.figures.running} alterations so far`);
     }
@@ -87,21 +102,30 @@ export class MutationMatrix {
       this.#context.signal.throwIfAborted();
       await this.#alterStopped(group);
     }
+    await this.#files();
     await this.#world.server.restart();
   }
 
-  /** False: the schema refuses it. */
-  async #alterRunning(alteration: Alteration): Promise<boolean> {
+  async #alterRunning(
+    alteration: Alteration,
+  ): Promise<'refused by the schema' | 'unnoticed' | 'noticed'> {
     const { hand, alerts } = this.#world;
     alerts.length = 0;
     const made = hand.change(alteration.changes);
-    if (made.length === 0) return false;
+    if (made.length === 0) return 'refused by the schema';
     this.figures.running += 1;
-    await this.#judge(`running, ${alteration.name}`, alteration.display, await this.#play());
+    const outcomes = await this.#play();
+    await this.#judge(`running, ${alteration.name}`, alteration.display, outcomes);
+    const noticed = this.#announced || !isSame(this.#baseline, outcomes);
     hand.change(made.map(opposite).reverse());
     // the short form looks once a table whether all is as before
     if (!this.#context.short) await this.#requireBaseline(alteration.name);
-    return true;
+    return noticed ? 'noticed' : 'unnoticed';
+  }
+
+  /** Whether something was announced that an unaltered database does not bring about. */
+  get #announced(): boolean {
+    return this.#world.alerts.some((alert) => !this.#usual.has(alert));
   }
 
   /** A server that has seen a false log, or a changed past, needs its database as it was. */
@@ -116,31 +140,42 @@ export class MutationMatrix {
   }
 
   async #alterStopped(group: readonly Alteration[]): Promise<void> {
-    const { hand, alerts, server } = this.#world;
+    const made = this.#world.hand.change(group.flatMap(({ changes }) => changes));
+    const names = group.map((each) => each.name).join(', ');
+    if (made.length > 0)
+      await this.#start(
+        `stopped, ${names.slice(0, 200)}`,
+        group.every(({ display }) => display),
+      );
+    await this.#world.putBack();
+  }
+
+  /** Starts on an altered database, plays, and stops. A start that is refused has a code. */
+  async #start(name: string, display: boolean): Promise<void> {
+    const { alerts, server } = this.#world;
     alerts.length = 0;
-    const made = hand.change(group.flatMap(({ changes }) => changes));
-    if (made.length > 0) {
-      this.figures.stopped += 1;
-      const name = `stopped, ${group
-        .map((each) => each.name)
-        .join(', ')
-        .slice(0, 200)}`;
-      try {
-        await server.restart();
-        await this.#judge(
-          name,
-          group.every(({ display }) => display),
-          await this.#play(),
-        );
-      } catch (thrown) {
-        this.figures.refusedStarts += 1;
-        const { code, message } = PkiError.from(thrown);
-        if (code === 'INTERNAL')
-          this.#break(`${name}: the start failed without a code: ${message}`);
-      }
+    this.figures.stopped += 1;
+    try {
+      await server.restart();
+      await this.#judge(name, display, await this.#play());
+    } catch (thrown) {
+      this.figures.refusedStarts += 1;
+      const { code, message } = PkiError.from(thrown);
+      if (code === 'INTERNAL') this.#break(`${name}: the start failed without a code: ${message}`);
     }
     await server.stop();
-    await this.#world.putBack();
+  }
+
+  /** The whole file as after an earlier step; in the short form as after the last one. */
+  async #files(): Promise<void> {
+    const { files } = this.#world;
+    if (this.#context.options['tables'] !== undefined) return;
+    for (const file of this.#context.short ? files.slice(-1) : files) {
+      this.#context.signal.throwIfAborted();
+      await this.#world.putFile(file);
+      await this.#start(`stopped, the file as after step ${files.indexOf(file) + 1}`, false);
+      await this.#world.putBack();
+    }
   }
 
   #tables(): readonly Table[] {
@@ -154,7 +189,7 @@ export class MutationMatrix {
   }
 
   #play(): Promise<Outcomes> {
-    return playAll(playsOf(this.#world.server, this.#world.victims));
+    return playAll(this.#world.server, this.#world.victims, this.#context);
   }
 
   async #judge(name: string, display: boolean, outcomes: Outcomes): Promise<void> {
@@ -169,9 +204,8 @@ export class MutationMatrix {
     if (stopped === '') return;
     this.figures.stoppedGrants += 1;
     const endMs = performance.now() + alertPatienceMs;
-    while (this.#world.alerts.length === 0 && performance.now() < endMs) await sleep(20);
-    if (this.#world.alerts.length === 0)
-      this.#break(`${name}: ${stopped}, and nothing was announced`);
+    while (!this.#announced && performance.now() < endMs) await sleep(20);
+    if (!this.#announced) this.#break(`${name}: ${stopped}, and nothing was announced`);
   }
 }
 
@@ -192,6 +226,6 @@ const isSame = (one: Outcomes, other: Outcomes): boolean => differences(one, oth
 
 const differences = (one: Outcomes, other: Outcomes): string =>
   [...one]
-    .filter(([name, outcome]) => other.get(name) !== outcome)
+    .filter(([name, outcome]) => (other.get(name) ?? outcome) !== outcome)
     .map(([name, outcome]) => `${name}: ${other.get(name)}, not ${outcome}`)
     .join('; ');

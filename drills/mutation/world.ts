@@ -2,9 +2,9 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { PkiError } from '../../src/common/errors/index.ts';
+import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
 import { silentLogger, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
-import { createCsr } from '../../src/common/x509/index.ts';
+import { createCsr, parseCertificate } from '../../src/common/x509/index.ts';
 import { SimAgent, simServer } from '../../test/support/sim-agent.ts';
 import {
   attestByToken,
@@ -19,7 +19,12 @@ import { snapshotOf, type Snapshot } from './alterations.ts';
 import { SqliteHand, type ForeignHand } from './hand.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
+/** The life of the SVID of the agent that sleeps. */
+const sleeperSeconds = 12;
 const approvalNamespace = 'meshca-approval@v1';
+
+const notAfterOf = ({ chainDer: [der] }: Credential): number =>
+  unwrap(parseCertificate(der ?? Buffer.alloc(0))).notAfter;
 
 /** Somebody of every kind whom the log refuses, and the healthy ones beside them. */
 export interface Victims {
@@ -30,13 +35,23 @@ export interface Victims {
   readonly evicted: Credential;
   /** The certificate of a session that another one replaced. */
   readonly robbed: Credential;
+  readonly renewing: Credential;
+  /** Its SVID has expired. */
+  readonly asleep: Credential;
+  /** It is banned and un-banned again and again. */
+  readonly cycled: Credential;
+  /** A workload that may have a CA of its own, and one that may not. */
+  readonly nested: Credential;
+  readonly plain: Credential;
+  /** The JWT authority that signs. */
+  readonly jwtId: string;
   readonly istiod: Credential;
   /** Its delegation was revoked. */
   readonly former: Credential;
   readonly reader: Credential;
   readonly stranger: Credential;
   readonly revoked: Credential;
-  readonly tokens: { readonly used: string; readonly revoked: string };
+  readonly tokens: { readonly used: string; readonly revoked: string; readonly banned: string };
   readonly replayed: { readonly id: string; readonly signature: string };
   readonly executed: { readonly id: string; readonly signature: string };
 }
@@ -49,6 +64,9 @@ export class MutationWorld implements AsyncDisposable {
   /** What was announced to operators. */
   readonly alerts: string[];
   victims!: Victims;
+  /** The database as it was after each step. */
+  readonly files: string[] = [];
+  #sleeper!: Credential;
   readonly #dir: string;
 
   private constructor(server: TestServer, dir: string, alerts: string[]) {
@@ -72,11 +90,21 @@ export class MutationWorld implements AsyncDisposable {
     const server = await startTestServer({
       logger,
       config: {
-        issuance: { crlBaseUrl: 'http://ca.mesh.test/crl', bundleRefreshHintSeconds: 1 },
+        issuance: {
+          crlBaseUrl: 'http://ca.mesh.test/crl',
+          bundleRefreshHintSeconds: 1,
+          // the callers live longer than the drill
+          defaultTtlSeconds: 86_400,
+          agentTtlSeconds: sleeperSeconds,
+        },
+        limits: { downstreamPerMinute: 6_000 },
         rotation: { automatic: false, jwksCacheSeconds: 1 },
       },
     });
     const world = new MutationWorld(server, dir, alerts);
+    world.#sleeper = await server.joinAgent('asleep');
+    server.config.issuance.agentTtlSeconds = 86_400;
+    await server.restart();
     world.victims = await world.#prepare();
     await world.#keep();
     return world;
@@ -109,6 +137,16 @@ export class MutationWorld implements AsyncDisposable {
 
   #step(): void {
     this.steps.push(snapshotOf(this.hand));
+    const file = join(this.#dir, `step-${this.steps.length}.db`);
+    this.hand.copyTo(file);
+    this.files.push(file);
+  }
+
+  /** The whole file as after an earlier step. Only while the server is stopped. */
+  async putFile(file: string): Promise<void> {
+    const path = join(this.server.config.dataDir, 'meshca.db');
+    await Promise.all(['-wal', '-shm'].map((end) => rm(path + end, { force: true })));
+    await cp(file, path);
   }
 
   async #prepare(): Promise<Victims> {
@@ -126,7 +164,8 @@ export class MutationWorld implements AsyncDisposable {
       reason: 'superseded',
     });
     this.#step();
-    await this.#rotateJwt(agents.healthy);
+    const jwt = await this.#rotateJwt(agents.healthy);
+    await past(notAfterOf(this.#sleeper));
     const approvals = await this.#approvals();
     const { authorities } = await admin('Authorities/ListAuthorities');
     const issuing = authorities.find(({ kind, state }) => kind === 'issuing' && state === 'active');
@@ -134,13 +173,19 @@ export class MutationWorld implements AsyncDisposable {
       ...agents,
       ...callers,
       revoked,
+      ...jwt,
       ...approvals,
+      asleep: this.#sleeper,
+      nested: await this.#svid(agents.healthy, 'nested'),
+      plain: await this.#svid(agents.healthy, 'web'),
       key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
       issuingId: String(issuing?.id),
     };
   }
 
-  async #agents(): Promise<Pick<Victims, 'healthy' | 'banned' | 'evicted' | 'robbed' | 'tokens'>> {
+  async #agents(): Promise<
+    Pick<Victims, 'healthy' | 'renewing' | 'cycled' | 'banned' | 'evicted' | 'robbed' | 'tokens'>
+  > {
     const { server } = this;
     const token = async (agentName: string) =>
       server.admin('Tokens/CreateJoinToken', { agentName });
@@ -148,13 +193,17 @@ export class MutationWorld implements AsyncDisposable {
     const revoked = await token('nobody');
     const agents = {
       healthy: await server.joinAgent('healthy'),
+      renewing: await server.joinAgent('renewing'),
+      cycled: await server.joinAgent('cycled'),
       banned: await server.joinAgent('banned'),
       evicted: await attestByToken(server.client(), used),
       robbed: await server.joinAgent('robbed'),
-      tokens: { used, revoked: revoked.token },
+      // good for an agent that will be banned, and never used
+      tokens: { used, revoked: revoked.token, banned: (await token('banned')).token },
     };
     this.#step();
     await server.admin('Tokens/RevokeJoinToken', { id: revoked.id });
+    await server.admin('Agents/EvictAgent', { spiffeId: agents.cycled.spiffeId, reason: 'drill' });
     await server.admin('Agents/EvictAgent', { spiffeId: agents.robbed.spiffeId, reason: 'moved' });
     await server.joinAgent('robbed');
     await using reporting = await SimAgent.join(simServer(server), 'reporting', ['consumer']);
@@ -222,6 +271,7 @@ export class MutationWorld implements AsyncDisposable {
       entries: [
         entry('web', healthy),
         entry('somebody', healthy, { profile: 'revocable', admin: true }),
+        entry('nested', healthy, { downstream: true, profile: 'revocable' }),
         entry('expired', healthy, { expiresAt }),
         entry('deleted', healthy),
         entry('banned', banned),
@@ -229,15 +279,23 @@ export class MutationWorld implements AsyncDisposable {
         entry('evicted', evicted),
       ],
     });
+    const revoked = await this.#svid(healthy, 'somebody');
+    this.#step();
+    await server.admin('Entries/DeleteEntries', { ids: ['deleted'] });
+    await past(expiresAt);
+    return revoked;
+  }
+
+  async #svid(agent: Credential, entryId: string): Promise<Credential> {
     const privateKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
     const { results } = await unaryCall(
-      server.client(healthy),
+      this.server.client(agent),
       '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
       {
         items: [
           {
             requestId: uuidv7(),
-            entryId: 'somebody',
+            entryId,
             csrDer: createCsr(privateKey),
             selectors: [{ type: 'unix', value: 'uid:1000' }],
           },
@@ -246,14 +304,11 @@ export class MutationWorld implements AsyncDisposable {
     );
     const svid = results[0]?.svid;
     if (!svid) throw new Error(`no leaf: ${String(results[0]?.refusal?.code)}`);
-    this.#step();
-    await server.admin('Entries/DeleteEntries', { ids: ['deleted'] });
-    await past(expiresAt);
     return { spiffeId: svid.spiffeId, serial: svid.serial, chainDer: svid.chainDer, privateKey };
   }
 
   /** An old JWT authority that is tainted, and evidence for the present one. */
-  async #rotateJwt(healthy: Credential): Promise<void> {
+  async #rotateJwt(healthy: Credential): Promise<Pick<Victims, 'jwtId'>> {
     const { admin } = this.server;
     // as long as a token of it lives, the old authority stays
     await unaryCall(this.server.client(healthy), '/meshca.issuer.v1.AgentIssuer/SignJwtSvid', {
@@ -272,9 +327,11 @@ export class MutationWorld implements AsyncDisposable {
     this.#step();
     await admin('Authorities/TaintAuthority', {
       id: old,
-      windowSeconds: 3600,
+      windowSeconds: 86_400,
       reason: 'drill',
     });
+    const [jwtId = ''] = await inState('active');
+    return { jwtId };
   }
 
   async #approvals(): Promise<Pick<Victims, 'replayed' | 'executed'>> {
