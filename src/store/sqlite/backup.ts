@@ -8,6 +8,7 @@ import {
   rmSync,
 } from 'node:fs';
 import { backup, DatabaseSync } from 'node:sqlite';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PkiError } from '../../common/errors/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
 import {
@@ -27,11 +28,30 @@ export async function backUp(database: DatabaseSync, target: string): Promise<vo
   if (existsSync(target)) throw new PkiError('ALREADY_EXISTS', `${target} exists`);
   closeSync(openSync(target, 'wx', 0o600));
   try {
-    await backup(database, target, { rate: pagesPerStep });
+    await copyPages(database, target);
   } catch (error) {
     rmSync(target, { force: true });
     throw storeError(error);
   }
+}
+
+/** A first step that meets no transaction comes long before so many. */
+const triesOfFirstStep = 1_000;
+
+/**
+ * The steps run on another thread, over the connection on which this thread writes. A step that
+ * meets an open transaction is busy. Node tries later steps again, but fails the copy for the first
+ * one, with the text that SQLite has for no error.
+ */
+async function copyPages(database: DatabaseSync, target: string): Promise<void> {
+  for (let tries = 1; ; tries++)
+    try {
+      await backup(database, target, { rate: pagesPerStep });
+      return;
+    } catch (error) {
+      if ((error as Error).message !== 'not an error' || tries === triesOfFirstStep) throw error;
+      await nextTurn();
+    }
 }
 
 /**
