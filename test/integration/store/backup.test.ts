@@ -9,17 +9,23 @@ import { backUp } from '../../../src/store/sqlite/backup.ts';
 test('backups of a database that is written without a pause are made, and are whole', async (context) => {
   const dir = mkdtempSync(join(tmpdir(), 'meshca-backup-'));
   context.after(() => rmSync(dir, { recursive: true }));
+  let writing = true;
   const database = new DatabaseSync(join(dir, 'source.db'));
-  context.after(() => database.close());
+  context.after(() => {
+    writing = false;
+    database.close();
+  });
   database.exec('PRAGMA journal_mode = WAL; CREATE TABLE pairs (a INTEGER, b INTEGER)');
   const insert = database.prepare('INSERT INTO pairs VALUES (?, ?)');
   let written = 0;
-  const write = setInterval(() => {
+  const write = (): void => {
+    if (!writing) return;
     database.exec('BEGIN IMMEDIATE');
     for (let i = 0; i < 200; i++) insert.run(written, written++);
     database.exec('COMMIT');
-  }, 0);
-  context.after(() => clearInterval(write));
+    setImmediate(write);
+  };
+  write();
   for (let round = 0; round < 40; round++) {
     const target = join(dir, `backup-${round}.db`);
     const before = written;
