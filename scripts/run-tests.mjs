@@ -18,9 +18,10 @@ export async function runTests(files, options = [], environment = {}) {
       [
         '--enable-source-maps',
         '--test',
-        // Two at a time: integration tests spend their time in other processes, and more would starve
-        // those on two cores. The limit is for a test that hangs: no other test comes near it.
-        '--test-concurrency=2',
+        // Three at a time: the long tests wait for the ends of lives most of the time, and more than
+        // three would starve the processes of integration tests on two cores. The limit is for a test
+        // that hangs: no other test comes near it.
+        '--test-concurrency=3',
         '--test-timeout=600000',
         '--test-reporter=spec',
         '--test-reporter-destination=stdout',
