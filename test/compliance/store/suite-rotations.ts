@@ -438,7 +438,7 @@ export function rotationCases(name: string, open: OpenStore): void {
           .map(([id, { lastExpiry, live }]) => [id, lastExpiry, live]),
         [
           ['a1', start + 300, 1],
-          ['a2', start + 900, 1],
+          ['a2', start + 900, 3],
         ],
       );
       // what was given after the publication had the new root with it
