@@ -72,6 +72,8 @@ export class ServerCertificate {
   #authorityId = '';
   #rootDer: Buffer | undefined;
   #stopListening: (() => void) | undefined;
+  /** Counts changes of the authorities. */
+  #changes = 0;
   #closed = false;
 
   constructor(dependencies: ServerCertificateDependencies) {
@@ -87,7 +89,8 @@ export class ServerCertificate {
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
     this.#stopListening = this.#dependencies.authorities.onChange(() => {
-      if (!this.#trusted() || this.#isCut()) this.#schedule(0);
+      this.#changes += 1;
+      if (this.#isDue()) this.#schedule(0);
     });
   }
 
@@ -169,6 +172,11 @@ export class ServerCertificate {
     );
   }
 
+  /** Whether a change of the authorities makes a new certificate due. */
+  #isDue(): boolean {
+    return !this.#trusted() || this.#isCut();
+  }
+
   /** Near the end of its issuer, or past it: a later issuer gives a full life. */
   #isCut(): boolean {
     const { clock, ttlSeconds } = this.#dependencies;
@@ -209,6 +217,7 @@ export class ServerCertificate {
     if (this.#closed) return;
     this.#cancel?.();
     this.#cancel = this.#dependencies.clock.after(delaySeconds * 1000, () => {
+      const changes = this.#changes;
       this.#renewUnlessWaiting().then(
         (renewed) => {
           if (!renewed) {
@@ -219,7 +228,9 @@ export class ServerCertificate {
             { serial: this.#current?.serial, notAfter: this.#current?.notAfter },
             'server certificate renewed',
           );
-          this.#schedule(this.#renewalDelaySeconds());
+          // a change during the renewal may have come after its issuer was chosen
+          const again = this.#changes !== changes && this.#isDue();
+          this.#schedule(again ? 0 : this.#renewalDelaySeconds());
         },
         (thrown: unknown) => {
           this.#dependencies.logger.warn(

@@ -189,12 +189,13 @@ export class CallerRegistry implements Callers {
     // read before the queries: a change during them makes the answer stale at once
     const asOf = this.#changes;
     const now = this.#dependencies.clock.now();
-    // first of all: a refusal that rests on an altered row would say nothing of the alteration
+    // what was revoked is known from the log, whatever became of the row
+    if (this.#dependencies.revocations.revoked(record.serial))
+      throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    // then at once: a refusal that rests on an altered row would say nothing of the alteration
     await this.#dependencies.inventory.require(record);
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
-    if (this.#dependencies.revocations.revoked(record.serial))
-      throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);

@@ -15,7 +15,12 @@ const ttlSeconds = day;
 function world() {
   const clock = new FakeClock();
   const { record } = authority(clock, 'root', newKey());
-  const state = { issuerEnd: clock.now() + 100, changed: (): void => {} };
+  const state = {
+    issuerEnd: clock.now() + 100,
+    changed: (): void => {},
+    /** Runs during an issuance, after the end of its issuer was read. */
+    during: (): void => {},
+  };
   const asked: { readonly at: number; readonly request: LeafRequest }[] = [];
   const certificate = new ServerCertificate({
     issuer: {
@@ -27,6 +32,7 @@ function world() {
             { ok: false, error: new PkiError('ISSUER_ENDED', 'over'), refusalId: 'r' },
           ]);
         const notAfter = Math.min(now + ttlSeconds, state.issuerEnd);
+        state.during();
         return Promise.resolve([
           {
             ok: true,
@@ -95,5 +101,25 @@ test('a later issuer gives it a full life at once, although the present one has 
   const now = clock.now();
   await until(() => certificate.notAfter() > now, 'the new certificate');
   assert.equal(certificate.notAfter(), now + ttlSeconds);
+  certificate.close();
+});
+
+test('a later issuer that comes during a renewal is not missed', async () => {
+  const { clock, state, certificate } = world();
+  await certificate.start();
+  clock.advance(1_000);
+  const now = clock.now();
+  state.during = () => {
+    state.during = () => {};
+    state.issuerEnd = now + 40 * day;
+    state.changed();
+  };
+  // the life is cut, so that a change asks for a new certificate
+  state.changed();
+  await until(() => {
+    clock.advance(0);
+    return certificate.notAfter() > now + 100;
+  }, 'the certificate of the later issuer');
+  assert.equal(clock.now(), now);
   certificate.close();
 });
