@@ -107,10 +107,7 @@ export class SyncedEntryCache implements EntryCache {
       const spiffeId = this.#idFor(item, selectors);
       if (spiffeId !== undefined) found.push({ entry: item.entry, spiffeId });
     }
-    return found.sort(
-      (left, right) =>
-        left.entry.createdAt - right.entry.createdAt || (left.entry.id < right.entry.id ? -1 : 1),
-    );
+    return found.sort((left, right) => byCreation(left.entry, right.entry));
   }
 
   /**
@@ -272,6 +269,12 @@ export class SyncedEntryCache implements EntryCache {
     );
   }
 }
+
+/** Entries of older releases have no place in the order: time and ID decide among them. */
+const byCreation = (left: AgentEntry, right: AgentEntry): number =>
+  left.createdOrder - right.createdOrder ||
+  left.createdAt - right.createdAt ||
+  (left.id < right.id ? -1 : 1);
 
 const expired = (item: Item, now: number): boolean =>
   item.entry.expiresAt !== 0 && item.entry.expiresAt <= now;

@@ -20,6 +20,8 @@ export interface AgentEntry {
   /** Allowed values per placeholder (`unix.user` → [...]). */
   readonly placeholders: ReadonlyMap<string, readonly string[]>;
   readonly createdAt: number;
+  /** The place in the order of creation. 0: an entry of an older release, before all others. */
+  readonly createdOrder: number;
 }
 
 /** An identity that an entry gives to a process. A template is filled in from the selectors. */
@@ -48,8 +50,8 @@ export interface EntryCache {
   synced(): boolean;
   size(): number;
   /**
-   * Entries whose selectors are all among these and that have not expired, oldest first (createdAt,
-   * then ID).
+   * Entries whose selectors are all among these and that have not expired, in the order of their
+   * creation.
    */
   match(selectors: readonly Selector[]): readonly Identity[];
   /**

@@ -71,6 +71,8 @@ export async function loadEntries(
       else
         entries.push({
           ...(record as unknown as AgentEntry),
+          // absent in the file of an older release
+          createdOrder: Number(record['createdOrder'] ?? 0),
           placeholders: new Map(record['placeholders'] as [string, string[]][]),
         });
     }

@@ -21,4 +21,5 @@ export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
       ? noPlaceholders
       : new Map(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
   createdAt: entry.createdAt,
+  createdOrder: entry.createdOrder,
 });

@@ -32,10 +32,15 @@ export interface RegistrationEntry {
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly createdBy: string;
+  /**
+   * The place in the order of creation: among entries of one file, their order in the file. 0 for
+   * an entry of an older release, which comes before all others.
+   */
+  readonly createdOrder: number;
 }
 
 /** The fields that a creator states. The store adds revision and times. */
 export type EntryDraft = Omit<
   RegistrationEntry,
-  'revision' | 'createdAt' | 'updatedAt' | 'createdBy'
+  'revision' | 'createdAt' | 'updatedAt' | 'createdBy' | 'createdOrder'
 >;

@@ -109,6 +109,29 @@ function encoded(part: unknown): unknown {
 export const selectorList = (selectors: readonly Selector[]): readonly string[] =>
   [...new Set(selectors.map(selectorText))].sort();
 
+/** The fields of an entry before `createdOrder` was added. */
+const firstEntryFields = [
+  'id',
+  'spiffeId',
+  'isTemplate',
+  'placeholders',
+  'parentId',
+  'selectors',
+  'x509TtlSeconds',
+  'jwtTtlSeconds',
+  'profile',
+  'dnsNames',
+  'hint',
+  'expiresAt',
+  'admin',
+  'downstream',
+  'allowWeakSelectors',
+  'revision',
+  'createdAt',
+  'updatedAt',
+  'createdBy',
+] as const;
+
 /**
  * The records of existing logs contain these texts: an order or encoding never changes. A new field
  * is added at the end of `digested`, and the previous list is added to `earlier`.
@@ -116,28 +139,9 @@ export const selectorList = (selectors: readonly Selector[]): readonly string[] 
 const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
   entry: form<RegistrationEntry>()({
     id: ({ id }) => id,
-    digested: [
-      'id',
-      'spiffeId',
-      'isTemplate',
-      'placeholders',
-      'parentId',
-      'selectors',
-      'x509TtlSeconds',
-      'jwtTtlSeconds',
-      'profile',
-      'dnsNames',
-      'hint',
-      'expiresAt',
-      'admin',
-      'downstream',
-      'allowWeakSelectors',
-      'revision',
-      'createdAt',
-      'updatedAt',
-      'createdBy',
-    ],
+    digested: [...firstEntryFields, 'createdOrder'],
     undigested: {},
+    earlier: [{ digested: firstEntryFields, vouched: (entry) => ({ ...entry, createdOrder: 0 }) }],
     encode: { selectors: (selectors) => JSON.stringify(selectorList(selectors)) },
   }),
   delegation: form<Delegation>()({

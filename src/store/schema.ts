@@ -219,6 +219,7 @@ export interface EntryTable {
   readonly created_at: number;
   readonly updated_at: number;
   readonly created_by: string;
+  readonly created_order: number;
 }
 
 export interface AgentTable {

@@ -135,5 +135,6 @@ export const entryOf = (
   isTemplate: false,
   placeholders: new Map(),
   createdAt: 1,
+  createdOrder: 0,
   ...more,
 });

@@ -41,6 +41,7 @@ export const entryOf = (
   isTemplate: false,
   placeholders: new Map(),
   createdAt: 0,
+  createdOrder: 0,
   ...more,
 });
 

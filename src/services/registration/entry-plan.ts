@@ -116,6 +116,7 @@ export function planned(
             createdAt: before?.createdAt ?? now,
             updatedAt: now,
             createdBy: before?.createdBy ?? createdBy,
+            createdOrder: before?.createdOrder ?? 0,
           };
     return { action, before, after };
   });

@@ -9,7 +9,10 @@ import {
 import type { EntryTable } from '../schema.ts';
 import { flag, fromJson } from './codec.ts';
 
-type Stamp = Pick<EntryTable, 'revision' | 'created_at' | 'updated_at' | 'created_by'>;
+type Stamp = Pick<
+  EntryTable,
+  'revision' | 'created_at' | 'updated_at' | 'created_by' | 'created_order'
+>;
 
 const toSelector = (text: string): Selector => {
   const colon = text.indexOf(':');
@@ -60,4 +63,5 @@ export const toEntry = (row: EntryTable): RegistrationEntry => ({
   createdAt: row.created_at,
   updatedAt: row.updated_at,
   createdBy: row.created_by,
+  createdOrder: row.created_order,
 });

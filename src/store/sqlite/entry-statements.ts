@@ -84,6 +84,7 @@ const columns = (slot: <Name extends keyof Row & string>(name: Name) => unknown)
     created_at: slot('created_at'),
     updated_at: slot('updated_at'),
     created_by: slot('created_by'),
+    created_order: slot('created_order'),
   }) as never;
 
 export function entryWrites(engine: Engine) {

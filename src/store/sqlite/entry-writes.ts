@@ -22,6 +22,15 @@ export type EntryWriterDependencies = ReturnType<typeof entryReads> &
     readonly audit: AuditWriter;
   };
 
+/** A revision has this many places in the order of creation. Both fit a safe integer for ever. */
+const maximumWrites = 65_536;
+
+interface Place {
+  readonly revision: number;
+  /** Among the writes of this revision. */
+  readonly index: number;
+}
+
 /** Writes entries inside the caller's transaction. */
 export class EntryWriter {
   readonly #dependencies: EntryWriterDependencies;
@@ -34,7 +43,12 @@ export class EntryWriter {
     if (writes.length === 0) return [];
     const { audit, revisions, changed } = this.#dependencies;
     const revision = revisions.advance();
-    const changes = writes.map((write) => this.#apply(write, revision, context));
+    if (writes.length > maximumWrites)
+      throw new PkiError(
+        'REQUEST_TOO_LARGE',
+        `one transaction has at most ${maximumWrites} writes of entries, this one has ${writes.length}`,
+      );
+    const changes = writes.map((write, index) => this.#apply(write, { revision, index }, context));
     this.#refuseTwins(changes);
     for (const { id, event } of writes) {
       const entry = this.#find(id);
@@ -54,7 +68,7 @@ export class EntryWriter {
       this.#dependencies.addSelector.run({ entry_id: entry.id, selector });
   }
 
-  #create(draft: EntryDraft, revision: number, context: WriteContext): RegistrationEntry {
+  #create(draft: EntryDraft, { revision, index }: Place, context: WriteContext): RegistrationEntry {
     if (this.#dependencies.byId.get({ id: draft.id }) !== undefined)
       throw new PkiError('ALREADY_EXISTS', `entry ${draft.id} exists`);
     const row = toEntryRow(draft, {
@@ -62,6 +76,7 @@ export class EntryWriter {
       created_at: context.now,
       updated_at: context.now,
       created_by: context.createdBy,
+      created_order: revision * maximumWrites + index,
     });
     this.#dependencies.insert.run(row);
     const entry = toEntry(row);
@@ -80,6 +95,7 @@ export class EntryWriter {
       created_at: before.createdAt,
       updated_at: now,
       created_by: before.createdBy,
+      created_order: before.createdOrder,
     });
     this.#dependencies.update.run(row);
     const entry = toEntry(row);
@@ -89,7 +105,7 @@ export class EntryWriter {
     return entry;
   }
 
-  #apply(write: EntryWrite, revision: number, context: WriteContext): EntryChange {
+  #apply(write: EntryWrite, place: Place, context: WriteContext): EntryChange {
     const { action, id, draft } = write;
     if (action !== 'delete' && draft?.id !== id)
       throw new PkiError(
@@ -100,7 +116,7 @@ export class EntryWriter {
       return {
         action,
         before: undefined,
-        after: this.#create(draft as EntryDraft, revision, context),
+        after: this.#create(draft as EntryDraft, place, context),
       };
     const before = this.#find(id);
     if (before === undefined) throw new PkiError('NOT_FOUND', `there is no entry ${id}`);
@@ -114,10 +130,10 @@ export class EntryWriter {
       return {
         action,
         before,
-        after: this.#change(before, draft as EntryDraft, revision, context.now),
+        after: this.#change(before, draft as EntryDraft, place.revision, context.now),
       };
     this.#dependencies.remove.run({ id });
-    this.#dependencies.changed.removed(before, revision);
+    this.#dependencies.changed.removed(before, place.revision);
     return { action, before, after: undefined };
   }
 

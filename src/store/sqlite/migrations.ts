@@ -13,6 +13,7 @@ import { agentLines } from './migrations/0009-agent-lines.ts';
 import { sealChain } from './migrations/0010-seal-chain.ts';
 import { rolesAlone } from './migrations/0011-roles-alone.ts';
 import { clockInLog } from './migrations/0012-clock-in-log.ts';
+import { createdOrder } from './migrations/0013-created-order.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -28,6 +29,7 @@ export const migrations: readonly Migration[] = [
   sealChain,
   rolesAlone,
   clockInLog,
+  createdOrder,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

@@ -50,6 +50,7 @@ export function entryCases(name: string, open: OpenStore): void {
       createdAt: start,
       updatedAt: start,
       createdBy: 'uid:0',
+      createdOrder: created?.after?.createdOrder,
     };
     assert.deepEqual(created, { action: 'create', before: undefined, after: expected });
     assert.deepEqual(await store.entries.byId(made.id), expected);
@@ -69,6 +70,24 @@ export function entryCases(name: string, open: OpenStore): void {
       (await store.audit.list({ subject: made.id }, { size: 9 })).items.map(({ kind }) => kind),
       ['entry.created', 'entry.updated', 'entry.deleted'],
     );
+  });
+
+  test(`${name}: entries keep the order in which they were created, inside one write too`, async () => {
+    await using opened = await open();
+    const named = (id: string) => draft({ id, spiffeId: `spiffe://example.org/${id}` });
+    const { store } = opened;
+    await store.entries.write([creates(named('z')), creates(named('m'))], by);
+    await store.entries.write([creates(named('c')), creates(named('a'))], by);
+    await store.entries.write([updates({ ...named('z'), hint: 'h' })], { ...by, now: start + 9 });
+    const { store: again } = await opened.reopen();
+    await again.entries.write([creates(named('b'))], by);
+    const { items } = await again.entries.list({}, { size: 9 });
+    const sorted = items.toSorted((left, right) => left.createdOrder - right.createdOrder);
+    assert.deepEqual(
+      sorted.map(({ id }) => id),
+      ['z', 'm', 'c', 'a', 'b'],
+    );
+    assert.ok((sorted[0]?.createdOrder ?? 0) > 0);
   });
 
   test(`${name}: a failing write, a throwing guard or a mismatched ID leaves no trace`, async () => {

@@ -141,6 +141,45 @@ test('with a real server and agent an entry becomes an identity, is renewed, wit
   );
 });
 
+test('several identities come in the order of the file, after restarts of server and agent too', async (context) => {
+  const server = await startTestServer({ config: { listen: { port: await freePort() } } });
+  defer(context, () => server[Symbol.asyncDispose]());
+  const { agent, client, agentId, start } = await agentOf(context, server, 'node-1');
+  await until(() => agent.status().synced === true, 'the session');
+  const named = (id: string) => ({
+    id,
+    spiffeId: `spiffe://${testTrustDomain}/${id}`,
+    parentId: agentId,
+    selectors: [myUid],
+  });
+  // neither the order of the IDs nor its reverse
+  await server.admin('Entries/ApplyEntries', {
+    entries: ['m', 'z', 'a'].map(named),
+    prune: false,
+    dryRun: false,
+  });
+  await until(() => agent.status().entries === 3, 'the entries');
+  const served = async (): Promise<readonly string[]> => {
+    const stream = client.FetchX509SVID({}, header());
+    stream.on('error', () => {});
+    let names: readonly string[] = [];
+    stream.on('data', ({ svids }: X509SVIDResponse__Output) => {
+      names = svids.map(({ spiffeId }) => spiffeId.split('/').at(-1) ?? '');
+    });
+    await until(() => names.length >= 3, 'the identities');
+    stream.cancel();
+    return names;
+  };
+  assert.deepEqual(await served(), ['m', 'z', 'a']);
+  await server.restart();
+  await server.admin('Entries/CreateEntries', { entries: [named('0')] });
+  await agent[Symbol.asyncDispose]();
+  const again = await start();
+  await until(() => again.status().entries === 4, 'the entries');
+  await until(async () => (await served()).length === 4, 'the new identity');
+  assert.deepEqual(await served(), ['m', 'z', 'a', '0']);
+});
+
 test('an agent whose SVID expired while it was off comes back unattended', async (context) => {
   const server = await startTestServer({
     config: { issuance: { minimumTtlSeconds: 1, agentTtlSeconds: 6 } },

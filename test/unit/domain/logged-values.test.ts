@@ -34,6 +34,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     createdAt: 1,
     updatedAt: 2,
     createdBy: 'uid:0',
+    createdOrder: 5,
   },
   delegation: {
     id: 'd',
@@ -159,7 +160,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
 /** As the records of existing logs commit to them. */
 const texts: Readonly<Record<keyof LoggedValues, string>> = {
   entry:
-    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a \\"hint\\"",9,0,1,0,7,1,2,"uid:0"]',
+    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a \\"hint\\"",9,0,1,0,7,1,2,"uid:0",5]',
   delegation:
     '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0"]',
   role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',
@@ -187,13 +188,19 @@ test('the text of each kind is that of the records in existing logs', () => {
 });
 
 test('the texts of older releases stay as they were', () => {
-  const older = (kind: 'join-token') =>
+  const older = (kind: 'join-token' | 'entry') =>
     loggedVersions(kind)
       .slice(1)
       .map(({ text }) => text(values[kind] as never));
   assert.deepEqual(older('join-token'), [
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
   ]);
+  assert.deepEqual(older('entry'), [texts.entry.replace(',"uid:0",5]', ',"uid:0"]')]);
+});
+
+test('an entry under a record of an older release comes before all others, whatever its row says', () => {
+  const [, older] = loggedVersions('entry');
+  assert.equal(older?.vouched({ ...values.entry, createdOrder: 99 }).createdOrder, 0);
 });
 
 test('a record commits to the digest of the text, under the ID of the object', () => {

@@ -199,6 +199,7 @@ test('an agent is in the node sets whose selectors it has all of, until they exp
       createdAt: 1,
       updatedAt: 1,
       createdBy: 'uid:0',
+      createdOrder: 1,
     });
   const agent = provenAlone('agent', {
     ...attested({

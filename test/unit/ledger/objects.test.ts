@@ -22,6 +22,7 @@ const entry: RegistrationEntry = {
   createdAt: 1,
   updatedAt: 2,
   createdBy: 'uid:0',
+  createdOrder: 5,
 };
 
 const agent: Agent = {

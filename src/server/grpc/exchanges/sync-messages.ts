@@ -70,4 +70,5 @@ const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
   isTemplate: entry.isTemplate,
   placeholders: placeholderMessages(entry),
   createdAt: entry.createdAt,
+  createdOrder: entry.createdOrder,
 });

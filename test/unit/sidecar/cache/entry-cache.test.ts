@@ -37,7 +37,16 @@ test('an entry matches only a process that has all its selectors', () => {
   assert.deepEqual(ids(cache), []);
 });
 
-test('matches come oldest first, then by ID', () => {
+test('matches come in the order of creation, and those of older releases by time and ID before', () => {
+  const cache = cacheWith([
+    { ...entryOf('a', ['unix:uid:1']), createdOrder: 65_537 },
+    { ...entryOf('b', ['unix:uid:1']), createdAt: 5 },
+    { ...entryOf('c', ['unix:uid:1']), createdOrder: 65_536, createdAt: 9 },
+  ]);
+  assert.deepEqual(ids(cache, 'unix:uid:1'), ['spiffe://td/b', 'spiffe://td/c', 'spiffe://td/a']);
+});
+
+test('matches of older releases come oldest first, then by ID', () => {
   const cache = cacheWith([
     { ...entryOf('z', ['unix:uid:1']), createdAt: 5 },
     { ...entryOf('y', ['unix:uid:1']), createdAt: 9 },

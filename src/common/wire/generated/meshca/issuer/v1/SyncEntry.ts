@@ -21,6 +21,10 @@ export interface SyncEntry {
   'isTemplate'?: (boolean);
   'placeholders'?: (_meshca_issuer_v1_PlaceholderValues)[];
   'createdAt'?: (number | string | Long);
+  /**
+   * The place in the order of creation. 0: an entry of an older release, before all others.
+   */
+  'createdOrder'?: (number | string | Long);
 }
 
 export interface SyncEntry__Output {
@@ -39,4 +43,8 @@ export interface SyncEntry__Output {
   'isTemplate': (boolean);
   'placeholders': (_meshca_issuer_v1_PlaceholderValues__Output)[];
   'createdAt': (number);
+  /**
+   * The place in the order of creation. 0: an entry of an older release, before all others.
+   */
+  'createdOrder': (number);
 }
