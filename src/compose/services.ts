@@ -5,6 +5,7 @@ import {
   type RunningServices,
   warnOfRevocable,
 } from '../services/index.ts';
+import { tokenVerifier, type TokenVerifier } from '../services/tokens/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
 import { clockReason } from './clock-reason.ts';
@@ -12,7 +13,7 @@ import type { ServerContext } from './context.ts';
 import type { IssuingStage } from './issuing.ts';
 import type { LateEdges } from './late-edges.ts';
 import { agentCheckpoints } from './log.ts';
-import { nodeAttestors, serviceSettings } from './settings.ts';
+import { nodeAttestors, readPem, serviceSettings } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -20,6 +21,8 @@ import type { TokenStage } from './tokens.ts';
 export interface ServiceStage extends AsyncDisposable {
   readonly services: RunningServices;
   readonly operations: Operations;
+  /** Judges tokens that others issued. */
+  readonly verifier: TokenVerifier;
 }
 
 interface Below {
@@ -36,6 +39,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
   const startedAt = clock.now();
+  const verifier = tokenVerifier(config.tokens, { clock, logger, readFile: readPem });
   const services = createServices({
     store: records.store,
     issuer: issuing.issuer,
@@ -86,7 +90,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const operations = new Operations(services, clock);
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();
-  return { services, operations, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { services, operations, verifier, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** For the measurement without a log: there are no proofs, so that each row counts. */

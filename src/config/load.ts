@@ -12,6 +12,7 @@ import {
 } from '../domain/index.ts';
 import { readPinFile } from '../hsm/index.ts';
 import { isNetwork } from '../server/http/client-address.ts';
+import { tokensContradiction } from '../services/tokens/index.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
@@ -179,6 +180,8 @@ function contradiction(config: ServerConfig): string | undefined {
     return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): the database would forget agents that may still come back`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined))
     return 'ops.tlsCertFile and ops.tlsKeyFile must be set together';
+  const issuers = tokensContradiction(config.tokens);
+  if (issuers !== undefined) return issuers;
   const front = httpContradiction(config);
   if (front !== undefined) return front;
   const shared = sharedToken(hsm);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
 import { nodeAttestorSchemas, nodeAttestorTypes } from '../services/index.ts';
+import { tokensSchema } from '../services/tokens/index.ts';
 import { count, days, keyType, path, port, seconds } from './fields.ts';
 import { httpSchema, opsSchema } from './http-schema.ts';
 
@@ -312,6 +313,7 @@ export const serverConfigSchema = z.strictObject({
       perSecond: count('Attestations per second, for all callers together').default(50),
     })
     .prefault({}),
+  tokens: tokensSchema,
   audit: z
     .strictObject({
       checkpointFile: path(

@@ -1,4 +1,5 @@
 import { agentCodes } from './codes/agents.ts';
+import { bearerTokenCodes } from './codes/bearer-tokens.ts';
 import { callerCodes } from './codes/callers.ts';
 import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
@@ -15,6 +16,7 @@ export const codes = {
   ...callerCodes,
   ...issuingCodes,
   ...tokenCodes,
+  ...bearerTokenCodes,
   ...recordCodes,
   ...agentCodes,
 } as const;

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import { agentAdvice } from './agents.ts';
+import { bearerTokenAdvice } from './bearer-tokens.ts';
 import { callerAdvice } from './callers.ts';
 import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
@@ -17,6 +18,7 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...callerAdvice,
   ...issuingAdvice,
   ...tokenAdvice,
+  ...bearerTokenAdvice,
   ...recordAdvice,
   ...agentAdvice,
 };
