@@ -93,6 +93,7 @@ function makeParts(issuer: ParsedCertificate): IssuerParts {
       revocable: byFamily('revocable'),
       server: byFamily('server'),
       endpoint: byFamily('endpoint'),
+      linkerd: byFamily('linkerd'),
     },
   };
 }

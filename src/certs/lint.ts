@@ -6,6 +6,7 @@ import {
   keyTypeOfSpki,
   parseTbsCertificate,
   signatureAlgorithmFor,
+  type KeyType,
   type TbsFields,
 } from '../common/x509/index.ts';
 import { extensionOids } from './fields.ts';
@@ -50,6 +51,9 @@ function checkFrame(
   if (/^(..)\1{9}$/.test(tbs.serialHex.slice(12)))
     return 'the random part of the serial is not random';
   if (!tbs.spkiDer.equals(spkiDer)) return 'the public key is not the intended one';
+  const { keyType } = profiles[profile];
+  if (keyType !== undefined && !hasKeyType(spkiDer, keyType))
+    return `the public key is not of type ${keyType}`;
   const signer = keyTypeOfSigner(issuer?.spkiDer ?? spkiDer);
   if (signer === undefined || !tbs.tbsAlgorithmDer.equals(signer))
     return 'the signature algorithm does not fit the issuer';
@@ -70,6 +74,11 @@ function checkFrame(
   )
     return `the issuer may not sign for such an authority: its pathLen is ${issuer.pathLength}`;
   return undefined;
+}
+
+function hasKeyType(spkiDer: Buffer, keyType: KeyType): boolean {
+  const actual = keyTypeOfSpki(spkiDer);
+  return actual.ok && actual.value === keyType;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { keyTypeOfSpki, type KeyUsageName } from '../common/x509/index.ts';
+import { keyTypeOfSpki, type KeyType, type KeyUsageName } from '../common/x509/index.ts';
 import type { LeafProfile, Profile } from './types.ts';
 
 /** RFC 9608: above this life in seconds, a leaf must be revocable. */
@@ -32,6 +32,8 @@ export interface ProfileRules {
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
   /** Maximum of notAfter - notBefore in seconds, with the backdating. */
   readonly maximumLifeSeconds: number | undefined;
+  /** The only type of key that is certified; absent: any. */
+  readonly keyType?: KeyType;
 }
 
 const serverAuth = '1.3.6.1.5.5.7.3.1';
@@ -84,6 +86,8 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
     crlDistributionPoint: 'allowed',
     maximumLifeSeconds: undefined,
   },
+  // a proxy of Linkerd is client and server, and its TLS library accepts P-256 leaves only
+  linkerd: { ...shortLived, keyUsage: sameForAll('digitalSignature'), keyType: 'ec-p256' },
   intermediate: { ...authority, pathLength: 0, crlDistributionPoint: 'allowed' },
   downstream: {
     ...authority,

@@ -1,6 +1,7 @@
 import { parseDnsName, serverId, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { ipOctets } from '../common/x509/index.ts';
 import {
+  isNamesKind,
   spiffeSubject,
   type SpiffeSubject,
   type NamesSubject,
@@ -44,21 +45,21 @@ function spiffeProblem(csr: ParsedCsr, { id, dnsNames }: SpiffeSubject): string 
 
 function namesProblem(csr: ParsedCsr, { dnsNames, ips }: NamesSubject): string | undefined {
   if (csr.uriSans.length > 0)
-    return `the request names ${JSON.stringify(csr.uriSans[0])}, and this endpoint has no URI`;
+    return `the request names ${JSON.stringify(csr.uriSans[0])}, and its holder has no URI`;
   const foreignName = foreignDnsName(csr, dnsNames);
   if (foreignName !== undefined)
-    return `the request names the DNS name ${JSON.stringify(foreignName)}, which this endpoint does not have`;
+    return `the request names the DNS name ${JSON.stringify(foreignName)}, which its holder does not have`;
   const foreignKind = kindBesideIps(csr);
   if (foreignKind !== undefined)
-    return `the request names a SAN of kind ${foreignKind}, which no endpoint here has`;
+    return `the request names a SAN of kind ${foreignKind}, which no certificate here has`;
   const foreignIp = csr.ipSans.find((ip) => !ips.includes(ip));
   if (foreignIp !== undefined)
-    return `the request names the address ${foreignIp}, which this endpoint does not have`;
+    return `the request names the address ${foreignIp}, which its holder does not have`;
   const foreignCommonName = csr.commonNames.find(
     (name) => !dnsNames.includes(name.toLowerCase()) && !ips.includes(name),
   );
   if (foreignCommonName !== undefined)
-    return `the request has the common name ${JSON.stringify(foreignCommonName)}, which is not a name of this endpoint`;
+    return `the request has the common name ${JSON.stringify(foreignCommonName)}, which is not a name of its holder`;
   return undefined;
 }
 
@@ -82,12 +83,12 @@ export function statedProblem(
   profile: Profile,
   subject: Subject,
 ): string | undefined {
-  if ((subject.kind === 'names') !== (profile === 'endpoint'))
-    return 'the profile endpoint is for names without a SPIFFE ID, and for nothing else';
+  if ((subject.kind === 'names') !== isNamesKind(profile))
+    return 'the profiles endpoint and linkerd are for names without a SPIFFE ID, and for nothing else';
   const problem =
     subject.kind === 'spiffe'
       ? statedSpiffeProblem(stated, profile, subject)
-      : statedNamesProblem(stated, subject);
+      : statedNamesProblem(stated, profile, subject);
   if (problem !== undefined) return problem;
   const { dnsNames } = subject;
   if (!sameList(stated.dnsSans, dnsNames)) return 'the DNS names are not the intended ones';
@@ -116,12 +117,17 @@ function statedSpiffeProblem(
 
 function statedNamesProblem(
   stated: StatedNames,
+  profile: Profile,
   { dnsNames, ips }: NamesSubject,
 ): string | undefined {
-  if (stated.uriSans.length !== 0) return 'an endpoint has no URI SAN';
+  if (stated.uriSans.length !== 0) return 'a certificate of names has no URI SAN';
   const kind = kindBesideIps(stated);
   if (kind !== undefined) return `a SAN of kind ${kind} is never issued`;
-  if (dnsNames.length + ips.length === 0) return 'an endpoint has no name';
+  if (dnsNames.length + ips.length === 0) return 'it has no name';
+  if (profile === 'linkerd' && (dnsNames.length !== 1 || ips.length !== 0))
+    return 'a proxy of Linkerd has exactly one DNS name, and nothing else';
+  if (profile === 'linkerd' && dnsNames[0]?.startsWith('*.') === true)
+    return 'the name of a proxy of Linkerd is no wildcard';
   if (!sameList(stated.ipSans, ips)) return 'the IP addresses are not the intended ones';
   if (new Set(ips).size !== ips.length) return 'an IP address appears twice';
   if (ips.some((ip) => ipOctets(ip) === undefined)) return 'an IP address is not canonical';

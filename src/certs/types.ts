@@ -39,8 +39,9 @@ export interface ParsedCsr {
  * - `revocable`: CRL distribution point, no noRevAvail.
  * - `server`: the certificate of the CA's own server; rules of short-lived, ID `/meshca/server`.
  * - `endpoint`: names without a SPIFFE ID; serverAuth only, a CRL if there is one.
+ * - `linkerd`: exactly one DNS name and no SPIFFE ID, a P-256 key; otherwise the rules of short-lived.
  */
-export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint';
+export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint' | 'linkerd';
 /**
  * - `root`: self-signed, no pathLen.
  * - `intermediate`: an issuing authority of this server, signed by a root, pathLen 0.

@@ -39,6 +39,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
     'server',
     'admin',
     'delegated',
+    'linkerd',
     'authority',
   ],
   'meshca certificate list --order': ['newest', 'created', 'expiry'],

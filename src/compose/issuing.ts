@@ -9,7 +9,7 @@ import { SpiffeId } from '../common/spiffe/index.ts';
 import { maximumJoinTokenTtlSeconds } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { crlUrlOf } from './settings.ts';
+import { crlUrlOf, reservedDnsNames } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -76,6 +76,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     minimumTtlSeconds: issuance.minimumTtlSeconds,
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     crlUrl: crlUrlOf(config),
+    reservedDnsNames: reservedDnsNames(config),
   };
   const { issuancePolicy } = records;
   const jwt = createJwtIssuer({

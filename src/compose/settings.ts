@@ -6,7 +6,7 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import { certificatesFromPem } from '../common/x509/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { readPin, type ServerConfig } from '../config/index.ts';
-import type { TokenRole } from '../domain/index.ts';
+import type { ReservedDnsName, TokenRole } from '../domain/index.ts';
 import type { TokenConfig } from '../hsm/index.ts';
 import {
   VaultSession,
@@ -30,7 +30,7 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     ...defaultServiceSettings,
     trustDomain: TrustDomain.of(config.trustDomain),
     serverVersion: version,
-    reservedDnsNames: config.listen.dnsNames,
+    reservedDnsNames: reservedDnsNames(config),
     adminUids: config.admin.uids,
     serverUid,
     revocable: issuance.crlBaseUrl !== undefined,
@@ -51,6 +51,10 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     },
   };
 }
+
+/** What only the CA itself gives. */
+export const reservedDnsNames = ({ listen }: ServerConfig): readonly ReservedDnsName[] =>
+  listen.dnsNames;
 
 /** The sources of a token's PIN, and the logger for a warning about a file that others can read. */
 export interface PinSources {

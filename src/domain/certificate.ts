@@ -1,7 +1,7 @@
 /**
  * What a certificate makes of its holder. The caller's class comes from this record, never from a
- * name. An `endpoint` has names and no SPIFFE ID. Holders of an `endpoint` or `authority`
- * certificate are not admitted as callers.
+ * name. An `endpoint` and a `linkerd` proxy have names and no SPIFFE ID. Holders of an `endpoint`,
+ * `linkerd` or `authority` certificate are not admitted as callers.
  */
 export const certificateKinds = [
   'workload',
@@ -10,9 +10,16 @@ export const certificateKinds = [
   'admin',
   'delegated',
   'endpoint',
+  'linkerd',
   'authority',
 ] as const;
 export type CertificateKind = (typeof certificateKinds)[number];
+
+/** The kinds whose subject is names, without a SPIFFE ID. Each is also the name of its profile. */
+const namesKinds = ['endpoint', 'linkerd'] as const;
+export type NamesKind = (typeof namesKinds)[number];
+export const isNamesKind = (kind: string): kind is NamesKind =>
+  (namesKinds as readonly string[]).includes(kind);
 
 /**
  * - `intent`: durable; not signed, as far as is known.
@@ -28,7 +35,7 @@ export type CertificateState = (typeof certificateStates)[number];
 export const workloadProfiles = ['short-lived', 'revocable'] as const;
 export type WorkloadProfile = (typeof workloadProfiles)[number];
 /** Profiles in the inventory. An entry or delegation may choose `workloadProfiles` only. */
-export type RecordedProfile = WorkloadProfile | 'server' | 'endpoint' | 'authority';
+export type RecordedProfile = WorkloadProfile | 'server' | NamesKind | 'authority';
 
 /**
  * Short-lived leaves carry noRevAvail, so that they may not live longer (RFC 9608; the CA/B Forum
@@ -41,7 +48,7 @@ export interface CertificateRecord {
   readonly sequence: number;
   /** Lower-case hex, 32 digits. */
   readonly serial: string;
-  /** The SPIFFE ID; for an endpoint the `subjectText`, which is not a SPIFFE ID. */
+  /** The SPIFFE ID; for a kind with names the `subjectText`, which is not a SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
   readonly profile: RecordedProfile;
@@ -71,7 +78,7 @@ export interface CertificateRecord {
 /** The record of a certificate that is durable before the token signs. */
 export interface Intent {
   readonly serial: string;
-  /** The SPIFFE ID; for an endpoint the `subjectText`, which is not a SPIFFE ID. */
+  /** The SPIFFE ID; for a kind with names the `subjectText`, which is not a SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
   readonly profile: RecordedProfile;

@@ -10,13 +10,13 @@ import { workloadProfiles, shortLivedMaximumSeconds, type WorkloadProfile } from
 import type { Delegation } from './delegation.ts';
 import { userSpiffeId } from './entry-rules.ts';
 import type { Proven } from './proven.ts';
+import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 
 export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
-  /** The DNS names of the CA itself. */
-  readonly reservedDnsNames: readonly string[];
+  readonly reservedDnsNames: readonly ReservedDnsName[];
 }
 
 export type DelegationDraft = Pick<
@@ -234,7 +234,7 @@ function checkPattern(text: string, trustDomain: TrustDomain): void {
 }
 
 /** A wildcard may cover a name of the CA. A request for that name is refused. */
-function checkDnsPattern(text: string, reserved: readonly string[]): void {
+function checkDnsPattern(text: string, reserved: readonly ReservedDnsName[]): void {
   if (text.split('.').at(-1) === '*')
     throw new PkiError(
       'DNS_NAME_INVALID',
@@ -248,6 +248,7 @@ function checkDnsPattern(text: string, reserved: readonly string[]): void {
         .join('.'),
     ),
   );
-  if (reserved.some((reservedName) => reservedName.toLowerCase() === text))
-    throw new PkiError('DNS_NAME_RESERVED', `${text} is a name of the CA itself`);
+  const reservation = reservationOf(text, reserved);
+  if (reservation !== undefined)
+    throw new PkiError('DNS_NAME_RESERVED', reservedText(text, reservation));
 }

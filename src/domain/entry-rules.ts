@@ -18,12 +18,12 @@ import {
 import { workloadProfiles, shortLivedMaximumSeconds } from './certificate.ts';
 import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
+import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 
 export interface EntryLimits {
   readonly trustDomain: TrustDomain;
   readonly agentNames: AgentNames;
-  /** DNS names of the CA itself. */
-  readonly reservedDnsNames: readonly string[];
+  readonly reservedDnsNames: readonly ReservedDnsName[];
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
   readonly maximumJwtTtlSeconds: number;
@@ -118,7 +118,7 @@ function parentKind(
  */
 export function checkDnsNames(
   names: readonly string[],
-  reserved: readonly string[],
+  reserved: readonly ReservedDnsName[],
 ): readonly string[] {
   if (names.length > maximumDnsNames)
     throw new PkiError(
@@ -127,8 +127,9 @@ export function checkDnsNames(
     );
   for (const name of names) {
     unwrap(parseDnsName(name));
-    if (reserved.some((reservedName) => reservedName.toLowerCase() === name))
-      throw new PkiError('DNS_NAME_RESERVED', `${name} is a name of the CA itself`);
+    const reservation = reservationOf(name, reserved);
+    if (reservation !== undefined)
+      throw new PkiError('DNS_NAME_RESERVED', reservedText(name, reservation));
   }
   // the order is kept, because consumers show the first name
   return [...new Set(names)];

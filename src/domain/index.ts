@@ -77,6 +77,7 @@ export type { BundleRevision, Position } from './bundle.ts';
 export {
   certificateKinds,
   certificateStates,
+  isNamesKind,
   workloadProfiles,
   shortLivedMaximumSeconds,
   type CertificateKind,
@@ -84,9 +85,18 @@ export {
   type CertificateState,
   type Intent,
   type WorkloadProfile,
+  type NamesKind,
   type RecordedProfile,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
+export {
+  linkerdName,
+  linkerdServingName,
+  linkerdSuffix,
+  type LinkerdControlPlane,
+  type ServiceAccount,
+} from './linkerd.ts';
+export { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 export {
   requesterClasses,
   serverRequester,

@@ -38,7 +38,7 @@ export type Verb = (typeof verbs)[number];
 export type Target =
   /** One identity. */
   | { readonly kind: 'id'; readonly spiffeId: string }
-  /** The names of an endpoint. Each must be covered. */
+  /** The names of an endpoint or a Linkerd proxy. Each must be covered. */
   | { readonly kind: 'names'; readonly subject: NamesSubject }
   /** Every identity whose text starts with the prefix: what a template or pattern can produce. */
   | { readonly kind: 'below'; readonly prefix: string }

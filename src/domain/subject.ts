@@ -7,7 +7,7 @@ export interface SpiffeSubject {
   readonly dnsNames: readonly string[];
 }
 
-/** The names of an endpoint without a SPIFFE ID: its certificate has no URI SAN. */
+/** Names without a SPIFFE ID, of an endpoint or a Linkerd proxy: the certificate has no URI SAN. */
 export interface NamesSubject {
   readonly kind: 'names';
   /** In lower case; `*.` may replace the first label. */

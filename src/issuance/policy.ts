@@ -3,6 +3,7 @@ import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import {
   builtInPolicyVersion,
+  isNamesKind,
   sameSubject,
   type CertificateKind,
   type Requester,
@@ -98,9 +99,14 @@ export function requireAdmitted(
 ): void {
   if (!Admitted.isOne(admission))
     throw new PkiError('INTERNAL', 'the policy was not asked about a certificate');
-  if ((kind === 'endpoint') !== (subject.kind === 'names'))
+  if (isNamesKind(kind) !== (subject.kind === 'names'))
     throw new PkiError('INTERNAL', `a certificate of kind ${kind} has no such subject`);
   const { request } = admission;
   if (request.type !== 'x509' || request.kind !== kind || !sameSubject(request.subject, subject))
     throw new PkiError('INTERNAL', 'the policy was asked about another certificate');
+  if ((isNamesKind(kind) || isNamesKind(request.profile)) && kind !== request.profile)
+    throw new PkiError(
+      'INTERNAL',
+      `a certificate of kind ${kind} has no profile ${request.profile}`,
+    );
 }

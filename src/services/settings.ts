@@ -1,14 +1,17 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
-import { shortLivedMaximumSeconds } from '../domain/index.ts';
+import { shortLivedMaximumSeconds, type ReservedDnsName } from '../domain/index.ts';
 import type { Rate } from '../common/runtime/index.ts';
 
 /** The configuration of the services. Durations are in seconds. */
 export interface ServiceSettings {
   readonly trustDomain: TrustDomain;
   readonly serverVersion: string;
-  /** DNS names of the server's own certificate. No other certificate may contain them. */
-  readonly reservedDnsNames: readonly string[];
+  /**
+   * DNS names that only the CA itself gives: those of its own certificates, and the names of proxies
+   * of Linkerd. No entry, delegation or operator can give them.
+   */
+  readonly reservedDnsNames: readonly ReservedDnsName[];
   /** uids that may use the admin socket, besides 0 and the server's own. */
   readonly adminUids: readonly number[];
   readonly serverUid: number;

@@ -164,6 +164,14 @@ export async function createServicesWorld(
   };
   const jwts: JwtRequest[] = [];
   let interruption: (() => Promise<void>) | undefined;
+  const settings: ServiceSettings = {
+    ...defaultServiceSettings,
+    trustDomain,
+    serverVersion: '0.0.0-test',
+    serverUid: 990,
+    reservedDnsNames: ['ca.mesh.test'],
+    ...over,
+  };
   const issuer = createIssuer({
     store: store.issuance,
     issuancePolicy: passThroughPolicy,
@@ -206,17 +214,10 @@ export async function createServicesWorld(
       minimumTtlSeconds: 10,
       crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`,
       isAuthorityKey: () => false,
+      reservedDnsNames: settings.reservedDnsNames,
     },
     observe: { issued: () => {}, refused: () => {} },
   });
-  const settings: ServiceSettings = {
-    ...defaultServiceSettings,
-    trustDomain,
-    serverVersion: '0.0.0-test',
-    serverUid: 990,
-    reservedDnsNames: ['ca.mesh.test'],
-    ...over,
-  };
   const fakes = fakeServiceParts();
   const attestors = new NodeAttestors(
     trustDomain,

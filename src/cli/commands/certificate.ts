@@ -40,7 +40,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .description('list certificates by identity or expiry')
     .option('--spiffe-id <id>', 'only certificates of this identity')
     .option('--prefix <id>', 'only certificates of identities with this prefix')
-    .option('--kind <kind>', 'workload, agent, server, admin, delegated, authority')
+    .option('--kind <kind>', 'workload, agent, server, admin, delegated, linkerd, authority')
     .option('--state <state>', 'intent, issued, withheld, refused, abandoned')
     .option('--holder <id>', 'only certificates of this agent or client')
     .option('--authority <id>', 'only certificates that this authority signed')

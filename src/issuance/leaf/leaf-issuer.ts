@@ -200,9 +200,9 @@ class LeafIssuer {
   /** Reads the CSR and asks the policy, also where the answer will be a recorded one. */
   #read(request: LeafRequest): Result<ReadRequest> {
     const { issuancePolicy, options } = this.#dependencies;
-    if (request.subject.kind !== 'spiffe')
-      return fail('NOT_IMPLEMENTED', 'this release issues certificates for SPIFFE IDs only');
-    const read = readCsr(request, options.isAuthorityKey);
+    if (request.kind === 'endpoint')
+      return fail('NOT_IMPLEMENTED', 'this release issues no certificates for endpoints');
+    const read = readCsr(request, options);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
     const { keyType } = read.value.csr;

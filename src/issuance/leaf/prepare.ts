@@ -8,7 +8,14 @@ import {
   subjectProblem,
   type ParsedCsr,
 } from '../../certs/index.ts';
-import { shortLivedMaximumSeconds, subjectText, type Authority } from '../../domain/index.ts';
+import {
+  reservationOf,
+  reservedText,
+  shortLivedMaximumSeconds,
+  subjectText,
+  type Authority,
+  type ReservedDnsName,
+} from '../../domain/index.ts';
 import { cutDetail, issuerEnded, issuerNotBegun } from '../issuer-end.ts';
 import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
@@ -38,13 +45,17 @@ export interface PrepareOptions {
   readonly crlUrl: (authorityId: string) => string | undefined;
   /** True for the key of any present or past authority. */
   readonly isAuthorityKey: (publicKeySha256: string) => boolean;
+  /** What only the server's own certificates, and those of Linkerd's proxies, may contain. */
+  readonly reservedDnsNames: readonly ReservedDnsName[];
 }
 
-/** Judges the CSR as far as possible without the issuer. */
+/** Judges the request and its CSR as far as possible without the issuer. */
 export function readCsr(
   request: LeafRequest,
-  isAuthorityKey: (publicKeySha256: string) => boolean,
+  { isAuthorityKey, reservedDnsNames }: Pick<PrepareOptions, 'isAuthorityKey' | 'reservedDnsNames'>,
 ): Result<Omit<ReadRequest, 'admission'>> {
+  const reserved = reservedNameOf(request, reservedDnsNames);
+  if (reserved !== undefined) return fail('DNS_NAME_RESERVED', reserved);
   const parsed = parseCsr(request.csrDer);
   if (!parsed.ok) return parsed;
   const csr = parsed.value;
@@ -60,6 +71,28 @@ export function readCsr(
   if (isAuthorityKey(publicKeySha256))
     return fail('KEY_RESERVED', 'the public key in the request is the key of an authority');
   return ok({ request, csr, publicKeySha256 });
+}
+
+/**
+ * Why a DNS name of the request is reserved. This is checked at each issuance: an entry or a
+ * delegation may be older than the reservation. A proxy of Linkerd has no name that is not reserved
+ * for proxies, and never one of the server's own.
+ */
+function reservedNameOf(
+  { kind, subject: { dnsNames } }: LeafRequest,
+  reserved: readonly ReservedDnsName[],
+): string | undefined {
+  if (kind === 'server') return undefined;
+  const ofProxies = reserved.filter((each) => each.startsWith('*.'));
+  const refusing =
+    kind === 'linkerd' ? reserved.filter((each) => !ofProxies.includes(each)) : reserved;
+  for (const name of dnsNames) {
+    const reservation = reservationOf(name, refusing);
+    if (reservation !== undefined) return reservedText(name, reservation);
+    if (kind === 'linkerd' && reservationOf(name, ofProxies) === undefined)
+      return `${name} is no name of a proxy of a configured control plane of Linkerd`;
+  }
+  return undefined;
 }
 
 /** Checks the lifetime and builds the TBSCertificate. Pure, except for serial and clock. */

@@ -47,6 +47,13 @@ interface Standing {
 const maximumStandings = 20_000;
 const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
+/** Holders of these certificates are no callers. A Linkerd proxy shows a token each time. */
+const noCallers = {
+  endpoint: 'an endpoint',
+  linkerd: 'a Linkerd proxy',
+  authority: 'an authority',
+} as const;
+
 /**
  * Identifies callers by the inventory record of the presented certificate. Owner of the cache of
  * standings.
@@ -251,15 +258,10 @@ export class CallerRegistry implements Callers {
           caller: { ...identity, class: 'workload', kind: record.kind },
           validUntil: Infinity,
         };
-      case 'endpoint':
-        throw new PkiError(
-          'CALLER_NOT_ADMITTED',
-          'the certificate of an endpoint can not be used to call this server',
-        );
       default:
         throw new PkiError(
           'CALLER_NOT_ADMITTED',
-          'the certificate of an authority can not be used to call this server',
+          `the certificate of ${noCallers[record.kind]} can not be used to call this server`,
         );
     }
   }

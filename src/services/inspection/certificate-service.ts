@@ -21,7 +21,7 @@ export interface CertificateDependencies extends InspectionDependencies {
 /** The certificates that one prefix of a role can cover. */
 const narrowing = (scope: string): CertificateFilter =>
   isDnsScope(scope)
-    ? { kind: 'endpoint' }
+    ? { spiffeIdPrefix: 'dns:' }
     : scope.endsWith('/')
       ? { spiffeIdPrefix: scope }
       : { spiffeId: scope };

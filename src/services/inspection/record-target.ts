@@ -1,13 +1,13 @@
 import { parseCertificate } from '../../common/x509/index.ts';
-import type { CertificateRecord, Target } from '../../domain/index.ts';
+import { isNamesKind, type CertificateRecord, type Target } from '../../domain/index.ts';
 
 /**
- * The target that a role must cover to see or revoke a certificate. The names of an endpoint come
- * from its certificate. An unsigned one has no names, so that only a role over everything covers
+ * The target that a role must cover to see or revoke a certificate. Names without a SPIFFE
+ * ID come from the certificate. An unsigned one has no names, so that only a role over everything covers
  * it.
  */
 export function targetOfRecord({ kind, spiffeId, certificateDer }: CertificateRecord): Target {
-  if (kind !== 'endpoint') return { kind: 'id', spiffeId };
+  if (!isNamesKind(kind)) return { kind: 'id', spiffeId };
   const parsed = certificateDer === null ? undefined : parseCertificate(certificateDer);
   const [dnsNames, ips] =
     parsed?.ok === true ? [parsed.value.dnsSans, parsed.value.ipSans] : [[], []];

@@ -161,6 +161,8 @@ function refusal(
     return `Refuse its renewal: "meshca agent ban ${spiffeId}". Its certificate ends at ${ends}.`;
   if (kind === 'server')
     return `It is the server's own certificate; restart the server to replace it. It ends at ${ends}.`;
+  if (kind === 'linkerd')
+    return `Refuse its renewal: delete the service account or the pod in Kubernetes, so that its token ends. It ends at ${ends}.`;
   if (entryId !== null)
     return `Refuse its renewal: "meshca entry delete ${entryId}", or ban its node: "meshca agent ban ${holder}". It ends at ${ends}.`;
   if (delegationId !== null)

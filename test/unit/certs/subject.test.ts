@@ -110,9 +110,51 @@ suite('a certificate of names', () => {
     const { tbs, said } = endpoint(names());
     assert.ok(!lint(tbs, 'short-lived', said).ok);
     assert.ok(!lint(tbs, 'endpoint', { ...said, subject: spiffe }).ok);
-    assert.match(verdict(spiffe), /profile endpoint/);
+    assert.match(verdict(spiffe), /profiles endpoint/);
     const missing = { ...said, subject: names({ ips: ['192.0.2.7'] }) };
     assert.ok(!lint(tbs, 'endpoint', missing).ok, 'an address that the subject lacks');
+  });
+});
+
+suite('a certificate of a Linkerd proxy', () => {
+  const one = 'web.shop.serviceaccount.identity.linkerd.cluster.local';
+  const proxy = (over: Partial<NamesSubject> = {}, keyType: KeyType = 'ec-p256') => {
+    const key = makeKey(keyType);
+    const subject = names({ dnsNames: [one], ips: [], ...over });
+    const said: LintContext = { issuer, spkiDer: key.spkiDer, subject, ...times };
+    const tbs = buildLeafTbs({ serial, ...said, issuer, profile: 'linkerd' });
+    const result = lint(tbs, 'linkerd', said);
+    return { said, tbs, verdict: result.ok ? 'OK' : result.error.message };
+  };
+
+  test('has exactly one DNS name, a P-256 key, and both purposes', () => {
+    const { tbs, verdict } = proxy();
+    assert.equal(verdict, 'OK');
+    const der = assembleSigned(tbs, issuerKey.keyType, signWith(issuerKey, tbs));
+    const { uriSans, dnsSans, extendedKeyUsage, keyUsage } = unwrap(parseCertificate(der));
+    assert.deepEqual([uriSans, dnsSans], [[], [one]]);
+    assert.deepEqual(extendedKeyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
+    assert.deepEqual([...(keyUsage?.names ?? [])], ['digitalSignature']);
+  });
+
+  test('is refused with a second name, an address, a wildcard, another key or a long life', () => {
+    assert.match(proxy({ dnsNames: [one, 'b.example.org'] }).verdict, /exactly one DNS name/);
+    assert.match(proxy({ ips: ['192.0.2.7'] }).verdict, /exactly one DNS name/);
+    assert.match(proxy({ dnsNames: ['*.shop.example.org'] }).verdict, /wildcard/);
+    assert.match(proxy({}, 'rsa-2048').verdict, /ec-p256/);
+    assert.match(proxy({}, 'ec-p384').verdict, /ec-p256/);
+    const { said } = proxy();
+    const long = { ...said, notAfter: times.notBefore + 86_400 + 61 };
+    const tbs = buildLeafTbs({ serial, ...long, issuer, profile: 'linkerd' });
+    assert.ok(!lint(tbs, 'linkerd', long).ok);
+  });
+
+  test('and one of an endpoint do not pass for each other', () => {
+    const { tbs, said } = proxy();
+    assert.ok(!lint(tbs, 'endpoint', said).ok);
+    assert.ok(!lint(tbs, 'short-lived', said).ok);
+    const { tbs: other, said: otherSaid } = endpoint(names({ dnsNames: [one], ips: [] }));
+    assert.ok(!lint(other, 'linkerd', otherSaid).ok);
   });
 });
 

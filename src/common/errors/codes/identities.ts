@@ -35,8 +35,8 @@ export const identityCodes = {
   ),
   DNS_NAME_RESERVED: caller(
     'PERMISSION_DENIED',
-    "The DNS name is one of the CA's own server names.",
-    'This DNS name belongs to the CA itself; choose another.',
+    'Only the CA itself gives the DNS name: it is a name of its own servers, or of proxies of a Linkerd control plane.',
+    'Choose another name. A proxy of Linkerd gets its name from Certify, with the token of its service account.',
   ),
 
   // keys and CSRs

@@ -19,12 +19,16 @@ import {
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../../src/certs/index.ts';
 import {
   firstEnded,
+  linkerdName,
+  linkerdServingName,
+  linkerdSuffix,
   spiffeSubject,
   subjectText,
   type AuditEvent,
   type Authority,
   type CertificateRecord,
   type Intent,
+  type NamesSubject,
 } from '../../../../src/domain/index.ts';
 import type { SignItem, SignOutcome } from '../../../../src/hsm/signing-port.ts';
 import {
@@ -36,8 +40,10 @@ import {
   type PipelineDependencies,
 } from '../../../../src/issuance/index.ts';
 import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/index.ts';
+import { statedCsr } from '../../../support/csr.ts';
 import { nextTurn, until } from '../../../support/until.ts';
 
+const linkerd = { namespace: 'linkerd', trustDomain: 'cluster.local' } as const;
 const trustDomain = TrustDomain.of('mesh.test');
 const now = Math.floor(Date.now() / 1000);
 
@@ -173,6 +179,11 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
       crlUrl: (id) => `http://ca.mesh.test/crl/${id}.crl`,
+      reservedDnsNames: [
+        'ca.mesh.test',
+        linkerdServingName(linkerd),
+        `*.${linkerdSuffix(linkerd)}`,
+      ],
       isAuthorityKey: (digest) => digest === sha256Hex(issuing.authority.spkiDer as Buffer),
     },
     observe: { issued: () => {}, refused: () => {} },
@@ -503,4 +514,75 @@ test('a recorded certificate is not given again to whom the policy denies it now
   again.decide = () => ({ allowed: false, version: 1, reason: 'no more' });
   const [denied] = await again.issuer.issue([lost]);
   assert.ok(denied?.ok === false && denied.error.code === 'POLICY_DENIED');
+});
+
+const proxyName = linkerdName(linkerd, { namespace: 'emojivoto', serviceAccount: 'web' });
+const proxyOf = (name: string): NamesSubject => ({ kind: 'names', dnsNames: [name], ips: [] });
+const proxy = (over: Partial<LeafRequest> = {}): LeafRequest =>
+  request({
+    csrDer: statedCsr(requesterKey, { commonName: proxyName, dnsSans: [proxyName] }),
+    subject: proxyOf(proxyName),
+    kind: 'linkerd',
+    profile: 'linkerd',
+    entryId: null,
+    keyTypes: ['ec-p256'],
+    ...over,
+  });
+
+test('a proxy of Linkerd gets one DNS name and no URI, from the authorities of the mesh', async () => {
+  const w = world();
+  const asked: unknown[] = [];
+  w.decide = (asking, caller) => {
+    asked.push(asking.type === 'x509' ? [asking.kind, asking.profile] : []);
+    return passThroughPolicy.decide(asking, caller);
+  };
+  const [result] = await w.issuer.issue([proxy()]);
+  assert.ok(result?.ok);
+  const leaf = unwrap(parseCertificate(result.leaf.chainDer[0] as Buffer));
+  assert.deepEqual([leaf.dnsSans, leaf.uriSans, leaf.otherSanKinds], [[proxyName], [], []]);
+  assert.deepEqual([...(leaf.keyUsage?.names ?? [])], ['digitalSignature']);
+  assert.deepEqual(leaf.extendedKeyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
+  assert.ok(leaf.noRevAvail && leaf.sanCritical);
+  assert.deepEqual(asked, [['linkerd', 'linkerd']], 'the one policy was asked');
+  const [intent] = w.intents;
+  assert.deepEqual(
+    [intent?.kind, intent?.profile, intent?.spiffeId],
+    ['linkerd', 'linkerd', `dns:${proxyName}`],
+  );
+});
+
+test('a proxy of Linkerd gets no other name, key or life, and nobody else gets its name', async () => {
+  const w = world();
+  const serving = linkerdServingName(linkerd);
+  const foreign = 'web.emojivoto.serviceaccount.identity.linkerd.other.local';
+  const { privateKey: rsa } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const web = SpiffeId.of('spiffe://mesh.test/web');
+  const results = await w.issuer.issue([
+    proxy({ csrDer: statedCsr(requesterKey, { dnsSans: [serving] }), subject: proxyOf(serving) }),
+    proxy({ csrDer: createCsr(requesterKey), subject: proxyOf(foreign) }),
+    proxy({ csrDer: createCsr(requesterKey), subject: proxyOf('ca.mesh.test') }),
+    proxy({ csrDer: createCsr(rsa) }),
+    proxy({ ttlSeconds: 86_401 }),
+    proxy({ csrDer: statedCsr(requesterKey, { dnsSans: [proxyName, 'b.test'] }) }),
+    request({ subject: spiffeSubject(web, [proxyName]) }),
+    request({ subject: spiffeSubject(web, [serving]), kind: 'delegated' }),
+    request({ subject: spiffeSubject(web, ['ca.mesh.test']) }),
+    proxy({ kind: 'endpoint', profile: 'endpoint' }),
+  ]);
+  assert.deepEqual(
+    results.map((result) => (result.ok ? 'ok' : result.error.code)),
+    [
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'KEY_UNSUPPORTED',
+      'TTL_OUT_OF_RANGE',
+      'CSR_IDENTITY_MISMATCH',
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'NOT_IMPLEMENTED',
+    ],
+  );
+  assert.deepEqual(w.log, [], 'nothing was recorded or signed');
 });

@@ -32,7 +32,7 @@ const read = (csrDer: Buffer) =>
       csrDer,
       subject: spiffeSubject(SpiffeId.of('spiffe://demo.meshca.test/odd'), []),
     } as unknown as LeafRequest,
-    () => false,
+    { isAuthorityKey: () => false, reservedDnsNames: [] },
   );
 
 for (const name of readdirSync(fixturePath('csr')))

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { sign, type KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import { buildLeafTbs, newSerial } from '../../../../src/certs/index.ts';
-import { unwrap } from '../../../../src/common/errors/index.ts';
+import { unwrap, type PkiError } from '../../../../src/common/errors/index.ts';
 import { systemRandom, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { parseCertificate, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
-import { subjectText, type NamesSubject } from '../../../../src/domain/index.ts';
+import { subjectText, type NamesKind, type NamesSubject } from '../../../../src/domain/index.ts';
 import {
   admit,
   createRecordedIssuance,
@@ -22,7 +22,7 @@ import {
 } from '../../../support/services-world.ts';
 
 /** A certificate of names on record, by the one recorded way. */
-async function endpoint(w: ServicesWorld, ...dnsNames: readonly string[]) {
+async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly string[]) {
   const subject: NamesSubject = { kind: 'names', dnsNames, ips: [] };
   const caller = { class: 'local', name: 'uid:0' } as const;
   const spkiDer = spkiOf(newKey());
@@ -35,16 +35,16 @@ async function endpoint(w: ServicesWorld, ...dnsNames: readonly string[]) {
     notAfter: w.clock.now() + 3600,
   };
   const about = {
-    profile: 'endpoint',
-    kind: 'endpoint',
+    profile: kind,
+    kind,
     entryId: null,
     delegationId: null,
   } as const;
   const recorded = createRecordedIssuance({ store: w.store.issuance, clock: w.clock });
   const prepared = unwrap(
     recorded.prepare({
-      tbsDer: buildLeafTbs({ ...expected, profile: 'endpoint' }),
-      profile: 'endpoint',
+      tbsDer: buildLeafTbs({ ...expected, profile: kind }),
+      profile: kind,
       expected,
       admission: unwrap(
         admit(
@@ -77,19 +77,20 @@ async function endpoint(w: ServicesWorld, ...dnsNames: readonly string[]) {
 
 test('the certificate of an endpoint is on record under its name, and admitted as no caller', async () => {
   await using w = await createServicesWorld();
-  const issued = await endpoint(w, 'www.shop.test', 'shop.test');
-  const record = await w.services.certificates.get(local, issued.serial);
+  const certificate = await issued(w, 'endpoint', 'www.shop.test', 'shop.test');
+  const record = await w.services.certificates.get(local, certificate.serial);
   assert.deepEqual(
     [record.kind, record.profile, record.spiffeId, record.state],
     ['endpoint', 'endpoint', 'dns:www.shop.test', 'issued'],
   );
-  await assert.rejects(w.callerOf(issued), { code: 'CALLER_NOT_ADMITTED' });
+  await assert.rejects(w.callerOf(certificate), { code: 'CALLER_NOT_ADMITTED' });
 });
 
-test('a role with a DNS scope sees the endpoints inside it, and no identity', async () => {
+test('a role with a DNS scope sees the names inside it, and no identity', async () => {
   await using w = await createServicesWorld();
-  const inside = await endpoint(w, 'www.shop.test');
-  const outside = await endpoint(w, 'www.shop.test', 'www.other.test');
+  const inside = await issued(w, 'endpoint', 'www.shop.test');
+  const proxy = await issued(w, 'linkerd', 'web.shop.test');
+  const outside = await issued(w, 'endpoint', 'www.shop.test', 'www.other.test');
   const identity = await w.mint('/web', false);
   const admin = (await w.mint('/team/anna', true)) as AdminCaller;
   await w.services.roles.put(local, {
@@ -101,7 +102,7 @@ test('a role with a DNS scope sees the endpoints inside it, and no identity', as
   const { items } = await w.services.certificates.list(admin, {}, 'created', { size: 100 });
   assert.deepEqual(
     items.map(({ serial }) => serial),
-    [inside.serial],
+    [inside.serial, proxy.serial],
   );
   for (const serial of [outside.serial, identity.serial])
     await assert.rejects(w.services.certificates.get(admin, serial), { code: 'NOT_FOUND' });
@@ -109,4 +110,22 @@ test('a role with a DNS scope sees the endpoints inside it, and no identity', as
     size: 100,
   });
   assert.equal(all.items.length, 2);
+});
+
+test('the certificate of a Linkerd proxy is on record, admitted as no caller, and not revocable', async () => {
+  await using w = await createServicesWorld();
+  const name = 'web.shop.serviceaccount.identity.linkerd.cluster.local';
+  const certificate = await issued(w, 'linkerd', name);
+  const filter = { kind: 'linkerd' } as const;
+  const { items } = await w.services.certificates.list(local, filter, 'created', { size: 10 });
+  assert.deepEqual(
+    items.map(({ kind, profile, spiffeId, state }) => [kind, profile, spiffeId, state]),
+    [['linkerd', 'linkerd', `dns:${name}`, 'issued']],
+  );
+  await assert.rejects(w.callerOf(certificate), { code: 'CALLER_NOT_ADMITTED' });
+  await assert.rejects(
+    w.services.revocations.revoke(local, certificate.serial, ''),
+    (error: PkiError) =>
+      error.code === 'REVOCATION_NOT_POSSIBLE' && /service account/.test(error.next),
+  );
 });
