@@ -14,12 +14,17 @@ const streamsPerSession = 64;
 /** So many connections that it holds half-open: the server ends the older ones. */
 const heldSockets = 400;
 const largeMessageBytes = 256 * 1024;
+/**
+ * How long an attempt may take; then its connection is given up. Node's HTTP/2 client over TLS does
+ * not notice a reset of the connection that meets it while it writes: the session stays open, and
+ * neither it nor its streams ever end.
+ */
+const attemptMs = 2_000;
 
 const held: Socket[] = [];
 let session: ClientHttp2Session | undefined;
 let streamsOfSession = 0;
 let tried = 0;
-let stopped = false;
 let begun = process.cpuUsage();
 
 const reached = (): FromAttacker['cpuMs'] => {
@@ -35,16 +40,29 @@ const plain = (): Socket => {
   return socket;
 };
 
+/** Resolves when the attempt is done; what it uses is destroyed when its time is over. */
+async function bounded<T>(used: { destroy(): unknown }, done: Promise<T>): Promise<T> {
+  const limit = setTimeout(() => used.destroy(), attemptMs);
+  try {
+    return await done;
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
 /**
  * A connection that stays as it is; the oldest that this attacker has gives way. False: the queue of
  * the listener was full.
  */
 async function holdOpen(first = ''): Promise<boolean> {
   const socket = plain();
-  const connected = await new Promise<boolean>((resolve) => {
-    socket.on('connect', () => resolve(true));
-    socket.on('close', () => resolve(false));
-  });
+  const connected = await bounded(
+    socket,
+    new Promise<boolean>((resolve) => {
+      socket.on('connect', () => resolve(true));
+      socket.on('close', () => resolve(false));
+    }),
+  );
   if (!connected) return false;
   if (first !== '') socket.write(first);
   held.push(socket);
@@ -91,7 +109,7 @@ async function call(path: string, message: Buffer, whole: boolean): Promise<bool
   stream.on('error', () => {});
   stream.resume();
   const sent = new Promise<void>((resolve) => void stream.end(message, () => resolve()));
-  await (whole ? over : Promise.race([sent, over]));
+  await bounded(present, whole ? over : Promise.race([sent, over]));
   return true;
 }
 
@@ -110,10 +128,13 @@ async function handshake(): Promise<boolean> {
     ALPNProtocols: ['h2'],
   });
   socket.on('error', () => {});
-  await new Promise<void>((resolve) => {
-    socket.on('secureConnect', resolve);
-    socket.on('close', () => resolve());
-  });
+  await bounded(
+    socket,
+    new Promise<void>((resolve) => {
+      socket.on('secureConnect', resolve);
+      socket.on('close', () => resolve());
+    }),
+  );
   socket.destroy();
   return true;
 }
@@ -139,8 +160,13 @@ const tell = (type: FromAttacker['type']): void => {
 
 process.on('disconnect', () => process.exit());
 process.on('message', (message: ToAttacker) => {
-  if (message === 'count') tell('count');
-  else stopped = true;
+  if (message === 'count') {
+    tell('count');
+    return;
+  }
+  // not after the attempt that is under way: the end is told even if that attempt never ends
+  tell('end');
+  process.disconnect();
 });
 if (order.uid !== undefined) {
   process.setgroups?.([]);
@@ -149,10 +175,8 @@ if (order.uid !== undefined) {
 }
 begun = process.cpuUsage();
 tell('ready');
-for (let each = 1; !stopped; each += 1) {
+for (let each = 1; process.connected; each += 1) {
   if (await attempts[order.kind]()) tried += 1;
   // orders are read between the attempts
   if (each % 16 === 0) await nextTurn();
 }
-tell('end');
-process.disconnect();
