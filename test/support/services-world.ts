@@ -1,6 +1,6 @@
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../src/certs/index.ts';
-import { unwrap } from '../../src/common/errors/index.ts';
+import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
 import { silentLogger, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
 import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
@@ -62,6 +62,8 @@ export interface ServicesWorld extends AsyncDisposable {
   readonly remains: { readonly path: string; readonly keys: Map<string, KeyObject> };
   /** From now on the clock is not believed. */
   doubtClock(): void;
+  /** From now on the database is not trusted. */
+  distrust(error: PkiError): void;
   /** Runs right before the next hand-over to the signers, with the intents durable. */
   beforeSigning(act: () => Promise<void>): void;
   /** What the registry of authorities says, and its change. */
@@ -226,9 +228,11 @@ export async function createServicesWorld(
     { clock, tokens: store.tokens, readFile: (path) => nodes.files?.[path] ?? '' },
   );
   let clockBelieved = true;
+  let distrusted: PkiError | undefined;
   const services = createServices({
     ...fakes,
     clockBelieved: () => clockBelieved,
+    untrusted: () => distrusted,
     inventory: new InventoryProof({
       audit: store.audit,
       facts: fakes.logFacts,
@@ -272,6 +276,7 @@ export async function createServicesWorld(
     remains,
     issuing: issuing.authority,
     callerOf,
+    distrust: (error) => void (distrusted = error),
     doubtClock: () => {
       clockBelieved = false;
     },

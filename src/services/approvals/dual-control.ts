@@ -9,7 +9,7 @@ import {
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
-import type { MethodName } from '../../common/wire/index.ts';
+import type { MethodName, MethodPath } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
@@ -46,6 +46,9 @@ export interface DualControlDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** The one operation that is decided while the database is not trusted. */
+const lossMethod: MethodPath = '/meshca.admin.v1.Server/AcceptRestore';
 
 type ApprovalMethod = MethodName<'meshca.admin.v1.Approvals'>;
 
@@ -219,7 +222,7 @@ export class DualControl implements Approvals, ApprovalGate {
     if (status !== 'pending') throw notOpen(operation, status);
     // in an older database an operation waits that was executed since; only the loss is accepted
     const untrusted = this.#dependencies.untrusted();
-    if (untrusted !== undefined && !stated.method.endsWith('/AcceptRestore')) throw untrusted;
+    if (untrusted !== undefined && stated.method !== lossMethod) throw untrusted;
     const policy = decidingPolicy(stated, await store.policy());
     if (policy === undefined) throw notOpen(operation, 'void');
     const now = clock.now();

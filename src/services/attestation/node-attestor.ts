@@ -32,6 +32,7 @@ export interface NodeAttestor {
   start(evidence: Buffer): Promise<NodeAttestationStep>;
   /**
    * Judges evidence again that let an agent in. `recorded`: `NodeProof.recorded` of that time.
+   * The caller keeps the list and asks with the same one, so that an attestor can remember by it.
    * Returns why it is revoked. Undefined: it is not, or nobody can tell. Absent: evidence of this
    * type is never revoked.
    */

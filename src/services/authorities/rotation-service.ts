@@ -118,6 +118,8 @@ export class RotationService implements Rotation {
             ? await this.#acts.standby(input.id)
             : undefined;
         if (standby !== undefined) {
+          // its activation has no canary: a list that approvers were shown is refused, never dropped
+          disregarding({}, input);
           await this.#acts.activateStandby(standby, { actor, signal }, input);
           return;
         }

@@ -3,40 +3,15 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import { sign } from 'node:crypto';
-import { buildCrlTbs } from '../../../src/certs/index.ts';
-import { unwrap } from '../../../src/common/errors/index.ts';
-import {
-  certificatesToPem,
-  derWriter,
-  parseCertificate,
-  pemEncode,
-} from '../../../src/common/x509/index.ts';
+import { certificatesToPem } from '../../../src/common/x509/index.ts';
 import { defer } from '../../support/agent-fake-server.ts';
 import { agentSeat, nodeCertificate, type AgentSeat } from '../../support/agent-seat.ts';
+import { nodeCrl } from '../../support/node-crl.ts';
 import { freePort } from '../../support/ports.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { tcpGate } from '../../support/tcp-gate.ts';
 import { createRoot, type TestAuthority } from '../../support/test-pki.ts';
 import { until } from '../../support/until.ts';
-
-const nodeCrl = (ca: TestAuthority, serials: readonly string[]): string => {
-  const now = Math.floor(Date.now() / 1000);
-  const tbs = buildCrlTbs({
-    issuer: unwrap(parseCertificate(ca.certificateDer)),
-    number: BigInt(Date.now()),
-    thisUpdate: now - 60,
-    nextUpdate: now + 3000,
-    revoked: serials.map((serialHex) => ({
-      serialHex,
-      revokedAt: now - 70,
-      reason: 'keyCompromise' as const,
-    })),
-  });
-  const algorithm = derWriter.sequence(derWriter.oid('1.2.840.10045.4.3.2'));
-  const signature = derWriter.bitString(sign('sha256', tbs, ca.privateKey));
-  return pemEncode('X509 CRL', derWriter.sequence(tbs, algorithm, signature));
-};
 
 describe('the line of SVIDs of agents', () => {
   let directory: string;

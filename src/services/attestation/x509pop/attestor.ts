@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import { PkiError, unwrap } from '../../../common/errors/index.ts';
-import { certificatesFromPem, parseCertificate, splitDer } from '../../../common/x509/index.ts';
+import type { Clock } from '../../../common/runtime/index.ts';
+import {
+  certificatesFromPem,
+  parseCertificate,
+  splitDer,
+  type VerifiedChain,
+} from '../../../common/x509/index.ts';
 import { checkKeyProof } from '../key-proof.ts';
 import { nodeAttestorType } from '../node-attestor.ts';
 import { verifyNodeCertificate } from './node-certificate.ts';
@@ -40,18 +46,14 @@ export const x509pop = nodeAttestorType({
         ? withoutCrls
         : openNodeCrls(() => readFile(crlFile, 'attestation.x509pop.crlFile'), clock);
     const rootsDer = unwrap(certificatesFromPem(readFile(caFile, 'attestation.x509pop.caFile')));
+    const verifiedOf = verifiedChains(rootsDer, clock);
     return {
       ...(crlFile === undefined
         ? {}
         : {
             revoked(recorded) {
-              const chainDer = recorded.map((text) => Buffer.from(text, 'base64'));
-              const leaf = parseCertificate(chainDer[0] ?? Buffer.alloc(0));
-              if (!leaf.ok) return undefined;
-              // an agent outlives its node certificate, and a revocation counts all the same
-              const now = Math.min(clock.now(), leaf.value.notAfter);
-              const node = verifyNodeCertificate(chainDer, rootsDer, now);
-              const refusal = node.ok ? crls.refusalOf(node.value.verified) : undefined;
+              const verified = verifiedOf(recorded);
+              const refusal = verified === undefined ? undefined : crls.refusalOf(verified);
               return refusal?.code === 'CERTIFICATE_REVOKED' ? refusal : undefined;
             },
           }),
@@ -80,3 +82,27 @@ export const x509pop = nodeAttestorType({
     };
   },
 });
+
+/**
+ * The verified chains of nodes by their recorded texts. Each is verified once as long as its texts
+ * are kept: a list of agents asks for hundreds, again and again. Undefined: it can not be verified.
+ */
+function verifiedChains(
+  rootsDer: readonly Buffer[],
+  clock: Pick<Clock, 'now'>,
+): (recorded: readonly string[]) => VerifiedChain | undefined {
+  const known = new WeakMap<readonly string[], VerifiedChain>();
+  return (recorded) => {
+    const before = known.get(recorded);
+    if (before !== undefined) return before;
+    const chainDer = recorded.map((text) => Buffer.from(text, 'base64'));
+    const leaf = parseCertificate(chainDer[0] ?? Buffer.alloc(0));
+    if (!leaf.ok) return undefined;
+    // an agent outlives its node certificate, and a revocation counts all the same
+    const now = Math.min(clock.now(), leaf.value.notAfter);
+    const node = verifyNodeCertificate(chainDer, rootsDer, now);
+    if (!node.ok) return undefined;
+    known.set(recorded, node.value.verified);
+    return node.value.verified;
+  };
+}

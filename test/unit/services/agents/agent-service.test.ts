@@ -48,3 +48,32 @@ test('a decision for one of two agents that can not be recorded has no effect', 
   assert.equal(events.at(-1)?.kind, 'agent.chosen');
   await assert.rejects(hello('x'), { code: 'AGENT_SUPERSEDED' });
 });
+
+test('a list of agents lets other callers in between two of them', async () => {
+  let turns = 0;
+  let ticking = true;
+  const tick = (): void => {
+    turns += 1;
+    if (ticking) setImmediate(tick);
+  };
+  setImmediate(tick);
+  const seen: number[] = [];
+  const agents = ['n1', 'n2', 'n3'].map((name) => ({
+    spiffeId: `spiffe://td/meshca/agent/${name}`,
+  }));
+  const service = new AgentService({
+    access: { of: async () => ({ require: () => {}, permits: () => true }) },
+    agents: { list: async () => ({ items: agents, next: '' }) },
+    sessions: { isConnected: () => true },
+    doubles: { of: () => undefined },
+    refusals: { refused: async () => '' },
+    evidence: { revoked: async () => void seen.push(turns) },
+  } as unknown as ConstructorParameters<typeof AgentService>[0]);
+  const { items } = await service.list(local, {}, { size: 10 });
+  ticking = false;
+  assert.deepEqual(
+    items.map(({ spiffeId }) => spiffeId),
+    agents.map(({ spiffeId }) => spiffeId),
+  );
+  assert.equal(new Set(seen).size, 3);
+});

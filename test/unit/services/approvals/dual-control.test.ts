@@ -8,7 +8,7 @@ import {
   type ApprovalPolicy,
   type Json,
 } from '../../../../src/common/approval/index.ts';
-import type { PkiError } from '../../../../src/common/errors/index.ts';
+import { PkiError } from '../../../../src/common/errors/index.ts';
 import type { AdminCaller, LocalCaller } from '../../../../src/services/index.ts';
 import {
   createServicesWorld,
@@ -261,4 +261,20 @@ test('an operation has one form in bytes, and a policy one in text', () => {
     }).ok,
     false,
   );
+});
+
+test('while the database is not trusted the acceptance of the loss alone is approved', async () => {
+  const { w, propose, approve } = await world();
+  await using _ = w;
+  const hold = async (called: string): Promise<string> => {
+    const held = await w.services.gate.hold(local, { method: called, request: {} });
+    return String((held as PkiError).detail['operationId']);
+  };
+  const loss = await hold('/meshca.admin.v1.Server/AcceptRestore');
+  const namesake = await hold('/meshca.admin.v1.Roles/AcceptRestore');
+  const other = await propose();
+  w.distrust(new PkiError('DATABASE_STALE', 'the database is older than what was signed'));
+  assert.equal(await approve(other, 'alice'), 'DATABASE_STALE');
+  assert.equal(await approve(namesake, 'alice'), 'DATABASE_STALE');
+  assert.equal(await approve(loss, 'alice'), 'resolved');
 });
