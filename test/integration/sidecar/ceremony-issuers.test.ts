@@ -10,6 +10,7 @@ import {
   sha256Hex,
 } from '../../../src/common/x509/index.ts';
 import { createCeremonyDesk, type CeremonyDesk } from '../../support/ceremony.ts';
+import { talkToTheServerAlone } from '../../support/distant-callers.ts';
 import {
   connected,
   nodeAt,
@@ -174,6 +175,10 @@ describe('below an offline root whose ceremony marked the intermediate of the se
       await connected(node);
       await node.stop();
     }
+  });
+
+  test('commands from afar and workloads take none of them for the server', async () => {
+    await talkToTheServerAlone(server, impostors, { marked: true, certifyServer });
   });
 
   test('an agent that slept through ceremonies for two intermediates walks to the last of them', async () => {

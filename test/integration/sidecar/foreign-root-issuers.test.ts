@@ -13,6 +13,7 @@ import {
   sha256Hex,
 } from '../../../src/common/x509/index.ts';
 import { createCompanyCa } from '../../support/company-ca.ts';
+import { talkToTheServerAlone } from '../../support/distant-callers.ts';
 import {
   connected,
   nodeAt,
@@ -192,6 +193,11 @@ for (const [name, startCa] of [
       await until(() => doubt.test(toldBy(node)), 'the doubt');
       const told = toldBy(node);
       assert.ok(told.includes(impostor.issuerFingerprint), told);
+    });
+
+    test('commands from afar and workloads do not take the other CA for the server', async () => {
+      const certifyServer = () => ca.certifyServer(server);
+      await talkToTheServerAlone(server, [impostor], { marked: false, certifyServer });
     });
 
     test('an agent that slept through rotations of the intermediate wakes and walks to the new issuer', async () => {
