@@ -177,10 +177,6 @@ describe('below an offline root whose ceremony marked the intermediate of the se
     }
   });
 
-  test('commands from afar and workloads take none of them for the server', async () => {
-    await talkToTheServerAlone(server, impostors, { marked: true, certifyServer });
-  });
-
   test('an agent that slept through ceremonies for two intermediates walks to the last of them', async () => {
     await using stack = new AsyncDisposableStack();
     const junction = stack.use(await startJunction(server.server.port));
@@ -197,5 +193,9 @@ describe('below an offline root whose ceremony marked the intermediate of the se
     await late.start();
     await connected(late);
     await tellsNothing(late);
+  });
+
+  test('commands from afar and workloads take none of them for the server', async () => {
+    await talkToTheServerAlone(server, impostors, { marked: true, certifyServer });
   });
 });
