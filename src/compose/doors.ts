@@ -124,7 +124,7 @@ function frontDoor(
     authorities: authorities.registry,
     logger: context.logger,
     clock: context.clock,
-    certify: () => issuing.certificate.start(),
+    certify: () => issuing.certify(),
     open,
     opened,
     gate: tokens.gate,
@@ -136,11 +136,12 @@ function frontDoor(
 
 function createFront({ context, service }: Below, connections: Connections): GrpcFront {
   const { config, clock, logger, metrics } = context;
-  const { services, operations } = service;
+  const { services, operations, controlPlanes } = service;
   return buildGrpcServer(
     {
       operations,
       services,
+      controlPlanes,
       connections,
       callers: services.callers,
       refusals: services.refusals,
@@ -157,13 +158,20 @@ function listenTls(
   { context, authorities, issuing, service }: Below,
   { front, connections }: { readonly front: GrpcFront; readonly connections: Connections },
 ): Promise<Listening> {
-  const { config, logger } = context;
+  const { config, clock, logger, metrics } = context;
   return startTlsListener({
     grpcServer: front.server,
     connections,
     callers: service.services.callers,
     refusals: service.services.refusals,
     identity: issuing.certificate,
+    fronts: issuing.fronts.map(({ type, dnsNames, certificate }) => ({
+      name: type,
+      dnsNames,
+      identity: certificate,
+    })),
+    clock,
+    onOldClient: (front) => metrics.oldClient(front),
     rootsDer: () => authorities.registry.rootsDer(),
     logger,
     options: {

@@ -6,16 +6,25 @@ import {
   type PrepareOptions,
 } from '../issuance/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
-import { maximumJoinTokenTtlSeconds } from '../services/index.ts';
+import { serverHolder } from '../domain/index.ts';
+import { maximumJoinTokenTtlSeconds, type ConfiguredFront } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { crlUrlOf, reservedDnsNames } from './settings.ts';
+import { crlUrlOf, frontsOf, reservedDnsNames } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
 /** The fourth stage: leaves and JWT-SVIDs, and the server's own certificate. */
 export interface IssuingStage extends AsyncDisposable {
   readonly issuer: Issuer;
+  readonly certificate: ServerCertificate;
+  readonly fronts: readonly FrontCertificate[];
+  /** Obtains the server's own certificate and those of the fronts, and renews them from then on. */
+  readonly certify: () => Promise<void>;
+}
+
+/** The certificate for the clients of a control plane, and the names by which they dial. */
+export interface FrontCertificate extends ConfiguredFront {
   readonly certificate: ServerCertificate;
 }
 
@@ -27,23 +36,51 @@ interface Below {
 }
 
 export function openIssuing(below: Below): IssuingStage {
+  const { config } = below.context;
+  const issuer = below.tokens.gate.issuer(buildIssuer(below));
+  const certificate = buildCertificate(below, issuer, config.listen.dnsNames);
+  const fronts = frontsOf(config).map((front) => ({
+    ...front,
+    certificate: buildCertificate(below, issuer, front.dnsNames, front.type),
+  }));
+  return {
+    issuer,
+    certificate,
+    fronts,
+    certify: async () => {
+      await certificate.start();
+      for (const front of fronts) await front.certificate.start();
+    },
+    [Symbol.asyncDispose]: async () => {
+      certificate.close();
+      for (const front of fronts) front.certificate.close();
+    },
+  };
+}
+
+function buildCertificate(
+  below: Below,
+  issuer: Issuer,
+  dnsNames: readonly string[],
+  front?: string,
+): ServerCertificate {
   const { context, records, authorities } = below;
   const { config, trustDomain, clock, random, logger } = context;
   const { issuance } = records.store;
-  const issuer = below.tokens.gate.issuer(buildIssuer(below));
-  const certificate = new ServerCertificate({
+  const holder = serverHolder(front);
+  return new ServerCertificate({
     issuer,
     authorities: authorities.registry,
     trustDomain,
-    dnsNames: config.listen.dnsNames,
+    dnsNames,
+    holder,
     ttlSeconds: config.issuance.serverTtlSeconds,
     clock,
     random,
     logger,
     rootHeld: (rootId) => isRootKnown(below, rootId),
-    presented: (serial) => issuance.confirmGone('server', 'server', serial, clock.now()),
+    presented: (serial) => issuance.confirmGone(holder, 'server', serial, clock.now()),
   });
-  return { issuer, certificate, [Symbol.asyncDispose]: async () => certificate.close() };
 }
 
 /**

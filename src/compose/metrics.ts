@@ -27,6 +27,9 @@ export function watchServer(
     expiryHorizon: () => ({
       server: issuing.certificate.notAfter(),
       ...Object.fromEntries(
+        issuing.fronts.map(({ type, certificate }) => [`server/${type}`, certificate.notAfter()]),
+      ),
+      ...Object.fromEntries(
         authorities.registry
           .all()
           .filter(

@@ -3,11 +3,15 @@ import {
   createServices,
   InventoryProof,
   type RunningServices,
+  type ServerFacts,
+  type ServedControlPlane,
+  warnOfReservedNames,
   warnOfRevocable,
 } from '../services/index.ts';
 import { tokenVerifier, type TokenVerifier } from '../services/tokens/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
+import { openControlPlanes } from './control-planes.ts';
 import { clockReason } from './clock-reason.ts';
 import type { ServerContext } from './context.ts';
 import type { IssuingStage } from './issuing.ts';
@@ -21,6 +25,7 @@ import type { TokenStage } from './tokens.ts';
 export interface ServiceStage extends AsyncDisposable {
   readonly services: RunningServices;
   readonly operations: Operations;
+  readonly controlPlanes: readonly ServedControlPlane[];
   /** Judges tokens that others issued. */
   readonly verifier: TokenVerifier;
 }
@@ -38,7 +43,6 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const { config, readiness, clock, random, logger, faults } = context;
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
-  const startedAt = clock.now();
   const verifier = tokenVerifier(config.tokens, { clock, logger, readFile: readPem });
   const services = createServices({
     store: records.store,
@@ -67,14 +71,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     crls: authorities.crls,
     settings: serviceSettings(config, context.uid),
     attestors: nodeAttestors(config, { clock, tokens: records.store.tokens }),
-    facts: {
-      startedAt: () => startedAt,
-      readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
-      hsmStatus: () => gate.signers.state().status,
-      serverCertificateNotAfter: () => issuing.certificate.notAfter(),
-      sinceStart: () => records.log.sinceStart,
-      serverRootDer: () => issuing.certificate.rootDer(),
-    },
+    facts: serverFacts(below),
   });
   stack.defer(() => services.close());
   const { clockToleranceSeconds } = config.rotation;
@@ -85,12 +82,40 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   // agents return to a new epoch; those that the acceptance has banned again stay out
   gate.onReopen(() => services.sync.restartAll());
   await services.gate.recover();
-  if (config.issuance.crlBaseUrl === undefined)
-    await warnOfRevocable(records.store.entries, logger);
+  await warnOfEntries(below);
+  const controlPlanes = openControlPlanes(below, services, verifier);
   const operations = new Operations(services, clock);
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();
-  return { services, operations, verifier, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    services,
+    operations,
+    verifier,
+    controlPlanes,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function serverFacts({ context, tokens, records, issuing }: Below): ServerFacts {
+  const { readiness, clock } = context;
+  const startedAt = clock.now();
+  return {
+    startedAt: () => startedAt,
+    readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
+    hsmStatus: () => tokens.gate.signers.state().status,
+    serverCertificateNotAfter: () => issuing.certificate.notAfter(),
+    sinceStart: () => records.log.sinceStart,
+    serverRootDer: () => issuing.certificate.rootDer(),
+  };
+}
+
+/** Names what the registration has from before, and what this configuration does not serve. */
+async function warnOfEntries({ context, records }: Below): Promise<void> {
+  const { config, logger, uid } = context;
+  const { reservedDnsNames } = serviceSettings(config, uid);
+  await warnOfReservedNames(records.store, reservedDnsNames, logger);
+  if (config.issuance.crlBaseUrl === undefined)
+    await warnOfRevocable(records.store.entries, logger);
 }
 
 /** For the measurement without a log: there are no proofs, so that each row counts. */

@@ -16,12 +16,19 @@ import {
   type UpstreamAuthority,
 } from '../issuance/index.ts';
 import {
+  configuredFronts,
+  controlPlaneTypes,
   defaultServiceSettings,
   NodeAttestors,
   nodeAttestorTypes,
+  type ConfiguredFront,
   type NodeAttestorDependencies,
   type ServiceSettings,
 } from '../services/index.ts';
+
+/** The configured control planes, with the names by which their clients dial this server. */
+export const frontsOf = (config: ServerConfig): readonly ConfiguredFront[] =>
+  configuredFronts(controlPlaneTypes, config.controlPlanes);
 
 /** Translates the configuration for each part. Nothing here decides. */
 export function serviceSettings(config: ServerConfig, serverUid: number): ServiceSettings {
@@ -53,8 +60,10 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
 }
 
 /** What only the CA itself gives. */
-export const reservedDnsNames = ({ listen }: ServerConfig): readonly ReservedDnsName[] =>
-  listen.dnsNames;
+export const reservedDnsNames = (config: ServerConfig): readonly ReservedDnsName[] => [
+  ...config.listen.dnsNames,
+  ...frontsOf(config).flatMap(({ dnsNames, reserved }) => [...dnsNames, ...reserved]),
+];
 
 /** The sources of a token's PIN, and the logger for a warning about a file that others can read. */
 export interface PinSources {

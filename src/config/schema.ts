@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
-import { nodeAttestorSchemas, nodeAttestorTypes } from '../services/index.ts';
 import { tokensSchema } from '../services/tokens/index.ts';
+import { attestationSchema, controlPlanesSchema } from './callers-schema.ts';
 import { count, days, keyType, path, port, seconds } from './fields.ts';
 import { httpSchema, opsSchema } from './http-schema.ts';
 
@@ -297,23 +297,9 @@ export const serverConfigSchema = z.strictObject({
     .prefault({}),
   ops: opsSchema,
   http: httpSchema,
-  attestation: z
-    .strictObject({
-      ...nodeAttestorSchemas(nodeAttestorTypes),
-      joinTokenTtlSeconds: seconds('Life of a join token if its creator states none').default(600),
-      graceDays: z
-        .number()
-        .int()
-        .min(0)
-        .max(365)
-        .default(7)
-        .describe(
-          'How long after its expiry an agent SVID may be renewed by proving its key (days). The time in which the server was away does not count, up to 90 days',
-        ),
-      perSecond: count('Attestations per second, for all callers together').default(50),
-    })
-    .prefault({}),
+  attestation: attestationSchema,
   tokens: tokensSchema,
+  controlPlanes: controlPlanesSchema,
   audit: z
     .strictObject({
       checkpointFile: path(

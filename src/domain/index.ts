@@ -99,6 +99,8 @@ export {
 export { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 export {
   requesterClasses,
+  isServerHolder,
+  serverHolder,
   serverRequester,
   type Requester,
   type RequesterClass,

@@ -23,4 +23,13 @@ export interface Requester {
   readonly name: string;
 }
 
+/**
+ * The holder of a certificate that the server presents itself: its own, or that of a front for the
+ * clients of a control plane.
+ */
+export const serverHolder = (front?: string): string =>
+  front === undefined ? 'server' : `server:${front}`;
+export const isServerHolder = (holder: string): boolean =>
+  holder === 'server' || holder.startsWith('server:');
+
 export const serverRequester: Requester = { class: 'server', name: 'server' };

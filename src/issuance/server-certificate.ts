@@ -47,6 +47,8 @@ export interface ServerCertificateDependencies {
   readonly presented?: (serial: string) => Promise<void>;
   readonly trustDomain: TrustDomain;
   readonly dnsNames: readonly string[];
+  /** See serverHolder. Each certificate that is presented at the same time has its own. */
+  readonly holder: string;
   readonly ttlSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
@@ -81,11 +83,12 @@ export class ServerCertificate {
   }
 
   /**
-   * Obtains the first certificate, and renews it from then on.
+   * Obtains the first certificate, and renews it from then on. Does nothing if it has done so before.
    *
    * @throws the error that prevented the first certificate
    */
   async start(): Promise<void> {
+    if (this.#stopListening !== undefined) return;
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
     this.#stopListening = this.#dependencies.authorities.onChange(() => {
@@ -134,12 +137,12 @@ export class ServerCertificate {
         ttlSeconds: this.#dependencies.ttlSeconds,
         endsWithIssuer: true,
         caller: serverRequester,
-        holder: 'server',
+        holder: this.#dependencies.holder,
         entryId: null,
         delegationId: null,
         replaces: this.#current?.serial ?? null,
         rights: [],
-        reason: { purpose: 'server certificate' },
+        reason: { purpose: 'server certificate', names: this.#dependencies.dnsNames.join(' ') },
       },
     ]);
     if (result === undefined || !result.ok)
@@ -225,7 +228,11 @@ export class ServerCertificate {
             return;
           }
           this.#dependencies.logger.info(
-            { serial: this.#current?.serial, notAfter: this.#current?.notAfter },
+            {
+              serial: this.#current?.serial,
+              notAfter: this.#current?.notAfter,
+              holder: this.#dependencies.holder,
+            },
             'server certificate renewed',
           );
           // a change during the renewal may have come after its issuer was chosen

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/runtime/index.ts';
+import { isServerHolder } from '../domain/index.ts';
 import type { Issued, RecordedLeaf } from './issued-record.ts';
 import { UnreplacedLeaves } from './unreplaced-leaves.ts';
 
@@ -69,7 +70,7 @@ export class IssuedLeaves {
     const { holder, atMs, notAfter } = leaf;
     raise(this.#byHolder, holder, notAfter);
     this.unreplaced.apply(leaf);
-    if (holder === 'server' || this.#isAgent(holder)) return;
+    if (isServerHolder(holder) || this.#isAgent(holder)) return;
     const at = Math.floor(atMs / 1000);
     const width =
       2 ** Math.max(0, Math.ceil(Math.log2(Math.max(1, (notAfter - at) / bucketsPerLife))));

@@ -1,7 +1,8 @@
 export { startAdminListener } from './grpc/admin-listener.ts';
 export { Connections, type Connection } from './grpc/connections.ts';
 export { buildGrpcServer, type GrpcFront } from './grpc/grpc-server.ts';
-export { startTlsListener, type Listening, type TlsIdentity } from './grpc/tls-listener.ts';
+export type { TlsFront, TlsIdentity } from './grpc/presented-identities.ts';
+export { startTlsListener, type Listening } from './grpc/tls-listener.ts';
 export { ServerMetrics } from './metrics.ts';
 export {
   bundlePlugin,

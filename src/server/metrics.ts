@@ -69,6 +69,12 @@ export class ServerMetrics {
     labelNames: ['how'],
     registers: [this.registry],
   });
+  readonly #oldClients = new Counter({
+    name: 'meshca_tls_old_clients_total',
+    help: 'Clients that offered no TLS 1.3 and were refused, by the control plane whose name they asked for (other: any other name); the log names them.',
+    labelNames: ['front'],
+    registers: [this.registry],
+  });
   readonly #calls = new Counter({
     name: 'meshca_grpc_calls_total',
     help: 'gRPC calls that ended, by method and code.',
@@ -295,6 +301,10 @@ export class ServerMetrics {
 
   refused(code: string): void {
     this.#refused.inc({ code });
+  }
+
+  oldClient(front: string): void {
+    this.#oldClients.inc({ front });
   }
 
   httpAnswered(plugin: string, status: number): void {

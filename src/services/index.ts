@@ -25,11 +25,21 @@ export {
   type NodeAttestorDependencies,
   type NodeAttestorType,
 } from './attestation/index.ts';
+export {
+  configuredFronts,
+  controlPlaneSchemas,
+  controlPlaneTypes,
+  createControlPlanes,
+  type ConfiguredFront,
+  type ServedControlPlane,
+} from './control-planes/index.ts';
 export { recordReturn } from './attestation/server-absence.ts';
 export { HandshakeLedger } from './sync/handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './issuing/renewals.ts';
 export type { ServerFacts } from './inspection/status-service.ts';
+export { RepeatMemory } from './issuing/repeat-memory.ts';
+export { warnOfReservedNames } from './registration/older-names.ts';
 export { warnOfRevocable } from './registration/revocable.ts';
 export {
   defaultServiceSettings,

@@ -3,6 +3,7 @@ import type { AuthorityProgress__Output } from '../../src/common/wire/generated/
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { sha256Hex } from '../../src/common/x509/index.ts';
 import {
   authorizeAny,
   connectTls,
@@ -61,14 +62,12 @@ export async function startNode(
   entry: object = {},
 ): Promise<MeshNode> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-node-'));
-  const { token, agentId, rootFingerprints } = await server.admin('Tokens/CreateJoinToken', {
-    agentName: name,
-  });
+  const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
   const config = agentConfigSchema.parse({
     trustDomain: testTrustDomain,
     serverAddress: `127.0.0.1:${server.server.port}`,
     dataDir: join(directory, 'd'),
-    bootstrap: { rootFingerprint: rootFingerprints[0] },
+    bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
     attestation: { joinToken: { token } },
     workloadApi: { socketPath: join(directory, 'w') },
     localApi: { socketPath: join(directory, 'l') },

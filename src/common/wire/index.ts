@@ -12,6 +12,7 @@ export type {
   ServiceName,
   ServiceTypes,
 } from './method-types.ts';
+export type { ForeignService } from './load.ts';
 export {
   adminContract,
   agentContract,

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { dirname, join } from 'node:path';
-import { loadPackageDefinition, type GrpcObject } from '@grpc/grpc-js';
+import { loadPackageDefinition, type GrpcObject, type ServiceDefinition } from '@grpc/grpc-js';
 import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
@@ -18,6 +18,9 @@ const options: Options = {
   oneofs: true,
   keepCase: false,
 };
+
+/** The methods of one service that others have defined. */
+export type ForeignService = ServiceDefinition;
 
 interface Contract<T> {
   readonly definition: PackageDefinition;

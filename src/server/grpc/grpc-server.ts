@@ -1,8 +1,10 @@
 import { Server } from '@grpc/grpc-js';
 import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
+import type { ServedControlPlane } from '../../services/index.ts';
 import type { Services } from '../../services/services.ts';
 import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
+import { addControlPlanes } from './control-plane-services.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { addLibraryServices } from './library-services.ts';
 import { exchangesOf, guardedService } from './operation-services.ts';
@@ -15,6 +17,7 @@ export interface GrpcServerOptions {
 export interface GrpcServerDependencies extends GuardDependencies {
   readonly operations: Operations;
   readonly services: Pick<Services, 'attestation' | 'sync'>;
+  readonly controlPlanes: readonly ServedControlPlane[];
 }
 
 const metadataBytes = 16 * 1024;
@@ -59,6 +62,7 @@ export function buildGrpcServer(
       withEncodedRequests(serviceDefinition(service)),
       guardedService(guard, dependencies.operations, exchanges, service),
     );
+  addControlPlanes(server, guard, dependencies.controlPlanes);
   const { health } = addLibraryServices(server, guard);
   return {
     server,

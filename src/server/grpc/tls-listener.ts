@@ -1,31 +1,36 @@
+import {
+  createServer as createTcpServer,
+  type AddressInfo,
+  type Server,
+  type Socket,
+} from 'node:net';
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
-import { constants } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { AddressInfo, Socket } from 'node:net';
 import type { ConnectionInjector, Server as GrpcServer } from '@grpc/grpc-js';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import { portError } from '../../common/runtime/port-error.ts';
-import { Crowd, holderOf, type Logger } from '../../common/runtime/index.ts';
-import { certificatesToPem, parseCertificate, sha256Hex } from '../../common/x509/index.ts';
+import { type Clock, Crowd, holderOf, type Logger } from '../../common/runtime/index.ts';
+import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import type { Caller } from '../../services/callers/caller.ts';
 import type { Callers, Refusals } from '../../services/services.ts';
 import type { Connections } from './connections.ts';
-
-export interface TlsIdentity {
-  readonly chainPem: string;
-  readonly keyPem: string;
-  readonly sha256: Buffer;
-}
+import { Greeting } from './greeting.ts';
+import { PresentedIdentities, type IdentitySource, type TlsFront } from './presented-identities.ts';
 
 export interface TlsListenerDependencies {
   readonly grpcServer: GrpcServer;
   readonly connections: Connections;
   readonly callers: Callers;
   readonly refusals: Pick<Refusals, 'count'>;
-  readonly identity: { current(): TlsIdentity; onChange(listener: () => void): () => void };
+  /** The server's own certificate, for everybody who asks for no name of a front. */
+  readonly identity: IdentitySource;
+  readonly fronts: readonly TlsFront[];
   readonly rootsDer: () => readonly Buffer[];
+  readonly clock: Clock;
   readonly logger: Logger;
+  /** Called for each client that offers no TLS 1.3, with the front that it asked for. */
+  readonly onOldClient: (front: string) => void;
   readonly options: {
     readonly address: string;
     readonly port: number;
@@ -43,72 +48,86 @@ export interface Listening {
 }
 
 /**
- * gRPC over TLS 1.3. The TLS server is our own, for three reasons: callers with and without a
- * certificate share one port; the server's certificate is renewed without restart; no session is
- * resumed (a resumed session would skip the check of expiry). A client certificate proves a key.
- * The inventory tells whose key it is.
+ * gRPC over TLS 1.3, for our own callers and for the clients of the fronts. The TLS server is our
+ * own, for four reasons: callers with and without a certificate share one port; the certificate
+ * depends on the name that the client asks for, and is renewed without restart; no session is resumed
+ * (a resumed session would skip the check of expiry); a client that names no protocol is served. A
+ * client certificate proves a key. The inventory tells whose key it is.
  */
 export async function startTlsListener(dependencies: TlsListenerDependencies): Promise<Listening> {
-  const { options, identity, logger } = dependencies;
+  const { options } = dependencies;
   const injector = dependencies.grpcServer.createConnectionInjector(
     ServerCredentials.createInsecure(),
   );
-  let presented = identity.current();
+  const presented = new PresentedIdentities(dependencies);
+  const greeting = greetingOf(dependencies, presented);
   const server = createServer({
-    ...contextOf(presented, dependencies.rootsDer()),
+    SNICallback: (serverName, answer) => answer(null, presented.contextOf(serverName)),
     requestCert: true,
     rejectUnauthorized: false,
     ALPNProtocols: ['h2'],
     handshakeTimeout: options.handshakeSeconds * 1000,
   });
-  server.maxConnections = connectionLimit(options.connections);
-  const stopWatching = identity.onChange(() => {
-    presented = identity.current();
-    server.setSecureContext(contextOf(presented, dependencies.rootsDer()));
+  presented.follow((context) => server.setSecureContext(context));
+  const door = createTcpServer((socket) => greeting.receive(socket, server));
+  door.maxConnections = connectionLimit(options.connections);
+  limitHandshakes(door, server, dependencies);
+  server.on('secureConnection', (socket) => {
+    greeting.forget(rawOf(socket));
+    accept(socket, presented, injector, dependencies);
   });
-  limitHandshakes(server, dependencies);
-  server.on('secureConnection', (socket) => accept(socket, presented, injector, dependencies));
-  server.on('tlsClientError', (error: NodeJS.ErrnoException) => {
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     dependencies.refusals.count('tls-handshake', 'UNAUTHENTICATED');
-    logger.debug({ reason: error.code ?? error.message }, 'TLS handshake failed');
+    dependencies.logger.debug({ reason: error.code ?? error.message }, 'TLS handshake failed');
+    greeting.failed(rawOf(socket));
   });
-  server.on('drop', () => dependencies.refusals.count('connect', 'OVERLOADED'));
-  await listen(server, options);
-  const bound = server.address() as AddressInfo;
+  door.on('drop', () => dependencies.refusals.count('connect', 'OVERLOADED'));
+  await listen(door, options);
+  const bound = door.address() as AddressInfo;
   return {
     address: bound.address,
     port: bound.port,
     close: async (graceMs) => {
-      stopWatching();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      presented.close();
+      const closed = new Promise<void>((resolve) => door.close(() => resolve()));
       injector.drain(graceMs);
       dependencies.connections.closeAll(
         new PkiError('SHUTTING_DOWN', 'the server is shutting down'),
       );
+      greeting.close();
       await closed;
       injector.destroy();
     },
   };
 }
 
-const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
-  cert: identity.chainPem,
-  key: identity.keyPem,
-  // set so that no store of public roots is loaded; the inventory decides whether a client is known
-  ca: certificatesToPem(rootsDer),
-  minVersion: 'TLSv1.3' as const,
-  ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
-  secureOptions: constants.SSL_OP_NO_TICKET,
-});
+/** The socket below a TLS socket. */
+const rawOf = (socket: TLSSocket): Socket =>
+  (socket as TLSSocket & { readonly _parent?: Socket })._parent ?? socket;
+
+const greetingOf = (
+  { clock, logger, onOldClient, options }: TlsListenerDependencies,
+  presented: PresentedIdentities,
+): Greeting =>
+  new Greeting({
+    clock,
+    logger,
+    silentSeconds: options.handshakeSeconds,
+    refused: (serverName) => onOldClient(presented.frontOf(serverName)),
+  });
 
 /**
  * Bounds the handshakes under way. If there are too many, the oldest of the address with the most is
  * closed. A normal handshake takes milliseconds, so that the oldest belong to peers that connect and
  * stay silent. Such peers can not keep others out.
  */
-function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
+function limitHandshakes(
+  door: Server,
+  server: TlsServer,
+  { options, refusals }: TlsListenerDependencies,
+): void {
   const underWay = new Crowd<Socket>();
-  server.prependListener('connection', (socket: Socket) => {
+  door.prependListener('connection', (socket: Socket) => {
     const holder = holderOf(socket.remoteAddress ?? '');
     if (underWay.size >= options.handshakes) {
       refusals.count('tls-handshake', 'OVERLOADED');
@@ -121,10 +140,7 @@ function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDe
     underWay.add(socket, holder);
     socket.once('close', () => underWay.delete(socket));
   });
-  server.on('secureConnection', (socket) => {
-    const { _parent: parent } = socket as TLSSocket & { readonly _parent?: Socket };
-    if (parent !== undefined) underWay.delete(parent);
-  });
+  server.on('secureConnection', (socket) => underWay.delete(rawOf(socket)));
 }
 
 /**
@@ -151,26 +167,30 @@ function connectionLimit(configured: number): number {
 
 function accept(
   socket: TLSSocket,
-  presented: TlsIdentity,
+  presented: PresentedIdentities,
   injector: ConnectionInjector,
   dependencies: TlsListenerDependencies,
 ): void {
   socket.on('error', () => socket.destroy());
-  if (socket.alpnProtocol !== 'h2') {
-    dependencies.refusals.count('tls-handshake', 'INVALID_REQUEST');
-    socket.destroy();
-    return;
-  }
+  // A client that offers other protocols only has already been refused. Linkerd's proxies offer none,
+  // speak HTTP/2, and node:http2 would refuse them.
+  if (socket.alpnProtocol !== 'h2') socket.alpnProtocol = 'h2';
   const address = socket.remoteAddress ?? 'unknown';
   const peer = `${address}:${socket.remotePort ?? 0}`;
   const caller = callerOf(socket, peer, dependencies.callers);
   dependencies.connections.add({
     ...{ socket, peer, caller },
     holder: holderOf(address),
-    serverCertificateSha256: presented.sha256,
+    serverCertificateSha256: presented.identityOf(serverNameOf(socket)).sha256,
   });
   injector.injectConnection(socket);
 }
+
+/** The name that the client asked for. */
+const serverNameOf = (socket: TLSSocket): string | undefined => {
+  const { servername } = socket as TLSSocket & { readonly servername?: string | false | null };
+  return typeof servername === 'string' ? servername : undefined;
+};
 
 async function callerOf(socket: TLSSocket, peer: string, callers: Callers): Promise<Caller> {
   const raw = socket.getPeerX509Certificate()?.raw;
@@ -189,7 +209,7 @@ async function callerOf(socket: TLSSocket, peer: string, callers: Callers): Prom
 }
 
 async function listen(
-  server: TlsServer,
+  server: Server,
   options: { readonly address: string; readonly port: number },
 ): Promise<void> {
   await new Promise<void>((resolve, reject) => {

@@ -18,6 +18,9 @@ const mayBeOut = () =>
     .where(ofOthers);
 const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
 
+/** The server itself knows its roots, see serverHolder. */
+const isForOthers = sql<boolean>`(holder <> 'server' AND holder NOT GLOB 'server:*')`;
+
 type Lives = Pick<RotationStore, 'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry'>;
 
 /** Which certificates are out, by the rows of the inventory. */
@@ -41,7 +44,7 @@ export function createLives(engine: Engine): Lives {
     unheld: (since, now) =>
       engine.read(() => {
         const outstanding = mayBeOut()
-          .where('holder', '<>', 'server')
+          .where(isForOthers)
           .where('not_after', '>=', now)
           .where(sql<boolean>`NOT ${isAgent}`);
         const total =
@@ -63,7 +66,7 @@ export function createLives(engine: Engine): Lives {
         () =>
           engine.rows(
             mayBeOut()
-              .where('holder', '<>', 'server')
+              .where(isForOthers)
               .where('not_after', '>=', since)
               .where('not_after', '<', now)
               .where('created_at_ms', '<=', (since + 1) * 1000)

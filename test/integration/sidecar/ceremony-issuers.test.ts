@@ -10,7 +10,6 @@ import {
   sha256Hex,
 } from '../../../src/common/x509/index.ts';
 import { createCeremonyDesk, type CeremonyDesk } from '../../support/ceremony.ts';
-import { talkToTheServerAlone } from '../../support/distant-callers.ts';
 import {
   connected,
   nodeAt,
@@ -193,9 +192,5 @@ describe('below an offline root whose ceremony marked the intermediate of the se
     await late.start();
     await connected(late);
     await tellsNothing(late);
-  });
-
-  test('commands from afar and workloads take none of them for the server', async () => {
-    await talkToTheServerAlone(server, impostors, { marked: true, certifyServer });
   });
 });

@@ -13,7 +13,6 @@ import {
   sha256Hex,
 } from '../../../src/common/x509/index.ts';
 import { createCompanyCa } from '../../support/company-ca.ts';
-import { talkToTheServerAlone } from '../../support/distant-callers.ts';
 import {
   connected,
   nodeAt,
@@ -213,10 +212,5 @@ for (const [name, startCa] of [
     test('the mark that the other CA got from its request counts for nothing', () => {
       assert.ok(!unwrap(parseCertificate(ca.aboveDer.at(-1) as Buffer)).serverAuthority);
       assert.ok(impostor.authority.parsed.serverAuthority);
-    });
-
-    test('commands from afar and workloads do not take the other CA for the server', async () => {
-      const certifyServer = () => ca.certifyServer(server);
-      await talkToTheServerAlone(server, [impostor], { marked: false, certifyServer });
     });
   });

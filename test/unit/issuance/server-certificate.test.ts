@@ -64,7 +64,7 @@ function world() {
       },
     },
     trustDomain,
-    dnsNames: [],
+    ...{ holder: 'server', dnsNames: [] },
     ttlSeconds,
     clock,
     random: systemRandom,

@@ -94,6 +94,7 @@ async function serve(): Promise<{ readonly server: Server; readonly port: number
       observe: (_method: string, code: string) => observed.push(code),
       operations,
       services: {},
+      controlPlanes: [],
     } as unknown as GrpcServerDependencies,
     { messageBytes: 4 * 1024 * 1024, streamsPerConnection: 100 },
   );
