@@ -143,7 +143,7 @@ function openWorkloadSocket(
 }
 
 function secretDiscovery(
-  { config, logger }: AgentEnvironment,
+  { config, logger, random }: AgentEnvironment,
   { issuers, svids, metrics }: DoorsDependencies,
   shared: SharedOptions,
 ): SocketApi {
@@ -151,6 +151,7 @@ function secretDiscovery(
   return sdsApi({
     ...shared,
     svids: svids.manager,
+    random,
     validation: validationOf(config),
     crls: crls ? (crlFailClosed ? 'fail closed' : 'fail open') : 'none',
     issuers: () => issuers.verified().map(({ chainDer }) => chainDer),
@@ -183,7 +184,7 @@ function openLocalSocket(
     secretNames(identities) {
       const own = bundles.current();
       if (!config.sds.enabled || own === undefined) return [];
-      const rights = { identities, own, pinned: undefined, federated: bundles.federated() };
+      const rights = { identities, own, federated: bundles.federated() };
       return namesOf(rights, validationOf(config));
     },
   });

@@ -1,8 +1,9 @@
 import type { ServerUnaryCall } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { selectorText } from '../../src/common/spiffe/index.ts';
+import { selectorText, type Selector } from '../../src/common/spiffe/index.ts';
 import type { Attested, Attestor } from '../attest/index.ts';
 import type { EntryCache, Identity } from '../ports/entries.ts';
+import type { DefaultIdentities } from './default-identities.ts';
 import type { LocalConnection } from './local-connection.ts';
 
 export type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getPeer' | 'metadata'>;
@@ -29,6 +30,10 @@ export interface Session {
   grant(): Promise<Granted>;
   /** Like `grant`, but there may be no identity. Throws NOT_SYNCED before there are entries. */
   rights(): Promise<Granted>;
+  /** What entries give to a process with these selectors. Its default is first. */
+  identitiesOf(selectors: readonly Selector[]): readonly Identity[];
+  /** The process was given this identity as its default: it stays the default while it is granted. */
+  gaveDefault(identity: Identity): void;
   /** The last check before anything is handed over. Throws PEER_UNVERIFIABLE. */
   verify(): void;
   /** Idempotent. */
@@ -40,6 +45,7 @@ export interface CallSessionDependencies {
   readonly rpc: string;
   readonly attestor: Attestor;
   readonly entries: EntryCache;
+  readonly defaults: DefaultIdentities;
   /** Called with each new attestation, unless the call has ended. Throws RATE_LIMITED. */
   readonly count: (attested: Attested) => void;
   /** An entry gives the caller an identity. */
@@ -86,9 +92,18 @@ export class CallSession implements Session {
     if (!entries.synced())
       throw new PkiError('NOT_SYNCED', 'the agent has not received its entries yet');
     const attested = await this.attest();
-    const identities = entries.match(attested.selectors);
+    const identities = this.identitiesOf(attested.selectors);
     if (identities.length > 0) this.#dependencies.identified();
     return { attested, identities };
+  }
+
+  identitiesOf(selectors: readonly Selector[]): readonly Identity[] {
+    const { defaults, connection, entries } = this.#dependencies;
+    return defaults.ordered(connection, entries.match(selectors));
+  }
+
+  gaveDefault(identity: Identity): void {
+    this.#dependencies.defaults.give(this.#dependencies.connection, identity);
   }
 
   verify(): void {

@@ -10,6 +10,7 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attestor } from '../attest/index.ts';
 import type { EntryCache } from '../ports/entries.ts';
+import { DefaultIdentities } from './default-identities.ts';
 import type { LocalConnections } from './local-connections.ts';
 import { OpenCounter } from './limits.ts';
 import type { LocalConnection } from './local-connection.ts';
@@ -50,6 +51,7 @@ export class Sessions {
   readonly #streamsPerCgroup: OpenCounter;
   readonly #calls: KeyedBuckets;
   readonly #logs: KeyedBuckets;
+  readonly #defaults = new DefaultIdentities();
   readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
   #stopped = false;
 
@@ -88,6 +90,7 @@ export class Sessions {
       connection,
       attestor,
       entries,
+      defaults: this.#defaults,
       count: ({ selectors, cgroupKey }) => {
         this.#lastSelectors.set(connection, selectors);
         cgroup.count(cgroupKey);

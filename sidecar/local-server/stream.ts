@@ -225,7 +225,7 @@ export class ServedStream implements StreamHandle {
     const granted = this.#granted;
     if (granted === undefined) return false;
     const { selectors } = granted.attested;
-    const now = entries.match(selectors);
+    const now = this.session.identitiesOf(selectors);
     return (
       now.length === granted.identities.length &&
       now.every((each, index) => sameIdentity(each, granted.identities[index] as Identity)) &&

@@ -20,11 +20,7 @@ export interface SubscriptionSet {
    * there is nothing to wait for.
    */
   settle(atMostMs: number): Promise<void> | undefined;
-  /**
-   * The SVIDs in the order of the identities, the default first. What was first once stays first as
-   * long as it is there: a consumer that runs does not change its identity because an entry was
-   * added, or because the SVID of an earlier entry came later.
-   */
+  /** The SVIDs that are there, in the order of the identities. */
   current(): readonly HeldX509Svid[];
   firstFailure(): PkiError | undefined;
   confirm(svids: readonly HeldX509Svid[]): void;
@@ -38,7 +34,6 @@ export function createSubscriptionSet(
 ): SubscriptionSet {
   let open = new Map<string, OpenSubscription>();
   const abort = new AbortController();
-  let leading: string | undefined;
 
   return {
     hold(identities, selectors) {
@@ -70,13 +65,7 @@ export function createSubscriptionSet(
         });
       });
     },
-    current() {
-      const held = [...open.values()].flatMap((entry) => entry.subscription.current() ?? []);
-      const leader = held.find(({ identity }) => identityKey(identity) === leading) ?? held[0];
-      if (leader === undefined) return [];
-      leading = identityKey(leader.identity);
-      return [leader, ...held.filter((each) => each !== leader)];
-    },
+    current: () => [...open.values()].flatMap((entry) => entry.subscription.current() ?? []),
     firstFailure: () => [...open.values()].find((entry) => entry.failure !== undefined)?.failure,
     confirm(read) {
       for (const svid of read)

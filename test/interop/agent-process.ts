@@ -21,8 +21,12 @@ export class AgentProcess {
     this.socketPath = join(folder, 'w');
   }
 
-  /** Joins by a token, and starts. */
-  static async join(server: TestServer, name: string): Promise<AgentProcess> {
+  /** Joins by a token, and starts. `sections` are added to its configuration. */
+  static async join(
+    server: TestServer,
+    name: string,
+    sections: object = {},
+  ): Promise<AgentProcess> {
     const folder = await mkdtemp(join(tmpdir(), 'meshca-agent-'));
     const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
     const tokenPath = join(folder, 'token');
@@ -37,6 +41,7 @@ export class AgentProcess {
       localApi: { socketPath: join(folder, 'l') },
       ops: { port: 0 },
       connection: { backoffBaseMs: 50, backoffCapMs: 500 },
+      ...sections,
     };
     await writeFile(join(folder, 'agent.json'), JSON.stringify(config));
     const agent = new AgentProcess(folder, agentId);

@@ -4,24 +4,10 @@ import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePorts } from '../support/ports.ts';
 import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { AgentProcess } from './agent-process.ts';
+import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess } from './envoy-process.ts';
 import { executableOf } from './foreign-client.ts';
 import { foreignPrograms } from './foreign-programs.ts';
-
-/** Lives in which a renewal is soon, and a machine that stands still for seconds expires nothing. */
-const lives = {
-  issuance: {
-    minimumTtlSeconds: 2,
-    defaultTtlSeconds: 60,
-    maximumTtlSeconds: 90,
-    agentTtlSeconds: 90,
-    serverTtlSeconds: 90,
-    jwtMaximumTtlSeconds: 60,
-    jwtDefaultTtlSeconds: 60,
-    bundleRefreshHintSeconds: 1,
-  },
-  rotation: { marginSeconds: 90, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
-};
 
 const idOf = (name: string): string => `spiffe://${testTrustDomain}/${name}`;
 
@@ -93,7 +79,7 @@ describe('two Envoys in mutual TLS by secret discovery', () => {
 
   before(async () => {
     const [port = 0, first = 0, second = 0, third = 0, fourth = 0] = await freePorts(5);
-    server = await startTestServer({ config: { ...lives, listen: { port } } });
+    server = await startTestServer({ config: { ...envoyLives, listen: { port } } });
     agent = await AgentProcess.join(server, 'node');
     for (const name of ['egress', 'ingress']) await createEntry(name);
     entryPort = first;

@@ -19,6 +19,8 @@ import { until } from './until.ts';
 /** A place where an agent runs, with a data directory that tests copy and put back. */
 export interface AgentSeat extends AsyncDisposable {
   readonly dataDir: string;
+  /** Of the Workload API. */
+  readonly socketPath: string;
   readonly agent: RunningAgent;
   start(): Promise<void>;
   /** Ends it as it is: what is not on the disk is lost. */
@@ -46,6 +48,8 @@ export async function agentSeat(
     /** Default: the fingerprint of the server's root. */
     readonly bootstrap?: object;
     readonly clock?: Clock;
+    /** Further sections of the configuration. */
+    readonly sections?: object;
   } = {},
 ): Promise<AgentSeat> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-seat-'));
@@ -60,11 +64,13 @@ export async function agentSeat(
     localApi: { socketPath: join(directory, 'l') },
     ops: { port: 0 },
     connection: { backoffBaseMs: 50, backoffCapMs: 200 },
+    ...options.sections,
   });
   if (options.dataFrom !== undefined) await cp(options.dataFrom, dataDir, { recursive: true });
   let agent: RunningAgent | undefined;
   const seat: AgentSeat = {
     dataDir,
+    socketPath: config.workloadApi.socketPath,
     get agent() {
       if (agent === undefined) throw new Error('the agent is stopped');
       return agent;

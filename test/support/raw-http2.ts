@@ -76,6 +76,7 @@ export function authorityForms(value: string): Readonly<Record<string, Buffer>> 
 export class FrameReader {
   readonly frames: {
     readonly type: number;
+    readonly flags: number;
     readonly streamId: number;
     readonly payload: Buffer;
   }[] = [];
@@ -87,6 +88,7 @@ export class FrameReader {
       const end = 9 + this.#rest.readUIntBE(0, 3);
       this.frames.push({
         type: this.#rest[3] as number,
+        flags: this.#rest[4] as number,
         streamId: this.#rest.readUInt32BE(5),
         payload: this.#rest.subarray(9, end),
       });

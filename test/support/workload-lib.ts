@@ -46,7 +46,9 @@ export async function listen(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-const pemOf = (svid: TestSvid): { readonly cert: string; readonly key: string } => ({
+type Presented = Pick<TestSvid, 'chainDer' | 'privateKey'>;
+
+const pemOf = (svid: Presented): { readonly cert: string; readonly key: string } => ({
   cert: certificatesToPem(svid.chainDer),
   key: svid.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
 });
@@ -54,7 +56,7 @@ const pemOf = (svid: TestSvid): { readonly cert: string; readonly key: string } 
 /** A TLS client without any of our checks; resolves with what it read until the end, or rejects. */
 export function rawClient(
   port: number,
-  svid: TestSvid | undefined,
+  svid: Presented | undefined,
   options: ConnectionOptions = {},
   say = 'hello',
 ): Promise<string> {

@@ -79,10 +79,8 @@ export type GrantedSecret =
 
 /** The rights of one caller now. */
 export interface CallerRights {
-  /** By the entries, oldest first. Empty: it gets nothing. */
+  /** By the entries, the default first. Empty: it gets nothing. */
   readonly identities: readonly Identity[];
-  /** The ID that its process got as the default before. It stays the default while it is granted. */
-  readonly pinned: string | undefined;
   readonly own: TrustBundle;
   readonly federated: ReadonlyMap<string, TrustBundle>;
 }
@@ -95,10 +93,8 @@ export function grantedSecret(wanted: Wanted, rights: CallerRights): GrantedSecr
   switch (wanted.kind) {
     case 'file':
       return undefined;
-    case 'default': {
-      const pinned = identities.find(({ spiffeId }) => spiffeId.toString() === rights.pinned);
-      return { kind: 'svid', identity: pinned ?? first };
-    }
+    case 'default':
+      return { kind: 'svid', identity: first };
     case 'svid': {
       const identity = identities.find(({ spiffeId }) => spiffeId.equals(wanted.id));
       return identity === undefined ? undefined : { kind: 'svid', identity };

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../../../src/common/runtime/index.ts';
+import type { Clock, Logger, Random } from '../../../src/common/runtime/index.ts';
 import type { BundleSource } from '../../ports/bundles.ts';
 import type { ConsumerRegistry } from '../../ports/consumers.ts';
 import type { SvidManager } from '../../ports/svids.ts';
@@ -39,6 +39,7 @@ export interface SdsDependencies {
   /** The chains of the published issuing authorities, for the check that CRLs are complete. */
   readonly issuers: ProxyCrlsDependencies['issuers'];
   readonly clock: Clock;
+  readonly random: Pick<Random, 'bytes'>;
   readonly logger: Logger;
   readonly metrics: SdsMetrics;
 }

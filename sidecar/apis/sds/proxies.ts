@@ -3,23 +3,19 @@ import type { Session } from '../../local-server/index.ts';
 import type { ConsumerRegistry } from '../../ports/consumers.ts';
 import { Proxy, type ProxyStream } from './proxy.ts';
 
-const maximumPins = 10_000;
-
 /** The proxies on this socket, each one process. Owner of their state. */
 export class Proxies {
   readonly #registry: ConsumerRegistry;
   readonly #clock: Clock;
   readonly #proxies = new Map<string, Proxy>();
-  /** The ID that each process got as its default. It outlives its streams, which proxies reopen. */
-  readonly #pins = new Map<string, string>();
 
   constructor(registry: ConsumerRegistry, clock: Clock) {
     this.#registry = registry;
     this.#clock = clock;
   }
 
-  /** A stream of this process begins. It ends with `leave`. */
-  enter(session: Session, node: string): ProxyStream {
+  /** A stream of this process begins. It ends with `leave`. `again` as in `Proxy.enter`. */
+  enter(session: Session, node: string, again: () => void): ProxyStream {
     const holder = holderOf(session);
     const known = this.#proxies.get(holder);
     const proxy =
@@ -32,20 +28,7 @@ export class Proxies {
         left: () => this.#proxies.delete(holder),
       });
     if (known === undefined) this.#proxies.set(holder, proxy);
-    return proxy.enter();
-  }
-
-  pinned(session: Session): string | undefined {
-    return this.#pins.get(holderOf(session));
-  }
-
-  /** Fixes the default of a process, or moves it if the one before is no longer granted. */
-  pin(session: Session, spiffeId: string): void {
-    const holder = holderOf(session);
-    this.#pins.delete(holder);
-    this.#pins.set(holder, spiffeId);
-    const [oldest] = this.#pins.keys();
-    if (this.#pins.size > maximumPins && oldest !== undefined) this.#pins.delete(oldest);
+    return proxy.enter(again);
   }
 }
 

@@ -30,6 +30,8 @@ export interface ProxyStream {
   sentBundle(name: string, digest: Buffer): void;
   appliedBundle(name: string, digest: Buffer): void;
   refusedBundle(name: string, reason: string): void;
+  /** It applied what it was sent. */
+  applied(): void;
   stalled(reason: string): void;
   leave(): void;
 }
@@ -73,7 +75,8 @@ interface Unprovable {
  */
 export class Proxy {
   readonly #dependencies: ProxyDependencies;
-  readonly #streams = new Set<StreamRecord>();
+  /** Each with what sends again what the proxy refused. */
+  readonly #streams = new Map<StreamRecord, () => void>();
   readonly #left = new LeftBundles();
   readonly #svids = new Map<string, Svid>();
   readonly #lines = new Map<string, Line>();
@@ -88,9 +91,13 @@ export class Proxy {
     this.#dependencies = dependencies;
   }
 
-  enter(): ProxyStream {
+  /**
+   * Calls `again` when the stream may send again what was refused on it: Envoy refuses a good secret
+   * while it has a broken one beside it, and does not tell when that has been replaced.
+   */
+  enter(again: () => void): ProxyStream {
     const bundles: StreamRecord = new Map();
-    this.#streams.add(bundles);
+    this.#streams.set(bundles, again);
     this.#cutOff = false;
     const then =
       <Args extends readonly unknown[]>(change: (...args: Args) => void) =>
@@ -123,6 +130,10 @@ export class Proxy {
           this.#left.proven(name, bundles);
       }),
       refusedBundle: then((name, reason) => change(bundles, name, { refused: reason })),
+      applied: () => {
+        if (!this.#streams.has(bundles)) return;
+        for (const each of [...this.#streams.values()]) each();
+      },
       stalled: (reason) => this.#stalled(reason),
       leave: () => this.#leave(bundles),
     };
@@ -158,7 +169,9 @@ export class Proxy {
     const until =
       ends.length === 0 ? this.#dependencies.clock.now() + leftSeconds : Math.max(...ends);
     for (const [name, { applied }] of bundles) {
-      const others = [...this.#streams].filter((each) => (each.get(name)?.applied ?? '') !== '');
+      const others = [...this.#streams.keys()].filter(
+        (each) => (each.get(name)?.applied ?? '') !== '',
+      );
       this.#left.ended(name, { applied, others: new Set(others) }, { own, until });
     }
   }
@@ -169,7 +182,7 @@ export class Proxy {
     if (this.#cutOff || own === undefined) return;
     const now = this.#dependencies.clock.now();
     for (const [id, { notAfter }] of this.#svids) if (notAfter < now) this.#svids.delete(id);
-    const bundles = [...this.#streams].flatMap((stream) => [...stream.values()]);
+    const bundles = [...this.#streams.keys()].flatMap((stream) => [...stream.values()]);
     const left = this.#left.applied(now);
     const [first] = this.#granted;
     const alone = bundles.length > 0 && this.#svids.size === 0 && first !== undefined;

@@ -35,6 +35,23 @@ export function deltaRequest(wire: DeltaDiscoveryRequest__Output): Result<DeltaR
 export const nodeOf = ({ node }: Pick<DiscoveryRequest__Output, 'node'>): string =>
   startOf(node?.id ?? '', maximumNode);
 
+const spellings: ReadonlyMap<string, boolean> = new Map([
+  ...['1', 't', 'T', 'true', 'True', 'TRUE'].map((text) => [text, true] as const),
+  ...['0', 'f', 'F', 'false', 'False', 'FALSE'].map((text) => [text, false] as const),
+]);
+
+/**
+ * Whether a proxy wants bundles with the SPIFFE validator, by the metadata of its node: a boolean or
+ * its text, as SPIRE reads it. Undefined: it does not say.
+ */
+export function spiffeValidatorOf({
+  node,
+}: Pick<DiscoveryRequest__Output, 'node'>): boolean | undefined {
+  const value = node?.metadata?.fields['disable_spiffe_cert_validation'];
+  const disabled = value?.boolValue ?? spellings.get(value?.stringValue ?? '');
+  return disabled === undefined ? undefined : !disabled;
+}
+
 /** A copy, since a slice would keep the whole text of the request in memory. */
 const startOf = (text: string, length: number): string =>
   Buffer.from(text.slice(0, length)).toString();

@@ -18,6 +18,7 @@ import {
   parseSecretName,
   type CallerRights,
   type GrantedSecret,
+  type Validation,
   type Wanted,
 } from './names.ts';
 import { heldMs, type SdsDependencies } from './options.ts';
@@ -59,32 +60,43 @@ export class SecretSource implements StreamSource {
   readonly #leaveCrls: () => void;
   readonly #wanted = new Map<string, Wanted>();
   #conversation: Conversation = newConversation;
+  #validation: Validation;
   #node = '';
   #proxy: ProxyStream | undefined;
   #waiting = false;
+  readonly #mark: string;
+  /** The names whose last secret the proxy refused. */
+  readonly #refused = new Set<string>();
+  /** How often a secret was sent again that the proxy had refused. */
+  readonly #again = new Map<string, number>();
   /** Whether the acknowledgement that is being told proves that the secret is applied. */
   #proof = false;
 
   constructor(dependencies: SecretSourceDependencies, stream: StreamHandle) {
     const { svids, clock } = dependencies;
     this.#dependencies = dependencies;
+    this.#validation = dependencies.validation;
     this.#stream = stream;
+    this.#mark = dependencies.random.bytes(8).toString('hex');
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
     this.#leaveCrls = dependencies.proxyCrls.onChange(() => stream.changed());
     this.#holds = new Holds(clock, heldMs, () => stream.changed());
   }
 
   received(wire: unknown): 'answer' | 'request' {
-    const { node, request } = this.#dependencies.variant.read(wire);
+    const { node, spiffeValidator, request } = this.#dependencies.variant.read(wire);
+    const before = this.#conversation;
     // clients may name their node in the first request alone
     if (this.#node === '') this.#node = node;
-    const before = this.#conversation;
+    // what names stand for must not change while the stream is open
+    if (!before.begun && spiffeValidator !== undefined)
+      this.#validation = { ...this.#validation, spiffeValidator };
     const { conversation, verdict } = unwrap(heard(before, unwrap(request)));
     for (const name of conversation.subscriptions.keys())
       if (!this.#wanted.has(name))
-        this.#wanted.set(name, unwrap(parseSecretName(name, this.#dependencies.validation)));
+        this.#wanted.set(name, unwrap(parseSecretName(name, this.#validation)));
     for (const name of this.#wanted.keys())
-      if (!conversation.subscriptions.has(name)) this.#wanted.delete(name);
+      if (!conversation.subscriptions.has(name)) this.#forget(name);
     this.#conversation = conversation;
     if (verdict.kind === 'acknowledged') {
       this.#proof = verdict.proof;
@@ -96,14 +108,8 @@ export class SecretSource implements StreamSource {
   }
 
   contents({ identities, attested }: Granted, own: TrustBundle): readonly Content[] {
-    const { bundles, proxies } = this.#dependencies;
-    const { session } = this.#stream;
-    const rights: CallerRights = {
-      identities,
-      own,
-      pinned: proxies.pinned(session),
-      federated: bundles.federated(),
-    };
+    const federated = this.#dependencies.bundles.federated();
+    const rights: CallerRights = { identities, own, federated };
     const asked = this.#asked(rights);
     this.#subscriptions.hold(identitiesOf(asked), attested.selectors);
     this.#settle();
@@ -123,15 +129,34 @@ export class SecretSource implements StreamSource {
     this.#proxy?.leave();
   }
 
+  #forget(name: string): void {
+    this.#wanted.delete(name);
+    this.#refused.delete(name);
+    this.#again.delete(name);
+  }
+
+  /** Another secret was applied: what was refused for its sake is good now. */
+  #sendAgain(): void {
+    if (this.#refused.size === 0) return;
+    for (const name of this.#refused) this.#again.set(name, (this.#again.get(name) ?? 0) + 1);
+    this.#refused.clear();
+    this.#stream.changed();
+  }
+
+  /** The proxy built what it validates and proves itself with anew. */
+  #applied(name: string): void {
+    this.#refused.delete(name);
+    this.#proxy?.applied();
+  }
+
   #asked(rights: CallerRights): readonly Asked[] {
-    const { validation } = this.#dependencies;
     const named = [...this.#wanted].map(([name, wanted]) => ({ name, wanted }));
     const others =
       this.#conversation.wildcard === 'no'
         ? []
         : everyName(rights)
             .filter((name) => !this.#wanted.has(name))
-            .map((name) => ({ name, wanted: unwrap(parseSecretName(name, validation)) }));
+            .map((name) => ({ name, wanted: unwrap(parseSecretName(name, this.#validation)) }));
     return [...named, ...others].map((each) => ({
       ...each,
       granted: grantedSecret(each.wanted, rights),
@@ -178,7 +203,7 @@ export class SecretSource implements StreamSource {
     const listed = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 200)));
     return new PkiError(
       'SECRET_NOT_GRANTED',
-      `no entry grants this process ${listed.join(', ')}; it may have ${allowedNames(rights, this.#dependencies.validation)}`,
+      `no entry grants this process ${listed.join(', ')}; it may have ${allowedNames(rights, this.#validation)}`,
     );
   }
 
@@ -194,7 +219,9 @@ export class SecretSource implements StreamSource {
   #tellProxy(asked: readonly Asked[], { own, identities }: CallerRights): void {
     const someone = this.#conversation.begun && identities.length > 0;
     if (!someone && this.#proxy === undefined) return;
-    this.#proxy ??= this.#dependencies.proxies.enter(this.#stream.session, this.#node);
+    this.#proxy ??= this.#dependencies.proxies.enter(this.#stream.session, this.#node, () =>
+      this.#sendAgain(),
+    );
     this.#proxy.rights(
       own.authoritySetDigest,
       identities.map(({ spiffeId }) => spiffeId.toString()),
@@ -216,7 +243,7 @@ export class SecretSource implements StreamSource {
   }
 
   #svidContent(name: string, wanted: Wanted, identity: Identity): Content | undefined {
-    const { metrics, logger, proxies } = this.#dependencies;
+    const { metrics, logger } = this.#dependencies;
     const svid = this.#svidOf(identity);
     if (svid === undefined) return undefined;
     const spiffeId = identity.spiffeId.toString();
@@ -233,15 +260,17 @@ export class SecretSource implements StreamSource {
       ...message,
       svids: [svid],
       onSent: () => {
-        if (wanted.kind === 'default') proxies.pin(this.#stream.session, spiffeId);
+        if (wanted.kind === 'default') this.#stream.session.gaveDefault(identity);
         this.#proxy?.sentSvid(spiffeId, svid.notAfter);
       },
       onRead: () => {
         if (!message.readerHasIt && !this.#proof) return;
         this.#subscriptions.confirm([svid]);
         this.#proxy?.appliedSvid(spiffeId);
+        if (!message.readerHasIt) this.#applied(name);
       },
       onRefused: (reason) => {
+        this.#refused.add(name);
         metrics.refusedByProxy('svid');
         this.#proxy?.refusedSvid(spiffeId, reason);
       },
@@ -253,8 +282,8 @@ export class SecretSource implements StreamSource {
     bundles: readonly TrustBundle[],
     own: TrustBundle,
   ): Content | undefined {
-    const { validation, metrics, proxyCrls } = this.#dependencies;
-    const { spiffeValidator } = validation;
+    const { metrics, proxyCrls } = this.#dependencies;
+    const { spiffeValidator } = this.#validation;
     const digest = own.authoritySetDigest;
     const crls = bundles.includes(own) ? proxyCrls.current(own) : [];
     if (crls === undefined) return undefined;
@@ -265,9 +294,12 @@ export class SecretSource implements StreamSource {
       svids: [],
       onSent: () => this.#proxy?.sentBundle(name, digest),
       onRead: () => {
-        if (message.readerHasIt || this.#proof) this.#proxy?.appliedBundle(name, digest);
+        if (!message.readerHasIt && !this.#proof) return;
+        this.#proxy?.appliedBundle(name, digest);
+        if (!message.readerHasIt) this.#applied(name);
       },
       onRefused: (reason) => {
+        this.#refused.add(name);
         metrics.refusedByProxy('bundles');
         this.#proxy?.refusedBundle(name, reason);
       },
@@ -281,12 +313,13 @@ export class SecretSource implements StreamSource {
     const subscription = subscriptionOf(this.#conversation, name);
     return {
       key: name,
-      version: `${subscription?.epoch ?? ''} ${content.version}`,
+      version: `${subscription?.epoch ?? ''} ${content.version} ${this.#again.get(name) ?? 0}`,
       authorities: undefined,
       readerHasIt: subscription?.claimed === content.version,
       encode: (nonce) => {
         this.#conversation = responded(this.#conversation, nonce, name);
-        return this.#dependencies.variant.encode(name, content, nonce);
+        const mark = `${this.#mark} ${nonce}`;
+        return this.#dependencies.variant.encode(name, content, { nonce, mark });
       },
     };
   }

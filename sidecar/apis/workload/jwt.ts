@@ -6,7 +6,7 @@ import type { JWTSVIDResponse } from '../../../src/common/wire/generated/JWTSVID
 import type { ValidateJWTSVIDRequest__Output } from '../../../src/common/wire/generated/ValidateJWTSVIDRequest.ts';
 import type { ValidateJWTSVIDResponse } from '../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
 import type { Session } from '../../local-server/index.ts';
-import { identityKey } from '../../ports/entries.ts';
+import { identityKey, type Identity } from '../../ports/entries.ts';
 import { validateJwtSvid } from './jwt-validation.ts';
 import type { AudienceCharges } from './audiences.ts';
 import type { WorkloadApiDependencies } from './options.ts';
@@ -35,6 +35,7 @@ export function fetchJwtSvid({ svids, limits }: WorkloadApiDependencies, charges
     );
     // signing took time: the process that asked must still be there, and still be entitled
     session.verify();
+    if (wanted === undefined) session.gaveDefault(chosen[0] as Identity);
     const seen = new Set<string>();
     return {
       svids: issued.map((svid) => {

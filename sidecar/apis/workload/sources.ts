@@ -24,6 +24,7 @@ const plainContent = { readerHasIt: false, onSent: () => {}, onRefused: () => {}
 export class X509SvidSource implements StreamSource {
   readonly #subscriptions: SubscriptionSet;
   readonly #messages: Messages;
+  readonly #stream: StreamHandle;
   readonly #firstMessageMs: number;
   readonly #withIssuers: boolean;
   readonly #leaveClients: () => void;
@@ -36,6 +37,7 @@ export class X509SvidSource implements StreamSource {
   ) {
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
     this.#messages = messages;
+    this.#stream = stream;
     this.#firstMessageMs = limits.firstMessageMs;
     this.#withIssuers = stream.metadata.get(issuersKey).length > 0;
     this.#leaveClients = leaveClients;
@@ -74,7 +76,8 @@ export class X509SvidSource implements StreamSource {
 
   #content({ identities }: Granted, own: TrustBundle): readonly Content[] {
     const svids = this.#subscriptions.current();
-    if (svids.length === 0) return [];
+    const [first] = svids;
+    if (first === undefined) return [];
     const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
     const hints = identities.map((each) => each.entry.hint).join(',');
     const withIssuers = this.#withIssuers;
@@ -86,6 +89,7 @@ export class X509SvidSource implements StreamSource {
         svids,
         authorities: own.authoritySetDigest,
         ...plainContent,
+        onSent: () => this.#stream.session.gaveDefault(first.identity),
         encode: () => this.#messages.x509Svids(svids, own, withIssuers),
         onRead: () => this.#subscriptions.confirm(svids),
       },

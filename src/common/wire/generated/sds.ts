@@ -16,7 +16,9 @@ import type { DeltaDiscoveryResponse as _envoy_service_discovery_v3_DeltaDiscove
 import type { DiscoveryRequest as _envoy_service_discovery_v3_DiscoveryRequest, DiscoveryRequest__Output as _envoy_service_discovery_v3_DiscoveryRequest__Output } from './envoy/service/discovery/v3/DiscoveryRequest.ts';
 import type { DiscoveryResponse as _envoy_service_discovery_v3_DiscoveryResponse, DiscoveryResponse__Output as _envoy_service_discovery_v3_DiscoveryResponse__Output } from './envoy/service/discovery/v3/DiscoveryResponse.ts';
 import type { ErrorDetail as _envoy_service_discovery_v3_ErrorDetail, ErrorDetail__Output as _envoy_service_discovery_v3_ErrorDetail__Output } from './envoy/service/discovery/v3/ErrorDetail.ts';
+import type { MetadataValue as _envoy_service_discovery_v3_MetadataValue, MetadataValue__Output as _envoy_service_discovery_v3_MetadataValue__Output } from './envoy/service/discovery/v3/MetadataValue.ts';
 import type { Node as _envoy_service_discovery_v3_Node, Node__Output as _envoy_service_discovery_v3_Node__Output } from './envoy/service/discovery/v3/Node.ts';
+import type { NodeMetadata as _envoy_service_discovery_v3_NodeMetadata, NodeMetadata__Output as _envoy_service_discovery_v3_NodeMetadata__Output } from './envoy/service/discovery/v3/NodeMetadata.ts';
 import type { Resource as _envoy_service_discovery_v3_Resource, Resource__Output as _envoy_service_discovery_v3_Resource__Output } from './envoy/service/discovery/v3/Resource.ts';
 import type { SecretDiscoveryServiceClient as _envoy_service_secret_v3_SecretDiscoveryServiceClient, SecretDiscoveryServiceDefinition as _envoy_service_secret_v3_SecretDiscoveryServiceDefinition } from './envoy/service/secret/v3/SecretDiscoveryService.ts';
 
@@ -51,7 +53,9 @@ export interface ProtoGrpcType {
           DiscoveryRequest: MessageTypeDefinition<_envoy_service_discovery_v3_DiscoveryRequest, _envoy_service_discovery_v3_DiscoveryRequest__Output>
           DiscoveryResponse: MessageTypeDefinition<_envoy_service_discovery_v3_DiscoveryResponse, _envoy_service_discovery_v3_DiscoveryResponse__Output>
           ErrorDetail: MessageTypeDefinition<_envoy_service_discovery_v3_ErrorDetail, _envoy_service_discovery_v3_ErrorDetail__Output>
+          MetadataValue: MessageTypeDefinition<_envoy_service_discovery_v3_MetadataValue, _envoy_service_discovery_v3_MetadataValue__Output>
           Node: MessageTypeDefinition<_envoy_service_discovery_v3_Node, _envoy_service_discovery_v3_Node__Output>
+          NodeMetadata: MessageTypeDefinition<_envoy_service_discovery_v3_NodeMetadata, _envoy_service_discovery_v3_NodeMetadata__Output>
           Resource: MessageTypeDefinition<_envoy_service_discovery_v3_Resource, _envoy_service_discovery_v3_Resource__Output>
         }
       }

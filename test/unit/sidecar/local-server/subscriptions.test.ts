@@ -33,27 +33,6 @@ test('a stream holds a subscription for each of its identities, the default firs
   assert.equal(svids.open, 0);
 });
 
-test('what was first stays first for a stream, whatever is added before it, until it is gone', () => {
-  const svids = new FakeSvids();
-  const subscriptions = createSubscriptionSet(svids, systemClock, () => {});
-  const [a, b, c] = [identity('a'), identity('b'), identity('c')];
-  const names = (): string[] =>
-    subscriptions.current().map((each) => each.identity.spiffeId.toString().slice(12));
-  subscriptions.hold([b, c], []);
-  assert.deepEqual(names(), ['b', 'c']);
-  subscriptions.hold([a, b, c], []);
-  assert.deepEqual(names(), ['b', 'a', 'c']);
-  subscriptions.hold([a, c], []);
-  assert.deepEqual(names(), ['a', 'c']);
-  subscriptions.hold([c], []);
-  assert.deepEqual(names(), ['c']);
-  subscriptions.hold([a, c], []);
-  assert.deepEqual(names(), ['c', 'a']);
-  const later = createSubscriptionSet(svids, systemClock, () => {});
-  later.hold([a, c], []);
-  assert.deepEqual(later.current()[0]?.identity.entry.id, 'a', 'one that starts later');
-});
-
 test('the wait for first SVIDs ends with each of them, and the first failure is known', async () => {
   const refusal = new PkiError('ENTRY_NOT_AUTHORIZED', 'no');
   const svids: Pick<SvidManager, 'acquire'> = {

@@ -54,6 +54,24 @@ describe('what a proxy gets', () => {
     assert.notEqual(secrets.messages[0]!.versionInfo, secrets.messages[1]!.versionInfo);
   });
 
+  test('plain roots if its node says so, and then not those of all trust domains', async () => {
+    await using harness = await startSds();
+    harness.entries.set(web);
+    const node = {
+      id: 'proxy-1',
+      metadata: { fields: { disable_spiffe_cert_validation: { boolValue: true } } },
+    };
+    using secrets = openFull(harness);
+    secrets.send({ node, resourceNames: ['ROOTCA'] });
+    await secrets.count(1);
+    const { validationContext } = secrets.secret(0) ?? {};
+    assert.match(String(validationContext?.trustedCa?.inlineBytes), /BEGIN CERTIFICATE/);
+    assert.equal(validationContext?.customValidatorConfig, null);
+    using all = openFull(harness);
+    all.send({ node, resourceNames: ['ALL'] });
+    assert.equal(fromServiceError(await all.error()).code, 'SECRET_NAME_INVALID');
+  });
+
   test('nothing of another caller, whatever it names, and a list of what it may have', async () => {
     const clock = new LeapClock();
     await using harness = await startSds({ clock });
@@ -259,6 +277,27 @@ describe('what is reported of a proxy', () => {
       () => harness.consumers.reports.at(-1) === `confirmed ${web.spiffeId} ${digestOf(harness)}`,
     );
     assert.equal(roots.messages.length, 2);
+  });
+
+  test('that refuses a bundle: it gets it again, in other bytes, when it applied another secret', async () => {
+    await using harness = await startSds();
+    harness.entries.set(web);
+    using roots = openFull(harness);
+    roots.ask('ROOTCA');
+    await roots.count(1);
+    roots.nack(0, 'the key beside it is broken');
+    await until(() => harness.consumers.refusals.length > 0);
+    using leaf = openFull(harness);
+    leaf.ask('default');
+    await leaf.count(1);
+    assert.equal(roots.messages.length, 1);
+    leaf.ack(0);
+    await roots.count(2);
+    assert.notDeepEqual(roots.secret(1), roots.secret(0));
+    roots.ack(1);
+    await until(
+      () => harness.consumers.reports.at(-1) === `confirmed ${web.spiffeId} ${digestOf(harness)}`,
+    );
   });
 
   test('that never answers: cut off by name, and counted anew when it is back', async () => {

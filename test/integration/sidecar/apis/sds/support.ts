@@ -1,5 +1,5 @@
 import { credentials, type ServiceError } from '@grpc/grpc-js';
-import { silentLogger } from '../../../../../src/common/runtime/index.ts';
+import { silentLogger, systemRandom } from '../../../../../src/common/runtime/index.ts';
 import { sdsContract } from '../../../../../src/common/wire/index.ts';
 import type { DeltaDiscoveryRequest } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryRequest.ts';
 import type { DeltaDiscoveryResponse__Output } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryResponse.ts';
@@ -44,6 +44,7 @@ export async function startSds(
           },
           crls: 'none',
           issuers: () => [],
+          random: systemRandom,
           logger: silentLogger,
           metrics: silentSdsMetrics,
           ...change,

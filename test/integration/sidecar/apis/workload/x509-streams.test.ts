@@ -63,6 +63,28 @@ test('the first message comes at once with the full state: oldest entry first, u
   stream.cancel();
 });
 
+test('the default of a process stays over its streams, when an entry comes that would be the first', async () => {
+  await using harness = await startHarness();
+  const first = entryOf('b', 'spiffe://td.test/first', ['unix:uid:0']);
+  const older = entryOf('a', 'spiffe://td.test/older', ['unix:uid:0']);
+  const ids = async (): Promise<readonly string[]> => {
+    const client = harness.client();
+    const stream = collect<X509SVIDResponse__Output>(client.FetchX509SVID({}, header()));
+    const { svids } = await stream.first();
+    stream.cancel();
+    client.close();
+    return svids.map(({ spiffeId }) => spiffeId);
+  };
+  harness.entries.set(first);
+  assert.deepEqual(await ids(), ['spiffe://td.test/first']);
+  harness.entries.set(older, first);
+  assert.deepEqual(await ids(), ['spiffe://td.test/first', 'spiffe://td.test/older']);
+  harness.entries.set(older);
+  assert.deepEqual(await ids(), ['spiffe://td.test/older']);
+  harness.entries.set(older, first);
+  assert.deepEqual(await ids(), ['spiffe://td.test/older', 'spiffe://td.test/first']);
+});
+
 test('a message that was read confirms the SVID and the roots, and the end of the stream releases all', async () => {
   await using harness = await startHarness();
   const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);

@@ -25,7 +25,6 @@ const others = new Map(['b.test', 'a.test'].map((name) => [name, bundleOf(name)]
 
 const rights = (change: Partial<CallerRights> = {}): CallerRights => ({
   identities: [identity('web'), identity('db')],
-  pinned: undefined,
   own,
   federated: others,
   ...change,
@@ -97,14 +96,9 @@ test('bundles are of one trust domain, or of all with the own one first', () => 
   assert.equal(granted('spiffe://a.test', { federated }), 'nothing');
 });
 
-test('the default of a running process stays, whatever entries come before it', () => {
-  const pinned = 'spiffe://td.test/db';
+test('the default is the first identity of the caller', () => {
   assert.equal(granted('default'), 'spiffe://td.test/web');
-  assert.equal(granted('default', { pinned }), pinned);
-  assert.equal(
-    granted('default', { pinned, identities: [identity('web')] }),
-    'spiffe://td.test/web',
-  );
+  assert.equal(granted('default', { identities: [identity('db')] }), 'spiffe://td.test/db');
 });
 
 test('names of files of Istio’s agent are known, and never granted', () => {

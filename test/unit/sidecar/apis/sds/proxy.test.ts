@@ -19,8 +19,8 @@ function setUp(context: TestContext) {
     left: () => void (left += 1),
   });
   const streams: ProxyStream[] = [];
-  const enter = (): ProxyStream => {
-    const stream = proxy.enter();
+  const enter = (again: () => void = () => {}): ProxyStream => {
+    const stream = proxy.enter(again);
     streams.push(stream);
     return stream;
   };
@@ -165,6 +165,21 @@ test('a refusal of a bundle or a certificate stands until the next one is applie
   assert.equal(last(), 'refused 02', 'it was sent, not applied');
   stream.appliedSvid(web);
   assert.equal(last(), 'confirmed 02');
+});
+
+test('when a secret is applied, each stream may send again what was refused on it', (context) => {
+  const { enter } = setUp(context);
+  const calls: string[] = [];
+  const [leaf, roots] = [enter(() => calls.push('leaf')), enter(() => calls.push('roots'))];
+  roots.refusedBundle('ROOTCA', 'the key beside it is broken');
+  leaf.appliedSvid(web);
+  assert.deepEqual(calls, []);
+  leaf.applied();
+  assert.deepEqual(calls, ['leaf', 'roots']);
+  roots.leave();
+  leaf.applied();
+  roots.applied();
+  assert.deepEqual(calls, ['leaf', 'roots', 'leaf']);
 });
 
 test('without a bundle it counts until the certificate ends that it had when the set appeared', (context) => {

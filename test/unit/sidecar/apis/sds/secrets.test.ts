@@ -26,7 +26,7 @@ const pem = (bytes: Buffer | Uint8Array | string | null | undefined): string =>
 
 test('a certificate goes out with its key, as PEM, under the name that was asked for', () => {
   const svid = held('web');
-  const { name, tlsCertificate } = svidSecret(svid).encode('default');
+  const { name, tlsCertificate } = svidSecret(svid).encode('default', 'm 1');
   assert.equal(name, 'default');
   const chain = pem(tlsCertificate?.certificateChain?.inlineBytes);
   assert.deepEqual(new X509Certificate(chain).raw, svid.chainDer[0]);
@@ -49,7 +49,7 @@ test('with the SPIFFE validator each trust domain has its own roots, and no JWT 
   const { validationContext } = bundlesSecret([own, other], own, {
     spiffeValidator: true,
     crls: [],
-  }).encode('ALL');
+  }).encode('ALL', 'm 1');
   const config = validationContext?.customValidatorConfig;
   assert.equal(config?.name, 'envoy.tls.cert_validator.spiffe');
   const domains = config.typedConfig?.value?.trustDomains ?? [];
@@ -66,19 +66,32 @@ test('with the SPIFFE validator each trust domain has its own roots, and no JWT 
 
 test('CRLs stand beside the own roots alone, where each kind of validation reads them', () => {
   const options = { spiffeValidator: true, crls };
-  const { validationContext } = bundlesSecret([own, other], own, options).encode('ALL');
+  const { validationContext } = bundlesSecret([own, other], own, options).encode('ALL', 'm 1');
   const [mine, foreign] =
     validationContext?.customValidatorConfig?.typedConfig?.value?.trustDomains ?? [];
   assert.match(pem(mine?.trustBundle?.inlineBytes), /BEGIN X509 CRL/);
   assert.doesNotMatch(pem(foreign?.trustBundle?.inlineBytes), /CRL/);
-  const plain = bundlesSecret([own], own, { spiffeValidator: false, crls }).encode('ROOTCA');
+  const plain = bundlesSecret([own], own, { spiffeValidator: false, crls }).encode('ROOTCA', 'm 1');
   assert.match(pem(plain.validationContext?.crl?.inlineBytes), /BEGIN X509 CRL/);
   assert.doesNotMatch(pem(plain.validationContext?.trustedCa?.inlineBytes), /CRL/);
 });
 
+test('each response has bytes of its own, between the blocks of PEM, and the version stays', () => {
+  const svid = svidSecret(held('web'));
+  const spiffe = bundlesSecret([own, other], own, { spiffeValidator: true, crls });
+  const plain = bundlesSecret([own], own, { spiffeValidator: false, crls });
+  for (const [name, content] of Object.entries({ svid, spiffe, plain })) {
+    const texts = ['m 1', 'm 2'].map((mark) => JSON.stringify(content.encode('a', mark)));
+    assert.notEqual(texts[0], texts[1], name);
+  }
+  const chain = pem(svid.encode('a', 'm 1').tlsCertificate?.certificateChain?.inlineBytes);
+  assert.match(chain, /-----END CERTIFICATE-----\n# m 1\n$/);
+});
+
 test('plain roots of two trust domains are never put together', () => {
   assert.throws(
-    () => bundlesSecret([own, other], own, { spiffeValidator: false, crls: [] }).encode('ALL'),
+    () =>
+      bundlesSecret([own, other], own, { spiffeValidator: false, crls: [] }).encode('ALL', 'm 1'),
     RangeError,
   );
 });
