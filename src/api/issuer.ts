@@ -1,5 +1,6 @@
 import { selectorsOf, tooMany } from './messages/common.ts';
 import { agentSvidMessage, svidResult } from './messages/issuing.ts';
+import { explanationMessage } from './messages/tokens.ts';
 import type { OperationsOf } from './operation.ts';
 
 /** Maximum number of items in one batch of certificates. */
@@ -54,4 +55,31 @@ export const agentIssuerOperations: OperationsOf<'meshca.issuer.v1.AgentIssuer'>
     },
   },
   Sync: { admits: 'agents' },
+};
+
+export const pipelineOperations: OperationsOf<'meshca.issuer.v1.Pipelines'> = {
+  IssueWithToken: {
+    admits: 'strangers',
+    run: async ({ services }, caller, request, signal) => {
+      const { leaf, entryId, rootsDer } = await services.pipelines.issue(caller, request, signal);
+      const { spiffeId, serial, chainDer, notBefore, notAfter, authorityId } = leaf;
+      return {
+        ...{ spiffeId, serial, notBefore, notAfter, authorityId, entryId },
+        chainDer: [...chainDer],
+        rootsDer: [...rootsDer],
+      };
+    },
+  },
+  ExplainToken: {
+    admits: 'strangers',
+    run: async ({ services }, caller, { token }, signal) =>
+      explanationMessage(await services.pipelines.explain(caller, token, signal)),
+  },
+};
+
+export const tokenCertificateOperations: OperationsOf<'meshca.issuer.v1.TokenCertificates'> = {
+  EndTokenCertificate: {
+    admits: 'workloads',
+    run: ({ services }, caller) => services.pipelines.end(caller),
+  },
 };

@@ -10,7 +10,12 @@ import { entryOperations } from './admin/entries.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
 import { tokenOperations } from './admin/tokens.ts';
-import { agentIssuerOperations, nodeAttestationOperations } from './issuer.ts';
+import {
+  agentIssuerOperations,
+  nodeAttestationOperations,
+  pipelineOperations,
+  tokenCertificateOperations,
+} from './issuer.ts';
 import type { OperationsOf } from './operation.ts';
 import { signingOperations } from './signing.ts';
 
@@ -24,6 +29,8 @@ type OperationTable = { readonly [S in ServiceName]: OperationsOf<S> };
 export const operationTable: OperationTable = {
   'meshca.issuer.v1.NodeAttestation': nodeAttestationOperations,
   'meshca.issuer.v1.AgentIssuer': agentIssuerOperations,
+  'meshca.issuer.v1.Pipelines': pipelineOperations,
+  'meshca.issuer.v1.TokenCertificates': tokenCertificateOperations,
   'meshca.signing.v1.Signing': signingOperations,
   'meshca.admin.v1.Entries': entryOperations,
   'meshca.admin.v1.Agents': agentOperations,

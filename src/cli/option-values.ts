@@ -39,6 +39,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
     'server',
     'admin',
     'delegated',
+    'token',
     'linkerd',
     'authority',
   ],

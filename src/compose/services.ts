@@ -70,6 +70,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     rotation: authorities.rotation,
     crls: authorities.crls,
     settings: serviceSettings(config, context.uid),
+    verifier,
     attestors: nodeAttestors(config, { clock, tokens: records.store.tokens }),
     facts: serverFacts(below),
   });

@@ -1,7 +1,9 @@
 /**
  * What a certificate makes of its holder. The caller's class comes from this record, never from a
  * name. An `endpoint` and a `linkerd` proxy have names and no SPIFFE ID. Holders of an `endpoint`,
- * `linkerd` or `authority` certificate are not admitted as callers.
+ * `linkerd` or `authority` certificate are not admitted as callers. The holder of a `token`
+ * certificate, which a token of another issuer led to, may only give it back: it is no credential
+ * for the next one.
  */
 export const certificateKinds = [
   'workload',
@@ -9,6 +11,7 @@ export const certificateKinds = [
   'server',
   'admin',
   'delegated',
+  'token',
   'endpoint',
   'linkerd',
   'authority',

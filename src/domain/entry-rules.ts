@@ -10,6 +10,7 @@ import {
   selectorText,
   serverId,
   SpiffeId,
+  tokenIssuerOf,
   type AllowedValues,
   type Selector,
   type Template,
@@ -23,6 +24,8 @@ import { reservationOf, reservedText, type ReservedDnsName } from './reserved-na
 export interface EntryLimits {
   readonly trustDomain: TrustDomain;
   readonly agentNames: AgentNames;
+  /** Whether an issuer of tokens of this name is configured. */
+  readonly isTokenIssuer: (name: string) => boolean;
   readonly reservedDnsNames: readonly ReservedDnsName[];
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
@@ -61,6 +64,7 @@ export function checkEntry(
     : checkStated(input, limits.trustDomain);
   const parent = unwrap(parentKind(input.parentId, limits));
   if (parent === 'server') checkNodeSet(input, isTemplate);
+  else if (parent === 'token-issuer') checkTokenEntry(input);
   else if (input.parentId === input.spiffeId)
     throw new PkiError('PARENT_INVALID', `the entry ${input.spiffeId} is its own parent`);
   // admins are named singly: a template would make an admin of every match
@@ -81,10 +85,12 @@ export function checkEntry(
     ...input,
     isTemplate,
     placeholders,
-    selectors: checkSelectors(input, parent === 'server'),
+    selectors: checkSelectors(input, parent),
     dnsNames: checkDnsNames(input.dnsNames, limits.reservedDnsNames),
   };
 }
+
+type ParentKind = 'server' | 'agent' | 'node-set' | 'token-issuer';
 
 /**
  * The kind of a parent, from its ID. Whether a node set with that ID exists is checked by the
@@ -92,8 +98,12 @@ export function checkEntry(
  */
 function parentKind(
   text: string,
-  { trustDomain, agentNames }: Pick<EntryLimits, 'trustDomain' | 'agentNames'>,
-): Result<'server' | 'agent' | 'node-set'> {
+  {
+    trustDomain,
+    agentNames,
+    isTokenIssuer,
+  }: Pick<EntryLimits, 'trustDomain' | 'agentNames' | 'isTokenIssuer'>,
+): Result<ParentKind> {
   const id = SpiffeId.parse(text);
   if (!id.ok) return fail('PARENT_INVALID', `parent: ${id.error.message}`);
   if (!id.value.trustDomain.equals(trustDomain))
@@ -103,6 +113,13 @@ function parentKind(
     );
   if (id.value.equals(serverId(trustDomain))) return ok('server');
   if (agentNames.isAgent(id.value)) return ok('agent');
+  const issuer = tokenIssuerOf(id.value);
+  if (issuer !== undefined)
+    return isTokenIssuer(issuer)
+      ? ok('token-issuer')
+      : fail('PARENT_INVALID', `the parent ${text} is no issuer in tokens.issuers of the server`, {
+          next: 'Correct the name: "meshca token issuers" lists them.',
+        });
   if (isReserved(id.value) || id.value.path === '')
     return fail(
       'PARENT_INVALID',
@@ -253,6 +270,54 @@ function checkNodeSet(input: Omit<EntryDraft, 'isTemplate'>, isTemplate: boolean
     );
 }
 
+/**
+ * What an entry below an issuer of tokens grants goes to whoever has such a token. Its certificate
+ * is no credential, and one issuer may serve the whole world: so the entry must say whose tokens it
+ * means.
+ */
+function checkTokenEntry(input: Omit<EntryDraft, 'isTemplate'>): void {
+  if (input.admin || input.downstream)
+    throw new PkiError(
+      'PARENT_INVALID',
+      'an entry below an issuer of tokens can be neither admin nor downstream: what a token led to is no credential',
+    );
+  const foreign = input.selectors.find(({ type }) => !tokenSelectorTypes.includes(type));
+  if (foreign !== undefined)
+    throw new PkiError(
+      'SELECTOR_INVALID',
+      `no token has the selector ${selectorText(foreign).slice(0, 120)}: below an issuer of tokens selectors are of the types ${tokenSelectorTypes.join(', ')}`,
+      { next: 'Use the claims as "meshca token explain" shows them.' },
+    );
+  if (input.allowWeakSelectors || input.selectors.some((each) => namesOwner(selectorText(each))))
+    return;
+  throw new PkiError(
+    'SELECTORS_WEAK',
+    'no selector says whose tokens the entry means: an issuer may serve many owners, and all their tokens would match',
+    {
+      next: `Add one of the claims ${owningClaims.join(', ')}, or k8s:ns; or set allow_weak_selectors where the issuer serves you alone.`,
+    },
+  );
+}
+
+const tokenSelectorTypes: readonly string[] = ['oidc', 'k8s'];
+/** Claims by which issuers name the owner of what asked for a token. */
+const owningClaims = [
+  'sub',
+  'repository',
+  'repository_id',
+  'repository_owner',
+  'repository_owner_id',
+  'project_path',
+  'project_id',
+  'namespace_path',
+  'namespace_id',
+  'email',
+] as const;
+const namesOwner = (selector: string): boolean =>
+  ['k8s:ns', 'k8s:pod-uid', ...owningClaims.map((claim) => `oidc:${claim}`)].some((prefix) =>
+    selector.startsWith(`${prefix}:`),
+  );
+
 function checkLifetimes(
   input: Omit<EntryDraft, 'isTemplate'>,
   limits: EntryLimits,
@@ -283,7 +348,7 @@ function checkTtl(kind: string, seconds: number, minimum: number, maximum: numbe
 
 function checkSelectors(
   input: Omit<EntryDraft, 'isTemplate'>,
-  ofNodes: boolean,
+  parent: ParentKind,
 ): readonly Selector[] {
   if (input.selectors.length === 0)
     throw new PkiError(
@@ -303,7 +368,8 @@ function checkSelectors(
       'SELECTORS_WEAK',
       'the entry has no other selectors than path or hash of the binary',
     );
-  // those of a node set are selectors of nodes, which can be any text
-  if (!ofNodes) for (const text of byText.keys()) expectPossible(text);
+  // those of a node set are selectors of nodes, which can be any text, and so are claims
+  if (parent !== 'server' && parent !== 'token-issuer')
+    for (const text of byText.keys()) expectPossible(text);
   return selectors;
 }

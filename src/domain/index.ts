@@ -192,3 +192,4 @@ export {
 } from './roles.ts';
 export * from './rotation/index.ts';
 export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
+export type { TokenUse } from './token-use.ts';

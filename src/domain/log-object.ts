@@ -16,6 +16,7 @@ export const logObjectKinds = [
   'crl',
   'agent-line',
   'clock',
+  'token-use',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

@@ -11,6 +11,7 @@ import { logObjectDigest, type LogObject, type LogObjectKind } from './log-objec
 import type { Revocation, StoredCrl } from './revocation.ts';
 import type { ClockState } from './rotation/clock.ts';
 import type { RotationOperation } from './rotation/types.ts';
+import type { TokenUse } from './token-use.ts';
 
 /** The types of the values that the log commits to, by kind. */
 export interface LoggedValues {
@@ -28,6 +29,7 @@ export interface LoggedValues {
   readonly crl: StoredCrl;
   readonly 'agent-line': AgentLine;
   readonly clock: ClockState;
+  readonly 'token-use': TokenUse;
 }
 
 /** A database has one approval policy. */
@@ -292,6 +294,21 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
   clock: form<ClockState>()({
     id: () => 'clock',
     digested: ['bootId', 'uptimeMs', 'wallMs', 'standing', 'seconds'],
+    undigested: {},
+  }),
+  'token-use': form<TokenUse>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'issuer',
+      'subject',
+      'grantee',
+      'publicKeySha256',
+      'usedAt',
+      'expiresAt',
+      'serial',
+      'endedAt',
+    ],
     undigested: {},
   }),
   'agent-line': form<AgentLine>()({

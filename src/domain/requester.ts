@@ -3,6 +3,7 @@
  * presented certificate, or from the kind of access, never from a name.
  *
  * - `node`: a node whose attestation was just accepted; it has no certificate yet.
+ * - `token`: the holder of a token that another issuer signed.
  * - `local`: the admin socket.
  * - `server`: this server itself.
  */
@@ -11,6 +12,7 @@ export const requesterClasses = [
   'agent',
   'workload',
   'delegate',
+  'token',
   'admin',
   'local',
   'server',
@@ -19,7 +21,10 @@ export type RequesterClass = (typeof requesterClasses)[number];
 
 export interface Requester {
   readonly class: RequesterClass;
-  /** The name in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. */
+  /**
+   * The name in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. For a token the ID
+   * of its issuer.
+   */
   readonly name: string;
 }
 

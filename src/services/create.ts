@@ -7,16 +7,12 @@ import { AgentDoubles } from './agents/agent-doubles.ts';
 import { AgentEvidence } from './agents/agent-evidence.ts';
 import { AgentService } from './agents/agent-service.ts';
 import { AuthoritySourcingService } from './authorities/sourcing-service.ts';
-import { NodeAttestationService } from './attestation/service.ts';
 import { AuditService } from './inspection/audit-service.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers/caller-registry.ts';
 import type { Services } from './services.ts';
+import { issuingServices } from './create-issuing.ts';
 import { DelegationService } from './registration/delegation-service.ts';
-import { DownstreamService } from './issuing/downstream-service.ts';
-import { LostSvids } from './attestation/lost-svids.ts';
-import { Enrolment } from './attestation/enrolment.ts';
-import { ServerAbsences } from './attestation/server-absence.ts';
 import { EntryService } from './registration/entry-service.ts';
 import { AuthorityViewService } from './inspection/authority-view-service.ts';
 import { CertificateService } from './inspection/certificate-service.ts';
@@ -30,8 +26,6 @@ import type { ServicesDependencies } from './services-dependencies.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
-import { SigningService } from './issuing/signing-service.ts';
-import { SvidService } from './issuing/svid-service.ts';
 import { SyncSource } from './sync/source.ts';
 import { SyncHub } from './sync/sync-hub.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
@@ -176,90 +170,6 @@ function createSync(
   });
 }
 
-/** Services that issue: to nodes, their workloads, delegates, and downstream CAs. */
-function issuingServices(dependencies: ServicesDependencies, common: Common) {
-  const { store, issuer, authorities, clock, settings } = dependencies;
-  const { callers, nodeSets, refusals } = common;
-  const enrolment = new Enrolment({
-    agents: store.agents,
-    objects: store.objects,
-    issuer,
-    authorities,
-    callers,
-    refusals,
-    clock,
-    settings,
-  });
-  const signing = new SigningService({
-    delegations: store.delegations,
-    objects: store.objects,
-    authorities,
-    issuer,
-    refusals,
-    clock,
-    settings,
-  });
-  return {
-    attestation: createAttestation(dependencies, common, enrolment),
-    svids: new SvidService({
-      agents: store.agents,
-      entries: store.entries,
-      objects: store.objects,
-      nodeSets,
-      issuer,
-      refusals,
-      clock,
-      settings,
-    }),
-    signing,
-    downstream: createDownstream(dependencies, common),
-  };
-}
-
-function createAttestation(
-  dependencies: ServicesDependencies,
-  { doubles, refusals }: Common,
-  enrolment: Enrolment,
-): NodeAttestationService {
-  const { inventory, attestors, checkpoints, untrusted, logFacts: facts } = dependencies;
-  const { authorities, clock, random, settings } = dependencies;
-  const { agents, audit, bundles, certificates, objects, revocations, tokens } = dependencies.store;
-  return new NodeAttestationService({
-    ...{ agents, bundles, certificates, objects, revocations, tokens },
-    ...{ inventory, attestors, checkpoints, untrusted, doubles, enrolment, refusals },
-    ...{ clock, random, settings },
-    lostSvids: new LostSvids({
-      ...{ audit, facts, authorities, certificates, inventory, clock, settings },
-    }),
-    absences: new ServerAbsences({ audit, facts, clock }),
-  });
-}
-
-function createDownstream(
-  dependencies: ServicesDependencies,
-  { nodeSets, refusals, onRevision }: Common,
-): DownstreamService {
-  const { store, authorities, inventory, clock, logger, settings } = dependencies;
-  return new DownstreamService({
-    certificates: store.certificates,
-    entries: store.entries,
-    agents: store.agents,
-    objects: store.objects,
-    nodeSets,
-    inventory,
-    revocations: store.revocations,
-    authorities,
-    sign: dependencies.downstream,
-    held: dependencies.held,
-    clockBelieved: dependencies.clockBelieved,
-    onRevision,
-    refusals,
-    clock,
-    logger,
-    settings,
-  });
-}
-
 function registrationServices(
   dependencies: ServicesDependencies,
   { access, callers, doubles, nodeSets, refusals, shared }: Common,
@@ -271,6 +181,7 @@ function registrationServices(
       ...shared,
       entries: store.entries,
       agentNames: dependencies.attestors,
+      isTokenIssuer: (name) => dependencies.verifier.isIssuer(name),
     }),
     agents: new AgentService({
       agents: store.agents,

@@ -15,6 +15,7 @@ import type { RestoreFacts } from './inspection/restore-service.ts';
 import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
+import type { TokenVerifier } from './tokens/token-verifier.ts';
 import type { SyncDependencies } from './sync/sync-dependencies.ts';
 
 /** The dependencies of all services together. */
@@ -27,6 +28,7 @@ export interface ServicesDependencies {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
   readonly attestors: NodeAttestors;
+  readonly verifier: TokenVerifier;
   readonly facts: ServerFacts;
   readonly logFacts: LogFacts;
   readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'>;

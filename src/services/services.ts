@@ -23,6 +23,7 @@ import type { Entries } from './registration/entries.ts';
 import type { Tokens } from './registration/join-tokens.ts';
 import type { Roles } from './registration/roles.ts';
 import type { Sync } from './sync/sync.ts';
+import type { Pipelines } from './tokens/pipelines.ts';
 
 export type * from './callers/callers.ts';
 export type * from './attestation/node-attestation.ts';
@@ -43,6 +44,7 @@ export type * from './registration/entries.ts';
 export type * from './registration/join-tokens.ts';
 export type * from './registration/roles.ts';
 export type * from './sync/sync.ts';
+export type * from './tokens/pipelines.ts';
 
 /**
  * The services that the front calls. Every method takes its caller first and checks the caller's
@@ -58,6 +60,7 @@ export interface Services {
   readonly sync: Sync;
   readonly signing: Signing;
   readonly downstream: Downstream;
+  readonly pipelines: Pipelines;
   readonly entries: Entries;
   readonly agents: Agents;
   readonly tokens: Tokens;

@@ -35,6 +35,7 @@ export interface Schema {
   readonly agent_lines: AgentLineTable;
   readonly consumers: ConsumerTable;
   readonly join_tokens: JoinTokenTable;
+  readonly token_uses: TokenUseTable;
   readonly delegations: DelegationTable;
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
@@ -272,6 +273,18 @@ export interface JoinTokenTable {
   readonly result_serial: Uint8Array | null;
   readonly created_by: string;
   readonly created_at: number;
+}
+
+export interface TokenUseTable {
+  readonly id: Uint8Array;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly grantee: string;
+  readonly public_key_sha256: Uint8Array;
+  readonly used_at: number;
+  readonly expires_at: number;
+  readonly serial: Uint8Array | null;
+  readonly ended_at: number | null;
 }
 
 export interface DelegationTable {

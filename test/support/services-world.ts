@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../src/certs/index.ts';
 import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
-import { silentLogger, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
+import { silentLogger, systemClock, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
 import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
 import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/index.ts';
@@ -29,6 +29,7 @@ import {
   type ServiceSettings,
 } from '../../src/services/index.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
+import { tokenVerifier, type TokenVerifier } from '../../src/services/tokens/index.ts';
 import { openStore } from './open-store.ts';
 import { fakeServiceParts } from './fake-service-parts.ts';
 import { FakeClock } from './agent.ts';
@@ -45,7 +46,14 @@ export interface NodeAttestation {
   readonly types?: readonly NodeAttestorType[];
   readonly configuration?: NodeAttestorConfiguration;
   readonly files?: Readonly<Record<string, string>>;
+  /** Default: no issuer of tokens is known. */
+  readonly verifier?: TokenVerifier;
 }
+
+const noTokens: TokenVerifier = tokenVerifier(
+  { issuers: [] },
+  { clock: systemClock, logger: silentLogger, readFile: () => '' },
+);
 
 /**
  * All services over the real pipeline and an in-memory database; only keys, clock and the state of
@@ -241,6 +249,7 @@ export async function createServicesWorld(
     }),
     store,
     attestors,
+    verifier: nodes.verifier ?? noTokens,
     issuer,
     authorities,
     clock,

@@ -1,4 +1,5 @@
 import { pageOf } from '../messages/common.ts';
+import { explanationMessage } from '../messages/tokens.ts';
 import { tokenMessage } from '../messages/views.ts';
 import type { OperationsOf } from '../operation.ts';
 
@@ -31,5 +32,25 @@ export const tokenOperations: OperationsOf<'meshca.admin.v1.Tokens'> = {
     dualControl: 'never',
     run: async ({ services }, caller, { id, reason }) =>
       tokenMessage(await services.tokens.revoke(caller, id, reason)),
+  },
+  ListTokenIssuers: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller) => ({
+      issuers: (await services.pipelines.issuers(caller)).map((issuer) => ({
+        ...issuer,
+        purposes: [...issuer.purposes],
+        audiences: [...issuer.audiences],
+        keyIds: [...issuer.keyIds],
+      })),
+    }),
+  },
+  ExplainIdentityToken: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { token }, signal) => {
+      const explained = await services.pipelines.explain(caller, token, signal);
+      return { ...explanationMessage(explained), refused: [...explained.refused] };
+    },
   },
 };

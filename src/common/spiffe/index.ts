@@ -1,6 +1,13 @@
 export { parseDnsName } from './dns-name.ts';
 export { SpiffeIdPattern } from './pattern.ts';
-export { agentId, isAgentId, isReserved, serverId } from './reserved.ts';
+export {
+  agentId,
+  isAgentId,
+  isReserved,
+  serverId,
+  tokenIssuerId,
+  tokenIssuerOf,
+} from './reserved.ts';
 export { parseSelector, selectorText, type Selector } from './selector.ts';
 export { expectPossible } from './selector-values.ts';
 export { isPathSegment, SpiffeId, TrustDomain } from './spiffe-id.ts';

@@ -17,3 +17,13 @@ export const isReserved = (id: SpiffeId): boolean =>
   id.path === reservedRoot || id.path.startsWith(`${reservedRoot}/`);
 
 export const isAgentId = (id: SpiffeId): boolean => id.path.startsWith('/meshca/agent/');
+
+/** The ID of an issuer of tokens: the parent of the entries that its tokens match. */
+export const tokenIssuerId = (trustDomain: TrustDomain, name: string): SpiffeId =>
+  SpiffeId.in(trustDomain, `/meshca/token-issuer/${name}`);
+
+/** The name in the ID of an issuer of tokens. Undefined: it is none. */
+export function tokenIssuerOf({ segments }: SpiffeId): string | undefined {
+  const [root, kind, name, ...more] = segments;
+  return root === 'meshca' && kind === 'token-issuer' && more.length === 0 ? name : undefined;
+}

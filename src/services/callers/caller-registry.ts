@@ -251,9 +251,10 @@ export class CallerRegistry implements Callers {
         };
       }
       case 'delegated':
+      case 'token':
       case 'server':
-        // A certificate that a delegate signed is always a workload, whatever its name says or is
-        // delegated to.
+        // A certificate that a delegate signed, or that a token led to, is always a workload,
+        // whatever its name says or is delegated to.
         return {
           caller: { ...identity, class: 'workload', kind: record.kind },
           validUntil: Infinity,

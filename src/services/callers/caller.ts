@@ -53,12 +53,12 @@ export interface AgentCaller extends CertificateIdentity {
 }
 
 /**
- * A workload without a delegation, or the holder of a `delegated` or `server` certificate. It may
- * call nothing of ours.
+ * A workload without a delegation, or the holder of a `delegated`, `token` or `server` certificate.
+ * It may call nothing of ours, but give back what a token led to.
  */
 export interface WorkloadCaller extends CertificateIdentity {
   readonly class: 'workload';
-  readonly kind: 'workload' | 'delegated' | 'server';
+  readonly kind: 'workload' | 'delegated' | 'token' | 'server';
 }
 
 /**

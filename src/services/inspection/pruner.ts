@@ -1,11 +1,19 @@
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
-import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../../store/ports/index.ts';
+import type { TokenUse } from '../../domain/index.ts';
+import type {
+  AuditStore,
+  Lease,
+  LeaseStore,
+  RetentionStore,
+  TokenUseStore,
+} from '../../store/ports/index.ts';
 
 export interface PrunerDependencies {
   readonly store: {
     readonly retention: RetentionStore;
     readonly leases: LeaseStore;
     readonly audit: Pick<AuditStore, 'append'>;
+    readonly tokenUses: Pick<TokenUseStore, 'prune'>;
   };
   /** How long certificates and tokens stay after their expiry. */
   readonly keepSeconds: number;
@@ -60,6 +68,7 @@ export class Pruner {
     readonly certificates: number;
     readonly jwtSvids: number;
     readonly checkpoints: number;
+    readonly tokenUses: number;
   }> {
     const {
       store: { retention, leases, audit },
@@ -68,7 +77,7 @@ export class Pruner {
       clock,
       clockBelieved,
     } = this.#dependencies;
-    const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
+    const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0, tokenUses: 0 };
     const nowMs = clock.nowMs();
     const expiredBefore = Math.floor(nowMs / 1000) - keepSeconds;
     // asked before each batch: the clock may jump between two
@@ -78,10 +87,7 @@ export class Pruner {
         : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
     let lease = await heldLease();
     if (lease === undefined) return removed;
-    for (const [name, prune] of [
-      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
-      ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
-    ] as const) {
+    for (const [name, prune] of this.#kinds(expiredBefore)) {
       for (let taken = batch; taken === batch && lease !== undefined; ) {
         taken = await prune(lease);
         removed[name] += taken;
@@ -116,6 +122,23 @@ export class Pruner {
     return removed;
   }
 
+  /** What has its own retention, and the removal of one batch of it. */
+  #kinds(expiredBefore: number) {
+    const {
+      store: { retention, tokenUses },
+      clock,
+    } = this.#dependencies;
+    return [
+      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
+      ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
+      [
+        'tokenUses',
+        (mine: Lease) =>
+          tokenUses.prune(expiredBefore, batch, mine, (use) => forgotten(use, clock.nowMs())),
+      ],
+    ] as const;
+  }
+
   #plan(delayMs: number): void {
     const { clock, logger } = this.#dependencies;
     if (this.#closed) return;
@@ -136,3 +159,15 @@ export class Pruner {
     });
   }
 }
+
+/** The token itself has long ended, so that nobody can use it again. */
+const forgotten = (
+  { id, issuer, grantee, expiresAt }: TokenUse,
+  timeMs: number,
+): Parameters<AuditStore['append']>[0][number] => ({
+  timeMs,
+  actor: 'server',
+  kind: 'identity-token.forgotten',
+  subject: grantee,
+  detail: { use: id, issuer, expiresAt },
+});

@@ -13,6 +13,7 @@ import { assertIssuable } from './revocable.ts';
 export interface EntryJudgeDependencies {
   readonly settings: ServiceSettings;
   readonly agentNames: AgentNames;
+  readonly isTokenIssuer: (name: string) => boolean;
   readonly clock: Clock;
 }
 
@@ -29,12 +30,12 @@ export class EntryJudge {
    * replaces. An unchanged past expiry is allowed.
    */
   draft(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
-    const { settings, agentNames, clock } = this.#dependencies;
+    const { settings, agentNames, isTokenIssuer, clock } = this.#dependencies;
     const now =
       before !== undefined && before.expiresAt === input.expiresAt
         ? Math.min(clock.now(), input.expiresAt - 1)
         : clock.now();
-    const draft = checkEntry(input, { ...settings, agentNames }, now);
+    const draft = checkEntry(input, { ...settings, agentNames, isTokenIssuer }, now);
     if (before?.profile !== draft.profile) assertIssuable(draft.profile, settings);
     requireWrite(rights, draft);
     // Roles can not limit DNS names: a writer of one team's entries must not name the services of

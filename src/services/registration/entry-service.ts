@@ -32,6 +32,7 @@ export interface EntryDependencies {
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly agentNames: AgentNames;
+  readonly isTokenIssuer: (name: string) => boolean;
   readonly settings: ServiceSettings;
 }
 

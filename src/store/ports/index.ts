@@ -20,3 +20,4 @@ export type * from './revocations.ts';
 export type * from './roles.ts';
 export type * from './rotations.ts';
 export type * from './store.ts';
+export type * from './token-uses.ts';

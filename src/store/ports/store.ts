@@ -19,6 +19,7 @@ import type { RetentionStore } from './retention.ts';
 import type { RevocationStore } from './revocations.ts';
 import type { RoleStore } from './roles.ts';
 import type { RotationStore } from './rotations.ts';
+import type { TokenUseStore } from './token-uses.ts';
 
 /**
  * The store's ports, one per noun.
@@ -46,6 +47,7 @@ export interface Store {
   readonly agents: AgentStore;
   readonly consumers: ConsumerStore;
   readonly tokens: JoinTokenStore;
+  readonly tokenUses: TokenUseStore;
   readonly delegations: DelegationStore;
   readonly roles: RoleStore;
   readonly revocations: RevocationStore;

@@ -14,6 +14,7 @@ import { sealChain } from './migrations/0010-seal-chain.ts';
 import { rolesAlone } from './migrations/0011-roles-alone.ts';
 import { clockInLog } from './migrations/0012-clock-in-log.ts';
 import { createdOrder } from './migrations/0013-created-order.ts';
+import { tokenUses } from './migrations/0014-token-uses.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -30,6 +31,7 @@ export const migrations: readonly Migration[] = [
   rolesAlone,
   clockInLog,
   createdOrder,
+  tokenUses,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

@@ -31,6 +31,7 @@ import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
 import { isAccessTrouble, storeError } from './sqlite-error.ts';
+import { createTokenUses } from './token-uses.ts';
 import { openWal, type WalFile } from './wal.ts';
 import { createTransactionGuard } from './transaction-guard.ts';
 import { createTriggerGuard } from './trigger-guard.ts';
@@ -247,6 +248,7 @@ function createNouns(
   return {
     certificates,
     tokens,
+    tokenUses: createTokenUses(engine, dependencies),
     evidence,
     agents: agents.store,
     consumers: agents.consumers,

@@ -11,6 +11,7 @@ import { revocationCases } from './suite-revocations.ts';
 import { retentionCases } from './suite-retention.ts';
 import { rightsCases } from './suite-rights.ts';
 import { rotationCases } from './suite-rotations.ts';
+import { tokenUseCases } from './suite-token-uses.ts';
 import type { OpenStore } from './fixtures.ts';
 
 /**
@@ -31,4 +32,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   rotationCases(name, open);
   revocationCases(name, open);
   retentionCases(name, open);
+  tokenUseCases(name, open);
 }

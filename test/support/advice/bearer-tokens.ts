@@ -1,6 +1,7 @@
 import { done, row, type AdviceRow, type TestName } from './row.ts';
 import type { bearerTokenCodes } from '../../../src/common/errors/codes/bearer-tokens.ts';
 
+const pipelines = 'integration/services/tokens/pipelines.test.ts';
 const file = 'integration/services/tokens/verifier.test.ts';
 const by = (name: string): TestName => [file, name];
 
@@ -65,6 +66,19 @@ export const bearerTokenAdvice = {
       'what the cluster refuses is refused: TOKEN_REFUSED',
     ],
     done('uses the token of a running pod', 'it counts'),
+  ),
+  TOKEN_REPLAYED: row(
+    'the token is used again with another key',
+    [
+      pipelines,
+      'a token counts once: a second key is refused, and the same key gets the same certificate',
+    ],
+    done('gets a new token for the next certificate', 'it is issued'),
+  ),
+  TOKEN_GRANT_AMBIGUOUS: row(
+    'two entries give different identities to one token',
+    [pipelines, 'where entries give several identities, the job names one: TOKEN_GRANT_AMBIGUOUS'],
+    done('names the identity that is wanted', 'the same token leads to it'),
   ),
   TOKEN_ISSUER_UNREACHABLE: row(
     'the issuer is down for longer than its keys are kept',

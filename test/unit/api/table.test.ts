@@ -20,6 +20,13 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     SignJwtSvid: ['agent', 'never'],
     Sync: ['agent', 'never'],
   },
+  'meshca.issuer.v1.Pipelines': {
+    IssueWithToken: ['anonymous', 'never'],
+    ExplainToken: ['anonymous', 'never'],
+  },
+  'meshca.issuer.v1.TokenCertificates': {
+    EndTokenCertificate: ['workload delegate', 'never'],
+  },
   'meshca.signing.v1.Signing': {
     Sign: ['delegate', 'never'],
     SignBatch: ['delegate', 'never'],
@@ -45,6 +52,8 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     CreateJoinToken: ['local admin', 'by content'],
     ListJoinTokens: ['local admin', 'never'],
     RevokeJoinToken: ['local admin', 'never'],
+    ListTokenIssuers: ['local admin', 'never'],
+    ExplainIdentityToken: ['local admin', 'never'],
   },
   'meshca.admin.v1.Delegations': {
     CreateDelegation: ['local admin', 'always'],

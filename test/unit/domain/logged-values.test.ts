@@ -155,6 +155,17 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     kept: null,
   },
   clock: { bootId: 'boot', uptimeMs: 5, wallMs: 9, standing: 'believed', seconds: 0 },
+  'token-use': {
+    id: 'ab',
+    issuer: 'ci',
+    subject: 'repo:a',
+    grantee: 'web',
+    publicKeySha256: 'cd',
+    usedAt: 1,
+    expiresAt: 2,
+    serial: '0a',
+    endedAt: null,
+  },
 };
 
 /** As the records of existing logs commit to them. */
@@ -180,6 +191,7 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   'agent-line':
     '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
   clock: '["boot",5,9,"believed",0]',
+  'token-use': '["ab","ci","repo:a","web","cd",1,2,"0a",null]',
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -220,6 +232,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     'a',
     'spiffe://example.org/meshca/agent/node-1',
     'clock',
+    'ab',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

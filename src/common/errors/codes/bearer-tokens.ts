@@ -62,4 +62,14 @@ export const bearerTokenCodes = {
     'The issuer of the token can not be asked, so that nobody can tell whether the token counts.',
     'Try again later. If it stays so, check from the server that the issuer answers under the URL and CA of tokens.issuers: "meshca token issuers" has the reason.',
   ),
+  TOKEN_REPLAYED: caller(
+    'UNAUTHENTICATED',
+    'The token was used before, with another key.',
+    'Get a new token for each certificate. If this one was used by nobody you know, treat it as stolen: "meshca audit list --kind identity-token.used" names what it led to.',
+  ),
+  TOKEN_GRANT_AMBIGUOUS: caller(
+    'FAILED_PRECONDITION',
+    'Several entries give different identities to the token.',
+    'Name the one that is wanted: "meshca issue --spiffe-id ID".',
+  ),
 } as const satisfies Record<string, CodeInfo>;

@@ -56,6 +56,8 @@ import type { EntryFilter as _meshca_admin_v1_EntryFilter, EntryFilter__Output a
 import type { EntryResult as _meshca_admin_v1_EntryResult, EntryResult__Output as _meshca_admin_v1_EntryResult__Output } from './meshca/admin/v1/EntryResult.ts';
 import type { EntryResults as _meshca_admin_v1_EntryResults, EntryResults__Output as _meshca_admin_v1_EntryResults__Output } from './meshca/admin/v1/EntryResults.ts';
 import type { EvictAgentRequest as _meshca_admin_v1_EvictAgentRequest, EvictAgentRequest__Output as _meshca_admin_v1_EvictAgentRequest__Output } from './meshca/admin/v1/EvictAgentRequest.ts';
+import type { ExplainIdentityTokenRequest as _meshca_admin_v1_ExplainIdentityTokenRequest, ExplainIdentityTokenRequest__Output as _meshca_admin_v1_ExplainIdentityTokenRequest__Output } from './meshca/admin/v1/ExplainIdentityTokenRequest.ts';
+import type { ExplainIdentityTokenResponse as _meshca_admin_v1_ExplainIdentityTokenResponse, ExplainIdentityTokenResponse__Output as _meshca_admin_v1_ExplainIdentityTokenResponse__Output } from './meshca/admin/v1/ExplainIdentityTokenResponse.ts';
 import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from './meshca/admin/v1/ExportAuditChunk.ts';
 import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
 import type { GetActivationEvidenceRequest as _meshca_admin_v1_GetActivationEvidenceRequest, GetActivationEvidenceRequest__Output as _meshca_admin_v1_GetActivationEvidenceRequest__Output } from './meshca/admin/v1/GetActivationEvidenceRequest.ts';
@@ -69,6 +71,8 @@ import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOp
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
+import type { IdentityTokenGrant as _meshca_admin_v1_IdentityTokenGrant, IdentityTokenGrant__Output as _meshca_admin_v1_IdentityTokenGrant__Output } from './meshca/admin/v1/IdentityTokenGrant.ts';
+import type { IdentityTokenRefusal as _meshca_admin_v1_IdentityTokenRefusal, IdentityTokenRefusal__Output as _meshca_admin_v1_IdentityTokenRefusal__Output } from './meshca/admin/v1/IdentityTokenRefusal.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from './meshca/admin/v1/ImportCrlRequest.ts';
@@ -94,6 +98,8 @@ import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, L
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
+import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
+import type { ListTokenIssuersResponse as _meshca_admin_v1_ListTokenIssuersResponse, ListTokenIssuersResponse__Output as _meshca_admin_v1_ListTokenIssuersResponse__Output } from './meshca/admin/v1/ListTokenIssuersResponse.ts';
 import type { LostRecord as _meshca_admin_v1_LostRecord, LostRecord__Output as _meshca_admin_v1_LostRecord__Output } from './meshca/admin/v1/LostRecord.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from './meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from './meshca/admin/v1/MintX509SvidResponse.ts';
@@ -127,6 +133,7 @@ import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, Sto
 import type { SubmitApprovalRequest as _meshca_admin_v1_SubmitApprovalRequest, SubmitApprovalRequest__Output as _meshca_admin_v1_SubmitApprovalRequest__Output } from './meshca/admin/v1/SubmitApprovalRequest.ts';
 import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
 import type { TakeResultRequest as _meshca_admin_v1_TakeResultRequest, TakeResultRequest__Output as _meshca_admin_v1_TakeResultRequest__Output } from './meshca/admin/v1/TakeResultRequest.ts';
+import type { TokenIssuer as _meshca_admin_v1_TokenIssuer, TokenIssuer__Output as _meshca_admin_v1_TokenIssuer__Output } from './meshca/admin/v1/TokenIssuer.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
 import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from './meshca/admin/v1/WatchAuditRequest.ts';
@@ -203,6 +210,8 @@ export interface ProtoGrpcType {
         EntryResult: MessageTypeDefinition<_meshca_admin_v1_EntryResult, _meshca_admin_v1_EntryResult__Output>
         EntryResults: MessageTypeDefinition<_meshca_admin_v1_EntryResults, _meshca_admin_v1_EntryResults__Output>
         EvictAgentRequest: MessageTypeDefinition<_meshca_admin_v1_EvictAgentRequest, _meshca_admin_v1_EvictAgentRequest__Output>
+        ExplainIdentityTokenRequest: MessageTypeDefinition<_meshca_admin_v1_ExplainIdentityTokenRequest, _meshca_admin_v1_ExplainIdentityTokenRequest__Output>
+        ExplainIdentityTokenResponse: MessageTypeDefinition<_meshca_admin_v1_ExplainIdentityTokenResponse, _meshca_admin_v1_ExplainIdentityTokenResponse__Output>
         ExportAuditChunk: MessageTypeDefinition<_meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditChunk__Output>
         ExportAuditRequest: MessageTypeDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditRequest__Output>
         GetActivationEvidenceRequest: MessageTypeDefinition<_meshca_admin_v1_GetActivationEvidenceRequest, _meshca_admin_v1_GetActivationEvidenceRequest__Output>
@@ -216,6 +225,8 @@ export interface ProtoGrpcType {
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
+        IdentityTokenGrant: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenGrant, _meshca_admin_v1_IdentityTokenGrant__Output>
+        IdentityTokenRefusal: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenRefusal, _meshca_admin_v1_IdentityTokenRefusal__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
         ImportCrlRequest: MessageTypeDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlRequest__Output>
@@ -241,6 +252,8 @@ export interface ProtoGrpcType {
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
+        ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
+        ListTokenIssuersResponse: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersResponse, _meshca_admin_v1_ListTokenIssuersResponse__Output>
         LostRecord: MessageTypeDefinition<_meshca_admin_v1_LostRecord, _meshca_admin_v1_LostRecord__Output>
         MintX509SvidRequest: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidRequest__Output>
         MintX509SvidResponse: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidResponse__Output>
@@ -274,6 +287,7 @@ export interface ProtoGrpcType {
         SubmitApprovalRequest: MessageTypeDefinition<_meshca_admin_v1_SubmitApprovalRequest, _meshca_admin_v1_SubmitApprovalRequest__Output>
         TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>
         TakeResultRequest: MessageTypeDefinition<_meshca_admin_v1_TakeResultRequest, _meshca_admin_v1_TakeResultRequest__Output>
+        TokenIssuer: MessageTypeDefinition<_meshca_admin_v1_TokenIssuer, _meshca_admin_v1_TokenIssuer__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
         WatchAuditRequest: MessageTypeDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchAuditRequest__Output>

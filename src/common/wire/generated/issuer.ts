@@ -16,15 +16,22 @@ import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Outp
 import type { Consumer as _meshca_issuer_v1_Consumer, Consumer__Output as _meshca_issuer_v1_Consumer__Output } from './meshca/issuer/v1/Consumer.ts';
 import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport__Output as _meshca_issuer_v1_ConsumerReport__Output } from './meshca/issuer/v1/ConsumerReport.ts';
 import type { Crl as _meshca_issuer_v1_Crl, Crl__Output as _meshca_issuer_v1_Crl__Output } from './meshca/issuer/v1/Crl.ts';
+import type { EndTokenCertificateRequest as _meshca_issuer_v1_EndTokenCertificateRequest, EndTokenCertificateRequest__Output as _meshca_issuer_v1_EndTokenCertificateRequest__Output } from './meshca/issuer/v1/EndTokenCertificateRequest.ts';
+import type { EndTokenCertificateResponse as _meshca_issuer_v1_EndTokenCertificateResponse, EndTokenCertificateResponse__Output as _meshca_issuer_v1_EndTokenCertificateResponse__Output } from './meshca/issuer/v1/EndTokenCertificateResponse.ts';
 import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output as _meshca_issuer_v1_EntriesPage__Output } from './meshca/issuer/v1/EntriesPage.ts';
 import type { ExpiredSvid as _meshca_issuer_v1_ExpiredSvid, ExpiredSvid__Output as _meshca_issuer_v1_ExpiredSvid__Output } from './meshca/issuer/v1/ExpiredSvid.ts';
+import type { ExplainTokenRequest as _meshca_issuer_v1_ExplainTokenRequest, ExplainTokenRequest__Output as _meshca_issuer_v1_ExplainTokenRequest__Output } from './meshca/issuer/v1/ExplainTokenRequest.ts';
+import type { ExplainTokenResponse as _meshca_issuer_v1_ExplainTokenResponse, ExplainTokenResponse__Output as _meshca_issuer_v1_ExplainTokenResponse__Output } from './meshca/issuer/v1/ExplainTokenResponse.ts';
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from './meshca/issuer/v1/FederatedBundle.ts';
 import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
+import type { IssueWithTokenRequest as _meshca_issuer_v1_IssueWithTokenRequest, IssueWithTokenRequest__Output as _meshca_issuer_v1_IssueWithTokenRequest__Output } from './meshca/issuer/v1/IssueWithTokenRequest.ts';
+import type { IssueWithTokenResponse as _meshca_issuer_v1_IssueWithTokenResponse, IssueWithTokenResponse__Output as _meshca_issuer_v1_IssueWithTokenResponse__Output } from './meshca/issuer/v1/IssueWithTokenResponse.ts';
 import type { KeptSvid as _meshca_issuer_v1_KeptSvid, KeptSvid__Output as _meshca_issuer_v1_KeptSvid__Output } from './meshca/issuer/v1/KeptSvid.ts';
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from './meshca/issuer/v1/LogCheckpoint.ts';
 import type { NodeAttestationClient as _meshca_issuer_v1_NodeAttestationClient, NodeAttestationDefinition as _meshca_issuer_v1_NodeAttestationDefinition } from './meshca/issuer/v1/NodeAttestation.ts';
 import type { NodeEvidence as _meshca_issuer_v1_NodeEvidence, NodeEvidence__Output as _meshca_issuer_v1_NodeEvidence__Output } from './meshca/issuer/v1/NodeEvidence.ts';
+import type { PipelinesClient as _meshca_issuer_v1_PipelinesClient, PipelinesDefinition as _meshca_issuer_v1_PipelinesDefinition } from './meshca/issuer/v1/Pipelines.ts';
 import type { PlaceholderValues as _meshca_issuer_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_issuer_v1_PlaceholderValues__Output } from './meshca/issuer/v1/PlaceholderValues.ts';
 import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshca_issuer_v1_Position__Output } from './meshca/issuer/v1/Position.ts';
 import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIssuer__Output as _meshca_issuer_v1_PublishedIssuer__Output } from './meshca/issuer/v1/PublishedIssuer.ts';
@@ -44,6 +51,8 @@ import type { SyncHello as _meshca_issuer_v1_SyncHello, SyncHello__Output as _me
 import type { SyncUp as _meshca_issuer_v1_SyncUp, SyncUp__Output as _meshca_issuer_v1_SyncUp__Output } from './meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome as _meshca_issuer_v1_SyncWelcome, SyncWelcome__Output as _meshca_issuer_v1_SyncWelcome__Output } from './meshca/issuer/v1/SyncWelcome.ts';
 import type { TaintedAuthority as _meshca_issuer_v1_TaintedAuthority, TaintedAuthority__Output as _meshca_issuer_v1_TaintedAuthority__Output } from './meshca/issuer/v1/TaintedAuthority.ts';
+import type { TokenCertificatesClient as _meshca_issuer_v1_TokenCertificatesClient, TokenCertificatesDefinition as _meshca_issuer_v1_TokenCertificatesDefinition } from './meshca/issuer/v1/TokenCertificates.ts';
+import type { TokenGrant as _meshca_issuer_v1_TokenGrant, TokenGrant__Output as _meshca_issuer_v1_TokenGrant__Output } from './meshca/issuer/v1/TokenGrant.ts';
 import type { X509Svid as _meshca_issuer_v1_X509Svid, X509Svid__Output as _meshca_issuer_v1_X509Svid__Output } from './meshca/issuer/v1/X509Svid.ts';
 import type { X509SvidItem as _meshca_issuer_v1_X509SvidItem, X509SvidItem__Output as _meshca_issuer_v1_X509SvidItem__Output } from './meshca/issuer/v1/X509SvidItem.ts';
 import type { X509SvidResult as _meshca_issuer_v1_X509SvidResult, X509SvidResult__Output as _meshca_issuer_v1_X509SvidResult__Output } from './meshca/issuer/v1/X509SvidResult.ts';
@@ -73,11 +82,17 @@ export interface ProtoGrpcType {
         Consumer: MessageTypeDefinition<_meshca_issuer_v1_Consumer, _meshca_issuer_v1_Consumer__Output>
         ConsumerReport: MessageTypeDefinition<_meshca_issuer_v1_ConsumerReport, _meshca_issuer_v1_ConsumerReport__Output>
         Crl: MessageTypeDefinition<_meshca_issuer_v1_Crl, _meshca_issuer_v1_Crl__Output>
+        EndTokenCertificateRequest: MessageTypeDefinition<_meshca_issuer_v1_EndTokenCertificateRequest, _meshca_issuer_v1_EndTokenCertificateRequest__Output>
+        EndTokenCertificateResponse: MessageTypeDefinition<_meshca_issuer_v1_EndTokenCertificateResponse, _meshca_issuer_v1_EndTokenCertificateResponse__Output>
         EntriesPage: MessageTypeDefinition<_meshca_issuer_v1_EntriesPage, _meshca_issuer_v1_EntriesPage__Output>
         ExpiredSvid: MessageTypeDefinition<_meshca_issuer_v1_ExpiredSvid, _meshca_issuer_v1_ExpiredSvid__Output>
+        ExplainTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenRequest, _meshca_issuer_v1_ExplainTokenRequest__Output>
+        ExplainTokenResponse: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenResponse, _meshca_issuer_v1_ExplainTokenResponse__Output>
         FederatedBundle: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundle, _meshca_issuer_v1_FederatedBundle__Output>
         HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
         HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
+        IssueWithTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_IssueWithTokenRequest, _meshca_issuer_v1_IssueWithTokenRequest__Output>
+        IssueWithTokenResponse: MessageTypeDefinition<_meshca_issuer_v1_IssueWithTokenResponse, _meshca_issuer_v1_IssueWithTokenResponse__Output>
         KeptSvid: MessageTypeDefinition<_meshca_issuer_v1_KeptSvid, _meshca_issuer_v1_KeptSvid__Output>
         LogCheckpoint: MessageTypeDefinition<_meshca_issuer_v1_LogCheckpoint, _meshca_issuer_v1_LogCheckpoint__Output>
         /**
@@ -85,6 +100,11 @@ export interface ProtoGrpcType {
          */
         NodeAttestation: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_NodeAttestationClient> & { service: _meshca_issuer_v1_NodeAttestationDefinition }
         NodeEvidence: MessageTypeDefinition<_meshca_issuer_v1_NodeEvidence, _meshca_issuer_v1_NodeEvidence__Output>
+        /**
+         * Open to callers without an identity, who prove themselves by a token that another issuer signed (tokens.issuers of the
+         * server). Limited globally.
+         */
+        Pipelines: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_PipelinesClient> & { service: _meshca_issuer_v1_PipelinesDefinition }
         PlaceholderValues: MessageTypeDefinition<_meshca_issuer_v1_PlaceholderValues, _meshca_issuer_v1_PlaceholderValues__Output>
         Position: MessageTypeDefinition<_meshca_issuer_v1_Position, _meshca_issuer_v1_Position__Output>
         PublishedIssuer: MessageTypeDefinition<_meshca_issuer_v1_PublishedIssuer, _meshca_issuer_v1_PublishedIssuer__Output>
@@ -104,6 +124,11 @@ export interface ProtoGrpcType {
         SyncUp: MessageTypeDefinition<_meshca_issuer_v1_SyncUp, _meshca_issuer_v1_SyncUp__Output>
         SyncWelcome: MessageTypeDefinition<_meshca_issuer_v1_SyncWelcome, _meshca_issuer_v1_SyncWelcome__Output>
         TaintedAuthority: MessageTypeDefinition<_meshca_issuer_v1_TaintedAuthority, _meshca_issuer_v1_TaintedAuthority__Output>
+        /**
+         * Open to the holder of such a certificate, who connects with it.
+         */
+        TokenCertificates: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_TokenCertificatesClient> & { service: _meshca_issuer_v1_TokenCertificatesDefinition }
+        TokenGrant: MessageTypeDefinition<_meshca_issuer_v1_TokenGrant, _meshca_issuer_v1_TokenGrant__Output>
         X509Svid: MessageTypeDefinition<_meshca_issuer_v1_X509Svid, _meshca_issuer_v1_X509Svid__Output>
         X509SvidItem: MessageTypeDefinition<_meshca_issuer_v1_X509SvidItem, _meshca_issuer_v1_X509SvidItem__Output>
         X509SvidResult: MessageTypeDefinition<_meshca_issuer_v1_X509SvidResult, _meshca_issuer_v1_X509SvidResult__Output>

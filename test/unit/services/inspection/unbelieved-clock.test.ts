@@ -169,6 +169,7 @@ test('a clock that jumps while the database is pruned ends the round before its 
         release: () => Promise.resolve(),
       },
       audit: { append: () => Promise.resolve() },
+      tokenUses: { prune: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')) },
     },
     keepSeconds: 90 * day,
     holder: 'test',

@@ -11,7 +11,7 @@ export interface Certificate {
   'sha256'?: (string);
   'spiffeId'?: (string);
   /**
-   * workload, agent, server, admin, delegated, authority
+   * workload, agent, server, admin, delegated, token, authority
    */
   'kind'?: (string);
   /**
@@ -47,7 +47,7 @@ export interface Certificate__Output {
   'sha256': (string);
   'spiffeId': (string);
   /**
-   * workload, agent, server, admin, delegated, authority
+   * workload, agent, server, admin, delegated, token, authority
    */
   'kind': (string);
   /**

@@ -4,9 +4,13 @@
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from '../../../meshca/admin/v1/CreateJoinTokenRequest.ts';
+import type { ExplainIdentityTokenRequest as _meshca_admin_v1_ExplainIdentityTokenRequest, ExplainIdentityTokenRequest__Output as _meshca_admin_v1_ExplainIdentityTokenRequest__Output } from '../../../meshca/admin/v1/ExplainIdentityTokenRequest.ts';
+import type { ExplainIdentityTokenResponse as _meshca_admin_v1_ExplainIdentityTokenResponse, ExplainIdentityTokenResponse__Output as _meshca_admin_v1_ExplainIdentityTokenResponse__Output } from '../../../meshca/admin/v1/ExplainIdentityTokenResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from '../../../meshca/admin/v1/JoinToken.ts';
 import type { ListJoinTokensRequest as _meshca_admin_v1_ListJoinTokensRequest, ListJoinTokensRequest__Output as _meshca_admin_v1_ListJoinTokensRequest__Output } from '../../../meshca/admin/v1/ListJoinTokensRequest.ts';
 import type { ListJoinTokensResponse as _meshca_admin_v1_ListJoinTokensResponse, ListJoinTokensResponse__Output as _meshca_admin_v1_ListJoinTokensResponse__Output } from '../../../meshca/admin/v1/ListJoinTokensResponse.ts';
+import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from '../../../meshca/admin/v1/ListTokenIssuersRequest.ts';
+import type { ListTokenIssuersResponse as _meshca_admin_v1_ListTokenIssuersResponse, ListTokenIssuersResponse__Output as _meshca_admin_v1_ListTokenIssuersResponse__Output } from '../../../meshca/admin/v1/ListTokenIssuersResponse.ts';
 import type { RevokeJoinTokenRequest as _meshca_admin_v1_RevokeJoinTokenRequest, RevokeJoinTokenRequest__Output as _meshca_admin_v1_RevokeJoinTokenRequest__Output } from '../../../meshca/admin/v1/RevokeJoinTokenRequest.ts';
 
 export interface TokensClient extends grpc.Client {
@@ -19,6 +23,21 @@ export interface TokensClient extends grpc.Client {
   createJoinToken(argument: _meshca_admin_v1_CreateJoinTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
   createJoinToken(argument: _meshca_admin_v1_CreateJoinTokenRequest, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * What the token of such an issuer gives, and why the other entries of the issuer do not match. Uses nothing up.
+   */
+  ExplainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExplainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExplainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExplainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * What the token of such an issuer gives, and why the other entries of the issuer do not match. Uses nothing up.
+   */
+  explainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  explainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  explainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+  explainIdentityToken(argument: _meshca_admin_v1_ExplainIdentityTokenRequest, callback: grpc.requestCallback<_meshca_admin_v1_ExplainIdentityTokenResponse__Output>): grpc.ClientUnaryCall;
+
   ListJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
   ListJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
   ListJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
@@ -27,6 +46,21 @@ export interface TokensClient extends grpc.Client {
   listJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
   listJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
   listJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * The issuers whose tokens this server accepts (tokens.issuers), and whether they can be asked.
+   */
+  ListTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  ListTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  ListTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  ListTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * The issuers whose tokens this server accepts (tokens.issuers), and whether they can be asked.
+   */
+  listTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  listTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  listTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
+  listTokenIssuers(argument: _meshca_admin_v1_ListTokenIssuersRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListTokenIssuersResponse__Output>): grpc.ClientUnaryCall;
 
   /**
    * One that led to no certificate yet; it lets nobody join from the answer on.
@@ -48,7 +82,17 @@ export interface TokensClient extends grpc.Client {
 export interface TokensHandlers extends grpc.UntypedServiceImplementation {
   CreateJoinToken: grpc.handleUnaryCall<_meshca_admin_v1_CreateJoinTokenRequest__Output, _meshca_admin_v1_JoinToken>;
 
+  /**
+   * What the token of such an issuer gives, and why the other entries of the issuer do not match. Uses nothing up.
+   */
+  ExplainIdentityToken: grpc.handleUnaryCall<_meshca_admin_v1_ExplainIdentityTokenRequest__Output, _meshca_admin_v1_ExplainIdentityTokenResponse>;
+
   ListJoinTokens: grpc.handleUnaryCall<_meshca_admin_v1_ListJoinTokensRequest__Output, _meshca_admin_v1_ListJoinTokensResponse>;
+
+  /**
+   * The issuers whose tokens this server accepts (tokens.issuers), and whether they can be asked.
+   */
+  ListTokenIssuers: grpc.handleUnaryCall<_meshca_admin_v1_ListTokenIssuersRequest__Output, _meshca_admin_v1_ListTokenIssuersResponse>;
 
   /**
    * One that led to no certificate yet; it lets nobody join from the answer on.
@@ -59,6 +103,8 @@ export interface TokensHandlers extends grpc.UntypedServiceImplementation {
 
 export interface TokensDefinition extends grpc.ServiceDefinition {
   CreateJoinToken: MethodDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_JoinToken, _meshca_admin_v1_CreateJoinTokenRequest__Output, _meshca_admin_v1_JoinToken__Output>
+  ExplainIdentityToken: MethodDefinition<_meshca_admin_v1_ExplainIdentityTokenRequest, _meshca_admin_v1_ExplainIdentityTokenResponse, _meshca_admin_v1_ExplainIdentityTokenRequest__Output, _meshca_admin_v1_ExplainIdentityTokenResponse__Output>
   ListJoinTokens: MethodDefinition<_meshca_admin_v1_ListJoinTokensRequest, _meshca_admin_v1_ListJoinTokensResponse, _meshca_admin_v1_ListJoinTokensRequest__Output, _meshca_admin_v1_ListJoinTokensResponse__Output>
+  ListTokenIssuers: MethodDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersResponse, _meshca_admin_v1_ListTokenIssuersRequest__Output, _meshca_admin_v1_ListTokenIssuersResponse__Output>
   RevokeJoinToken: MethodDefinition<_meshca_admin_v1_RevokeJoinTokenRequest, _meshca_admin_v1_JoinToken, _meshca_admin_v1_RevokeJoinTokenRequest__Output, _meshca_admin_v1_JoinToken__Output>
 }

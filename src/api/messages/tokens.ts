@@ -1,0 +1,16 @@
+import { selectorText } from '../../common/spiffe/index.ts';
+import type { TokenExplanation } from '../../services/services.ts';
+
+/** What a token gives, as both its holder and an operator are told. */
+export const explanationMessage = ({ token, grants, usedAt }: TokenExplanation) => ({
+  issuer: token.issuer,
+  subject: token.subject,
+  expiresAt: token.expiresAt,
+  selectors: token.selectors.map(selectorText),
+  grants: grants.map(({ spiffeId, ttlSeconds, entryId }) => ({
+    spiffeId: spiffeId.toString(),
+    ttlSeconds,
+    entryId,
+  })),
+  usedAt: usedAt ?? 0,
+});

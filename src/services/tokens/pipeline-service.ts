@@ -1,0 +1,289 @@
+import { parseCsr } from '../../certs/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { selectorText, tokenIssuerId, type SpiffeId } from '../../common/spiffe/index.ts';
+import { sha256Hex } from '../../common/x509/index.ts';
+import { spiffeSubject, type Proven, type RegistrationEntry } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { LedgerRevocations } from '../../ledger/index.ts';
+import type {
+  CertificateStore,
+  EntryStore,
+  IssuanceStore,
+  TokenUseStore,
+} from '../../store/ports/index.ts';
+import { AttestationLimits } from '../attestation/limits.ts';
+import type { Access } from '../callers/access.ts';
+import type { AnonymousCaller, Caller, OperatorCaller } from '../callers/caller.ts';
+import type { CallerRegistry } from '../callers/caller-registry.ts';
+import { refusing } from '../callers/refusal-log.ts';
+import { issueOne, type IssuingDependencies } from '../issuing/decided.ts';
+import { ttlWithin } from '../requests.ts';
+import { grantTtlSeconds, judgeEntries, type JudgedEntry } from './grants.ts';
+import type { PipelineRequest, Pipelines, TokenExplanation } from './pipelines.ts';
+import { SingleUse } from './single-use.ts';
+import type { TokenVerifier, VerifiedToken } from './token-verifier.ts';
+
+export interface PipelineDependencies extends IssuingDependencies {
+  readonly verifier: TokenVerifier;
+  readonly entries: Pick<EntryStore, 'byParents'>;
+  readonly tokenUses: TokenUseStore;
+  readonly issuance: Pick<IssuanceStore, 'findRequests'>;
+  readonly certificates: Pick<CertificateStore, 'bySerial'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoke'>;
+  readonly authorities: Pick<Authorities, 'rootsDer'>;
+  readonly access: Access;
+  readonly callers: Pick<CallerRegistry, 'announce'>;
+}
+
+const maximumCsrBytes = 16_384;
+
+/**
+ * Certificates for jobs of pipelines, which prove themselves by a token of their platform. Owner of
+ * the limit on such calls.
+ */
+export class PipelineService implements Pipelines {
+  readonly #dependencies: PipelineDependencies;
+  readonly #limits: AttestationLimits;
+  readonly #single: SingleUse;
+
+  constructor(dependencies: PipelineDependencies) {
+    this.#dependencies = dependencies;
+    const { settings, clock } = dependencies;
+    this.#limits = new AttestationLimits(settings.attestationRate, clock);
+    this.#single = new SingleUse({ ...dependencies, trustDomain: settings.trustDomain });
+  }
+
+  issue(
+    caller: AnonymousCaller,
+    request: PipelineRequest,
+    signal?: AbortSignal,
+  ): ReturnType<Pipelines['issue']> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'IssueWithToken' },
+      async () => {
+        if (request.csrDer.length > maximumCsrBytes)
+          throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
+        const { spkiDer } = unwrap(parseCsr(request.csrDer));
+        const token = await this.#verified(caller, request.token, signal);
+        const issuerId = this.#issuerId(token);
+        try {
+          return await this.#issued({ caller, token, request, spkiDer }, signal);
+        } catch (thrown) {
+          // from here on it is known who asks
+          const error = PkiError.from(thrown);
+          await this.#dependencies.refusals.refusedAs(
+            issuerId,
+            'IssueWithToken',
+            error,
+            token.subject,
+          );
+          throw error;
+        }
+      },
+    );
+  }
+
+  explain(
+    caller: AnonymousCaller | OperatorCaller,
+    text: string,
+    signal?: AbortSignal,
+  ): Promise<TokenExplanation> {
+    return refusing(
+      this.#dependencies.refusals,
+      {
+        caller,
+        operation: caller.class === 'anonymous' ? 'ExplainToken' : 'ExplainIdentityToken',
+      },
+      async () => {
+        if (caller.class !== 'anonymous')
+          (await this.#dependencies.access.of(caller)).requireEverything('explaining a token');
+        const token = await this.#verified(caller, text, signal);
+        const judged = await judgeEntries(token, this.#dependencies);
+        const use = await this.#dependencies.tokenUses.byId(token.useId);
+        const { settings } = this.#dependencies;
+        return {
+          token,
+          grants: granted(judged).map(({ entry, spiffeId }) => ({
+            entryId: entry.id,
+            spiffeId,
+            ttlSeconds: grantTtlSeconds(entry, settings),
+          })),
+          refused:
+            caller.class === 'anonymous'
+              ? []
+              : judged.flatMap(({ entry, identity }) =>
+                  identity.ok
+                    ? []
+                    : [
+                        {
+                          entryId: entry.id,
+                          spiffeId: entry.spiffeId,
+                          reason: identity.error.message,
+                        },
+                      ],
+                ),
+          usedAt: use?.usedAt,
+        };
+      },
+    );
+  }
+
+  end(caller: Parameters<Pipelines['end']>[0]): ReturnType<Pipelines['end']> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'EndTokenCertificate', subject: caller.spiffeId },
+      async () => {
+        const { tokenUses, certificates, revocations, callers, clock } = this.#dependencies;
+        const { serial, spiffeId, notAfter } = caller;
+        if (caller.kind !== 'token')
+          throw new PkiError(
+            'CALLER_NOT_ADMITTED',
+            `the certificate ${serial} did not come from a token`,
+          );
+        const use = await tokenUses.bySerial(serial);
+        const event = { timeMs: clock.nowMs(), actor: spiffeId, subject: spiffeId };
+        if (use !== undefined)
+          await tokenUses.end(use.id, clock.now(), {
+            ...event,
+            kind: 'identity-token.ended',
+            detail: { use: use.id, issuer: use.issuer, serial, peer: caller.peer },
+          });
+        const record = await certificates.bySerial(serial);
+        const isRevocable = record?.profile === 'revocable';
+        if (isRevocable) {
+          const reason = 'cessationOfOperation';
+          await revocations.revoke(
+            { serial, reason, revokedAt: clock.now(), revokedBy: spiffeId },
+            {
+              ...event,
+              kind: 'certificate.revoked',
+              detail: { serial, reason, notAfter, holder: record.holder },
+            },
+          );
+          callers.announce({ kind: 'recheck' });
+        }
+        return { revoked: isRevocable, notAfter };
+      },
+    );
+  }
+
+  issuers(caller: OperatorCaller): ReturnType<Pipelines['issuers']> {
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ListTokenIssuers' },
+      async () => {
+        (await this.#dependencies.access.of(caller)).require('token.read', { kind: 'none' });
+        return this.#dependencies.verifier.standings();
+      },
+    );
+  }
+
+  async #verified(
+    caller: Caller,
+    text: string,
+    signal: AbortSignal | undefined,
+  ): Promise<VerifiedToken> {
+    const peer = caller.class === 'anonymous' ? caller.peer : undefined;
+    if (peer !== undefined) this.#limits.admit(peer);
+    const verified = await this.#dependencies.verifier.verify(
+      text,
+      { purpose: 'pipeline' },
+      signal,
+    );
+    if (!verified.ok && peer !== undefined) this.#limits.failed(peer);
+    return unwrap(verified);
+  }
+
+  async #issued(
+    { caller, token, request, spkiDer }: IssuingCall,
+    signal: AbortSignal | undefined,
+  ): ReturnType<Pipelines['issue']> {
+    const { settings, authorities } = this.#dependencies;
+    const judged = await judgeEntries(token, this.#dependencies);
+    const { entry, spiffeId } = chosen(judged, request.spiffeId);
+    const issuerId = this.#issuerId(token);
+    const redemption = {
+      requester: issuerId,
+      grantee: entry.id,
+      publicKeySha256: sha256Hex(spkiDer),
+      peer: caller.peer,
+    };
+    const ttlSeconds = ttlWithin(
+      request.ttlSeconds,
+      settings.minimumTtlSeconds,
+      grantTtlSeconds(entry, settings),
+    );
+    const leaf = await this.#single.redeem(token, redemption, (requestId) =>
+      issueOne(this.#dependencies, {
+        requestId,
+        csrDer: request.csrDer,
+        subject: spiffeSubject(spiffeId, entry.dnsNames),
+        kind: 'token',
+        profile: entry.profile,
+        ttlSeconds,
+        endsWithIssuer: request.ttlSeconds === 0,
+        caller: { class: 'token', name: issuerId },
+        holder: issuerId,
+        entryId: entry.id,
+        delegationId: null,
+        replaces: null,
+        rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }],
+        reason: {
+          method: 'token',
+          entry: entry.id,
+          issuer: token.issuer,
+          tokenSubject: token.subject,
+          use: token.useId,
+          selectors: token.selectors.map(selectorText),
+          peer: caller.peer,
+        },
+        signal,
+      }),
+    );
+    return { leaf, entryId: entry.id, rootsDer: authorities.rootsDer() };
+  }
+
+  #issuerId({ issuer }: VerifiedToken): string {
+    return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
+  }
+}
+
+interface IssuingCall {
+  readonly caller: AnonymousCaller;
+  readonly token: VerifiedToken;
+  readonly request: PipelineRequest;
+  readonly spkiDer: Buffer;
+}
+
+interface Granted {
+  readonly entry: Proven<RegistrationEntry>;
+  readonly spiffeId: SpiffeId;
+}
+
+const granted = (judged: readonly JudgedEntry[]): readonly Granted[] =>
+  judged.flatMap(({ entry, identity }) =>
+    identity.ok ? [{ entry, spiffeId: identity.value }] : [],
+  );
+
+/** @throws PkiError ENTRY_NOT_AUTHORIZED, TOKEN_GRANT_AMBIGUOUS */
+function chosen(judged: readonly JudgedEntry[], wanted: string): Granted {
+  const all = granted(judged);
+  const fitting = all.filter(({ spiffeId }) => wanted === '' || spiffeId.toString() === wanted);
+  const [first] = fitting;
+  const names = [...new Set(all.map(({ spiffeId }) => spiffeId.toString()))];
+  if (first === undefined)
+    throw new PkiError(
+      'ENTRY_NOT_AUTHORIZED',
+      names.length === 0
+        ? 'no entry below the issuer gives an identity to this token'
+        : `no entry gives ${JSON.stringify(wanted.slice(0, 200))} to this token; it may have ${names.join(', ').slice(0, 1000)}`,
+      { next: 'Compare the claims of the token with the entries: "meshca token explain".' },
+    );
+  if (new Set(fitting.map(({ spiffeId }) => spiffeId.toString())).size > 1)
+    throw new PkiError(
+      'TOKEN_GRANT_AMBIGUOUS',
+      `the token may have ${names.join(', ').slice(0, 1000)}`,
+    );
+  return first;
+}
