@@ -57,9 +57,4 @@ export class LeftBundles {
   ends(): readonly number[] {
     return [...this.#left.values()].map(({ until }) => until);
   }
-
-  clear(): void {
-    this.#left.clear();
-    this.#deadline = undefined;
-  }
 }

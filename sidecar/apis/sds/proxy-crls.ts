@@ -67,6 +67,9 @@ export class ProxyCrls {
       if (this.#listeners.size > 0) return;
       this.#cancelTimer();
       this.#plannedFor = 0;
+      // without a proxy nothing is withheld; the set is judged again for the next one
+      if (this.#problem !== undefined) this.#dependencies.onWithheld(false);
+      this.#problem = undefined;
     };
   }
 

@@ -13,16 +13,16 @@ export interface ProxyDependencies {
   /** Identifies the process while it lives. */
   readonly holder: string;
   readonly description: string;
-  /** Called when its last stream has ended. */
-  readonly left: () => void;
 }
 
 /** What one stream tells of its proxy. */
 export interface ProxyStream {
-  /** The present set of the own trust domain, and the IDs that the proxy may have now. */
-  rights(ownDigest: Buffer, spiffeIds: readonly string[]): void;
-  /** The names under which this stream wants the own bundle. */
-  wantsBundles(names: ReadonlySet<string>): void;
+  /**
+   * The present set of the own trust domain, the IDs that the proxy may have now, and the names under
+   * which this stream wants the own bundle. Told at once: between them the proxy would count as one
+   * that takes no bundle.
+   */
+  rights(ownDigest: Buffer, spiffeIds: readonly string[], bundleNames: ReadonlySet<string>): void;
   sentSvid(spiffeId: string, notAfter: number): void;
   /** It is applied. */
   appliedSvid(spiffeId: string): void;
@@ -107,11 +107,11 @@ export class Proxy {
         this.#report();
       };
     return {
-      rights: then((ownDigest, spiffeIds) => {
+      rights: then((ownDigest, spiffeIds, bundleNames) => {
         this.#ownDigest = ownDigest;
         this.#granted = spiffeIds;
+        wants(bundles, bundleNames);
       }),
-      wantsBundles: then((names) => wants(bundles, names)),
       sentSvid: then((spiffeId, notAfter) => {
         const known = this.#svids.get(spiffeId);
         if (known === undefined) this.#svids.set(spiffeId, { notAfter, refused: new Map() });
@@ -150,15 +150,24 @@ export class Proxy {
   #leave(bundles: StreamRecord): void {
     if (!this.#streams.delete(bundles)) return;
     for (const { refused } of this.#svids.values()) refused.delete(bundles);
-    if (this.#streams.size > 0) {
-      this.#keep(bundles);
-      return this.#report();
-    }
-    this.#left.clear();
+    this.#keep(bundles);
+    if (this.#streams.size > 0) return this.#report();
     for (const { handle } of this.#lines.values()) handle?.remove();
     this.#lines.clear();
     this.#cancelTimer();
-    this.#dependencies.left();
+  }
+
+  get hasStreams(): boolean {
+    return this.#streams.size > 0;
+  }
+
+  /**
+   * Whether something of it counts. Without streams it is remembered as long: when a connection
+   * breaks, its streams come back one by one, and the first must not speak for those that are still
+   * missing.
+   */
+  counts(now: number): boolean {
+    return this.#ends().some((end) => end >= now);
   }
 
   /** The proxy still validates with what this stream brought it. */
@@ -262,14 +271,19 @@ export class Proxy {
     return line.handle;
   }
 
-  /** The next instant at which something ends by itself. */
-  #plan(now: number): void {
-    this.#cancelTimer();
-    const ends = [
+  /** Until when its parts count, Unix seconds. */
+  #ends(): readonly number[] {
+    return [
       ...[...this.#svids.values()].map(({ notAfter }) => notAfter),
       ...this.#left.ends(),
       ...this.#unprovable.until.values(),
-    ].filter((end) => end >= now);
+    ];
+  }
+
+  /** The next instant at which something ends by itself. */
+  #plan(now: number): void {
+    this.#cancelTimer();
+    const ends = this.#ends().filter((end) => end >= now);
     if (ends.length === 0) return;
     const waitMs = (Math.min(...ends) + 1 - now) * 1000;
     this.#cancelTimer = this.#dependencies.clock.after(

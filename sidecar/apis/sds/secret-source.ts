@@ -10,6 +10,7 @@ import {
 } from '../../local-server/index.ts';
 import type { TrustBundle } from '../../ports/bundles.ts';
 import { identityKey, type Identity } from '../../ports/entries.ts';
+import type { HeldX509Svid } from '../../ports/svids.ts';
 import { Holds } from './holds.ts';
 import {
   allowedNames,
@@ -59,6 +60,8 @@ export class SecretSource implements StreamSource {
   readonly #holds: Holds;
   readonly #leaveCrls: () => void;
   readonly #wanted = new Map<string, Wanted>();
+  /** The certificates that there are at this look, by identity. */
+  #svids: ReadonlyMap<string, HeldX509Svid> = new Map();
   #conversation: Conversation = newConversation;
   #validation: Validation;
   #node = '';
@@ -113,6 +116,9 @@ export class SecretSource implements StreamSource {
     const asked = this.#asked(rights);
     this.#subscriptions.hold(identitiesOf(asked), attested.selectors);
     this.#settle();
+    this.#svids = new Map(
+      this.#subscriptions.current().map((svid) => [identityKey(svid.identity), svid]),
+    );
     this.#assertInTime(asked, rights, attested);
     this.#tellProxy(asked, rights);
     return asked.flatMap((each) => this.#content(each, own) ?? []);
@@ -211,9 +217,8 @@ export class SecretSource implements StreamSource {
     return granted?.kind === 'svid' && this.#svidOf(granted.identity) === undefined;
   }
 
-  #svidOf(identity: Identity) {
-    const key = identityKey(identity);
-    return this.#subscriptions.current().find((svid) => identityKey(svid.identity) === key);
+  #svidOf(identity: Identity): HeldX509Svid | undefined {
+    return this.#svids.get(identityKey(identity));
   }
 
   #tellProxy(asked: readonly Asked[], { own, identities }: CallerRights): void {
@@ -225,8 +230,6 @@ export class SecretSource implements StreamSource {
     this.#proxy.rights(
       own.authoritySetDigest,
       identities.map(({ spiffeId }) => spiffeId.toString()),
-    );
-    this.#proxy.wantsBundles(
       new Set(
         asked
           .filter(({ name, granted }) => this.#wanted.has(name) && holdsOwn(granted, own))

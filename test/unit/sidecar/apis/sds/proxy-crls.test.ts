@@ -73,6 +73,22 @@ test('a set that lacks a level is left out with an alert, and is back when it is
   assert.deepEqual([state.withheld[0], state.withheld.at(-1)], [true, false]);
 });
 
+test('nothing is withheld when the last proxy has left, and the next one is told of anew', () => {
+  const world = setUp('fail open');
+  const { crls, state } = world;
+  state.crls = [];
+  const leaveSecond = crls.onChange(() => {});
+  crls.current(own);
+  world[Symbol.dispose]();
+  assert.deepEqual(state.withheld, [true], 'another proxy is there');
+  leaveSecond();
+  assert.deepEqual(state.withheld, [true, false]);
+  const leave = crls.onChange(() => {});
+  crls.current(own);
+  assert.deepEqual(state.withheld, [true, false, true]);
+  leave();
+});
+
 test('a set is not complete while no issuer is known, or one that can not be read', () => {
   using open = setUp('fail open');
   using closed = setUp('fail closed');

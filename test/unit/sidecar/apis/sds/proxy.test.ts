@@ -7,29 +7,39 @@ const [one, two] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
 const web = 'spiffe://td.test/web';
 const wants = (...names: readonly string[]): ReadonlySet<string> => new Set(names);
 
+/** A stream that tells a part of its rights, and the rest as it was. */
+interface TestStream extends Omit<ProxyStream, 'rights'> {
+  rights(digest: Buffer, spiffeIds: readonly string[]): void;
+  wantsBundles(names: ReadonlySet<string>): void;
+}
+
 function setUp(context: TestContext) {
   const registry = new FakeConsumers();
   const clock = new LeapClock();
-  let left = 0;
+  let rights: readonly [Buffer, readonly string[]] = [one, [web]];
   const proxy = new Proxy({
     registry,
     clock,
     holder: '1 2',
     description: 'SDS pid 1',
-    left: () => void (left += 1),
   });
   const streams: ProxyStream[] = [];
-  const enter = (again: () => void = () => {}): ProxyStream => {
+  const enter = (again: () => void = () => {}): TestStream => {
     const stream = proxy.enter(again);
     streams.push(stream);
-    return stream;
+    let names = wants();
+    return {
+      ...stream,
+      rights: (...told) => stream.rights(...(rights = told), names),
+      wantsBundles: (told) => stream.rights(...rights, (names = told)),
+    };
   };
   // a stream that is left leaves its timer
   context.after(() => {
     for (const each of streams) each.leave();
   });
   const last = (): string => (registry.reports.at(-1) ?? '').replace(`${web} `, '').slice(0, -6);
-  return { registry, clock, enter, last, left: () => left };
+  return { registry, clock, enter, last, proxy };
 }
 
 test('a proxy has a set when each of its subscriptions to the bundle applied it', (context) => {
@@ -58,8 +68,8 @@ test('a proxy has a set when each of its subscriptions to the bundle applied it'
 
 for (const [what, end] of [
   ['was not proven', () => {}],
-  ['was refused', (stream: ProxyStream) => stream.refusedBundle('ALL', 'broken')],
-  ['was the set before', (stream: ProxyStream) => stream.appliedBundle('ALL', one)],
+  ['was refused', (stream: TestStream) => stream.refusedBundle('ALL', 'broken')],
+  ['was the set before', (stream: TestStream) => stream.appliedBundle('ALL', one)],
 ] as const)
   test(`a bundle that ${what} when its stream ended is pending until a new stream proves it`, (context) => {
     const { enter, last } = setUp(context);
@@ -204,14 +214,14 @@ test('without a bundle it counts until the certificate ends that it had when the
 for (const [what, toggle] of [
   [
     'begins and ends a subscription',
-    (stream: ProxyStream) => {
+    (stream: TestStream) => {
       stream.wantsBundles(wants('ROOTCA'));
       stream.wantsBundles(wants());
     },
   ],
   [
     'refuses a certificate and takes it',
-    (stream: ProxyStream) => {
+    (stream: TestStream) => {
       stream.refusedSvid(web, 'broken');
       stream.appliedSvid(web);
     },
@@ -268,7 +278,7 @@ test('an identity that is no longer granted counts until its certificate ends', 
 });
 
 test('a proxy that left has no lines, and one that was cut off has new ones when it is back', (context) => {
-  const { enter, registry, left, last } = setUp(context);
+  const { enter, registry, last, proxy } = setUp(context);
   const stream = enter();
   stream.rights(one, [web]);
   stream.sentSvid(web, 2_000_000_000);
@@ -280,5 +290,74 @@ test('a proxy that left has no lines, and one that was cut off has new ones when
   assert.equal(last(), 'unprovable 01', 'what it had is reported as cut off');
   stream.leave();
   stream.leave();
-  assert.equal(left(), 1);
+  assert.equal(registry.open, 1, 'the line that was cut off stays at the server');
+  assert.equal(proxy.counts(2_000_000_000), true, 'its certificate may be in use');
+  assert.equal(proxy.counts(2_000_000_001), false);
+});
+
+test('a stream that comes back first does not speak for those that ended with it', (context) => {
+  const { enter, last, clock } = setUp(context);
+  const [roots, all] = [enter(), enter()];
+  const until = clock.now() + 100;
+  roots.rights(one, [web]);
+  roots.sentSvid(web, until);
+  for (const [stream, name] of [
+    [roots, 'ROOTCA'],
+    [all, 'ALL'],
+  ] as const) {
+    stream.wantsBundles(wants(name));
+    stream.sentBundle(name, one);
+    stream.appliedBundle(name, one);
+  }
+  assert.equal(last(), 'confirmed 01');
+  // the connection of both breaks
+  roots.leave();
+  all.leave();
+  const back = (name: string): void => {
+    const stream = enter();
+    stream.rights(two, [web]);
+    stream.wantsBundles(wants(name));
+    stream.sentBundle(name, two);
+    stream.appliedBundle(name, two);
+  };
+  back('ROOTCA');
+  assert.equal(last(), 'pending 02', 'ALL is still the set before');
+  back('ALL');
+  assert.equal(last(), 'confirmed 02');
+});
+
+test('what ended with all streams counts until the certificate ends that it had', (context) => {
+  const { enter, last, clock } = setUp(context);
+  const all = enter();
+  const until = clock.now() + 100;
+  all.rights(one, [web]);
+  all.sentSvid(web, until);
+  all.wantsBundles(wants('ALL'));
+  all.sentBundle('ALL', one);
+  all.appliedBundle('ALL', one);
+  all.leave();
+  const roots = enter();
+  roots.rights(two, [web]);
+  roots.wantsBundles(wants('ROOTCA'));
+  roots.sentBundle('ROOTCA', two);
+  roots.appliedBundle('ROOTCA', two);
+  roots.sentSvid(web, until + 1000);
+  assert.equal(last(), 'pending 02');
+  clock.leap(102_000);
+  roots.rights(two, [web]);
+  assert.equal(last(), 'confirmed 02');
+});
+
+test('a set and the first bundle of a stream that appear at once are pending, never unprovable', (context) => {
+  const { registry, proxy } = setUp(context);
+  const stream = proxy.enter(() => {});
+  stream.rights(one, [web], wants());
+  stream.sentSvid(web, 2_000_000_000);
+  const told = registry.reports.length;
+  stream.rights(two, [web], wants('ROOTCA'));
+  stream.leave();
+  assert.deepEqual(
+    registry.reports.slice(told).map((report) => report.split(' ')[0]),
+    ['pending'],
+  );
 });
