@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { PkiError } from '../common/errors/index.ts';
-import { TrustDomain } from '../common/spiffe/index.ts';
+import { controlPlaneId, TrustDomain } from '../common/spiffe/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { certificatesFromPem } from '../common/x509/index.ts';
 import { version } from '../common/runtime/version.ts';
@@ -38,6 +38,11 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     trustDomain: TrustDomain.of(config.trustDomain),
     serverVersion: version,
     reservedDnsNames: reservedDnsNames(config),
+    controlPlaneIds: frontsOf(config).flatMap(({ type, delegatedIssuers }) =>
+      delegatedIssuers.map((name) =>
+        controlPlaneId(TrustDomain.of(config.trustDomain), type, name).toString(),
+      ),
+    ),
     adminUids: config.admin.uids,
     serverUid,
     revocable: issuance.crlBaseUrl !== undefined,

@@ -16,6 +16,8 @@ export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
+  /** Reserved IDs that may have delegations: those of the configured control planes. */
+  readonly controlPlaneIds: readonly string[];
   readonly reservedDnsNames: readonly ReservedDnsName[];
 }
 
@@ -47,7 +49,9 @@ export function checkDelegation(
   limits: DelegationLimits,
   now: number,
 ): DelegationDraft {
-  const clientId = unwrap(userSpiffeId(input.clientId, limits.trustDomain)).toString();
+  const clientId = limits.controlPlaneIds.includes(input.clientId)
+    ? input.clientId
+    : unwrap(userSpiffeId(input.clientId, limits.trustDomain)).toString();
   checkPatterns(input, limits);
   const profile = profileOf(input.profile);
   checkMaximumTtl(input.maxTtlSeconds, profile, limits);

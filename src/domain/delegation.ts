@@ -5,7 +5,8 @@ export interface Delegation {
   readonly id: string;
   /**
    * The control plane's SPIFFE ID. Its certificate must have the kind `workload` in the inventory,
-   * never `delegated`.
+   * never `delegated`. Or the reserved ID of a control plane's front and an issuer of tokens
+   * (controlPlaneId): the grant is then for the processes that such tokens prove.
    */
   readonly clientId: string;
   /** SPIFFE ID patterns (SpiffeIdPattern). */

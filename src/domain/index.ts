@@ -96,6 +96,7 @@ export {
   type LinkerdControlPlane,
   type ServiceAccount,
 } from './linkerd.ts';
+export { podHolder, renewsItsRoots } from './pod-holder.ts';
 export { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 export {
   requesterClasses,

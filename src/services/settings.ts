@@ -12,6 +12,8 @@ export interface ServiceSettings {
    * of Linkerd. No entry, delegation or operator can give them.
    */
   readonly reservedDnsNames: readonly ReservedDnsName[];
+  /** The IDs by which delegations grant identities to the callers of control planes' fronts. */
+  readonly controlPlaneIds: readonly string[];
   /** uids that may use the admin socket, besides 0 and the server's own. */
   readonly adminUids: readonly number[];
   readonly serverUid: number;
@@ -53,6 +55,7 @@ export const maximumJoinTokenTtlSeconds = 7 * 24 * 3600;
 
 export const defaultServiceSettings = {
   reservedDnsNames: [],
+  controlPlaneIds: [],
   adminUids: [],
   revocable: false,
   minimumTtlSeconds: 10,

@@ -2,6 +2,7 @@ export { parseDnsName } from './dns-name.ts';
 export { SpiffeIdPattern } from './pattern.ts';
 export {
   agentId,
+  controlPlaneId,
   isAgentId,
   isReserved,
   serverId,

@@ -13,6 +13,13 @@ export const serverId = (trustDomain: TrustDomain): SpiffeId =>
 export const agentId = (trustDomain: TrustDomain, ...segments: readonly string[]): SpiffeId =>
   SpiffeId.in(trustDomain, `/meshca/agent/${segments.join('/')}`);
 
+/** The ID that delegations name to grant identities to callers of a control plane's front. */
+export const controlPlaneId = (
+  trustDomain: TrustDomain,
+  type: string,
+  tokenIssuer: string,
+): SpiffeId => SpiffeId.in(trustDomain, `/meshca/control-plane/${type}/${tokenIssuer}`);
+
 export const isReserved = (id: SpiffeId): boolean =>
   id.path === reservedRoot || id.path.startsWith(`${reservedRoot}/`);
 

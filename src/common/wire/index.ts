@@ -17,6 +17,7 @@ export {
   adminContract,
   agentContract,
   issuerContract,
+  istioContract,
   reportsContract,
   sdsContract,
   signingContract,

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { loadPackageDefinition, type GrpcObject, type ServiceDefinition } from '@grpc/grpc-js';
 import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
+import type { ProtoGrpcType as IstioProto } from './generated/ca.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
 import type { ProtoGrpcType as IssuerProto } from './generated/issuer.ts';
 import type { ProtoGrpcType as ReportsProto } from './generated/reports.ts';
@@ -53,4 +54,5 @@ export const agentContract = (): Contract<AgentProto> => contract('meshca/agent/
 export const workloadContract = (): Contract<WorkloadProto> => contract('spiffe/workload.proto');
 export const reportsContract = (): Contract<ReportsProto> =>
   contract('meshca/workload/v1/reports.proto');
+export const istioContract = (): Contract<IstioProto> => contract('istio/v1/auth/ca.proto');
 export const sdsContract = (): Contract<SdsProto> => contract('envoy/service/secret/v3/sds.proto');

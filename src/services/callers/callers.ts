@@ -72,6 +72,13 @@ export interface Refusals {
    * INTERNAL …) get an ID and no record. Never throws.
    */
   refused(caller: Caller, operation: string, error: PkiError, subject?: string): Promise<string>;
+  /**
+   * The same for a caller that proved its identity without a certificate of ours. `actor` is its
+   * name in the record.
+   */
+  refusedAs(actor: string, operation: string, error: PkiError, subject?: string): Promise<string>;
+  /** Marks an error that is already recorded, so that it is not recorded again. */
+  mark(error: PkiError, refusalId: string): void;
   /** The refusal ID of this error, if it was recorded. */
   idOf(error: PkiError): string | undefined;
   /** Counts events without a caller: failed handshakes, connections over the limit. */

@@ -88,10 +88,6 @@ export class RefusalLog implements Refusals {
     );
   }
 
-  /**
-   * Records a refusal for a caller that proved its identity without a certificate of ours: a node
-   * during attestation.
-   */
   async refusedAs(
     actor: string,
     operation: string,
@@ -101,10 +97,6 @@ export class RefusalLog implements Refusals {
     return this.#record(actor, operation, error, subject);
   }
 
-  /**
-   * Marks an error that is already recorded (issuance audits its own refusals), so that it is not
-   * recorded again.
-   */
   mark(error: PkiError, refusalId: string): void {
     this.#ids.set(error, refusalId);
   }

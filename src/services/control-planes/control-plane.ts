@@ -66,6 +66,8 @@ export interface ControlPlaneType<Configuration = unknown> {
   dnsNames(configuration: Configuration): readonly string[];
   /** What only this type gives, beside `dnsNames`. Absent: nothing. */
   reserved?(configuration: Configuration): readonly ReservedDnsName[];
+  /** Token issuers (by name) whose processes get identities by delegation. Absent: none. */
+  delegatedIssuers?(configuration: Configuration): readonly string[];
   /** @throws PkiError CONFIG_INVALID */
   create(configuration: Configuration, dependencies: ControlPlaneDependencies): ControlPlane;
 }
@@ -77,6 +79,8 @@ export const controlPlaneType = <Configuration>(
   ...type,
   dnsNames: (configuration) => type.dnsNames(configuration as Configuration),
   reserved: (configuration) => type.reserved?.(configuration as Configuration) ?? [],
+  delegatedIssuers: (configuration) =>
+    type.delegatedIssuers?.(configuration as Configuration) ?? [],
   create: (configuration, dependencies) =>
     type.create(configuration as Configuration, dependencies),
 });

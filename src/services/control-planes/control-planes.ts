@@ -18,6 +18,7 @@ export interface ConfiguredFront {
   readonly type: string;
   readonly dnsNames: readonly string[];
   readonly reserved: readonly ReservedDnsName[];
+  readonly delegatedIssuers: readonly string[];
 }
 
 export const configuredFronts = (
@@ -28,6 +29,7 @@ export const configuredFronts = (
     type: type.type,
     dnsNames: type.dnsNames(configuration[type.type]),
     reserved: type.reserved?.(configuration[type.type]) ?? [],
+    delegatedIssuers: type.delegatedIssuers?.(configuration[type.type]) ?? [],
   }));
 
 /** A control plane that this server serves. */

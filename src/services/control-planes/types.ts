@@ -1,4 +1,5 @@
 import type { ControlPlaneType } from './control-plane.ts';
+import { istio } from './istio/index.ts';
 
 /** The control planes whose clients this server can serve. */
-export const controlPlaneTypes: readonly ControlPlaneType[] = [];
+export const controlPlaneTypes: readonly ControlPlaneType[] = [istio];

@@ -4,6 +4,7 @@ import type { Issuer, LeafRequest } from '../../issuance/issuer.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { Caller } from '../callers/caller.ts';
 import type { SvidOutcome } from '../services.ts';
+import type { Refusals } from '../callers/callers.ts';
 import type { RefusalLog } from '../callers/refusal-log.ts';
 import { requestIdOrNew } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
@@ -114,7 +115,7 @@ export async function issueDecided(
 
 /** Issues one leaf. A refusal is thrown. */
 export async function issueOne(
-  dependencies: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  dependencies: { readonly issuer: Issuer; readonly refusals: Pick<Refusals, 'mark'> },
   request: LeafRequest,
 ): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
   const [result] = await dependencies.issuer.issue([request]);

@@ -59,6 +59,17 @@ export const bearerTokenAdvice = {
     ],
     done('uses the token of a pod', 'it counts'),
   ),
+  IMPERSONATION_REFUSED: row(
+    'a ztunnel asks for the certificate of a pod on its node',
+    [
+      'integration/services/control-planes/istio.test.ts',
+      'any impersonation, also of the caller itself',
+    ],
+    done('asks for the identity of its own token', 'it gets the certificate', [
+      'integration/services/control-planes/istio.test.ts',
+      'gives a pod its own identity, with one intermediate an element and all roots last',
+    ]),
+  ),
   TOKEN_REFUSED: row(
     'the pod behind the token is gone, so that the cluster refuses it',
     [

@@ -52,6 +52,11 @@ export const bearerTokenCodes = {
     'The service-account token is not bound to a pod.',
     'Use a projected service account token of the pod (volume source serviceAccountToken), not the token of a Secret.',
   ),
+  IMPERSONATION_REFUSED: caller(
+    'UNAUTHENTICATED',
+    'The call asks for the identity of another pod.',
+    'A ztunnel in shared mode does so: let it run in dedicated mode, or let sidecars and gateways ask for themselves.',
+  ),
   TOKEN_REFUSED: caller(
     'UNAUTHENTICATED',
     'The cluster says that the token does not count.',
