@@ -11,6 +11,8 @@ export interface AgentGauges {
   };
   readonly entries: () => number;
   readonly consumers: () => number;
+  /** Streams of the Workload API whose messages the CRLs do not fit into. */
+  readonly streamsWithoutCrls: () => number;
   readonly agentSvidExpirySeconds: () => number | undefined;
   readonly survivedOutageSeconds: () => number;
   readonly secondsSinceContact: () => number | undefined;
@@ -206,6 +208,11 @@ function observe(registry: Registry, gauges: AgentGauges): void {
     ],
     ['entries', 'Registration entries of this agent', gauges.entries],
     ['consumers', 'Consumers that are reported to the server', gauges.consumers],
+    [
+      'streams_without_crls',
+      'Streams of workloads whose client takes no message as large as the CRLs',
+      gauges.streamsWithoutCrls,
+    ],
     [
       'state_unkept_files',
       'Files of the state directory that could not be written: a restart goes back behind them',

@@ -1,3 +1,4 @@
+import { StreamsWithoutCrls } from '../apis/workload/index.ts';
 import { loadHoldings } from '../state/index.ts';
 import { Consumers, HandshakeCounts, Replacements, type IssuerSession } from '../sync/index.ts';
 import type { AgentEnvironment } from './environment.ts';
@@ -12,6 +13,7 @@ export interface ConsumersStage extends AsyncDisposable {
   readonly consumers: Consumers;
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
+  readonly withoutCrls: StreamsWithoutCrls;
   /** Restores the consumers of an earlier run. Call it after the session is made. */
   restore(): Promise<void>;
 }
@@ -33,6 +35,7 @@ export function openConsumers(
     consumers,
     replacements: new Replacements(report),
     handshakes: new HandshakeCounts(report),
+    withoutCrls: new StreamsWithoutCrls(),
     async restore() {
       consumers.restore(await loadHoldings(config.dataDir));
     },

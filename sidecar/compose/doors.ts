@@ -116,6 +116,7 @@ function openWorkloadSocket(
       workloadApi({
         svids: svids.manager,
         bundles,
+        withoutCrls: held.withoutCrls,
         onHandshakes: (count) => held.handshakes.record(count),
         clock,
         limits: defaultWorkloadApiLimits,

@@ -31,7 +31,7 @@ export interface Readiness {
 }
 
 export function readinessOf(dependencies: ReportDependencies): Readiness {
-  const { config, trust, entries, svids, session, outageSeconds } = dependencies;
+  const { config, trust, entries, held: consumers, svids, session, outageSeconds } = dependencies;
   const { connected, lastError, barred, clockSkewSeconds } = session.status();
   const reasons: string[] = [];
   const notes: string[] = [];
@@ -65,6 +65,8 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
     );
   const unproven = trust.issuers.note();
   if (unproven !== undefined) notes.push(unproven);
+  const withoutCrls = consumers.withoutCrls.note();
+  if (withoutCrls !== undefined) notes.push(withoutCrls);
   const promised = config.outage.promisedSeconds;
   if (promised !== undefined && outageSeconds() < promised)
     notes.push(
@@ -129,6 +131,7 @@ export function gaugesOf(dependencies: ReportDependencies): AgentGauges {
     svids: () => svids.x509.horizon(),
     entries: () => entries.cache.size(),
     consumers: () => held.consumers.size,
+    streamsWithoutCrls: () => held.withoutCrls.size,
     agentSvidExpirySeconds: () =>
       identity.credential === undefined ? undefined : identity.credential.notAfter - clock.now(),
     survivedOutageSeconds: outageSeconds,

@@ -257,7 +257,7 @@ function crlLines(
     );
   else if (crlReach === 'large-messages')
     lines.push(
-      'alert: the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default; rotate the issuing authority, whose CRL begins empty',
+      'alert: the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default: above that these get their certificates without CRLs; rotate the issuing authority, whose CRL begins empty',
     );
   if (crls.length > 0 && !crlsHandedOut)
     lines.push('no CRLs are handed out until each authority in use has one');

@@ -29,8 +29,11 @@ export interface Target {
   readonly explain: (error: PkiError) => PkiError;
 }
 
+/** In bytes. */
+export const largestMessage = 64 * 1024 * 1024;
+
 const channelOptions = {
-  'grpc.max_receive_message_length': 64 * 1024 * 1024,
+  'grpc.max_receive_message_length': largestMessage,
   'grpc.enable_retries': 0,
 };
 

@@ -14,8 +14,8 @@ export const crlBounds = {
 /**
  * Who gets the CRLs.
  * - `all`: agents, and workloads whatever their client is.
- * - `large-messages`: workloads whose client takes messages above 4 MiB. The others get no certificates
- *   any more, because the message with their certificate has the CRLs.
+ * - `large-messages`: workloads whose client states that it takes messages above 4 MiB. The others get
+ *   their certificates without CRLs as soon as a message with both would be larger.
  * - `http`: readers over HTTP. Agents get none, so that they go on with everything else.
  */
 export type CrlReach = 'all' | 'large-messages' | 'http';

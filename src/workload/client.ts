@@ -61,6 +61,9 @@ export function sourceContext(options: SourceOptions): SourceContext {
   };
 }
 
+/** CRLs can be large. */
+const largestMessageBytes = 64 * 1024 * 1024;
+
 /**
  * The header that keeps a browser or a confused proxy from fetching identities (Workload Endpoint
  * section 6).
@@ -68,6 +71,8 @@ export function sourceContext(options: SourceOptions): SourceContext {
 export function securityHeader(): Metadata {
   const metadata = new Metadata();
   metadata.set('workload.spiffe.io', 'true');
+  // our agent sends CRLs only in messages that a client takes; others pass it over
+  metadata.set('meshca-largest-message', String(largestMessageBytes));
   return metadata;
 }
 
@@ -109,7 +114,7 @@ function connectClient(endpoint: WorkloadEndpoint): SpiffeWorkloadAPIClient {
       'grpc.initial_reconnect_backoff_ms': 50,
       'grpc.min_reconnect_backoff_ms': 50,
       'grpc.max_reconnect_backoff_ms': 1000,
-      'grpc.max_receive_message_length': 64 * 1024 * 1024,
+      'grpc.max_receive_message_length': largestMessageBytes,
       'grpc.default_authority': 'localhost',
     },
   );

@@ -188,6 +188,7 @@ export const bundleOf = (name: string, sequence = 1, jwksJson = '{"keys":[]}'): 
 export class FakeBundles implements BundleSource {
   own: TrustBundle | undefined = bundleOf('td.test');
   others = new Map<string, TrustBundle>();
+  crlsDer: readonly Buffer[] = [];
   readonly #listeners = new Set<() => void>();
 
   set(own: TrustBundle | undefined, others: readonly TrustBundle[] = []): void {
@@ -199,7 +200,7 @@ export class FakeBundles implements BundleSource {
     return this.own;
   }
   crls(): readonly Buffer[] {
-    return [];
+    return this.crlsDer;
   }
   federated(): ReadonlyMap<string, TrustBundle> {
     return this.others;

@@ -1,3 +1,4 @@
+export { StreamsWithoutCrls } from './largest-message.ts';
 export {
   defaultWorkloadApiLimits,
   type WorkloadApiLimits,

@@ -8,13 +8,25 @@ import type { HeldX509Svid } from '../../ports/svids.ts';
  * of trust domains.
  */
 export interface Messages {
-  /** @param withIssuers the caller asks for the issuing authorities of the server */
-  x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle, withIssuers: boolean): Buffer;
-  x509Bundles(own: TrustBundle): Buffer;
+  x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle, reader: Reader): WithCrls;
+  x509Bundles(own: TrustBundle, reader: Pick<Reader, 'largestMessage'>): WithCrls;
   jwtBundles(own: TrustBundle): Buffer;
   /** Changes with the roots of any trust domain and with the CRLs. */
   rootsVersion(own: TrustBundle): string;
   jwtVersion(own: TrustBundle): string;
+}
+
+export interface Reader {
+  /** It asks for the issuing authorities of the server. */
+  readonly withIssuers: boolean;
+  /** In bytes. A client refuses a larger message and all that is in it. */
+  readonly largestMessage: number;
+}
+
+export interface WithCrls {
+  readonly bytes: Buffer;
+  /** The message would be too large with the CRLs. A part of them would be worth nothing. */
+  readonly crlsLeftOut: boolean;
 }
 
 export function createMessages(bundles: BundleSource, generation: () => number): Messages {
@@ -29,10 +41,13 @@ export function createMessages(bundles: BundleSource, generation: () => number):
     perGeneration(generation, make);
   const roots = joinedRoots();
   const federated = cached((own) => byTrustDomain(all(own).slice(1), roots));
+  const svidCrls = cached(() =>
+    service.FetchX509SVID.responseSerialize({ crl: [...bundles.crls()] }),
+  );
 
   return {
-    x509Svids: (svids, own, withIssuers) =>
-      service.FetchX509SVID.responseSerialize({
+    x509Svids: (svids, own, { withIssuers, largestMessage }) => {
+      const alone = service.FetchX509SVID.responseSerialize({
         svids: withUniqueHints(svids, (svid, hint) => ({
           spiffeId: svid.identity.spiffeId.toString(),
           x509Svid: Buffer.concat(svid.chainDer),
@@ -40,18 +55,17 @@ export function createMessages(bundles: BundleSource, generation: () => number):
           bundle: roots(own),
           hint,
         })),
-        crl: [...bundles.crls()],
         federatedBundles: federated(own),
         meshcaIssuers: withIssuers
           ? own.issuersSha256.map((digest) => Buffer.from(digest, 'hex'))
           : [],
-      }),
-    x509Bundles: cached((own) =>
-      service.FetchX509Bundles.responseSerialize({
-        crl: [...bundles.crls()],
-        bundles: byTrustDomain(all(own), roots),
-      }),
-    ),
+      });
+      const crls = svidCrls(own);
+      return alone.length + crls.length > largestMessage
+        ? { bytes: alone, crlsLeftOut: crls.length > 0 }
+        : { bytes: joined(alone, crls), crlsLeftOut: false };
+    },
+    x509Bundles: x509BundleMessages(bundles, cached, (own) => byTrustDomain(all(own), roots)),
     jwtBundles: cached((own) =>
       service.FetchJWTBundles.responseSerialize({
         bundles: byTrustDomain(all(own), (each) => Buffer.from(each.jwksJson)),
@@ -65,6 +79,31 @@ export function createMessages(bundles: BundleSource, generation: () => number):
     jwtVersion: cached((own) => versions(all(own), (each) => each.jwksJson)),
   };
 }
+
+type Cached = <T>(make: (own: TrustBundle) => T) => (own: TrustBundle) => T;
+
+function x509BundleMessages(
+  bundles: Pick<BundleSource, 'crls'>,
+  cached: Cached,
+  rootsOf: (own: TrustBundle) => Record<string, Buffer>,
+): Messages['x509Bundles'] {
+  const { responseSerialize } =
+    workloadContract().packages.SpiffeWorkloadAPI.service.FetchX509Bundles;
+  const bundlesAlone = cached((own) => responseSerialize({ bundles: rootsOf(own) }));
+  const bundlesAndCrls = cached((own) =>
+    joined(bundlesAlone(own), responseSerialize({ crl: [...bundles.crls()] })),
+  );
+  return (own, { largestMessage }) => {
+    const [alone, whole] = [bundlesAlone(own), bundlesAndCrls(own)];
+    return whole.length > largestMessage
+      ? { bytes: alone, crlsLeftOut: whole.length > alone.length }
+      : { bytes: whole, crlsLeftOut: false };
+  };
+}
+
+/** Two parts of one message, one after the other, are that message (Protocol Buffers, encoding). */
+const joined = (one: Buffer, other: Buffer): Buffer =>
+  other.length === 0 ? one : Buffer.concat([one, other]);
 
 /** Keeps one value until the bundles change. */
 function perGeneration<T>(

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import type { BundleSource } from '../../ports/bundles.ts';
+import type { StreamsWithoutCrls } from './largest-message.ts';
 import type { HandshakeCount } from '../../ports/handshakes.ts';
 import type { SvidManager } from '../../ports/svids.ts';
 
@@ -28,6 +29,7 @@ export interface WorkloadApiDependencies {
   readonly bundles: BundleSource;
   /** Receives the handshakes that a client library counted, within the limits of the server. */
   readonly onHandshakes: (count: HandshakeCount) => void;
+  readonly withoutCrls: StreamsWithoutCrls;
   readonly clock: Clock;
   readonly limits: WorkloadApiLimits;
 }

@@ -9,7 +9,8 @@ import {
 } from '../../local-server/index.ts';
 import type { TrustBundle } from '../../ports/bundles.ts';
 import { identityKey } from '../../ports/entries.ts';
-import type { Messages } from './messages.ts';
+import { largestMessageOf, type StreamsWithoutCrls } from './largest-message.ts';
+import type { Messages, Reader } from './messages.ts';
 import type { WorkloadApiDependencies } from './options.ts';
 
 /** The metadata by which a caller asks for the issuing authorities of the server. */
@@ -26,11 +27,12 @@ export class X509SvidSource implements StreamSource {
   readonly #messages: Messages;
   readonly #stream: StreamHandle;
   readonly #firstMessageMs: number;
-  readonly #withIssuers: boolean;
+  readonly #reader: Reader;
+  readonly #withoutCrls: StreamsWithoutCrls;
   readonly #leaveClients: () => void;
 
   constructor(
-    { svids, clock, limits }: WorkloadApiDependencies,
+    { svids, clock, limits, withoutCrls }: WorkloadApiDependencies,
     messages: Messages,
     stream: StreamHandle,
     leaveClients: () => void,
@@ -39,7 +41,11 @@ export class X509SvidSource implements StreamSource {
     this.#messages = messages;
     this.#stream = stream;
     this.#firstMessageMs = limits.firstMessageMs;
-    this.#withIssuers = stream.metadata.get(issuersKey).length > 0;
+    this.#withoutCrls = withoutCrls;
+    this.#reader = {
+      withIssuers: stream.metadata.get(issuersKey).length > 0,
+      largestMessage: largestMessageOf(stream.metadata),
+    };
     this.#leaveClients = leaveClients;
   }
 
@@ -71,6 +77,7 @@ export class X509SvidSource implements StreamSource {
 
   release(): void {
     this.#subscriptions.release();
+    this.#withoutCrls.ended(this);
     this.#leaveClients();
   }
 
@@ -80,8 +87,8 @@ export class X509SvidSource implements StreamSource {
     if (first === undefined) return [];
     const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
     const hints = identities.map((each) => each.entry.hint).join(',');
-    const withIssuers = this.#withIssuers;
-    const issuers = withIssuers ? own.issuersSha256.join(',') : '';
+    const reader = this.#reader;
+    const issuers = reader.withIssuers ? own.issuersSha256.join(',') : '';
     return [
       {
         key: onlyKey,
@@ -90,19 +97,37 @@ export class X509SvidSource implements StreamSource {
         authorities: own.authoritySetDigest,
         ...plainContent,
         onSent: () => this.#stream.session.gaveDefault(first.identity),
-        encode: () => this.#messages.x509Svids(svids, own, withIssuers),
+        encode: () => {
+          const { bytes, crlsLeftOut } = this.#messages.x509Svids(svids, own, reader);
+          this.#withoutCrls.sent(this, crlsLeftOut);
+          return bytes;
+        },
         onRead: () => this.#subscriptions.confirm(svids),
       },
     ];
   }
 }
 
-export const x509BundleSource = (messages: Messages): StreamSource =>
-  bundleSource((own) => ({
-    version: messages.rootsVersion(own),
-    authorities: own.authoritySetDigest,
-    encode: () => messages.x509Bundles(own),
-  }));
+export function x509BundleSource(
+  { withoutCrls }: Pick<WorkloadApiDependencies, 'withoutCrls'>,
+  messages: Messages,
+  { metadata }: StreamHandle,
+): StreamSource {
+  const reader = { largestMessage: largestMessageOf(metadata) };
+  const source: StreamSource = {
+    ...bundleSource((own) => ({
+      version: messages.rootsVersion(own),
+      authorities: own.authoritySetDigest,
+      encode: () => {
+        const { bytes, crlsLeftOut } = messages.x509Bundles(own, reader);
+        withoutCrls.sent(source, crlsLeftOut);
+        return bytes;
+      },
+    })),
+    release: () => withoutCrls.ended(source),
+  };
+  return source;
+}
 
 export const jwtBundleSource = (messages: Messages): StreamSource =>
   bundleSource((own) => ({

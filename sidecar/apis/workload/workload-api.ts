@@ -30,7 +30,9 @@ export function workloadApi(dependencies: WorkloadApiDependencies): SocketApi {
               const leaveClients = clients.enter(handle);
               return new X509SvidSource(dependencies, messages, handle, leaveClients);
             }),
-            FetchX509Bundles: stream('roots', () => x509BundleSource(messages)),
+            FetchX509Bundles: stream('roots', (handle) =>
+              x509BundleSource(dependencies, messages, handle),
+            ),
             FetchJWTBundles: stream('jwt', () => jwtBundleSource(messages)),
             FetchJWTSVID: unary(fetchJwtSvid(dependencies, charges)),
             ValidateJWTSVID: unary(validateJwt(dependencies)),

@@ -21,6 +21,7 @@ import { tellThatNothingIsKept } from '../keeps-nothing.ts';
 import { writeWhole } from '../files.ts';
 import { instant, json, until } from '../output.ts';
 import { table } from '../table.ts';
+import { largestMessage } from '../target.ts';
 
 export interface SocketOptions {
   readonly socket?: string;
@@ -130,6 +131,7 @@ export function socketOf(context: CliContext, options: SocketOptions): string {
 function securityHeader(): Metadata {
   const metadata = new Metadata();
   metadata.set('workload.spiffe.io', 'true');
+  metadata.set('meshca-largest-message', String(largestMessage));
   return metadata;
 }
 

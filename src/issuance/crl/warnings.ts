@@ -54,7 +54,7 @@ export class CrlWarnings {
         { reach, next: crlReachAdvice, alert: true },
         reach === 'http'
           ? 'the CRLs are too large for agents: they are handed out over HTTP alone, and consumers that enforce them refuse'
-          : 'the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default',
+          : 'the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default: above that these get their certificates without CRLs',
       );
   }
 }

@@ -12,6 +12,7 @@ import { workloadContract } from '../../../../src/common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { SpiffeWorkloadAPIClient } from '../../../../src/common/wire/generated/SpiffeWorkloadAPI.ts';
 import {
+  StreamsWithoutCrls,
   defaultWorkloadApiLimits,
   workloadApi,
   type WorkloadApiLimits,
@@ -90,10 +91,12 @@ export async function startHarness(options: HarnessOptions = {}) {
     clock,
     logger: silentLogger,
   };
+  const withoutCrls = new StreamsWithoutCrls();
   const served = workloadApi({
     svids,
     bundles,
     onHandshakes,
+    withoutCrls,
     clock,
     limits: { ...defaultWorkloadApiLimits, ...limits },
   });
@@ -114,6 +117,7 @@ export async function startHarness(options: HarnessOptions = {}) {
     bundles,
     consumers,
     refusals,
+    withoutCrls,
     attestor,
     serverParts,
     api,

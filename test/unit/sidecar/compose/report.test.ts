@@ -17,6 +17,7 @@ interface Situation {
   readonly barred?: PkiError;
   readonly promised?: number;
   readonly unproven?: string;
+  readonly withoutCrls?: string;
 }
 
 /** The few answers of the stages that readiness is made of. */
@@ -31,6 +32,7 @@ function partsOf(situation: Situation): ReportDependencies {
       writes: { unkept: () => unkept },
       issuers: { note: () => situation.unproven },
     },
+    held: { withoutCrls: { note: () => situation.withoutCrls } },
     entries: { cache: { synced: () => synced, size: () => entries } },
     svids: { x509: { horizon: () => ({ held, unserved }) } },
     session: {
@@ -89,6 +91,11 @@ test('a server that was believed without proof is named in a note', () => {
   const unproven =
     'the issuer of the server, with the key ab, was believed because of its root alone';
   assert.deepEqual(readinessOf(partsOf({ unproven })).notes, [unproven]);
+});
+
+test('streams that lack the CRLs are named in a note, and no ground to be unready', () => {
+  const withoutCrls = '2 streams of workloads without CRLs';
+  assert.deepEqual(readinessOf(partsOf({ withoutCrls })), { reasons: [], notes: [withoutCrls] });
 });
 
 test('what the state directory does not keep is a note with files and reason, and no ground to be unready', () => {

@@ -6,6 +6,7 @@ import { fromServiceError } from '../../../../../src/common/wire/index.ts';
 import type { X509BundlesResponse__Output } from '../../../../../src/common/wire/generated/X509BundlesResponse.ts';
 import type { X509SVIDResponse__Output } from '../../../../../src/common/wire/generated/X509SVIDResponse.ts';
 import { defaultLimits } from '../../../../../sidecar/local-server/index.ts';
+import { securityHeader, sourceContext } from '../../../../../src/workload/client.ts';
 import { bundleOf, entryOf, LeapClock } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
 import { nextTurn, until } from '../../../../support/until.ts';
@@ -310,6 +311,46 @@ test('a stream whose HTTP/2 window is kept closed counts as one that takes no me
   await until(() => harness.api.connections() === 0);
   assert.equal(state.messages.length, 0);
   assert.equal(harness.svids.confirmed.length, 0);
+});
+
+test('a client with the limit of gRPC keeps its identity beside large CRLs, one that takes more gets them', async () => {
+  await using harness = await startHarness();
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const crls = [Buffer.alloc(3 * 1024 * 1024, 1), Buffer.alloc(2 * 1024 * 1024, 2)];
+  const bytesOf = ({ crl }: { readonly crl: readonly Buffer[] }): number =>
+    crl.reduce((sum, { length }) => sum + length, 0);
+  const small = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  assert.equal(bytesOf(await small.first()), 0);
+  harness.bundles.crlsDer = crls;
+  harness.bundles.set(bundleOf('td.test', 2));
+  await until(() => small.messages.length === 2, 'the message beside the CRLs');
+  assert.deepEqual([small.messages[1]?.svids.length, bytesOf(small.messages[1]!)], [1, 0]);
+  assert.equal(harness.withoutCrls.size, 1);
+  assert.match(harness.withoutCrls.note() ?? '', /^1 stream of a workload without CRLs/);
+
+  const roots = collect<X509BundlesResponse__Output>(
+    harness.client().FetchX509Bundles({}, header()),
+  );
+  assert.equal(bytesOf(await roots.first()), 0);
+  assert.equal(harness.withoutCrls.size, 2);
+  const { client } = sourceContext({ socketPath: harness.path });
+  const library = collect<X509SVIDResponse__Output>(client.FetchX509SVID({}, securityHeader()));
+  assert.equal(bytesOf(await library.first()), bytesOf({ crl: crls }));
+  assert.equal(harness.withoutCrls.size, 2);
+
+  harness.bundles.crlsDer = [Buffer.alloc(1000)];
+  harness.bundles.set(bundleOf('td.test', 3));
+  await until(() => small.messages.length === 3, 'the message with the CRLs');
+  assert.equal(bytesOf(small.messages[2]!), 1000);
+  await until(() => harness.withoutCrls.size === 0, 'both have them');
+  assert.equal(harness.withoutCrls.note(), undefined);
+  harness.bundles.crlsDer = crls;
+  harness.bundles.set(bundleOf('td.test', 4));
+  await until(() => harness.withoutCrls.size === 2, 'both lack them');
+  small.cancel();
+  roots.cancel();
+  client.close();
+  await until(() => harness.withoutCrls.size === 0, 'who has gone lacks nothing');
 });
 
 test('calls cancelled at any moment leave nothing open and do not disturb other calls', async () => {

@@ -20,6 +20,8 @@ const svidOf = (name: string, hint: string): HeldX509Svid => {
   };
 };
 
+const anySize = { withIssuers: false, largestMessage: Infinity };
+
 function setUp() {
   const bundles = new FakeBundles();
   let generation = 0;
@@ -32,7 +34,7 @@ test('an SVID goes with its chain, its key and the roots, a hint only with the f
   const own = bundles.own!;
   const svids = [svidOf('a', 'main'), svidOf('b', 'main'), svidOf('c', ''), svidOf('d', '')];
   const { svids: sent } = service.FetchX509SVID.responseDeserialize(
-    messages.x509Svids(svids, own, false),
+    messages.x509Svids(svids, own, anySize).bytes,
   );
   assert.deepEqual(
     sent.map((each) => each.hint),
@@ -52,14 +54,18 @@ test('bundles are keyed by trust domain, the own one beside the federated ones, 
   const other = bundleOf('other.test');
   bundles.set(bundles.own, [other, bundleOf('td.test')]);
   const own = bundles.own!;
-  const bytes = messages.x509Bundles(own);
+  const { bytes } = messages.x509Bundles(own, anySize);
   assert.deepEqual(service.FetchX509Bundles.responseDeserialize(bytes).bundles, {
     'spiffe://td.test': Buffer.concat(own.rootsDer),
     'spiffe://other.test': Buffer.concat(other.rootsDer),
   });
-  assert.equal(messages.x509Bundles(own), bytes);
+  assert.equal(messages.x509Bundles(own, anySize).bytes, bytes);
   bundles.set(own, []);
-  assert.notEqual(messages.x509Bundles(own), bytes, 'made anew when the bundles change');
+  assert.notEqual(
+    messages.x509Bundles(own, anySize).bytes,
+    bytes,
+    'made anew when the bundles change',
+  );
 });
 
 test('the version of the roots differs with any set of roots, that of the JWT keys with any document', () => {
@@ -71,4 +77,37 @@ test('the version of the roots differs with any set of roots, that of the JWT ke
   bundles.set(own, [bundleOf('other.test')]);
   const after = versions();
   assert.ok(after.every((each, index) => each !== before[index]));
+});
+
+test('CRLs are left out, all of them, exactly where a message with them is larger than the reader takes', () => {
+  const { bundles, messages } = setUp();
+  const crls = [Buffer.alloc(1000, 1), Buffer.alloc(2000, 2)];
+  bundles.crlsDer = crls;
+  bundles.set(bundles.own);
+  const own = bundles.own!;
+  const svids = [svidOf('a', '')];
+  for (const [encode, decode] of [
+    [
+      (largestMessage: number) =>
+        messages.x509Svids(svids, own, { withIssuers: false, largestMessage }),
+      service.FetchX509SVID.responseDeserialize,
+    ],
+    [
+      (largestMessage: number) => messages.x509Bundles(own, { largestMessage }),
+      service.FetchX509Bundles.responseDeserialize,
+    ],
+  ] as const) {
+    const whole = encode(Infinity);
+    assert.deepEqual([decode(whole.bytes).crl, whole.crlsLeftOut], [crls, false]);
+    assert.deepEqual(encode(whole.bytes.length), whole);
+    const less = encode(whole.bytes.length - 1);
+    assert.deepEqual([decode(less.bytes).crl, less.crlsLeftOut], [[], true]);
+    assert.deepEqual({ ...decode(less.bytes), crl: crls }, decode(whole.bytes));
+    // without CRLs there is nothing to leave out, whatever the size
+    bundles.crlsDer = [];
+    bundles.set(own);
+    assert.equal(encode(1).crlsLeftOut, false);
+    bundles.crlsDer = crls;
+    bundles.set(own);
+  }
 });
