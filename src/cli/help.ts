@@ -5,7 +5,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
   'Run and check:': ['server', 'agent', 'status', 'healthcheck', 'validate', 'doctor', 'explain'],
   'Identities:': ['entry', 'token', 'delegation', 'mint', 'downstream', 'certificate'],
   'Authorities and trust:': ['authority', 'bundle', 'ceremony'],
-  'Administration:': ['role', 'approval', 'dual-control', 'audit'],
+  'Administration:': ['role', 'policy', 'approval', 'dual-control', 'audit'],
   'Keep and restore:': ['backup', 'restore'],
   'Shell:': ['completion', 'help'],
 };
@@ -25,6 +25,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca authority rotate --kind issuing',
     'meshca authority rotate --kind issuing --canary 10%,50%',
   ],
+  'meshca policy test': ['meshca policy test policy.yaml --cases cases.yaml'],
   'meshca certificate list': ['meshca certificate list --live --expires-within 1h'],
   'meshca doctor': ['meshca doctor server.yaml', 'meshca doctor agent.yaml --agent'],
   'meshca entry apply': [

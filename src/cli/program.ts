@@ -5,6 +5,7 @@ import { action, pathOf, type Outcome } from './action.ts';
 import { authorityCommands } from './commands/authority.ts';
 import { bundleCommands } from './commands/bundle.ts';
 import { certificateCommands } from './commands/certificate.ts';
+import { policyCommands } from './commands/policy.ts';
 import { delegationCommands } from './commands/delegation.ts';
 import { roleCommands } from './commands/role.ts';
 import { statusCommand } from './commands/status.ts';
@@ -36,6 +37,7 @@ const commands = [
   entryCommands,
   tokenCommands,
   delegationCommands,
+  policyCommands,
   roleCommands,
   bundleCommands,
   authorityCommands,

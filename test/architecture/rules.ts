@@ -8,7 +8,7 @@ export const floors: readonly (readonly string[])[] = [
   ['src/common/errors', 'src/common/runtime', 'src/common/unix'],
   ['src/common/spiffe'],
   ['src/common/x509', 'src/common/tlog', 'src/common/ssh-signature'],
-  ['src/common/approval'],
+  ['src/common/approval', 'src/common/policy'],
   ['src/common/wire'],
   ['src/domain'],
   ['src/certs'],

@@ -7,6 +7,7 @@ const entry = done('corrects the entry', 'the entry is created');
 const attestation = 'unit/services/attestation/service.test.ts';
 const external = 'integration/issuance/sources/external.test.ts';
 const streams = 'integration/sidecar/apis/workload/x509-streams.test.ts';
+const policyCli = 'unit/cli/policy.test.ts';
 const leaf = 'unit/issuance/leaf/leaf-issuer.test.ts';
 
 export const issuingAdvice = {
@@ -63,6 +64,22 @@ export const issuingAdvice = {
       'the policy decides each item for its caller, and what it denies is on record and not signed',
     ],
     done('asks for what is allowed, in the same batch', 'that item is signed'),
+  ),
+  POLICY_INVALID: row(
+    'a policy with a misspelt key is checked',
+    [
+      policyCli,
+      'a policy with faults is refused with each of them, and passes once they are mended',
+    ],
+    done('mends what the message names', 'the check passes'),
+  ),
+  POLICY_TEST_FAILED: row(
+    'a case expects what the policy denies',
+    [
+      policyCli,
+      'a case that the policy decides otherwise fails the test, with the rule that decided',
+    ],
+    done('mends the rule that the command names', 'all cases pass'),
   ),
   POLICY_CHANGED: row(
     'the policy changes while a leaf is signed',

@@ -35,6 +35,16 @@ export const issuingCodes = {
     'The policy of this CA does not allow what was asked for.',
     'Ask for what the message names as allowed, or have the operator of the CA change the policy.',
   ),
+  POLICY_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The file of a policy, or of the cases that test one, has faults.',
+    'Mend what the message names, and run "meshca policy check FILE".',
+  ),
+  POLICY_TEST_FAILED: caller(
+    'FAILED_PRECONDITION',
+    'The policy decides a case otherwise than the file of cases expects.',
+    'See with "meshca policy test FILE --cases CASES" which rule decided each case, then mend the rule or the case.',
+  ),
   POLICY_CHANGED: caller(
     'ABORTED',
     'The policy of this CA changed while the certificate was signed.',

@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import { SpiffeId } from '../spiffe/index.ts';
+import type { KeyType } from '../x509/index.ts';
+
+/**
+ * What can be asked for. `token` is a JWT-SVID, `downstream` the certificate of a CA of another
+ * server, `delegated` a certificate for a control plane's workload. Certificates of agents, of the
+ * server and of its own authorities are not subject to a policy.
+ */
+export const policyKinds = [
+  'workload',
+  'admin',
+  'delegated',
+  'endpoint',
+  'linkerd',
+  'downstream',
+  'token',
+] as const;
+export type PolicyKind = (typeof policyKinds)[number];
+
+/** Tokens have none. */
+export const policyProfiles = [
+  'short-lived',
+  'revocable',
+  'endpoint',
+  'linkerd',
+  'downstream',
+] as const;
+export type PolicyProfile = (typeof policyProfiles)[number];
+
+/** Who asks. `local`: an operator on the admin socket. An agent asks for its workloads. */
+export const policyCallers = ['agent', 'workload', 'delegate', 'admin', 'local', 'node'] as const;
+export type PolicyCaller = (typeof policyCallers)[number];
+
+/** All that a policy can know of a request. */
+export interface PolicyFacts {
+  /** Unix seconds. */
+  readonly at: number;
+  readonly kind: PolicyKind;
+  readonly caller: PolicyCaller;
+  /** A SPIFFE ID, or `uid:N` on the local socket. */
+  readonly callerName: string;
+  /** Undefined for certificates with names alone. */
+  readonly spiffeId: SpiffeId | undefined;
+  /** Undefined for tokens, which can have none. */
+  readonly dnsNames: readonly string[] | undefined;
+  readonly ips: readonly string[] | undefined;
+  /** Undefined for certificates. */
+  readonly audiences: readonly string[] | undefined;
+  /** Undefined for tokens. */
+  readonly profile: PolicyProfile | undefined;
+  readonly keyType: KeyType | undefined;
+  /** Undefined: as long as the authorities above allow. */
+  readonly ttlSeconds: number | undefined;
+  readonly entryId: string | undefined;
+  readonly delegationId: string | undefined;
+}
+
+/** The facts in one text. It never changes, since records keep its digest. */
+export const factsText = (facts: PolicyFacts): string =>
+  JSON.stringify([
+    facts.at,
+    facts.kind,
+    facts.caller,
+    facts.callerName,
+    facts.spiffeId?.toString() ?? null,
+    facts.dnsNames ?? null,
+    facts.ips ?? null,
+    facts.audiences ?? null,
+    facts.profile ?? null,
+    facts.keyType ?? null,
+    facts.ttlSeconds ?? null,
+    facts.entryId ?? null,
+    facts.delegationId ?? null,
+  ]);
+
+export const factsSha256 = (facts: PolicyFacts): string =>
+  createHash('sha256').update('meshca-policy-facts-v1\n').update(factsText(facts)).digest('hex');

@@ -1,0 +1,120 @@
+import type { SpiffeIdPattern } from '../spiffe/index.ts';
+import type { KeyType } from '../x509/index.ts';
+import type { DnsPattern } from './dns-pattern.ts';
+import type { PolicyCaller, PolicyFacts, PolicyKind, PolicyProfile } from './facts.ts';
+import type { IpRange } from './ip-range.ts';
+import { isWithin, type TimeWindow } from './time-window.ts';
+
+export const effects = ['allow', 'deny'] as const;
+export type Effect = (typeof effects)[number];
+
+/** Inclusive. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** A condition that is absent holds for every request. */
+export interface Conditions {
+  readonly kinds?: ReadonlySet<PolicyKind>;
+  readonly callers?: ReadonlySet<PolicyCaller>;
+  readonly callerIds?: readonly CallerPattern[];
+  readonly spiffeIds?: readonly SpiffeIdPattern[];
+  readonly dnsNames?: readonly DnsPattern[];
+  readonly ips?: readonly IpRange[];
+  /** `*` at the end stands for any text. */
+  readonly audiences?: readonly string[];
+  readonly profiles?: ReadonlySet<PolicyProfile>;
+  readonly keyTypes?: ReadonlySet<KeyType>;
+  readonly ttl?: Range;
+  readonly entries?: ReadonlySet<string>;
+  readonly delegations?: ReadonlySet<string>;
+  readonly times?: readonly TimeWindow[];
+  /** Unix seconds; the rule holds from the first and before the second. */
+  readonly validFrom?: number;
+  readonly validUntil?: number;
+}
+export type Condition = keyof Conditions | 'wildcardNames';
+
+/** Callers with a SPIFFE ID, or `uid:N`. */
+export interface CallerPattern {
+  readonly text: string;
+  readonly matches: (name: string) => boolean;
+}
+
+export interface Rule {
+  readonly name: string;
+  readonly effect: Effect;
+  /** Told to the caller whom the rule denies. */
+  readonly message: string;
+  readonly conditions: Conditions;
+  /** An allow with this lets wildcard names pass where a pattern covers them. */
+  readonly wildcardNames: boolean;
+}
+
+type Check = (rule: Rule, facts: PolicyFacts) => boolean;
+
+const inSet =
+  <Key extends keyof Conditions>(
+    condition: Key,
+    value: (facts: PolicyFacts) => string | undefined,
+  ): Check =>
+  ({ conditions }, facts) => {
+    const set = conditions[condition] as ReadonlySet<string>;
+    const own = value(facts);
+    return own !== undefined && set.has(own);
+  };
+
+/** An allow asks for every name, a deny for one. What can have no such names fulfils neither. */
+function names<Pattern extends { covers(name: string): boolean; touches(name: string): boolean }>(
+  { effect }: Rule,
+  patterns: readonly Pattern[],
+  own: readonly string[] | undefined,
+): boolean {
+  if (own === undefined) return false;
+  return effect === 'allow'
+    ? own.every((name) => patterns.some((pattern) => pattern.covers(name)))
+    : own.some((name) => patterns.some((pattern) => pattern.touches(name)));
+}
+
+const audiencePattern = (text: string) => {
+  const matches = (name: string): boolean =>
+    text.endsWith('*') ? name.startsWith(text.slice(0, -1)) : name === text;
+  return { covers: matches, touches: matches };
+};
+
+/** The cheap checks come first. */
+const checks: { readonly [Key in keyof Conditions]-?: Check } = {
+  kinds: inSet('kinds', ({ kind }) => kind),
+  callers: inSet('callers', ({ caller }) => caller),
+  profiles: inSet('profiles', ({ profile }) => profile),
+  keyTypes: inSet('keyTypes', ({ keyType }) => keyType),
+  entries: inSet('entries', ({ entryId }) => entryId),
+  delegations: inSet('delegations', ({ delegationId }) => delegationId),
+  validFrom: ({ conditions: { validFrom = 0 } }, { at }) => at >= validFrom,
+  validUntil: ({ conditions: { validUntil = 0 } }, { at }) => at < validUntil,
+  times: ({ conditions: { times = [] } }, { at }) => times.some((window) => isWithin(window, at)),
+  ttl: ({ conditions: { ttl } }, { ttlSeconds = Infinity }) =>
+    ttl !== undefined && ttlSeconds >= ttl.min && ttlSeconds <= ttl.max,
+  spiffeIds: ({ conditions: { spiffeIds = [] } }, { spiffeId }) =>
+    spiffeId !== undefined && spiffeIds.some((pattern) => pattern.matches(spiffeId)),
+  callerIds: ({ conditions: { callerIds = [] } }, { callerName }) =>
+    callerIds.some((pattern) => pattern.matches(callerName)),
+  dnsNames: (rule, facts) => names(rule, rule.conditions.dnsNames ?? [], facts.dnsNames),
+  ips: (rule, facts) => names(rule, rule.conditions.ips ?? [], facts.ips),
+  audiences: (rule, facts) =>
+    names(rule, (rule.conditions.audiences ?? []).map(audiencePattern), facts.audiences),
+};
+
+const order = Object.keys(checks) as readonly (keyof Conditions)[];
+
+/** The first condition that does not hold; undefined if the rule matches. */
+export function mismatch(rule: Rule, facts: PolicyFacts): Condition | undefined {
+  if (
+    rule.effect === 'allow' &&
+    !rule.wildcardNames &&
+    facts.dnsNames?.some((name) => name.startsWith('*.')) === true
+  )
+    return 'wildcardNames';
+  return order.find((key) => rule.conditions[key] !== undefined && !checks[key](rule, facts));
+}
