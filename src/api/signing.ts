@@ -10,7 +10,11 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   Sign: {
     admits: 'delegates',
     run: async ({ services }, caller, request, signal) => {
-      const { outcomes, rootsDer } = await services.signing.sign(caller, [itemOf(request)], signal);
+      const { outcomes, rootsDer } = await services.signing.sign(
+        caller,
+        [delegatedItem(request)],
+        signal,
+      );
       const outcome = outcomes[0];
       if (outcome === undefined) throw new PkiError('INTERNAL', 'no outcome for the item');
       if (!outcome.ok) throw outcome.error;
@@ -21,10 +25,16 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
     admits: 'delegates',
     run: async ({ services }, caller, { items }, signal) => {
       tooMany('items', items.length, batchLimit);
-      const { outcomes, rootsDer } = await services.signing.sign(caller, items.map(itemOf), signal);
+      const { outcomes, rootsDer } = await services.signing.sign(
+        caller,
+        items.map(delegatedItem),
+        signal,
+      );
       return { results: outcomes.map(signResult), rootsDer: [...rootsDer] };
     },
   },
+  SignStream: { admits: 'delegates' },
+  WatchBundle: { admits: 'delegates' },
   GetDelegation: {
     admits: 'delegates',
     run: async ({ services }, caller) => {
@@ -50,7 +60,7 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   },
 };
 
-const itemOf = (request: SignRequest__Output): DelegatedItem => ({
+export const delegatedItem = (request: SignRequest__Output): DelegatedItem => ({
   requestId: request.requestId,
   spiffeId: request.spiffeId,
   dnsNames: request.dnsNames,

@@ -117,7 +117,7 @@ export function confirmationLines(
 export function laggardText(laggard: Laggard__Output, now: number): string {
   const what =
     laggard.consumerId === ''
-      ? 'the agent itself'
+      ? `the ${holderOf(laggard)} itself`
       : [laggard.spiffeId, laggard.description, laggard.kind]
           .filter((text) => text !== '')
           .join(' ');
@@ -131,23 +131,26 @@ export function laggardText(laggard: Laggard__Output, now: number): string {
 }
 
 /** The `reason` of a consumer that has left says the same as its state. */
-function laggardState(
-  { state, reason, lastSeenAt, until: end }: Laggard__Output,
-  now: number,
-): string {
+function laggardState(laggard: Laggard__Output, now: number): string {
+  const { state, reason, lastSeenAt, until: end } = laggard;
+  const holder = holderOf(laggard);
   if (state === 'departed') return `left with a certificate that ends ${until(end, now)}`;
   if (state === 'lost')
-    return `its agent no longer knows it, its certificate ends ${until(end, now)}`;
+    return `its ${holder} no longer knows it, its certificate ends ${until(end, now)}`;
   const why = reason === '' ? '' : ` (${reason})`;
-  if (state === 'silent') return 'has not reported yet, its agent is connected';
+  if (state === 'silent') return `has not reported yet, its ${holder} is connected`;
   if (state !== 'absent') return `${state}${why}`;
   // after a restart of the server, a report counts when the agent repeats it
   const seen =
     lastSeenAt === 0
-      ? 'agent last seen: never'
-      : `agent last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not reported since`;
+      ? `${holder} last seen: never`
+      : `${holder} last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not reported since`;
   return `absent${why}, ${seen}`;
 }
+
+/** Who reports for it. */
+const holderOf = ({ kind }: Laggard__Output): string =>
+  kind === 'control-plane' || kind === 'served' ? 'control plane' : 'agent';
 
 /** If its agent is connected, it renews, so that no instant can be given. */
 const leftOut = ({ state, until: end }: Laggard__Output, now: number): string =>

@@ -2,7 +2,10 @@ import { PkiError } from '../common/errors/index.ts';
 
 /** What a stage asks of a higher stage. */
 export interface Edges {
-  /** Whether an agent has a sync session with this server. Rotation asks this. */
+  /**
+   * Whether an agent has a sync session with this server, or a control plane watches. Rotation asks
+   * this.
+   */
   readonly isConnected: (agentId: string) => boolean;
 }
 

@@ -79,7 +79,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   readiness.add(() =>
     clockReason(authorities.rotation.guard, services.sync, clockToleranceSeconds),
   );
-  late.fill({ isConnected: (agentId) => services.sync.isConnected(agentId) });
+  late.fill({ isConnected: (id) => services.isConnected(id) });
   // agents return to a new epoch; those that the acceptance has banned again stay out
   gate.onReopen(() => services.sync.restartAll());
   await services.gate.recover();

@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, type JsonWebKey } from 'node:crypto';
 import { sha256Hex } from '../common/x509/index.ts';
 import { hasOwnKey, maySign, type Authority } from '../domain/index.ts';
 
@@ -24,6 +24,29 @@ export function bundleDocument(
     spiffe_sequence: sequence,
     spiffe_refresh_hint: refreshHintSeconds,
   });
+}
+
+/** The trust anchors that a bundle document has, in its order. */
+export interface BundleContent {
+  readonly rootsDer: readonly Buffer[];
+  readonly jwtKeys: readonly { readonly keyId: string; readonly spkiDer: Buffer }[];
+}
+
+export function bundleContent(document: string): BundleContent {
+  const { keys } = JSON.parse(document) as {
+    readonly keys: readonly (JsonWebKey & { readonly x5c?: readonly string[] })[];
+  };
+  return {
+    rootsDer: keys
+      .filter(({ use }) => use === 'x509-svid')
+      .map(({ x5c }) => Buffer.from(x5c?.[0] as string, 'base64')),
+    jwtKeys: keys
+      .filter(({ use }) => use === 'jwt-svid')
+      .map((key) => ({
+        keyId: key['kid'] as string,
+        spkiDer: createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }),
+      })),
+  };
 }
 
 /**

@@ -9,7 +9,7 @@ export {
 } from './authority-maker.ts';
 export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
-export { bundleDocument, issuerKeys } from './bundle-document.ts';
+export { bundleContent, bundleDocument, issuerKeys } from './bundle-document.ts';
 
 export { BundleFloor } from './bundle-floor.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';

@@ -140,7 +140,7 @@ export class Confirmations {
   }
 }
 
-const saysTheSame = (
+export const saysTheSame = (
   one: Omit<ConsumerDigests, 'agentId' | 'id'>,
   other: Omit<ConsumerDigests, 'agentId' | 'id'>,
 ): boolean =>

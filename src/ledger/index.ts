@@ -12,4 +12,5 @@ export type { RevokedMark, RevokedSince } from './revoked.ts';
 export type { LedgerRoles } from './roles.ts';
 export type { LedgerRotations } from './rotations.ts';
 export type { LedgerTokens } from './tokens.ts';
+export type { LedgerWatchers, WatcherReport } from './watchers.ts';
 export { isUnder, withTiles } from './tiles.ts';

@@ -8,6 +8,7 @@ export interface IssuedContent {
   readonly authorities: readonly (readonly [id: string, last: number])[];
   readonly given: readonly (readonly [holder: string, start: number, last: number])[];
   readonly downstream: readonly (readonly [serial: string, authority: string, last: number])[];
+  readonly watchers: readonly (readonly [holder: string, last: number])[];
 }
 
 /** A leaf that expired longer ago matters to nobody, even with a slow clock. */
@@ -35,6 +36,8 @@ export class IssuedLeaves {
   #given = new Map<string, Map<number, number>>();
   /** Certificates of downstream CAs by serial: few, and each ends when it is revoked. */
   #downstream = new Map<string, { readonly authorityId: string; readonly notAfter: number }>();
+  /** The latest end of the certificates with which each control plane watched the bundle. */
+  #watchers = new Map<string, number>();
 
   /** What the log says: whether it has an agent with this name, and whether a serial is revoked. */
   constructor(
@@ -56,8 +59,13 @@ export class IssuedLeaves {
   }
 
   apply(issued: Issued): void {
-    const { authorityId, notAfter } = issued;
+    const { notAfter } = issued;
     if (notAfter < this.keptFrom) return;
+    if (issued.of === 'watch') {
+      raise(this.#watchers, issued.holder, notAfter);
+      return;
+    }
+    const { authorityId } = issued;
     if (issued.of === 'downstream') {
       this.#downstream.set(issued.serial, { authorityId, notAfter });
       return;
@@ -95,6 +103,7 @@ export class IssuedLeaves {
       downstream: [...this.#downstream].flatMap(([serial, { authorityId, notAfter }]) =>
         notAfter >= until ? [[serial, authorityId, notAfter] as const] : [],
       ),
+      watchers: [...this.#watchers].filter(([, last]) => last >= until),
     };
   }
 
@@ -110,7 +119,8 @@ export class IssuedLeaves {
     this.unreplaced.complete(read.unreplaced);
   }
 
-  #add({ holders, authorities, given, downstream }: IssuedContent): void {
+  #add({ holders, authorities, given, downstream, watchers }: IssuedContent): void {
+    for (const [holder, last] of watchers) raise(this.#watchers, holder, last);
     for (const [holder, last] of holders) raise(this.#byHolder, holder, last);
     for (const [id, last] of authorities) raise(this.#byAuthority, id, last);
     for (const [holder, start, last] of given) {
@@ -131,6 +141,7 @@ export class IssuedLeaves {
     this.#byAuthority = other.#byAuthority;
     this.#given = other.#given;
     this.#downstream = other.#downstream;
+    this.#watchers = other.#watchers;
     this.unreplaced.become(other.unreplaced);
   }
 
@@ -139,6 +150,13 @@ export class IssuedLeaves {
     for (const [holder, last] of this.#byHolder)
       if (last < this.keptFrom) this.#byHolder.delete(holder);
     return new Map([...this.#byHolder].filter(([, last]) => last >= now));
+  }
+
+  /** The latest end of the certificates with which each control plane watched the bundle. */
+  watchers(): ReadonlyMap<string, number> {
+    for (const [holder, last] of this.#watchers)
+      if (last < this.keptFrom) this.#watchers.delete(holder);
+    return this.#watchers;
   }
 
   lastOf(authorityId: string): number {
@@ -183,12 +201,12 @@ export class IssuedLeaves {
 
   /**
    * The latest notAfter of the leaves that were issued until `since` to holders that are no agents;
-   * or 0.
+   * or 0. `named`: holders that name everybody who has their certificates.
    */
-  unheldUntil(since: number): number {
+  unheldUntil(since: number, named: readonly string[] = []): number {
     let until = 0;
     for (const [holder, issued] of this.#given) {
-      if (this.#isAgent(holder)) continue;
+      if (this.#isAgent(holder) || named.includes(holder)) continue;
       for (const [start, last] of issued) if (start <= since + 1) until = Math.max(until, last);
     }
     return until;

@@ -20,13 +20,16 @@ export type Issued =
   | ({ readonly of: 'leaf' } & RecordedLeaf)
   /** A downstream CA. */
   | ({ readonly of: 'downstream' } & Pick<RecordedLeaf, 'serial' | 'authorityId' | 'notAfter'>)
-  | ({ readonly of: 'jwt' } & Pick<RecordedLeaf, 'authorityId' | 'notAfter'>);
+  | ({ readonly of: 'jwt' } & Pick<RecordedLeaf, 'authorityId' | 'notAfter'>)
+  /** A control plane that watches the bundle with a certificate. */
+  | ({ readonly of: 'watch' } & Pick<RecordedLeaf, 'holder' | 'notAfter'>);
 
 /** Each kind of record, and the detail with the end of what was issued. */
 const ends = {
   'certificate.issued': 'notAfter',
   'authority.downstream': 'notAfter',
   'jwt.issued': 'expiresAt',
+  'control-plane.watched': 'notAfter',
 } as const;
 
 /** Inside a JSON string the quotes would be escaped, so that these bytes mark fields only. */
@@ -39,7 +42,10 @@ export function issuedIn({ kind, detail, timeMs }: AuditEvent): Issued | undefin
   if (!Object.hasOwn(ends, kind)) return undefined;
   const { authority: authorityId, holder, serial, certificateKind } = detail;
   const notAfter = detail[ends[kind as keyof typeof ends]];
-  if (typeof authorityId !== 'string' || typeof notAfter !== 'number') return undefined;
+  if (typeof notAfter !== 'number') return undefined;
+  if (kind === 'control-plane.watched')
+    return typeof holder === 'string' ? { of: 'watch', holder, notAfter } : undefined;
+  if (typeof authorityId !== 'string') return undefined;
   if (kind === 'jwt.issued') return { of: 'jwt', authorityId, notAfter };
   if (typeof serial !== 'string') return undefined;
   if (kind === 'authority.downstream') return { of: 'downstream', serial, authorityId, notAfter };

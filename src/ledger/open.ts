@@ -15,6 +15,7 @@ import { ledgerRotations, type LedgerRotations } from './rotations.ts';
 import { RowComparison } from './row-comparison.ts';
 import { ledgerTokens, type LedgerTokens } from './tokens.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
+import { Watchers, type LedgerWatchers } from './watchers.ts';
 
 /** The nouns of the store that the log can prove. */
 interface LoggedNouns {
@@ -32,6 +33,7 @@ interface LoggedNouns {
 /** The store as the layers above see it: its rows, and what the log says of them. */
 export interface Ledger extends Omit<Store, keyof LoggedNouns | 'consumers'>, LoggedNouns {
   readonly objects: ObjectLedger;
+  readonly watchers: LedgerWatchers;
 }
 
 export interface LedgerOptions {
@@ -88,6 +90,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     roles: ledgerRoles(store.roles, objects),
     rotations: ledgerRotations(store.rotations, issued, confirmations, objects),
     tokens: ledgerTokens(store.tokens, objects),
+    watchers: new Watchers(store.audit, issued, clock),
     close: () => {
       delegations.close();
       return store.close();

@@ -54,10 +54,10 @@ export function ledgerRotations(
         lastByHolder.set(holder, Math.max(last, lastByHolder.get(holder) ?? 0));
       return lastByHolder;
     },
-    unheld: async (since, now) => {
-      const inventory = await rows.unheld(since, now);
+    unheld: async (since, now, named) => {
+      const inventory = await rows.unheld(since, now, named);
       // at least one, if the log has a leaf that the inventory lacks
-      const logged = issued.unheldUntil(since);
+      const logged = issued.unheldUntil(since, named);
       const waiting = Math.max(inventory.waiting, logged >= now ? 1 : 0);
       return {
         total: Math.max(inventory.total, waiting),

@@ -13,7 +13,7 @@ type ObjectItem =
   | readonly ['revocation', Revocation]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
-  | readonly ['holder' | 'authority', id: string, last: number]
+  | readonly ['holder' | 'authority' | 'watcher', id: string, last: number]
   | readonly ['given', holder: string, start: number, last: number]
   | readonly ['downstream', serial: string, authorityId: string, last: number];
 
@@ -52,6 +52,7 @@ export function* leafParts({
   authorities,
   given,
   downstream,
+  watchers,
 }: IssuedContent): Generator<Buffer> {
   yield* parts(
     'leaves',
@@ -60,6 +61,7 @@ export function* leafParts({
       for (const [id, last] of authorities) yield ['authority', id, last];
       for (const [holder, start, last] of given) yield ['given', holder, start, last];
       for (const [serial, id, last] of downstream) yield ['downstream', serial, id, last];
+      for (const [id, last] of watchers) yield ['watcher', id, last];
     })(),
   );
 }
@@ -104,6 +106,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     authorities: [] as [string, number][],
     given: [] as [string, number, number][],
     downstream: [] as [string, string, number][],
+    watchers: [] as [string, number][],
   };
   const hashes: Buffer[] = [];
   for (const part of all) {
@@ -123,6 +126,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
+      else if (item[0] === 'watcher') issued.watchers.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
       else if (item[0] === 'downstream') issued.downstream.push([item[1], item[2], item[3]]);

@@ -6,8 +6,10 @@ import { ServerAbsences } from './attestation/server-absence.ts';
 import { NodeAttestationService } from './attestation/service.ts';
 import type { Access } from './callers/access.ts';
 import type { CallerRegistry } from './callers/caller-registry.ts';
+import type { DelegateStreams } from './callers/delegate-streams.ts';
 import type { RefusalLog } from './callers/refusal-log.ts';
 import { DownstreamService } from './issuing/downstream-service.ts';
+import { SignStreamService } from './issuing/sign-stream-service.ts';
 import { SigningService } from './issuing/signing-service.ts';
 import { SvidService } from './issuing/svid-service.ts';
 import type { Ledger } from '../ledger/index.ts';
@@ -25,7 +27,11 @@ interface Common {
 }
 
 /** Services that issue: to nodes, their workloads, delegates, pipelines, and downstream CAs. */
-export function issuingServices(dependencies: ServicesDependencies, common: Common) {
+export function issuingServices(
+  dependencies: ServicesDependencies,
+  common: Common,
+  streams: DelegateStreams,
+) {
   const { store, issuer, authorities, clock, settings } = dependencies;
   const { callers, nodeSets, refusals } = common;
   const enrolment = new Enrolment({
@@ -60,6 +66,7 @@ export function issuingServices(dependencies: ServicesDependencies, common: Comm
       settings,
     }),
     signing,
+    signStreams: new SignStreamService({ signing, streams, refusals, clock }),
     downstream: createDownstream(dependencies, common),
     pipelines: createPipelines(dependencies, common),
   };

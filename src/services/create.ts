@@ -10,6 +10,7 @@ import { AuthoritySourcingService } from './authorities/sourcing-service.ts';
 import { AuditService } from './inspection/audit-service.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers/caller-registry.ts';
+import { DelegateStreams } from './callers/delegate-streams.ts';
 import type { Services } from './services.ts';
 import { issuingServices } from './create-issuing.ts';
 import { DelegationService } from './registration/delegation-service.ts';
@@ -26,12 +27,15 @@ import type { ServicesDependencies } from './services-dependencies.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
-import { SyncSource } from './sync/source.ts';
-import { SyncHub } from './sync/sync-hub.ts';
+import { createSync } from './sync/create-sync.ts';
+import type { SyncHub } from './sync/sync-hub.ts';
+import { createWatch } from './watching/create-watch.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface RunningServices extends Services {
   readonly sync: SyncHub;
+  /** Whether an agent with this ID has a sync session, or a control plane watches. */
+  isConnected(id: string): boolean;
   /**
    * Ends all sync sessions, stops listening to the store, and writes the pending summary of
    * refusals.
@@ -49,18 +53,24 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
   const common = createCommon(dependencies);
   const { callers, refusals, nodeSets } = common;
   const sync = createSync(dependencies, common);
-  const issuing = issuingServices(dependencies, common);
+  const delegateStreams = new DelegateStreams({ ...common, clock: dependencies.clock });
+  const watch = createWatch(dependencies, delegateStreams);
+  const issuing = issuingServices(dependencies, common, delegateStreams);
   return {
     callers,
     refusals,
     sync,
+    watch,
     ...issuing,
     ...registrationServices(dependencies, common, sync),
     ...approvalServices(dependencies, common),
     ...authorityServices(dependencies, common),
     ...inspectionServices(dependencies, common, sync),
+    isConnected: (id) => sync.isConnected(id) || watch.isConnected(id),
     async close() {
       sync.close();
+      delegateStreams.close();
+      watch.close();
       callers.close();
       await issuing.downstream.close();
       nodeSets.close();
@@ -128,46 +138,6 @@ function createCommon(dependencies: ServicesDependencies): Common {
   const access = new Access(store.roles, settings.trustDomain);
   const shared = { access, refusals, clock, settings };
   return { access, callers, doubles, nodeSets, refusals, onRevision, shared };
-}
-
-function createSync(
-  dependencies: ServicesDependencies,
-  { callers, doubles, nodeSets, refusals, onRevision }: Common,
-): SyncHub {
-  const { store, authorities, clock, logger, settings } = dependencies;
-  const source = new SyncSource({
-    entries: store.entries,
-    bundles: store.bundles,
-    meta: store.meta,
-    authorities,
-    clock,
-    taintWindowSeconds: settings.taintWindowSeconds,
-    crls: dependencies.crls,
-  });
-  return new SyncHub({
-    source,
-    agentBundle: dependencies.agentBundle,
-    handshakes: dependencies.handshakes,
-    crls: dependencies.crls,
-    checkpoints: dependencies.checkpoints,
-    onHeld: () => dependencies.rotation.controller.poke(),
-    entries: store.entries,
-    agents: store.agents,
-    certificates: store.certificates,
-    objects: store.objects,
-    issuance: store.issuance,
-    meta: store.meta,
-    authorities,
-    nodeSets,
-    callers,
-    audit: store.audit,
-    doubles,
-    refusals,
-    onRevision,
-    clock,
-    logger,
-    settings,
-  });
 }
 
 function registrationServices(

@@ -16,6 +16,7 @@ import type { Revocations } from './inspection/revocations.ts';
 import type { Status } from './inspection/status.ts';
 import type { Downstream } from './issuing/downstream.ts';
 import type { Mint } from './issuing/mint.ts';
+import type { SignStreams } from './issuing/sign-streams.ts';
 import type { Signing } from './issuing/signing.ts';
 import type { Svids } from './issuing/svids.ts';
 import type { Delegations } from './registration/delegations.ts';
@@ -24,6 +25,7 @@ import type { Tokens } from './registration/join-tokens.ts';
 import type { Roles } from './registration/roles.ts';
 import type { Sync } from './sync/sync.ts';
 import type { Pipelines } from './tokens/pipelines.ts';
+import type { Watch } from './watching/watch.ts';
 
 export type * from './callers/callers.ts';
 export type * from './attestation/node-attestation.ts';
@@ -37,6 +39,7 @@ export type * from './inspection/revocations.ts';
 export type * from './inspection/status.ts';
 export type * from './issuing/downstream.ts';
 export type * from './issuing/mint.ts';
+export type * from './issuing/sign-streams.ts';
 export type * from './issuing/signing.ts';
 export type * from './issuing/svids.ts';
 export type * from './registration/delegations.ts';
@@ -45,6 +48,7 @@ export type * from './registration/join-tokens.ts';
 export type * from './registration/roles.ts';
 export type * from './sync/sync.ts';
 export type * from './tokens/pipelines.ts';
+export type * from './watching/watch.ts';
 
 /**
  * The services that the front calls. Every method takes its caller first and checks the caller's
@@ -59,6 +63,8 @@ export interface Services {
   readonly svids: Svids;
   readonly sync: Sync;
   readonly signing: Signing;
+  readonly signStreams: SignStreams;
+  readonly watch: Watch;
   readonly downstream: Downstream;
   readonly pipelines: Pipelines;
   readonly entries: Entries;

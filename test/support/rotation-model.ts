@@ -263,6 +263,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
     const world: RotationWorld = {
       agents: nodes.map((node) => ({
         id: node.id,
+        kind: 'agent',
         active: true,
         connected: node.connected,
         lastSeenAt: node.lastSeenAt,

@@ -88,7 +88,7 @@ export interface ConfirmationInput {
  * - A root or JWT key is held by whoever reports a set with it: the agent, and each of its
  *   consumers that takes such a set.
  * - An issuing authority is held by an agent that verified its chain under the roots of its
- *   consumers.
+ *   consumers, and by a control plane that holds its root.
  *
  * Others are inferred from the expiry of what they were issued before the publication, or from time
  * if nobody observes them.
@@ -112,8 +112,7 @@ export function confirmation(
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
     if (agent === undefined || !consumerCounts(consumer, now, policy.retireMarginSeconds)) continue;
-    const isAgent = consumer.kind === 'agent';
-    if (isAgent) reported.add(agent.id);
+    if (consumer.kind === agent.kind) reported.add(agent.id);
     const holdingState = holding(authority, rootId, consumer, world.sets);
     if (holdingState === 'not needed') continue;
     needed += 1;
@@ -175,10 +174,12 @@ export function holding(
       ? { of, digest }
       : 'missing';
   const isAgent = consumer.kind === 'agent';
-  // a reader of JWT keys only holds no roots and needs none
+  // a reader of JWT keys only holds no roots and needs none; a control plane always needs them, to
+  // verify the server
   if (
     authority.kind !== 'jwt' &&
     !isAgent &&
+    consumer.kind !== 'control-plane' &&
     consumer.authoritySetDigest === '' &&
     consumer.jwtSetDigest !== ''
   )
@@ -196,11 +197,11 @@ export function holding(
   }
 }
 
-/** An agent that has reported nothing. */
+/** An agent or control plane that has reported nothing. */
 export const silentAgent = (agent: AgentFacts): Laggard => ({
   agentId: agent.id,
   consumerId: '',
-  kind: 'agent',
+  kind: agent.kind,
   spiffeId: agent.id,
   description: '',
   state: agent.connected ? 'silent' : 'absent',

@@ -112,7 +112,7 @@ function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
     if (agent === undefined || !consumerCounts(consumer, now, margin)) continue;
-    if (consumer.kind === 'agent') reported.add(agent.id);
+    if (consumer.kind === agent.kind) reported.add(agent.id);
     const holdingState = holding(authority, root?.id, consumer, world.sets);
     if (holdingState === 'missing')
       yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id, why);

@@ -26,8 +26,10 @@ export interface AuthorityFacts {
   readonly liveUnreported: number;
 }
 
+/** An agent, or a control plane that watches the bundle. Each reports for itself and others. */
 export interface AgentFacts {
   readonly id: string;
+  readonly kind: 'agent' | 'control-plane';
   readonly active: boolean;
   readonly connected: boolean;
   readonly lastSeenAt: number;

@@ -1,7 +1,7 @@
-import { createPublicKey } from 'node:crypto';
 import { setDigest, sha256Hex } from '../../common/x509/index.ts';
 import type { Authority, BundleRevision, RotationWorld } from '../../domain/index.ts';
 import type { BundleStore } from '../../store/ports/index.ts';
+import { bundleContent } from '../bundle-document.ts';
 
 /**
  * With at most this many issuing authorities, the digest of a subset is understood too: an agent
@@ -70,17 +70,8 @@ export class HeldSets {
   }
 
   #learn(revision: BundleRevision, all: readonly Authority[]): void {
-    const { keys } = JSON.parse(revision.document) as {
-      readonly keys: readonly Record<string, unknown>[];
-    };
-    const roots = keys
-      .filter(({ use }) => use === 'x509-svid')
-      .map((key) => Buffer.from((key['x5c'] as readonly string[])[0] as string, 'base64'));
-    const jwts = keys
-      .filter(({ use }) => use === 'jwt-svid')
-      .map((key) =>
-        createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }),
-      );
+    const { rootsDer: roots, jwtKeys } = bundleContent(revision.document);
+    const jwts = jwtKeys.map(({ spkiDer }) => spkiDer);
     const ids = (
       authorities: readonly Buffer[],
       encoding: (authority: Authority) => Buffer | null,

@@ -23,9 +23,12 @@ import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 
 export interface ObserverDependencies {
-  readonly store: Pick<Ledger, 'authorities' | 'rotations' | 'agents' | 'objects' | 'approvals'>;
+  readonly store: Pick<
+    Ledger,
+    'authorities' | 'rotations' | 'agents' | 'objects' | 'approvals' | 'watchers'
+  >;
   readonly sets: HeldSets;
-  /** Whether an agent has a sync session with any replica. */
+  /** Whether an agent has a sync session, or a control plane watches, with any replica. */
   readonly connected: (agentId: string) => boolean;
   /** Handshakes that each connected node made with peers under this key ID (hex). */
   readonly handshakes: (subjectKeyId: string) => readonly NodeHandshakes[];
@@ -204,6 +207,7 @@ async function worldOf(
       if (store.objects.prove('agent', agent) !== undefined) stand += 1;
       agents.push({
         id: agent.spiffeId,
+        kind: 'agent',
         active: agent.state === 'active',
         connected: connected(agent.spiffeId),
         lastSeenAt: agent.lastSeenAt,
@@ -211,17 +215,27 @@ async function worldOf(
       });
     }
   }
+  for (const [id, watchedUntil] of store.watchers.known())
+    agents.push({
+      id,
+      kind: 'control-plane',
+      active: true,
+      connected: connected(id),
+      lastSeenAt: store.watchers.lastSeenAt(id),
+      lastLeafNotAfter: Math.max(watchedUntil, lastByHolder.get(id) ?? 0),
+    });
+  const named = store.watchers.namingAllHolders();
   const unheld = new Map<string, Awaited<ReturnType<Ledger['rotations']['unheld']>>>();
   for (const authority of published) {
     if (authority.kind === 'root')
       unheld.set(
         authority.id,
-        await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin),
+        await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin, named),
       );
   }
   return {
     agents,
-    consumers: await store.rotations.consumers(),
+    consumers: [...(await store.rotations.consumers()), ...store.watchers.consumers()],
     unheld,
     sets: sets.sets(),
     alteredAgents: Math.max(0, store.objects.expectedCount('agent') - stand),

@@ -16,7 +16,7 @@ export interface GrpcServerOptions {
 
 export interface GrpcServerDependencies extends GuardDependencies {
   readonly operations: Operations;
-  readonly services: Pick<Services, 'attestation' | 'sync'>;
+  readonly services: Pick<Services, 'attestation' | 'sync' | 'signStreams' | 'watch'>;
   readonly controlPlanes: readonly ServedControlPlane[];
 }
 

@@ -7,8 +7,15 @@ import type { SyncDown } from '../../common/wire/generated/meshca/issuer/v1/Sync
 import type { SyncUp__Output } from '../../common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import { serviceDefinition, type MethodPathOf, type ServiceName } from '../../common/wire/index.ts';
 import type { Services } from '../../services/services.ts';
+import type { SignStreamRequest__Output } from '../../common/wire/generated/meshca/signing/v1/SignStreamRequest.ts';
+import type { SignStreamResponse } from '../../common/wire/generated/meshca/signing/v1/SignStreamResponse.ts';
+import type { WatchBundleRequest__Output } from '../../common/wire/generated/meshca/signing/v1/WatchBundleRequest.ts';
+import type { WatchBundleResponse } from '../../common/wire/generated/meshca/signing/v1/WatchBundleResponse.ts';
+import type { Caller, DelegateCaller } from '../../services/callers/caller.ts';
 import { attestStream } from './exchanges/attest.ts';
+import { signStream } from './exchanges/sign-stream.ts';
 import { syncStream } from './exchanges/sync.ts';
+import { watchBundle } from './exchanges/watch-bundle.ts';
 import type { WritableCall } from './call.ts';
 import type { Guard } from './guard.ts';
 import type { StreamWork } from './stream-call.ts';
@@ -20,7 +27,9 @@ export type Exchanges = Readonly<Record<MethodPathOf<'exchange'>, StreamWork>>;
 export const exchangesOf = ({
   attestation,
   sync,
-}: Pick<Services, 'attestation' | 'sync'>): Exchanges => ({
+  signStreams,
+  watch,
+}: Pick<Services, 'attestation' | 'sync' | 'signStreams' | 'watch'>): Exchanges => ({
   '/meshca.issuer.v1.NodeAttestation/Attest': ({ connection }, call, fail) =>
     attestStream(
       attestation,
@@ -36,7 +45,29 @@ export const exchangesOf = ({
       );
     syncStream(sync, caller, call as ServerDuplexStream<SyncUp__Output, SyncDown>, fail);
   },
+  '/meshca.signing.v1.Signing/SignStream': ({ caller }, call, fail) =>
+    signStream(
+      signStreams,
+      delegateOf(caller),
+      call as ServerDuplexStream<SignStreamRequest__Output, SignStreamResponse>,
+      fail,
+    ),
+  '/meshca.signing.v1.Signing/WatchBundle': ({ caller }, call, fail) =>
+    watchBundle(
+      watch,
+      delegateOf(caller),
+      call as ServerDuplexStream<WatchBundleRequest__Output, WatchBundleResponse>,
+      fail,
+    ),
 });
+
+function delegateOf(caller: Caller): DelegateCaller {
+  if (caller.class === 'delegate') return caller;
+  throw new PkiError(
+    'CALLER_NOT_ADMITTED',
+    `only delegates may do this, not ${caller.class} callers`,
+  );
+}
 
 /** The handlers of one service, each behind the guard. */
 export function guardedService(

@@ -62,6 +62,7 @@ export class CallerRegistry implements Callers {
   readonly #dependencies: CallerDependencies;
   readonly #standings = new Map<string, Standing>();
   readonly #listeners = new Set<(ended: EndedCallers) => void>();
+  readonly #changeListeners = new Set<() => void>();
   readonly #stop: (() => void)[];
   #changes = 0;
   #roots: string;
@@ -157,6 +158,13 @@ export class CallerRegistry implements Callers {
    */
   invalidate(): void {
     this.#changes += 1;
+    for (const listener of this.#changeListeners) listener();
+  }
+
+  /** Called after each change that standings may rest on. */
+  onInvalidated(listener: () => void): () => void {
+    this.#changeListeners.add(listener);
+    return () => this.#changeListeners.delete(listener);
   }
 
   announce(ended: EndedCallers): void {
@@ -167,6 +175,7 @@ export class CallerRegistry implements Callers {
   close(): void {
     for (const stop of this.#stop) stop();
     this.#listeners.clear();
+    this.#changeListeners.clear();
   }
 
   /**

@@ -41,11 +41,13 @@ export interface RotationStore {
   lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
   /**
    * Counts leaves and certificates of downstream CAs whose holders are no agents: those issued
-   * until `since`, and all.
+   * until `since`, and all. `named`: holders that name everybody who has their certificates, so that
+   * these are not counted here.
    */
   unheld(
     since: number,
     now: number,
+    named?: readonly string[],
   ): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
   /**
    * The latest notAfter before `now`, or 0, of leaves whose holders are no agents, that were issued

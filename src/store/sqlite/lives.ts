@@ -41,11 +41,12 @@ export function createLives(engine: Engine): Lives {
               .map(({ holder, last }) => [holder, last] as const),
           ),
       ),
-    unheld: (since, now) =>
+    unheld: (since, now, named = []) =>
       engine.read(() => {
         const outstanding = mayBeOut()
           .where(isForOthers)
           .where('not_after', '>=', now)
+          .where('holder', 'not in', [...named])
           .where(sql<boolean>`NOT ${isAgent}`);
         const total =
           engine.rows(outstanding.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ??

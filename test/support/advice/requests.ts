@@ -4,6 +4,8 @@ import type { requestCodes } from '../../../src/common/errors/codes/requests.ts'
 const services = 'unit/services/advice.test.ts';
 const twice =
   'a name that is taken, an ID that is not there, and an old version are mended by their advice';
+const streams = 'integration/server/grpc/sign-stream.test.ts';
+const watching = 'integration/server/grpc/watch-bundle.test.ts';
 const guard = 'unit/server/grpc/guard.test.ts';
 
 export const requestAdvice = {
@@ -34,6 +36,19 @@ export const requestAdvice = {
       'an agent without an entry, and one that asks for too much, get their SVIDs by the advice',
     ],
     done('waits for a second', 'the certificate is signed'),
+  ),
+  STREAM_CREDIT_EXCEEDED: row(
+    'a control plane sends more requests than it has credits for',
+    [
+      streams,
+      'a request without a credit ends the stream with its code, and the credits are enough for all',
+    ],
+    done('opens the stream again and keeps to the credits', 'all requests are signed'),
+  ),
+  WATCH_SUPERSEDED: row(
+    'two streams of one control plane have the same name',
+    [watching, 'a second stream of one process ends the first, and another process has its own'],
+    done('takes a name of its own', 'both streams stay open'),
   ),
   OVERLOADED: row(
     'calls of guests hold all places',

@@ -30,6 +30,8 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
   'meshca.signing.v1.Signing': {
     Sign: ['delegate', 'never'],
     SignBatch: ['delegate', 'never'],
+    SignStream: ['delegate', 'never'],
+    WatchBundle: ['delegate', 'never'],
     GetDelegation: ['delegate', 'never'],
     SignDownstreamAuthority: ['workload delegate', 'never'],
   },

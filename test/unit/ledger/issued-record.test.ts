@@ -12,6 +12,15 @@ const detail = {
   serial: '5a01',
 };
 
+test('the end of the certificate of a control plane that watches is read from its record', () => {
+  const watched = event('control-plane.watched', 'x', { holder: 'spiffe://x/c', notAfter: end });
+  const expected = { of: 'watch', holder: 'spiffe://x/c', notAfter: end };
+  assert.deepEqual(issuedIn(watched), expected);
+  assert.deepEqual(issuedFrom(canonicalBytes(watched), end), expected);
+  assert.equal(issuedFrom(canonicalBytes(watched), end + 1), undefined);
+  assert.equal(issuedIn(event('control-plane.watched', 'x', { notAfter: end })), undefined);
+});
+
 test('leaves, downstream CAs and JWT-SVIDs are read from their records, and nothing else', () => {
   const records = [
     event('certificate.issued', 'x', { ...detail, notAfter: end }),
@@ -28,7 +37,9 @@ test('leaves, downstream CAs and JWT-SVIDs are read from their records, and noth
     read.map((issued) => issued?.of),
     ['leaf', 'downstream', 'jwt', ...Array.from({ length: 5 }, () => undefined)],
   );
-  assert.ok(read.slice(0, 3).every((issued) => issued?.authorityId === 'a1'));
+  assert.ok(
+    read.slice(0, 3).every((issued) => issued?.of !== 'watch' && issued?.authorityId === 'a1'),
+  );
   assert.ok(read.slice(0, 3).every((issued) => issued?.notAfter === end));
   for (const [at, record] of records.entries()) {
     assert.deepEqual(issuedFrom(canonicalBytes(record), end), read[at], record.kind);

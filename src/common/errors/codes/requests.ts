@@ -23,6 +23,16 @@ export const requestCodes = {
     'The caller has used up what it may ask for in this time.',
     'Wait for the time that the message names, then retry; ask the operator to raise the limit if this load is intended.',
   ),
+  STREAM_CREDIT_EXCEEDED: caller(
+    'RESOURCE_EXHAUSTED',
+    'More was sent on the stream than the server gave credits for.',
+    'Open the stream again and send one request for each credit: the credits of the messages from the server add up.',
+  ),
+  WATCH_SUPERSEDED: caller(
+    'ABORTED',
+    'Another stream watches the bundle under the same name.',
+    'Give each process of the control plane a name of its own (instance). If a process opened the second stream itself, it goes on with that one.',
+  ),
   OVERLOADED: caller(
     'UNAVAILABLE',
     'A limit on work at once is reached.',

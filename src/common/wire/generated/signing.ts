@@ -2,8 +2,12 @@
 import type * as grpc from '@grpc/grpc-js';
 import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
+import type { CrlSet as _meshca_signing_v1_CrlSet, CrlSet__Output as _meshca_signing_v1_CrlSet__Output } from './meshca/signing/v1/CrlSet.ts';
 import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationView__Output as _meshca_signing_v1_DelegationView__Output } from './meshca/signing/v1/DelegationView.ts';
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from './meshca/signing/v1/GetDelegationRequest.ts';
+import type { JwtKey as _meshca_signing_v1_JwtKey, JwtKey__Output as _meshca_signing_v1_JwtKey__Output } from './meshca/signing/v1/JwtKey.ts';
+import type { RenewNow as _meshca_signing_v1_RenewNow, RenewNow__Output as _meshca_signing_v1_RenewNow__Output } from './meshca/signing/v1/RenewNow.ts';
+import type { RenewNowItem as _meshca_signing_v1_RenewNowItem, RenewNowItem__Output as _meshca_signing_v1_RenewNowItem__Output } from './meshca/signing/v1/RenewNowItem.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from './meshca/signing/v1/SignBatchRequest.ts';
 import type { SignBatchResponse as _meshca_signing_v1_SignBatchResponse, SignBatchResponse__Output as _meshca_signing_v1_SignBatchResponse__Output } from './meshca/signing/v1/SignBatchResponse.ts';
 import type { SignDownstreamAuthorityRequest as _meshca_signing_v1_SignDownstreamAuthorityRequest, SignDownstreamAuthorityRequest__Output as _meshca_signing_v1_SignDownstreamAuthorityRequest__Output } from './meshca/signing/v1/SignDownstreamAuthorityRequest.ts';
@@ -12,7 +16,18 @@ import type { SignRefusal as _meshca_signing_v1_SignRefusal, SignRefusal__Output
 import type { SignRequest as _meshca_signing_v1_SignRequest, SignRequest__Output as _meshca_signing_v1_SignRequest__Output } from './meshca/signing/v1/SignRequest.ts';
 import type { SignResponse as _meshca_signing_v1_SignResponse, SignResponse__Output as _meshca_signing_v1_SignResponse__Output } from './meshca/signing/v1/SignResponse.ts';
 import type { SignResult as _meshca_signing_v1_SignResult, SignResult__Output as _meshca_signing_v1_SignResult__Output } from './meshca/signing/v1/SignResult.ts';
+import type { SignStreamRequest as _meshca_signing_v1_SignStreamRequest, SignStreamRequest__Output as _meshca_signing_v1_SignStreamRequest__Output } from './meshca/signing/v1/SignStreamRequest.ts';
+import type { SignStreamResponse as _meshca_signing_v1_SignStreamResponse, SignStreamResponse__Output as _meshca_signing_v1_SignStreamResponse__Output } from './meshca/signing/v1/SignStreamResponse.ts';
+import type { SignedCrl as _meshca_signing_v1_SignedCrl, SignedCrl__Output as _meshca_signing_v1_SignedCrl__Output } from './meshca/signing/v1/SignedCrl.ts';
 import type { SigningClient as _meshca_signing_v1_SigningClient, SigningDefinition as _meshca_signing_v1_SigningDefinition } from './meshca/signing/v1/Signing.ts';
+import type { TaintSet as _meshca_signing_v1_TaintSet, TaintSet__Output as _meshca_signing_v1_TaintSet__Output } from './meshca/signing/v1/TaintSet.ts';
+import type { TaintedAuthority as _meshca_signing_v1_TaintedAuthority, TaintedAuthority__Output as _meshca_signing_v1_TaintedAuthority__Output } from './meshca/signing/v1/TaintedAuthority.ts';
+import type { TrustSet as _meshca_signing_v1_TrustSet, TrustSet__Output as _meshca_signing_v1_TrustSet__Output } from './meshca/signing/v1/TrustSet.ts';
+import type { WatchBundleRequest as _meshca_signing_v1_WatchBundleRequest, WatchBundleRequest__Output as _meshca_signing_v1_WatchBundleRequest__Output } from './meshca/signing/v1/WatchBundleRequest.ts';
+import type { WatchBundleResponse as _meshca_signing_v1_WatchBundleResponse, WatchBundleResponse__Output as _meshca_signing_v1_WatchBundleResponse__Output } from './meshca/signing/v1/WatchBundleResponse.ts';
+import type { WatchConsumer as _meshca_signing_v1_WatchConsumer, WatchConsumer__Output as _meshca_signing_v1_WatchConsumer__Output } from './meshca/signing/v1/WatchConsumer.ts';
+import type { WatchHello as _meshca_signing_v1_WatchHello, WatchHello__Output as _meshca_signing_v1_WatchHello__Output } from './meshca/signing/v1/WatchHello.ts';
+import type { WatchReport as _meshca_signing_v1_WatchReport, WatchReport__Output as _meshca_signing_v1_WatchReport__Output } from './meshca/signing/v1/WatchReport.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
   new(...args: ConstructorParameters<Constructor>): Subtype;
@@ -22,8 +37,12 @@ export interface ProtoGrpcType {
   meshca: {
     signing: {
       v1: {
+        CrlSet: MessageTypeDefinition<_meshca_signing_v1_CrlSet, _meshca_signing_v1_CrlSet__Output>
         DelegationView: MessageTypeDefinition<_meshca_signing_v1_DelegationView, _meshca_signing_v1_DelegationView__Output>
         GetDelegationRequest: MessageTypeDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_GetDelegationRequest__Output>
+        JwtKey: MessageTypeDefinition<_meshca_signing_v1_JwtKey, _meshca_signing_v1_JwtKey__Output>
+        RenewNow: MessageTypeDefinition<_meshca_signing_v1_RenewNow, _meshca_signing_v1_RenewNow__Output>
+        RenewNowItem: MessageTypeDefinition<_meshca_signing_v1_RenewNowItem, _meshca_signing_v1_RenewNowItem__Output>
         SignBatchRequest: MessageTypeDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchRequest__Output>
         SignBatchResponse: MessageTypeDefinition<_meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchResponse__Output>
         SignDownstreamAuthorityRequest: MessageTypeDefinition<_meshca_signing_v1_SignDownstreamAuthorityRequest, _meshca_signing_v1_SignDownstreamAuthorityRequest__Output>
@@ -32,7 +51,18 @@ export interface ProtoGrpcType {
         SignRequest: MessageTypeDefinition<_meshca_signing_v1_SignRequest, _meshca_signing_v1_SignRequest__Output>
         SignResponse: MessageTypeDefinition<_meshca_signing_v1_SignResponse, _meshca_signing_v1_SignResponse__Output>
         SignResult: MessageTypeDefinition<_meshca_signing_v1_SignResult, _meshca_signing_v1_SignResult__Output>
+        SignStreamRequest: MessageTypeDefinition<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamRequest__Output>
+        SignStreamResponse: MessageTypeDefinition<_meshca_signing_v1_SignStreamResponse, _meshca_signing_v1_SignStreamResponse__Output>
+        SignedCrl: MessageTypeDefinition<_meshca_signing_v1_SignedCrl, _meshca_signing_v1_SignedCrl__Output>
         Signing: SubtypeConstructor<typeof grpc.Client, _meshca_signing_v1_SigningClient> & { service: _meshca_signing_v1_SigningDefinition }
+        TaintSet: MessageTypeDefinition<_meshca_signing_v1_TaintSet, _meshca_signing_v1_TaintSet__Output>
+        TaintedAuthority: MessageTypeDefinition<_meshca_signing_v1_TaintedAuthority, _meshca_signing_v1_TaintedAuthority__Output>
+        TrustSet: MessageTypeDefinition<_meshca_signing_v1_TrustSet, _meshca_signing_v1_TrustSet__Output>
+        WatchBundleRequest: MessageTypeDefinition<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleRequest__Output>
+        WatchBundleResponse: MessageTypeDefinition<_meshca_signing_v1_WatchBundleResponse, _meshca_signing_v1_WatchBundleResponse__Output>
+        WatchConsumer: MessageTypeDefinition<_meshca_signing_v1_WatchConsumer, _meshca_signing_v1_WatchConsumer__Output>
+        WatchHello: MessageTypeDefinition<_meshca_signing_v1_WatchHello, _meshca_signing_v1_WatchHello__Output>
+        WatchReport: MessageTypeDefinition<_meshca_signing_v1_WatchReport, _meshca_signing_v1_WatchReport__Output>
       }
     }
   }

@@ -413,6 +413,7 @@ test('lives that leave no room for a rotation are told with what is missing', ()
 test('confirmation counts by held sets; refusals and sleepers are named until their leaves expire', () => {
   const agent = (id: string, over: Partial<AgentFacts> = {}): AgentFacts => ({
     id,
+    kind: 'agent',
     active: true,
     connected: true,
     lastSeenAt: now,
@@ -517,6 +518,17 @@ test('confirmation counts by held sets; refusals and sleepers are named until th
     [1, false, true],
   );
   assert.equal(count([agent('x', { connected: false })], []).laggards[0]?.state, 'absent');
+  // a control plane reports for itself and needs the roots, whatever it says of JWT keys
+  const plane = agent('c', { kind: 'control-plane' });
+  const self = (over: Partial<ConsumerRecord> = {}) =>
+    consumer('c', 'pod', { kind: 'control-plane', ...over });
+  assert.equal(count([plane], []).laggards[0]?.kind, 'control-plane');
+  assert.equal(count([plane], [self()]).confirmed, 1);
+  assert.equal(count([plane], [consumer('c', 'self')]).laggards[0]?.state, 'silent');
+  assert.equal(
+    count([plane], [self({ authoritySetDigest: '', jwtSetDigest: 'keys' })]).laggards.length,
+    1,
+  );
   assert.equal(
     count(
       [agent('x', { connected: false, lastLeafNotAfter: now - 1_000 })],

@@ -70,6 +70,7 @@ const authority = (over: Partial<Authority> = {}): Authority => ({
 });
 const agent = (id: string, over: Partial<AgentFacts> = {}): AgentFacts => ({
   id: `spiffe://x/${id}`,
+  kind: 'agent',
   active: true,
   connected: true,
   lastSeenAt: now,

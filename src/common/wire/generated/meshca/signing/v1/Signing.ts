@@ -11,6 +11,10 @@ import type { SignDownstreamAuthorityRequest as _meshca_signing_v1_SignDownstrea
 import type { SignDownstreamAuthorityResponse as _meshca_signing_v1_SignDownstreamAuthorityResponse, SignDownstreamAuthorityResponse__Output as _meshca_signing_v1_SignDownstreamAuthorityResponse__Output } from '../../../meshca/signing/v1/SignDownstreamAuthorityResponse.ts';
 import type { SignRequest as _meshca_signing_v1_SignRequest, SignRequest__Output as _meshca_signing_v1_SignRequest__Output } from '../../../meshca/signing/v1/SignRequest.ts';
 import type { SignResponse as _meshca_signing_v1_SignResponse, SignResponse__Output as _meshca_signing_v1_SignResponse__Output } from '../../../meshca/signing/v1/SignResponse.ts';
+import type { SignStreamRequest as _meshca_signing_v1_SignStreamRequest, SignStreamRequest__Output as _meshca_signing_v1_SignStreamRequest__Output } from '../../../meshca/signing/v1/SignStreamRequest.ts';
+import type { SignStreamResponse as _meshca_signing_v1_SignStreamResponse, SignStreamResponse__Output as _meshca_signing_v1_SignStreamResponse__Output } from '../../../meshca/signing/v1/SignStreamResponse.ts';
+import type { WatchBundleRequest as _meshca_signing_v1_WatchBundleRequest, WatchBundleRequest__Output as _meshca_signing_v1_WatchBundleRequest__Output } from '../../../meshca/signing/v1/WatchBundleRequest.ts';
+import type { WatchBundleResponse as _meshca_signing_v1_WatchBundleResponse, WatchBundleResponse__Output as _meshca_signing_v1_WatchBundleResponse__Output } from '../../../meshca/signing/v1/WatchBundleResponse.ts';
 
 export interface SigningClient extends grpc.Client {
   GetDelegation(argument: _meshca_signing_v1_GetDelegationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_DelegationView__Output>): grpc.ClientUnaryCall;
@@ -63,6 +67,32 @@ export interface SigningClient extends grpc.Client {
   signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
   signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * The same for a caller with much to sign, in both directions at once. The server says by credits how many requests it
+   * takes; each item has its own answer, in any order. The first message of the server gives the first credits.
+   */
+  SignStream(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamResponse__Output>;
+  SignStream(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamResponse__Output>;
+  /**
+   * The same for a caller with much to sign, in both directions at once. The server says by credits how many requests it
+   * takes; each item has its own answer, in any order. The first message of the server gives the first credits.
+   */
+  signStream(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamResponse__Output>;
+  signStream(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamResponse__Output>;
+
+  /**
+   * The trust of the caller and of those whom it serves: everything at once, then each change. The caller reports what it
+   * holds, and rotations wait for it by name. The first message of the caller is its hello.
+   */
+  WatchBundle(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleResponse__Output>;
+  WatchBundle(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleResponse__Output>;
+  /**
+   * The trust of the caller and of those whom it serves: everything at once, then each change. The caller reports what it
+   * holds, and rotations wait for it by name. The first message of the caller is its hello.
+   */
+  watchBundle(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleResponse__Output>;
+  watchBundle(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleResponse__Output>;
+
 }
 
 export interface SigningHandlers extends grpc.UntypedServiceImplementation {
@@ -81,6 +111,18 @@ export interface SigningHandlers extends grpc.UntypedServiceImplementation {
    */
   SignDownstreamAuthority: grpc.handleUnaryCall<_meshca_signing_v1_SignDownstreamAuthorityRequest__Output, _meshca_signing_v1_SignDownstreamAuthorityResponse>;
 
+  /**
+   * The same for a caller with much to sign, in both directions at once. The server says by credits how many requests it
+   * takes; each item has its own answer, in any order. The first message of the server gives the first credits.
+   */
+  SignStream: grpc.handleBidiStreamingCall<_meshca_signing_v1_SignStreamRequest__Output, _meshca_signing_v1_SignStreamResponse>;
+
+  /**
+   * The trust of the caller and of those whom it serves: everything at once, then each change. The caller reports what it
+   * holds, and rotations wait for it by name. The first message of the caller is its hello.
+   */
+  WatchBundle: grpc.handleBidiStreamingCall<_meshca_signing_v1_WatchBundleRequest__Output, _meshca_signing_v1_WatchBundleResponse>;
+
 }
 
 export interface SigningDefinition extends grpc.ServiceDefinition {
@@ -88,4 +130,6 @@ export interface SigningDefinition extends grpc.ServiceDefinition {
   Sign: MethodDefinition<_meshca_signing_v1_SignRequest, _meshca_signing_v1_SignResponse, _meshca_signing_v1_SignRequest__Output, _meshca_signing_v1_SignResponse__Output>
   SignBatch: MethodDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchRequest__Output, _meshca_signing_v1_SignBatchResponse__Output>
   SignDownstreamAuthority: MethodDefinition<_meshca_signing_v1_SignDownstreamAuthorityRequest, _meshca_signing_v1_SignDownstreamAuthorityResponse, _meshca_signing_v1_SignDownstreamAuthorityRequest__Output, _meshca_signing_v1_SignDownstreamAuthorityResponse__Output>
+  SignStream: MethodDefinition<_meshca_signing_v1_SignStreamRequest, _meshca_signing_v1_SignStreamResponse, _meshca_signing_v1_SignStreamRequest__Output, _meshca_signing_v1_SignStreamResponse__Output>
+  WatchBundle: MethodDefinition<_meshca_signing_v1_WatchBundleRequest, _meshca_signing_v1_WatchBundleResponse, _meshca_signing_v1_WatchBundleRequest__Output, _meshca_signing_v1_WatchBundleResponse__Output>
 }

@@ -1,0 +1,50 @@
+import type { ServicesDependencies } from '../services-dependencies.ts';
+import { SyncSource } from './source.ts';
+import type { SyncDependencies } from './sync-dependencies.ts';
+import { SyncHub } from './sync-hub.ts';
+
+export function createSync(
+  dependencies: ServicesDependencies,
+  {
+    callers,
+    doubles,
+    nodeSets,
+    refusals,
+    onRevision,
+  }: Pick<SyncDependencies, 'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'onRevision'>,
+): SyncHub {
+  const { store, authorities, clock, logger, settings } = dependencies;
+  const source = new SyncSource({
+    entries: store.entries,
+    bundles: store.bundles,
+    meta: store.meta,
+    authorities,
+    clock,
+    taintWindowSeconds: settings.taintWindowSeconds,
+    crls: dependencies.crls,
+  });
+  return new SyncHub({
+    source,
+    agentBundle: dependencies.agentBundle,
+    handshakes: dependencies.handshakes,
+    crls: dependencies.crls,
+    checkpoints: dependencies.checkpoints,
+    onHeld: () => dependencies.rotation.controller.poke(),
+    entries: store.entries,
+    agents: store.agents,
+    certificates: store.certificates,
+    objects: store.objects,
+    issuance: store.issuance,
+    meta: store.meta,
+    authorities,
+    nodeSets,
+    callers,
+    audit: store.audit,
+    doubles,
+    refusals,
+    onRevision,
+    clock,
+    logger,
+    settings,
+  });
+}
