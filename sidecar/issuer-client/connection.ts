@@ -26,8 +26,15 @@ import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshc
 import type { SignX509SvidsResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
-import { VerifyingCredentials, type ClientIdentity } from './channel-credentials.ts';
-import { verifyServer, type ServerTrust, type VerifiedServer } from './server-trust.ts';
+import {
+  verifyServer,
+  type ServerTrust,
+  type VerifiedServer,
+} from '../../src/common/wire/server-trust.ts';
+import {
+  VerifyingCredentials,
+  type ClientIdentity,
+} from '../../src/common/wire/verifying-credentials.ts';
 
 export interface ConnectionOptions {
   /** host:port */

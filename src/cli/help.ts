@@ -3,7 +3,16 @@ import type { Command, Help, Option } from 'commander';
 /** The commands of the program by purpose. A test compares this with the program. */
 export const groups: Readonly<Record<string, readonly string[]>> = {
   'Run and check:': ['server', 'agent', 'status', 'healthcheck', 'validate', 'doctor', 'explain'],
-  'Identities:': ['entry', 'token', 'delegation', 'mint', 'downstream', 'certificate'],
+  'Identities:': [
+    'entry',
+    'token',
+    'delegation',
+    'mint',
+    'issue',
+    'give-back',
+    'downstream',
+    'certificate',
+  ],
   'Authorities and trust:': ['authority', 'bundle', 'ceremony'],
   'Administration:': ['role', 'policy', 'approval', 'dual-control', 'audit'],
   'Keep and restore:': ['backup', 'restore'],
@@ -36,6 +45,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca entry create --spiffe-id spiffe://mesh.example.org/web --parent-id spiffe://mesh.example.org/meshca/agent/node-1 --selector unix:user:www-data',
   ],
   'meshca explain': ['meshca explain --pid 4711'],
+  'meshca give-back': ['meshca give-back svid'],
+  'meshca issue': [
+    'meshca issue --oidc --server ca.example.org:8443 --trust-domain mesh.example.org --bundle roots.pem --out svid',
+    'meshca issue --oidc --token-env MESHCA_ID_TOKEN --server ca.example.org:8443 --trust-domain mesh.example.org --bundle roots.pem',
+  ],
   'meshca mint': [
     'meshca mint --admin --spiffe-id spiffe://mesh.example.org/ops/alice --write alice',
   ],
@@ -43,6 +57,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca role set readers --verb "*.read" --prefix spiffe://mesh.example.org/ --member spiffe://mesh.example.org/ops/alice',
   ],
   'meshca token create': ['meshca token create --agent-name node-1'],
+  'meshca token explain': ['meshca token explain --token-file token.jwt'],
   'meshca validate': ['meshca validate server.yaml --check', 'meshca validate --schema agent'],
 };
 

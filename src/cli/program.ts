@@ -20,6 +20,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { downstreamCommands } from './commands/downstream.ts';
 import { dualControlCommands } from './commands/dual-control.ts';
 import { entryCommands } from './commands/entry.ts';
+import { issueCommands } from './commands/issue.ts';
 import { nodeCommands } from './commands/node.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { rotationCommands } from './commands/rotation.ts';
@@ -51,6 +52,7 @@ const commands = [
   rotationCommands,
   evidenceCommand,
   downstreamCommands,
+  issueCommands,
   ceremonyCommands,
 ];
 

@@ -64,7 +64,10 @@ export function proveServer(certificate: PeerCertificate, options: ServerProofOp
 }
 
 /** Each as lower-case hex without separators. */
-export function fingerprintsOf(text: string | undefined): readonly string[] {
+export function fingerprintsOf(
+  text: string | undefined,
+  option = '--issuer-fingerprint',
+): readonly string[] {
   if (text === undefined) return [];
   const all = text.split(',').map((each) =>
     each
@@ -74,8 +77,8 @@ export function fingerprintsOf(text: string | undefined): readonly string[] {
       .toLowerCase(),
   );
   if (!all.every((each) => /^[0-9a-f]{64}$/.test(each)))
-    throw new PkiError('INVALID_REQUEST', '--issuer-fingerprint is not 64 hexadecimal digits', {
-      next: 'Give the issuer fingerprint that "meshca token create" prints on the machine of the server; several with commas between them.',
+    throw new PkiError('INVALID_REQUEST', `${option} is not 64 hexadecimal digits`, {
+      next: 'Give the fingerprint that "meshca token create" prints on the machine of the server; several with commas between them.',
     });
   return all;
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { identityTokenCommands } from './identity-token.ts';
 import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -6,12 +7,15 @@ import { tokenId } from '../object-ids.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
 
-/** Join tokens. Each lets one node join as an agent. */
+/** Join tokens, each of which lets one node join as an agent; and tokens that others issue. */
 export function tokenCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const token = program.command('token').description('join tokens; each lets one node join once');
+  const token = program
+    .command('token')
+    .description('join tokens, each of which lets one node join once; tokens of other issuers');
   createCommand(token, context, outcome);
   listCommand(token, context, outcome);
   deleteCommand(token, context, outcome);
+  identityTokenCommands(token, context, outcome);
 }
 
 function createCommand(token: Command, context: CliContext, outcome: Outcome): void {

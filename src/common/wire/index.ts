@@ -33,6 +33,12 @@ export {
 } from './method-messages.ts';
 export { boundRequests, type RequestBounds, type RequestOwner } from './request-bounds.ts';
 export {
+  verifyServer,
+  type ServerTrust,
+  type TrustSettings,
+  type VerifiedServer,
+} from './server-trust.ts';
+export {
   codeTrailer,
   fromServiceError,
   nextTrailer,

@@ -47,7 +47,8 @@ describe('the help', () => {
         assert.ok(line.startsWith(path), line);
         for (const [flag] of line.matchAll(/(?<= )--[a-z-]+/g))
           assert.ok(
-            command.options.some(({ long }) => long === flag),
+            // options of the program, such as --server, fit each command
+            [...command.options, ...program.options].some(({ long }) => long === flag),
             `${path} ${flag}`,
           );
       }

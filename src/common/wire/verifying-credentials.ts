@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js';
-import { pemEncode } from '../../src/common/x509/index.ts';
+import { pemEncode } from '../x509/index.ts';
 import type { VerifiedServer } from './server-trust.ts';
 
 /** The certificate that this agent presents. */

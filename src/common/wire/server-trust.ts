@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls';
-import { PkiError } from '../../src/common/errors/index.ts';
-import { serverId, type TrustDomain } from '../../src/common/spiffe/index.ts';
+import { PkiError } from '../errors/index.ts';
+import { serverId, type TrustDomain } from '../spiffe/index.ts';
 import {
   parseCertificate,
   serverIssuerOf,
@@ -8,20 +8,33 @@ import {
   verifyX509Svid,
   type ServerIssuer,
   type ServerIssuers,
-} from '../../src/common/x509/index.ts';
+} from '../x509/index.ts';
 
-/** How the server proves to be the CA. */
+/** The names of the settings that a refusal may advise to change. */
+export interface TrustSettings {
+  readonly root: string;
+  readonly issuer: string;
+}
+
+const agentSettings: TrustSettings = {
+  root: 'bootstrap.rootFingerprint',
+  issuer: 'bootstrap.issuerFingerprint',
+};
+
+/** How the server proves to be the CA. `settings`: absent, they are those of an agent. */
 export type ServerTrust =
   | {
       readonly kind: 'bundle';
       readonly roots: () => readonly Buffer[];
       readonly issuers: () => ServerIssuers;
+      readonly settings?: TrustSettings;
     }
   | {
       readonly kind: 'fingerprint';
       /** SHA-256 (hex) of roots in DER; the server sends one of them at the end of its chain. */
       readonly rootsSha256Hex: readonly string[];
       readonly issuers: () => ServerIssuers;
+      readonly settings?: TrustSettings;
     }
   /** Believes whoever answers. Only by explicit configuration, only for the first attestation. */
   | { readonly kind: 'insecure' };
@@ -71,6 +84,7 @@ function verifiedIssuer(
   now: number,
 ): NonNullable<VerifiedServer['issuer']> {
   const wanted = serverId(trustDomain);
+  const { settings = agentSettings } = trust;
   const roots =
     trust.kind === 'bundle'
       ? trust.roots()
@@ -80,9 +94,9 @@ function verifiedIssuer(
       ? untrusted('no bundle is held to verify the server with')
       : new PkiError(
           'SERVER_UNTRUSTED',
-          `the server shows no root with the configured fingerprint (bootstrap.rootFingerprint: ${trust.rootsSha256Hex.join(', ')})`,
+          `the server shows no root with the configured fingerprint (${settings.root}: ${trust.rootsSha256Hex.join(', ')})`,
           {
-            next: 'If the root was replaced since, that fingerprint is stale: set the one that "meshca token create" prints on the server, and restart the agent. Otherwise find out who answers at this address; nothing was sent there.',
+            next: 'If the root was replaced since, that fingerprint is stale: set the one that "meshca token create" prints on the server, and try again. Otherwise find out who answers at this address; nothing was sent there.',
           },
         );
   const svid = verifyX509Svid({
@@ -104,7 +118,7 @@ function verifiedIssuer(
         cause: issuer.error,
         ...(issuers.kind === 'mark'
           ? {
-              next: 'If this server is nested, or a ceremony certified it without the mark: set bootstrap.issuerFingerprint, which its "meshca token create" prints. Otherwise find out who answers at this address.',
+              next: `If this server is nested, or a ceremony certified it without the mark: set ${settings.issuer}, which its "meshca token create" prints. Otherwise find out who answers at this address.`,
             }
           : {}),
       },

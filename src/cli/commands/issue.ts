@@ -1,0 +1,292 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { TrustDomain } from '../../common/spiffe/index.ts';
+import {
+  certificatesFromPem,
+  certificatesToPem,
+  pemEncode,
+  pkcs8Of,
+} from '../../common/x509/index.ts';
+import type { ServerTrust } from '../../common/wire/index.ts';
+import {
+  endTokenCertificate,
+  issueWithToken,
+  newTokenKey,
+  type TokenClientOptions,
+  type TokenSvid,
+} from '../../common/wire/token-client.ts';
+import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import type { CliContext } from '../context.ts';
+import { readBytes, writeWhole } from '../files.ts';
+import { facts, instant, json, parseDuration, until } from '../output.ts';
+import { fingerprintsOf } from '../server-issuer.ts';
+import { jobToken, type TokenSourceFlags } from '../token-source.ts';
+import { unreachable } from '../unreachable.ts';
+
+interface IssueFlags extends TokenSourceFlags {
+  readonly oidc?: boolean;
+  readonly trustDomain?: string;
+  readonly rootFingerprint?: string;
+  readonly spiffeId?: string;
+  readonly ttl?: string;
+  readonly out: string;
+  readonly wait: string;
+}
+
+/** What `give-back` needs, beside the certificate and its key. */
+interface Issued {
+  readonly server: string;
+  readonly trustDomain: string;
+  readonly issuersSha256: readonly string[];
+  readonly serial: string;
+  readonly notAfter: number;
+}
+
+const names = {
+  chain: 'svid.pem',
+  key: 'svid_key.pem',
+  bundle: 'bundle.pem',
+  issued: 'issued.json',
+} as const;
+const callTimeoutMs = 20_000;
+const firstPauseMs = 500;
+const longestPauseMs = 5_000;
+
+/** Certificates for jobs of pipelines, without an agent. */
+export function issueCommands(program: Command, context: CliContext, outcome: Outcome): void {
+  program
+    .command('issue')
+    .description('obtain a certificate for minutes with the token of a CI job; needs --server')
+    .option('--oidc', 'by a token of an OIDC issuer or cluster (tokens.issuers of the server)')
+    .option('--token-file <file>', 'file with the token')
+    .option('--token-env <name>', 'variable with the token')
+    .option('--token-stdin', 'the token comes on standard input')
+    .option('--audience <text>', 'GitHub Actions: the audience to ask for; default meshca')
+    .option('--trust-domain <name>', 'the trust domain of the server')
+    .option(
+      '--root-fingerprint <sha256>',
+      'of a root of the server, where no --bundle is there; several with commas',
+    )
+    .option('--spiffe-id <id>', 'the identity that is wanted, if the token gives several')
+    .option('--ttl <duration>', 'life, for example 5m; default: as the entry says')
+    .option(
+      '--wait <duration>',
+      'how long to try again while the CA can not answer; 0: not at all',
+      '30s',
+    )
+    .option(
+      '--out <folder>',
+      'folder for svid.pem, svid_key.pem (0600) and bundle.pem; made if it is not there',
+      'svid',
+    )
+    .action(action<IssueFlags>(context, outcome, (options) => issue(context, options)));
+  program
+    .command('give-back <folder>')
+    .description(
+      'end of a job: delete the key, give the certificate of "meshca issue" back, revoke it if it is revocable',
+    )
+    .action(
+      action<object>(context, outcome, (options, [folder]) =>
+        giveBack(context, options, folder as string),
+      ),
+    );
+}
+
+async function issue(context: CliContext, options: IssueFlags & GlobalOptions): Promise<void> {
+  const issuersSha256 = fingerprintsOf(options.issuerFingerprint);
+  const client = clientOf(context, options, issuersSha256);
+  const ttlSeconds = options.ttl === undefined ? 0 : parseDuration(options.ttl);
+  const waitMs = options.wait === '0' ? 0 : parseDuration(options.wait) * 1000;
+  const folder = resolve(options.out);
+  prepareFolder(folder);
+  const token = await jobToken(context, options);
+  const key = await newTokenKey();
+  const svid = await tryAgain(context, waitMs, client.server, () =>
+    issueWithToken(client, { token, key, ttlSeconds, spiffeId: options.spiffeId ?? '' }),
+  );
+  write(folder, svid, {
+    server: client.server,
+    trustDomain: client.trustDomain.name,
+    issuersSha256,
+    serial: svid.serial,
+    notAfter: svid.notAfter,
+  });
+  const shown = {
+    ...svid,
+    folder,
+    privateKey: undefined,
+    chainDer: undefined,
+    rootsDer: undefined,
+  };
+  if (options.json) json(context, shown);
+  else
+    facts(context, [
+      ['identity', svid.spiffeId],
+      ['serial', svid.serial],
+      ['entry', svid.entryId],
+      ['ends', `${instant(svid.notAfter)} (${until(svid.notAfter, context.now())})`],
+      [
+        'written',
+        [names.chain, names.key, names.bundle].map((each) => join(folder, each)).join(', '),
+      ],
+    ]);
+}
+
+/** @throws PkiError INVALID_REQUEST if the options do not fit together */
+function clientOf(
+  context: CliContext,
+  options: IssueFlags & GlobalOptions,
+  issuersSha256: readonly string[],
+): TokenClientOptions {
+  const { server, bundle, rootFingerprint, trustDomain } = options;
+  const wrong = (message: string, next: string): PkiError =>
+    new PkiError('INVALID_REQUEST', message, { next });
+  if (options.oidc !== true) throw wrong('how the caller proves itself is missing', 'Give --oidc.');
+  if (server === undefined)
+    throw wrong('--server, the address of the CA, is missing', 'Give --server HOST:PORT.');
+  if (trustDomain === undefined)
+    throw wrong(
+      '--trust-domain is missing',
+      'Give --trust-domain, as trustDomain of the server says.',
+    );
+  if ((bundle === undefined) === (rootFingerprint === undefined))
+    throw wrong(
+      'exactly one of --bundle and --root-fingerprint is needed',
+      'Give what "meshca bundle show" prints on the machine of the server: a file of the roots, or the fingerprint of one.',
+    );
+  const roots = bundle === undefined ? [] : rootsOf(readBytes(bundle), bundle);
+  const issuers = () =>
+    issuersSha256.length === 0
+      ? ({ kind: 'mark' } as const)
+      : ({ kind: 'keys', sha256Hex: new Set(issuersSha256) } as const);
+  const settings = { root: '--root-fingerprint', issuer: '--issuer-fingerprint' };
+  const trust: ServerTrust =
+    rootFingerprint === undefined
+      ? { kind: 'bundle', roots: () => roots, issuers, settings }
+      : {
+          kind: 'fingerprint',
+          rootsSha256Hex: fingerprintsOf(rootFingerprint, '--root-fingerprint'),
+          issuers,
+          settings,
+        };
+  return {
+    server,
+    trustDomain: unwrap(TrustDomain.parseName(trustDomain)),
+    trust,
+    timeoutMs: callTimeoutMs,
+    signal: context.signal,
+    now: context.now,
+  };
+}
+
+function rootsOf(pem: Buffer, path: string): readonly Buffer[] {
+  const roots = certificatesFromPem(pem.toString('utf8'));
+  if (!roots.ok || roots.value.length === 0)
+    throw new PkiError('INVALID_REQUEST', `${path} holds no certificates in PEM`);
+  return roots.value;
+}
+
+/** The folder is for its owner alone: it holds a key. */
+function prepareFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o700);
+  } catch (thrown) {
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${folder} can not be used (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      { next: 'Name a folder of your own with --out.' },
+    );
+  }
+}
+
+function write(folder: string, svid: TokenSvid, issued: Issued): void {
+  writeWhole(join(folder, names.key), pemEncode('PRIVATE KEY', pkcs8Of(svid.privateKey)), 0o600);
+  writeWhole(join(folder, names.chain), certificatesToPem(svid.chainDer), 0o644);
+  writeWhole(join(folder, names.bundle), certificatesToPem(svid.rootsDer), 0o644);
+  writeWhole(join(folder, names.issued), `${JSON.stringify(issued)}\n`, 0o600);
+}
+
+const mayPass = new Set([
+  'UNREACHABLE',
+  'TOKEN_ISSUER_UNREACHABLE',
+  'OVERLOADED',
+  'RATE_LIMITED',
+  'HSM_UNAVAILABLE',
+  'NO_ISSUER',
+]);
+
+/** The token and key stay the same, so that a lost answer is not a second use. */
+async function tryAgain<T>(
+  { signal }: CliContext,
+  waitMs: number,
+  server: string,
+  act: () => Promise<T>,
+): Promise<T> {
+  const end = performance.now() + waitMs;
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
+    try {
+      return await act();
+    } catch (thrown) {
+      const error = unreachable(PkiError.from(thrown), server);
+      if (!mayPass.has(error.code) || performance.now() + pauseMs > end) throw error;
+    }
+    await pause(pauseMs, undefined, { signal });
+  }
+}
+
+async function giveBack(
+  context: CliContext,
+  options: GlobalOptions,
+  folder: string,
+): Promise<void> {
+  const at = (name: string): string => join(folder, name);
+  if (!existsSync(at(names.issued)))
+    throw new PkiError('NOT_FOUND', `${folder} holds nothing that "meshca issue" wrote`);
+  const issued = JSON.parse(readBytes(at(names.issued)).toString('utf8')) as Issued;
+  const privateKey: KeyObject = createPrivateKey(readBytes(at(names.key)));
+  const chainDer = rootsOf(readBytes(at(names.chain)), at(names.chain));
+  const roots = rootsOf(readBytes(at(names.bundle)), at(names.bundle));
+  // whatever becomes of the call, nobody finds the key here any more
+  for (const name of [names.key, names.chain, names.issued]) rmSync(at(name), { force: true });
+  const { server, issuersSha256, serial, notAfter } = issued;
+  const client: TokenClientOptions = {
+    server,
+    trustDomain: TrustDomain.of(issued.trustDomain),
+    trust: {
+      kind: 'bundle',
+      roots: () => roots,
+      issuers: () =>
+        issuersSha256.length === 0
+          ? { kind: 'mark' }
+          : { kind: 'keys', sha256Hex: new Set(issuersSha256) },
+      settings: { root: '--bundle', issuer: '--issuer-fingerprint' },
+    },
+    timeoutMs: callTimeoutMs,
+    signal: context.signal,
+    now: context.now,
+  };
+  try {
+    const { revoked } = await endTokenCertificate(client, { privateKey, chainDer });
+    if (options.json) json(context, { serial, revoked, notAfter });
+    else
+      context.out(
+        `given back ${serial}: the key is deleted, ${revoked ? 'and the certificate is revoked' : `and the certificate ends at ${instant(notAfter)}`}\n`,
+      );
+  } catch (thrown) {
+    const error = unreachable(PkiError.from(thrown), server);
+    throw new PkiError(
+      error.code,
+      `the key is deleted, but ${serial} was not given back: ${error.message}`,
+      {
+        cause: error,
+        detail: error.detail,
+        next: `The certificate ends at ${instant(notAfter)}. To revoke a revocable one before: meshca certificate revoke ${serial}`,
+      },
+    );
+  }
+}
