@@ -63,6 +63,7 @@ export function refusedEvent(
     subject: refused.subject,
     detail: {
       ...refused.reason,
+      ...(error.code === 'POLICY_DENIED' ? error.detail : {}),
       code: error.code,
       refusalId,
       requestId: refused.requestId,

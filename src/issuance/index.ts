@@ -34,11 +34,12 @@ export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
 export {
   admit,
   passThroughPolicy,
+  policyOf,
   type Admission,
   type IssuancePolicy,
   type PolicyDecision,
-  type PolicyRequest,
 } from './policy.ts';
+export type { PolicyRequest } from './policy-request.ts';
 export {
   createRecordedIssuance,
   signerOf,

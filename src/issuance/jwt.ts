@@ -147,7 +147,7 @@ const recordOf = (draft: Draft, timeMs: number): JwtSvidRecord => {
 };
 
 const issuedEvent = (
-  { request, jti, authority, issuedAt, expiresAt }: Draft,
+  { request, admission, jti, authority, issuedAt, expiresAt }: Draft,
   timeMs: number,
 ): AuditEvent => ({
   timeMs,
@@ -157,6 +157,7 @@ const issuedEvent = (
   detail: {
     ...request.reason,
     ...cutDetail(request.ttlSeconds, expiresAt - issuedAt),
+    ...admission.detail,
     jti,
     audience: request.audience,
     authority: authority.id,

@@ -1,6 +1,6 @@
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
-import type { SpiffeId } from '../common/spiffe/index.ts';
-import type { KeyType } from '../common/x509/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { decide, factsSha256, type Policy } from '../common/policy/index.ts';
 import {
   builtInPolicyVersion,
   isNamesKind,
@@ -9,31 +9,25 @@ import {
   type Requester,
   type Subject,
 } from '../domain/index.ts';
-
-/** A request whose caller's rights were already checked. */
-export type PolicyRequest =
-  | {
-      readonly type: 'x509';
-      readonly kind: CertificateKind;
-      readonly subject: Subject;
-      readonly profile: string;
-      readonly keyType: KeyType;
-      /** undefined: as long as the authorities above allow */
-      readonly ttlSeconds: number | undefined;
-      readonly entryId: string | null;
-      readonly delegationId: string | null;
-    }
-  | {
-      readonly type: 'jwt';
-      readonly spiffeId: SpiffeId;
-      readonly audience: readonly string[];
-      readonly ttlSeconds: number;
-      readonly entryId: string;
-    };
+import { factsOf, type PolicyRequest } from './policy-request.ts';
 
 export type PolicyDecision =
-  | { readonly allowed: true; readonly version: number }
-  | { readonly allowed: false; readonly version: number; readonly reason: string };
+  | { readonly allowed: true; readonly version: number; readonly basis?: DecisionBasis }
+  | {
+      readonly allowed: false;
+      readonly version: number;
+      readonly basis?: DecisionBasis;
+      readonly reason: string;
+    };
+
+/** What a policy of operators decided by. It goes to the record, so that a replay can compare. */
+export interface DecisionBasis {
+  /** Unix seconds. */
+  readonly at: number;
+  readonly factsSha256: string;
+  /** Undefined: no rule matched. */
+  readonly rule: string | undefined;
+}
 
 /**
  * What the operators of this CA allow, beyond the rights of the caller. It is asked before every
@@ -50,6 +44,37 @@ export const passThroughPolicy: IssuancePolicy = {
   decide: () => ({ allowed: true, version: builtInPolicyVersion }),
 };
 
+/** A policy of operators, under the version by which the log knows it. */
+export function policyOf(
+  { version, policy }: { readonly version: number; readonly policy: Policy },
+  clock: Pick<Clock, 'now'>,
+): IssuancePolicy {
+  return {
+    decide: (request, caller) => {
+      const facts = factsOf(request, caller, clock.now());
+      if (facts === undefined) return { allowed: true, version };
+      const { allowed, rule, reason } = decide(policy, facts);
+      const basis = { at: facts.at, factsSha256: factsSha256(facts), rule };
+      return allowed
+        ? { allowed: true, version, basis }
+        : { allowed: false, version, basis, reason };
+    },
+  };
+}
+
+/** The decision as records state it. Nothing for the built-in policy, which decides nothing. */
+const decisionDetail = ({ version, basis }: PolicyDecision): DecisionDetail =>
+  basis === undefined
+    ? {}
+    : {
+        policyVersion: version,
+        policyAt: basis.at,
+        policyFacts: basis.factsSha256,
+        ...(basis.rule === undefined ? {} : { policyRule: basis.rule }),
+      };
+
+export type DecisionDetail = Readonly<Record<string, string | number>>;
+
 /**
  * A request that the policy allowed. Only `admit` makes one. Nothing is prepared or signed without
  * it.
@@ -57,12 +82,15 @@ export const passThroughPolicy: IssuancePolicy = {
 class Admitted {
   readonly request: PolicyRequest;
   readonly caller: Requester;
+  /** For the record. */
+  readonly detail: DecisionDetail;
   readonly #version: number;
 
-  constructor(request: PolicyRequest, caller: Requester, version: number) {
+  constructor(request: PolicyRequest, caller: Requester, decision: PolicyDecision) {
     this.request = request;
     this.caller = caller;
-    this.#version = version;
+    this.detail = decisionDetail(decision);
+    this.#version = decision.version;
     Object.freeze(this);
   }
 
@@ -85,8 +113,8 @@ export function admit(
 ): Result<Admitted> {
   const decision = policy.decide(request, caller);
   return decision.allowed
-    ? ok(new Admitted(request, caller, decision.version))
-    : fail('POLICY_DENIED', decision.reason);
+    ? ok(new Admitted(request, caller, decision))
+    : fail('POLICY_DENIED', decision.reason, { detail: decisionDetail(decision) });
 }
 
 /**

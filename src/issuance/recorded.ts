@@ -271,6 +271,8 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
   const verified = draft.verify?.(certificateDer);
   if (verified?.ok === false) return abandoned(intent, verified.error, nowMs);
   const sha256 = sha256Hex(certificateDer);
+  const detail = { ...draft.issuedAs.detail, ...draft.admission.detail };
+  const issuedAs = { ...draft.issuedAs, detail };
   return {
     outcome: { ok: true, certificateDer, sha256 },
     finish: {
@@ -283,7 +285,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
         ...draft.rights,
         { kind: 'policy', version: draft.admission.version },
       ],
-      event: issuedEvent(intent, draft.issuedAs, sha256, nowMs),
+      event: issuedEvent(intent, issuedAs, sha256, nowMs),
     },
   };
 }

@@ -102,18 +102,18 @@ export function readCases(source: string, now: number): Result<readonly PolicyCa
 
 function factsOf(request: z.output<typeof caseSchema>['request'], now: number): PolicyFacts {
   const { at = now, kind, caller = 'agent', callerName = '', spiffeId } = request;
-  const isToken = kind === 'token';
+  const isJwt = kind === 'jwt-svid';
   return {
     at,
     kind,
     caller,
     callerName,
     spiffeId,
-    dnsNames: isToken ? undefined : (request.dnsNames ?? []),
-    ips: isToken ? undefined : (request.ips ?? []),
-    audiences: isToken ? (request.audiences ?? []) : undefined,
-    profile: isToken ? undefined : (request.profile ?? 'short-lived'),
-    keyType: isToken ? undefined : (request.keyType ?? 'ec-p256'),
+    dnsNames: isJwt ? undefined : (request.dnsNames ?? []),
+    ips: isJwt ? undefined : (request.ips ?? []),
+    audiences: isJwt ? (request.audiences ?? []) : undefined,
+    profile: isJwt ? undefined : (request.profile ?? 'short-lived'),
+    keyType: isJwt ? undefined : (request.keyType ?? 'ec-p256'),
     ttlSeconds: request.ttl,
     entryId: request.entry,
     delegationId: request.delegation,

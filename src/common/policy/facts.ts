@@ -3,22 +3,22 @@ import { SpiffeId } from '../spiffe/index.ts';
 import type { KeyType } from '../x509/index.ts';
 
 /**
- * What can be asked for. `token` is a JWT-SVID, `downstream` the certificate of a CA of another
- * server, `delegated` a certificate for a control plane's workload. Certificates of agents, of the
- * server and of its own authorities are not subject to a policy.
+ * What can be asked for: kinds of certificates, the certificate of a CA downstream, and a JWT-SVID.
+ * Certificates of agents, of the server and of its own authorities are not subject to a policy.
  */
 export const policyKinds = [
   'workload',
   'admin',
   'delegated',
+  'token',
   'endpoint',
   'linkerd',
   'downstream',
-  'token',
+  'jwt-svid',
 ] as const;
 export type PolicyKind = (typeof policyKinds)[number];
 
-/** Tokens have none. */
+/** JWT-SVIDs have none. */
 export const policyProfiles = [
   'short-lived',
   'revocable',
@@ -28,8 +28,11 @@ export const policyProfiles = [
 ] as const;
 export type PolicyProfile = (typeof policyProfiles)[number];
 
-/** Who asks. `local`: an operator on the admin socket. An agent asks for its workloads. */
-export const policyCallers = ['agent', 'workload', 'delegate', 'admin', 'local', 'node'] as const;
+/**
+ * Who asks. An agent asks for its workloads. `token`: the holder of a token of another issuer;
+ * `local`: an operator on the admin socket.
+ */
+export const policyCallers = ['agent', 'workload', 'delegate', 'token', 'admin', 'local'] as const;
 export type PolicyCaller = (typeof policyCallers)[number];
 
 /** All that a policy can know of a request. */
@@ -38,16 +41,16 @@ export interface PolicyFacts {
   readonly at: number;
   readonly kind: PolicyKind;
   readonly caller: PolicyCaller;
-  /** A SPIFFE ID, or `uid:N` on the local socket. */
+  /** A SPIFFE ID, `uid:N` on the local socket, or the ID of the issuer of a token. */
   readonly callerName: string;
-  /** Undefined for certificates with names alone. */
+  /** Undefined for certificates with names alone, and for those of CAs downstream. */
   readonly spiffeId: SpiffeId | undefined;
-  /** Undefined for tokens, which can have none. */
+  /** Undefined for JWT-SVIDs, which can have none. */
   readonly dnsNames: readonly string[] | undefined;
   readonly ips: readonly string[] | undefined;
   /** Undefined for certificates. */
   readonly audiences: readonly string[] | undefined;
-  /** Undefined for tokens. */
+  /** Undefined for JWT-SVIDs. */
   readonly profile: PolicyProfile | undefined;
   readonly keyType: KeyType | undefined;
   /** Undefined: as long as the authorities above allow. */

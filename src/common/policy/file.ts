@@ -173,6 +173,13 @@ export const policySha256 = (source: string): string =>
 
 function callerPattern(value: string): CallerPattern {
   if (/^uid:\d{1,10}$/.test(value)) return { text: value, matches: (name) => name === value };
+  // the name of the holder of a token: `kubernetes:<cluster>/<namespace>/<account>`, `issuer:<id>`
+  if (/^[a-z]{2,20}:[^*/]+(?:\/[^*]*)?\*?$/.test(value) && !value.startsWith('uid:'))
+    return {
+      text: value,
+      matches: (name) =>
+        value.endsWith('*') ? name.startsWith(value.slice(0, -1)) : name === value,
+    };
   const pattern = unwrap(SpiffeIdPattern.parse(value));
   return {
     text: value,

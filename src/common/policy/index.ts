@@ -2,9 +2,11 @@ export {
   factsSha256,
   policyCallers,
   policyKinds,
+  policyProfiles,
   type PolicyCaller,
   type PolicyFacts,
   type PolicyKind,
+  type PolicyProfile,
 } from './facts.ts';
 export { decide, traceOf, type Policy, type RuleTrace, type Verdict } from './policy.ts';
 export type { Rule } from './rule.ts';

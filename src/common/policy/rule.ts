@@ -36,7 +36,7 @@ export interface Conditions {
 }
 export type Condition = keyof Conditions | 'wildcardNames';
 
-/** Callers with a SPIFFE ID, or `uid:N`. */
+/** Callers by SPIFFE ID, `uid:N`, or the ID of the issuer of a token. */
 export interface CallerPattern {
   readonly text: string;
   readonly matches: (name: string) => boolean;

@@ -123,15 +123,15 @@ test('cases with faults are refused with each of them', async () => {
       /cases "a" request.kind: it is one of/,
     ],
     [
-      'cases: [{name: a, expect: deny, request: {kind: token, audience: [x]}}]',
+      'cases: [{name: a, expect: deny, request: {kind: jwt-svid, audience: [x]}}]',
       /unknown key "audience"; did you mean audiences/,
     ],
     [
-      'cases: [{name: a, expect: deny, request: {kind: token, ttl: 1 h}}]',
+      'cases: [{name: a, expect: deny, request: {kind: jwt-svid, ttl: 1 h}}]',
       /request.ttl: "1 h" is no duration/,
     ],
     [
-      'cases: [{name: a, expect: deny, request: {kind: token, at: today}}]',
+      'cases: [{name: a, expect: deny, request: {kind: jwt-svid, at: today}}]',
       /request.at: "today" is no instant/,
     ],
   ] as const) {

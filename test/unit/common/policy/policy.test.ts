@@ -34,8 +34,8 @@ const factsOf = ({ id = `${td}/ns/prod/web`, at, ...more }: Asked = {}): PolicyF
   delegationId: undefined,
   ...more,
 });
-const token = (more: Asked = {}): Asked => ({
-  kind: 'token',
+const jwt = (more: Asked = {}): Asked => ({
+  kind: 'jwt-svid',
   profile: undefined,
   keyType: undefined,
   dnsNames: undefined,
@@ -134,7 +134,7 @@ const dnsCases: readonly Row[] = [
     true,
   ],
   ['no names fulfil a limit of names', [allow({ dnsNames: web })], {}, true],
-  ['a token has no names at all', [allow({ dnsNames: web })], token(), false],
+  ['a JWT-SVID has no names at all', [allow({ dnsNames: web })], jwt(), false],
   ['a star is one label', [allow({ dnsNames: ['*.td.test'] })], { dnsNames: web }, true],
   ['not two', [allow({ dnsNames: ['*.td.test'] })], { dnsNames: ['a.web.td.test'] }, false],
   ['not none', [allow({ dnsNames: ['*.td.test'] })], { dnsNames: ['td.test'] }, false],
@@ -170,7 +170,7 @@ const dnsCases: readonly Row[] = [
     false,
   ],
   ['a deny of names leaves those without', [deny({ dnsNames: ['**.td.test'] }), all], {}, true],
-  ['a deny of names leaves tokens', [deny({ dnsNames: ['**.td.test'] }), all], token(), true],
+  ['a deny of names leaves JWT-SVIDs', [deny({ dnsNames: ['**.td.test'] }), all], jwt(), true],
   [
     'a wildcard needs the word of the rule',
     [allow({ dnsNames: ['*.td.test'] })],
@@ -268,36 +268,31 @@ const ipCases: readonly Row[] = [
   ['what is no address', [allow({ ips: ten })], { ips: ['010.0.0.1'] }, false],
 ];
 
-const tokenCases: readonly Row[] = [
-  ['an audience', [allow({ audiences: ['api'] })], token(), true],
+const jwtCases: readonly Row[] = [
+  ['an audience', [allow({ audiences: ['api'] })], jwt(), true],
   [
     'every audience must be allowed',
     [allow({ audiences: ['api'] })],
-    token({ audiences: ['api', 'db'] }),
+    jwt({ audiences: ['api', 'db'] }),
     false,
   ],
   [
     'one denied audience is enough',
     [deny({ audiences: ['db'] }), all],
-    token({ audiences: ['api', 'db'] }),
+    jwt({ audiences: ['api', 'db'] }),
     false,
   ],
   [
     'a prefix',
     [allow({ audiences: ['https://api.td.test/*'] })],
-    token({ audiences: ['https://api.td.test/v1'] }),
+    jwt({ audiences: ['https://api.td.test/v1'] }),
     true,
   ],
-  [
-    'not more than a prefix',
-    [allow({ audiences: ['api'] })],
-    token({ audiences: ['api2'] }),
-    false,
-  ],
+  ['not more than a prefix', [allow({ audiences: ['api'] })], jwt({ audiences: ['api2'] }), false],
   ['a certificate has no audience', [allow({ audiences: ['api'] })], {}, false],
-  ['a token has no profile', [allow({ profiles: ['short-lived'] })], token(), false],
-  ['a token has no key type', [allow({ keyTypes: ['ec-p256'] })], token(), false],
-  ['certificates alone', [allow({ kinds: ['workload'] })], token(), false],
+  ['a JWT-SVID has no profile', [allow({ profiles: ['short-lived'] })], jwt(), false],
+  ['a JWT-SVID has no key type', [allow({ keyTypes: ['ec-p256'] })], jwt(), false],
+  ['certificates alone', [allow({ kinds: ['workload'] })], jwt(), false],
 ];
 
 const hour = { ttl: { max: '1h' } };
@@ -312,8 +307,8 @@ const ttlCases: readonly Row[] = [
 ];
 
 const factCases: readonly Row[] = [
-  ['a kind', [allow({ kinds: ['workload', 'token'] })], {}, true],
-  ['another kind', [allow({ kinds: ['token'] })], {}, false],
+  ['a kind', [allow({ kinds: ['workload', 'jwt-svid'] })], {}, true],
+  ['another kind', [allow({ kinds: ['jwt-svid'] })], {}, false],
   [
     'downstream CAs',
     [deny({ kinds: ['downstream'] }), all],
@@ -371,7 +366,7 @@ for (const [of, rows] of [
   ['SPIFFE IDs', idCases],
   ['DNS names', dnsCases],
   ['IP addresses', ipCases],
-  ['tokens', tokenCases],
+  ['JWT-SVIDs', jwtCases],
   ['TTLs', ttlCases],
   ['kinds, callers, profiles, keys and grants', factCases],
   ['times', timeCases],

@@ -470,6 +470,24 @@ test('the policy decides each item for its caller, and what it denies is on reco
   assert.deepEqual(end.rights.at(-1), { kind: 'policy', version: 4 });
 });
 
+test('the records of what a policy of operators decided have its version, rule and facts', async () => {
+  const w = world();
+  const basis = { at: 5, factsSha256: 'ab', rule: 'short' };
+  const detail = { policyVersion: 4, policyAt: 5, policyFacts: 'ab', policyRule: 'short' };
+  const stated = (event: AuditEvent | undefined): object =>
+    Object.fromEntries(
+      Object.entries(event?.detail ?? {}).filter(([key]) => key.startsWith('policy')),
+    );
+  w.decide = (about) =>
+    about.type === 'x509' && about.ttlSeconds === 60
+      ? { allowed: true, version: 4, basis }
+      : { allowed: false, version: 4, basis, reason: 'at most a minute' };
+  await w.issuer.issue([request({ ttlSeconds: 60 }), request()]);
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'signed');
+  assert.deepEqual([stated(end.event), stated(w.refusals[0])], [detail, detail]);
+});
+
 test('a leaf whose policy changed while it was signed is withheld, and signed when it is asked for again', async () => {
   const w = world();
   const versions = { inForce: 4 };
