@@ -111,7 +111,23 @@ export function confirmationLines(
   const hidden =
     confirmation.laggardsTotal - Math.min(confirmation.laggards.length, options.maximumLaggards);
   if (hidden > 0) lines.push(`… and ${hidden} more`);
-  return lines;
+  return [...lines, ...inferredLines(confirmation, options)];
+}
+
+/** Who can't report, and is waited for until its certificates end. */
+function inferredLines(
+  { inferredHolders }: Confirmation__Output,
+  { now, maximumLaggards }: PictureOptions,
+): readonly string[] {
+  const lines = inferredHolders
+    .slice(0, maximumLaggards)
+    .map(({ holder, until: end }) =>
+      printable(
+        `waits for ${holder}: can not report, counts until ${instant(end)} (${until(end, now)})`,
+      ),
+    );
+  const hidden = inferredHolders.length - lines.length;
+  return hidden > 0 ? [...lines, `… and ${hidden} more that can not report`] : lines;
 }
 
 export function laggardText(laggard: Laggard__Output, now: number): string {

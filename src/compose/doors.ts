@@ -165,9 +165,10 @@ function listenTls(
     callers: service.services.callers,
     refusals: service.services.refusals,
     identity: issuing.certificate,
-    fronts: issuing.fronts.map(({ type, dnsNames, certificate }) => ({
+    fronts: issuing.fronts.map(({ type, dnsNames, anonymous, certificate }) => ({
       name: type,
       dnsNames,
+      anonymous,
       identity: certificate,
     })),
     clock,

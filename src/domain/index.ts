@@ -97,6 +97,7 @@ export {
   type ServiceAccount,
 } from './linkerd.ts';
 export { podHolder, renewsItsRoots } from './pod-holder.ts';
+export { keepsItsRoots, linkerdHolder, type LinkerdProxy } from './proxy-holder.ts';
 export { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 export {
   requesterClasses,

@@ -23,7 +23,7 @@ export interface Requester {
   readonly class: RequesterClass;
   /**
    * The name in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. For a token the ID
-   * of its issuer.
+   * of its issuer, or of a proxy of Linkerd `kubernetes:CLUSTER/NAMESPACE/ACCOUNT`.
    */
   readonly name: string;
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { isServerHolder } from '../domain/index.ts';
+import { isServerHolder, keepsItsRoots } from '../domain/index.ts';
 import type { Issued, RecordedLeaf } from './issued-record.ts';
 import { UnreplacedLeaves } from './unreplaced-leaves.ts';
 
@@ -84,7 +84,9 @@ export class IssuedLeaves {
       2 ** Math.max(0, Math.ceil(Math.log2(Math.max(1, (notAfter - at) / bucketsPerLife))));
     let issued = this.#given.get(holder);
     if (issued === undefined) this.#given.set(holder, (issued = new Map()));
-    const bucket = Math.floor(at / width) * width;
+    // the roots of its first certificate are those of each later one
+    const [first] = keepsItsRoots(holder) ? issued.keys() : [];
+    const bucket = first ?? Math.floor(at / width) * width;
     if (!issued.has(bucket))
       for (const [start, last] of issued) if (last < this.keptFrom) issued.delete(start);
     raise(issued, bucket, notAfter);
@@ -201,13 +203,19 @@ export class IssuedLeaves {
 
   /**
    * The latest notAfter of the leaves that were issued until `since` to holders that are no agents;
-   * or 0. `named`: holders that name everybody who has their certificates.
+   * or 0. Of a holder that keeps its roots, each later leaf counts as well. `named`: holders that
+   * name everybody who has their certificates.
    */
   unheldUntil(since: number, named: readonly string[] = []): number {
     let until = 0;
     for (const [holder, issued] of this.#given) {
-      if (this.#isAgent(holder) || named.includes(holder)) continue;
-      for (const [start, last] of issued) if (start <= since + 1) until = Math.max(until, last);
+      const latest = Math.max(...issued.values());
+      if (latest < this.keptFrom) this.#given.delete(holder);
+      else if (this.#isAgent(holder) || named.includes(holder)) continue;
+      else if (!keepsItsRoots(holder))
+        for (const [start, last] of issued)
+          until = start <= since + 1 ? Math.max(until, last) : until;
+      else if (Math.min(...issued.keys()) <= since + 1) until = Math.max(until, latest);
     }
     return until;
   }

@@ -63,6 +63,7 @@ export function ledgerRotations(
         total: Math.max(inventory.total, waiting),
         waiting,
         until: Math.max(inventory.until, logged >= now ? logged : 0),
+        holders: inventory.holders,
       };
     },
   };

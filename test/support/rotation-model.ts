@@ -289,6 +289,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
                 total: all.length,
                 waiting: waiting.length,
                 until: Math.max(0, ...waiting.map(({ notAfter }) => notAfter)),
+                holders: [],
               },
             ];
           }),

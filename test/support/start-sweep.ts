@@ -33,7 +33,7 @@ const policy: RotationPolicy = {
 /** Nobody has to confirm: what signed has ended, or there is no agent. */
 const hollow: Confirmation = {
   proven: { needed: 0, confirmed: 0, laggards: [] },
-  inferred: { needed: 0, confirmed: 0, until: 0 },
+  inferred: { needed: 0, confirmed: 0, until: 0, holders: [] },
   unprovable: { until: 0 },
 };
 

@@ -81,6 +81,7 @@ const confirmationMessage = ({
   inferredNeeded: inferred.needed,
   inferredConfirmed: inferred.confirmed,
   inferredUntil: inferred.until,
+  inferredHolders: inferred.holders.map((each) => ({ ...each })),
   unprovableUntil: unprovable.until,
   laggardsTotal: proven.laggards.length,
   laggards: proven.laggards

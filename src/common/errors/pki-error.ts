@@ -1,4 +1,4 @@
-import { codes, type CodeInfo, type ErrorCode } from './codes.ts';
+import { codes, type CodeInfo, type ErrorCode, type StatusName } from './codes.ts';
 
 export interface PkiErrorOptions {
   readonly cause?: unknown;
@@ -6,6 +6,8 @@ export interface PkiErrorOptions {
   readonly next?: string;
   /** `fatal` stops signing and readiness; `request` (the default) fails one request. */
   readonly grade?: 'fatal' | 'request';
+  /** The status for clients of a foreign API, where that API states another one than our table. */
+  readonly answerStatus?: StatusName;
   /** Facts for logs and JSON output. Never holds a secret. */
   readonly detail?: Readonly<Record<string, string | number | boolean>>;
 }
@@ -25,6 +27,7 @@ export class PkiError extends Error {
   readonly code: ErrorCode;
   readonly next: string;
   readonly grade: 'fatal' | 'request';
+  readonly answerStatus: StatusName | undefined;
   readonly detail: Readonly<Record<string, string | number | boolean>>;
 
   constructor(code: ErrorCode, message: string, options: PkiErrorOptions = {}) {
@@ -35,6 +38,7 @@ export class PkiError extends Error {
     this.code = code;
     this.next = options.next ?? codes[code].next;
     this.grade = options.grade ?? 'request';
+    this.answerStatus = options.answerStatus;
     this.detail = options.detail ?? {};
   }
 

@@ -18,6 +18,7 @@ export {
   agentContract,
   issuerContract,
   istioContract,
+  linkerdContract,
   reportsContract,
   sdsContract,
   signingContract,

@@ -5,6 +5,7 @@ import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-load
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
 import type { ProtoGrpcType as IstioProto } from './generated/ca.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
+import type { ProtoGrpcType as LinkerdProto } from './generated/identity.ts';
 import type { ProtoGrpcType as IssuerProto } from './generated/issuer.ts';
 import type { ProtoGrpcType as ReportsProto } from './generated/reports.ts';
 import type { ProtoGrpcType as SdsProto } from './generated/sds.ts';
@@ -55,4 +56,5 @@ export const workloadContract = (): Contract<WorkloadProto> => contract('spiffe/
 export const reportsContract = (): Contract<ReportsProto> =>
   contract('meshca/workload/v1/reports.proto');
 export const istioContract = (): Contract<IstioProto> => contract('istio/v1/auth/ca.proto');
+export const linkerdContract = (): Contract<LinkerdProto> => contract('linkerd/identity.proto');
 export const sdsContract = (): Contract<SdsProto> => contract('envoy/service/secret/v3/sds.proto');

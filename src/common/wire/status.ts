@@ -47,7 +47,9 @@ export function toStatus(
   if (options.refusalId !== undefined) metadata.set(refusalIdTrailer, options.refusalId);
   const operationId = error.detail['operationId'];
   if (typeof operationId === 'string') metadata.set(operationIdTrailer, operationId);
-  return { code: status[codes[view.code].status], details: view.message, metadata };
+  const name =
+    (view.code === error.code ? error.answerStatus : undefined) ?? codes[view.code].status;
+  return { code: status[name], details: view.message, metadata };
 }
 
 /**

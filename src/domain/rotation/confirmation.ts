@@ -6,6 +6,7 @@ import {
   type RotatedKind,
   type RotationPolicy,
   type RotationWorld,
+  type UnheldHolder,
   type Shares,
 } from './types.ts';
 
@@ -44,6 +45,8 @@ export interface Confirmation {
     readonly needed: number;
     readonly confirmed: number /** 0: nothing to wait for. */;
     readonly until: number;
+    /** Who is waited for, the last to end first; of many only some. */
+    readonly holders: readonly UnheldHolder[];
   };
   readonly unprovable: { /** 0: nothing to wait for. */ readonly until: number };
   /**
@@ -135,6 +138,7 @@ export function confirmation(
       needed: unheld?.total ?? 0,
       confirmed: (unheld?.total ?? 0) - (unheld?.waiting ?? 0),
       until: unheld?.until ?? 0,
+      holders: unheld?.holders ?? [],
     },
     unprovable: { until: unseen === 0 ? 0 : (authority.publishedAt ?? now) + unseen },
     ...((world.alteredAgents ?? 0) === 0 ? {} : { alteredAgents: world.alteredAgents }),

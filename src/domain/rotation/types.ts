@@ -50,6 +50,15 @@ export interface UnheldFacts {
   readonly total: number;
   /** Latest notAfter of the waiting ones; 0: none. */
   readonly until: number;
+  /** Holders of the waiting ones, the last to end first; of many only some. */
+  readonly holders: readonly UnheldHolder[];
+}
+
+/** A holder that can't report which roots it has. */
+export interface UnheldHolder {
+  readonly holder: string;
+  /** The latest notAfter of its certificates: it counts until then. */
+  readonly until: number;
 }
 
 /** The digest of a set (hex) → the IDs of the authorities in it. */

@@ -18,6 +18,11 @@ export interface TlsFront {
   readonly name: string;
   readonly dnsNames: readonly string[];
   readonly identity: IdentitySource;
+  /**
+   * Its clients are anonymous, whatever certificate they present: no call of theirs rests on one. A
+   * proxy of Linkerd presents its certificate when it renews.
+   */
+  readonly anonymous: boolean;
 }
 
 export interface PresentedIdentitiesDependencies {
@@ -28,6 +33,7 @@ export interface PresentedIdentitiesDependencies {
 
 interface Presented {
   readonly name: string;
+  readonly anonymous: boolean;
   identity: TlsIdentity;
   context: SecureContext;
 }
@@ -75,14 +81,20 @@ export class PresentedIdentities {
     return this.#byName.get((serverName ?? '').toLowerCase())?.name ?? 'other';
   }
 
+  /** Whether clients that asked for this name are anonymous. */
+  isAnonymous(serverName: string | undefined): boolean {
+    return this.#byName.get((serverName ?? '').toLowerCase())?.anonymous ?? false;
+  }
+
   close(): void {
     for (const stop of this.#stops) stop();
   }
 
-  #add({ name, dnsNames, identity }: TlsFront): void {
+  #add({ name, dnsNames, identity, anonymous }: TlsFront): void {
     const first = identity.current();
     const presented: Presented = {
       name,
+      anonymous,
       identity: first,
       context: createSecureContext(this.#options(first)),
     };

@@ -177,11 +177,15 @@ function accept(
   if (socket.alpnProtocol !== 'h2') socket.alpnProtocol = 'h2';
   const address = socket.remoteAddress ?? 'unknown';
   const peer = `${address}:${socket.remotePort ?? 0}`;
-  const caller = callerOf(socket, peer, dependencies.callers);
+  const { callers } = dependencies;
+  const serverName = serverNameOf(socket);
+  const caller = presented.isAnonymous(serverName)
+    ? Promise.resolve(callers.anonymous(peer))
+    : callerOf(socket, peer, callers);
   dependencies.connections.add({
     ...{ socket, peer, caller },
     holder: holderOf(address),
-    serverCertificateSha256: presented.identityOf(serverNameOf(socket)).sha256,
+    serverCertificateSha256: presented.identityOf(serverName).sha256,
   });
   injector.injectConnection(socket);
 }

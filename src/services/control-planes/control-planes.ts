@@ -19,6 +19,8 @@ export interface ConfiguredFront {
   readonly dnsNames: readonly string[];
   readonly reserved: readonly ReservedDnsName[];
   readonly delegatedIssuers: readonly string[];
+  /** No class of its callers proves itself by a certificate. */
+  readonly anonymous: boolean;
 }
 
 export const configuredFronts = (
@@ -30,6 +32,7 @@ export const configuredFronts = (
     dnsNames: type.dnsNames(configuration[type.type]),
     reserved: type.reserved?.(configuration[type.type]) ?? [],
     delegatedIssuers: type.delegatedIssuers?.(configuration[type.type]) ?? [],
+    anonymous: type.admits.every((admitted) => admitted === 'anonymous'),
   }));
 
 /** A control plane that this server serves. */

@@ -1,4 +1,4 @@
-import type { AuditEvent, ClockState, RotationOperation } from '../../domain/index.ts';
+import type { AuditEvent, ClockState, RotationOperation, UnheldFacts } from '../../domain/index.ts';
 import type { Lease, WriteContext } from './leases.ts';
 
 /** Goals of rotation, and the facts for decisions on them. */
@@ -41,14 +41,11 @@ export interface RotationStore {
   lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
   /**
    * Counts leaves and certificates of downstream CAs whose holders are no agents: those issued
-   * until `since`, and all. `named`: holders that name everybody who has their certificates, so that
-   * these are not counted here.
+   * until `since`, and all. Of holders that keep their roots (`keepsItsRoots`), later ones count
+   * with the first. `named`: holders that name everybody who has their certificates, so that these
+   * are not counted here.
    */
-  unheld(
-    since: number,
-    now: number,
-    named?: readonly string[],
-  ): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
+  unheld(since: number, now: number, named?: readonly string[]): Promise<UnheldFacts>;
   /**
    * The latest notAfter before `now`, or 0, of leaves whose holders are no agents, that were issued
    * until `since` and were still valid then.

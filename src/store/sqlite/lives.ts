@@ -21,6 +21,19 @@ const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
 /** The server itself knows its roots, see serverHolder. */
 const isForOthers = sql<boolean>`(holder <> 'server' AND holder NOT GLOB 'server:*')`;
 
+/**
+ * Certificates whose holder has the roots of the instant `since`. One of the very second of a
+ * publication may have been issued without it. Holders that keep their roots (see keepsItsRoots)
+ * have those of their first certificate.
+ */
+const withRootsOf = (since: number) => {
+  const at = (since + 1) * 1000;
+  return sql<boolean>`(created_at_ms <= ${at} OR (holder GLOB 'linkerd:*' AND EXISTS (SELECT 1 FROM certificates AS earlier WHERE earlier.holder = certificates.holder AND earlier.created_at_ms <= ${at} AND earlier.state IN ('issued', 'abandoned', 'intent'))))`;
+};
+
+/** Only so many holders are named; all are counted. */
+const maximumNamed = 200;
+
 type Lives = Pick<RotationStore, 'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry'>;
 
 /** Which certificates are out, by the rows of the inventory. */
@@ -51,16 +64,22 @@ export function createLives(engine: Engine): Lives {
         const total =
           engine.rows(outstanding.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ??
           0;
-        // a certificate of the very second of publication may have been issued without it
+        const waiting = outstanding.where(withRootsOf(since));
         const before = engine.rows(
-          outstanding
-            .select((eb) => [
-              eb.fn.countAll<number>().as('count'),
-              eb.fn.max<number | null>('not_after').as('last'),
-            ])
-            .where('created_at_ms', '<=', (since + 1) * 1000),
+          waiting.select((eb) => [
+            eb.fn.countAll<number>().as('count'),
+            eb.fn.max<number | null>('not_after').as('last'),
+          ]),
         )[0];
-        return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
+        const holders = engine.rows(
+          waiting
+            .select((eb) => ['holder', eb.fn.max<number>('not_after').as('until')])
+            .groupBy('holder')
+            .orderBy('until', 'desc')
+            .orderBy('holder')
+            .limit(maximumNamed),
+        );
+        return { total, waiting: before?.count ?? 0, until: before?.last ?? 0, holders };
       }),
     reliedExpiry: (since, now) =>
       engine.read(
@@ -70,7 +89,7 @@ export function createLives(engine: Engine): Lives {
               .where(isForOthers)
               .where('not_after', '>=', since)
               .where('not_after', '<', now)
-              .where('created_at_ms', '<=', (since + 1) * 1000)
+              .where(withRootsOf(since))
               .where(sql<boolean>`NOT ${isAgent}`)
               .select((eb) => eb.fn.max<number | null>('not_after').as('last')),
           )[0]?.last ?? 0,

@@ -121,14 +121,17 @@ export const signed = (item: Intent, rights: Rights): FinishItem => ({
   certificateDer: Buffer.from(`certificate ${item.serial}`),
   sha256: digest(),
   rights,
-  event: event(issuedKind(item), item.serial, {
-    spiffeId: item.spiffeId,
-    serial: item.serial,
-    certificateKind: item.kind,
-    holder: item.holder,
-    authority: item.authorityId,
-    notAfter: item.notAfter,
-  }),
+  event: {
+    ...event(issuedKind(item), item.serial, {
+      spiffeId: item.spiffeId,
+      serial: item.serial,
+      certificateKind: item.kind,
+      holder: item.holder,
+      authority: item.authorityId,
+      notAfter: item.notAfter,
+    }),
+    timeMs: item.createdAtMs,
+  },
 });
 
 const issuedKind = ({ kind, holder }: Intent): string => {

@@ -446,17 +446,59 @@ export function rotationCases(name: string, open: OpenStore): void {
         total: 1,
         waiting: 1,
         until: start + 250,
+        holders: [],
       });
       assert.deepEqual(await found.rotations.unheld(start + 5, start + 260), {
         total: 0,
         waiting: 0,
         until: 0,
+        holders: [],
       });
       assert.deepEqual(await found.rotations.unheld(start + 30, start + 260), {
         total: 1,
         waiting: 1,
         until: start + 400,
+        holders: [],
       });
+    };
+    await check(store);
+    const { store: again } = await opened.reopen();
+    await check(again);
+    await again.close();
+  });
+
+  test(`${name}: a holder that keeps its roots counts with its later leaves too, and is named`, async () => {
+    await using opened = await open();
+    const { store, clock } = opened;
+    const issuer = await activeAuthority(store, 'issuing');
+    const given = (holder: string, from: number, notAfter: number) =>
+      issued(store, issuer.id, {
+        kind: 'linkerd',
+        profile: 'linkerd',
+        spiffeId: 'dns:web.shop.serviceaccount.identity.linkerd.cluster.local',
+        holder,
+        createdAtMs: from * 1000,
+        notAfter,
+      });
+    const before = 'linkerd:prod/shop/web-1#0011223344556677';
+    const restarted = 'linkerd:prod/shop/web-2#8899aabbccddeeff';
+    const published = start + 10;
+    clock.advance(5);
+    await given(before, start + 5, start + 50);
+    clock.advance(25);
+    await given(before, start + 30, start + 100);
+    await given(restarted, start + 30, start + 120);
+    await given('spiffe://example.org/mesh', start + 30, start + 130);
+    const check = async (found: typeof store): Promise<void> => {
+      const { holders, ...counts } = await found.rotations.unheld(published, start + 40);
+      assert.deepEqual(counts, { total: 4, waiting: 2, until: start + 100 });
+      assert.deepEqual(
+        holders.map((each) => ({ ...each })),
+        [{ holder: before, until: start + 100 }],
+      );
+      assert.equal(await found.rotations.reliedExpiry(published, start + 110), start + 100);
+      const { waiting, until } = await found.rotations.unheld(published, start + 101);
+      assert.deepEqual([waiting, until], [0, 0], 'its last certificate has ended');
     };
     await check(store);
     const { store: again } = await opened.reopen();

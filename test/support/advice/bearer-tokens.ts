@@ -51,6 +51,14 @@ export const bearerTokenAdvice = {
     by('a token for others is refused: TOKEN_AUDIENCE_WRONG'),
     done('asks the issuer for a token with this audience among others', 'it counts'),
   ),
+  TOKEN_IDENTITY_MISMATCH: row(
+    'a proxy of Linkerd asks for the name of another account, or with the token of another',
+    [
+      'integration/services/control-planes/linkerd.test.ts',
+      'that asks for the name of another account is refused: TOKEN_IDENTITY_MISMATCH',
+    ],
+    done('asks for the name of its own account', 'it gets its certificate'),
+  ),
   TOKEN_NOT_BOUND: row(
     'the token of a service account names no pod',
     [

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
-import { chainPicture, laggardText } from '../../../src/cli/rotation-picture.ts';
+import { chainPicture, confirmationLines, laggardText } from '../../../src/cli/rotation-picture.ts';
 import type { RotationStatus__Output } from '../../../src/common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Laggard__Output } from '../../../src/common/wire/generated/meshca/admin/v1/Laggard.ts';
 
@@ -128,4 +128,22 @@ test('a narrow terminal cuts no advice: each line fits, and every word is there'
     }
   const text = picture(60).join('\n');
   assert.match(text, /\nalert: issuing [^]*\n {7}[^]*activate\s+--disregard\s+AGENT/);
+});
+
+test('who can not report is named with the instant until which it counts', () => {
+  const holder = 'linkerd:prod/shop/web-0#0123456789abcdef';
+  const lines = confirmationLines(
+    {
+      ...{ provenNeeded: 2, provenConfirmed: 2, laggards: [], laggardsTotal: 0 },
+      ...{ inferredNeeded: 3, inferredConfirmed: 1, inferredUntil: now + 1_800 },
+      unprovableUntil: 0,
+      inferredHolders: [
+        { holder, until: now + 1_800 },
+        { holder: 'spiffe://td.test/mesh', until: now + 60 },
+      ],
+    },
+    { now, maximumLaggards: 1 } as Parameters<typeof confirmationLines>[1],
+  );
+  assert.match(lines.join('\n'), new RegExp(`waits for ${holder}: can not report, .*in 30 min`));
+  assert.match(lines.at(-1) ?? '', /and 1 more that can not report/);
 });

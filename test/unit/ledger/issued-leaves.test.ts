@@ -83,3 +83,47 @@ test('what holders can not report counts as the log has it, whatever the rows sa
   assert.equal(memory.issued.liveUnreported('a', notAfter + 1), 0, 'all of them have ended');
   assert.equal(memory.issued.liveUnreported('b', clock.now()), 0);
 });
+
+test('of a holder that keeps its roots, later leaves count with the first, whatever is forgotten', () => {
+  const clock = new FakeClock();
+  const memory = emptyMemory(clock);
+  const proxy = 'linkerd:prod/shop/web-1#0011223344556677';
+  let sequence = 0;
+  const tick = (): void => {
+    const state: ClockState = {
+      ...{ bootId: 'boot-1', uptimeMs: 0, wallMs: clock.nowMs(), standing: 'believed' },
+      seconds: 0,
+    };
+    const object = { ...loggedObject('clock', state), subject: 'clock', detail: { ...state } };
+    apply(memory, { object, issued: undefined }, (sequence += 1));
+  };
+  tick();
+  const give = (holder: string): number => {
+    const notAfter = clock.now() + day;
+    const issued: Issued = {
+      ...{ of: 'leaf', kind: 'linkerd', holder, serial: '0a' },
+      ...{ authorityId: 'a', atMs: clock.nowMs(), notAfter },
+    };
+    apply(memory, { object: undefined, issued }, (sequence += 1));
+    return notAfter;
+  };
+  give(proxy);
+  give('client');
+  const published = clock.now() + 10;
+  // it renews each day, long after what it had at the publication was forgotten
+  let last = 0;
+  for (let days = 0; days < 5; days += 1) {
+    clock.advance(0.7 * day * 1000);
+    tick();
+    last = give(proxy);
+    give('client');
+  }
+  assert.equal(memory.issued.unheldUntil(published), last);
+  const again = emptyMemory(clock);
+  again.issued.restore(memory.issued.copy());
+  assert.equal(again.issued.unheldUntil(published), last, 'a snapshot says the same');
+  clock.advance(3 * day * 1000);
+  tick();
+  assert.ok(memory.issued.unheldUntil(published) < clock.now(), 'it has ended');
+  assert.equal(memory.issued.unheldUntil(published), 0);
+});

@@ -47,6 +47,11 @@ export const bearerTokenCodes = {
     'The token is for another audience.',
     'Ask the issuer for a token with the audience that the message names.',
   ),
+  TOKEN_IDENTITY_MISMATCH: caller(
+    'PERMISSION_DENIED',
+    'The token belongs to another service account than the identity that was asked for.',
+    'Ask for the identity that the message names: it follows from the service account and namespace of the token. Compare the namespace and trust domain of the control plane on both sides as well.',
+  ),
   TOKEN_NOT_BOUND: caller(
     'UNAUTHENTICATED',
     'The service-account token is not bound to a pod.',

@@ -77,6 +77,7 @@ import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest,
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from './meshca/admin/v1/ImportCrlRequest.ts';
 import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from './meshca/admin/v1/ImportCrlResponse.ts';
+import type { InferredHolder as _meshca_admin_v1_InferredHolder, InferredHolder__Output as _meshca_admin_v1_InferredHolder__Output } from './meshca/admin/v1/InferredHolder.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from './meshca/admin/v1/KeepAgentRequest.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
@@ -231,6 +232,7 @@ export interface ProtoGrpcType {
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
         ImportCrlRequest: MessageTypeDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlRequest__Output>
         ImportCrlResponse: MessageTypeDefinition<_meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlResponse__Output>
+        InferredHolder: MessageTypeDefinition<_meshca_admin_v1_InferredHolder, _meshca_admin_v1_InferredHolder__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         KeepAgentRequest: MessageTypeDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_KeepAgentRequest__Output>
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>

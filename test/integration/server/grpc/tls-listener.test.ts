@@ -105,7 +105,7 @@ async function serve(handshakeSeconds = patienceMs / 1000): Promise<Listening> {
     callers,
     refusals,
     identity: own,
-    fronts: [{ name: 'istio', dnsNames: [istiod], identity: front }],
+    fronts: [{ name: 'istio', dnsNames: [istiod], identity: front, anonymous: false }],
     rootsDer: () => [root.certificateDer],
     clock: systemClock,
     logger,

@@ -80,7 +80,7 @@ const operation = (
 });
 const complete: Confirmation = {
   proven: { needed: 2, confirmed: 2, laggards: [] },
-  inferred: { needed: 0, confirmed: 0, until: 0 },
+  inferred: { needed: 0, confirmed: 0, until: 0, holders: [] },
   unprovable: { until: 0 },
 };
 const lagging: Confirmation = { ...complete, proven: { needed: 2, confirmed: 1, laggards: [] } };

@@ -2,6 +2,7 @@
 // Source: proto/meshca/admin/v1/admin.proto
 
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from '../../../meshca/admin/v1/Laggard.ts';
+import type { InferredHolder as _meshca_admin_v1_InferredHolder, InferredHolder__Output as _meshca_admin_v1_InferredHolder__Output } from '../../../meshca/admin/v1/InferredHolder.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Confirmation {
@@ -19,6 +20,10 @@ export interface Confirmation {
    */
   'laggards'?: (_meshca_admin_v1_Laggard)[];
   'laggardsTotal'?: (number);
+  /**
+   * Holders that can't report: the first 200 of those who are waited for, the last to end first.
+   */
+  'inferredHolders'?: (_meshca_admin_v1_InferredHolder)[];
 }
 
 export interface Confirmation__Output {
@@ -36,4 +41,8 @@ export interface Confirmation__Output {
    */
   'laggards': (_meshca_admin_v1_Laggard__Output)[];
   'laggardsTotal': (number);
+  /**
+   * Holders that can't report: the first 200 of those who are waited for, the last to end first.
+   */
+  'inferredHolders': (_meshca_admin_v1_InferredHolder__Output)[];
 }
