@@ -13,6 +13,7 @@ import {
   type Credential,
   type TestServer,
 } from '../test/support/server.ts';
+import { insertRow, readRow } from '../test/support/foreign-sql.ts';
 import { patienceMs, until } from '../test/support/until.ts';
 import { Breaches, type Drill } from './drill.ts';
 
@@ -184,9 +185,11 @@ export const auditTamper: Drill = {
     );
 
     sql(server, (database) => {
-      database.exec(
-        `INSERT INTO entries SELECT 'forged', '${id('/admin')}', is_template, placeholders, parent_id, selectors, selectors_sha256, x509_ttl_seconds, jwt_ttl_seconds, profile, dns_names, hint, expires_at, admin, downstream, allow_weak_selectors, revision, created_at, updated_at, created_by FROM entries WHERE id = 'web'`,
-      );
+      insertRow(database, 'entries', {
+        ...readRow(database, 'entries', `id = 'web'`),
+        id: 'forged',
+        spiffe_id: id('/admin'),
+      });
       database.exec(`UPDATE entries SET spiffe_id = '${id('/other')}' WHERE id = 'web'`);
     });
     let signed = 0;

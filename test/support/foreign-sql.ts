@@ -15,3 +15,23 @@ export function foreignSql<T>(path: string, work: (database: DatabaseSync) => T)
     database.close();
   }
 }
+
+/** A row as SQL reads it, by column. */
+export type SqlRow = Readonly<Record<string, string | number | bigint | Uint8Array | null>>;
+
+/** The one row that `where` finds. Throws if there is none. */
+export function readRow(database: DatabaseSync, table: string, where: string): SqlRow {
+  const row = database.prepare(`SELECT * FROM ${table} WHERE ${where}`).get();
+  if (row === undefined) throw new Error(`${table} has no row with ${where}`);
+  return row as SqlRow;
+}
+
+/** Inserts a row with all its columns, so that a new column needs no change of a test. */
+export function insertRow(database: DatabaseSync, table: string, row: SqlRow): void {
+  const columns = Object.keys(row);
+  database
+    .prepare(
+      `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
+    )
+    .run(...Object.values(row));
+}

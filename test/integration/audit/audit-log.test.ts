@@ -16,6 +16,7 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
+import { insertRow, readRow, type SqlRow } from '../../support/foreign-sql.ts';
 import { until } from '../../support/until.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
@@ -130,28 +131,20 @@ test('an entry written by SQL signs nothing, on a running server and after a res
   await addEntry(server, 'gone', agent);
   const copy = (into: string) =>
     sql(server, (database) =>
-      database.exec(
-        `INSERT INTO entries SELECT '${into}', '${id('/admin')}', is_template, placeholders, parent_id, selectors, selectors_sha256, x509_ttl_seconds, jwt_ttl_seconds, profile, dns_names, hint, expires_at, admin, downstream, allow_weak_selectors, revision, created_at, updated_at, created_by FROM entries WHERE id = 'db'`,
-      ),
+      insertRow(database, 'entries', {
+        ...readRow(database, 'entries', `id = 'db'`),
+        id: into,
+        spiffe_id: id('/admin'),
+      }),
     );
-  const before = sql(server, (database) =>
-    database.prepare(`SELECT * FROM entries WHERE id = 'gone'`).get(),
-  ) as Record<string, string | number | Uint8Array>;
+  const before = sql(server, (database) => readRow(database, 'entries', `id = 'gone'`));
   await server.admin('Entries/DeleteEntries', { ids: ['gone'] });
   assert.equal(await signs(server, agent, 'web'), 'issued');
   copy('forged');
   sql(server, (database) =>
     database.exec(`UPDATE entries SET spiffe_id = '${id('/admin')}' WHERE id = 'web'`),
   );
-  sql(server, (database) =>
-    database
-      .prepare(
-        `INSERT INTO entries (${Object.keys(before).join(', ')}) VALUES (${Object.keys(before)
-          .map(() => '?')
-          .join(', ')})`,
-      )
-      .run(...Object.values(before)),
-  );
+  sql(server, (database) => insertRow(database, 'entries', before));
   const refused = async (when: string): Promise<void> => {
     for (const entry of ['forged', 'web', 'gone'])
       assert.equal(
@@ -200,20 +193,11 @@ test('who writes the audit row as well gets nothing: without a seal it stays out
   const forge = (entryId: string): void =>
     sql(server, (database) => {
       const row = {
-        ...(database.prepare(`SELECT * FROM entries WHERE id = 'web'`).get() as Record<
-          string,
-          string | number | Uint8Array
-        >),
+        ...readRow(database, 'entries', `id = 'web'`),
         id: entryId,
         spiffe_id: id('/admin'),
-      } as Record<string, string | number | Uint8Array>;
-      database
-        .prepare(
-          `INSERT INTO entries (${Object.keys(row).join(', ')}) VALUES (${Object.keys(row)
-            .map(() => '?')
-            .join(', ')})`,
-        )
-        .run(...Object.values(row));
+      } as SqlRow;
+      insertRow(database, 'entries', row);
       const text = JSON.stringify(
         [
           'id',

@@ -24,7 +24,7 @@ import {
   issued,
   start,
 } from '../../compliance/store/fixtures.ts';
-import { foreignSql } from '../../support/foreign-sql.ts';
+import { foreignSql, insertRow, readRow } from '../../support/foreign-sql.ts';
 import { logWorld, openLog, type LogWorld, type OpenedLog } from '../../support/log-world.ts';
 import { until } from '../../support/until.ts';
 
@@ -378,26 +378,13 @@ test('an edited snapshot is not used, and the start reads the whole log', async 
 test('a start from an older snapshot reads the later records, and notices missing ones', async () => {
   await inWorld(async (world) => {
     const { deleted } = await lived(world);
-    const row = sql(
-      world,
-      (database) =>
-        database.prepare('SELECT * FROM entries WHERE id = ?').get(deleted) as Record<
-          string,
-          string | number | Uint8Array
-        >,
-    );
+    const row = sql(world, (database) => readRow(database, 'entries', `id = '${deleted}'`));
     await inStore(world, async ({ store }) =>
       store.entries.write([deletes(deleted)], by).then(() => {}),
     );
     sql(world, (database) => {
       database.exec('DELETE FROM log_snapshots WHERE size = (SELECT max(size) FROM log_snapshots)');
-      database
-        .prepare(
-          `INSERT INTO entries (${Object.keys(row).join(', ')}) VALUES (${Object.keys(row)
-            .map(() => '?')
-            .join(', ')})`,
-        )
-        .run(...Object.values(row));
+      insertRow(database, 'entries', row);
     });
     await inStore(world, async (opened) => {
       assert.ok(((await basisOf(opened)) ?? 0) < opened.log.size);
