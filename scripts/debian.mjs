@@ -50,6 +50,7 @@ const needs = [
   // the distribution's own rustc and cargo are older than what the clients need
   { name: 'cargo-web', present: () => recentCargo(), purposes: ['interop-rust'] },
   { name: 'libnss3-tools', present: onPath('vfychain'), purposes: ['interop-nss'] },
+  { name: 'etcd-server', present: onPath('etcd'), purposes: ['interop-kubernetes'] },
   { name: 'maven', present: onPath('mvn'), purposes: ['interop-java'] },
   { name: 'default-jdk-headless', present: onPath('javac'), purposes: ['interop-java'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },

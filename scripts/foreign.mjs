@@ -39,6 +39,7 @@ export function buildForeignPrograms({ say }) {
       const judgePython = made('judges', 'python', buildPython);
       const proxyPython = made('proxies', 'python', buildPython);
       debian('nss');
+      debian('kubernetes');
       return {
         clients: {
           go: [made('clients', 'go', buildGo)],
@@ -57,6 +58,8 @@ export function buildForeignPrograms({ say }) {
         },
         envoy: [envoyIn(proxyPython)],
         istio: [made('istio', 'go', buildGo)],
+        apiServer: [made('servers', 'kubernetes', buildStripped)],
+        etcd: ['etcd'],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],
@@ -89,10 +92,12 @@ function built({ folder, language, build, say }) {
 }
 
 const buildGo = (wanted) => goBuild('.', wanted);
+/** Without symbols: the API server is as large again with them. */
+const buildStripped = (wanted) => goBuild('.', wanted, ['-ldflags=-s -w']);
 const buildGrpcurl = (wanted) => goBuild('github.com/fullstorydev/grpcurl/cmd/grpcurl', wanted);
 
-function goBuild(program, { source, place, say }) {
-  capture(goCommand(say), ['build', '-trimpath', '-o', place, program], {
+function goBuild(program, { source, place, say }, flags = []) {
+  capture(goCommand(say), ['build', '-trimpath', ...flags, '-o', place, program], {
     cwd: source,
     env: { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
   });

@@ -8,6 +8,9 @@ export interface ForeignPrograms {
   readonly envoy: Command;
   /** Istio's own CA client (test/interop/istio). */
   readonly istio: Command;
+  /** The API server of Kubernetes, and what it keeps its objects in. */
+  readonly apiServer: Command;
+  readonly etcd: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;

@@ -96,6 +96,11 @@ export async function startTokenIssuer(
   };
   const handler = (request: IncomingMessage, response: ServerResponse): void => {
     self.asked.push(request.url ?? '');
+    // as an API server of Kubernetes does
+    if (request.url === '/jwks' && !/jwk-set|\*\/\*/.test(request.headers.accept ?? '')) {
+      response.writeHead(406).end();
+      return;
+    }
     void text(request).then((body) => respond(request.url ?? '', body, response));
   };
   const self: TokenIssuer = {

@@ -62,7 +62,8 @@ function send(
     agent: false,
     signal: AbortSignal.timeout(timeoutMs),
     headers: {
-      accept: 'application/json',
+      // an API server of Kubernetes gives its keys as application/jwk-set+json alone
+      accept: 'application/json, application/jwk-set+json',
       ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
       ...(body === undefined
         ? {}

@@ -19,7 +19,7 @@ export function keySource(
   { keys, issuer, name }: Pick<TokenIssuerSettings, 'keys' | 'issuer' | 'name'>,
   { http, readFile }: KeySourceDependencies,
 ): KeySource {
-  const { file, url } = keys;
+  const { file, url, tokenFile } = keys;
   if (file !== undefined) {
     const parse = (): unknown => {
       try {
@@ -34,7 +34,14 @@ export function keySource(
   }
   return {
     isFile: false,
-    read: async () => http({ url: url ?? (await discovered(issuer, http)) }),
+    read: async () => {
+      if (url === undefined) return http({ url: await discovered(issuer, http) });
+      const bearer =
+        tokenFile === undefined
+          ? undefined
+          : readFile(tokenFile, `tokens.issuers ${name}: keys.tokenFile`).trim();
+      return http({ url, bearer });
+    },
   };
 }
 

@@ -32,6 +32,9 @@ const keysSchema = z
       .url({ protocol: /^https?$/ })
       .optional()
       .describe('URL of the JWKS; default: the one that discovery below the issuer names'),
+    tokenFile: text(
+      'File with a token that is sent with the request to keys.url, for example to an API server; read for each request',
+    ).optional(),
     file: text('File with the JWKS, read again when it changes').optional(),
     refreshSeconds: seconds('Keys that were read longer ago are read again', 86_400).default(300),
     keepSeconds: seconds(
@@ -155,6 +158,8 @@ function issuerContradiction(issuer: TokenIssuerSettings, key: string): string |
   const { type, review, keys, purposes, allowHttp } = issuer;
   if (keys.url !== undefined && keys.file !== undefined)
     return `${key}.keys has both url and file: keep one`;
+  if (keys.tokenFile !== undefined && keys.url === undefined)
+    return `${key}.keys.tokenFile needs keys.url: a token is sent nowhere else`;
   if (keys.keepSeconds < keys.refreshSeconds)
     return `${key}.keys.keepSeconds (${keys.keepSeconds}) is below refreshSeconds (${keys.refreshSeconds})`;
   if (type === 'oidc') {

@@ -42,6 +42,7 @@ test('contradictions in the issuers of tokens name the key', () => {
     [[{ issuer: 'x' }], /is no URL/],
     [[{ keys: { url: 'https://x', file: '/x' } }], /both url and file/],
     [[{ keys: { refreshSeconds: 600, keepSeconds: 60 } }], /keepSeconds \(60\) is below/],
+    [[{ keys: { tokenFile: '/x' } }], /keys\.tokenFile needs keys\.url/],
     [[{ review: { apiUrl: 'https://x' } }], /review is for type kubernetes/],
     [[{ cluster: 'x' }], /cluster is for type kubernetes/],
     [[{ purposes: ['istio'] }], /purposes has istio/],
