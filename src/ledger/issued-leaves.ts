@@ -1,5 +1,5 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { isServerHolder, keepsItsRoots } from '../domain/index.ts';
+import { isServerHolder, keepsItsRoots, renewsItsRoots } from '../domain/index.ts';
 import type { Issued, RecordedLeaf } from './issued-record.ts';
 import { UnreplacedLeaves } from './unreplaced-leaves.ts';
 
@@ -86,10 +86,11 @@ export class IssuedLeaves {
     if (issued === undefined) this.#given.set(holder, (issued = new Map()));
     // the roots of its first certificate are those of each later one
     const [first] = keepsItsRoots(holder) ? issued.keys() : [];
-    const bucket = first ?? Math.floor(at / width) * width;
+    const bucket = first ?? (renewsItsRoots(holder) ? at : Math.floor(at / width) * width);
     if (!issued.has(bucket))
       for (const [start, last] of issued) if (last < this.keptFrom) issued.delete(start);
     raise(issued, bucket, notAfter);
+    if (renewsItsRoots(holder)) keepLatest(issued);
   }
 
   /** The content without expired leaves. */
@@ -129,6 +130,7 @@ export class IssuedLeaves {
       let starts = this.#given.get(holder);
       if (starts === undefined) this.#given.set(holder, (starts = new Map()));
       raise(starts, start, last);
+      if (renewsItsRoots(holder)) keepLatest(starts);
     }
     for (const [serial, authorityId, notAfter] of downstream)
       this.#downstream.set(serial, { authorityId, notAfter });
@@ -203,7 +205,8 @@ export class IssuedLeaves {
 
   /**
    * The latest notAfter of the leaves that were issued until `since` to holders that are no agents;
-   * or 0. Of a holder that keeps its roots, each later leaf counts as well. `named`: holders that
+   * or 0. Of a holder that keeps its roots, each later leaf counts as well; of one that renews them,
+   * none counts once there is a later one. `named`: holders that
    * name everybody who has their certificates.
    */
   unheldUntil(since: number, named: readonly string[] = []): number {
@@ -219,6 +222,14 @@ export class IssuedLeaves {
     }
     return until;
   }
+}
+
+/** A holder that renews its roots has those of its latest leaf, whatever else it still has. */
+function keepLatest(issued: Map<number, number>): void {
+  const latest = Math.max(...issued.keys());
+  const last = Math.max(...issued.values());
+  issued.clear();
+  issued.set(latest, last);
 }
 
 function raise<K>(map: Map<K, number>, key: K, value: number): void {

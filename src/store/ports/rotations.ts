@@ -42,7 +42,8 @@ export interface RotationStore {
   /**
    * Counts leaves and certificates of downstream CAs whose holders are no agents: those issued
    * until `since`, and all. Of holders that keep their roots (`keepsItsRoots`), later ones count
-   * with the first. `named`: holders that name everybody who has their certificates, so that these
+   * with the first; those of holders that renew them (`renewsItsRoots`) do not count once there is a
+   * later one. `named`: holders that name everybody who has their certificates, so that these
    * are not counted here.
    */
   unheld(since: number, now: number, named?: readonly string[]): Promise<UnheldFacts>;

@@ -24,11 +24,12 @@ const isForOthers = sql<boolean>`(holder <> 'server' AND holder NOT GLOB 'server
 /**
  * Certificates whose holder has the roots of the instant `since`. One of the very second of a
  * publication may have been issued without it. Holders that keep their roots (see keepsItsRoots)
- * have those of their first certificate.
+ * have those of their first certificate, holders that renew them (see renewsItsRoots) those of their
+ * latest.
  */
 const withRootsOf = (since: number) => {
   const at = (since + 1) * 1000;
-  return sql<boolean>`(created_at_ms <= ${at} OR (holder GLOB 'linkerd:*' AND EXISTS (SELECT 1 FROM certificates AS earlier WHERE earlier.holder = certificates.holder AND earlier.created_at_ms <= ${at} AND earlier.state IN ('issued', 'abandoned', 'intent'))))`;
+  return sql<boolean>`((created_at_ms <= ${at} AND NOT (holder GLOB 'pod:*' AND EXISTS (SELECT 1 FROM certificates AS later WHERE later.holder = certificates.holder AND later.created_at_ms > ${at} AND later.state = 'issued'))) OR (holder GLOB 'linkerd:*' AND EXISTS (SELECT 1 FROM certificates AS earlier WHERE earlier.holder = certificates.holder AND earlier.created_at_ms <= ${at} AND earlier.state IN ('issued', 'abandoned', 'intent'))))`;
 };
 
 /** Only so many holders are named; all are counted. */

@@ -5,6 +5,7 @@ import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import { encodeEvidence } from '../../../src/common/tlog/index.ts';
 import {
   allShares,
+  podHolder,
   type ConsumerRecord,
   type RotationOperation,
 } from '../../../src/domain/index.ts';
@@ -503,6 +504,48 @@ export function rotationCases(name: string, open: OpenStore): void {
     await check(store);
     const { store: again } = await opened.reopen();
     await check(again);
+    await again.close();
+  });
+
+  test(`${name}: a pod counts until its certificate ends, or until the same pod has a later one`, async () => {
+    await using opened = await open();
+    const { store, clock } = opened;
+    const issuer = await activeAuthority(store, 'issuing');
+    const given = (holder: string, from: number, notAfter: number) =>
+      issued(store, issuer.id, {
+        kind: 'delegated',
+        spiffeId: 'spiffe://example.org/ns/shop/sa/web',
+        holder,
+        createdAtMs: from * 1000,
+        notAfter,
+      });
+    const renewed = podHolder('prod', { name: 'web-0', uid: 'u0' });
+    const silent = podHolder('prod', { name: 'web-0', uid: 'u1' });
+    const published = start + 10;
+    clock.advance(5);
+    await given(renewed, start + 5, start + 500);
+    await given(silent, start + 5, start + 400);
+    const check = async (
+      found: typeof store,
+      waiting: readonly (readonly [string, number])[],
+    ): Promise<void> => {
+      const facts = await found.rotations.unheld(published, start + 40);
+      assert.deepEqual(
+        facts.holders.map(({ holder, until }) => [holder, until]),
+        waiting,
+      );
+      assert.deepEqual([facts.waiting, facts.until], [waiting.length, waiting[0]?.[1]]);
+    };
+    await check(store, [
+      [renewed, start + 500],
+      [silent, start + 400],
+    ]);
+    clock.advance(15);
+    await given(renewed, start + 20, start + 600);
+    await check(store, [[silent, start + 400]]);
+    assert.equal((await store.rotations.signedBy(start + 40, 0)).get(issuer.id)?.live, 3);
+    const { store: again } = await opened.reopen();
+    await check(again, [[silent, start + 400]]);
     await again.close();
   });
 

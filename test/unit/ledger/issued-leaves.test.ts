@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loggedObject, type ClockState } from '../../../src/domain/index.ts';
+import { loggedObject, podHolder, type ClockState } from '../../../src/domain/index.ts';
 import { Confirmations } from '../../../src/ledger/confirmations.ts';
 import { apply, emptyMemory } from '../../../src/ledger/memory.ts';
 import type { Issued } from '../../../src/ledger/issued-record.ts';
@@ -126,4 +126,36 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
   tick();
   assert.ok(memory.issued.unheldUntil(published) < clock.now(), 'it has ended');
   assert.equal(memory.issued.unheldUntil(published), 0);
+});
+
+test('a pod with a later leaf has the roots of that time, in a snapshot and in any order too', () => {
+  const clock = new FakeClock();
+  const pod = podHolder('prod', { name: 'web-0', uid: 'u0' });
+  const leaf = (seconds: number): Issued => ({
+    ...{ of: 'leaf', kind: 'delegated', holder: pod, serial: '0a', authorityId: 'a' },
+    ...{ atMs: clock.nowMs() + seconds * 1000, notAfter: clock.now() + seconds + day },
+  });
+  const published = clock.now() + 100;
+  for (const order of [
+    [0, 110],
+    [110, 0],
+  ]) {
+    const memory = emptyMemory(clock);
+    apply(memory, { object: undefined, issued: leaf(0) }, 1);
+    assert.equal(memory.issued.unheldUntil(published), clock.now() + day, 'it waits');
+    const both = emptyMemory(clock);
+    for (const [index, seconds] of order.entries())
+      apply(both, { object: undefined, issued: leaf(seconds) }, index + 1);
+    assert.equal(both.issued.unheldUntil(published), 0);
+    const [earlier, later] = [leaf(0), leaf(110)].map((each) => {
+      const part = emptyMemory(clock);
+      apply(part, { object: undefined, issued: each }, 1);
+      return part;
+    });
+    const again = emptyMemory(clock);
+    again.issued.restore((later as typeof both).issued.copy());
+    again.issued.complete((earlier as typeof both).issued);
+    assert.equal(again.issued.unheldUntil(published), 0);
+    assert.equal(again.issued.unheldUntil(published + 60), clock.now() + 110 + day);
+  }
 });
