@@ -2,6 +2,7 @@ import { Breaches, type Drill } from './drill.ts';
 import { displayColumns } from './mutation/alterations.ts';
 import { MutationMatrix } from './mutation/matrix.ts';
 import { isRefused } from './mutation/plays.ts';
+import { shareOptions } from './share.ts';
 import { MutationWorld } from './mutation/world.ts';
 
 /** Alters each column of the schema past the server, and plays every grant. */
@@ -9,7 +10,7 @@ export const mutation: Drill = {
   name: 'mutation',
   promise:
     'nothing that is written to the database past the server grants anything, and it is announced',
-  options: ['--only running|stopped', '--tables NAME,NAME'],
+  options: ['--only running|stopped', '--tables NAME,NAME', ...shareOptions],
   async run(context) {
     const { options, say } = context;
     const breaches = new Breaches();
@@ -18,8 +19,9 @@ export const mutation: Drill = {
     await matrix.begin();
     for (const [play, outcome] of matrix.baseline) say(`${play}: ${outcome.slice(0, 90)}`);
     const granted = [...matrix.baseline.values()].filter((outcome) => !isRefused(outcome)).length;
-    if (options['only'] !== 'stopped') await matrix.running();
-    if (options['only'] !== 'running') await matrix.stopped();
+    const only = options['only'];
+    if (only !== 'stopped') await matrix.running(only === 'running' ? 1 : 0.5);
+    if (only !== 'running') await matrix.stopped();
     return {
       figures: {
         ...matrix.figures,

@@ -9,6 +9,7 @@ import { codeOf, startTestServer, type TestServer } from '../test/support/server
 import { createTokens, type TestTokens } from '../test/support/softhsm.ts';
 import { patienceMs } from '../test/support/until.ts';
 import { Breaches, round, type Drill, type DrillContext } from './drill.ts';
+import { Share, shareOptions } from './share.ts';
 
 const day = 86_400;
 const lives = { root: { lifeDays: 30 }, issuing: { lifeDays: 10 }, jwt: { lifeDays: 7 } };
@@ -305,7 +306,10 @@ export const startSweep: Drill = {
   name: 'start-sweep',
   promise:
     'around the end of each authority a server starts, signs nothing past it, and says what helps',
-  options: ['--only root|issuing|standby|jwt|log   starts around the end of this one'],
+  options: [
+    '--only root|issuing|standby|jwt|log   starts around the end of this one',
+    ...shareOptions,
+  ],
   async run(context) {
     const only = context.options['only'];
     if (only !== undefined && !endings.some((ending) => ending === only))
@@ -316,15 +320,21 @@ export const startSweep: Drill = {
     context.say('a server with a standby token is made and stopped');
     let starts = 0;
     const startedMs = performance.now();
-    for (const cell of cells(context.short)) {
-      if (only !== undefined && cell.ending !== only) continue;
+    const share = new Share(context);
+    const all = [...cells(context.short)]
+      .filter(({ ending }) => only === undefined || ending === only)
+      .map((cell) => ({ name: textOf(cell), cell }));
+    for (const { name, cell } of share.of('starts', all)) {
       context.signal.throwIfAborted();
+      if (share.isOver()) break;
       const before = breaches.list.length;
       await new Start(origin, cell, context, breaches).run();
       starts += 1;
-      context.say([textOf(cell), ...breaches.list.slice(before)].join('\n  ✗ '));
+      share.played('starts', name, breaches.list.length === before);
+      context.say([name, ...breaches.list.slice(before)].join('\n  ✗ '));
     }
     const secondsPerStart = round((performance.now() - startedMs) / 1000 / Math.max(starts, 1));
-    return { figures: { starts, secondsPerStart, short: context.short }, broken: breaches.list };
+    const figures = { starts, secondsPerStart, short: context.short, ...share.figures() };
+    return { figures, broken: breaches.list };
   },
 };

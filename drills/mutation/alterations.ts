@@ -100,28 +100,27 @@ function kinds(steps: readonly Snapshot[]): readonly (readonly [name: string, ki
   ];
 }
 
-/** Each alteration of a column, with all rows at once. */
-function* ofColumns(
-  table: Table,
-  rows: readonly Row[],
-  steps: readonly Snapshot[],
+/** Each alteration of one column, with all rows at once. */
+export function* ofColumn(
+  hand: ForeignHand,
+  { table, column, steps }: { table: Table; column: string; steps: readonly Snapshot[] },
 ): Generator<Alteration> {
-  for (const column of table.columns)
-    for (const [kind, valueOf] of kinds(steps)) {
-      const changes = rows.flatMap((row, at): readonly RowChange[] => {
-        const value = valueOf(row, column, { table, rows, at });
-        if (value === undefined || sameValue(value, row[column])) return [];
-        return [{ table, before: row, after: { ...row, [column]: value } }];
-      });
-      if (changes.length > 0)
-        yield {
-          name: `${table.name}.${column} ${kind}`,
-          table,
-          column,
-          display: isDisplay(table, column),
-          changes,
-        };
-    }
+  const rows = hand.rows(table);
+  for (const [kind, valueOf] of kinds(steps)) {
+    const changes = rows.flatMap((row, at): readonly RowChange[] => {
+      const value = valueOf(row, column, { table, rows, at });
+      if (value === undefined || sameValue(value, row[column])) return [];
+      return [{ table, before: row, after: { ...row, [column]: value } }];
+    });
+    if (changes.length > 0)
+      yield {
+        name: `${table.name}.${column} ${kind}`,
+        table,
+        column,
+        display: isDisplay(table, column),
+        changes,
+      };
+  }
 }
 
 /** Rows as after each earlier step, rows that are gone, rows that are there twice. */
@@ -164,8 +163,8 @@ function* ofRows(
     'without rows',
     rows.map((row) => ({ table, before: row, after: undefined })),
   );
-  for (const row of rows.slice(0, 20))
-    yield alteration('without one row', [{ table, before: row, after: undefined }]);
+  for (const [at, row] of rows.slice(0, 20).entries())
+    yield alteration(`without row ${at}`, [{ table, before: row, after: undefined }]);
   yield alteration(
     'rows twice',
     rows.map((row) => ({ table, before: undefined, after: doubled(table, row) })),
@@ -246,13 +245,14 @@ function* ofOtherTables(
               each.otherColumn === otherColumn,
           ) ||
           (form !== undefined && formOf(otherRows.at(-1)?.[otherColumn]) === form);
+        if (!related || otherRows.length === 0) continue;
         const changes = rows.flatMap((row, at): readonly RowChange[] => {
           const value = otherRows.at(at % otherRows.length)?.[otherColumn];
           return value === undefined || sameValue(value, row[column])
             ? []
             : [{ table, before: row, after: { ...row, [column]: value } }];
         });
-        if (related && changes.length > 0)
+        if (changes.length > 0)
           yield {
             name: `${table.name}.${column} from ${other.name}.${otherColumn}`,
             table,
@@ -302,7 +302,7 @@ export function* alterationsOf(
   steps: readonly Snapshot[],
 ): Generator<Alteration> {
   const rows = hand.rows(table);
-  yield* ofColumns(table, rows, steps);
+  for (const column of table.columns) yield* ofColumn(hand, { table, column, steps });
   yield* ofRows(table, rows, steps);
   yield* ofOneRow(table, rows, steps);
   yield* ofOtherTables(table, rows, hand);

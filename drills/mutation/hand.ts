@@ -90,9 +90,14 @@ export class SqliteHand implements ForeignHand {
 
   change(changes: readonly RowChange[]): readonly RowChange[] {
     return this.#open((database) => {
-      const triggers = database
-        .prepare(`SELECT name, sql FROM sqlite_master WHERE type = 'trigger'`)
-        .all() as { name: string; sql: string }[];
+      // to drop a trigger makes the server prepare all its statements again
+      const tables = new Set(changes.map(({ table }) => table.name));
+      const triggers = (
+        database
+          .prepare(`SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'`)
+          .all() as { name: string; tbl_name: string; sql: string }[]
+      ).filter((trigger) => tables.has(trigger.tbl_name));
+      database.exec('PRAGMA synchronous = OFF');
       database.exec('BEGIN IMMEDIATE');
       for (const { name } of triggers) database.exec(`DROP TRIGGER ${quoted(name)}`);
       const made = changes.flatMap((change): readonly RowChange[] => {

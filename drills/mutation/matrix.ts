@@ -1,13 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Breaches, DrillContext } from '../drill.ts';
-import { alterationsOf, emptyTables, ofSilentColumns, type Alteration } from './alterations.ts';
+import { Share } from '../share.ts';
+import { alterationsOf, emptyTables, ofColumn, ofSilentColumns } from './alterations.ts';
+import type { Alteration } from './alterations.ts';
 import type { RowChange, Table } from './hand.ts';
-import { isRefused, playAll, type Outcomes } from './plays.ts';
+import { isRefused, Player, type Outcomes } from './plays.ts';
 import type { MutationWorld } from './world.ts';
 
 /** Only an alteration that nothing announces waits so long. */
 const alertPatienceMs = 10_000;
+/** So many alterations of a column are tried for one that is noticed. */
+const probes = 4;
+const sayEvery = 100;
 
 const opposite = ({ table, before, after }: RowChange): RowChange => ({
   table,
@@ -17,15 +22,19 @@ const opposite = ({ table, before, after }: RowChange): RowChange => ({
 /** The log itself: whatever is done to it may stop the server for good. */
 const isLog = ({ name }: Table): boolean => name === 'audit' || name.startsWith('log_');
 
+type Effect = 'refused by the schema' | 'unnoticed' | 'noticed';
+
 /** Alters the database of a world, and compares what is granted then with what was granted before. */
 export class MutationMatrix {
   readonly #world: MutationWorld;
   readonly #context: DrillContext;
   readonly #breaches: Breaches;
+  readonly #share: Share;
+  readonly #player: Player;
   #baseline: Outcomes = new Map();
   /** What the plays announce on an unaltered database. */
   #usual: ReadonlySet<string> = new Set();
-  readonly figures = {
+  readonly #counts = {
     tables: 0,
     columns: 0,
     plays: 0,
@@ -39,18 +48,28 @@ export class MutationMatrix {
     this.#world = world;
     this.#context = context;
     this.#breaches = breaches;
+    this.#share = new Share(context);
+    this.#player = new Player(world.server, world.victims, context);
+  }
+
+  get figures(): Readonly<Record<string, unknown>> {
+    return {
+      ...this.#counts,
+      limited: Object.fromEntries(this.#player.limited),
+      ...(this.#context.short ? {} : this.#share.figures()),
+    };
   }
 
   async begin(): Promise<void> {
-    const { hand } = this.#world;
-    this.#world.alerts.length = 0;
-    this.#baseline = await this.#play();
-    this.#usual = new Set(this.#world.alerts);
+    const { hand, alerts } = this.#world;
+    alerts.length = 0;
+    this.#baseline = await this.#player.play();
+    this.#usual = new Set(alerts);
     const tables = hand.tables();
-    this.figures.tables = tables.length;
-    this.figures.plays = this.#baseline.size;
+    this.#counts.tables = tables.length;
+    this.#counts.plays = this.#baseline.size;
     for (const table of tables) {
-      this.figures.columns += table.columns.length;
+      this.#counts.columns += table.columns.length;
       if (hand.rows(table).length === 0 && emptyTables[table.name] === undefined)
         this.#breaches.add(`the table ${table.name} is empty: nothing of it is tested`);
     }
@@ -60,31 +79,30 @@ export class MutationMatrix {
     return this.#baseline;
   }
 
-  /** Each table while the server runs; in the short form each column once. */
-  async running(): Promise<void> {
-    const { hand, steps } = this.#world;
+  /**
+   * Each column once while the server runs. The long form goes on with every alteration.
+   *
+   * @param share of the time that this run has
+   */
+  async running(share: number): Promise<void> {
     const tables = this.#tables();
+    const cases: Alteration[] = [];
     for (const table of [...tables.filter((each) => !isLog(each)), ...tables.filter(isLog)]) {
-      const seen = new Set<string>();
-      const loud = new Set<string>();
-      for (const alteration of alterationsOf(hand, table, steps)) {
-        this.#context.signal.throwIfAborted();
-        const column = alteration.name.split(' ')[0] as string;
-        if (this.#context.short && (seen.has(column) || alteration.name.includes('step'))) continue;
-        const effect = await this.#alterRunning(alteration);
-        if (effect !== 'refused by the schema') seen.add(column);
-        if (effect === 'noticed' && alteration.column !== undefined) loud.add(alteration.column);
-      }
-      const columns = table.columns.filter(
-        (column) => !loud.has(column) && !table.key.includes(column),
-      );
-      if (!this.#context.short)
-        for (const alteration of ofSilentColumns(hand, { table, columns, steps })) {
-          this.#context.signal.throwIfAborted();
-          await this.#alterRunning(alteration);
-        }
+      const silent = await this.#each(table);
       await this.#requireBaseline(table.name);
-      this.#context.say(`${table.name}: ${this.figures.running} alterations so far`);
+      this.#context.say(`${table.name}: ${this.#counts.running} alterations so far`);
+      if (this.#context.short) continue;
+      const { hand, steps } = this.#world;
+      cases.push(...alterationsOf(hand, table, steps));
+      cases.push(...ofSilentColumns(hand, { table, columns: silent, steps }));
+    }
+    for (const [at, alteration] of this.#share.of('running', cases).entries()) {
+      this.#context.signal.throwIfAborted();
+      if (this.#share.isOver(share)) return;
+      const broken = this.#breaches.list.length;
+      await this.#alterRunning(alteration);
+      this.#share.played('running', alteration.name, broken === this.#breaches.list.length);
+      if (at % sayEvery === 0) this.#context.say(this.#share.progress('running'));
     }
   }
 
@@ -94,32 +112,55 @@ export class MutationMatrix {
     await this.#world.server.stop();
     await this.#world.putBack();
     const tables = this.#tables();
-    const all = tables.map((table) => [...alterationsOf(hand, table, steps)]);
-    const groups = this.#context.short
-      ? [tables.flatMap((table, at) => firstOf(table, all[at] ?? []))]
-      : all.flat().map((alteration) => [alteration]);
-    for (const group of groups) {
-      this.#context.signal.throwIfAborted();
-      await this.#alterStopped(group);
+    if (this.#context.short)
+      await this.#alterStopped(tables.flatMap((table) => this.#first(table)));
+    else {
+      const all = tables.flatMap((table) => [...alterationsOf(hand, table, steps)]);
+      for (const [at, alteration] of this.#share.of('stopped', all).entries()) {
+        this.#context.signal.throwIfAborted();
+        if (this.#share.isOver()) break;
+        const broken = this.#breaches.list.length;
+        await this.#alterStopped([alteration]);
+        this.#share.played('stopped', alteration.name, broken === this.#breaches.list.length);
+        if (at % sayEvery === 0) this.#context.say(this.#share.progress('stopped'));
+      }
     }
     await this.#files();
     await this.#world.server.restart();
   }
 
-  async #alterRunning(
-    alteration: Alteration,
-  ): Promise<'refused by the schema' | 'unnoticed' | 'noticed'> {
+  /**
+   * Alters each column once; the long form goes on until an alteration is noticed. Returns the columns of which none
+   * was.
+   */
+  async #each(table: Table): Promise<readonly string[]> {
+    const { hand, steps } = this.#world;
+    const silent: string[] = [];
+    for (const column of table.columns) {
+      let [tried, effect]: [number, Effect] = [0, 'unnoticed'];
+      for (const alteration of ofColumn(hand, { table, column, steps })) {
+        this.#context.signal.throwIfAborted();
+        effect = await this.#alterRunning(alteration);
+        if (effect !== 'refused by the schema') tried += 1;
+        if (effect === 'noticed' || tried >= (this.#context.short ? 1 : probes)) break;
+      }
+      if (effect !== 'noticed' && !table.key.includes(column)) silent.push(column);
+    }
+    return silent;
+  }
+
+  async #alterRunning(alteration: Alteration): Promise<Effect> {
     const { hand, alerts } = this.#world;
     alerts.length = 0;
     const made = hand.change(alteration.changes);
     if (made.length === 0) return 'refused by the schema';
-    this.figures.running += 1;
-    const outcomes = await this.#play();
+    this.#counts.running += 1;
+    const outcomes = await this.#player.play(alteration);
     await this.#judge(`running, ${alteration.name}`, alteration.display, outcomes);
     const noticed = this.#announced || !isSame(this.#baseline, outcomes);
     hand.change(made.map(opposite).reverse());
     // the short form looks once a table whether all is as before
-    if (!this.#context.short) await this.#requireBaseline(alteration.name);
+    if (!this.#context.short && noticed) await this.#requireBaseline(alteration.name);
     return noticed ? 'noticed' : 'unnoticed';
   }
 
@@ -128,11 +169,20 @@ export class MutationMatrix {
     return this.#world.alerts.some((alert) => !this.#usual.has(alert));
   }
 
-  /** A server that has seen a false log, or a changed past, needs its database as it was. */
+  /**
+   * A server that has seen a false log, or a changed past, needs its database as it was. What it
+   * refuses until then is right; what it grants is not.
+   */
   async #requireBaseline(name: string): Promise<void> {
-    if (isSame(this.#baseline, await this.#play())) return;
+    const after = await this.#player.play();
+    if (isSame(this.#baseline, after)) return;
+    for (const [play, outcome] of after) {
+      const before = this.#baseline.get(play) ?? outcome;
+      if (outcome !== before && !isRefused(outcome))
+        this.#break(`running, after ${name} was put back: ${play}: ${outcome}, before: ${before}`);
+    }
     await this.#world.reset();
-    const again = await this.#play();
+    const again = await this.#player.play();
     if (!isSame(again, this.#baseline))
       throw new Error(
         `after ${name} the database was put back, and ${differences(this.#baseline, again)}`,
@@ -154,12 +204,12 @@ export class MutationMatrix {
   async #start(name: string, display: boolean): Promise<void> {
     const { alerts, server } = this.#world;
     alerts.length = 0;
-    this.figures.stopped += 1;
+    this.#counts.stopped += 1;
     try {
       await server.restart();
-      await this.#judge(name, display, await this.#play());
+      await this.#judge(name, display, await this.#player.play());
     } catch (thrown) {
-      this.figures.refusedStarts += 1;
+      this.#counts.refusedStarts += 1;
       const { code, message } = PkiError.from(thrown);
       if (code === 'INTERNAL') this.#break(`${name}: the start failed without a code: ${message}`);
     }
@@ -168,13 +218,20 @@ export class MutationMatrix {
 
   /** The whole file as after an earlier step; in the short form as after the last one. */
   async #files(): Promise<void> {
-    const { files } = this.#world;
+    const all = this.#world.files.map((file, at) => ({
+      name: `the file as after step ${at + 1}`,
+      file,
+    }));
     if (this.#context.options['tables'] !== undefined) return;
-    for (const file of this.#context.short ? files.slice(-1) : files) {
+    const files = this.#context.short ? all.slice(-1) : this.#share.of('files', all);
+    for (const { name, file } of files) {
       this.#context.signal.throwIfAborted();
+      if (this.#share.isOver()) return;
+      const broken = this.#breaches.list.length;
       await this.#world.putFile(file);
-      await this.#start(`stopped, the file as after step ${files.indexOf(file) + 1}`, false);
+      await this.#start(`stopped, ${name}`, false);
       await this.#world.putBack();
+      this.#share.played('files', name, broken === this.#breaches.list.length);
     }
   }
 
@@ -183,13 +240,22 @@ export class MutationMatrix {
     return this.#world.hand.tables().filter(({ name }) => only?.includes(name) !== false);
   }
 
+  /**
+   * The first alteration of a column beside the key. None for a table on which the start itself
+   * rests: altered together with others it would hide them.
+   */
+  #first(table: Table): readonly Alteration[] {
+    const { hand, steps } = this.#world;
+    if (isLog(table) || ['authorities', 'bundles', 'meta', 'migrations'].includes(table.name))
+      return [];
+    for (const column of table.columns.filter((name) => !table.key.includes(name)))
+      for (const alteration of ofColumn(hand, { table, column, steps })) return [alteration];
+    return [];
+  }
+
   #break(text: string): void {
     this.#breaches.add(text);
     this.#context.say(`✗ ${text}`);
-  }
-
-  #play(): Promise<Outcomes> {
-    return playAll(this.#world.server, this.#world.victims, this.#context);
   }
 
   async #judge(name: string, display: boolean, outcomes: Outcomes): Promise<void> {
@@ -199,28 +265,15 @@ export class MutationMatrix {
       if (outcome === before) continue;
       if (!isRefused(outcome)) this.#break(`${name}: ${play}: ${outcome}, before: ${before}`);
       else if (display) this.#break(`${name}: ${play}: ${outcome}, for a display column`);
-      else if (!isRefused(before)) stopped = `${play}: ${outcome}`;
+      else if (!isRefused(before)) stopped += `${play}: ${outcome}; `;
     }
     if (stopped === '') return;
-    this.figures.stoppedGrants += 1;
+    this.#counts.stoppedGrants += 1;
     const endMs = performance.now() + alertPatienceMs;
     while (!this.#announced && performance.now() < endMs) await sleep(20);
-    if (!this.#announced) this.#break(`${name}: ${stopped}, and nothing was announced`);
+    if (!this.#announced) this.#break(`${name}: ${stopped}and nothing was announced`);
   }
 }
-
-/**
- * The first alteration of a column beside the key. None for a table on which the start itself rests:
- * altered together with others it would hide them.
- */
-const firstOf = (table: Table, alterations: readonly Alteration[]): readonly Alteration[] =>
-  isLog(table) || ['authorities', 'bundles', 'meta', 'migrations'].includes(table.name)
-    ? []
-    : alterations
-        .filter(
-          ({ name }) => !table.key.some((column) => name.startsWith(`${table.name}.${column} `)),
-        )
-        .slice(0, 1);
 
 const isSame = (one: Outcomes, other: Outcomes): boolean => differences(one, other) === '';
 

@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
+import { unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
 import { createCsr, parseCertificate } from '../../src/common/x509/index.ts';
 import { SimAgent, simServer } from '../../test/support/sim-agent.ts';
@@ -13,15 +13,20 @@ import {
   type Credential,
   type TestServer,
 } from '../../test/support/server.ts';
-import { sshKey, sshSign, type SshIdentity } from '../../test/support/ssh.ts';
 import { past, until } from '../../test/support/until.ts';
+import { approvalVictims, type Approval } from './approvals.ts';
 import { snapshotOf, type Snapshot } from './alterations.ts';
 import { SqliteHand, type ForeignHand } from './hand.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
 /** The life of the SVID of the agent that sleeps. */
 const sleeperSeconds = 12;
-const approvalNamespace = 'meshca-approval@v1';
+
+const many = async <T>(count: number, make: (at: number) => Promise<T>): Promise<readonly T[]> => {
+  const made: T[] = [];
+  for (let at = 0; at < count; at += 1) made.push(await make(at));
+  return made;
+};
 
 const notAfterOf = ({ chainDer: [der] }: Credential): number =>
   unwrap(parseCertificate(der ?? Buffer.alloc(0))).notAfter;
@@ -35,14 +40,17 @@ export interface Victims {
   readonly evicted: Credential;
   /** The certificate of a session that another one replaced. */
   readonly robbed: Credential;
-  readonly renewing: Credential;
+  /** Each may renew every 5 s. */
+  readonly renewing: readonly Credential[];
   /** Its SVID has expired. */
   readonly asleep: Credential;
   /** It is banned and un-banned again and again. */
   readonly cycled: Credential;
-  /** A workload that may have a CA of its own, and one that may not. */
-  readonly nested: Credential;
+  /** Workloads that may have a CA of their own, each every 30 s, and one that may not. */
+  readonly nested: readonly Nested[];
   readonly plain: Credential;
+  /** Every authority with its state. */
+  readonly states: ReadonlySet<string>;
   /** The JWT authority that signs. */
   readonly jwtId: string;
   readonly istiod: Credential;
@@ -52,9 +60,17 @@ export interface Victims {
   readonly stranger: Credential;
   readonly revoked: Credential;
   readonly tokens: { readonly used: string; readonly revoked: string; readonly banned: string };
-  readonly replayed: { readonly id: string; readonly signature: string };
-  readonly executed: { readonly id: string; readonly signature: string };
+  readonly replayed: Approval;
+  readonly executed: Approval;
 }
+
+export interface Nested {
+  readonly entryId: string;
+  readonly credential: Credential;
+}
+
+const renewingAgents = 12;
+const nestedWorkloads = 6;
 
 /** The server, its victims, and the database as it was after each step of the preparation. */
 export class MutationWorld implements AsyncDisposable {
@@ -166,7 +182,8 @@ export class MutationWorld implements AsyncDisposable {
     this.#step();
     const jwt = await this.#rotateJwt(agents.healthy);
     await past(notAfterOf(this.#sleeper));
-    const approvals = await this.#approvals();
+    const approvals = await approvalVictims(server, this.#dir, () => this.#step());
+    await this.#waitingRotations();
     const { authorities } = await admin('Authorities/ListAuthorities');
     const issuing = authorities.find(({ kind, state }) => kind === 'issuing' && state === 'active');
     return {
@@ -176,10 +193,14 @@ export class MutationWorld implements AsyncDisposable {
       ...jwt,
       ...approvals,
       asleep: this.#sleeper,
-      nested: await this.#svid(agents.healthy, 'nested'),
+      nested: await many(nestedWorkloads, async (at) => ({
+        entryId: `nested-${at}`,
+        credential: await this.#svid(agents.healthy, `nested-${at}`),
+      })),
       plain: await this.#svid(agents.healthy, 'web'),
       key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
       issuingId: String(issuing?.id),
+      states: new Set(authorities.map(({ id, kind, state }) => `${id.slice(-6)} ${kind} ${state}`)),
     };
   }
 
@@ -193,7 +214,7 @@ export class MutationWorld implements AsyncDisposable {
     const revoked = await token('nobody');
     const agents = {
       healthy: await server.joinAgent('healthy'),
-      renewing: await server.joinAgent('renewing'),
+      renewing: await many(renewingAgents, (at) => server.joinAgent(`renewing-${at}`)),
       cycled: await server.joinAgent('cycled'),
       banned: await server.joinAgent('banned'),
       evicted: await attestByToken(server.client(), used),
@@ -271,7 +292,9 @@ export class MutationWorld implements AsyncDisposable {
       entries: [
         entry('web', healthy),
         entry('somebody', healthy, { profile: 'revocable', admin: true }),
-        entry('nested', healthy, { downstream: true, profile: 'revocable' }),
+        ...Array.from({ length: nestedWorkloads }, (_, at) =>
+          entry(`nested-${at}`, healthy, { downstream: true, profile: 'revocable' }),
+        ),
         entry('expired', healthy, { expiresAt }),
         entry('deleted', healthy),
         entry('banned', banned),
@@ -334,40 +357,18 @@ export class MutationWorld implements AsyncDisposable {
     return { jwtId };
   }
 
-  async #approvals(): Promise<Pick<Victims, 'replayed' | 'executed'>> {
-    const { admin } = this.server;
-    const [alice, bob, carol] = (await Promise.all(
-      ['alice', 'bob', 'carol'].map((name) => sshKey(this.#dir, name)),
-    )) as [SshIdentity, SshIdentity, SshIdentity];
-    const held = async (call: Promise<unknown>): Promise<string> => {
-      const error = await call.then(
-        () => undefined,
-        (thrown: PkiError) => thrown,
-      );
-      if (error?.code !== 'APPROVAL_REQUIRED') throw new Error(`not held: ${String(error)}`);
-      return String(error.detail['operationId']);
-    };
-    const signed = async (id: string, by: SshIdentity): Promise<string> =>
-      sshSign(this.#dir, by.keyPath, (await admin('Approvals/GetOperation', { id })).line, {
-        namespace: approvalNamespace,
-      });
-    const approved = async (id: string, by: SshIdentity): Promise<string> => {
-      const signature = await signed(id, by);
-      await admin('Approvals/SubmitApproval', { id, signature });
-      return signature;
-    };
-    const approvers = { alice, bob, carol };
-    const policy = {
-      enabled: true,
-      required: 2,
-      lifeSeconds: 3600,
-      approvers: Object.entries(approvers).map(([name, { publicKey }]) => ({ name, publicKey })),
-    };
-    const first = await held(admin('Approvals/PutApprovalPolicy', { policy, version: 0 }));
-    await approved(first, alice);
+  /**
+   * By schedule the successor of every kind is due. Each waits for agents that have not confirmed:
+   * it must not be activated, and no other may be made in its place.
+   */
+  async #waitingRotations(): Promise<void> {
+    const { server } = this;
     this.#step();
-    const executed = { id: first, signature: await approved(first, bob) };
-    const second = await held(admin('Roles/DeleteRole', { name: 'writers' }));
-    return { executed, replayed: { id: second, signature: await approved(second, carol) } };
+    Object.assign(server.config.rotation, { automatic: true, prepareAtPercent: 1e-6 });
+    await server.restart();
+    await until(async () => {
+      const { authorities } = await server.admin('Authorities/ListAuthorities');
+      return authorities.filter(({ state }) => state === 'published').length === 3;
+    }, 'the successors are published');
   }
 }

@@ -200,6 +200,10 @@ const texts: Readonly<Record<string, string>> = {
   ENDED: 'has ended and signs nothing: meshca authority rotate --kind KIND',
   AGENTS_ALTERED:
     'agents in the database differ from the log, so that the server does not know who must confirm',
+  AUTHORITY_ALTERED:
+    'an authority in the database differs from the log (OBJECT_NOT_IN_LOG), so that none of its kind is made, activated or ended: put its row back, or restore the database',
+  ROTATION_ALTERED:
+    'a rotation in the database differs from the log (OBJECT_NOT_IN_LOG), so that nothing of its kind goes on: put its row back, or restore the database',
   NO_SUCCESSOR: 'no authority signs',
   STANDBY_READY: 'stands by in the standby token',
   STANDBY_WAITING: 'stands by when every consumer has confirmed it',

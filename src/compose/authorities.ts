@@ -121,7 +121,8 @@ function createRegistry({ context, tokens, records }: Below): AuthorityRegistry 
   const registry = new AuthorityRegistry({
     place: config.authorities,
     crossCertificates: config.rotation.crossCertificates,
-    authorities: store.authorities,
+    // it compares the rows itself, and keeps what it knew in the place of an altered one
+    authorities: { list: () => store.authorities.rows() },
     bundles: store.bundles,
     objects: store.objects,
     signers: tokens.gate.signers,

@@ -45,7 +45,7 @@ export async function logAuthority(
   { authorities, log }: Pick<Ledger, 'authorities' | 'log'>,
   trustDomain: TrustDomain,
 ): Promise<Authority | undefined> {
-  const all = (await authorities.list({ kind: 'log', states: logStates })).filter(
+  const all = (await authorities.rows({ kind: 'log', states: logStates })).filter(
     ({ spkiDer }) => spkiDer !== null,
   );
   const newest = await log.latestCheckpoint();
@@ -65,7 +65,7 @@ const otherLogAuthorities = async (
   { authorities }: Pick<Ledger, 'authorities'>,
   signer: Authority,
 ): Promise<readonly Authority[]> =>
-  (await authorities.list({ kind: 'log', states: logStates })).filter(
+  (await authorities.rows({ kind: 'log', states: logStates })).filter(
     ({ id, spkiDer }) => id !== signer.id && spkiDer !== null,
   );
 

@@ -130,7 +130,7 @@ function alertOfMismatches({ logger }: ServerContext, { objects }: Ledger): void
  */
 async function requireNoneMissing({ authorities, objects }: Ledger): Promise<void> {
   let missing: string | undefined;
-  const rows = await authorities.list();
+  const rows = await authorities.rows();
   const stop = objects.onMismatch(({ id }) => (missing ??= id));
   objects.announceMissing('authority', rows);
   stop();
@@ -154,7 +154,7 @@ async function announcingAuthorities<T>(
   try {
     return await work();
   } catch (thrown) {
-    for (const authority of await authorities.list()) objects.prove('authority', authority);
+    for (const authority of await authorities.rows()) objects.prove('authority', authority);
     throw thrown;
   }
 }
@@ -213,7 +213,7 @@ async function abandonUnfinished(store: Ledger, { clock, logger }: ServerContext
  */
 async function hasStandby({ config }: ServerContext, store: Ledger): Promise<boolean> {
   if (config.hsm.standby === undefined) return false;
-  const all = await store.authorities.list({ states: ['published', 'active', 'old'] });
+  const all = await store.authorities.rows({ states: ['published', 'active', 'old'] });
   return all.some(
     ({ kind, token, state }) =>
       token === 'standby' && (kind === 'log' || (kind === 'issuing' && state === 'active')),
@@ -272,7 +272,11 @@ async function makeAuthorities(
   await bootstrapAuthorities({
     tolerateUnknownKeys: acceptRestore !== undefined || (await wasRestored(store)),
     requestedKeys,
-    authorities: store.authorities,
+    // before the log is open, the newest records of a crash do not count yet
+    authorities: { ...store.authorities, list: (filter) => store.authorities.rows(filter) },
+    requireProven: async () => {
+      for (const row of await store.authorities.rows()) store.objects.require('authority', row);
+    },
     audit: store.audit,
     recorded,
     issuancePolicy: passThroughPolicy,

@@ -74,8 +74,10 @@ export function readCanonical(canonical: Buffer): AuditStatement | undefined {
 
 const versionBytes = Buffer.from(version);
 
-/** An object, with subject and details of the record that commits to it. */
+/** An object, with kind, subject and details of the record that commits to it. */
 export interface LoggedObject extends LogObject {
+  /** The kind of the record: `noun.verb`. */
+  readonly act: string;
   readonly subject: string;
   readonly detail: AuditEvent['detail'];
 }
@@ -87,7 +89,11 @@ export interface LoggedObject extends LogObject {
 const objectMark = Buffer.from('"object":{"id":');
 export function committedObject(canonical: Buffer): LoggedObject | undefined {
   const statement = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;
-  return statement?.object === undefined
-    ? undefined
-    : { ...statement.object, subject: statement.subject, detail: statement.detail };
+  return statement?.object === undefined ? undefined : loggedIn(statement.object, statement);
 }
+
+/** The object of a record, as this record commits to it. */
+export const loggedIn = (
+  object: LogObject,
+  { kind: act, subject, detail }: AuditEvent,
+): LoggedObject => ({ ...object, act, subject, detail });

@@ -22,6 +22,7 @@ export {
 export {
   canonicalBytes,
   committedObject,
+  loggedIn,
   leafHash,
   readCanonical,
   type AuditEvent,
@@ -57,6 +58,7 @@ export {
   isLegalTransition,
   isTrusted,
   legalTransitions,
+  endedStates,
   hasEnded,
   maySign,
   preparingAuthority,

@@ -100,7 +100,10 @@ export class AuthorityRegistry implements Authorities {
   /**
    * The rows that the log vouches for. In the place of one that was changed or taken away stands the
    * authority as it was read before, as long as the log vouches for that: otherwise whoever writes to
-   * the database could end the trust in a root.
+   * the database could end the trust in a root. An authority that has moved since is not known any
+   * more: then the last good state stays as a whole.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
    */
   #proven(rows: readonly Authority[]): readonly Authority[] {
     const { objects } = this.#dependencies;
@@ -113,9 +116,7 @@ export class AuthorityRegistry implements Authorities {
     };
     const known = new Set(this.#all.map(({ id }) => id));
     return [
-      ...this.#all.flatMap(
-        (before) => ofRow(before.id) ?? objects.prove('authority', before) ?? [],
-      ),
+      ...this.#all.map((before) => ofRow(before.id) ?? objects.require('authority', before)),
       ...rows.flatMap((row) => (known.has(row.id) ? [] : (objects.prove('authority', row) ?? []))),
     ];
   }

@@ -16,6 +16,13 @@ export interface BootstrapDependencies extends MakerDependencies {
    * here. Default: true.
    */
   readonly ownRoot?: boolean;
+  /**
+   * Asked before an authority is made, or activated without proof: an altered row of one that signs
+   * would look like a first start.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG
+   */
+  readonly requireProven: () => Promise<void>;
   readonly logger: Logger;
   /**
    * Set after an accepted restore: keys of authorities whose records were lost are ignored and do
@@ -87,6 +94,7 @@ async function bring(
   },
   dependencies: BootstrapDependencies,
 ): Promise<Authority> {
+  await dependencies.requireProven();
   const recorded = (await dependencies.authorities.list({ kind })).find((authority) =>
     ['preparing', 'prepared', 'published', 'active'].includes(authority.state),
   );

@@ -1,7 +1,9 @@
 export type { LedgerAgents } from './agents.ts';
+export type { LedgerAuthorities, Standing } from './authorities.ts';
 export type { LedgerApprovals } from './approvals.ts';
 export type { LedgerDelegations } from './delegations.ts';
 export type { LedgerEvidence } from './evidence.ts';
+export type { LivingObject } from './living.ts';
 export type { LedgerCopy, LedgerLog, PendingRecord } from './log.ts';
 export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';

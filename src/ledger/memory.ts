@@ -1,5 +1,10 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { committedObject, type AuditStatement, type LoggedObject } from '../domain/index.ts';
+import {
+  committedObject,
+  loggedIn,
+  type AuditStatement,
+  type LoggedObject,
+} from '../domain/index.ts';
 import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
@@ -43,10 +48,7 @@ export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: num
 
 /** The lesson of a record that this process wrote. */
 export const lessonOf = (statement: AuditStatement): Lesson => ({
-  object:
-    statement.object === undefined
-      ? undefined
-      : { ...statement.object, subject: statement.subject, detail: statement.detail },
+  object: statement.object === undefined ? undefined : loggedIn(statement.object, statement),
   issued: issuedIn(statement),
 });
 

@@ -13,6 +13,7 @@ import {
 } from '../domain/index.ts';
 import { AdminIds } from './admin-ids.ts';
 import { deepFrozen } from './frozen.ts';
+import { Living, type LivingObject } from './living.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
 /** Tells whether a value is exactly what its newest record commits to. */
@@ -50,6 +51,13 @@ export interface ObjectLedger {
   expectedCount(kind: LogObjectKind): number;
   /** Whether an entry makes this SPIFFE ID an admin's, by the log, whatever the rows say. */
   isAdminId(spiffeId: string): boolean;
+  /**
+   * The authorities that have not ended and the rotations that are under way, by the log, whatever
+   * the rows say.
+   */
+  living(): readonly LivingObject[];
+  /** Grows with every record of this kind. */
+  newest(kind: LogObjectKind): number;
   /** What is on record of the wall clock; undefined: nothing yet. */
   clock(): ClockState | undefined;
   /** There is no row of this object. Announced if the log has the object. */
@@ -78,6 +86,7 @@ interface Known {
 /** By kind and ID, as `kind id`. */
 export interface ObjectsContent extends RevokedCopy {
   readonly admins: ReturnType<AdminIds['copy']>;
+  readonly living: ReturnType<Living['copy']>;
   readonly clock: ClockState | undefined;
   readonly objects: readonly (readonly [
     key: string,
@@ -100,6 +109,7 @@ export class Objects implements ObjectLedger {
   /** The content that is known without a row. */
   revoked = new Revoked();
   #adminIds = new AdminIds();
+  #living = new Living();
   #clock: ClockState | undefined;
   /** In the order of their records. */
   #known = new Map<string, Known>();
@@ -126,6 +136,7 @@ export class Objects implements ObjectLedger {
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
     this.#adminIds.apply(object);
+    this.#living.apply(object);
     if (object.kind === 'clock') this.#clock = loggedClock(object);
   }
 
@@ -140,12 +151,13 @@ export class Objects implements ObjectLedger {
       objects,
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
       admins: this.#adminIds.copy(),
+      living: this.#living.copy(),
       clock: this.#clock,
       ...this.revoked.copy(),
     };
   }
 
-  restore({ objects, evidence, admins, clock, ...revoked }: ObjectsContent): void {
+  restore({ objects, evidence, admins, living, clock, ...revoked }: ObjectsContent): void {
     for (const [key, { sha256, sequence }] of objects) {
       this.#known.set(key, { sha256, sequence, text: undefined });
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
@@ -153,6 +165,7 @@ export class Objects implements ObjectLedger {
     }
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.#adminIds.restore(admins);
+    this.#living.restore(living);
     this.#clock = clock;
     this.revoked.restore(revoked);
   }
@@ -169,6 +182,7 @@ export class Objects implements ObjectLedger {
     this.#withText = other.#withText;
     this.revoked = other.revoked;
     this.#adminIds = other.#adminIds;
+    this.#living = other.#living;
     this.#clock = other.#clock;
   }
 
@@ -181,11 +195,14 @@ export class Objects implements ObjectLedger {
     return this.#counts.get(kind) ?? 0;
   }
 
+  living(): readonly LivingObject[] {
+    return this.#living.all();
+  }
+
   isAdminId(spiffeId: string): boolean {
     return this.#adminIds.has(spiffeId);
   }
 
-  /** Grows with every record of this kind. */
   newest(kind: LogObjectKind): number {
     return this.#newest.get(kind) ?? 0;
   }
@@ -300,7 +317,7 @@ export class Objects implements ObjectLedger {
   }
 }
 
-const notInLog = (kind: string, id: string): PkiError =>
+export const notInLog = (kind: string, id: string): PkiError =>
   new PkiError(
     'OBJECT_NOT_IN_LOG',
     `the ${kind} ${id} in the database differs from the audit log; nothing is signed from it`,

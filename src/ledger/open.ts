@@ -2,6 +2,7 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import type { LogMemory, Store } from '../store/ports/index.ts';
 import { ledgerAgents, type LedgerAgents } from './agents.ts';
 import { ledgerApprovals, type LedgerApprovals } from './approvals.ts';
+import { ledgerAuthorities, standingOf, type LedgerAuthorities } from './authorities.ts';
 import { Confirmations } from './confirmations.ts';
 import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
@@ -20,6 +21,7 @@ import { Watchers, type LedgerWatchers } from './watchers.ts';
 /** The nouns of the store that the log can prove. */
 interface LoggedNouns {
   readonly agents: LedgerAgents;
+  readonly authorities: LedgerAuthorities;
   readonly approvals: LedgerApprovals;
   readonly delegations: LedgerDelegations;
   readonly evidence: LedgerEvidence;
@@ -61,6 +63,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       requireRow: (kind, id, row) => objects.requireRow(kind, id, row),
       sameRow: (kind, id, row) => objects.sameRow(kind, id, row),
       announce: (mismatch) => objects.announce(mismatch),
+      living: () => objects.living(),
       revocation: (serial) => objects.revoked.get(serial),
       crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),
     },
@@ -77,6 +80,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     options,
   );
   const { consumers: _, ...rows } = store;
+  const standing = () => standingOf(store, objects);
   return {
     ...rows,
     agents: ledgerAgents(store.agents, confirmations, objects),
@@ -88,7 +92,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     objects,
     revocations: ledgerRevocations(store.revocations, objects),
     roles: ledgerRoles(store.roles, objects),
-    rotations: ledgerRotations(store.rotations, issued, confirmations, objects),
+    authorities: ledgerAuthorities(store.authorities, objects, standing),
+    rotations: ledgerRotations(store.rotations, issued, confirmations, { objects, standing }),
     tokens: ledgerTokens(store.tokens, objects),
     watchers: new Watchers(store.audit, issued, clock),
     close: () => {

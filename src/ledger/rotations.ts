@@ -1,14 +1,21 @@
-import type { ClockState, ConsumerRecord } from '../domain/index.ts';
+import type { ClockState, ConsumerRecord, RotationOperation } from '../domain/index.ts';
 import type { RotationStore } from '../store/ports/index.ts';
+import type { Standing } from './authorities.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { IssuedLeaves } from './issued-leaves.ts';
-import type { Objects } from './objects.ts';
+import { notInLog, type Objects } from './objects.ts';
 
 /**
  * Goals of rotation, and the facts for decisions on them: the rows of the inventory, and what the
  * log says of leaves whose rows were removed. The later expiry counts.
  */
 export interface LedgerRotations extends RotationStore {
+  /** The authorities and the rotations under way, as the log vouches for them. */
+  standing(): Promise<Standing>;
+  /**
+   * @throws PkiError OBJECT_NOT_IN_LOG if the row of a rotation under way was altered or taken away
+   */
+  list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
   /**
    * The consumers of all agents: as reported to this process; for agents that have not reported,
    * the rows of the database, without `heardAt`.
@@ -22,13 +29,22 @@ export function ledgerRotations(
   rows: RotationStore,
   issued: IssuedLeaves,
   confirmations: Confirmations,
-  objects: Pick<Objects, 'clock'>,
+  {
+    objects,
+    standing,
+  }: { readonly objects: Pick<Objects, 'clock'>; readonly standing: () => Promise<Standing> },
 ): LedgerRotations {
   return {
+    standing,
     create: (operation, event, context) => rows.create(operation, event, context),
     update: (of, change, event, signal) => rows.update(of, change, event, signal),
     byId: (id) => rows.byId(id),
-    list: (filter) => rows.list(filter),
+    list: async (filter) => {
+      const { operations, altered } = await standing();
+      const missing = altered.find(({ object }) => object === 'rotation');
+      if (missing !== undefined) throw notInLog(missing.object, missing.id);
+      return filter.underWay ? operations : rows.list(filter);
+    },
     reliedExpiry: (since, now) => rows.reliedExpiry(since, now),
     clock: () => objects.clock(),
     recordClock: (state, event) => rows.recordClock(state, event),

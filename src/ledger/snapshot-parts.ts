@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ClockState, Revocation } from '../domain/index.ts';
+import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
 
@@ -9,6 +10,7 @@ const itemsPerPart = 1_000;
 type ObjectItem =
   | readonly ['object' | 'evidence', key: string, sha256: string, sequence: number]
   | readonly ['admin', entryId: string, spiffeId: string]
+  | readonly ['living', LivingObject]
   | readonly ['clock', ClockState]
   | readonly ['revocation', Revocation]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
@@ -25,6 +27,7 @@ export function* objectParts({
   objects,
   evidence,
   admins,
+  living,
   clock,
   revocations,
   crls,
@@ -35,6 +38,7 @@ export function* objectParts({
       for (const [key, { sha256, sequence }] of objects) yield ['object', key, sha256, sequence];
       for (const [id, { sha256, sequence }] of evidence) yield ['evidence', id, sha256, sequence];
       for (const [entryId, spiffeId] of admins) yield ['admin', entryId, spiffeId];
+      for (const { object, id, kind } of living) yield ['living', { object, id, kind }];
       if (clock !== undefined) yield ['clock', clock];
       for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
         yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
@@ -97,6 +101,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     objects: [] as [string, { sha256: string; sequence: number }][],
     evidence: [] as [string, { sha256: string; sequence: number }][],
     admins: [] as [string, string][],
+    living: [] as LivingObject[],
     clock: undefined as ClockState | undefined,
     revocations: [] as Revocation[],
     crls: [] as { id: string; number: number; issuerNumber: string }[],
@@ -121,6 +126,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'evidence')
         content.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'admin') content.admins.push([item[1], item[2]]);
+      else if (item[0] === 'living') content.living.push(item[1]);
       else if (item[0] === 'clock') content.clock = item[1];
       else if (item[0] === 'revocation') content.revocations.push(item[1]);
       else if (item[0] === 'crl')

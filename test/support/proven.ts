@@ -12,6 +12,6 @@ export function provenAlone<Kind extends LogObjectKind>(
   value: LoggedValues[Kind],
 ): Proven<LoggedValues[Kind]> {
   const objects = new Objects();
-  objects.apply({ ...loggedObject(kind, value), subject: 's', detail: {} }, 1);
+  objects.apply({ ...loggedObject(kind, value), act: 'noun.verb', subject: 's', detail: {} }, 1);
   return objects.require(kind, value);
 }

@@ -110,7 +110,11 @@ export type AdminCall = <M extends AdminMethod>(
 /**
  * Every unary and streaming method of ours by its full path, for tests that go over all of them.
  */
-export function allMethods(): Definitions {
+let methods: Definitions | undefined;
+
+export const allMethods = (): Definitions => (methods ??= methodsOfContracts());
+
+function methodsOfContracts(): Definitions {
   const services = [
     ...Object.values(issuerContract().packages.meshca.issuer.v1),
     ...Object.values(signingContract().packages.meshca.signing.v1),
@@ -157,12 +161,12 @@ export function untypedCall(
   });
 }
 
-/** A server stream by path; resolves at its end. */
+/** A server stream by path; resolves at its end, or when `each` has enough and returns true. */
 export function serverStreamCall(
   client: Client,
   path: string,
   request: object,
-  each: (message: any) => void,
+  each: (message: any) => unknown,
 ): Promise<void> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(`no method ${path}`);
@@ -173,9 +177,13 @@ export function serverStreamCall(
     request,
   );
   return new Promise((resolve, reject) => {
-    call.on('data', each);
     call.on('error', (error: ServiceError) => reject(fromServiceError(error)));
     call.on('end', () => resolve());
+    call.on('data', (message) => {
+      if (each(message) !== true) return;
+      resolve();
+      call.cancel();
+    });
   });
 }
 
@@ -317,7 +325,22 @@ export async function startTestServer(
   return self;
 }
 
+/** To read keys and certificates costs as much as a handshake, so that it is done once. */
+const channels = new WeakMap<object, WeakMap<object, ChannelCredentials>>();
+const anonymous = {};
+
 export function channelCredentials(
+  rootsDer: readonly Buffer[],
+  credential?: Credential,
+): ChannelCredentials {
+  const ofRoots = channels.get(rootsDer) ?? new WeakMap<object, ChannelCredentials>();
+  channels.set(rootsDer, ofRoots);
+  const known = ofRoots.get(credential ?? anonymous) ?? newChannelCredentials(rootsDer, credential);
+  ofRoots.set(credential ?? anonymous, known);
+  return known;
+}
+
+function newChannelCredentials(
   rootsDer: readonly Buffer[],
   credential?: Credential,
 ): ChannelCredentials {

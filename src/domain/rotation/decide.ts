@@ -1,4 +1,5 @@
 import { activate } from './activation.ts';
+import { noteAltered } from './altered.ts';
 import { begin } from './begin.ts';
 import { clockCode } from './clock.ts';
 import { endedParent, noteEnded } from './ended.ts';
@@ -19,19 +20,20 @@ export function decide(input: DecisionInput): Decision {
     actions: [],
     notes: [],
   };
+  const free = noteAltered(turn);
   for (const operation of input.operations)
-    if (operation.state === 'running') advance(operation, turn);
+    if (operation.state === 'running' && free(operation.kind)) advance(operation, turn);
   for (const facts of input.authorities) {
     taintWithRoot(facts.authority, turn);
     dropWithRoot(facts.authority, turn);
-    endLife(facts, turn);
+    if (free(facts.authority.kind)) endLife(facts, turn);
   }
   for (const kind of rotatedKinds) noteEnded(kind, turn);
   if (input.clock !== 'believed') {
     turn.notes.push({ code: clockCode(input.clock), authorityId: '', at: 0, alert: true });
   } else {
-    for (const kind of rotatedKinds) begin(kind, turn);
-    for (const kind of input.policy.standby ?? [])
+    for (const kind of rotatedKinds.filter(free)) begin(kind, turn);
+    for (const kind of (input.policy.standby ?? []).filter(free))
       keepStandby(kind, kind === 'issuing' ? parentOf(null, input) : undefined, turn);
   }
   return { actions: turn.actions, notes: turn.notes };

@@ -10,6 +10,7 @@ export {
 export { judgeCanary, type CanaryVerdict, type NodeHandshakes } from './canary.ts';
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
 export { loggedClock, type ClockStanding, type ClockState } from './clock.ts';
+export { hindrance } from './altered.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';
 export { isStandby } from './standby.ts';

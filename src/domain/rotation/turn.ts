@@ -3,6 +3,7 @@ import type { NodeHandshakes } from './canary.ts';
 import type { ClockStanding } from './clock.ts';
 import type { Confirmation } from './confirmation.ts';
 import type {
+  AlteredRow,
   AuthorityFacts,
   RenewalFacts,
   RotationAction,
@@ -15,6 +16,8 @@ export interface DecisionInput {
   readonly authorities: readonly AuthorityFacts[];
   /** By ID, for authorities in state `published`. */
   readonly confirmations: ReadonlyMap<string, Confirmation>;
+  /** What the log has and the rows do not show. Default: none. */
+  readonly altered?: readonly AlteredRow[];
   /** The running operations. */
   readonly operations: readonly RotationOperation[];
   /** By authority ID, while it signs for a part only. */

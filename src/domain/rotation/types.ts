@@ -187,6 +187,17 @@ export interface RenewalFacts {
   readonly othersFailed: number;
 }
 
+/**
+ * An authority that has not ended, or a rotation under way, that the log has, and whose row was
+ * altered or taken away.
+ */
+export interface AlteredRow {
+  readonly object: 'authority' | 'rotation';
+  readonly id: string;
+  /** Of the authority, or of the authorities that the rotation replaces. */
+  readonly kind: AuthorityKind;
+}
+
 export type RotationAction =
   | {
       readonly type: 'open';
@@ -253,7 +264,10 @@ export interface RotationNote {
     | 'STANDBY_READY'
     | 'STANDBY_WAITING'
     | 'TOKEN_LOST'
-    | 'AGENTS_ALTERED';
+    | 'AGENTS_ALTERED'
+    | 'AUTHORITY_ALTERED'
+    | 'ROTATION_ALTERED';
+  /** With ROTATION_ALTERED the ID of the rotation. */
   readonly authorityId: string;
   /** Unix seconds at which it ends by itself or becomes due; 0: unknown. */
   readonly at: number;

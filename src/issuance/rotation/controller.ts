@@ -271,6 +271,7 @@ export class RotationController {
       authorities: observation.facts,
       confirmations: observation.confirmations,
       operations: observation.operations,
+      altered: observation.altered,
       handshakes: observation.handshakes,
       renewals: observation.renewals,
       policy: this.#dependencies.policy,

@@ -5,6 +5,7 @@ import {
   isRotated,
   isTrusted,
   type AgentFacts,
+  type AlteredRow,
   type Authority,
   type AuthorityFacts,
   type Confirmation,
@@ -14,8 +15,6 @@ import {
   type RotationOperation,
   type RotationPolicy,
   type RotationWorld,
-  type LoggedValues,
-  type Proven,
 } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Ledger } from '../../ledger/index.ts';
@@ -23,10 +22,7 @@ import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 
 export interface ObserverDependencies {
-  readonly store: Pick<
-    Ledger,
-    'authorities' | 'rotations' | 'agents' | 'objects' | 'approvals' | 'watchers'
-  >;
+  readonly store: Pick<Ledger, 'rotations' | 'agents' | 'objects' | 'approvals' | 'watchers'>;
   readonly sets: HeldSets;
   /** Whether an agent has a sync session, or a control plane watches, with any replica. */
   readonly connected: (agentId: string) => boolean;
@@ -43,8 +39,8 @@ export interface Observation {
   readonly now: number;
   readonly facts: readonly AuthorityFacts[];
   readonly operations: readonly RotationOperation[];
-  /** Operations and authorities that the log does not vouch for. They count as absent. */
-  readonly unproven: readonly string[];
+  /** Authorities and operations that exist, by the log, and that their rows do not show. */
+  readonly altered: readonly AlteredRow[];
   readonly confirmations: ReadonlyMap<string, Confirmation>;
   readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
   readonly renewals: ReadonlyMap<string, RenewalFacts>;
@@ -58,18 +54,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   const { store, clock, policy, sets } = dependencies;
   const now = clock.now();
   const margin = policy.retireMarginSeconds;
-  const unproven: string[] = [];
-  const proven = <Kind extends 'authority' | 'rotation'>(
-    kind: Kind,
-    items: readonly LoggedValues[Kind][],
-  ): readonly Proven<LoggedValues[Kind]>[] =>
-    items.flatMap((item) => {
-      const stands = store.objects.prove(kind, item);
-      if (stands === undefined) unproven.push(item.id);
-      return stands ?? [];
-    });
-  const all = proven('authority', await store.authorities.list());
-  const operations = proven('rotation', await store.rotations.list({ underWay: true }));
+  const { authorities: all, operations, altered } = await store.rotations.standing();
   await sets.refresh(all, (revision) => store.objects.prove('bundle', revision) !== undefined);
   const signed = await store.rotations.signedBy(now, margin);
   const facts = all
@@ -91,7 +76,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
     now,
     facts,
     operations,
-    unproven,
+    altered,
     confirmations,
     world,
     renewals: new Map(partial.map(({ id }) => [id, renewals(id)])),

@@ -1,11 +1,13 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import {
+  hindrance,
   isLegalTransition,
   isRotated,
   legalTransitions,
   rotatedKinds,
   type Authority,
+  type AuthorityKind,
   type RotationOperation,
 } from '../../domain/index.ts';
 import { cancelOperation, openOperation, rotationEvent } from '../../issuance/index.ts';
@@ -125,7 +127,8 @@ export class RotationActs {
       taintWindowSeconds: windowSeconds,
       ...(force ? { force: { by: actor, reason } } : {}),
     };
-    const running = (await this.operations()).find((operation) => operation.kind === kind);
+    const { operations } = await this.#dependencies.store.rotations.standing();
+    const running = operations.find((operation) => operation.kind === kind);
     // a successor for one place can not replace an authority of another place
     const elsewhere =
       running?.spec.scope !== undefined && !samePlace(running.spec.scope, authority.scope);
@@ -202,8 +205,31 @@ export class RotationActs {
     );
   }
 
+  /** @throws PkiError OBJECT_NOT_IN_LOG if one of them was altered past the server */
   list(): Promise<readonly Authority[]> {
     return this.#dependencies.store.authorities.list();
+  }
+
+  /**
+   * The authorities of a kind, for an act that begins something.
+   *
+   * @throws PkiError OBJECT_NOT_IN_LOG if one on which the kind rests was altered past the server
+   */
+  async complete(kind: AuthorityKind): Promise<readonly Authority[]> {
+    const { authorities, altered } = await this.#dependencies.store.rotations.standing();
+    const row = hindrance(altered, kind);
+    if (row !== undefined)
+      throw new PkiError(
+        'OBJECT_NOT_IN_LOG',
+        `the ${row.object} ${row.id} in the database differs from the audit log; no ${kind} authority is rotated before it is put right`,
+        { detail: { kind: row.object, id: row.id } },
+      );
+    return authorities.filter((authority) => authority.kind === kind);
+  }
+
+  /** Those that the log vouches for: to take trust away, or to show what would happen. */
+  async proven(): Promise<readonly Authority[]> {
+    return (await this.#dependencies.store.rotations.standing()).authorities;
   }
 
   operations(): Promise<readonly RotationOperation[]> {

@@ -69,9 +69,8 @@ export class RotationService implements Rotation {
         signal,
       },
       async (actor) => {
-        const targets = (await this.#acts.list()).filter(
+        const targets = (await this.#acts.complete(input.kind)).filter(
           (operation) =>
-            operation.kind === input.kind &&
             operation.state === 'active' &&
             operation.token !== 'external' &&
             samePlace(operation.scope, input.scope ?? {}),
@@ -204,7 +203,7 @@ export class RotationService implements Rotation {
           );
         const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
-        const all = await this.#acts.list();
+        const all = await this.#acts.proven();
         if (authority.state !== 'active' || remains(authority, all)) {
           await this.#acts.move(authority, 'tainted', { actor }, { reason, windowSeconds });
           return;
@@ -347,7 +346,7 @@ export class RotationService implements Rotation {
       );
     const { controller, store } = this.#dependencies;
     const state = await controller.look();
-    const all = await this.#acts.list();
+    const all = await this.#acts.proven();
     const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
     return compromisePlanOf(authority, root, state, await store.rotations.consumers());
   }

@@ -75,7 +75,7 @@ export class RestoreService implements Restore {
         if (usedAt === null && expiresAt > clock.now())
           comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
     }
-    for (const { id, kind, state } of await store.authorities.list())
+    for (const { id, kind, state } of await store.authorities.rows())
       if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
     let agents = 0;
     for await (const agentPage of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {

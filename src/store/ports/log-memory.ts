@@ -1,5 +1,6 @@
 import type {
   AuditStatement,
+  AuthorityKind,
   LoggedValues,
   LogObjectKind,
   ObjectMismatch,
@@ -34,6 +35,12 @@ export interface LogGuard {
   ) => boolean;
   /** Announces an altered row that a reader noticed and `sameRow` can not detect. */
   readonly announce: (mismatch: ObjectMismatch) => void;
+  /** The authorities that have not ended and the rotations under way, by the log. */
+  readonly living: () => readonly {
+    readonly object: 'authority' | 'rotation';
+    readonly id: string;
+    readonly kind: AuthorityKind;
+  }[];
   /** The recorded revocation of this serial, whatever its row says. */
   readonly revocation: (serial: string) => Revocation | undefined;
   /** The highest recorded CRL number of this authority; 0 without any. */

@@ -37,7 +37,7 @@ export function createRotations(
     create: (operation, event, { lease, signal } = {}) =>
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
-        refuseSecond(engine, operation.kind);
+        refuseSecond(engine, guard, operation.kind);
         insert.run(toRow(operation));
         revisions.advance();
         audit(event, stored(operation.id));
@@ -72,14 +72,27 @@ export function createRotations(
   };
 }
 
-function refuseSecond(engine: Engine, kind: RotatedKind): void {
-  const busy = engine.rows(
-    builder
-      .selectFrom('rotations')
-      .select('id')
-      .where('kind', '=', kind)
-      .where('state', 'in', ['running', 'paused']),
-  )[0];
+/**
+ * One rotation of a kind at a time. A row of one that was altered or taken away hides none: what the
+ * log has under way is asked for.
+ */
+function refuseSecond(engine: Engine, guard: LogGuard, kind: RotatedKind): void {
+  const operationOf = (id: string): RotationOperation | undefined =>
+    engine
+      .rows(builder.selectFrom('rotations').selectAll().where('id', '=', id))
+      .map(toOperation)[0];
+  for (const { object, id, kind: of } of guard.living())
+    if (object === 'rotation' && of === kind) guard.requireRow('rotation', id, operationOf(id));
+  const [busy] = engine
+    .rows(
+      builder
+        .selectFrom('rotations')
+        .selectAll()
+        .where('kind', '=', kind)
+        .where('state', 'in', ['running', 'paused']),
+    )
+    .map(toOperation);
+  if (busy !== undefined) guard.requireRow('rotation', busy.id, busy);
   if (busy !== undefined)
     throw new PkiError('CONFLICT', `a rotation of ${kind} authorities is under way (${busy.id})`, {
       next: '"meshca authority status" shows it and what it waits for. Let it finish, or end it: "meshca authority withdraw ID --reason TEXT" with the ID of its successor.',

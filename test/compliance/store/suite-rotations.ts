@@ -73,7 +73,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     await store.rotations.update(
       { id: first.id, version: 1, now: start + 2 },
       { state: 'done' },
-      happened(),
+      event('rotation.done'),
     );
     await assert.rejects(
       store.rotations.update(

@@ -5,6 +5,7 @@ import { Objects } from '../../../src/ledger/objects.ts';
 
 const said = (id: string, subject: string, admin: boolean, object?: LogObject) => ({
   ...(object ?? { kind: 'entry' as const, id, sha256: 'ab' }),
+  act: 'entry.created',
   subject,
   detail: { entry: id, admin },
 });

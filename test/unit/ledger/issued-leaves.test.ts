@@ -22,7 +22,12 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
   };
   let sequence = 0;
   const told = (state: ClockState): void => {
-    const object = { ...loggedObject('clock', state), subject: 'clock', detail: { ...state } };
+    const object = {
+      ...loggedObject('clock', state),
+      act: 'clock.kept',
+      subject: 'clock',
+      detail: { ...state },
+    };
     apply(memory, { object, issued: undefined }, (sequence += 1));
   };
   told(anchor);
@@ -59,7 +64,14 @@ test('what holders can not report counts as the log has it, whatever the rows sa
     ...{ of: 'leaf', kind: 'workload', holder, serial },
     ...{ authorityId: 'a', atMs: clock.nowMs(), notAfter },
   });
-  const agent = { kind: 'agent', id: node, subject: node, sha256: 'ab', detail: {} } as const;
+  const agent = {
+    kind: 'agent',
+    act: 'agent.joined',
+    id: node,
+    subject: node,
+    sha256: 'ab',
+    detail: {},
+  } as const;
   apply(memory, { object: agent, issued: leaf(node, '0a') }, 1);
   apply(memory, { object: undefined, issued: leaf('uid:0', '0b') }, 2);
   const ca: Issued = { of: 'downstream', serial: '0c', authorityId: 'a', notAfter };
@@ -73,7 +85,10 @@ test('what holders can not report counts as the log has it, whatever the rows sa
     rows,
     memory.issued,
     new Confirmations({} as ConsumerStore, { clock, announce: () => {} }),
-    memory.objects,
+    {
+      objects: memory.objects,
+      standing: () => Promise.resolve({ authorities: [], operations: [], altered: [] }),
+    },
   );
   assert.deepEqual((await rotations.signedBy(clock.now(), 0)).get('a'), {
     lastExpiry: notAfter,

@@ -21,7 +21,12 @@ async function start(log: MemoryLog, tokens: readonly JoinToken[], own: readonly
       own.map((token, at) => [
         1_000 + at,
         {
-          object: { ...loggedObject('join-token', token), subject: 's', detail: {} },
+          object: {
+            ...loggedObject('join-token', token),
+            act: 'noun.verb',
+            subject: 's',
+            detail: {},
+          },
           issued: undefined,
         },
       ]),

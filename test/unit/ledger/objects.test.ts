@@ -48,7 +48,7 @@ function objectsWith(...said: ReturnType<typeof loggedObject>[]): {
 } {
   const objects = new Objects();
   for (const [at, object] of said.entries())
-    objects.apply({ ...object, subject: 's', detail: {} }, at + 1);
+    objects.apply({ ...object, act: 'noun.verb', subject: 's', detail: {} }, at + 1);
   const seen: ObjectMismatch[] = [];
   objects.onMismatch((mismatch) => void seen.push(mismatch));
   return { objects, seen };
@@ -137,10 +137,15 @@ test('what was deleted, or never recorded, is not proven', () => {
 test('the newest record counts, in whatever order records are told', () => {
   const objects = new Objects();
   objects.apply(
-    { ...loggedObject('entry', { ...entry, revision: 4 }), subject: 's', detail: {} },
+    {
+      ...loggedObject('entry', { ...entry, revision: 4 }),
+      act: 'noun.verb',
+      subject: 's',
+      detail: {},
+    },
     8,
   );
-  objects.apply({ ...loggedObject('entry', entry), subject: 's', detail: {} }, 5);
+  objects.apply({ ...loggedObject('entry', entry), act: 'noun.verb', subject: 's', detail: {} }, 5);
   assert.equal(objects.prove('entry', entry), undefined);
   assert.ok(objects.prove('entry', { ...entry, revision: 4 }));
 });
@@ -191,7 +196,10 @@ test('a record of an older release vouches for the fields that it knows, and for
   assert.equal(seen.length, 1);
   // the next record is of the present form, and then no row passes as an older one
   const used = { ...token, boundPublicKeySha256: 'ef', usedAt: 5, resultSerial: '0a' };
-  objects.apply({ ...loggedObject('join-token', used), subject: 's', detail: {} }, 9);
+  objects.apply(
+    { ...loggedObject('join-token', used), act: 'noun.verb', subject: 's', detail: {} },
+    9,
+  );
   assert.throws(() => objects.require('join-token', token), notInLog);
   assert.deepEqual(objects.require('join-token', used), used);
 });
@@ -202,8 +210,14 @@ test('objects without a row are announced, and those of other kinds are left alo
   objects.onMismatch(({ kind, id, found }) => announced.push(`${kind} ${id} ${found}`));
   const [kept, lost, deleted] = [joinToken(), joinToken(), joinToken()];
   for (const [at, token] of [kept, lost, deleted].entries())
-    objects.apply({ ...loggedObject('join-token', token), subject: '', detail: {} }, at + 1);
-  objects.apply({ ...deletedObject('join-token', deleted.id), subject: '', detail: {} }, 4);
+    objects.apply(
+      { ...loggedObject('join-token', token), act: 'noun.verb', subject: '', detail: {} },
+      at + 1,
+    );
+  objects.apply(
+    { ...deletedObject('join-token', deleted.id), act: 'noun.verb', subject: '', detail: {} },
+    4,
+  );
   objects.announceMissing('join-token', [kept, lost]);
   objects.announceMissing('role', []);
   assert.deepEqual(announced, []);

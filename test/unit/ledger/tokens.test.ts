@@ -12,7 +12,10 @@ const longestLifeSeconds = 3600;
 function tokensOf(known: readonly JoinToken[], rows: readonly JoinToken[] = known): LedgerTokens {
   const objects = new Objects();
   for (const [at, token] of known.entries())
-    objects.apply({ ...loggedObject('join-token', token), subject: 's', detail: {} }, at + 1);
+    objects.apply(
+      { ...loggedObject('join-token', token), act: 'noun.verb', subject: 's', detail: {} },
+      at + 1,
+    );
   const store: Pick<JoinTokenStore, 'byHash' | 'list'> = {
     byHash: async (sha256) => rows.find(({ tokenSha256 }) => tokenSha256 === sha256),
     list: async ({ after }) => {

@@ -404,6 +404,7 @@ test('what is revoked together is on one CRL; one that lacks somebody is signed 
       kind: 'revocation',
       id: serial,
       sha256: '00',
+      act: 'certificate.revoked',
       subject: 's',
       detail: {
         ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },
@@ -451,6 +452,7 @@ test('while the clock is not believed no CRL leaves the set, and what is revoked
       kind: 'revocation',
       id: serial,
       sha256: '00',
+      act: 'certificate.revoked',
       subject: 's',
       detail: {
         ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },

@@ -36,6 +36,7 @@ function revoke(revoked: Revoked, from: number, to: number, over: object = {}): 
       kind: 'revocation',
       id: serialOf(index),
       sha256: 'ab'.repeat(32),
+      act: 'certificate.revoked',
       subject: 's',
       detail: {
         authority: 'a',
