@@ -40,7 +40,7 @@ export async function approvalVictims(
   const policy = {
     enabled: true,
     required: 2,
-    lifeSeconds: 3600,
+    lifeSeconds: 80_000,
     approvers: Object.entries(approvers).map(([name, { publicKey }]) => ({ name, publicKey })),
   };
   const first = await held(admin('Approvals/PutApprovalPolicy', { policy, version: 0 }));

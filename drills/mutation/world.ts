@@ -19,6 +19,8 @@ import { snapshotOf, type Snapshot } from './alterations.ts';
 import { SqliteHand, type ForeignHand } from './hand.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
+/** As long as a run may last. */
+const longSeconds = 80_000;
 /** The life of the SVID of the agent that sleeps. */
 const sleeperSeconds = 12;
 
@@ -209,7 +211,7 @@ export class MutationWorld implements AsyncDisposable {
   > {
     const { server } = this;
     const token = async (agentName: string) =>
-      server.admin('Tokens/CreateJoinToken', { agentName });
+      server.admin('Tokens/CreateJoinToken', { agentName, ttlSeconds: longSeconds });
     const used = (await token('evicted')).token;
     const revoked = await token('nobody');
     const agents = {

@@ -109,7 +109,12 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
       ...{ bootId: 'boot-1', uptimeMs: 0, wallMs: clock.nowMs(), standing: 'believed' },
       seconds: 0,
     };
-    const object = { ...loggedObject('clock', state), subject: 'clock', detail: { ...state } };
+    const object = {
+      ...loggedObject('clock', state),
+      act: 'clock.kept',
+      subject: 'clock',
+      detail: { ...state },
+    };
     apply(memory, { object, issued: undefined }, (sequence += 1));
   };
   tick();
