@@ -5,12 +5,13 @@ import { benchIdentity } from './identity.ts';
 import { benchIssuance } from './issuance.ts';
 import { benchLogStart } from './log-start.ts';
 import { benchMemory } from './memory.ts';
+import { benchSds } from './sds.ts';
 import { benchStore } from './store.ts';
 import { benchSync } from './sync.ts';
 
 const usage = `npm run bench -- [--short] [--json] [NAME…]
 
-NAME: audit, issuance, identity, memory, start, store, sync; or the beginning of a figure's name (issuance.agent.batch).
+NAME: audit, issuance, identity, memory, sds, start, store, sync; or the beginning of a figure's name (issuance.agent.batch).
 --short takes less than 90 s for all; --json prints one document.
 `;
 
@@ -29,6 +30,7 @@ const groups: Readonly<Record<string, (context: Context) => Promise<readonly Fig
   issuance: ({ only, ...context }) => benchIssuance(context, only),
   identity: benchIdentity,
   memory: benchMemory,
+  sds: benchSds,
   start: benchLogStart,
   store: benchStore,
   sync: benchSync,

@@ -1,8 +1,8 @@
 import { connect, type Socket } from 'node:net';
 
 /**
- * A minimal client of the Workload API: one connection and one FetchX509SVID, encoded once and
- * written at once. So it measures the server; a client library would add its own start to each
+ * A minimal client of the agent's socket: one connection and one FetchX509SVID, or one StreamSecrets
+ * for the default certificate, encoded once and written at once. So it measures the server; a client library would add its own start to each
  * connection.
  */
 const text = (value: string): Buffer =>
@@ -19,27 +19,43 @@ const frameOf = (type: number, flags: number, stream: number, payload: Buffer): 
 };
 // SETTINGS_HEADER_TABLE_SIZE 0, SETTINGS_INITIAL_WINDOW_SIZE 2^31-1; then the connection's window
 const settings = Buffer.from([0, 1, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
-const request = Buffer.concat([
-  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-  frameOf(4, 0, 0, settings),
-  frameOf(8, 0, 0, Buffer.from([0x3f, 0xff, 0xff, 0xff])),
-  frameOf(
-    1,
-    4,
-    1,
-    Buffer.concat([
-      // :method POST and :scheme http by index, the rest as literals
-      Buffer.from([0x83, 0x86, 0x04]),
-      text('/SpiffeWorkloadAPI/FetchX509SVID'),
-      Buffer.from([0x01]),
-      text('localhost'),
-      literal('content-type', 'application/grpc'),
-      literal('te', 'trailers'),
-      literal('workload.spiffe.io', 'true'),
-    ]),
+const requestOf = (path: string, more: Buffer, data: Buffer): Buffer =>
+  Buffer.concat([
+    Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+    frameOf(4, 0, 0, settings),
+    frameOf(8, 0, 0, Buffer.from([0x3f, 0xff, 0xff, 0xff])),
+    frameOf(
+      1,
+      4,
+      1,
+      Buffer.concat([
+        // :method POST and :scheme http by index, the rest as literals
+        Buffer.from([0x83, 0x86, 0x04]),
+        text(path),
+        Buffer.from([0x01]),
+        text('localhost'),
+        literal('content-type', 'application/grpc'),
+        literal('te', 'trailers'),
+        more,
+      ]),
+    ),
+    data,
+  ]);
+/** Field 3, resource_names, of a DiscoveryRequest. */
+const wanted = Buffer.concat([Buffer.from([0x1a]), text('default')]);
+const requests = {
+  workload: requestOf(
+    '/SpiffeWorkloadAPI/FetchX509SVID',
+    literal('workload.spiffe.io', 'true'),
+    frameOf(0, 1, 1, Buffer.alloc(5)),
   ),
-  frameOf(0, 1, 1, Buffer.alloc(5)),
-]);
+  sds: requestOf(
+    '/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets',
+    Buffer.alloc(0),
+    frameOf(0, 0, 1, Buffer.concat([Buffer.from([0, 0, 0, 0, wanted.length]), wanted])),
+  ),
+};
+export type SocketApiName = keyof typeof requests;
 
 export class WorkloadStream implements Disposable {
   readonly #socket: Socket;
@@ -48,12 +64,17 @@ export class WorkloadStream implements Disposable {
   #body: Buffer = Buffer.alloc(0);
 
   /** `onEnd` when the stream ends from the other side. */
-  constructor(path: string, onMessage: (message: Buffer) => void, onEnd: (reason: Error) => void) {
+  constructor(
+    path: string,
+    onMessage: (message: Buffer) => void,
+    onEnd: (reason: Error) => void,
+    api: SocketApiName = 'workload',
+  ) {
     this.#onMessage = onMessage;
     this.#socket = connect(path);
     this.#socket.on('error', onEnd);
     this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk, onEnd));
-    this.#socket.write(request);
+    this.#socket.write(requests[api]);
   }
 
   [Symbol.dispose](): void {
@@ -121,7 +142,7 @@ export function countSvids(message: Buffer): number {
 }
 
 /** Milliseconds from the start of a connection to its first message. */
-export function firstMessage(path: string): Promise<number> {
+export function firstMessage(path: string, api: SocketApiName = 'workload'): Promise<number> {
   return new Promise((resolve, reject) => {
     const startedMs = performance.now();
     const stream = new WorkloadStream(
@@ -132,6 +153,7 @@ export function firstMessage(path: string): Promise<number> {
         resolve(elapsedMs);
       },
       reject,
+      api,
     );
   });
 }
@@ -162,17 +184,22 @@ async function place(calls: number): Promise<void> {
 }
 
 /**
- * Run as a child: `{ path, count }` is answered by the latencies of so many connections, one after
- * another.
+ * Run as a child: `{ path, count, api }` is answered by the latencies of so many connections, one
+ * after another.
  */
 if (process.argv[2] === '--workload-child') {
-  process.on('message', ({ path, count }: { readonly path: string; readonly count: number }) => {
+  interface Asked {
+    readonly path: string;
+    readonly count: number;
+    readonly api?: SocketApiName;
+  }
+  process.on('message', ({ path, count, api }: Asked) => {
     void (async () => {
       const latencies: number[] = [];
       for (let index = 0; index < count; index++) {
         // in runs without a pause between, and on average below what an agent lets one user do
         if (index % 200 === 0) await place(200);
-        latencies.push(await firstMessage(path));
+        latencies.push(await firstMessage(path, api));
       }
       process.send?.(latencies);
     })().catch((thrown: unknown) => {

@@ -12,6 +12,7 @@ import { mutation } from './mutation.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { rotateAll } from './rotate-all.ts';
+import { sds } from './sds.ts';
 import { standbyRestart } from './standby-restart.ts';
 import { startSweep } from './start-sweep.ts';
 import { taint } from './taint.ts';
@@ -33,6 +34,7 @@ const drills: readonly Drill[] = [
   mutation,
   rotateAll,
   laggard,
+  sds,
   compromise,
   absent,
   transitionKills,

@@ -45,6 +45,7 @@ const SO_PEERPIDFD = 77;
 const SIOCOUTQ = 0x5411;
 const SYS_pidfd_open = 434;
 const POLLIN = 1;
+const EINTR = 4;
 const EINVAL = 22;
 const ERANGE = 34;
 const ENOSYS = 38;
@@ -128,7 +129,10 @@ class LinuxKernel implements Kernel {
       fds.writeInt16LE(0, index * 8 + 6);
     });
     // any event, an error too, counts as gone: what can not be shown to live gets nothing
-    const result = this.#poll(fds, pidfds.length, 0);
+    let result = this.#poll(fds, pidfds.length, 0);
+    // a signal to the agent (a reload) says nothing of the processes
+    for (let tries = 0; result < 0 && koffi.errno() === EINTR && tries < 100; tries += 1)
+      result = this.#poll(fds, pidfds.length, 0);
     return pidfds.map((_, index) => result < 0 || fds.readInt16LE(index * 8 + 6) !== 0);
   }
 

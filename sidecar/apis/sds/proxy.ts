@@ -1,6 +1,7 @@
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import type { ConsumerHandle, ConsumerRegistry } from '../../ports/consumers.ts';
 import { LeftBundles } from './left-bundles.ts';
+import { WantedBundles } from './wanted-bundles.ts';
 
 /** Timers are set anew at least this often. */
 const longestTimerMs = 3_600_000;
@@ -30,19 +31,14 @@ export interface ProxyStream {
   sentBundle(name: string, digest: Buffer): void;
   appliedBundle(name: string, digest: Buffer): void;
   refusedBundle(name: string, reason: string): void;
-  /** It applied what it was sent. */
-  applied(): void;
+  /** It applied a secret in the place of a refused one, or of one that nobody knows. */
+  healed(): void;
   stalled(reason: string): void;
   leave(): void;
 }
 
-interface WantedBundle {
-  sent: Buffer | undefined;
-  applied: string;
-  refused: string | undefined;
-}
-
-type StreamRecord = Map<string, WantedBundle>;
+/** Identifies one stream. */
+type StreamRecord = object;
 
 interface Svid {
   notAfter: number;
@@ -77,6 +73,7 @@ export class Proxy {
   readonly #dependencies: ProxyDependencies;
   /** Each with what sends again what the proxy refused. */
   readonly #streams = new Map<StreamRecord, () => void>();
+  readonly #bundles = new WantedBundles();
   readonly #left = new LeftBundles();
   readonly #svids = new Map<string, Svid>();
   readonly #lines = new Map<string, Line>();
@@ -96,13 +93,13 @@ export class Proxy {
    * while it has a broken one beside it, and does not tell when that has been replaced.
    */
   enter(again: () => void): ProxyStream {
-    const bundles: StreamRecord = new Map();
-    this.#streams.set(bundles, again);
+    const stream: StreamRecord = {};
+    this.#streams.set(stream, again);
     this.#cutOff = false;
     const then =
       <Args extends readonly unknown[]>(change: (...args: Args) => void) =>
       (...args: Args): void => {
-        if (!this.#streams.has(bundles)) return;
+        if (!this.#streams.has(stream)) return;
         change(...args);
         this.#report();
       };
@@ -110,32 +107,35 @@ export class Proxy {
       rights: then((ownDigest, spiffeIds, bundleNames) => {
         this.#ownDigest = ownDigest;
         this.#granted = spiffeIds;
-        wants(bundles, bundleNames);
+        this.#bundles.wants(stream, bundleNames);
       }),
       sentSvid: then((spiffeId, notAfter) => {
         const known = this.#svids.get(spiffeId);
         if (known === undefined) this.#svids.set(spiffeId, { notAfter, refused: new Map() });
         else known.notAfter = Math.max(known.notAfter, notAfter);
       }),
-      appliedSvid: then((spiffeId) => this.#svids.get(spiffeId)?.refused.delete(bundles)),
+      appliedSvid: then((spiffeId) => this.#svids.get(spiffeId)?.refused.delete(stream)),
       refusedSvid: then((spiffeId, reason) =>
-        this.#svids.get(spiffeId)?.refused.set(bundles, reason),
+        this.#svids.get(spiffeId)?.refused.set(stream, reason),
       ),
       sentBundle: then((name, digest) =>
-        change(bundles, name, { sent: digest, refused: undefined }),
+        this.#bundles.change(stream, name, { sent: digest, refused: undefined }),
       ),
       appliedBundle: then((name, digest) => {
-        change(bundles, name, { applied: digest.toString('hex') });
-        if (bundles.has(name) && this.#ownDigest?.equals(digest) === true)
-          this.#left.proven(name, bundles);
+        this.#bundles.change(stream, name, { applied: digest.toString('hex') });
+        if (this.#bundles.has(stream, name) && this.#ownDigest?.equals(digest) === true)
+          this.#left.proven(name, stream);
       }),
-      refusedBundle: then((name, reason) => change(bundles, name, { refused: reason })),
-      applied: () => {
-        if (!this.#streams.has(bundles)) return;
+      refusedBundle: then((name, reason) =>
+        this.#bundles.change(stream, name, { refused: reason }),
+      ),
+      healed: () => {
+        if (!this.#streams.has(stream)) return;
+        if (this.#refusal() === undefined) return;
         for (const each of [...this.#streams.values()]) each();
       },
       stalled: (reason) => this.#stalled(reason),
-      leave: () => this.#leave(bundles),
+      leave: () => this.#leave(stream),
     };
   }
 
@@ -147,10 +147,10 @@ export class Proxy {
     this.#cancelTimer();
   }
 
-  #leave(bundles: StreamRecord): void {
-    if (!this.#streams.delete(bundles)) return;
-    for (const { refused } of this.#svids.values()) refused.delete(bundles);
-    this.#keep(bundles);
+  #leave(stream: StreamRecord): void {
+    if (!this.#streams.delete(stream)) return;
+    for (const { refused } of this.#svids.values()) refused.delete(stream);
+    this.#keep(this.#bundles.leave(stream));
     if (this.#streams.size > 0) return this.#report();
     for (const { handle } of this.#lines.values()) handle?.remove();
     this.#lines.clear();
@@ -170,19 +170,19 @@ export class Proxy {
     return this.#ends().some((end) => end >= now);
   }
 
-  /** The proxy still validates with what this stream brought it. */
-  #keep(bundles: StreamRecord): void {
+  /** The proxy still validates with what the stream brought it: the sets applied, by name. */
+  #keep(bundles: ReadonlyMap<string, string>): void {
     const own = this.#ownDigest?.toString('hex');
     if (own === undefined) return;
     const ends = [...this.#svids.values()].map(({ notAfter }) => notAfter);
     const until =
       ends.length === 0 ? this.#dependencies.clock.now() + leftSeconds : Math.max(...ends);
-    for (const [name, { applied }] of bundles) {
-      const others = [...this.#streams.keys()].filter(
-        (each) => (each.get(name)?.applied ?? '') !== '',
+    for (const [name, applied] of bundles)
+      this.#left.ended(
+        name,
+        { applied, others: new Set(this.#bundles.appliedBy(name)) },
+        { own, until },
       );
-      this.#left.ended(name, { applied, others: new Set(others) }, { own, until });
-    }
   }
 
   /** Brings the lines in step with what is known. */
@@ -191,10 +191,9 @@ export class Proxy {
     if (this.#cutOff || own === undefined) return;
     const now = this.#dependencies.clock.now();
     for (const [id, { notAfter }] of this.#svids) if (notAfter < now) this.#svids.delete(id);
-    const bundles = [...this.#streams.keys()].flatMap((stream) => [...stream.values()]);
     const left = this.#left.applied(now);
     const [first] = this.#granted;
-    const alone = bundles.length > 0 && this.#svids.size === 0 && first !== undefined;
+    const alone = this.#bundles.size > 0 && this.#svids.size === 0 && first !== undefined;
     const ids = new Set(alone ? [first] : this.#svids.keys());
     for (const [id, { handle }] of this.#lines) {
       if (ids.has(id)) continue;
@@ -204,7 +203,7 @@ export class Proxy {
     for (const id of ids) {
       const line = this.#lines.get(id) ?? { handle: undefined };
       this.#lines.set(id, line);
-      this.#reportLine(id, line, { own, bundles, left, now });
+      this.#reportLine(id, line, { own, left, now });
     }
     this.#plan(now);
   }
@@ -214,17 +213,18 @@ export class Proxy {
     line: Line,
     world: {
       readonly own: Buffer;
-      readonly bundles: readonly WantedBundle[];
       /** What the subscriptions applied whose streams have ended. */
       readonly left: readonly string[];
       readonly now: number;
     },
   ): void {
-    const { own, bundles, left, now } = world;
+    const { own, left, now } = world;
     const svid = this.#svids.get(id);
-    const refused = refusalOf(svid, bundles);
-    const digest = bundles.find(({ sent }) => sent !== undefined && !sent.equals(own))?.sent ?? own;
-    if (bundles.length === 0 && svid !== undefined && refused === undefined) {
+    const refused = this.#refusalOf(svid);
+    const present = own.toString('hex');
+    const text = this.#bundles.sent().find((each) => each !== present) ?? present;
+    const digest = text === present ? own : Buffer.from(text, 'hex');
+    if (this.#bundles.size === 0 && svid !== undefined && refused === undefined) {
       const until = this.#unprovableUntil(id, own, svid);
       if (until < now) return this.#settle(line);
       this.#handle(id, line, svid).unprovable(own, unprovableReason(until));
@@ -232,14 +232,25 @@ export class Proxy {
     }
     const handle = this.#handle(id, line, svid);
     if (refused !== undefined) return handle.refused(digest, refused);
-    const text = digest.toString('hex');
-    const applied = [...bundles.map((each) => each.applied), ...left];
+    const applied = [...this.#bundles.applied(), ...left];
     if (!applied.every((each) => each === text)) return handle.pending(digest);
     if (digest.equals(own)) {
       this.#left.confirmed();
       this.#unprovable.until.delete(id);
     }
     handle.confirmed(digest);
+  }
+
+  #refusalOf(svid: Svid | undefined): string | undefined {
+    const [ofSvid] = svid?.refused.values() ?? [];
+    const reason = this.#bundles.refusal() ?? ofSvid;
+    return reason === undefined ? undefined : `the proxy refused the update: ${reason}`;
+  }
+
+  /** Why it refused anything that still stands. */
+  #refusal(): string | undefined {
+    const svids = [...this.#svids.values()];
+    return this.#bundles.refusal() ?? svids.flatMap(({ refused }) => [...refused.values()])[0];
   }
 
   #unprovableUntil(id: string, own: Buffer, { notAfter }: Svid): number {
@@ -291,26 +302,6 @@ export class Proxy {
       () => this.#report(),
     );
   }
-}
-
-function wants(bundles: StreamRecord, names: ReadonlySet<string>): void {
-  for (const name of bundles.keys()) if (!names.has(name)) bundles.delete(name);
-  for (const name of names)
-    if (!bundles.has(name)) bundles.set(name, { sent: undefined, applied: '', refused: undefined });
-}
-
-/** A name that is no longer wanted is passed over. */
-function change(bundles: StreamRecord, name: string, to: Partial<WantedBundle>): void {
-  const known = bundles.get(name);
-  if (known !== undefined) Object.assign(known, to);
-}
-
-function refusalOf(svid: Svid | undefined, bundles: readonly WantedBundle[]): string | undefined {
-  const [reason] = [
-    ...bundles.flatMap(({ refused }) => refused ?? []),
-    ...(svid?.refused.values() ?? []),
-  ];
-  return reason === undefined ? undefined : `the proxy refused the update: ${reason}`;
 }
 
 const unprovableReason = (until: number): string =>

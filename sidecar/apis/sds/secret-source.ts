@@ -68,8 +68,8 @@ export class SecretSource implements StreamSource {
   #proxy: ProxyStream | undefined;
   #waiting = false;
   readonly #mark: string;
-  /** The names whose last secret the proxy refused. */
-  readonly #refused = new Set<string>();
+  /** What became of the last secret of each name; `again`: a refused one may be sent once more. */
+  readonly #answers = new Map<string, 'applied' | 'refused' | 'again'>();
   /** How often a secret was sent again that the proxy had refused. */
   readonly #again = new Map<string, number>();
   /** Whether the acknowledgement that is being told proves that the secret is applied. */
@@ -137,22 +137,25 @@ export class SecretSource implements StreamSource {
 
   #forget(name: string): void {
     this.#wanted.delete(name);
-    this.#refused.delete(name);
+    this.#answers.delete(name);
     this.#again.delete(name);
   }
 
-  /** Another secret was applied: what was refused for its sake is good now. */
+  /** Another secret was applied: what was refused for its sake may be good now. */
   #sendAgain(): void {
-    if (this.#refused.size === 0) return;
-    for (const name of this.#refused) this.#again.set(name, (this.#again.get(name) ?? 0) + 1);
-    this.#refused.clear();
-    this.#stream.changed();
+    for (const [name, answer] of this.#answers) {
+      if (answer !== 'refused') continue;
+      this.#answers.set(name, 'again');
+      this.#again.set(name, (this.#again.get(name) ?? 0) + 1);
+      this.#stream.changed();
+    }
   }
 
-  /** The proxy built what it validates and proves itself with anew. */
   #applied(name: string): void {
-    this.#refused.delete(name);
-    this.#proxy?.applied();
+    const before = this.#answers.get(name);
+    this.#answers.set(name, 'applied');
+    // one that follows a good one heals nothing
+    if (before !== 'applied') this.#proxy?.healed();
   }
 
   #asked(rights: CallerRights): readonly Asked[] {
@@ -273,7 +276,7 @@ export class SecretSource implements StreamSource {
         if (!message.readerHasIt) this.#applied(name);
       },
       onRefused: (reason) => {
-        this.#refused.add(name);
+        this.#answers.set(name, 'refused');
         metrics.refusedByProxy('svid');
         this.#proxy?.refusedSvid(spiffeId, reason);
       },
@@ -302,7 +305,7 @@ export class SecretSource implements StreamSource {
         if (!message.readerHasIt) this.#applied(name);
       },
       onRefused: (reason) => {
-        this.#refused.add(name);
+        this.#answers.set(name, 'refused');
         metrics.refusedByProxy('bundles');
         this.#proxy?.refusedBundle(name, reason);
       },

@@ -294,10 +294,21 @@ describe('what is reported of a proxy', () => {
     leaf.ack(0);
     await roots.count(2);
     assert.notDeepEqual(roots.secret(1), roots.secret(0));
-    roots.ack(1);
+    roots.nack(1, 'still broken');
+    await until(() => harness.consumers.refusals.length > 1);
+    renew(harness);
+    await leaf.count(2);
+    leaf.ack(1);
+    await until(() => harness.svids.confirmed.length === 2);
+    leaf.send({ resourceNames: ['default', 'ALL'], responseNonce: leaf.messages[1]!.nonce });
+    await leaf.count(3);
+    leaf.send({ resourceNames: ['default', 'ALL'], responseNonce: leaf.messages[2]!.nonce });
+    await roots.count(3);
+    roots.ack(2);
     await until(
       () => harness.consumers.reports.at(-1) === `confirmed ${web.spiffeId} ${digestOf(harness)}`,
     );
+    assert.equal(roots.messages.length, 3, 'a renewal heals nothing');
   });
 
   test('that never answers: cut off by name, and counted anew when it is back', async () => {

@@ -177,19 +177,21 @@ test('a refusal of a bundle or a certificate stands until the next one is applie
   assert.equal(last(), 'confirmed 02');
 });
 
-test('when a secret is applied, each stream may send again what was refused on it', (context) => {
+test('when a good secret follows a refused one, each stream may send again what was refused on it', (context) => {
   const { enter } = setUp(context);
   const calls: string[] = [];
   const [leaf, roots] = [enter(() => calls.push('leaf')), enter(() => calls.push('roots'))];
+  leaf.healed();
+  roots.wantsBundles(wants('ROOTCA'));
   roots.refusedBundle('ROOTCA', 'the key beside it is broken');
   leaf.appliedSvid(web);
   assert.deepEqual(calls, []);
-  leaf.applied();
+  leaf.healed();
   assert.deepEqual(calls, ['leaf', 'roots']);
   roots.leave();
-  leaf.applied();
-  roots.applied();
-  assert.deepEqual(calls, ['leaf', 'roots', 'leaf']);
+  leaf.healed();
+  roots.healed();
+  assert.deepEqual(calls, ['leaf', 'roots'], 'nothing that was refused is left');
 });
 
 test('without a bundle it counts until the certificate ends that it had when the set appeared', (context) => {
