@@ -24,9 +24,10 @@ const issuance = {
 };
 const request = 'GET / HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n';
 
-for (const { what, crlFailClosed } of [
-  { what: 'and none that are about to end', crlFailClosed: false },
-  { what: 'and keeps them to their end with crlFailClosed', crlFailClosed: true },
+for (const { what, crlFailClosed, plainRoots } of [
+  { what: 'and none that are about to end', crlFailClosed: false, plainRoots: false },
+  { what: 'beside plain roots too', crlFailClosed: false, plainRoots: true },
+  { what: 'and keeps them with crlFailClosed', crlFailClosed: true, plainRoots: false },
 ])
   describe(`an Envoy gets the CRLs, ${what}`, () => {
     const clock = new LeapClock();
@@ -78,7 +79,7 @@ for (const { what, crlFailClosed } of [
       port = first;
       envoy = await EnvoyProcess.start({
         ...{ name: 'ingress', socketPath: seat.socketPath, api: 'DELTA_GRPC', port, adminPort },
-        ...{ svid: 'default', bundle: 'ROOTCA', peer: idOf('caller') },
+        ...{ svid: 'default', bundle: 'ROOTCA', peer: idOf('caller'), plainRoots },
       });
       caller = await X509Source.connect({ socketPath: seat.socketPath });
       revoked = caller.svid;
@@ -93,6 +94,11 @@ for (const { what, crlFailClosed } of [
       await envoy?.[Symbol.asyncDispose]();
       await seat?.[Symbol.asyncDispose]();
       await server?.[Symbol.asyncDispose]();
+    });
+
+    test('the node chooses how it validates', async () => {
+      const page = await envoy.admin('/config_dump?resource=dynamic_active_secrets');
+      assert.equal(page.includes('envoy.tls.cert_validator.spiffe'), !plainRoots);
     });
 
     test('a certificate is refused once it is revoked, and another of the same ID is not', async () => {

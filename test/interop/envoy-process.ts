@@ -18,6 +18,8 @@ export interface EnvoyOptions {
   readonly peer: string;
   readonly port: number;
   readonly adminPort: number;
+  /** Its node asks for plain roots instead of the SPIFFE validator. */
+  readonly plainRoots?: boolean;
   /** It forwards what it gets there. Absent: it answers by itself, to mutual TLS alone. */
   readonly upstreamPort?: number;
 }
@@ -91,10 +93,14 @@ const local = (port: number) => ({
 });
 
 function bootstrapOf(options: EnvoyOptions): object {
-  const { name, port, adminPort, upstreamPort, socketPath } = options;
+  const { name, port, adminPort, upstreamPort, socketPath, plainRoots = false } = options;
   const httpOptions = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
   return {
-    node: { id: name, cluster: 'test' },
+    node: {
+      id: name,
+      cluster: 'test',
+      ...(plainRoots ? { metadata: { disable_spiffe_cert_validation: 'true' } } : {}),
+    },
     admin: { address: local(adminPort) },
     static_resources: {
       listeners: [listenerOf(options, port)],
