@@ -71,7 +71,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     crls: authorities.crls,
     settings: serviceSettings(config, context.uid),
     verifier,
-    attestors: nodeAttestors(config, { clock, tokens: records.store.tokens }),
+    attestors: nodeAttestors(config, { clock, tokens: records.store.tokens, verifier }),
     facts: serverFacts(below),
   });
   stack.defer(() => services.close());

@@ -15,6 +15,7 @@ import { SvidService } from './issuing/svid-service.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { ServicesDependencies } from './services-dependencies.ts';
 import { PipelineService } from './tokens/pipeline-service.ts';
+import { SingleUse } from './tokens/single-use.ts';
 
 /** Parts that the services which issue share with others. */
 interface Common {
@@ -84,6 +85,12 @@ function createAttestation(
     ...{ agents, bundles, certificates, objects, revocations, tokens },
     ...{ inventory, attestors, checkpoints, untrusted, doubles, enrolment, refusals },
     ...{ clock, random, settings },
+    singleUse: new SingleUse({
+      tokenUses: dependencies.store.tokenUses,
+      issuance: dependencies.store.issuance,
+      ...{ certificates, clock },
+      trustDomain: settings.trustDomain,
+    }),
     lostSvids: new LostSvids({
       ...{ audit, facts, authorities, certificates, inventory, clock, settings },
     }),

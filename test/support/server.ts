@@ -360,7 +360,12 @@ function newChannelCredentials(
 export async function attestByToken(
   client: Client,
   token: string,
-  options: { readonly key?: KeyObject; readonly requestId?: string } = {},
+  options: {
+    readonly key?: KeyObject;
+    readonly requestId?: string;
+    /** Default join_token. */
+    readonly type?: string;
+  } = {},
 ): Promise<Credential> {
   const privateKey = options.key ?? (await generateKeyPairAsync('ec-p256')).privateKey;
   const method = allMethods()['/meshca.issuer.v1.NodeAttestation/Attest'];
@@ -383,7 +388,7 @@ export async function attestByToken(
       agentVersion: 'test',
       requestId: options.requestId ?? uuidv7(),
       csrDer: createCsr(privateKey),
-      node: { type: 'join_token', payload: Buffer.from(token) },
+      node: { type: options.type ?? 'join_token', payload: Buffer.from(token) },
     },
   });
   const { svid } = await answer;

@@ -233,7 +233,12 @@ export async function createServicesWorld(
     trustDomain,
     nodes.types ?? nodeAttestorTypes,
     nodes.configuration ?? {},
-    { clock, tokens: store.tokens, readFile: (path) => nodes.files?.[path] ?? '' },
+    {
+      clock,
+      tokens: store.tokens,
+      verifier: nodes.verifier ?? noTokens,
+      readFile: (path) => nodes.files?.[path] ?? '',
+    },
   );
   let clockBelieved = true;
   let distrusted: PkiError | undefined;

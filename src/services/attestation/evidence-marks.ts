@@ -3,6 +3,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import type { Agent, Proven } from '../../domain/index.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
+import type { SingleUse } from '../tokens/single-use.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import type { AgentSvid } from './node-attestation.ts';
 import type { EvidenceUse } from './node-attestor.ts';
@@ -11,6 +12,7 @@ export interface EvidenceMarkDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly enrolment: Pick<Enrolment, 'begin' | 'repeat'>;
+  readonly singleUse: Pick<SingleUse, 'redeem'>;
   readonly clock: Pick<Clock, 'now' | 'nowMs'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
 }
@@ -56,6 +58,8 @@ export class EvidenceMarks {
         return this.#once(node, agent, key);
       case 'token':
         return this.#token(node, agent, use, key);
+      case 'identity-token':
+        return this.#identityToken(node, agent, use, key);
     }
   }
 
@@ -110,6 +114,30 @@ export class EvidenceMarks {
       : undefined;
     if (repeated === undefined) throw refused();
     return repeated;
+  }
+
+  async #identityToken(
+    node: ProvenNode,
+    agent: Proven<Agent> | undefined,
+    { token, refused }: Extract<EvidenceUse, { kind: 'identity-token' }>,
+    key: MarkedKey,
+  ): Promise<AgentSvid> {
+    const { singleUse, enrolment } = this.#dependencies;
+    const { agentId } = node;
+    let svid: AgentSvid | undefined;
+    await singleUse.redeem(
+      token,
+      { requester: agentId, grantee: agentId, publicKeySha256: key.sha256, peer: key.peer },
+      async (requestId, repeated) => {
+        const once = { ...key, requestId };
+        if (repeated === undefined) svid = await enrolment.begin(node, once);
+        else if (this.#stands(agent, repeated)) svid = await enrolment.repeat(node, once, repeated);
+        if (svid === undefined) throw refused();
+        return svid.leaf;
+      },
+    );
+    if (svid === undefined) throw refused();
+    return svid;
   }
 
   #stands(agent: Proven<Agent> | undefined, serial: string): boolean {

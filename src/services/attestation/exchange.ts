@@ -11,6 +11,7 @@ import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkRequestId, checkText } from '../requests.ts';
 import type { Checkpoints } from '../sync/checkpoints.ts';
 import type { ServiceSettings } from '../settings.ts';
+import type { SingleUse } from '../tokens/single-use.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import { EvidenceMarks } from './evidence-marks.ts';
 import type {
@@ -32,6 +33,7 @@ export interface ExchangeDependencies
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
   readonly enrolment: Enrolment;
+  readonly singleUse: SingleUse;
   readonly doubles: Pick<AgentDoubles, 'held' | 'olderCertificate' | 'recovered' | 'secondKey'>;
   readonly checkpoints: Pick<Checkpoints, 'seen'>;
   /** The refusal while the database is not trusted. Undefined: it is. */

@@ -4,11 +4,13 @@ import type { Clock } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import type { AuditValue } from '../../domain/index.ts';
 import type { LedgerTokens } from '../../ledger/index.ts';
+import type { TokenVerifier, VerifiedToken } from '../tokens/token-verifier.ts';
 
 /** What an attestor may use, beside its own configuration. */
 export interface NodeAttestorDependencies {
   readonly clock: Pick<Clock, 'now'>;
   readonly tokens: Pick<LedgerTokens, 'byHash'>;
+  readonly verifier: Pick<TokenVerifier, 'verify'>;
   /**
    * Reads a file that the configuration names. `key` is the configuration key.
    *
@@ -73,6 +75,12 @@ export type EvidenceUse =
   | { readonly kind: 'repeatable' }
   /** Once for each agent. A second use needs an eviction, or the same key and request. */
   | { readonly kind: 'once' }
+  /** Once for each token of another issuer. A later use with the same key gets the same answer. */
+  | {
+      readonly kind: 'identity-token';
+      readonly token: VerifiedToken;
+      readonly refused: () => PkiError;
+    }
   /** Once for each token. A later use with the same key gets the same answer. */
   | { readonly kind: 'token'; readonly tokenId: string; readonly refused: () => PkiError };
 

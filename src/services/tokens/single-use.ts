@@ -37,13 +37,13 @@ export class SingleUse {
 
   /**
    * @param issue issues with this request ID, which the token itself gives: whatever a caller sends
-   *   again, one token and key are one request
+   *   again, one token and key are one request; `repeated`: the serial of its recorded answer
    * @throws PkiError TOKEN_REPLAYED, and the errors of `issue`
    */
   async redeem(
     token: VerifiedToken,
     redemption: Redemption,
-    issue: (requestId: string) => Promise<IssuedLeaf>,
+    issue: (requestId: string, repeated: string | undefined) => Promise<IssuedLeaf>,
   ): Promise<IssuedLeaf> {
     const { tokenUses, clock } = this.#dependencies;
     const { grantee, publicKeySha256 } = redemption;
@@ -67,7 +67,7 @@ export class SingleUse {
       );
     const serial = mark.serial ?? (await this.#unsettled(token.useId, redemption));
     if (serial !== undefined && !(await this.#isValid(serial))) throw replayed(mark);
-    const leaf = await issue(token.useId);
+    const leaf = await issue(token.useId, serial);
     if (serial !== undefined && leaf.serial !== serial) throw replayed(mark);
     if (mark.serial === null)
       await tokenUses.settle(
