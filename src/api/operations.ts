@@ -6,6 +6,7 @@ import type { Caller, OperatorCaller } from '../services/callers/caller.ts';
 import type { Services } from '../services/services.ts';
 import { passDualControl, type PassingCall } from './dual-control.ts';
 import type { OperationDependencies, StatedCall } from './operation.ts';
+import { refuseWhileStale, staleNote, type DatabaseDoubt } from './untrusted.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
 /** The signal of an approved call: no caller can go away from it. */
@@ -20,8 +21,10 @@ const maximumLines = 2_000;
  */
 export class Operations {
   readonly #dependencies: OperationDependencies;
+  readonly #doubt: DatabaseDoubt;
 
-  constructor(services: Services, clock: Clock) {
+  constructor(services: Services, clock: Clock, doubt: DatabaseDoubt) {
+    this.#doubt = doubt;
     this.#dependencies = {
       services,
       clock,
@@ -30,12 +33,19 @@ export class Operations {
   }
 
   /**
-   * Applies dual control.
+   * Refuses what a stale database must not get, and applies dual control.
    *
-   * @throws PkiError APPROVAL_REQUIRED for a call that now waits for approval
+   * @throws PkiError DATABASE_STALE; APPROVAL_REQUIRED for a call that now waits for approval
    */
-  pass(path: string, call: PassingCall): Promise<void> {
-    return passDualControl(this.#dependencies.services, rowAt(path), call);
+  async pass(path: string, call: PassingCall): Promise<void> {
+    const row = rowAt(path);
+    refuseWhileStale(this.#doubt, row, call);
+    await passDualControl(this.#dependencies.services, row, call);
+  }
+
+  /** What goes to the caller with the answer; undefined: nothing. */
+  note(path: string): string | undefined {
+    return staleNote(this.#doubt, path);
   }
 
   /**

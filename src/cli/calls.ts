@@ -2,7 +2,7 @@ import { Client, Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
-import { fromServiceError, requestIdKey, type MethodType } from '../common/wire/index.ts';
+import { fromServiceError, noteKey, requestIdKey, type MethodType } from '../common/wire/index.ts';
 import { remember } from './interruption.ts';
 
 /** The methods of one service, by name. */
@@ -23,6 +23,8 @@ export interface CallsDependencies {
   /** What a failed call means. */
   readonly explain: (error: PkiError) => PkiError;
   readonly signal: AbortSignal;
+  /** Shows what the server says beside its answer. */
+  readonly note: (text: string) => void;
   /** Starts to show that a call takes long. Returns the function that ends this. */
   readonly waiting: (call: string) => () => void;
 }
@@ -35,13 +37,15 @@ export class Calls<M extends Methods> {
   /** Its abort ends the calls. */
   readonly #signal: AbortSignal;
   readonly #waiting: (call: string) => () => void;
+  readonly #note: (text: string) => void;
 
-  constructor({ client, definition, explain, signal, waiting }: CallsDependencies) {
+  constructor({ client, definition, explain, note, signal, waiting }: CallsDependencies) {
     this.#client = client;
     this.#definition = definition;
     this.#explain = explain;
     this.#signal = signal;
     this.#waiting = waiting;
+    this.#note = note;
   }
 
   call<N extends NameOf<M, 'unary'>>(
@@ -67,6 +71,9 @@ export class Calls<M extends Methods> {
           else resolve(response as M[N]['responseRead']);
         },
       );
+      call.on('status', ({ metadata: trailers }) => {
+        for (const text of trailers.get(noteKey)) this.#note(String(text));
+      });
       const stop = (): void => call.cancel();
       this.#signal.addEventListener('abort', stop, { signal: ended.signal });
     }).finally(() => {

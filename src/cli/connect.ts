@@ -10,6 +10,7 @@ import {
 } from '../common/wire/index.ts';
 import { Calls, type Methods } from './calls.ts';
 import type { CliContext } from './context.ts';
+import { printable } from './output.ts';
 import { showProgress } from './progress.ts';
 import {
   onSocket,
@@ -34,8 +35,9 @@ async function withCalls<M extends Methods, T>(
     // http_proxy and https_proxy are for browsers; this variable is only for gRPC
     'grpc.enable_http_proxy': env['grpc_proxy'] ? 1 : 0,
   });
+  const note = (text: string): void => context.err(`note: ${printable(text)}\n`);
   try {
-    return await work(new Calls<M>({ client, definition, explain, signal, waiting }));
+    return await work(new Calls<M>({ client, definition, explain, note, signal, waiting }));
   } finally {
     client.close();
   }

@@ -114,7 +114,9 @@ async function endAgain(
   for (const [state, spiffeIds] of ended) {
     const reason = `${state} before the restore`;
     for (const spiffeId of spiffeIds) {
-      if ((await agents.byId(spiffeId)) === undefined) continue;
+      const agent = await agents.byId(spiffeId);
+      // who is banned here stays so: an eviction of the lost time would lift a ban that may be newer
+      if (agent === undefined || agent.state === 'banned') continue;
       await agents.setState(spiffeId, state, reason, {
         ...event,
         kind: `agent.${state}`,

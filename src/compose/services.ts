@@ -85,7 +85,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   await services.gate.recover();
   await warnOfEntries(below);
   const controlPlanes = openControlPlanes(below, services, verifier);
-  const operations = new Operations(services, clock);
+  const operations = new Operations(services, clock, () => gate.refusal());
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();
   return {

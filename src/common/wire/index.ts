@@ -45,6 +45,7 @@ export {
   nextTrailer,
   outsideView,
   refusalIdTrailer,
+  noteKey,
   requestIdKey,
   toStatus,
 } from './status.ts';

@@ -89,6 +89,7 @@ export function guardedService(
                 operations.pass(path, { caller, request, signal }),
               run: ({ caller }, { request }, signal) =>
                 operations.run(path, caller, request as object, signal),
+              note: () => operations.note(path),
             }),
       ];
     }),

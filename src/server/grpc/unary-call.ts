@@ -1,8 +1,9 @@
-import type { sendUnaryData } from '@grpc/grpc-js';
+import { Metadata, type sendUnaryData } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { callerName, type CallContext, type UnaryCall } from './call.ts';
 import { decodeRequestOf } from '../../common/wire/encoded-request.ts';
+import { noteKey } from '../../common/wire/index.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
 /** The work of an admitted call. */
@@ -12,6 +13,8 @@ export interface UnaryWork {
    * client went away, it goes no further.
    */
   readonly pass?: (context: CallContext, request: object, signal: AbortSignal) => Promise<void>;
+  /** What goes to the caller with the answer, in a trailer. */
+  readonly note?: () => string | undefined;
   /** The signal is aborted when no caller waits for the answer any more. */
   readonly run: (context: CallContext, call: UnaryCall, signal: AbortSignal) => Promise<unknown>;
 }
@@ -25,6 +28,12 @@ export interface GuardedUnaryDependencies {
   readonly limitSeconds: number;
   readonly refusalStatus: RefusalStatus;
   readonly onAnswered: (code: string, seconds: number) => void;
+}
+
+function noteTrailer(note: string | undefined): Metadata {
+  const metadata = new Metadata();
+  if (note !== undefined) metadata.set(noteKey, note);
+  return metadata;
 }
 
 /** One unary call from its admission to its answer. It is answered once, within its time. */
@@ -74,7 +83,8 @@ export class GuardedUnary {
     await work.pass?.(context, call.request as object, this.#gone.signal);
     this.#gone.signal.throwIfAborted();
     const response = await work.run(context, call, this.#gone.signal);
-    this.#answer('OK', () => callback(null, response));
+    const note = work.note?.();
+    this.#answer('OK', () => callback(null, response, noteTrailer(note)));
   }
 
   #answer(code: string, send: () => void): void {

@@ -15,7 +15,12 @@ const gone = AbortSignal.abort(new PkiError('CANCELLED', 'the client has gone'))
 const here = new AbortController().signal;
 
 const call = (w: ServicesWorld, method: string, request: object, signal: AbortSignal) =>
-  new Operations(w.services, w.clock).run(`/meshca.admin.v1.${method}`, local, request, signal);
+  new Operations(w.services, w.clock, () => undefined).run(
+    `/meshca.admin.v1.${method}`,
+    local,
+    request,
+    signal,
+  );
 
 const entry = {
   id: 'web',
@@ -159,7 +164,7 @@ describe('a call of administration whose caller has gone', () => {
 
   test('proposes nothing, approves nothing, and leaves a result to its proposer', async () => {
     await using w = await createServicesWorld();
-    const operations = new Operations(w.services, w.clock);
+    const operations = new Operations(w.services, w.clock, () => undefined);
     const policy = { enabled: true, required: 2, lifeSeconds: 3600, approvers };
     const putPolicy = { policy, version: 0 };
     await assert.rejects(call(w, 'Approvals/PutApprovalPolicy', putPolicy, gone), {

@@ -66,7 +66,7 @@ function world({ enabled = true, matters = true } = {}) {
       },
     },
   } as unknown as Services;
-  return { operations: new Operations(services, systemClock), held, minted };
+  return { operations: new Operations(services, systemClock, () => undefined), held, minted };
 }
 
 const mintRequest = {
