@@ -54,13 +54,18 @@ export class BundleStore implements BundleSource {
     return this.#crls;
   }
 
-  /** The CRLs that are handed out: checked, a complete set or none. */
-  setCrls(crls: readonly Buffer[]): void {
+  /**
+   * The CRLs that are handed out: checked, a complete set or none. `issuersChanged`: there are other
+   * issuing authorities, so that a consumer may need another set than these CRLs, or none.
+   */
+  setCrls(crls: readonly Buffer[], issuersChanged: boolean): void {
     if (
       crls.length === this.#crls.length &&
       crls.every((der, index) => der.equals(this.#crls[index] as Buffer))
-    )
+    ) {
+      if (issuersChanged) this.#announce();
       return;
+    }
     // copies, since views into a message would keep it whole
     this.#crls = crls.map((der) => Buffer.from(der));
     this.#announce();

@@ -52,7 +52,9 @@ export class AuthoritiesFollower {
   /** The published issuers and their CRLs. */
   updated({ published, crls: wireCrls }: AuthoritiesUpdate__Output): void {
     const { bundles, issuers, clock, logger, onChange } = this.#dependencies;
+    const before = issuers.digest();
     issuers.set(published);
+    const changed = issuers.digest()?.toString('hex') !== before?.toString('hex');
     const crls = checkCrlSet(
       wireCrls.map(({ der }) => der),
       [...bundles.roots(), ...issuers.verified().flatMap(({ chainDer }) => chainDer)],
@@ -60,7 +62,7 @@ export class AuthoritiesFollower {
     );
     if (!crls.ok)
       logger.error({ ...errorFields(crls.error) }, 'the CRLs of the server are not handed on');
-    bundles.setCrls(crls.ok ? crls.value : []);
+    bundles.setCrls(crls.ok ? crls.value : [], changed);
     onChange();
   }
 }
