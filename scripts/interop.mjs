@@ -7,6 +7,7 @@
 // ${XDG_CACHE_HOME:-~/.cache}/meshca. The closing lines are the summary of node's test runner.
 import { relative } from 'node:path';
 import { build } from './build.mjs';
+import { generateStubs } from './client-stubs.mjs';
 import { buildForeignPrograms } from './foreign.mjs';
 import { filesBelow, inRoot, main, ScriptError } from './lib.mjs';
 import { runTests } from './run-tests.mjs';
@@ -23,6 +24,7 @@ await main(async (args) => {
       filters.length === 0 || filters.some((filter) => relative(folder, path).includes(filter)),
   );
   if (files.length === 0) throw new ScriptError(`no interop file matches ${filters.join(', ')}`);
+  generateStubs({ check: true, say: (line) => process.stderr.write(`interop: ${line}\n`) });
   const programs = buildForeignPrograms({
     say: (line) => process.stderr.write(`interop: ${line}\n`),
   });

@@ -59,3 +59,10 @@ test('methods and values of enums count, and a version that is not stable may ch
   assert.equal(breakingChanges(method(unary), method(stream)).length, 1);
   assert.equal(breakingChanges(method(unary), method('')).length, 1);
 });
+
+test('the stubs of the clients are made from the present protos', async () => {
+  const { recordedInputs, stubInputs } = (await import(
+    new URL('../scripts/client-stubs.mjs', import.meta.resolve('#proto/README.md')).href
+  )) as { readonly recordedInputs: () => object; readonly stubInputs: () => object };
+  assert.deepEqual(recordedInputs(), stubInputs(), 'node scripts/client-stubs.mjs');
+});

@@ -5,6 +5,8 @@ type Command = readonly string[];
 /** What `npm run interop` built or installed (scripts/foreign.mjs). */
 export interface ForeignPrograms {
   readonly clients: Readonly<Record<Language | 'grpcurl', Command>>;
+  /** The examples of clients/go and clients/python. */
+  readonly controlPlanes: Readonly<Record<'go' | 'python', Command>>;
   readonly envoy: Command;
   /** Istio's own CA client (test/interop/istio). */
   readonly istio: Command;
