@@ -15,6 +15,7 @@ const inPackage = (...parts) => inRoot('packages', 'workload', ...parts);
 const copies = [
   'proto/spiffe/workload.proto',
   'proto/meshca/workload/v1/reports.proto',
+  'proto/meshca/issuer/v1/issuer.proto',
   'docs/client-library.md',
   'LICENSE',
 ];

@@ -31,6 +31,7 @@ export {
   tlsServerOptions,
   type ServerOptions,
 } from './tls-server.ts';
+export { issueWithToken, type TokenIdentity, type TokenSvidOptions } from './token-svid.ts';
 export {
   pickHint,
   pickId,
