@@ -78,6 +78,7 @@ export function buildForeignPrograms({ say }) {
         istio: [made('istio', 'go', buildGo)],
         apiServer: [made('servers', 'kubernetes', buildStripped)],
         etcd: ['etcd'],
+        linkerd: [made('linkerd', 'go', buildGo)],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],

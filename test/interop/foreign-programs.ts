@@ -13,6 +13,8 @@ export interface ForeignPrograms {
   /** The API server of Kubernetes, and what it keeps its objects in. */
   readonly apiServer: Command;
   readonly etcd: Command;
+  /** A client with the shape of Linkerd's proxy (test/interop/linkerd). */
+  readonly linkerd: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;

@@ -34,7 +34,8 @@ const configuration = z.strictObject({
   ttlSeconds: z
     .number()
     .int()
-    .min(60)
+    // it renews after 70 %, and must then no longer get the recorded certificate
+    .min(300)
     .max(shortLivedMaximumSeconds)
     .default(shortLivedMaximumSeconds)
     .describe('Life of the certificate of a proxy (seconds)'),

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::BufRead;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
@@ -28,7 +28,11 @@ fn verify(asked: &Value) -> Result<(), Box<dyn Error>> {
         Some("client") => KeyUsage::client_auth(),
         _ => KeyUsage::server_auth(),
     };
-    EndEntityCert::try_from(leaf)?.verify_for_usage(
+    let leaf = EndEntityCert::try_from(leaf)?;
+    if let Some(name) = asked["dnsName"].as_str() {
+        leaf.verify_is_valid_for_subject_name(&ServerName::try_from(name)?)?;
+    }
+    leaf.verify_for_usage(
         ALL_VERIFICATION_ALGS,
         &anchors,
         intermediates,
