@@ -19,6 +19,7 @@ import {
   type CreateCertificateAnswer,
   type TestCluster,
 } from '../../../support/istio.ts';
+import { runCommand } from '../../../support/command.ts';
 import {
   codeOf,
   startTestServer,
@@ -252,6 +253,19 @@ describe('CreateCertificate refuses', () => {
         }),
         'UNAUTHENTICATED IMPERSONATION_REFUSED',
       );
+  });
+
+  test('nobody any more, after the command that its advice names', async () => {
+    const token = await cluster.token('books/web');
+    const csr = csrPem(createCsr(newKey()));
+    const { refusalId } = await createCertificate(server, { csr }, { token });
+    const { err, code } = await runCommand(server, [
+      ...['delegation', 'create', '--client-id', istioClientId],
+      ...['--pattern', 'spiffe://mesh.test/ns/books/sa/web', '--max-ttl', '24h'],
+    ]);
+    assert.equal(code, 0, err);
+    assert.match(refusalId, /./);
+    assert.equal((await createCertificate(server, { csr }, { token })).code, 'OK');
   });
 
   test('from the moment on at which the grant is revoked', async () => {
