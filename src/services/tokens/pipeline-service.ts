@@ -224,7 +224,7 @@ export class PipelineService implements Pipelines {
         ttlSeconds,
         endsWithIssuer: request.ttlSeconds === 0,
         caller: { class: 'token', name: issuerId },
-        holder: issuerId,
+        holder: jobHolder(token),
         entryId: entry.id,
         delegationId: null,
         replaces: null,
@@ -248,6 +248,16 @@ export class PipelineService implements Pipelines {
     return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
   }
 }
+
+const maximumHolder = 256;
+
+/** Names the job where it is waited for, in a rotation for example. */
+const jobHolder = ({ issuer, subject, useId }: VerifiedToken): string => {
+  const holder = `job:${issuer}/${subject}`;
+  return holder.length <= maximumHolder
+    ? holder
+    : `${holder.slice(0, maximumHolder)}#${useId.slice(0, 16)}`;
+};
 
 interface IssuingCall {
   readonly caller: AnonymousCaller;

@@ -12,6 +12,8 @@ import {
   generateKeyPairAsync,
   verifyX509Svid,
 } from '../../../../src/common/x509/index.ts';
+import { rotationOf } from '../../../support/mesh.ts';
+import { until } from '../../../support/until.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
 import {
   codeOf,
@@ -117,7 +119,7 @@ describe('jobs of pipelines with tokens of their platform', () => {
     ).certificates;
     assert.deepEqual(
       [certificate?.serial, certificate?.kind, certificate?.holder, certificate?.requester],
-      [serial, 'token', issuerId, issuerId],
+      [serial, 'token', 'job:ci/repo:example/app:ref:refs/heads/main', issuerId],
     );
   });
 
@@ -311,6 +313,27 @@ describe('jobs of pipelines with tokens of their platform', () => {
     assert.match(foreign.next, /token issuers/);
     const weak = { selectors: ['oidc:environment:x'], allowWeakSelectors: true };
     assert.equal((await add(weak)).code, '');
+  });
+
+  test('a new root waits for each job by name, until its certificate ends', async () => {
+    await addEntry({
+      spiffeId: 'spiffe://mesh.test/ci/rotated',
+      selectors: ['oidc:repository:example/rotated'],
+    });
+    const jobs = await Promise.all(
+      ['a', 'b'].map((sub) => jobToken({ repository: 'example/rotated', sub: `job:${sub}` })),
+    );
+    for (const token of jobs) await issue(token);
+    await server.admin('Authorities/RotateAuthorities', { kind: 'root', stopAfter: 'published' });
+    await until(
+      async () => (await rotationOf(server).inState('root', 'published')) !== undefined,
+      'the new root is published',
+    );
+    const published = await rotationOf(server).inState('root', 'published');
+    const holders = published?.confirmation?.inferredHolders.map(({ holder }) => holder) ?? [];
+    for (const holder of ['job:ci/job:a', 'job:ci/job:b'])
+      assert.ok(holders.includes(holder), holders.join());
+    assert.ok((published?.confirmation?.inferredNeeded ?? 0) >= 2);
   });
 
   test('the list of issuers shows that an issuer can not be asked, and why', async () => {
