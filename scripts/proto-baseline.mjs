@@ -75,6 +75,6 @@ if (isMain(import.meta.url))
       throw new ScriptError(`these changes break clients:\n${broken.join('\n')}`);
     const added = Object.keys(surface).filter((name) => baseline[name] === undefined);
     if (args.includes('--write'))
-      writeFileSync(baselinePath, `${JSON.stringify(surface, null, 1)}\n`);
+      writeFileSync(baselinePath, `${JSON.stringify(surface, null, 2)}\n`);
     process.stdout.write(`${relative(inRoot(), baselinePath)}: ${added.length} additions\n`);
   });
