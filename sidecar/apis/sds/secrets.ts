@@ -27,21 +27,25 @@ const inline = (text: string): { readonly inlineBytes: Buffer } => ({
   inlineBytes: Buffer.from(text),
 });
 
-const sha256 = (part: string | Buffer): Buffer => createHash('sha256').update(part).digest();
+/** One hash over all parts, each behind its length: each stream asks for it at each message. */
+function digest(...parts: readonly (string | Buffer)[]): string {
+  const bytes = parts.flatMap((part) => {
+    const content = Buffer.from(part);
+    return [Buffer.from(`${content.length}:`), content];
+  });
+  return createHash('sha256').update(Buffer.concat(bytes)).digest('hex').slice(0, 32);
+}
 
-const digestOfDigests = (digests: readonly Buffer[]): string =>
-  sha256(Buffer.concat(digests)).toString('hex').slice(0, 32);
-
-const digest = (...parts: readonly (string | Buffer)[]): string =>
-  digestOfDigests(parts.map(sha256));
+const none = Buffer.alloc(0);
 
 /** By the array, which is the same while the set is: CRLs may be large. */
 const crlDigests = new WeakMap<readonly Buffer[], Buffer>();
 
 function crlsDigest(crls: readonly Buffer[]): Buffer {
+  if (crls.length === 0) return none;
   const known = crlDigests.get(crls);
   if (known !== undefined) return known;
-  const fresh = sha256(Buffer.concat(crls));
+  const fresh = createHash('sha256').update(Buffer.concat(crls)).digest();
   crlDigests.set(crls, fresh);
   return fresh;
 }
@@ -100,14 +104,14 @@ export function bundlesSecret(
   const crlsOf = ({ trustDomain }: TrustBundle): readonly Buffer[] =>
     trustDomain.equals(own.trustDomain) ? crls : [];
   return {
-    version: digestOfDigests([
-      sha256(spiffeValidator ? 'spiffe' : 'plain'),
+    version: digest(
+      spiffeValidator ? 'spiffe' : 'plain',
       ...bundles.flatMap((each) => [
-        sha256(each.trustDomain.name),
-        sha256(each.authoritySetDigest),
+        each.trustDomain.name,
+        each.authoritySetDigest,
         crlsDigest(crlsOf(each)),
       ]),
-    ]),
+    ),
     encode: (name, mark) => ({
       name,
       validationContext: spiffeValidator
