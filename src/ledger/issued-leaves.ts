@@ -165,10 +165,14 @@ export class IssuedLeaves {
 
   lastOf(authorityId: string): number {
     let last = this.#byAuthority.get(authorityId) ?? 0;
-    for (const [serial, ca] of this.#downstream)
-      if (ca.authorityId === authorityId && !this.#isRevoked(serial))
-        last = Math.max(last, ca.notAfter);
+    for (const notAfter of this.#caEnds(authorityId)) last = Math.max(last, notAfter);
     return last;
+  }
+
+  /** The notAfter of each downstream CA that this authority signed and nobody revoked. */
+  *#caEnds(authorityId: string): Iterable<number> {
+    for (const [serial, ca] of this.#downstream)
+      if (ca.authorityId === authorityId && !this.#isRevoked(serial)) yield ca.notAfter;
   }
 
   authorities(): ReadonlySet<string> {
@@ -184,9 +188,7 @@ export class IssuedLeaves {
    */
   isLive(authorityId: string, since: number): boolean {
     if (!this.unreplaced.whole && this.lastOf(authorityId) >= since) return true;
-    for (const [serial, ca] of this.#downstream)
-      if (ca.authorityId === authorityId && ca.notAfter >= since && !this.#isRevoked(serial))
-        return true;
+    for (const notAfter of this.#caEnds(authorityId)) if (notAfter >= since) return true;
     return this.unreplaced.isLive(authorityId, since);
   }
 
@@ -196,9 +198,7 @@ export class IssuedLeaves {
    */
   liveUnreported(authorityId: string, since: number): number {
     let live = this.unreplaced.countOf(authorityId, since, (holder) => !this.#isAgent(holder));
-    for (const [serial, ca] of this.#downstream)
-      if (ca.authorityId === authorityId && ca.notAfter >= since && !this.#isRevoked(serial))
-        live += 1;
+    for (const notAfter of this.#caEnds(authorityId)) if (notAfter >= since) live += 1;
     if (live > 0 || this.unreplaced.whole) return live;
     return this.lastOf(authorityId) >= since && this.unheldUntil(Infinity) >= since ? 1 : 0;
   }

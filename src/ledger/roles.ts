@@ -29,12 +29,10 @@ export function ledgerRoles(
     list: (page) => rows.list(page),
     forMember: async (spiffeId) => {
       let roles: readonly Role[] = [];
-      const proven = await comparedRows(objects, 'role', async () => (roles = await all()));
-      const provenNames = new Set(proven.map(({ name }) => name));
-      for (const role of roles)
-        if (role.members.includes(spiffeId) && !provenNames.has(role.name))
-          objects.require('role', role);
-      return proven.filter(({ members }) => members.includes(spiffeId));
+      await comparedRows(objects, 'role', async () => (roles = await all()));
+      return roles
+        .filter(({ members }) => members.includes(spiffeId))
+        .map((role) => objects.require('role', role));
     },
   };
 }

@@ -49,21 +49,8 @@ export function ledgerRotations(
     clock: () => objects.clock(),
     recordClock: (state, event) => rows.recordClock(state, event),
     consumers: () => confirmations.all(),
-    signedBy: async (now, marginSeconds) => {
-      const signedBy = new Map(await rows.signedBy(now, marginSeconds));
-      for (const id of issued.authorities()) {
-        const last = issued.lastOf(id);
-        if (last < now - marginSeconds) continue;
-        const facts = signedBy.get(id) ?? { lastExpiry: 0, live: 0, liveUnreported: 0 };
-        // that a leaf was replaced counts from what its holder told this process, never from its row
-        const since = now - marginSeconds;
-        const liveUnreported = Math.max(facts.liveUnreported, issued.liveUnreported(id, since));
-        const live = Math.max(facts.live, liveUnreported, issued.isLive(id, since) ? 1 : 0);
-        const lastExpiry = Math.max(last, facts.lastExpiry);
-        signedBy.set(id, { lastExpiry, live, liveUnreported });
-      }
-      return signedBy;
-    },
+    signedBy: async (now, marginSeconds) =>
+      withLogged(await rows.signedBy(now, marginSeconds), issued, now - marginSeconds),
     lastNotAfterByHolder: async (now) => {
       const lastByHolder = new Map(await rows.lastNotAfterByHolder(now));
       for (const [holder, last] of issued.holders(now))
@@ -83,4 +70,25 @@ export function ledgerRotations(
       };
     },
   };
+}
+
+/** What the rows say of each authority, and what the log says of what ends at `since` or later. */
+function withLogged(
+  rows: Awaited<ReturnType<RotationStore['signedBy']>>,
+  issued: IssuedLeaves,
+  since: number,
+): Awaited<ReturnType<RotationStore['signedBy']>> {
+  const signedBy = new Map(rows);
+  for (const id of issued.authorities()) {
+    const last = issued.lastOf(id);
+    if (last < since) continue;
+    const facts = signedBy.get(id) ?? { lastExpiry: 0, live: 0, liveUnreported: 0 };
+    // that a leaf was replaced counts from what its holder told this process, never from its row
+    const liveUnreported = Math.max(facts.liveUnreported, issued.liveUnreported(id, since));
+    const known = Math.max(facts.live, liveUnreported);
+    // the look through all leaves is left out where one is known to be live
+    const live = known > 0 || !issued.isLive(id, since) ? known : 1;
+    signedBy.set(id, { lastExpiry: Math.max(last, facts.lastExpiry), live, liveUnreported });
+  }
+  return signedBy;
 }

@@ -93,8 +93,10 @@ export class UnreplacedLeaves {
   countOf(authorityId: string, since: number, counts: (holder: string) => boolean): number {
     let live = 0;
     for (const [key, leaves] of this.#byAuthority.get(authorityId) ?? []) {
-      if (!counts(key.slice(key.indexOf(' ') + 1))) continue;
-      for (const notAfter of leaves.values()) if (notAfter >= since) live += 1;
+      let liveOfHolder = 0;
+      for (const notAfter of leaves.values()) if (notAfter >= since) liveOfHolder += 1;
+      // most holders of an old authority have replaced theirs: who they are need not be asked
+      if (liveOfHolder > 0 && counts(key.slice(key.indexOf(' ') + 1))) live += liveOfHolder;
     }
     return live;
   }

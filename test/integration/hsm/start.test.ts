@@ -10,6 +10,7 @@ import {
   createSigners,
   LoginTurns,
   openTokenAdmin,
+  standingText,
   type KeyHandle,
   type ManagedSigners,
   type TokenConfig,
@@ -240,6 +241,23 @@ describe('the start of the signers', () => {
       await signsWell(signers);
       await signers.close();
       changePin(own.tokens, label, 'second-pin', pin);
+    });
+
+    it('makes a token sign again whose signers are all gone, as its standing advises', async () => {
+      const { label, pin } = own.tokens.tokens.issuing;
+      const signers = await own.signers({ logins: new CountedTurns() });
+      await signers.useKey(ownKey);
+      changePin(own.tokens, label, pin, 'advised-pin');
+      for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
+      await until(() => signers.state().status === 'fatal', 'no signer is left');
+      const standing = standingText(signers.state(), 'issuing') ?? '';
+      assert.match(standing, /Put the right PIN in its place and send SIGHUP to the server/);
+      assert.equal(await signers.changePin('advised-pin'), true);
+      await until(() => signers.state().status === 'ready', 'all signers are back');
+      assert.equal(standingText(signers.state(), 'issuing'), undefined);
+      await signsWell(signers);
+      await signers.close();
+      changePin(own.tokens, label, 'advised-pin', pin);
     });
 
     it('counts for a signer that waited for its login meanwhile: the old one is not tried', async () => {

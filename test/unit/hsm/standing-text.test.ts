@@ -9,9 +9,16 @@ test('a token that does not sign is told in words that do not sound as if it did
   const away = standingText({ status: 'open', reason }, 'issuing') ?? '';
   assert.match(away, /^the HSM \(issuing token\) can not be used: no signer reaches it\./);
   assert.match(away, /tries again by itself.*network HSM.*CKR_DEVICE_REMOVED/);
+  const fatal = (why: string): string =>
+    standingText({ status: 'fatal', reason: why }, 'issuing') ?? '';
   assert.match(
-    standingText({ status: 'fatal', reason: 'HSM_PIN_WRONG: x' }, 'issuing') ?? '',
-    /is not tried again.*restarted the server \(HSM_PIN_WRONG: x\)/,
+    fatal('HSM_PIN_WRONG: x'),
+    /refused the PIN.*Put the right PIN in its place and send SIGHUP.*\(HSM_PIN_WRONG: x\)$/,
+  );
+  assert.match(fatal('HSM_PIN_LOCKED: x'), /locked its PIN.*Unlock the token/);
+  assert.match(
+    fatal('HSM_SIGNATURE_INVALID: x'),
+    /is not used again.*restarted the server \(HSM_SIGNATURE_INVALID: x\)$/,
   );
   for (const status of ['starting', 'open', 'fatal', 'closed'] as const)
     assert.doesNotMatch(standingText({ status, reason: undefined }, 'issuing') ?? '', /is open/);

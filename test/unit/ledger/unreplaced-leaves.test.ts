@@ -93,3 +93,19 @@ test('expired leaves are dropped, and still count for a clock that is slow', () 
   assert.ok(leaves.isLive('a1', now + 2_900));
   assert.ok(!leaves.isLive('a1', now + 3_000));
 });
+
+test('who holds a leaf is asked only where one is live', () => {
+  const other = 'spiffe://example.org/meshca/agent/n2';
+  const [one, replaced] = [leaf({ holder: other }), leaf()];
+  const leaves = memory(one, leaf({ holder: other }), replaced);
+  leaves.replaced(agent, [replaced.serial]);
+  const asked: string[] = [];
+  const count = (counts: boolean): number =>
+    leaves.countOf('a1', now, (holder) => {
+      asked.push(holder);
+      return counts;
+    });
+  assert.equal(count(true), 2);
+  assert.equal(count(false), 0);
+  assert.deepEqual(asked, [other, other]);
+});
