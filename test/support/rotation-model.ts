@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  Attempts,
   confirmation,
   decide,
   isTrusted,
@@ -39,6 +40,9 @@ export interface ModelResult {
   readonly activations: number;
   readonly retired: number;
   readonly crashes: number;
+  /** Actions that failed, and those that were done while one before them had failed. */
+  readonly failures: number;
+  readonly passed: number;
 }
 
 const ttl = 600;
@@ -98,6 +102,9 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
   let crashes = 0;
   let activations = 0;
   let retired = 0;
+  let failures = 0;
+  let passed = 0;
+  const attempts = new Attempts<string>({ firstMs: 500, longestMs: 600_000, standbyMs: 30_000 });
   const wall = (): number => time + offset;
   const broken: string[] = [];
   const authorities: Authority[] = [];
@@ -588,9 +595,17 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
     try {
       // each action is decided on what the one before left, as the controller does
       for (let round = 0; round < 6; round += 1) {
-        const [action] = decideNow().actions;
+        const { actions } = decideNow();
+        const action = attempts.due(actions, time * 1000);
         if (action === undefined) break;
+        if (chance(0.08)) {
+          failures += 1;
+          attempts.failed(action, action.type, { ms: time * 1000, uniform: random() });
+          continue;
+        }
         execute(action);
+        attempts.succeeded(action);
+        if (action !== actions[0]) passed += 1;
         if (chance(0.05)) throw new Crash();
       }
     } catch (thrown) {
@@ -598,7 +613,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
       crashes += 1;
     }
   }
-  return { broken, activations, retired, crashes };
+  return { broken, activations, retired, crashes, failures, passed };
 }
 
 class Crash extends Error {}

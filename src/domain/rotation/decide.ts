@@ -54,7 +54,7 @@ function advance(operation: RotationOperation, turn: Turn): void {
     const ended = endedParent(operation, turn);
     if (input.policy.imported.includes(operation.kind)) wait('WAITING_IMPORT');
     else if (ended !== undefined)
-      // what fails for ever would hold up every other action
+      // it would fail for ever, and hold up the next rotation of its kind
       actions.push({
         type: 'cancel',
         operation,

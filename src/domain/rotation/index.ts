@@ -11,6 +11,7 @@ export { judgeCanary, type CanaryVerdict, type NodeHandshakes } from './canary.t
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
 export { loggedClock, type ClockStanding, type ClockState } from './clock.ts';
 export { hindrance } from './altered.ts';
+export { Attempts } from './attempts.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';
 export { isStandby } from './standby.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Logger } from '../../common/runtime/index.ts';
-import { decide, type RotationAction, type RotationNote } from '../../domain/index.ts';
+import { Attempts, decide, type RotationAction, type RotationNote } from '../../domain/index.ts';
 import type { Lease, LeaseStore } from '../../store/ports/index.ts';
 import { execute, type ActionDependencies } from './actions.ts';
 import type { ClockGuard } from './clock-guard.ts';
@@ -32,7 +32,7 @@ export interface RotationState {
   readonly observation: Observation;
   readonly notes: readonly RotationNote[];
   readonly jumpedSeconds: number;
-  /** The failure of the last attempt; undefined if it succeeded. */
+  /** Why an action failed that is still to be done, or why the last look failed. */
   readonly failure: PkiError | undefined;
 }
 
@@ -45,13 +45,12 @@ const longestWaitMs = 5_000;
 const afterPokeMs = 50;
 const maximumActions = 100;
 const retryMs = { first: 500, longest: 30_000 };
-/** A failure to make a standby does not delay other work. */
-const standbyRetryMs = 30_000;
 
 /**
  * Drives rotation, one actor at a time. It observes, decides, does the first action, and observes
- * again. All its state is in the store, so that it resumes after a restart or in another replica
- * under the lease. Owner of the lease and of the timer.
+ * again. An action that failed waits for its next attempt, and the others go on. All its state is in
+ * the store, so that it resumes after a restart or in another replica under the lease. Owner of the
+ * lease, of the timer and of the failed attempts.
  */
 export class RotationController {
   readonly #dependencies: ControllerDependencies;
@@ -66,7 +65,11 @@ export class RotationController {
   #unpublished = true;
   #lookMs = 0;
   #tokenLostMs: number | undefined;
-  #noStandbyBeforeMs = 0;
+  readonly #attempts = new Attempts<PkiError>({
+    firstMs: retryMs.first,
+    longestMs: retryMs.longest,
+    standbyMs: retryMs.longest,
+  });
 
   constructor(dependencies: ControllerDependencies) {
     this.#dependencies = dependencies;
@@ -168,12 +171,12 @@ export class RotationController {
         state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
       // the pause is a multiple of the duration of the last look, so that looking takes a small
       // part of the time with any number of agents
-      this.#schedule(
-        Math.max(
-          waits || state.observation.operations.length > 0 ? waitingMs : idleMs,
-          Math.min(this.#lookMs * 10, longestWaitMs),
-        ),
+      const pauseMs = Math.max(
+        waits || state.observation.operations.length > 0 ? waitingMs : idleMs,
+        Math.min(this.#lookMs * 10, longestWaitMs),
       );
+      const attemptMs = this.#attempts.nextMs(this.#dependencies.clock.monotonicMs());
+      this.#schedule(Math.min(pauseMs, attemptMs ?? pauseMs));
     } catch (thrown) {
       const failure = PkiError.from(thrown);
       if (failure.code === 'LEASE_LOST') this.#lease = undefined;
@@ -203,19 +206,16 @@ export class RotationController {
       const observation = await observe(this.#dependencies);
       this.#lookMs = this.#dependencies.clock.monotonicMs() - startedMs;
       const { actions, notes } = this.#decide(observation);
+      const action = this.#attempts.due(actions, this.#dependencies.clock.monotonicMs());
       const state: RotationState = {
         at: observation.now,
         acting: this.#lease !== undefined,
         observation,
         notes,
         jumpedSeconds: this.#dependencies.guard.jumpedSeconds(),
-        failure: undefined,
+        failure: this.#attempts.failure(),
       };
       this.#announce(state);
-      const [action] = actions.filter(
-        ({ type }) =>
-          type !== 'standby' || this.#dependencies.clock.monotonicMs() >= this.#noStandbyBeforeMs,
-      );
       if (action === undefined || this.#lease === undefined || this.#closed) return state;
       if (done >= maximumActions)
         throw new PkiError(
@@ -229,26 +229,23 @@ export class RotationController {
   }
 
   async #execute(action: RotationAction, observation: Observation, lease: Lease): Promise<void> {
+    const { clock, random, logger } = this.#dependencies;
     try {
       await execute(action, observation, lease, this.#dependencies);
+      this.#attempts.succeeded(action);
     } catch (thrown) {
       const failure = PkiError.from(thrown);
-      if (
-        action.type !== 'standby' ||
-        failure.code === 'LEASE_LOST' ||
-        failure.code === 'SHUTTING_DOWN'
-      )
+      if (this.#closed || failure.code === 'LEASE_LOST' || failure.code === 'SHUTTING_DOWN')
         throw thrown;
-      this.#noStandbyBeforeMs = this.#dependencies.clock.monotonicMs() + standbyRetryMs;
-      this.#dependencies.logger.warn(
-        {
-          ...errorFields(failure),
-          kind: action.kind,
-          retryMs: standbyRetryMs,
-          alert: true,
-        },
-        'the standby authority could not be made; trying again',
-      );
+      const now = { ms: clock.monotonicMs(), uniform: random.uniform() };
+      const waitMs = Math.round(this.#attempts.failed(action, failure, now));
+      const fields = { ...errorFields(failure), action: action.type, retryMs: waitMs };
+      if (action.type === 'standby')
+        logger.warn(
+          { ...fields, kind: action.kind, alert: true },
+          'the standby authority could not be made; trying again',
+        );
+      else logger.warn(fields, 'rotation failed; trying again');
     }
   }
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { test, type TestContext } from 'node:test';
 import type { PkiError } from '../../../../src/common/errors/index.ts';
 import { eventually } from '../../../support/mesh.ts';
 import { codeOf, startTestServer, type TestServer } from '../../../support/server.ts';
 import { rotationLooked } from '../../../support/settled.ts';
+import { createTokens } from '../../../support/softhsm.ts';
 import { SimAgent, simServer } from '../../../support/sim-agent.ts';
 
 const quick = {
@@ -96,6 +98,33 @@ test('intermediate, root and JWT key sign only after the agents have confirmed t
     'rotation.done',
   ])
     assert.ok(kinds.includes(kind), kind);
+});
+
+test('a rotation that can not go on is named, and holds up no other', async (context) => {
+  const tokens = await createTokens();
+  context.after(() => tokens[Symbol.asyncDispose]());
+  const server = await startTestServer({ tokens, config: quick });
+  context.after(() => server[Symbol.asyncDispose]());
+  const [issuing, jwt] = [await activeOf(server, 'issuing'), await activeOf(server, 'jwt')];
+  const { pinFile, pin } = tokens.tokens.root;
+  await writeFile(pinFile, '');
+  await server.admin('Authorities/RotateAuthorities', { kind: 'issuing' });
+  await eventually(
+    'the failure is named',
+    async () => (await status(server)).failure?.code === 'HSM_PIN_MISSING',
+  );
+  await server.admin('Authorities/RotateAuthorities', { kind: 'jwt' });
+  await eventually(
+    'a new JWT key signs',
+    async () => (await activeOf(server, 'jwt')) !== jwt && (await status(server)).failure !== null,
+  );
+  assert.equal(await activeOf(server, 'issuing'), issuing);
+  await writeFile(pinFile, pin);
+  await eventually(
+    'the intermediate signs, and nothing is named any more',
+    async () =>
+      (await activeOf(server, 'issuing')) !== issuing && (await status(server)).failure === null,
+  );
 });
 
 test('a rotation waits for the named workload that has not read the new root, then goes on', async (context) => {

@@ -8,17 +8,22 @@ test('in 10,000 random histories no authority signs before proof, and none leave
   let activations = 0;
   let retired = 0;
   let crashes = 0;
+  let [failures, passed] = [0, 0];
   for (let seed = 1; seed <= histories; seed += 1) {
     const result = playHistory({ seed, steps: 120 });
     assert.deepEqual(result.broken, [], `seed ${seed}`);
     activations += result.activations;
     retired += result.retired;
     crashes += result.crashes;
+    failures += result.failures;
+    passed += result.passed;
   }
   // a model in which nothing happens would prove nothing
   assert.ok(activations > histories, `${activations} activations`);
   assert.ok(retired > histories / 4, `${retired} retired`);
   assert.ok(crashes > histories, `${crashes} crashes`);
+  assert.ok(failures > histories, `${failures} failures`);
+  assert.ok(passed > histories / 10, `${passed} actions passed one that had failed`);
 });
 
 const mutations: Readonly<Record<string, NonNullable<ModelOptions['mutate']>>> = {
