@@ -17,6 +17,7 @@ import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts
 import type { AgentIdentity } from '../node-attestation/index.ts';
 import { backoffMs, reconnectCapMs, retryDelayMs } from '../schedule/index.ts';
 import type { LostState } from '../state/index.ts';
+import { acrossHandOver } from './hand-over.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
@@ -363,7 +364,7 @@ export class IssuerSession {
         this.#lastError === undefined ? {} : { cause: this.#lastError },
       );
     try {
-      return await act(this.#connection);
+      return await acrossHandOver(this.#connection, () => this.#connection, act);
     } catch (thrown) {
       const error = PkiError.from(thrown);
       if (barring.has(error.code)) {

@@ -82,6 +82,8 @@ export class FakeServer {
   attestRefusal: ErrorCode | undefined;
   syncRefusal: ErrorCode | undefined;
   signFailure: ErrorCode | undefined;
+  /** The next JWT-SVID is refused, as to an older SVID of the agent, when this has resolved. */
+  supersedes: (() => Promise<void>) | undefined;
   entries: SyncEntry[] = [];
   epoch = 'e1';
   revision = 1;
@@ -173,6 +175,13 @@ export class FakeServer {
         done: sendUnaryData<SignJwtSvidResponse>,
       ) => {
         this.jwtCalls.push(call.request);
+        const superseded = this.supersedes?.();
+        this.supersedes = undefined;
+        if (superseded !== undefined) {
+          const refusal = new PkiError('AGENT_SUPERSEDED', 'a newer SVID of the agent is in use');
+          void superseded.then(() => done(toStatus(refusal)));
+          return;
+        }
         if (this.signFailure !== undefined) {
           done(toStatus(new PkiError(this.signFailure, 'bent')));
           return;

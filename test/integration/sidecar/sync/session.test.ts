@@ -381,6 +381,29 @@ test('the own SVID is renewed over its connection, and the next connection shows
   assert.equal(new Set(shown).size, shown.length, 'each connection shows another certificate');
 });
 
+test('a call that the next SVID of its agent overtakes is made again with that one', async (context) => {
+  const server = await startServer(context);
+  server.agentTtlSeconds = 15;
+  const agent = await startAgent(context, server, { directory: await directoryFor(context) });
+  await until(() => agent.cache.synced(), 'the snapshot');
+  server.supersedes = () => until(() => server.sessions.length >= 2, 'the next session');
+  const { token } = await agent.jwt.fetch(identityOf(agent), ['api'], selectors);
+  assert.equal(token, 'token-2');
+  const [first, second] = server.jwtCalls;
+  assert.equal(first?.requestId, second?.requestId);
+});
+
+test('an agent whose call another process overtook is told, and does not ask again', async (context) => {
+  const server = await startServer(context);
+  const agent = await startAgent(context, server, { directory: await directoryFor(context) });
+  await until(() => agent.cache.synced(), 'the snapshot');
+  server.supersedes = async () => {};
+  await assert.rejects(agent.jwt.fetch(identityOf(agent), ['api'], selectors), {
+    code: 'AGENT_SUPERSEDED',
+  });
+  assert.equal(server.jwtCalls.length, 1);
+});
+
 test('a snapshot in pages replaces everything at once, and a reconnect asks from its position', async (context) => {
   const server = await startServer(context);
   server.entries = Array.from({ length: 2500 }, (_, index) =>
