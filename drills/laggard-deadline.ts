@@ -1,9 +1,8 @@
 import { SimAgent } from '../test/support/sim-agent.ts';
-import { patienceMs } from '../test/support/until.ts';
+import { patienceMs, until } from '../test/support/until.ts';
 import type { Breaches } from './drill.ts';
 import {
   decidesToWait,
-  eventually,
   lastActivation,
   namedLaggards,
   reaches,
@@ -93,11 +92,11 @@ const sections = (onDeadline: 'alert' | 'proceed'): object => ({
 });
 
 const alerted = (world: World, code: 'DEADLINE_NEAR' | 'DEADLINE_PASSED'): Promise<void> =>
-  eventually(
+  until(
     async () =>
       (await world.calls.admin('Authorities/GetRotationStatus'))['notes'].some(
         (note: any) => note.code === code && note.alert === true,
       ),
-    patienceMs + aheadSeconds * 1000,
     `the alert ${code}`,
+    patienceMs + aheadSeconds * 1000,
   );

@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { patienceMs } from '../test/support/until.ts';
+import { patienceMs, until } from '../test/support/until.ts';
 import { round } from './drill.ts';
 import type { World } from './world.ts';
 
@@ -53,15 +52,15 @@ export const reaches = (
   state: string,
   withinMs = patienceMs,
 ): Promise<void> =>
-  eventually(
+  until(
     async () => (await successor(world, kind)) === state,
-    withinMs,
     `the new ${kind} authority is ${state}`,
+    withinMs,
   );
 
 /** Nothing is under way, and nothing follows: the intermediate stands under the root that signs. */
 export const done = (world: World, withinMs = patienceMs): Promise<void> =>
-  eventually(
+  until(
     async () => {
       const status = await world.calls.admin('Authorities/GetRotationStatus');
       const active = (kind: string): any =>
@@ -72,21 +71,17 @@ export const done = (world: World, withinMs = patienceMs): Promise<void> =>
         status['operations'].length === 0 && active('issuing')?.parentId === active('root')?.id
       );
     },
-    withinMs,
     'nothing is under way',
+    withinMs,
   );
 
 /** Waits until each consumer of the node has confirmed what it was given. */
 export const confirmed = (world: World, spiffeId: string, consumers: number): Promise<void> =>
-  eventually(
-    async () => {
-      const agent = await world.calls.admin('Agents/GetAgent', { spiffeId });
-      const states: readonly any[] = agent['consumers'];
-      return states.length >= consumers && states.every(({ state }) => state === 'confirmed');
-    },
-    patienceMs,
-    `the consumers of ${spiffeId} have confirmed`,
-  );
+  until(async () => {
+    const agent = await world.calls.admin('Agents/GetAgent', { spiffeId });
+    const states: readonly any[] = agent['consumers'];
+    return states.length >= consumers && states.every(({ state }) => state === 'confirmed');
+  }, `the consumers of ${spiffeId} have confirmed`);
 
 /** Waits until all who lag are of that kind, and there is one. */
 export async function namedLaggards(
@@ -95,7 +90,7 @@ export async function namedLaggards(
   expected: (each: Lag) => boolean,
 ): Promise<readonly Lag[]> {
   let laggards: readonly Lag[] = [];
-  await eventually(
+  await until(
     async () => {
       const { authority, confirmation } = (await progress(world, kind)) ?? {
         authority: { state: '' },
@@ -103,7 +98,6 @@ export async function namedLaggards(
       laggards = confirmation?.laggards ?? [];
       return authority.state === 'published' && laggards.length > 0 && laggards.every(expected);
     },
-    patienceMs,
     `only the expected lag behind: ${JSON.stringify(laggards)}`,
   );
   return laggards;
@@ -118,7 +112,7 @@ export const decidesToWait = (
   kind: string,
   codes: readonly string[],
 ): Promise<void> =>
-  eventually(
+  until(
     async () => {
       const id = successors.get(world)?.get(kind);
       const { notes } = await world.calls.admin('Authorities/GetRotationStatus');
@@ -126,7 +120,6 @@ export const decidesToWait = (
         ({ code, authorityId }) => authorityId === id && codes.includes(code),
       );
     },
-    patienceMs,
     `the new ${kind} authority waits: ${codes.join(', ')}`,
   );
 
@@ -139,18 +132,6 @@ export async function lastActivation(world: World): Promise<Record<string, unkno
     (records.at(-1).canonical as Buffer).toString('utf8').split('\n')[1] as string,
   );
   return { ...detail, actor };
-}
-
-export async function eventually(
-  check: () => Promise<boolean>,
-  withinMs: number,
-  what: string,
-): Promise<void> {
-  const endMs = performance.now() + withinMs;
-  while (!(await check())) {
-    if (performance.now() > endMs) throw new Error(`not within ${withinMs / 1000} s: ${what}`);
-    await sleep(100);
-  }
 }
 
 export const seconds = (sinceMs: number): number => round((performance.now() - sinceMs) / 1000, 1);

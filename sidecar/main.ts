@@ -43,10 +43,9 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   // collections and saves about 10 MiB with 1,000 SVIDs, 50 MiB with 20,000 entries
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--max-semi-space-size=2');
-  const complain = (error: PkiError): number => {
-    const said = permissionError(error) ?? error;
-    stderr.write(`error ${said.code}: ${oneLine(said.message)}\nnext: ${oneLine(said.next)}\n`);
-    return error.code === 'CONFIG_INVALID' ? 2 : 1;
+  const complain = (error: PkiError, exitCode: number): number => {
+    stderr.write(`error ${error.code}: ${oneLine(error.message)}\nnext: ${oneLine(error.next)}\n`);
+    return exitCode;
   };
   const load = () =>
     loadAgentConfig({
@@ -54,7 +53,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
       env: options.env,
     });
   const loaded = await load();
-  if (!loaded.ok) return complain(loaded.error);
+  if (!loaded.ok)
+    return complain(permissionError(loaded.error) ?? loaded.error, exitCodeOf(loaded.error));
   const logger =
     options.logger === undefined
       ? await defaultLogger(loaded.value, options.stdout.isTTY === true)
@@ -91,10 +91,12 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   } catch (thrown) {
     const error = permissionError(thrown) ?? PkiError.from(thrown);
     logger.fatal({ ...errorFields(error) }, 'the agent could not start');
-    return complain(error);
+    return complain(error, exitCodeOf(error));
   }
   return 0;
 }
+
+const exitCodeOf = ({ code }: PkiError): number => (code === 'CONFIG_INVALID' ? 2 : 1);
 
 const environmentOf = (config: AgentConfig, logger: Logger): AgentEnvironment => ({
   config,

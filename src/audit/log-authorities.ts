@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { ecdsaNoteKey, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
+import { signatureOf } from '../hsm/signature-of.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 
 export interface LogAuthorityDependencies {
@@ -82,18 +83,9 @@ const keyFailure = (
  *
  * @throws PkiError HSM_*
  */
-export async function signText(
+export const signText = (
   text: string,
   { ckaId }: Pick<Authority, 'ckaId'>,
   signers: Pick<Signers, 'sign'>,
-): Promise<Buffer> {
-  const [outcome] = await signers.sign([
-    { ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
-  ]);
-  if (outcome?.ok !== true)
-    throw new PkiError(
-      outcome?.code ?? 'HSM_UNAVAILABLE',
-      outcome?.message ?? 'the signer gave no answer',
-    );
-  return outcome.signature;
-}
+): Promise<Buffer> =>
+  signatureOf(signers, { ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' });

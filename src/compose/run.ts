@@ -39,10 +39,9 @@ export interface RunServerOptions {
  * configuration, 1 for any other failed start.
  */
 export async function runServer(options: RunServerOptions): Promise<number> {
-  const complain = (error: PkiError): number => {
-    const said = permissionError(error) ?? error;
-    options.err(`error ${said.code}: ${said.message}\nnext: ${said.next}\n`);
-    return error.code === 'CONFIG_INVALID' ? 2 : 1;
+  const complain = (error: PkiError, exitCode: number): number => {
+    options.err(`error ${error.code}: ${error.message}\nnext: ${error.next}\n`);
+    return exitCode;
   };
   const load = () =>
     loadServerConfig({
@@ -50,7 +49,8 @@ export async function runServer(options: RunServerOptions): Promise<number> {
       env: options.env,
     });
   const loaded = await load();
-  if (!loaded.ok) return complain(loaded.error);
+  if (!loaded.ok)
+    return complain(permissionError(loaded.error) ?? loaded.error, exitCodeOf(loaded.error));
   const config = loaded.value;
   const logger = await createLogger({
     ...config.log,
@@ -87,10 +87,12 @@ export async function runServer(options: RunServerOptions): Promise<number> {
   } catch (thrown) {
     const error = permissionError(thrown) ?? PkiError.from(thrown);
     logger.fatal(errorFields(error), 'the server could not start');
-    return complain(error);
+    return complain(error, exitCodeOf(error));
   }
   return 0;
 }
+
+const exitCodeOf = ({ code }: PkiError): number => (code === 'CONFIG_INVALID' ? 2 : 1);
 
 const serverDependencies = (
   { env, pid, uid, execPath, acceptRestore, faults }: RunServerOptions,

@@ -14,6 +14,7 @@ import {
 } from '../issuance/index.ts';
 import { openLedger, type Ledger } from '../ledger/index.ts';
 import { openSqliteStore } from '../store/index.ts';
+import { newestRecord } from '../store/newest-record.ts';
 import type { ServerContext } from './context.ts';
 import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
 import { authorityPlans, crlUrlOf } from './settings.ts';
@@ -189,7 +190,7 @@ async function lastSignsOfLife({
   audit,
   rotations,
 }: Ledger): Promise<Pick<RecordStage, 'lastRecordedMs' | 'lastAliveMs'>> {
-  const newest = (await audit.list({ newestFirst: true }, { size: 1 })).items[0];
+  const newest = await newestRecord(audit);
   if (newest === undefined) return { lastRecordedMs: undefined, lastAliveMs: undefined };
   return {
     lastRecordedMs: newest.timeMs,

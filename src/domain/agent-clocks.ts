@@ -1,5 +1,5 @@
 /** Fewer agents judge no clock. */
-export const fewestJudges = 3;
+const fewestJudges = 3;
 
 /**
  * How far the clock of the server is ahead of those of the agents, in seconds; 0: not beyond the

@@ -7,5 +7,6 @@ export { failedOutcome } from './sign-queue.ts';
 export { SignerRouter } from './signer-router.ts';
 export { DeferredSigners } from './deferred-signers.ts';
 export { openTokenAdmin, type TokenAdminOptions } from './token-admin.ts';
+export { signatureOf } from './signature-of.ts';
 export { standingText } from './standing-text.ts';
 export type { EngineMode } from './protocol.ts';

@@ -1,6 +1,7 @@
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import type { PkiError } from '../common/errors/index.ts';
 import { readCanonical, serverRequester, type Authority } from '../domain/index.ts';
+import { newestRecord } from '../store/newest-record.ts';
 import type { AuditStore } from '../store/ports/index.ts';
 import { refusedEvent } from './certificate-events.ts';
 
@@ -27,8 +28,7 @@ export async function recordAuthorityRefusal(
     uuidv7(clock.nowMs()),
     clock.nowMs(),
   );
-  const same = { kind: event.kind, subject: id, newestFirst: true };
-  const [last] = (await audit.list(same, { size: 1 })).items;
+  const last = await newestRecord(audit, { kind: event.kind, subject: id });
   const stated = last && readCanonical(last.canonical)?.detail;
   if (stated?.['code'] === error.code && stated['message'] === error.message) return;
   await audit.append([event]);

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/runtime/index.ts';
+import { newestRecord } from '../store/newest-record.ts';
 import type { AuditStore } from '../store/ports/index.ts';
 
 export interface BundleFloorDependencies {
@@ -29,8 +30,7 @@ export class BundleFloor {
   async sequence(): Promise<number> {
     const { audit, wasRestored, clock } = this.#dependencies;
     if (!(await wasRestored())) return this.#raised;
-    const restored = { kind: 'database.restored', newestFirst: true };
-    const atMs = (await audit.list(restored, { size: 1 })).items[0]?.timeMs ?? 0;
+    const atMs = (await newestRecord(audit, { kind: 'database.restored' }))?.timeMs ?? 0;
     return Math.max(this.#raised, Math.min(Math.ceil(atMs / 1000), clock.now()));
   }
 

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { isTrusted, maySign, type Authority, type BundleRevision } from '../domain/index.ts';
+import { signatureOf } from '../hsm/signature-of.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { BundleStore } from '../store/ports/index.ts';
 import { bundleDocument, issuerKeys, stepPayload } from './bundle-document.ts';
@@ -103,15 +104,13 @@ async function signedBy(
       typ: 'meshca-bundle+jws',
     };
     const input = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(payload).toString('base64url')}`;
-    const [outcome] = await signers.sign([
-      { ckaId: signer.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
-    ]);
-    if (outcome?.ok === true)
-      return { signer, jws: `${input}.${outcome.signature.toString('base64url')}` };
-    failure ??= new PkiError(
-      outcome?.code ?? 'HSM_UNAVAILABLE',
-      outcome?.message ?? 'the signer gave no answer',
-    );
+    try {
+      const bytes = Buffer.from(input, 'ascii');
+      const signature = await signatureOf(signers, { ckaId: signer.ckaId, bytes, format: 'jose' });
+      return { signer, jws: `${input}.${signature.toString('base64url')}` };
+    } catch (thrown) {
+      failure ??= PkiError.from(thrown);
+    }
   }
   throw failure ?? new PkiError('NO_ISSUER', 'no JWT authority can sign the bundle');
 }

@@ -2,6 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import { finishingStates, hasEnded, type Authority, type AuditEvent } from '../domain/index.ts';
+import { signatureOf } from '../hsm/signature-of.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
@@ -114,15 +115,12 @@ class JwtIssuer {
       jti,
     };
     const input = `${encode(header)}.${encode(claims)}`;
-    const [outcome] = await signers.sign(
-      [{ ckaId: authority.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' }],
+    const signature = await signatureOf(
+      signers,
+      { ckaId: authority.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
       request.signal,
     );
-    if (outcome?.ok === true) return `${input}.${outcome.signature.toString('base64url')}`;
-    throw new PkiError(
-      outcome?.code ?? 'HSM_UNAVAILABLE',
-      outcome?.message ?? 'the signer gave no answer',
-    );
+    return `${input}.${signature.toString('base64url')}`;
   }
 }
 

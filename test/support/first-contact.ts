@@ -93,7 +93,7 @@ export async function shownIssuer(server: TestServer): Promise<string> {
 }
 
 /** The keys (SHA-256, hex) of the issuing authorities that the bundle of this node names. */
-export const knownIssuers = async (node: Node): Promise<readonly string[]> =>
+const knownIssuers = async (node: Node): Promise<readonly string[]> =>
   (JSON.parse(await readFile(node.bundleFile, 'utf8')) as { meshca_issuers: string[] })
     .meshca_issuers;
 

@@ -18,6 +18,7 @@ import {
   type RotationPolicy,
   type RotationWorld,
 } from '../../src/domain/index.ts';
+import { seeded } from './seeded.ts';
 
 /**
  * A world in miniature around the pure decision: agents with consumers that read late, die or
@@ -90,7 +91,7 @@ interface Node {
 
 // oxlint-disable-next-line test-sizes/function-lines -- the model is one state and its moves
 export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult {
-  const random = generator(seed);
+  const random = seeded(seed);
   const chance = (p: number): boolean => random() < p;
   const pick = <T>(items: readonly T[]): T | undefined =>
     items[Math.floor(random() * items.length)];
@@ -625,14 +626,3 @@ function unheard({ heardAt, ...row }: ConsumerRecord): ConsumerRecord {
 
 const repeat = <T>(count: number, item: T): readonly T[] =>
   Array.from({ length: count }, () => item);
-
-/** mulberry32: small, and the same everywhere. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
-  };
-}

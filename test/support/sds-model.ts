@@ -7,6 +7,7 @@ import {
   type Conversation,
   type SecretsRequest,
 } from '../../sidecar/apis/sds/protocol.ts';
+import { seeded } from './seeded.ts';
 
 /**
  * A client and a server of secrets in miniature, with a queue in each direction. The client is the
@@ -84,7 +85,7 @@ class SecretsModel {
 
   constructor(options: SdsModelOptions) {
     this.#options = options;
-    this.#random = randomOf(options.seed);
+    this.#random = seeded(options.seed);
     this.#begin();
   }
 
@@ -250,16 +251,4 @@ class SecretsModel {
   #fault(text: string): void {
     this.result.broken.push(text);
   }
-}
-
-/** Mulberry32. */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = state;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

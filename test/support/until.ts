@@ -11,10 +11,11 @@ export const patienceMs = 120_000;
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what = String(condition),
+  limitMs = patienceMs,
 ): Promise<void> {
-  const end = performance.now() + patienceMs;
+  const end = performance.now() + limitMs;
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`not within ${patienceMs / 1000} s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
     await sleep(5);
   }
 }

@@ -1,4 +1,3 @@
-import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import {
   hasEnded,
@@ -7,6 +6,7 @@ import {
   type StoredCrl,
   type TokenRole,
 } from '../../domain/index.ts';
+import { signatureOf } from '../../hsm/signature-of.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
@@ -122,15 +122,10 @@ export class CrlSigner {
     return Math.max(0, this.validFrom(now) - this.#dependencies.lifeSeconds);
   }
 
-  async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {
+  #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {
     const { signers, openToken } = this.#dependencies;
     const { ckaId, token } = authority;
     const signing = token === 'issuing' ? signers : authoritySigner(authority, openToken);
-    const [outcome] = await signing.sign([{ ckaId, bytes: tbsDer, format: 'x509' }]);
-    if (outcome?.ok === true) return outcome.signature;
-    throw new PkiError(
-      outcome?.code ?? 'HSM_UNAVAILABLE',
-      outcome?.message ?? 'the signer gave no answer',
-    );
+    return signatureOf(signing, { ckaId, bytes: tbsDer, format: 'x509' });
   }
 }

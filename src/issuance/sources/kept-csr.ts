@@ -2,6 +2,7 @@ import { assembleCsr, parseCsr } from '../../certs/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { readCanonical, type Authority } from '../../domain/index.ts';
 import { checkProof } from '../../hsm/proof.ts';
+import { newestRecord } from '../../store/newest-record.ts';
 import { authorityEvent } from '../authority-event.ts';
 import type { SourceDependencies } from './source-dependencies.ts';
 
@@ -17,9 +18,8 @@ export async function keptCsr(
   authority: Authority,
   { infoDer, keyType }: { readonly infoDer: Buffer; readonly keyType: KeyType },
 ): Promise<Buffer | undefined> {
-  const filter = { subject: authority.id, kind, newestFirst: true };
-  const [record] = (await audit.list(filter, { size: 1 })).items;
-  const kept = record === undefined ? undefined : readCanonical(record.canonical)?.detail['csr'];
+  const record = await newestRecord(audit, { subject: authority.id, kind });
+  const kept = record && readCanonical(record.canonical)?.detail['csr'];
   if (typeof kept !== 'string') return undefined;
   const csr = parseCsr(Buffer.from(kept, 'base64'));
   if (!csr.ok || !checkProof(csr.value.proof).ok) return undefined;

@@ -1,5 +1,6 @@
 import type { PkiError } from '../../common/errors/index.ts';
 import { readCanonical, type Agent } from '../../domain/index.ts';
+import { newestRecord } from '../../store/newest-record.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
 import type { NodeAttestors } from '../attestation/node-attestors.ts';
 
@@ -35,13 +36,11 @@ export class AgentEvidence {
     const key = `${spiffeId} ${attestedAt}`;
     const known = this.#recorded.get(key);
     if (known !== undefined) return known;
-    const { items } = await this.#dependencies.audit.list(
-      { subject: spiffeId, kind: 'agent.attested', newestFirst: true },
-      { size: 1 },
-    );
-    const [record] = items;
-    const evidence =
-      record === undefined ? undefined : readCanonical(record.canonical)?.detail['evidence'];
+    const record = await newestRecord(this.#dependencies.audit, {
+      subject: spiffeId,
+      kind: 'agent.attested',
+    });
+    const evidence = record && readCanonical(record.canonical)?.detail['evidence'];
     const recorded = Array.isArray(evidence) ? (evidence as readonly string[]) : [];
     if (this.#recorded.size >= remembered)
       this.#recorded.delete(this.#recorded.keys().next().value as string);

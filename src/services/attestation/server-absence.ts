@@ -9,7 +9,7 @@ const returnedKind = 'server.returned';
 /** A shorter absence is a restart, and leaves no record. */
 const shortestAwayMs = 300_000;
 /** All absences together count no more, whatever is on record. */
-export const longestAwaySeconds = 90 * 86_400;
+const longestAwaySeconds = 90 * 86_400;
 
 export interface ServerReturnDependencies {
   readonly audit: Pick<AuditStore, 'append'>;

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { replaceDatabase } from '../../../src/store/index.ts';
 import { startDualWorld, switchOn } from '../../support/dual-control.ts';
-import { codeOf, serverStreamCall } from '../../support/server.ts';
+import { backupOf, putBack } from '../../support/restore.ts';
+import { codeOf } from '../../support/server.ts';
 import { logSettled } from '../../support/settled.ts';
 import { until } from '../../support/until.ts';
 
@@ -13,24 +11,10 @@ test("under dual control one admin can't accept a loss; approvals given while st
   const { server, keys } = world;
   await switchOn(world);
   await logSettled(server);
-  const chunks: Buffer[] = [];
-  await serverStreamCall(
-    server.adminClient(),
-    '/meshca.admin.v1.Server/Backup',
-    {},
-    (message: { data: Buffer }) => void chunks.push(message.data),
-  );
-  const backup = join(server.dir, 'backup.db');
-  await writeFile(backup, Buffer.concat(chunks));
+  const backup = await backupOf(server);
   for (let at = 0; at < 3; at += 1)
     await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
-  await server.stop();
-  replaceDatabase({
-    path: join(server.dir, 'data', 'meshca.db'),
-    from: backup,
-    pid: process.pid,
-    now: Math.floor(Date.now() / 1000),
-  });
+  await putBack(server, backup);
   await server.restart();
   const { stale, expected } = await server.admin('Server/ShowRestore');
   assert.equal(stale, true);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test, type TestContext } from 'node:test';
-import { replaceDatabase } from '../../../src/store/index.ts';
 import { defer } from '../../support/agent-fake-server.ts';
 import { agentSeat, type AgentSeat } from '../../support/agent-seat.ts';
 import { freePort } from '../../support/ports.ts';
-import { serverStreamCall, startTestServer, type TestServer } from '../../support/server.ts';
+import { backupOf, putBack } from '../../support/restore.ts';
+import { startTestServer, type TestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
 
 interface Joined {
@@ -65,30 +65,7 @@ describe('agents of a server whose database was restored from a backup', () => {
   const copyOf = async (context: TestContext, { seat, attestation }: Joined): Promise<AgentSeat> =>
     seatOf(context, attestation, { dataFrom: await seat.copy() });
 
-  async function backup(): Promise<string> {
-    const chunks: Buffer[] = [];
-    await serverStreamCall(
-      server.adminClient(),
-      '/meshca.admin.v1.Server/Backup',
-      {},
-      (message: { data: Buffer }) => void chunks.push(message.data),
-    );
-    const path = join(server.dir, 'backup.db');
-    await writeFile(path, Buffer.concat(chunks));
-    return path;
-  }
-
   const databasePath = (): string => join(server.dir, 'data', 'meshca.db');
-
-  async function putBack(from: string): Promise<void> {
-    await server.stop();
-    replaceDatabase({
-      path: databasePath(),
-      from,
-      pid: process.pid,
-      now: Math.floor(Date.now() / 1000),
-    });
-  }
 
   async function accept(): Promise<void> {
     const { stale, expected } = await server.admin('Server/ShowRestore');
@@ -97,14 +74,14 @@ describe('agents of a server whose database was restored from a backup', () => {
   }
 
   async function restore(from: string): Promise<void> {
-    await putBack(from);
+    await putBack(server, from);
     await server.restart();
     await accept();
   }
 
   test('come back by themselves with an SVID that the backup does not know, and raise no alert', async (context) => {
     const { agentId, seat } = await joined(context, 'n1');
-    const from = await backup();
+    const from = await backupOf(server);
     await renewals(agentId, 2);
     await restore(from);
     await until(async () => (await count(agentId, 'agent.recovered')) > 0, 'its way back');
@@ -121,13 +98,13 @@ describe('agents of a server whose database was restored from a backup', () => {
 
   test('show a server on a new machine that its database is older, and come back once that is accepted', async (context) => {
     const { agentId, seat } = await joined(context, 'n1');
-    const from = await backup();
+    const from = await backupOf(server);
     const size = async (): Promise<number> =>
       Number((await seat.state('log-checkpoint').catch(() => '')).split('\n')[1] ?? 0);
     const before = await size();
     await renewals(agentId, 2);
     await until(async () => (await size()) > before, 'a checkpoint of after the backup');
-    await putBack(from);
+    await putBack(server, from);
     await rm(`${databasePath()}.replaced`);
     await rm(join(server.dir, 'data', 'checkpoints.log'));
     await server.restart();
@@ -146,7 +123,7 @@ describe('agents of a server whose database was restored from a backup', () => {
   test('of two with the same lost SVID the first stays, and the other never returns', async (context) => {
     const node = await joined(context, 'n1');
     const { agentId, seat } = node;
-    const from = await backup();
+    const from = await backupOf(server);
     await renewals(agentId, 2);
     await seat.stop();
     const thief = await copyOf(context, node);
@@ -165,7 +142,7 @@ describe('agents of a server whose database was restored from a backup', () => {
   test('with a lost SVID are refused where one from the same lost time was there first', async (context) => {
     const node = await joined(context, 'n1');
     const { agentId, seat } = node;
-    const from = await backup();
+    const from = await backupOf(server);
     await renewals(agentId, 1);
     const thief = await copyOf(context, node);
     await renewals(agentId, 2);
@@ -190,7 +167,7 @@ describe('agents of a server whose database was restored from a backup', () => {
     const node = await joined(context, 'n1');
     const { agentId, seat } = node;
     const thief = await copyOf(context, node);
-    const from = await backup();
+    const from = await backupOf(server);
     await renewals(agentId, 2);
     await restore(from);
     await until(async () => (await count(agentId, 'agent.recovered')) > 0, 'its way back');

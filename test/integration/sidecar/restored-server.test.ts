@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { replaceDatabase } from '../../../src/store/index.ts';
 import { defer } from '../../support/agent-fake-server.ts';
 import {
   eventually,
@@ -12,7 +9,8 @@ import {
   type MeshNode,
 } from '../../support/mesh.ts';
 import { freePort } from '../../support/ports.ts';
-import { serverStreamCall, startTestServer, type TestServer } from '../../support/server.ts';
+import { backupOf, putBack } from '../../support/restore.ts';
+import { startTestServer, type TestServer } from '../../support/server.ts';
 
 async function meshOf(context: TestContext): Promise<{ server: TestServer; node: MeshNode }> {
   const server = await startTestServer({
@@ -22,19 +20,6 @@ async function meshOf(context: TestContext): Promise<{ server: TestServer; node:
   const node = await startNode(server, 'one');
   defer(context, () => node[Symbol.asyncDispose]());
   return { server, node };
-}
-
-async function backupOf(server: TestServer): Promise<string> {
-  const chunks: Buffer[] = [];
-  await serverStreamCall(
-    server.adminClient(),
-    '/meshca.admin.v1.Server/Backup',
-    {},
-    (message: { data: Buffer }) => void chunks.push(message.data),
-  );
-  const path = join(server.dir, 'backup.db');
-  await writeFile(path, Buffer.concat(chunks));
-  return path;
 }
 
 const held = ({ agent }: MeshNode): number => agent.status().bundleSequence as number;
@@ -54,13 +39,7 @@ test('after a restore an agent that holds later bundles follows a forced rotatio
     async () => held(node) === (await sequence()),
   );
   const before = held(node);
-  await server.stop();
-  replaceDatabase({
-    path: join(server.dir, 'data', 'meshca.db'),
-    from: backup,
-    pid: process.pid,
-    now: Math.floor(Date.now() / 1000),
-  });
+  await putBack(server, backup);
   await server.restart();
   const { stale, expected } = await server.admin('Server/ShowRestore');
   assert.equal(stale, true);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -13,14 +13,9 @@ import type { X509SVIDResponse__Output } from '../../../src/common/wire/generate
 import { startAgent, type RunningAgent } from '../../../sidecar/compose.ts';
 import { agentEnvironment } from '../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../sidecar/config.ts';
-import { replaceDatabase } from '../../../src/store/index.ts';
 import { freePort } from '../../support/ports.ts';
-import {
-  serverStreamCall,
-  startTestServer,
-  testTrustDomain,
-  type TestServer,
-} from '../../support/server.ts';
+import { backupOf, putBack } from '../../support/restore.ts';
+import { startTestServer, testTrustDomain, type TestServer } from '../../support/server.ts';
 import { defer } from '../../support/agent-fake-server.ts';
 import { past, until } from '../../support/until.ts';
 
@@ -216,15 +211,7 @@ test('an agent keeps the newest checkpoint, which tells a restored server that i
   defer(context, () => server[Symbol.asyncDispose]());
   const { agent, agentId, dataDir } = await agentOf(context, server, 'node-1');
   await until(() => agent.status().synced === true, 'the session');
-  const older = join(server.dir, 'older.db');
-  const chunks: Buffer[] = [];
-  await serverStreamCall(
-    server.adminClient(),
-    '/meshca.admin.v1.Server/Backup',
-    {},
-    (message: { data: Buffer }) => void chunks.push(message.data),
-  );
-  await writeFile(older, Buffer.concat(chunks));
+  const older = await backupOf(server);
   for (let at = 0; at < 40; at += 1)
     await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
   const kept = join(dataDir, 'log-checkpoint');
@@ -232,13 +219,7 @@ test('an agent keeps the newest checkpoint, which tells a restored server that i
     Number((await readFile(kept, 'utf8').catch(() => '')).split('\n')[1] ?? 0);
   await until(async () => (await sizeKept()) >= 40, 'the newest checkpoint');
   assert.equal((await stat(kept)).mode & 0o777, 0o600);
-  await server.stop();
-  replaceDatabase({
-    path: join(server.dir, 'data', 'meshca.db'),
-    from: older,
-    pid: process.pid,
-    now: Math.floor(Date.now() / 1000),
-  });
+  await putBack(server, older);
   await rm(join(server.dir, 'data', 'checkpoints.log'));
   await server.restart();
   let view = { stale: false, foundBy: '' };

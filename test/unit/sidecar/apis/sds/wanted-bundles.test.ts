@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WantedBundles } from '../../../../../sidecar/apis/sds/wanted-bundles.ts';
-import { randomOf } from '../../../../support/sds-model.ts';
+import { seeded } from '../../../../support/seeded.ts';
 
 interface Plain {
   sent: string;
@@ -13,7 +13,7 @@ const names = ['ROOTCA', 'ALL', 'spiffe://td.test'];
 const digest = (value: number): Buffer => Buffer.alloc(4, value);
 
 test('in random histories the counts are those of the subscriptions one by one', () => {
-  const random = randomOf(7);
+  const random = seeded(7);
   const below = (limit: number): number => Math.floor(random() * limit);
   for (let history = 0; history < 200; history += 1) {
     const bundles = new WantedBundles();
