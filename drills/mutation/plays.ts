@@ -120,6 +120,7 @@ const victimPlays = (caller: Caller, victims: Victims): Plays => {
     ['a leaf of the entry of another agent', () => caller.leaf(healthy, 'banned')],
     ['a JWT-SVID of an expired entry', () => caller.jwt(healthy, 'expired')],
     ['a leaf by a revoked delegation', () => caller.delegated(former, '/old/a')],
+    ['a leaf that the policy denies', () => caller.delegated(istiod, '/ns/forbidden')],
     ['a leaf outside the delegation', () => caller.delegated(istiod, '/old/a')],
     ['a delegated leaf for an admin', () => caller.delegated(stranger, '/ns/a')],
     ['entries for an admin without a role', () => caller.entries(stranger)],

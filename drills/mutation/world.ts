@@ -174,6 +174,7 @@ export class MutationWorld implements AsyncDisposable {
     this.#step();
     const callers = await this.#callers();
     this.#step();
+    await this.#policies();
     const revoked = await this.#entries(agents);
     await admin('Agents/BanAgent', { spiffeId: agents.banned.spiffeId, reason: 'drill' });
     await admin('Agents/EvictAgent', { spiffeId: agents.evicted.spiffeId, reason: 'drill' });
@@ -204,6 +205,20 @@ export class MutationWorld implements AsyncDisposable {
       issuingId: String(issuing?.id),
       states: new Set(authorities.map(({ id, kind, state }) => `${id.slice(-6)} ${kind} ${state}`)),
     };
+  }
+
+  /** The first version allows what the present one denies. */
+  async #policies(): Promise<void> {
+    const all = { name: 'all', effect: 'allow' };
+    const forbidden = { name: 'no', effect: 'deny', spiffeIds: [spiffe('/ns/forbidden')] };
+    for (const [version, rules] of [[all], [all, forbidden]].entries()) {
+      await this.server.admin('Policies/ActivatePolicy', {
+        text: JSON.stringify({ meshcaPolicy: 1, rules }),
+        version,
+        reason: 'drill',
+      });
+      this.#step();
+    }
   }
 
   async #agents(): Promise<

@@ -7,6 +7,7 @@ import { authoritySourceOperations } from './admin/authority-sources.ts';
 import { certificateOperations } from './admin/certificates.ts';
 import { delegationOperations } from './admin/delegations.ts';
 import { entryOperations } from './admin/entries.ts';
+import { policyOperations } from './admin/policies.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
 import { tokenOperations } from './admin/tokens.ts';
@@ -37,6 +38,7 @@ export const operationTable: OperationTable = {
   'meshca.admin.v1.Tokens': tokenOperations,
   'meshca.admin.v1.Delegations': delegationOperations,
   'meshca.admin.v1.Roles': roleOperations,
+  'meshca.admin.v1.Policies': policyOperations,
   'meshca.admin.v1.Authorities': authorityOperations,
   'meshca.admin.v1.AuthoritySources': authoritySourceOperations,
   'meshca.admin.v1.Certificates': certificateOperations,

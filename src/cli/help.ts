@@ -34,6 +34,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca authority rotate --kind issuing',
     'meshca authority rotate --kind issuing --canary 10%,50%',
   ],
+  'meshca policy activate': ['meshca policy activate policy.yaml --reason "no RSA any more"'],
   'meshca policy test': ['meshca policy test policy.yaml --cases cases.yaml'],
   'meshca certificate list': ['meshca certificate list --live --expires-within 1h'],
   'meshca doctor': ['meshca doctor server.yaml', 'meshca doctor agent.yaml --agent'],

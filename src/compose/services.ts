@@ -47,6 +47,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const services = createServices({
     store: records.store,
     issuer: issuing.issuer,
+    policyInForce: records.issuancePolicy,
     authorities: authorities.registry,
     clock,
     random,

@@ -8,14 +8,15 @@ import { standingText, type TokenAdmin } from '../hsm/index.ts';
 import {
   bootstrapAuthorities,
   createRecordedIssuance,
-  passThroughPolicy,
   type IssuancePolicy,
+  type PolicyInForce,
   type RecordedIssuance,
 } from '../issuance/index.ts';
 import { openLedger, type Ledger } from '../ledger/index.ts';
 import { openSqliteStore } from '../store/index.ts';
 import { newestRecord } from '../store/newest-record.ts';
 import type { ServerContext } from './context.ts';
+import { openPolicy } from './issuance-policy.ts';
 import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
 import { authorityPlans, crlUrlOf } from './settings.ts';
 import type { TokenStage } from './tokens.ts';
@@ -29,7 +30,7 @@ export interface RecordStage extends AsyncDisposable {
   /** The one way to a certificate. */
   readonly recorded: RecordedIssuance;
   /** Decides before every certificate and token. */
-  readonly issuancePolicy: IssuancePolicy;
+  readonly issuancePolicy: PolicyInForce;
   readonly log: AuditLog;
   /** Of the newest record before this process wrote any; undefined: there was none. */
   readonly lastRecordedMs: number | undefined;
@@ -60,6 +61,7 @@ export async function openStoreAndLog(
 ): Promise<RecordStage> {
   const { config, clock, readiness, metrics } = context;
   const { gate } = tokens;
+  const { openToken } = gate;
   await using stack = new AsyncDisposableStack();
   makeDirectory(config.dataDir, 0o700);
   const store = await openStore(context);
@@ -70,9 +72,10 @@ export async function openStoreAndLog(
   await requireNoneMissing(store);
 
   const recorded = createRecordedIssuance({ store: store.issuance, clock });
+  const issuancePolicy = await openPolicy(context, store);
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
-    makeAuthorities(context, { store, recorded, openToken: gate.openToken, requestedKeys });
+    makeAuthorities(context, { store, recorded, issuancePolicy, openToken, requestedKeys });
   const standsBy = await hasStandby(context, store);
   const log = await announcingAuthorities(store, async () => {
     // if the database is stale, generate no keys: the authorities that it lists may be outdated
@@ -105,7 +108,7 @@ export async function openStoreAndLog(
   return {
     store: { ...store, leases: gate.leases(store.leases) },
     recorded,
-    issuancePolicy: passThroughPolicy,
+    issuancePolicy,
     log,
     ...lastSigns,
     requestedKeys,
@@ -260,11 +263,13 @@ async function makeAuthorities(
   {
     store,
     recorded,
+    issuancePolicy,
     openToken,
     requestedKeys,
   }: {
     readonly store: Ledger;
     readonly recorded: RecordedIssuance;
+    readonly issuancePolicy: IssuancePolicy;
     readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
     readonly requestedKeys: Set<string>;
   },
@@ -280,7 +285,7 @@ async function makeAuthorities(
     },
     audit: store.audit,
     recorded,
-    issuancePolicy: passThroughPolicy,
+    issuancePolicy,
     openToken,
     ownRoot: authorities.source === 'hsm',
     trustDomain,

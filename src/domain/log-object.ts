@@ -11,6 +11,7 @@ export const logObjectKinds = [
   'bundle',
   'rotation',
   'approval-policy',
+  'issuance-policy',
   'operation',
   'revocation',
   'crl',

@@ -8,6 +8,7 @@ import type { BundleRevision } from './bundle.ts';
 import type { Delegation, Role } from './delegation.ts';
 import type { RegistrationEntry } from './entry.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
+import type { IssuancePolicyVersion } from './issuance-policy.ts';
 import type { Revocation, StoredCrl } from './revocation.ts';
 import type { ClockState } from './rotation/clock.ts';
 import type { RotationOperation } from './rotation/types.ts';
@@ -24,6 +25,7 @@ export interface LoggedValues {
   readonly bundle: BundleRevision;
   readonly rotation: RotationOperation;
   readonly 'approval-policy': StoredPolicy;
+  readonly 'issuance-policy': IssuancePolicyVersion;
   readonly operation: PendingOperation;
   readonly revocation: Revocation;
   readonly crl: StoredCrl;
@@ -258,6 +260,11 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
   'approval-policy': form<StoredPolicy>()({
     id: () => approvalPolicyId,
     digested: ['version', 'policy', 'updatedAt', 'updatedBy'],
+    undigested: {},
+  }),
+  'issuance-policy': form<IssuancePolicyVersion>()({
+    id: ({ version }) => String(version),
+    digested: ['version', 'sha256', 'reason', 'activatedAt', 'activatedBy'],
     undigested: {},
   }),
   operation: form<PendingOperation>()({

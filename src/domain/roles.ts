@@ -19,6 +19,7 @@ export const verbs = [
   'delegation.read',
   'delegation.write',
   'role.read',
+  'policy.read',
   'authority.read',
   'authority.rotate',
   'authority.taint',

@@ -1,3 +1,4 @@
+export type { LedgerIssuancePolicies } from './issuance-policies.ts';
 export type { LedgerAgents } from './agents.ts';
 export type { LedgerAuthorities, Standing } from './authorities.ts';
 export type { LedgerApprovals } from './approvals.ts';

@@ -6,6 +6,7 @@ import { ledgerAuthorities, standingOf, type LedgerAuthorities } from './authori
 import { Confirmations } from './confirmations.ts';
 import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
+import { ledgerIssuancePolicies, type LedgerIssuancePolicies } from './issuance-policies.ts';
 import { ledgerIssuance } from './issuance.ts';
 import { LogBook, type LedgerLog } from './log.ts';
 import { emptyMemory } from './memory.ts';
@@ -25,6 +26,7 @@ interface LoggedNouns {
   readonly approvals: LedgerApprovals;
   readonly delegations: LedgerDelegations;
   readonly evidence: LedgerEvidence;
+  readonly issuancePolicies: LedgerIssuancePolicies;
   readonly log: LedgerLog;
   readonly revocations: LedgerRevocations;
   readonly roles: LedgerRoles;
@@ -88,6 +90,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
     issuance: ledgerIssuance(store.issuance, issued.unreplaced),
+    issuancePolicies: ledgerIssuancePolicies(store.issuancePolicies, objects),
     log: book.view(),
     objects,
     revocations: ledgerRevocations(store.revocations, objects),

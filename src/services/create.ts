@@ -24,6 +24,7 @@ import { RefusalLog } from './callers/refusal-log.ts';
 import { RestoreService } from './inspection/restore-service.ts';
 import { RevocationService } from './inspection/revocation-service.ts';
 import type { ServicesDependencies } from './services-dependencies.ts';
+import { PolicyService } from './policies/policy-service.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
@@ -178,6 +179,13 @@ function registrationServices(
     }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
+    policies: new PolicyService({
+      policies: store.issuancePolicies,
+      inForce: dependencies.policyInForce,
+      access,
+      refusals,
+      clock,
+    }),
   };
 }
 

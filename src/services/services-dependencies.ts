@@ -12,6 +12,7 @@ import type { InventoryProof } from './callers/inventory-proof.ts';
 import type { LogFacts } from './inspection/audit-service.ts';
 import type { ServerFacts } from './inspection/status-service.ts';
 import type { RestoreFacts } from './inspection/restore-service.ts';
+import type { PolicyDependencies } from './policies/policy-service.ts';
 import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
@@ -22,6 +23,7 @@ import type { SyncDependencies } from './sync/sync-dependencies.ts';
 export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
+  readonly policyInForce: PolicyDependencies['inForce'];
   readonly authorities: Authorities;
   readonly clock: Clock;
   readonly random: Random;

@@ -37,6 +37,7 @@ export interface Schema {
   readonly join_tokens: JoinTokenTable;
   readonly token_uses: TokenUseTable;
   readonly delegations: DelegationTable;
+  readonly issuance_policies: IssuancePolicyTable;
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
   readonly crls: CrlTable;
@@ -285,6 +286,15 @@ export interface TokenUseTable {
   readonly expires_at: number;
   readonly serial: Uint8Array | null;
   readonly ended_at: number | null;
+}
+
+export interface IssuancePolicyTable {
+  readonly version: number;
+  readonly text: string;
+  readonly sha256: Uint8Array;
+  readonly reason: string;
+  readonly activated_at: number;
+  readonly activated_by: string;
 }
 
 export interface DelegationTable {

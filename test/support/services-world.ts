@@ -8,7 +8,7 @@ import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/in
 import {
   createIssuer,
   createRecordedIssuance,
-  passThroughPolicy,
+  PolicyInForce,
   type Authorities,
   type JwtRequest,
 } from '../../src/issuance/index.ts';
@@ -182,9 +182,10 @@ export async function createServicesWorld(
     reservedDnsNames: ['ca.mesh.test'],
     ...over,
   };
+  const policyInForce = new PolicyInForce(clock);
   const issuer = createIssuer({
     store: store.issuance,
-    issuancePolicy: passThroughPolicy,
+    issuancePolicy: policyInForce,
     recorded: createRecordedIssuance({ store: store.issuance, clock }),
     audit: store.audit,
     signers: {
@@ -253,6 +254,7 @@ export async function createServicesWorld(
       clock,
     }),
     store,
+    policyInForce,
     attestors,
     verifier: nodes.verifier ?? noTokens,
     issuer,

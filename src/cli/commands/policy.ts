@@ -1,17 +1,18 @@
 import type { Command } from 'commander';
 import { fail, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
-import type { Policy } from '../../common/policy/index.ts';
+import { policySha256, type Policy } from '../../common/policy/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import type { CliContext } from '../context.ts';
 import { readBytes } from '../files.ts';
 import { facts, json } from '../output.ts';
 import { table } from '../table.ts';
+import { policyVersionCommands } from './policy-versions.ts';
 
-/** Policies of issuance in files: checked and tested on any machine, without a server. */
+/** Policies of issuance: in files, checked and tested without a server, and in force at one. */
 export function policyCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const policy = program
     .command('policy')
-    .description('rules over everything that is issued: check and test them in a file');
+    .description('rules over everything that is issued: check, test and activate them');
   policy
     .command('check <file>')
     .description('read the policy of a file (YAML), and name every fault')
@@ -25,6 +26,7 @@ export function policyCommands(program: Command, context: CliContext, outcome: O
         test(context, options, file as string),
       ),
     );
+  policyVersionCommands(policy, context, outcome);
 }
 
 const textOf = (context: CliContext, path: string): Promise<string> | string =>
@@ -36,7 +38,7 @@ const inFile = <T>(read: Result<T>, path: string): Result<T> =>
 
 /** zod is loaded only here, since loading it takes time. */
 async function policyOf(context: CliContext, path: string): Promise<[Policy, string]> {
-  const { policySha256, readPolicy } = await import('../../common/policy/file.ts');
+  const { readPolicy } = await import('../../common/policy/file.ts');
   const text = await textOf(context, path);
   return [unwrap(inFile(readPolicy(text), path)), policySha256(text)];
 }

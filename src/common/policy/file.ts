@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { fail, ok, PkiError, unwrap, type Result } from '../errors/index.ts';
 import { parseInstant } from '../runtime/instant.ts';
@@ -119,7 +118,7 @@ const ruleSchema = z
   .transform(({ name, effect, message = '', wildcardNames = false, ...conditions }, context) => {
     if (wildcardNames && effect === 'deny')
       context.addIssue('wildcardNames: a rule that denies matches wildcard names in any case');
-    return { name, effect, message, wildcardNames, conditions } as Rule;
+    return { name, effect, message, wildcardNames, conditions } as Omit<Rule, 'source'>;
   });
 
 const policySchema = z
@@ -134,7 +133,7 @@ const policySchema = z
     },
     'it is a mapping of keys to values',
   )
-  .transform(({ description = '', rules }, context): Policy => {
+  .transform(({ description = '', rules }, context) => {
     const names = new Set<string>();
     for (const { name } of rules) {
       if (names.has(name)) context.addIssue(`two rules have the name ${name}`);
@@ -159,7 +158,14 @@ export function readPolicy(source: string): Result<Policy> {
   const tree = readYaml(source);
   if (!tree.ok) return tree;
   const parsed = policySchema.safeParse(tree.value);
-  if (parsed.success) return ok(parsed.data);
+  if (parsed.success) {
+    const { description, rules } = parsed.data;
+    const sources = (tree.value as { readonly rules: readonly unknown[] }).rules;
+    return ok({
+      description,
+      rules: rules.map((rule, index) => ({ ...rule, source: JSON.stringify(sources[index]) })),
+    });
+  }
   const problems = problemsIn(parsed.error, tree.value, {
     meshcaPolicy: [],
     description: [],
@@ -167,9 +173,6 @@ export function readPolicy(source: string): Result<Policy> {
   });
   return fail('POLICY_INVALID', problems);
 }
-
-export const policySha256 = (source: string): string =>
-  createHash('sha256').update('meshca-policy-v1\n').update(source).digest('hex');
 
 function callerPattern(value: string): CallerPattern {
   if (/^uid:\d{1,10}$/.test(value)) return { text: value, matches: (name) => name === value };

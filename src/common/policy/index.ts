@@ -8,5 +8,12 @@ export {
   type PolicyKind,
   type PolicyProfile,
 } from './facts.ts';
-export { decide, traceOf, type Policy, type RuleTrace, type Verdict } from './policy.ts';
+export {
+  decide,
+  policySha256,
+  traceOf,
+  type Policy,
+  type RuleTrace,
+  type Verdict,
+} from './policy.ts';
 export type { Rule } from './rule.ts';

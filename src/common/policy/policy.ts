@@ -1,5 +1,10 @@
+import { createHash } from 'node:crypto';
 import type { PolicyFacts } from './facts.ts';
 import { mismatch, type Condition, type Rule } from './rule.ts';
+
+/** Of the file of a policy. */
+export const policySha256 = (source: string): string =>
+  createHash('sha256').update('meshca-policy-v1\n').update(source).digest('hex');
 
 export interface Policy {
   readonly description: string;

@@ -50,6 +50,8 @@ export interface Rule {
   readonly conditions: Conditions;
   /** An allow with this lets wildcard names pass where a pattern covers them. */
   readonly wildcardNames: boolean;
+  /** As it stands in the file, as JSON. */
+  readonly source: string;
 }
 
 type Check = (rule: Rule, facts: PolicyFacts) => boolean;

@@ -39,6 +39,7 @@ export const actKinds = [
   'agent.chosen',
   'agent.evicted',
   'approval-policy.changed',
+  'issuance-policy.activated',
   'approval.decided',
   'approval.executed',
   'approval.failed',

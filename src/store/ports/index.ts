@@ -1,3 +1,4 @@
+export type { IssuancePolicyStore } from './issuance-policies.ts';
 export type * from './agents.ts';
 export type * from './approvals.ts';
 export type * from './audit.ts';

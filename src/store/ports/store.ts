@@ -11,6 +11,7 @@ import type { DelegationStore } from './delegations.ts';
 import type { EntryStore } from './entries.ts';
 import type { EvidenceStore } from './evidence.ts';
 import type { IssuanceStore } from './issuance.ts';
+import type { IssuancePolicyStore } from './issuance-policies.ts';
 import type { JoinTokenStore } from './join-tokens.ts';
 import type { LeaseStore } from './leases.ts';
 import type { LogStore } from './log.ts';
@@ -53,6 +54,7 @@ export interface Store {
   readonly revocations: RevocationStore;
   readonly retention: RetentionStore;
   readonly approvals: ApprovalStore;
+  readonly issuancePolicies: IssuancePolicyStore;
   readonly audit: AuditStore;
   readonly meta: MetaStore;
   readonly leases: LeaseStore;

@@ -15,6 +15,7 @@ import { rolesAlone } from './migrations/0011-roles-alone.ts';
 import { clockInLog } from './migrations/0012-clock-in-log.ts';
 import { createdOrder } from './migrations/0013-created-order.ts';
 import { tokenUses } from './migrations/0014-token-uses.ts';
+import { issuancePolicies } from './migrations/0015-issuance-policies.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -32,6 +33,7 @@ export const migrations: readonly Migration[] = [
   clockInLog,
   createdOrder,
   tokenUses,
+  issuancePolicies,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

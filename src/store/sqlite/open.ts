@@ -16,6 +16,7 @@ import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
 import { createEvidence } from './evidence.ts';
+import { createIssuancePolicies } from './issuance-policies.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
@@ -266,6 +267,7 @@ function createNouns(
     delegations: createDelegations(engine, audit),
     roles: createRoles(engine, audit),
     approvals: createApprovals(engine, audit, guard),
+    issuancePolicies: createIssuancePolicies(engine, audit, guard),
     revocations: createRevocations(engine, dependencies),
     retention: createRetention(engine, checkFence, countStates),
   };

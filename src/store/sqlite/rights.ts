@@ -20,6 +20,7 @@ import { fromHexOrUndefined } from './codec.ts';
 import { createDelegationReader } from './delegations.ts';
 import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
+import { newestIssuancePolicy } from './issuance-policies.ts';
 
 /**
  * Judges the rights of a batch inside its transaction. Returns one result per item, in order;
@@ -46,8 +47,7 @@ export function createRightsCheck(
     ...agentReaders(engine, proven, lines),
     delegation: delegationReader(engine, proven),
     certificate: certificateReader(engine, guard),
-    // the database stores no policy: the built-in one is in force
-    policy: () => ({ version: builtInPolicyVersion }),
+    policy: policyReader(engine, proven),
   };
   return (batch, now) => {
     const rows = readRows(batch, readers);
@@ -98,6 +98,16 @@ const provenReader =
 
 const read = <Found, Read>(row: Found | undefined, as: (row: Found) => Read): Read | undefined =>
   row === undefined ? undefined : as(row);
+
+/** Without a row the built-in policy is in force, unless the log has the first version. */
+function policyReader(engine: Engine, proven: ProvenReader): Readers['policy'] {
+  const newest = newestIssuancePolicy(engine);
+  return () => {
+    const row = newest();
+    const id = String(row?.version ?? builtInPolicyVersion + 1);
+    return proven('issuance-policy', id, () => row) ?? { version: builtInPolicyVersion };
+  };
+}
 
 function authorityReader(engine: Engine, proven: ProvenReader): Readers['authority'] {
   const byId = engine.statement<{ id: string }>()((query, slot) =>

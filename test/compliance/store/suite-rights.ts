@@ -41,6 +41,7 @@ export interface RightsWorld {
     readonly agentSvid: AgentSvidRight;
     readonly delegation: DelegationRight;
     readonly caller: CallerRight;
+    readonly policy: Right;
   };
   readonly authorityVersion: number;
   readonly authorityId: string;
@@ -73,6 +74,7 @@ export async function rightsWorld(store: Ledger, clock: ManualClock): Promise<Ri
       agentSvid: { kind: 'agent-svid', spiffeId: agent.spiffeId, serial: agent.serial },
       delegation: { kind: 'delegation', id: allowed.id },
       caller: { kind: 'caller', serial: caller.serial },
+      policy: { kind: 'policy', version: 0 },
     },
   };
 }
@@ -92,6 +94,16 @@ const endings: readonly (readonly [
     undefined,
     ({ store }) =>
       store.entries.write([creates(draft({ spiffeId: 'spiffe://example.org/other' }))], by),
+  ],
+  [
+    'a policy was activated',
+    'POLICY_CHANGED',
+    ({ store }) =>
+      store.issuancePolicies.activate(
+        { text: 'a', sha256: 'ab', reason: 'r', activatedAt: start, activatedBy: 'uid:0' },
+        0,
+        event('issuance-policy.activated'),
+      ),
   ],
   [
     'the authority was tainted',

@@ -4,6 +4,7 @@ import { authorityCases } from './suite-authorities.ts';
 import { certificateCases } from './suite-certificates.ts';
 import { entryCases } from './suite-entries.ts';
 import { entryChangeCases } from './suite-changes.ts';
+import { issuancePolicyCases } from './suite-issuance-policies.ts';
 import { issuanceCases } from './suite-issuance.ts';
 import { logCases } from './suite-log.ts';
 import { recordCases } from './suite-records.ts';
@@ -33,4 +34,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   revocationCases(name, open);
   retentionCases(name, open);
   tokenUseCases(name, open);
+  issuancePolicyCases(name, open);
 }

@@ -67,6 +67,11 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     ListRoles: ['local admin', 'never'],
     DeleteRole: ['local admin', 'always'],
   },
+  'meshca.admin.v1.Policies': {
+    GetPolicy: ['local admin', 'never'],
+    ListPolicies: ['local admin', 'never'],
+    ActivatePolicy: ['local admin', 'always'],
+  },
   'meshca.admin.v1.Authorities': {
     ListAuthorities: ['local admin', 'never'],
     GetAuthority: ['local admin', 'never'],

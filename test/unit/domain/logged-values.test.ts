@@ -121,6 +121,13 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     updatedAt: 1,
     updatedBy: 'uid:0',
   },
+  'issuance-policy': {
+    version: 3,
+    sha256: 'ab',
+    reason: 'why',
+    activatedAt: 1,
+    activatedBy: 'uid:0',
+  },
   operation: {
     id: 'o',
     version: 1,
@@ -185,6 +192,7 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   rotation: '["r","root","running",1,"{\\"goal\\":\\"replace\\"}","uid:0",1]',
   'approval-policy':
     '[1,"{\\"enabled\\":true,\\"required\\":2,\\"lifeSeconds\\":60,\\"approvers\\":[]}",1,"uid:0"]',
+  'issuance-policy': '[3,"ab","why",1,"uid:0"]',
   operation: '["o",1,"6279746573","BanAgent","uid:0",1,2,"pending","[]","","",0,1]',
   revocation: '["0a","a","keyCompromise",1,"uid:0",2]',
   crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}"]`,
@@ -227,6 +235,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     '3',
     'r',
     'policy',
+    '3',
     'o',
     '0a',
     'a',

@@ -4,6 +4,7 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from './meshca/admin/v1/AcceptClockRequest.ts';
 import type { AcceptRestoreRequest as _meshca_admin_v1_AcceptRestoreRequest, AcceptRestoreRequest__Output as _meshca_admin_v1_AcceptRestoreRequest__Output } from './meshca/admin/v1/AcceptRestoreRequest.ts';
+import type { ActivatePolicyRequest as _meshca_admin_v1_ActivatePolicyRequest, ActivatePolicyRequest__Output as _meshca_admin_v1_ActivatePolicyRequest__Output } from './meshca/admin/v1/ActivatePolicyRequest.ts';
 import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart, ActivationEvidencePart__Output as _meshca_admin_v1_ActivationEvidencePart__Output } from './meshca/admin/v1/ActivationEvidencePart.ts';
 import type { ActivationEvidenceStatement as _meshca_admin_v1_ActivationEvidenceStatement, ActivationEvidenceStatement__Output as _meshca_admin_v1_ActivationEvidenceStatement__Output } from './meshca/admin/v1/ActivationEvidenceStatement.ts';
 import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1_Agent__Output } from './meshca/admin/v1/Agent.ts';
@@ -68,6 +69,7 @@ import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRe
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
 import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
+import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from './meshca/admin/v1/GetPolicyRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
@@ -78,6 +80,7 @@ import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityRespons
 import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from './meshca/admin/v1/ImportCrlRequest.ts';
 import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from './meshca/admin/v1/ImportCrlResponse.ts';
 import type { InferredHolder as _meshca_admin_v1_InferredHolder, InferredHolder__Output as _meshca_admin_v1_InferredHolder__Output } from './meshca/admin/v1/InferredHolder.ts';
+import type { IssuancePolicy as _meshca_admin_v1_IssuancePolicy, IssuancePolicy__Output as _meshca_admin_v1_IssuancePolicy__Output } from './meshca/admin/v1/IssuancePolicy.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from './meshca/admin/v1/KeepAgentRequest.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
@@ -97,6 +100,8 @@ import type { ListJoinTokensRequest as _meshca_admin_v1_ListJoinTokensRequest, L
 import type { ListJoinTokensResponse as _meshca_admin_v1_ListJoinTokensResponse, ListJoinTokensResponse__Output as _meshca_admin_v1_ListJoinTokensResponse__Output } from './meshca/admin/v1/ListJoinTokensResponse.ts';
 import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, ListOperationsRequest__Output as _meshca_admin_v1_ListOperationsRequest__Output } from './meshca/admin/v1/ListOperationsRequest.ts';
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
+import type { ListPoliciesRequest as _meshca_admin_v1_ListPoliciesRequest, ListPoliciesRequest__Output as _meshca_admin_v1_ListPoliciesRequest__Output } from './meshca/admin/v1/ListPoliciesRequest.ts';
+import type { ListPoliciesResponse as _meshca_admin_v1_ListPoliciesResponse, ListPoliciesResponse__Output as _meshca_admin_v1_ListPoliciesResponse__Output } from './meshca/admin/v1/ListPoliciesResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
 import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
@@ -109,6 +114,7 @@ import type { OperationDetail as _meshca_admin_v1_OperationDetail, OperationDeta
 import type { OperationResult as _meshca_admin_v1_OperationResult, OperationResult__Output as _meshca_admin_v1_OperationResult__Output } from './meshca/admin/v1/OperationResult.ts';
 import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Page__Output } from './meshca/admin/v1/Page.ts';
 import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_admin_v1_PlaceholderValues__Output } from './meshca/admin/v1/PlaceholderValues.ts';
+import type { PoliciesClient as _meshca_admin_v1_PoliciesClient, PoliciesDefinition as _meshca_admin_v1_PoliciesDefinition } from './meshca/admin/v1/Policies.ts';
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
@@ -152,6 +158,7 @@ export interface ProtoGrpcType {
       v1: {
         AcceptClockRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_AcceptClockRequest__Output>
         AcceptRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptRestoreRequest, _meshca_admin_v1_AcceptRestoreRequest__Output>
+        ActivatePolicyRequest: MessageTypeDefinition<_meshca_admin_v1_ActivatePolicyRequest, _meshca_admin_v1_ActivatePolicyRequest__Output>
         ActivationEvidencePart: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidencePart, _meshca_admin_v1_ActivationEvidencePart__Output>
         ActivationEvidenceStatement: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidenceStatement, _meshca_admin_v1_ActivationEvidenceStatement__Output>
         Agent: MessageTypeDefinition<_meshca_admin_v1_Agent, _meshca_admin_v1_Agent__Output>
@@ -223,6 +230,7 @@ export interface ProtoGrpcType {
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
         GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
+        GetPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_GetPolicyRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
@@ -233,6 +241,7 @@ export interface ProtoGrpcType {
         ImportCrlRequest: MessageTypeDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlRequest__Output>
         ImportCrlResponse: MessageTypeDefinition<_meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlResponse__Output>
         InferredHolder: MessageTypeDefinition<_meshca_admin_v1_InferredHolder, _meshca_admin_v1_InferredHolder__Output>
+        IssuancePolicy: MessageTypeDefinition<_meshca_admin_v1_IssuancePolicy, _meshca_admin_v1_IssuancePolicy__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         KeepAgentRequest: MessageTypeDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_KeepAgentRequest__Output>
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
@@ -252,6 +261,8 @@ export interface ProtoGrpcType {
         ListJoinTokensResponse: MessageTypeDefinition<_meshca_admin_v1_ListJoinTokensResponse, _meshca_admin_v1_ListJoinTokensResponse__Output>
         ListOperationsRequest: MessageTypeDefinition<_meshca_admin_v1_ListOperationsRequest, _meshca_admin_v1_ListOperationsRequest__Output>
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
+        ListPoliciesRequest: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesRequest, _meshca_admin_v1_ListPoliciesRequest__Output>
+        ListPoliciesResponse: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesResponse, _meshca_admin_v1_ListPoliciesResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
         ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
@@ -264,6 +275,10 @@ export interface ProtoGrpcType {
         OperationResult: MessageTypeDefinition<_meshca_admin_v1_OperationResult, _meshca_admin_v1_OperationResult__Output>
         Page: MessageTypeDefinition<_meshca_admin_v1_Page, _meshca_admin_v1_Page__Output>
         PlaceholderValues: MessageTypeDefinition<_meshca_admin_v1_PlaceholderValues, _meshca_admin_v1_PlaceholderValues__Output>
+        /**
+         * The policy of issuance: rules that narrow what may be issued.
+         */
+        Policies: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_PoliciesClient> & { service: _meshca_admin_v1_PoliciesDefinition }
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>

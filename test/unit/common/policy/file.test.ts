@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { policySha256, readPolicy } from '../../../../src/common/policy/file.ts';
-import { decide, policyCallers, policyKinds } from '../../../../src/common/policy/index.ts';
+import { readPolicy } from '../../../../src/common/policy/file.ts';
+import {
+  decide,
+  policyCallers,
+  policyKinds,
+  policySha256,
+} from '../../../../src/common/policy/index.ts';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
 import { keyTypes } from '../../../../src/common/x509/index.ts';
 

@@ -1,0 +1,42 @@
+import type { PkiError } from '../common/errors/index.ts';
+import type { Policy } from '../common/policy/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import type { Requester } from '../domain/index.ts';
+import { passThroughPolicy, policyOf, type IssuancePolicy, type PolicyDecision } from './policy.ts';
+import { factsOf, type PolicyRequest } from './policy-request.ts';
+
+/**
+ * The policy that decides now. Owner of it: it is read at start, and replaced at an activation. A
+ * decision between the commit of a new version and its arrival here is withheld by the transaction
+ * that releases.
+ */
+export class PolicyInForce implements IssuancePolicy {
+  readonly #clock: Pick<Clock, 'now'>;
+  #decider: IssuancePolicy = passThroughPolicy;
+
+  constructor(clock: Pick<Clock, 'now'>) {
+    this.#clock = clock;
+  }
+
+  decide(request: PolicyRequest, caller: Requester): PolicyDecision {
+    return this.#decider.decide(request, caller);
+  }
+
+  put(version: number, policy: Policy): void {
+    this.#decider = policyOf({ version, policy }, this.#clock);
+  }
+
+  /**
+   * The file of the version in force can not be read. What is subject to a policy is denied until
+   * another one is activated. The rest goes on, so that a server is there to activate it.
+   */
+  broken(version: number, error: PkiError): void {
+    const reason = `the policy in force can not be read: ${error.message} (${error.code})`;
+    this.#decider = {
+      decide: (request, caller) =>
+        factsOf(request, caller, this.#clock.now()) === undefined
+          ? { allowed: true, version }
+          : { allowed: false, version, reason },
+    };
+  }
+}
