@@ -136,11 +136,15 @@ export class PipelineService implements Pipelines {
       async () => {
         const { tokenUses, certificates, revocations, callers, clock } = this.#dependencies;
         const { serial, spiffeId, notAfter } = caller;
-        if (caller.kind !== 'token')
+        if (caller.kind !== 'token' && caller.kind !== 'workload')
           throw new PkiError(
             'CALLER_NOT_ADMITTED',
-            `the certificate ${serial} did not come from a token`,
+            `a certificate of kind ${caller.kind} never comes from a token`,
           );
+        if (caller.kind !== 'token')
+          throw new PkiError('NOT_FOUND', `there is no token behind the certificate ${serial}`, {
+            next: 'Give back only what "meshca issue" obtained.',
+          });
         const use = await tokenUses.bySerial(serial);
         const event = { timeMs: clock.nowMs(), actor: spiffeId, subject: spiffeId };
         if (use !== undefined)

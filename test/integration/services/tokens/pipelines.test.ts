@@ -297,7 +297,7 @@ describe('jobs of pipelines with tokens of their platform', () => {
     const told = await end(short.credential);
     assert.deepEqual([told.revoked, told.notAfter], [false, short.notAfter]);
     const minted = await server.mint('spiffe://mesh.test/minted');
-    assert.equal(await codeOf(end(minted)), 'CALLER_NOT_ADMITTED');
+    assert.equal(await codeOf(end(minted)), 'NOT_FOUND');
     assert.equal((await records('identity-token.ended')).length, 2);
   });
 
@@ -325,15 +325,13 @@ describe('jobs of pipelines with tokens of their platform', () => {
     );
     for (const token of jobs) await issue(token);
     await server.admin('Authorities/RotateAuthorities', { kind: 'root', stopAfter: 'published' });
-    await until(
-      async () => (await rotationOf(server).inState('root', 'published')) !== undefined,
-      'the new root is published',
-    );
-    const published = await rotationOf(server).inState('root', 'published');
-    const holders = published?.confirmation?.inferredHolders.map(({ holder }) => holder) ?? [];
-    for (const holder of ['job:ci/job:a', 'job:ci/job:b'])
-      assert.ok(holders.includes(holder), holders.join());
-    assert.ok((published?.confirmation?.inferredNeeded ?? 0) >= 2);
+    await until(async () => {
+      const published = await rotationOf(server).inState('root', 'published');
+      const waiting = published?.confirmation?.inferredHolders ?? [];
+      return ['job:ci/job:a', 'job:ci/job:b'].every((job) =>
+        waiting.some(({ holder }) => holder === job),
+      );
+    }, 'both jobs are named');
   });
 
   test('the list of issuers shows that an issuer can not be asked, and why', async () => {
