@@ -3,7 +3,6 @@ import type { AuthorityProgress__Output } from '../../src/common/wire/generated/
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sha256Hex } from '../../src/common/x509/index.ts';
 import {
   authorizeAny,
   connectTls,
@@ -62,12 +61,15 @@ export async function startNode(
   entry: object = {},
 ): Promise<MeshNode> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-node-'));
-  const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
+  const { token, agentId, rootFingerprints } = await server.admin('Tokens/CreateJoinToken', {
+    agentName: name,
+  });
   const config = agentConfigSchema.parse({
     trustDomain: testTrustDomain,
     serverAddress: `127.0.0.1:${server.server.port}`,
     dataDir: join(directory, 'd'),
-    bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
+    // as an operator hands them out: during a rotation the server shows either root
+    bootstrap: { rootFingerprint: rootFingerprints.join() },
     attestation: { joinToken: { token } },
     workloadApi: { socketPath: join(directory, 'w') },
     localApi: { socketPath: join(directory, 'l') },
