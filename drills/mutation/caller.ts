@@ -149,6 +149,12 @@ export class Caller {
     return states.sort().join();
   }
 
+  async #change(): Promise<void> {
+    const of = { spiffeId: this.#victims.nudged.spiffeId, reason: 'drill' };
+    await this.#server.admin('Agents/BanAgent', of);
+    await this.#server.admin('Agents/EvictAgent', of);
+  }
+
   /** The first message tells the present state; the next one follows a look. */
   async #nextLook(): Promise<RotationStatus__Output> {
     const seen: RotationStatus__Output[] = [];
@@ -157,7 +163,12 @@ export class Caller {
       client,
       '/meshca.admin.v1.Authorities/WatchRotation',
       {},
-      (status) => seen.push(status) > 1,
+      (status) => {
+        seen.push(status);
+        // a change makes rotation look now, and not only within its second
+        if (seen.length === 1) void this.#change().catch(() => {});
+        return seen.length > 1;
+      },
     );
     const waiting = new AbortController();
     const patience = sleep(lookPatienceMs, undefined, { signal: waiting.signal }).then(() => {

@@ -5,7 +5,7 @@ import { Share } from '../share.ts';
 import { alterationsOf, emptyTables, ofColumn, ofSilentColumns } from './alterations.ts';
 import type { Alteration } from './alterations.ts';
 import type { RowChange, Table } from './hand.ts';
-import { isRefused, Player, type Outcomes } from './plays.ts';
+import { authoritiesPlay, isRefused, Player, type Outcomes } from './plays.ts';
 import type { MutationWorld } from './world.ts';
 
 /** Only an alteration that nothing announces waits so long. */
@@ -21,6 +21,13 @@ const opposite = ({ table, before, after }: RowChange): RowChange => ({
 });
 /** The log itself: whatever is done to it may stop the server for good. */
 const isLog = ({ name }: Table): boolean => name === 'audit' || name.startsWith('log_');
+
+/** Operators read these at the local socket. */
+const shownPlays: ReadonlySet<string> = new Set([
+  'roots and JWT keys',
+  authoritiesPlay,
+  'evidence',
+]);
 
 type Effect = 'refused by the schema' | 'unnoticed' | 'noticed';
 
@@ -164,6 +171,11 @@ export class MutationMatrix {
     return noticed ? 'noticed' : 'unnoticed';
   }
 
+  /** What a stale database shows to an operator goes to nobody else: the server signs nothing. */
+  #onlyShown(play: string): boolean {
+    return shownPlays.has(play) && this.#world.alerts.some((text) => /DATABASE_STALE/.test(text));
+  }
+
   /** Whether something was announced that an unaltered database does not bring about. */
   get #announced(): boolean {
     return this.#world.alerts.some((alert) => !this.#usual.has(alert));
@@ -263,7 +275,8 @@ export class MutationMatrix {
     for (const [play, outcome] of outcomes) {
       const before = this.#baseline.get(play);
       if (outcome === before) continue;
-      if (!isRefused(outcome)) this.#break(`${name}: ${play}: ${outcome}, before: ${before}`);
+      if (this.#onlyShown(play)) stopped += `${play}: shown as it was; `;
+      else if (!isRefused(outcome)) this.#break(`${name}: ${play}: ${outcome}, before: ${before}`);
       else if (display) this.#break(`${name}: ${play}: ${outcome}, for a display column`);
       else if (!isRefused(before)) stopped += `${play}: ${outcome}; `;
     }

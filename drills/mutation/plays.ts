@@ -77,6 +77,7 @@ export class Player {
   }
 }
 
+export const authoritiesPlay = 'authorities after a look';
 const nestedPlay = 'a CA downstream';
 
 const healthyPlays = (
@@ -93,7 +94,7 @@ const healthyPlays = (
   ['recovery after expiry', () => caller.recover(victims.asleep)],
   ['a ban and its end', () => caller.banAndUnban(victims.cycled)],
   [nestedPlay, () => caller.downstream(nested.credential)],
-  ['authorities after a look', () => caller.authorities()],
+  [authoritiesPlay, () => caller.authorities()],
   ['evidence', () => caller.evidence()],
   ['roots and JWT keys', () => bundleText(server)],
   ['the CRL', () => crlText(server, victims)],

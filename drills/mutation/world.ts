@@ -51,6 +51,8 @@ export interface Victims {
   /** Workloads that may have a CA of their own, each every 30 s, and one that may not. */
   readonly nested: readonly Nested[];
   readonly plain: Credential;
+  /** It is banned and evicted, for the change alone. */
+  readonly nudged: Credential;
   /** Every authority with its state. */
   readonly states: ReadonlySet<string>;
   /** The JWT authority that signs. */
@@ -116,7 +118,8 @@ export class MutationWorld implements AsyncDisposable {
           agentTtlSeconds: sleeperSeconds,
         },
         limits: { downstreamPerMinute: 6_000 },
-        rotation: { automatic: false, jwksCacheSeconds: 1 },
+        // what is tainted or old stays for as long as a run may last
+        rotation: { automatic: false, jwksCacheSeconds: 1, retireMarginSeconds: longSeconds },
       },
     });
     const world = new MutationWorld(server, dir, alerts);
@@ -222,7 +225,10 @@ export class MutationWorld implements AsyncDisposable {
   }
 
   async #agents(): Promise<
-    Pick<Victims, 'healthy' | 'renewing' | 'cycled' | 'banned' | 'evicted' | 'robbed' | 'tokens'>
+    Pick<
+      Victims,
+      'healthy' | 'renewing' | 'cycled' | 'nudged' | 'banned' | 'evicted' | 'robbed' | 'tokens'
+    >
   > {
     const { server } = this;
     const token = async (agentName: string) =>
@@ -233,6 +239,7 @@ export class MutationWorld implements AsyncDisposable {
       healthy: await server.joinAgent('healthy'),
       renewing: await many(renewingAgents, (at) => server.joinAgent(`renewing-${at}`)),
       cycled: await server.joinAgent('cycled'),
+      nudged: await server.joinAgent('nudged'),
       banned: await server.joinAgent('banned'),
       evicted: await attestByToken(server.client(), used),
       robbed: await server.joinAgent('robbed'),
