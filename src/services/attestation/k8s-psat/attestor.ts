@@ -16,8 +16,9 @@ const evidenceSchema = z.strictObject({
 export const kubernetesToken = nodeAttestorType({
   type: 'k8s_psat',
   namespace: 'own',
-  // the UID of the node; where the cluster does not tell it, of the pod
-  isAgentName: (name) => /^[A-Za-z0-9-]{1,64}$/.test(name),
+  // a cluster vouches for its own nodes alone, so that its name comes first; then the UID of the
+  // node, or of the pod where the cluster does not tell the node
+  isAgentName: (name) => /^[A-Za-z0-9._-]{1,63}\.[A-Za-z0-9-]{1,64}$/.test(name),
   configuration: z
     .strictObject({
       serviceAccounts: z
@@ -45,7 +46,7 @@ export const kubernetesToken = nodeAttestorType({
           );
         return {
           kind: 'proven',
-          agentName: kubernetes.node?.uid ?? kubernetes.pod.uid,
+          agentName: `${kubernetes.cluster}.${kubernetes.node?.uid ?? kubernetes.pod.uid}`,
           selectors: tokenSelectors('k8s_psat', [
             `cluster:${cluster}`,
             `agent_ns:${kubernetes.namespace}`,

@@ -21,7 +21,9 @@ export const oidc = nodeAttestorType({
         .array(z.string().regex(/^oidc:[^:]+:./))
         .min(1)
         .optional()
-        .describe('Claims (oidc:CLAIM:VALUE) that a token must have, all of them (oidc)'),
+        .describe(
+          'Claims (oidc:CLAIM:VALUE) that a token must have, all of them; oidc:issuer:NAME names its issuer (oidc)',
+        ),
     })
     .prefault({}),
   create({ requiredSelectors }, { verifier }) {
@@ -33,25 +35,26 @@ export const oidc = nodeAttestorType({
         );
         if (verified.kubernetes !== undefined)
           throw new PkiError('ATTESTATION_FAILED', 'a pod attests with the type k8s_psat');
-        const has = new Set(verified.selectors.map(selectorText));
+        const { issuer, subject } = verified;
+        // the name of the issuer comes from our configuration, never from a claim
+        const selectors = [
+          ...verified.selectors.filter(({ value }) => !value.startsWith('issuer:')),
+          { type: 'oidc', value: `issuer:${issuer}` },
+        ];
+        const has = new Set(selectors.map(selectorText));
         const missing = requiredSelectors.filter((text) => !has.has(text));
         if (missing.length > 0)
           throw new PkiError(
             'ATTESTATION_FAILED',
             `the token lacks ${missing.join(', ')}, which attestation.oidc.requiredSelectors of the server asks for`,
           );
-        const { issuer, subject, selectors } = verified;
         return {
           kind: 'proven',
           agentName: createHash('sha256')
             .update(JSON.stringify([issuer, subject]))
             .digest('hex')
             .slice(0, 32),
-          // the name of the issuer comes from our configuration, never from a claim
-          selectors: [
-            ...selectors.filter(({ value }) => !value.startsWith('issuer:')),
-            { type: 'oidc', value: `issuer:${issuer}` },
-          ],
+          selectors,
           ...once(verified),
         };
       },

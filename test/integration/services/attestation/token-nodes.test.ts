@@ -26,12 +26,19 @@ const node = { name: 'node-a', uid: '5d2a3c1e-0000-4000-8000-000000000002' };
 
 describe('nodes that attest by tokens of their cluster or platform', () => {
   let cluster: TokenIssuer;
+  let west: TokenIssuer;
   let cloud: TokenIssuer;
+  let lab: TokenIssuer;
   let server: TestServer;
   let dir: string;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'meshca-token-nodes-'));
-    [cluster, cloud] = await Promise.all([startTokenIssuer(), startTokenIssuer()]);
+    [cluster, west, cloud, lab] = await Promise.all([
+      startTokenIssuer(),
+      startTokenIssuer(),
+      startTokenIssuer(),
+      startTokenIssuer(),
+    ]);
     const issuer = (name: string, type: string, from: TokenIssuer): object => {
       writeFileSync(join(dir, `${name}.pem`), from.caPem);
       return {
@@ -43,23 +50,30 @@ describe('nodes that attest by tokens of their cluster or platform', () => {
       config: {
         attestation: {
           k8sPsat: { serviceAccounts: ['meshca:agent'] },
-          oidc: { requiredSelectors: ['oidc:project:mine'] },
+          oidc: { requiredSelectors: ['oidc:project:mine', 'oidc:issuer:cloud'] },
         },
         tokens: {
-          issuers: [issuer('east', 'kubernetes', cluster), issuer('cloud', 'oidc', cloud)],
+          issuers: [
+            issuer('east', 'kubernetes', cluster),
+            issuer('west', 'kubernetes', west),
+            issuer('cloud', 'oidc', cloud),
+            issuer('lab', 'oidc', lab),
+          ],
         },
       },
     });
   });
   after(async () => {
     await server?.[Symbol.asyncDispose]();
-    await cluster?.[Symbol.asyncDispose]();
-    await cloud?.[Symbol.asyncDispose]();
+    for (const each of [cluster, west, cloud, lab]) await each?.[Symbol.asyncDispose]();
     await rm(dir, { recursive: true, force: true });
   });
 
-  const podToken = (over: { account?: string; uid?: string; aud?: string } = {}): Promise<string> =>
-    cluster.token({
+  const podToken = (
+    over: { account?: string; uid?: string; aud?: string } = {},
+    of = cluster,
+  ): Promise<string> =>
+    of.token({
       sub: `system:serviceaccount:meshca:${over.account ?? 'agent'}`,
       aud: over.aud ?? 'meshca-node',
       'kubernetes.io': {
@@ -111,7 +125,10 @@ describe('nodes that attest by tokens of their cluster or platform', () => {
     const { agents } = await server.admin('Agents/ListAgents');
     const ofType = (type: string) =>
       agents.find(({ attestationType }) => attestationType === type) as (typeof agents)[0];
-    assert.equal(ofType('k8s_psat').spiffeId, 'spiffe://mesh.test/meshca/agent/k8s_psat/joined');
+    assert.equal(
+      ofType('k8s_psat').spiffeId,
+      'spiffe://mesh.test/meshca/agent/k8s_psat/east.joined',
+    );
     assert.deepEqual(ofType('k8s_psat').selectors, [
       'k8s_psat:cluster:east',
       'k8s_psat:agent_ns:meshca',
@@ -153,6 +170,14 @@ describe('nodes that attest by tokens of their cluster or platform', () => {
     assert.equal(await refusal('k8s_psat', psat(await podToken({ uid: 'again' }))), 'AGENT_BANNED');
   });
 
+  test('a cluster that states the node of another one gets no agent of that cluster', async () => {
+    const honest = await attest('k8s_psat', psat(await podToken({ uid: 'shared' })));
+    const posing = await attest('k8s_psat', psat(await podToken({ uid: 'shared' }, west), 'west'));
+    assert.notEqual(posing.spiffeId, honest.spiffeId);
+    const { agent } = await server.admin('Agents/GetAgent', { spiffeId: honest.spiffeId });
+    assert.equal(agent?.serial, honest.serial, 'the session of the honest node goes on');
+  });
+
   test('other accounts, clusters, audiences and claims let no node in', async () => {
     const good = await podToken();
     assert.equal(
@@ -160,6 +185,7 @@ describe('nodes that attest by tokens of their cluster or platform', () => {
       'ATTESTATION_FAILED',
     );
     assert.equal(await refusal('k8s_psat', psat(good, 'west')), 'TOKEN_ISSUER_UNKNOWN');
+    assert.equal(await refusal('k8s_psat', psat(good, 'north')), 'TOKEN_ISSUER_UNKNOWN');
     assert.equal(await refusal('k8s_psat', good), 'ATTESTATION_FAILED');
     assert.equal(
       await refusal('k8s_psat', psat(await podToken({ aud: 'meshca' }))),
@@ -171,6 +197,9 @@ describe('nodes that attest by tokens of their cluster or platform', () => {
       'ATTESTATION_FAILED',
     );
     // a claim does not pass for the name of the issuer
+    const claims = { sub: 'x', aud: 'meshca-node', project: 'mine', issuer: 'cloud' };
+    const posing = await lab.token(claims);
+    assert.equal(await refusal('oidc', posing), 'ATTESTATION_FAILED');
     const forged = await attest('oidc', await machineToken({ sub: 'x', issuer: 'east' }));
     const { agent } = await server.admin('Agents/GetAgent', { spiffeId: forged.spiffeId });
     assert.deepEqual(
