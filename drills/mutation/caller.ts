@@ -12,7 +12,7 @@ import {
   type TestServer,
 } from '../../test/support/server.ts';
 import { recover } from './recovery.ts';
-import type { Victims } from './world.ts';
+import type { Victims } from './victims.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
 /** Rotation looks at each change. */
@@ -98,6 +98,16 @@ export class Caller {
       { requestId: uuidv7(), entryId, audience: ['drill'], selectors },
     );
     return tokenText(token);
+  }
+
+  /** `key`: of the request; default that of the drill. */
+  async job(token: string, key = this.#victims.key): Promise<string> {
+    const { chainDer } = await unaryCall(
+      this.#client(),
+      '/meshca.issuer.v1.Pipelines/IssueWithToken',
+      { token, csrDer: createCsr(key), spiffeId: '', ttlSeconds: 0 },
+    );
+    return leafText(chainDer[0]);
   }
 
   async delegated(as: Credential, path: string): Promise<string> {

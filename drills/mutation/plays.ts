@@ -4,7 +4,7 @@ import type { Credential, TestServer } from '../../test/support/server.ts';
 import type { Alteration } from './alterations.ts';
 import { Caller } from './caller.ts';
 import type { Row } from './hand.ts';
-import type { Nested, Victims } from './world.ts';
+import type { Nested, Victims } from './victims.ts';
 
 /** Asks for one grant. What was granted, as text; or throws the refusal. */
 type Play = () => Promise<string>;
@@ -89,6 +89,7 @@ const healthyPlays = (
   ['a leaf', () => caller.leaf(victims.healthy, 'web')],
   ['a JWT-SVID', () => caller.jwt(victims.healthy, 'web')],
   ['a delegated leaf', () => caller.delegated(victims.istiod, '/ns/a')],
+  ['a certificate of a job', async () => caller.job(await victims.jobs.newToken())],
   ['entries for a reader', () => caller.entries(victims.reader)],
   ['renewal of an agent', () => caller.renew(renewing)],
   ['recovery after expiry', () => caller.recover(victims.asleep)],
@@ -102,7 +103,10 @@ const healthyPlays = (
 
 const victimPlays = (caller: Caller, victims: Victims): Plays => {
   const { healthy, banned, evicted, robbed, istiod, former, reader, stranger, revoked } = victims;
+  const { used, ended } = victims.jobs;
   return [
+    ['a certificate by the used token of a job', () => caller.job(used)],
+    ['a certificate that was given back', () => caller.job(ended.token, ended.key)],
     ['attestation by a used token', () => caller.attest(victims.tokens.used)],
     ['attestation by a revoked token', () => caller.attest(victims.tokens.revoked)],
     ['renewal of a banned agent', () => caller.renew(banned)],

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,9 +14,11 @@ import {
   type TestServer,
 } from '../../test/support/server.ts';
 import { past, until } from '../../test/support/until.ts';
-import { approvalVictims, type Approval } from './approvals.ts';
+import { approvalVictims } from './approvals.ts';
 import { snapshotOf, type Snapshot } from './alterations.ts';
 import { SqliteHand, type ForeignHand } from './hand.ts';
+import { JobPlatform } from './jobs.ts';
+import type { Victims } from './victims.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
 /** As long as a run may last. */
@@ -33,46 +35,6 @@ const many = async <T>(count: number, make: (at: number) => Promise<T>): Promise
 const notAfterOf = ({ chainDer: [der] }: Credential): number =>
   unwrap(parseCertificate(der ?? Buffer.alloc(0))).notAfter;
 
-/** Somebody of every kind whom the log refuses, and the healthy ones beside them. */
-export interface Victims {
-  readonly key: KeyObject;
-  readonly issuingId: string;
-  readonly healthy: Credential;
-  readonly banned: Credential;
-  readonly evicted: Credential;
-  /** The certificate of a session that another one replaced. */
-  readonly robbed: Credential;
-  /** Each may renew every 5 s. */
-  readonly renewing: readonly Credential[];
-  /** Its SVID has expired. */
-  readonly asleep: Credential;
-  /** It is banned and un-banned again and again. */
-  readonly cycled: Credential;
-  /** Workloads that may have a CA of their own, each every 30 s, and one that may not. */
-  readonly nested: readonly Nested[];
-  readonly plain: Credential;
-  /** It is banned and evicted, for the change alone. */
-  readonly nudged: Credential;
-  /** Every authority with its state. */
-  readonly states: ReadonlySet<string>;
-  /** The JWT authority that signs. */
-  readonly jwtId: string;
-  readonly istiod: Credential;
-  /** Its delegation was revoked. */
-  readonly former: Credential;
-  readonly reader: Credential;
-  readonly stranger: Credential;
-  readonly revoked: Credential;
-  readonly tokens: { readonly used: string; readonly revoked: string; readonly banned: string };
-  readonly replayed: Approval;
-  readonly executed: Approval;
-}
-
-export interface Nested {
-  readonly entryId: string;
-  readonly credential: Credential;
-}
-
 const renewingAgents = 12;
 const nestedWorkloads = 6;
 
@@ -88,10 +50,15 @@ export class MutationWorld implements AsyncDisposable {
   readonly files: string[] = [];
   #sleeper!: Credential;
   readonly #dir: string;
+  readonly #platform: JobPlatform;
 
-  private constructor(server: TestServer, dir: string, alerts: string[]) {
+  private constructor(
+    server: TestServer,
+    { dir, alerts, platform }: { dir: string; alerts: string[]; platform: JobPlatform },
+  ) {
     this.server = server;
     this.#dir = dir;
+    this.#platform = platform;
     this.alerts = alerts;
     this.hand = new SqliteHand(join(server.config.dataDir, 'meshca.db'));
   }
@@ -107,9 +74,11 @@ export class MutationWorld implements AsyncDisposable {
       child: () => logger,
     };
     const dir = await mkdtemp(join(tmpdir(), 'meshca-mutation-'));
+    const platform = await JobPlatform.start(dir);
     const server = await startTestServer({
       logger,
       config: {
+        tokens: { issuers: [platform.settings] },
         issuance: {
           crlBaseUrl: 'http://ca.mesh.test/crl',
           bundleRefreshHintSeconds: 1,
@@ -122,7 +91,7 @@ export class MutationWorld implements AsyncDisposable {
         rotation: { automatic: false, jwksCacheSeconds: 1, retireMarginSeconds: longSeconds },
       },
     });
-    const world = new MutationWorld(server, dir, alerts);
+    const world = new MutationWorld(server, { dir, alerts, platform });
     world.#sleeper = await server.joinAgent('asleep');
     server.config.issuance.agentTtlSeconds = 86_400;
     await server.restart();
@@ -147,6 +116,7 @@ export class MutationWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.server[Symbol.asyncDispose]();
+    await this.#platform[Symbol.asyncDispose]();
     await rm(this.#dir, { recursive: true, force: true });
   }
 
@@ -179,6 +149,7 @@ export class MutationWorld implements AsyncDisposable {
     this.#step();
     await this.#policies();
     const revoked = await this.#entries(agents);
+    const jobs = await this.#platform.jobs(server, longSeconds, () => this.#step());
     await admin('Agents/BanAgent', { spiffeId: agents.banned.spiffeId, reason: 'drill' });
     await admin('Agents/EvictAgent', { spiffeId: agents.evicted.spiffeId, reason: 'drill' });
     await admin('Certificates/RevokeCertificate', {
@@ -196,6 +167,7 @@ export class MutationWorld implements AsyncDisposable {
       ...agents,
       ...callers,
       revoked,
+      jobs,
       ...jwt,
       ...approvals,
       asleep: this.#sleeper,
