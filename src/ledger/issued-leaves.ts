@@ -8,7 +8,7 @@ export interface IssuedContent {
   readonly authorities: readonly (readonly [id: string, last: number])[];
   readonly given: readonly (readonly [holder: string, start: number, last: number])[];
   readonly downstream: readonly (readonly [serial: string, authority: string, last: number])[];
-  readonly watchers: readonly (readonly [holder: string, last: number])[];
+  readonly watchers: readonly (readonly [watcher: string, last: number])[];
 }
 
 /** A leaf that expired longer ago matters to nobody, even with a slow clock. */
@@ -36,8 +36,10 @@ export class IssuedLeaves {
   #given = new Map<string, Map<number, number>>();
   /** Certificates of downstream CAs by serial: few, and each ends when it is revoked. */
   #downstream = new Map<string, { readonly authorityId: string; readonly notAfter: number }>();
-  /** The latest end of the certificates with which each control plane watched the bundle. */
+  /** The latest end of the certificates with which each process watched the bundle, see `watcherKey`. */
   #watchers = new Map<string, number>();
+  /** Of processes that have left, so that older records do not bring them back. */
+  #left = new Map<string, number>();
 
   /** What the log says: whether it has an agent with this name, and whether a serial is revoked. */
   constructor(
@@ -61,8 +63,8 @@ export class IssuedLeaves {
   apply(issued: Issued): void {
     const { notAfter } = issued;
     if (notAfter < this.keptFrom) return;
-    if (issued.of === 'watch') {
-      raise(this.#watchers, issued.holder, notAfter);
+    if (issued.of === 'watch' || issued.of === 'left') {
+      this.#applyWatching(issued.of, watcherKey(issued.holder, issued.instance), notAfter);
       return;
     }
     const { authorityId } = issued;
@@ -72,6 +74,16 @@ export class IssuedLeaves {
     }
     raise(this.#byAuthority, authorityId, notAfter);
     if (issued.of === 'leaf') this.#applyLeaf(issued);
+  }
+
+  #applyWatching(of: 'watch' | 'left', watcher: string, notAfter: number): void {
+    if (of === 'watch') {
+      this.#left.delete(watcher);
+      raise(this.#watchers, watcher, notAfter);
+    } else {
+      this.#watchers.delete(watcher);
+      this.#left.set(watcher, notAfter);
+    }
   }
 
   #applyLeaf(leaf: RecordedLeaf): void {
@@ -123,7 +135,8 @@ export class IssuedLeaves {
   }
 
   #add({ holders, authorities, given, downstream, watchers }: IssuedContent): void {
-    for (const [holder, last] of watchers) raise(this.#watchers, holder, last);
+    for (const [watcher, last] of watchers)
+      if (last > (this.#left.get(watcher) ?? 0)) raise(this.#watchers, watcher, last);
     for (const [holder, last] of holders) raise(this.#byHolder, holder, last);
     for (const [id, last] of authorities) raise(this.#byAuthority, id, last);
     for (const [holder, start, last] of given) {
@@ -146,6 +159,7 @@ export class IssuedLeaves {
     this.#given = other.#given;
     this.#downstream = other.#downstream;
     this.#watchers = other.#watchers;
+    this.#left = other.#left;
     this.unreplaced.become(other.unreplaced);
   }
 
@@ -156,10 +170,10 @@ export class IssuedLeaves {
     return new Map([...this.#byHolder].filter(([, last]) => last >= now));
   }
 
-  /** The latest end of the certificates with which each control plane watched the bundle. */
+  /** The latest end of the certificates with which each process watched the bundle. */
   watchers(): ReadonlyMap<string, number> {
-    for (const [holder, last] of this.#watchers)
-      if (last < this.keptFrom) this.#watchers.delete(holder);
+    for (const processes of [this.#watchers, this.#left])
+      for (const [watcher, last] of processes) if (last < this.keptFrom) processes.delete(watcher);
     return this.#watchers;
   }
 
@@ -223,6 +237,9 @@ export class IssuedLeaves {
     return until;
   }
 }
+
+/** Names one process of a control plane. Neither a SPIFFE ID nor its name has a blank. */
+export const watcherKey = (holder: string, instance: string): string => `${holder} ${instance}`;
 
 /** A holder that renews its roots has those of its latest leaf, whatever else it still has. */
 function keepLatest(issued: Map<number, number>): void {

@@ -21,8 +21,14 @@ export type Issued =
   /** A downstream CA. */
   | ({ readonly of: 'downstream' } & Pick<RecordedLeaf, 'serial' | 'authorityId' | 'notAfter'>)
   | ({ readonly of: 'jwt' } & Pick<RecordedLeaf, 'authorityId' | 'notAfter'>)
-  /** A control plane that watches the bundle with a certificate. */
-  | ({ readonly of: 'watch' } & Pick<RecordedLeaf, 'holder' | 'notAfter'>);
+  /** A process of a control plane that watches the bundle with a certificate, or has left. */
+  | ({ readonly of: 'watch' } & Watching)
+  | ({ readonly of: 'left' } & Watching);
+
+/** One process of a control plane, and the end of the certificate with which it watches. */
+export interface Watching extends Pick<RecordedLeaf, 'holder' | 'notAfter'> {
+  readonly instance: string;
+}
 
 /** Each kind of record, and the detail with the end of what was issued. */
 const ends = {
@@ -30,6 +36,7 @@ const ends = {
   'authority.downstream': 'notAfter',
   'jwt.issued': 'expiresAt',
   'control-plane.watched': 'notAfter',
+  'control-plane.left': 'notAfter',
 } as const;
 
 /** Inside a JSON string the quotes would be escaped, so that these bytes mark fields only. */
@@ -43,8 +50,13 @@ export function issuedIn({ kind, detail, timeMs }: AuditEvent): Issued | undefin
   const { authority: authorityId, holder, serial, certificateKind } = detail;
   const notAfter = detail[ends[kind as keyof typeof ends]];
   if (typeof notAfter !== 'number') return undefined;
-  if (kind === 'control-plane.watched')
-    return typeof holder === 'string' ? { of: 'watch', holder, notAfter } : undefined;
+  if (kind === 'control-plane.watched' || kind === 'control-plane.left') {
+    const of = kind === 'control-plane.left' ? 'left' : 'watch';
+    const { instance } = detail;
+    return typeof holder === 'string' && typeof instance === 'string'
+      ? { of, holder, instance, notAfter }
+      : undefined;
+  }
   if (typeof authorityId !== 'string') return undefined;
   if (kind === 'jwt.issued') return { of: 'jwt', authorityId, notAfter };
   if (typeof serial !== 'string') return undefined;

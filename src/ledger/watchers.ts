@@ -1,7 +1,7 @@
 import type { Clock } from '../common/runtime/index.ts';
 import type { AuditEvent, ConsumerRecord } from '../domain/index.ts';
 import type { AuditStore } from '../store/ports/index.ts';
-import type { IssuedLeaves } from './issued-leaves.ts';
+import { watcherKey, type IssuedLeaves } from './issued-leaves.ts';
 import { saysTheSame } from './confirmations.ts';
 
 /** One process of a control plane. */
@@ -17,21 +17,25 @@ export interface WatcherReport {
 }
 
 /**
- * Control planes that watch the bundle. That one has watched is in the log, so that no change of a
- * row hides it. What it holds counts only as it was told to this process.
+ * Control planes that watch the bundle. Which processes of them watch is in the log, so that neither
+ * a change of a row nor a restart hides one. What one holds counts only as it was told to this
+ * server process; one that has told nothing holds nothing.
  */
 export interface LedgerWatchers {
   /** The latest end of the certificates with which each control plane watched, Unix seconds. */
   known(): ReadonlyMap<string, number>;
-  /** Makes it durable that this control plane watches, unless the log says so already. */
-  begin(clientId: string, notAfter: number, event: AuditEvent): Promise<void>;
+  /** Makes it durable that this process watches, unless the log says so already. */
+  begin(id: WatcherId, notAfter: number, event: AuditEvent): Promise<void>;
+  /** Makes it durable that this process has ended for good, and forgets what it told. */
+  leave(id: WatcherId, event: (notAfter: number) => AuditEvent): Promise<void>;
   /** Replaces what this process of it has told. */
   report(id: WatcherId, report: WatcherReport): void;
   /** This process of it holds nothing any more. */
   forget(id: WatcherId): void;
   reported(id: WatcherId): WatcherReport | undefined;
-  /** The processes of this control plane of which something is in memory. */
+  /** The processes of this control plane of which something was told, or that the log has. */
   instances(clientId: string): readonly string[];
+  /** What was told, and by name the processes that have told nothing. */
   consumers(): readonly ConsumerRecord[];
   /** Control planes that name everybody who may hold a certificate that was signed for them. */
   namingAllHolders(): readonly string[];
@@ -60,11 +64,21 @@ export class Watchers implements LedgerWatchers {
   }
 
   known(): ReadonlyMap<string, number> {
-    return this.#issued.watchers();
+    const byClient = new Map<string, number>();
+    for (const { clientId, until } of this.#processes())
+      byClient.set(clientId, Math.max(until, byClient.get(clientId) ?? 0));
+    return byClient;
   }
 
-  async begin(clientId: string, notAfter: number, event: AuditEvent): Promise<void> {
-    if ((this.known().get(clientId) ?? 0) < notAfter) await this.#audit.append([event]);
+  async begin({ clientId, instance }: WatcherId, notAfter: number, event: AuditEvent) {
+    const known = this.#issued.watchers().get(watcherKey(clientId, instance)) ?? 0;
+    if (known < notAfter) await this.#audit.append([event]);
+  }
+
+  async leave(id: WatcherId, event: (notAfter: number) => AuditEvent): Promise<void> {
+    const known = this.#issued.watchers().get(watcherKey(id.clientId, id.instance));
+    if (known !== undefined) await this.#audit.append([event(known)]);
+    this.forget(id);
   }
 
   report({ clientId, instance }: WatcherId, report: WatcherReport): void {
@@ -95,18 +109,31 @@ export class Watchers implements LedgerWatchers {
   }
 
   instances(clientId: string): readonly string[] {
-    return [...(this.#told.get(clientId)?.keys() ?? [])];
+    const now = this.#clock.now();
+    const logged = this.#processes().filter(
+      (watcher) => watcher.clientId === clientId && watcher.until >= now,
+    );
+    const told = this.#told.get(clientId)?.keys() ?? [];
+    return [...new Set([...told, ...logged.map(({ instance }) => instance)])];
   }
 
   consumers(): readonly ConsumerRecord[] {
-    return [...this.#told.values()].flatMap((instances) =>
+    const told = [...this.#told.values()].flatMap((instances) =>
       [...instances.values()].flatMap(({ consumers }) => consumers),
     );
+    return [...told, ...this.#silent().map(silentProcess)];
   }
 
   namingAllHolders(): readonly string[] {
+    const now = this.#clock.now();
+    const silent = new Set(
+      this.#silent().flatMap(({ clientId, until }) => (until >= now ? [clientId] : [])),
+    );
     return [...this.#told].flatMap(([clientId, instances]) =>
-      [...instances.values()].every(({ namesAllHolders }) => namesAllHolders) ? [clientId] : [],
+      !silent.has(clientId) &&
+      [...instances.values()].every(({ namesAllHolders }) => namesAllHolders)
+        ? [clientId]
+        : [],
     );
   }
 
@@ -125,7 +152,41 @@ export class Watchers implements LedgerWatchers {
     const unknown = !unreplaced.whole && this.#issued.lastOf(authorityId) >= now;
     return live === 0 && unknown && this.lastLeafOf(clientId, now) >= now ? 1 : live;
   }
+
+  #processes(): readonly Process[] {
+    return [...this.#issued.watchers()].map(([key, until]) => {
+      const [clientId = '', instance = ''] = key.split(' ');
+      return { clientId, instance, until };
+    });
+  }
+
+  /** The processes that have told nothing to this server process. */
+  #silent(): readonly Process[] {
+    return this.#processes().filter((watcher) => this.reported(watcher) === undefined);
+  }
 }
+
+interface Process extends WatcherId {
+  /** The latest end of the certificates with which it watched, Unix seconds. */
+  readonly until: number;
+}
+
+/** It may hold old roots alone, and counts until its certificate ends. */
+const silentProcess = ({ clientId, instance, until }: Process): ConsumerRecord => ({
+  agentId: clientId,
+  id: instance,
+  kind: 'control-plane',
+  spiffeId: clientId,
+  authoritySetDigest: '',
+  jwtSetDigest: '',
+  issuerSetDigest: '',
+  capabilities: [],
+  state: 'pending',
+  reason: '',
+  since: 0,
+  description: instance,
+  departedUntil: until,
+});
 
 const heardAt = (
   before: ConsumerRecord | undefined,

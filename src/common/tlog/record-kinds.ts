@@ -18,6 +18,7 @@ export const routineKinds = [
   'certificate.issued',
   'certificate.refused',
   'clock.anchored',
+  'control-plane.left',
   'control-plane.watched',
   'crl.signed',
   'identity-token.bound',

@@ -87,8 +87,8 @@ export class WatchHub implements Watch {
         'OVERLOADED',
         `${spiffeId} has ${maximumInstances} processes that watch, or that have gone and still count`,
       );
-    // before anything is sent: from here on rotation waits for this control plane, also after a restart
-    await watchers.begin(spiffeId, notAfter, {
+    // before anything is sent: from here on rotation waits for this process, also after a restart
+    await watchers.begin({ clientId: spiffeId, instance: hello.instance }, notAfter, {
       timeMs: clock.nowMs(),
       actor: spiffeId,
       kind: 'control-plane.watched',

@@ -1,7 +1,7 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
-import type { ConsumerRecord } from '../../domain/index.ts';
+import type { AuditEvent, ConsumerRecord } from '../../domain/index.ts';
 import type { LedgerWatchers } from '../../ledger/index.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
 import { checkText, enforceRate } from '../requests.ts';
@@ -30,6 +30,7 @@ export class WatchReports {
   readonly #dependencies: WatchReportDependencies;
   readonly #bucket: TokenBucket;
   #first = true;
+  #left = false;
 
   constructor(
     of: { readonly clientId: string; readonly instance: string; readonly version: string },
@@ -46,8 +47,11 @@ export class WatchReports {
     enforceRate(this.#bucket.take(), 'too many reports');
     const { watchers } = this.#dependencies;
     const id = { clientId: this.#clientId, instance: this.#instance };
+    if (this.#left)
+      throw new PkiError('INVALID_REQUEST', 'a process that leaves reports nothing more');
     if (report.leaving) {
-      watchers.forget(id);
+      this.#left = true;
+      await watchers.leave(id, (notAfter) => this.#leaving(notAfter));
       return;
     }
     if (report.consumers.length > maximumConsumers)
@@ -65,6 +69,17 @@ export class WatchReports {
       consumers: [this.#self(report), ...served, ...lost],
       namesAllHolders: report.namesAllHolders,
     });
+  }
+
+  #leaving(notAfter: number): AuditEvent {
+    const holder = this.#clientId;
+    return {
+      timeMs: this.#dependencies.clock.nowMs(),
+      actor: holder,
+      kind: 'control-plane.left',
+      subject: holder,
+      detail: { holder, notAfter, instance: this.#instance },
+    };
   }
 
   #checkSize(count: number): void {

@@ -12,13 +12,19 @@ const detail = {
   serial: '5a01',
 };
 
-test('the end of the certificate of a control plane that watches is read from its record', () => {
-  const watched = event('control-plane.watched', 'x', { holder: 'spiffe://x/c', notAfter: end });
-  const expected = { of: 'watch', holder: 'spiffe://x/c', notAfter: end };
-  assert.deepEqual(issuedIn(watched), expected);
-  assert.deepEqual(issuedFrom(canonicalBytes(watched), end), expected);
-  assert.equal(issuedFrom(canonicalBytes(watched), end + 1), undefined);
-  assert.equal(issuedIn(event('control-plane.watched', 'x', { notAfter: end })), undefined);
+test('that a process of a control plane watches, or has left, is read from its record', () => {
+  const watching = { holder: 'spiffe://x/c', instance: 'pod-0', notAfter: end };
+  for (const [kind, of] of [
+    ['control-plane.watched', 'watch'],
+    ['control-plane.left', 'left'],
+  ] as const) {
+    const record = event(kind, 'x', watching);
+    assert.deepEqual(issuedIn(record), { of, ...watching });
+    assert.deepEqual(issuedFrom(canonicalBytes(record), end), { of, ...watching });
+    assert.equal(issuedFrom(canonicalBytes(record), end + 1), undefined);
+    assert.equal(issuedIn(event(kind, 'x', { notAfter: end, instance: 'pod-0' })), undefined);
+    assert.equal(issuedIn(event(kind, 'x', { notAfter: end, holder: 'x' })), undefined);
+  }
 });
 
 test('leaves, downstream CAs and JWT-SVIDs are read from their records, and nothing else', () => {
@@ -38,7 +44,9 @@ test('leaves, downstream CAs and JWT-SVIDs are read from their records, and noth
     ['leaf', 'downstream', 'jwt', ...Array.from({ length: 5 }, () => undefined)],
   );
   assert.ok(
-    read.slice(0, 3).every((issued) => issued?.of !== 'watch' && issued?.authorityId === 'a1'),
+    read
+      .slice(0, 3)
+      .every((issued) => issued && 'authorityId' in issued && issued.authorityId === 'a1'),
   );
   assert.ok(read.slice(0, 3).every((issued) => issued?.notAfter === end));
   for (const [at, record] of records.entries()) {

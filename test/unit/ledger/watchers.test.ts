@@ -39,22 +39,68 @@ const consumer = (over: Partial<ConsumerRecord> = {}): ConsumerRecord => ({
   ...over,
 });
 
-test('who watches is known from the log and from its snapshot, and is recorded once a certificate', async () => {
+const pod = (instance: string) => ({ clientId: plane, instance });
+const watched = event('control-plane.watched');
+const nameOf = ({ id, state, departedUntil }: ConsumerRecord) => [id, state, departedUntil];
+
+test('which processes watch is known from the log and its snapshot, recorded once a certificate', async () => {
   const { issued, appended, watchers } = watchersOf();
   const end = time.now + 3_600;
-  await watchers.begin(plane, end, event('control-plane.watched'));
+  await watchers.begin(pod('pod-0'), end, watched);
   assert.equal(appended.length, 1);
-  issued.apply({ of: 'watch', holder: plane, notAfter: end });
-  await watchers.begin(plane, end, event('control-plane.watched'));
+  issued.apply({ of: 'watch', holder: plane, instance: 'pod-0', notAfter: end });
+  await watchers.begin(pod('pod-0'), end, watched);
   assert.equal(appended.length, 1, 'the log says so already');
-  await watchers.begin(plane, end + 1, event('control-plane.watched'));
-  assert.equal(appended.length, 2, 'a renewed certificate ends later');
+  await watchers.begin(pod('pod-1'), end, watched);
+  assert.equal(appended.length, 2, 'another process has the same certificate');
+  await watchers.begin(pod('pod-0'), end + 1, watched);
+  assert.equal(appended.length, 3, 'a renewed certificate ends later');
   const restored = leavesOf();
   restored.restore(contentOf(leafParts(issued.copy())).issued);
-  assert.deepEqual([...restored.watchers()], [[plane, end]]);
+  const afterRestart = watchersOf(restored).watchers;
+  assert.deepEqual([...afterRestart.known()], [[plane, end]]);
+  assert.deepEqual(afterRestart.instances(plane), ['pod-0']);
   time.now += 3 * 86_400;
   assert.deepEqual([...issued.watchers()], [], 'long after its end it is forgotten');
   time.now -= 3 * 86_400;
+});
+
+test('a process that the log has and that told nothing holds nothing, and no other speaks for it', () => {
+  const { issued, watchers } = watchersOf();
+  const end = time.now + 600;
+  for (const instance of ['pod-0', 'pod-1'])
+    issued.apply({ of: 'watch', holder: plane, instance, notAfter: end });
+  watchers.report(pod('pod-0'), { consumers: [consumer()], namesAllHolders: true });
+  assert.deepEqual(watchers.consumers().map(nameOf), [
+    ['pod-0', 'confirmed', undefined],
+    ['pod-1', 'pending', end],
+  ]);
+  assert.deepEqual(watchers.namingAllHolders(), []);
+  watchers.report(pod('pod-1'), {
+    consumers: [consumer({ id: 'pod-1' })],
+    namesAllHolders: true,
+  });
+  assert.deepEqual(watchers.namingAllHolders(), [plane]);
+});
+
+test('a process that has left is waited for no more, whatever older records say', async () => {
+  const { issued, appended, watchers } = watchersOf();
+  const watching = { holder: plane, instance: 'pod-0', notAfter: time.now + 600 };
+  issued.apply({ of: 'watch', ...watching });
+  const before = issued.copy();
+  watchers.report(pod('pod-0'), { consumers: [consumer()], namesAllHolders: false });
+  const left = event('control-plane.left');
+  await watchers.leave(pod('pod-0'), (notAfter) => ({ ...left, detail: { notAfter } }));
+  assert.deepEqual(appended, [{ ...left, detail: { notAfter: watching.notAfter } }]);
+  issued.apply({ of: 'left', ...watching });
+  const older = leavesOf();
+  older.restore(before);
+  issued.complete(older);
+  assert.deepEqual([[...watchers.known()], watchers.consumers()], [[], []]);
+  await watchers.leave(pod('pod-0'), () => left);
+  assert.equal(appended.length, 1, 'it has left already');
+  issued.apply({ of: 'watch', ...watching });
+  assert.deepEqual(watchers.instances(plane), ['pod-0'], 'it is back under its name');
 });
 
 test('all holders are named only while every process of the control plane says so', () => {

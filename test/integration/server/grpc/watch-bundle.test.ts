@@ -168,6 +168,31 @@ test('a control plane that was killed is absent by name, also after a restart of
   );
 });
 
+test('after a restart a root waits for each process of a control plane, until it leaves', async (context) => {
+  const { server, control, agent } = await meshOf(context);
+  const waitingFor = async (): Promise<string> =>
+    ((await rotationOf(server).inState('root', 'published'))?.confirmation?.laggards ?? [])
+      .filter(({ kind }) => kind === 'control-plane')
+      .map(({ consumerId, state }) => `${consumerId} ${state}`)
+      .join();
+  for (const instance of ['pod-0', 'pod-1'])
+    (await watching(server, control, { instance })).report();
+  await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
+  await until(async () => (await waitingFor()) === 'pod-0 behind,pod-1 behind');
+  agent.disconnect();
+  await server.restart();
+  await until(async () => (await waitingFor()).includes('absent'), 'none of them is back');
+  const [first, claim] = [await watching(server, control, { instance: 'pod-0' }), true];
+  first.report({ namesAllHolders: claim });
+  await until(async () => (await waitingFor()) === 'pod-1 silent', 'one does not speak for all');
+  const second = await watching(server, control, { instance: 'pod-1' });
+  second.report({ leaving: true });
+  await until(async () => (await waitingFor()) === '', 'the other one has left');
+  second.stream.end();
+  await server.restart();
+  await until(async () => (await waitingFor()) === 'pod-0 absent', 'that it left is on record');
+});
+
 test('a second stream of one process ends the first, and another process has its own', async (context) => {
   const { server, control } = await meshOf(context);
   const first = await watching(server, control, { instance: 'pod-0' });
