@@ -6,8 +6,12 @@ import type { CliContext } from './context.ts';
 import { printable } from './output.ts';
 import { oddSelector } from './selector-hints.ts';
 
-/** Node sets have selectors of nodes, which can be any text. */
-const serverPath = '/meshca/server';
+/**
+ * Node sets have selectors of nodes, and entries below an issuer of tokens have claims. Both can be
+ * any text.
+ */
+const hasOtherSelectors = (parentId = ''): boolean =>
+  /\/meshca\/(?:server|token-issuer\/[^/]+)$/.test(parentId);
 
 /**
  * Prints a note for each selector that no agent produces. The server accepts these selectors, since
@@ -20,7 +24,7 @@ export function checkSelectors(
   entries: readonly Entry[],
 ): void {
   const selectors = entries
-    .filter(({ parentId }) => !parentId?.endsWith(serverPath))
+    .filter(({ parentId }) => !hasOtherSelectors(parentId))
     .flatMap((entry) => entry.selectors ?? []);
   for (const selector of selectors) expectPossible(selector);
   if (options.json) return;

@@ -159,10 +159,16 @@ function laggardState(laggard: Laggard__Output, now: number): string {
   // after a restart of the server, a report counts when the agent repeats it
   const seen =
     lastSeenAt === 0
-      ? `${holder} last seen: never`
+      ? neverSeen(laggard)
       : `${holder} last seen: ${duration(Math.max(0, now - lastSeenAt))} ago, has not reported since`;
   return `absent${why}, ${seen}`;
 }
+
+/** The server has the times of agents in its database, and those of control planes in memory. */
+const neverSeen = (laggard: Laggard__Output): string =>
+  holderOf(laggard) === 'agent'
+    ? 'agent last seen: never'
+    : 'control plane not connected since the start of the server';
 
 /** Who reports for it. */
 const holderOf = ({ kind }: Laggard__Output): string =>

@@ -19,7 +19,7 @@ const maximumAnswer = 64 * 1024;
  * The token of a job: from a file, a variable or standard input; else from the platform on which
  * the job runs. A token is never an argument, since other users can list those.
  *
- * @throws PkiError INVALID_REQUEST, UNREACHABLE
+ * @throws PkiError INVALID_REQUEST, UNREACHABLE, CALLER_NOT_ADMITTED
  */
 export async function jobToken(context: CliContext, flags: TokenSourceFlags): Promise<string> {
   const named = [flags.tokenFile, flags.tokenEnv, flags.tokenStdin].filter(
@@ -88,16 +88,34 @@ async function fromGitHub(text: string, bearer: string, audience: string): Promi
       signal: AbortSignal.timeout(requestTimeoutMs),
     });
     const body = await response.text();
+    if (response.status === 401 || response.status === 403) throw refusedByGitHub(response.status);
     if (!response.ok || body.length > maximumAnswer)
       throw new Error(`it answers with status ${response.status}`);
     const { value } = JSON.parse(body) as { readonly value?: unknown };
     if (typeof value !== 'string') throw new Error('its answer has no token');
     return value;
   } catch (thrown) {
-    throw new PkiError(
-      'UNREACHABLE',
-      `GitHub Actions gave no token: ${(thrown as Error).message}`,
-      { cause: thrown, next: 'Run the job again.' },
-    );
+    if (thrown instanceof PkiError) throw thrown;
+    throw new PkiError('UNREACHABLE', `GitHub Actions gave no token: ${reasonOf(thrown)}`, {
+      cause: thrown,
+      next: 'Run the job again.',
+    });
   }
+}
+
+const refusedByGitHub = (status: number): PkiError =>
+  new PkiError(
+    'CALLER_NOT_ADMITTED',
+    `GitHub Actions gave no token: it answers with status ${status}`,
+    {
+      next: 'Give the job "permissions: id-token: write", and run it again. Outside of its job, the address of the platform gives no token.',
+    },
+  );
+
+/** `fetch failed` says nothing; its cause does. */
+function reasonOf(thrown: unknown): string {
+  const { message, cause } = thrown as Error;
+  if (!(cause instanceof Error)) return message;
+  // of several addresses that failed, the error has no message
+  return cause.message || ((cause as NodeJS.ErrnoException).code ?? message);
 }

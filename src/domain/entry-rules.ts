@@ -280,6 +280,7 @@ function checkTokenEntry(input: Omit<EntryDraft, 'isTemplate'>): void {
     throw new PkiError(
       'PARENT_INVALID',
       'an entry below an issuer of tokens can be neither admin nor downstream: what a token led to is no credential',
+      { next: 'Leave the flag out, or name an agent or a node set as the parent.' },
     );
   const foreign = input.selectors.find(({ type }) => !tokenSelectorTypes.includes(type));
   if (foreign !== undefined)

@@ -107,7 +107,9 @@ async function issue(context: CliContext, options: IssueFlags & GlobalOptions): 
   const key = await newTokenKey();
   const svid = await tryAgain(context, waitMs, client.server, () =>
     issueWithToken(client, { token, key, ttlSeconds, spiffeId: options.spiffeId ?? '' }),
-  );
+  ).catch((thrown: unknown) => {
+    throw context.signal.aborted ? interrupted() : thrown;
+  });
   write(folder, svid, {
     server: client.server,
     trustDomain: client.trustDomain.name,
@@ -135,6 +137,12 @@ async function issue(context: CliContext, options: IssueFlags & GlobalOptions): 
       ],
     ]);
 }
+
+/** The server ends a call whose caller has left only until the certificate is on record. */
+const interrupted = (): PkiError =>
+  new PkiError('CANCELLED', 'interrupted while the server was asked for the certificate', {
+    next: 'The server may have used the token up. The certificate has no key then, and ends by itself. Run the command again, with a new token if that one was used.',
+  });
 
 /** @throws PkiError INVALID_REQUEST if the options do not fit together */
 function clientOf(
@@ -246,7 +254,9 @@ async function giveBack(
 ): Promise<void> {
   const at = (name: string): string => join(folder, name);
   if (!existsSync(at(names.issued)))
-    throw new PkiError('NOT_FOUND', `${folder} holds nothing that "meshca issue" wrote`);
+    throw new PkiError('NOT_FOUND', `${folder} holds nothing that "meshca issue" wrote`, {
+      next: 'Name the folder of --out of "meshca issue". After the first give-back it holds no key any more.',
+    });
   const issued = JSON.parse(readBytes(at(names.issued)).toString('utf8')) as Issued;
   const privateKey: KeyObject = createPrivateKey(readBytes(at(names.key)));
   const chainDer = rootsOf(readBytes(at(names.chain)), at(names.chain));
@@ -278,10 +288,12 @@ async function giveBack(
         `given back ${serial}: the key is deleted, ${revoked ? 'and the certificate is revoked' : `and the certificate ends at ${instant(notAfter)}`}\n`,
       );
   } catch (thrown) {
-    const error = unreachable(PkiError.from(thrown), server);
+    const error = context.signal.aborted
+      ? new PkiError('CANCELLED', 'interrupted')
+      : unreachable(PkiError.from(thrown), server);
     throw new PkiError(
       error.code,
-      `the key is deleted, but ${serial} was not given back: ${error.message}`,
+      `the key is deleted, but ${serial} may not be given back: ${error.message}`,
       {
         cause: error,
         detail: error.detail,

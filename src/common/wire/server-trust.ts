@@ -99,12 +99,18 @@ function verifiedIssuer(
             next: 'If the root was replaced since, that fingerprint is stale: set the one that "meshca token create" prints on the server, and try again. Otherwise find out who answers at this address; nothing was sent there.',
           },
         );
+  let foreign: string | undefined;
   const svid = verifyX509Svid({
     chainDer,
-    bundle: (name) => (name === trustDomain.name ? roots : undefined),
+    bundle: (name) => {
+      if (name === trustDomain.name) return roots;
+      foreign = name;
+      return undefined;
+    },
     now,
     purpose: 'server',
   });
+  if (foreign !== undefined) throw ofAnotherDomain(foreign, trustDomain);
   if (!svid.ok) throw unverified(svid.error);
   if (!svid.value.id.equals(wanted))
     throw untrusted(`the server is ${svid.value.id.toString()}, not ${wanted.toString()}`);
@@ -150,5 +156,12 @@ function unverified({ code, message }: PkiError): PkiError {
     },
   );
 }
+
+const ofAnotherDomain = (foreign: string, { name }: TrustDomain): PkiError =>
+  new PkiError(
+    'SERVER_UNTRUSTED',
+    `the server is of the trust domain ${foreign} by its certificate, not of ${name}`,
+    { next: 'Correct the name of the trust domain, or the address of the server.' },
+  );
 
 const untrusted = (message: string): PkiError => new PkiError('SERVER_UNTRUSTED', message);

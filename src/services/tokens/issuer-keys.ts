@@ -72,7 +72,7 @@ export class IssuerKeys {
       if (waitMs > 0 && !this.#dependencies.source.isFile)
         return fail(
           'TOKEN_ISSUER_UNREACHABLE',
-          `the keys of the issuer ${this.#settings.name} are read again in ${waitMs} ms`,
+          `the keys of the issuer ${this.#settings.name} are read again in ${Math.ceil(waitMs / 1000)} s`,
           { detail: { waitMs } },
         );
     }

@@ -52,6 +52,8 @@ describe('a CI job gets a certificate by one command', () => {
       ...['--selector', 'oidc:repository:example/app'],
     ]);
     assert.equal(made.code, 0, made.err);
+    // claims are no selectors of agents, and nobody is told that no process has them
+    assert.equal(made.err, '');
   });
   after(async () => {
     await server?.[Symbol.asyncDispose]();
@@ -113,6 +115,15 @@ describe('a CI job gets a certificate by one command', () => {
     platform.answer = () => ({ status: 500 });
     const failed = await issue('github-down', '', { given: { env } });
     assert.equal(failed.code, 5, failed.err);
+    platform.answer = () => ({ status: 401 });
+    const refused = await issue('github-refused', '', { given: { env } });
+    assert.equal(refused.code, 4, refused.err);
+    assert.match(refused.err, /id-token: write/);
+    await platform.stop();
+    const dead = await issue('github-dead', '', { given: { env } });
+    assert.match(dead.err, /UNREACHABLE: GitHub Actions gave no token: \S/);
+    assert.doesNotMatch(dead.err, /fetch failed/);
+    await platform.start();
     const away = { ...env, ACTIONS_ID_TOKEN_REQUEST_URL: 'http://token.example/x' };
     assert.equal((await issue('github-http', '', { given: { env: away } })).code, 2);
   });
@@ -129,6 +140,12 @@ describe('a CI job gets a certificate by one command', () => {
     assert.match(wrong.err, /SERVER_UNTRUSTED/);
     assert.match(wrong.err, /--root-fingerprint/);
     assert.deepEqual(readdirSync(join(dir, 'pinned')), []);
+    const elsewhere = args(sha256Hex(server.rootsDer[0] as Buffer)).map((text) =>
+      text === 'mesh.test' ? 'other.test' : text,
+    );
+    const foreign = await runCommand(server, elsewhere, given);
+    assert.equal(foreign.code, 4);
+    assert.match(foreign.err, /trust domain mesh\.test by its certificate, not of other\.test/);
     // the token was not used up by the wrong server
     const right = await runCommand(server, args(sha256Hex(server.rootsDer[0] as Buffer)), given);
     assert.equal(right.code, 0, right.err);
@@ -162,6 +179,34 @@ describe('a CI job gets a certificate by one command', () => {
     assert.equal(ended.code, 5, ended.err);
     assert.match(ended.err, /the key is deleted/);
     assert.equal(existsSync(join(folder, 'svid_key.pem')), false);
+  });
+
+  test('a job that is interrupted is told that its token may be used up', async () => {
+    const stop = new AbortController();
+    issuer.keys.unshift(await issuer.newKey());
+    const token = await jobToken();
+    // the server meets a key that it does not know, and asks the issuer
+    issuer.answer = () => {
+      stop.abort();
+      return { status: 503 };
+    };
+    const ended = await issue('stopped', token, {
+      args: ['--wait', '2m'],
+      given: { signal: stop.signal },
+    });
+    issuer.answer = undefined;
+    issuer.keys.shift();
+    assert.equal(ended.code, 130);
+    assert.match(ended.err, /may have used the token up/);
+    assert.deepEqual(readdirSync(ended.folder), []);
+  });
+
+  test('a give-back that is interrupted says that the key is deleted', async () => {
+    const { folder } = await issue('given-back', await jobToken());
+    const ended = await runCommand(server, ['give-back', folder], { signal: AbortSignal.abort() });
+    assert.equal(ended.code, 130);
+    assert.match(ended.err, /the key is deleted, .*: interrupted/);
+    assert.deepEqual(readdirSync(folder), ['bundle.pem']);
   });
 
   test('exit codes tell a refusal from an outage and from a mistake in the command', async () => {

@@ -44,6 +44,10 @@ test('an agent that is away is shown with when it was seen and when it is left o
     /– absent, agent last seen: 50 min ago, has not reported since, holds .*; left out in 30 min$/,
   );
   assert.match(laggard({ state: 'absent', lastSeenAt: 0 }), /agent last seen: never/);
+  assert.match(
+    laggard({ kind: 'control-plane', state: 'absent', lastSeenAt: 0 }),
+    /– absent, control plane not connected since the start of the server, holds/,
+  );
 });
 
 test('a consumer whose agent came back and has reported nothing is not said to hold nothing', () => {
