@@ -102,9 +102,10 @@ function createPipelines(
   dependencies: ServicesDependencies,
   { access, callers, refusals }: Common,
 ): PipelineService {
-  const { store, issuer, authorities, verifier, clock, settings } = dependencies;
+  const { store, issuer, authorities, inventory, verifier, clock, settings } = dependencies;
   return new PipelineService({
     verifier,
+    inventory,
     entries: store.entries,
     tokenUses: store.tokenUses,
     issuance: store.issuance,

@@ -163,6 +163,7 @@ export class InventoryProof {
           detail['delegation'] ?? null,
           detail['authority'],
           detail['profile'],
+          detail['requestId'],
           detail['notBefore'],
           detail['notAfter'],
         ]);
@@ -193,6 +194,7 @@ const rowOf = (record: CertificateRecord): string =>
     record.delegationId,
     record.authorityId,
     record.profile,
+    record.requestId,
     record.notBefore,
     record.notAfter,
   ]);

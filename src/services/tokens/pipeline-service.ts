@@ -2,7 +2,12 @@ import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { selectorText, tokenIssuerId, type SpiffeId } from '../../common/spiffe/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
-import { spiffeSubject, type Proven, type RegistrationEntry } from '../../domain/index.ts';
+import {
+  spiffeSubject,
+  type CertificateRecord,
+  type Proven,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type {
@@ -15,6 +20,7 @@ import { AttestationLimits } from '../attestation/limits.ts';
 import type { Access } from '../callers/access.ts';
 import type { AnonymousCaller, Caller, OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
+import type { InventoryProof } from '../callers/inventory-proof.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { issueOne, type IssuingDependencies } from '../issuing/decided.ts';
 import { ttlWithin } from '../requests.ts';
@@ -29,6 +35,7 @@ export interface PipelineDependencies extends IssuingDependencies {
   readonly tokenUses: TokenUseStore;
   readonly issuance: Pick<IssuanceStore, 'findRequests'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
+  readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
   readonly revocations: Pick<LedgerRevocations, 'revoke'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   readonly access: Access;
@@ -134,7 +141,7 @@ export class PipelineService implements Pipelines {
       this.#dependencies.refusals,
       { caller, operation: 'EndTokenCertificate', subject: caller.spiffeId },
       async () => {
-        const { tokenUses, certificates, revocations, callers, clock } = this.#dependencies;
+        const { tokenUses, revocations, callers, clock } = this.#dependencies;
         const { serial, spiffeId, notAfter } = caller;
         if (caller.kind !== 'token' && caller.kind !== 'workload')
           throw new PkiError(
@@ -145,7 +152,9 @@ export class PipelineService implements Pipelines {
           throw new PkiError('NOT_FOUND', `there is no token behind the certificate ${serial}`, {
             next: 'Give back only what "meshca issue" obtained.',
           });
-        const use = await tokenUses.bySerial(serial);
+        const record = await this.#proven(serial);
+        // the request of the certificate has the ID of the use, see SingleUse
+        const use = await tokenUses.byId(record.requestId);
         const event = { timeMs: clock.nowMs(), actor: spiffeId, subject: spiffeId };
         if (use !== undefined)
           await tokenUses.end(use.id, clock.now(), {
@@ -153,8 +162,7 @@ export class PipelineService implements Pipelines {
             kind: 'identity-token.ended',
             detail: { use: use.id, issuer: use.issuer, serial, peer: caller.peer },
           });
-        const record = await certificates.bySerial(serial);
-        const isRevocable = record?.profile === 'revocable';
+        const isRevocable = record.profile === 'revocable';
         if (isRevocable) {
           const reason = 'cessationOfOperation';
           await revocations.revoke(
@@ -181,6 +189,22 @@ export class PipelineService implements Pipelines {
         return this.#dependencies.verifier.standings();
       },
     );
+  }
+
+  /** The inventory row, as the log has it. The caller may have been admitted before it changed. */
+  async #proven(serial: string): Promise<CertificateRecord> {
+    const { certificates, inventory } = this.#dependencies;
+    const record = await certificates.bySerial(serial);
+    if (record?.state !== 'issued') {
+      inventory.altered(serial, record === undefined ? 'absent' : 'differs');
+      throw new PkiError(
+        'OBJECT_NOT_IN_LOG',
+        `the inventory row of certificate ${serial} differs from the audit log`,
+        { detail: { kind: 'certificate', id: serial } },
+      );
+    }
+    await inventory.require(record);
+    return record;
   }
 
   async #verified(

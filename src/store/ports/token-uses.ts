@@ -4,8 +4,6 @@ import type { Lease } from './leases.ts';
 /** Marks of tokens that count once. Each is as the log has it, or OBJECT_NOT_IN_LOG. */
 export interface TokenUseStore {
   byId(id: string): Promise<TokenUse | undefined>;
-  /** The mark of the token that led to this certificate. */
-  bySerial(serial: string): Promise<TokenUse | undefined>;
   /**
    * Records the first use. Returns the present mark: where another use came first, that one, and no
    * event is recorded.

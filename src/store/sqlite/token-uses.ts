@@ -16,7 +16,7 @@ interface TokenUseDependencies {
 export function createTokenUses(engine: Engine, dependencies: TokenUseDependencies): TokenUseStore {
   const { audit, guard } = dependencies;
   const statements = tokenUseStatements(engine);
-  const { byId, bySerial, put } = statements;
+  const { byId, put } = statements;
   const read = (id: string): TokenUse | undefined => {
     const key = fromHexOrUndefined(id);
     const row = key === undefined ? undefined : byId.get({ id: key });
@@ -34,12 +34,6 @@ export function createTokenUses(engine: Engine, dependencies: TokenUseDependenci
   };
   return {
     byId: (id) => engine.read(() => read(id)),
-    bySerial: (serial) =>
-      engine.read(() => {
-        const key = fromHexOrUndefined(serial);
-        const row = key === undefined ? undefined : bySerial.get({ serial: key });
-        return row === undefined ? undefined : read(hex(row.id));
-      }),
     bind: (use, event) =>
       engine.write(() => read(use.id) ?? write({ ...use, serial: null, endedAt: null }, event)),
     settle: (id, serial, event) =>
@@ -84,9 +78,6 @@ function tokenUseStatements(engine: Engine) {
   return {
     byId: engine.statement<{ id: Uint8Array }>()((query, slot) =>
       query.selectFrom('token_uses').selectAll().where('id', '=', slot('id')),
-    ),
-    bySerial: engine.statement<{ serial: Uint8Array }>()((query, slot) =>
-      query.selectFrom('token_uses').select('id').where('serial', '=', slot('serial')),
     ),
     put: engine.statement<{ [Column in keyof TokenUseTable]: TokenUseTable[Column] }>()(
       (query, slot) => {

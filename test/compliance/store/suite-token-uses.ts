@@ -44,8 +44,6 @@ export function tokenUseCases(name: string, open: OpenStore): void {
     assert.equal(settled.serial, '0a');
     assert.deepEqual(await tokenUses.settle(id, '0a', used), settled);
     await assert.rejects(tokenUses.settle(id, '0b', used), code('CONFLICT'));
-    assert.deepEqual(await tokenUses.bySerial('0a'), settled);
-    assert.equal(await tokenUses.bySerial('0b'), undefined);
     await assert.rejects(tokenUses.end(digest(), start, ended), code('NOT_FOUND'));
     assert.equal((await tokenUses.end(id, start + 5, ended)).endedAt, start + 5);
     assert.equal((await tokenUses.end(id, start + 9, ended)).endedAt, start + 5);

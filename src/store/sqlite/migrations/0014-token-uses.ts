@@ -14,7 +14,6 @@ CREATE TABLE token_uses (
   ended_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX token_uses_by_expiry ON token_uses (expires_at);
-CREATE INDEX token_uses_by_serial ON token_uses (serial) WHERE serial IS NOT NULL;
 `;
 
 export const tokenUses: Migration = { version: 14, name: 'token-uses', sql };

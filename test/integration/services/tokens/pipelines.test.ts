@@ -98,6 +98,14 @@ describe('jobs of pipelines with tokens of their platform', () => {
     codeOf(issue(token, over));
   const jobToken = (claims: object = {}): Promise<string> =>
     issuer.token({ repository: 'example/app', environment: 'production', ...claims });
+  const end = (credential: Credential) =>
+    unaryCall(
+      server.client(credential),
+      '/meshca.issuer.v1.TokenCertificates/EndTokenCertificate',
+      {},
+    );
+  const foreign = (text: string): void =>
+    foreignSql(join(server.config.dataDir, 'meshca.db'), (database) => database.exec(text));
   const records = async (kind: string) =>
     (await server.admin('Audit/ListAuditRecords', { kind })).records;
 
@@ -146,8 +154,6 @@ describe('jobs of pipelines with tokens of their platform', () => {
   });
 
   test('a mark of use that somebody erased or changed refuses, and raises the alert', async () => {
-    const foreign = (text: string): void =>
-      foreignSql(join(server.config.dataDir, 'meshca.db'), (database) => database.exec(text));
     const token = await jobToken();
     const key = await newKey();
     await issue(token, { key });
@@ -279,12 +285,6 @@ describe('jobs of pipelines with tokens of their platform', () => {
       selectors: ['oidc:repository:example/revocable'],
       profile: 'revocable',
     });
-    const end = (credential: Credential) =>
-      unaryCall(
-        server.client(credential),
-        '/meshca.issuer.v1.TokenCertificates/EndTokenCertificate',
-        {},
-      );
     const token = await jobToken({ repository: 'example/revocable' });
     const key = await newKey();
     const { credential, serial } = await issue(token, { key });
@@ -299,6 +299,38 @@ describe('jobs of pipelines with tokens of their platform', () => {
     const minted = await server.mint('spiffe://mesh.test/minted');
     assert.equal(await codeOf(end(minted)), 'NOT_FOUND');
     assert.equal((await records('identity-token.ended')).length, 2);
+  });
+
+  test('no changed row lets the end of a certificate pass in silence', async () => {
+    await addEntry({
+      spiffeId: 'spiffe://mesh.test/ci/silent',
+      selectors: ['oidc:repository:example/silent'],
+      profile: 'revocable',
+    });
+    const token = await jobToken({ repository: 'example/silent' });
+    const key = await newKey();
+    const { credential, serial } = await issue(token, { key });
+    // over a connection that stands, whose caller is not looked up anew
+    const client = server.client(credential);
+    const endHere = () =>
+      unaryCall(client, '/meshca.issuer.v1.TokenCertificates/EndTokenCertificate', {});
+    const own = unaryCall(client, '/meshca.signing.v1.Signing/GetDelegation', {});
+    assert.equal(await codeOf(own), 'CALLER_NOT_ADMITTED');
+    const where = `WHERE serial = x'${serial.padStart(serial.length + (serial.length % 2), '0')}'`;
+    for (const [table, change, kind] of [
+      ['certificates', "profile = 'short-lived'", 'certificate'],
+      ['certificates', "request_id = 'x'", 'certificate'],
+      ['token_uses', 'serial = NULL', 'token-use'],
+    ] as const) {
+      alerts.length = 0;
+      foreign(`CREATE TABLE kept AS SELECT * FROM ${table} ${where}`);
+      foreign(`UPDATE ${table} SET ${change} ${where}`);
+      assert.equal(await codeOf(endHere()), 'INTERNAL', change);
+      assert.ok(alerts.includes(kind), change);
+      foreign(`INSERT OR REPLACE INTO ${table} SELECT * FROM kept; DROP TABLE kept`);
+    }
+    assert.equal((await endHere()).revoked, true);
+    assert.equal(await refusal(token, { key }), 'TOKEN_REPLAYED');
   });
 
   test('an entry below an issuer names whose tokens it means, and only claims', async () => {
