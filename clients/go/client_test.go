@@ -33,3 +33,10 @@ func TestTrailersBecomeAnError(t *testing.T) {
 		t.Errorf("%+v", refusal)
 	}
 }
+
+func TestAFailureWithoutACodeIsNamedByItsStatus(t *testing.T) {
+	err := errorOf(status.Error(codes.Unavailable, "nobody answers"), metadata.MD{})
+	if text := err.Error(); text != "Unavailable: nobody answers" {
+		t.Error(text)
+	}
+}

@@ -23,10 +23,15 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Next == "" {
-		return fmt.Sprintf("%s: %s", e.Code, e.Message)
+	name := e.Code
+	if name == "" {
+		// the server did not answer
+		name = e.Status.String()
 	}
-	return fmt.Sprintf("%s: %s (%s)", e.Code, e.Message, e.Next)
+	if e.Next == "" {
+		return fmt.Sprintf("%s: %s", name, e.Message)
+	}
+	return fmt.Sprintf("%s: %s (%s)", name, e.Message, e.Next)
 }
 
 // Retryable tells whether the same request, with the same ID and key, can succeed later.

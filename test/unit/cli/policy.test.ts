@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -139,4 +139,18 @@ test('cases with faults are refused with each of them', async () => {
     assert.equal(code, 2);
     assert.match(err.replaceAll(/\s+/g, ' '), message);
   }
+});
+
+test('the cases of docs/policy.md are decided by its policy as the page says', async () => {
+  const page = readFileSync(
+    new URL('../docs/policy.md', import.meta.resolve('#proto/README.md')),
+    'utf8',
+  );
+  const [rules = '', expected = ''] = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(
+    (match) => match[1],
+  );
+  const paths = [file('page.yaml', rules), '--cases', file('page-cases.yaml', expected)];
+  const { code, out, err } = await run('test', ...paths);
+  assert.equal(code, 0, out + err);
+  assert.match(out, /a long life in production +passed +deny/);
 });
