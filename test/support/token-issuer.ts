@@ -28,7 +28,9 @@ export interface TokenIssuer extends AsyncDisposable {
   /** What the discovery document says in place of the truth. */
   discovery: Readonly<Record<string, unknown>>;
   /** Answers each request in the place of the issuer; undefined: the issuer answers. */
-  answer: ((path: string, body: string) => TestAnswer | undefined) | undefined;
+  answer:
+    | ((path: string, body: string) => TestAnswer | Promise<TestAnswer> | undefined)
+    | undefined;
   newKey(alg?: string, kid?: string | null): Promise<IssuerKeyPair>;
   /** A token with the first key. `undefined` claims are left out. */
   token(claims?: Readonly<Record<string, unknown>>, options?: TokenOptions): Promise<string>;
@@ -79,8 +81,8 @@ export async function startTokenIssuer(
   });
   let listener: ReturnType<typeof createHttps> | ReturnType<typeof createHttp> | undefined;
   let port = 0;
-  const respond = (path: string, body: string, response: ServerResponse): void => {
-    const special = self.answer?.(path, body);
+  const respond = async (path: string, body: string, response: ServerResponse): Promise<void> => {
+    const special = await self.answer?.(path, body);
     if (special !== undefined) {
       response.writeHead(special.status, special.headers).end(special.body ?? '');
       return;

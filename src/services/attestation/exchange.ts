@@ -166,7 +166,8 @@ export class Exchange implements AttestExchange {
         'REQUEST_TOO_LARGE',
         `the evidence has more than ${maximumPayloadBytes} bytes`,
       );
-    const step = await this.#dependencies.attestors.attestor(type).start(payload);
+    const attestor = this.#dependencies.attestors.attestor(type);
+    const step = await attestor.start(payload, this.#peer.peer);
     if (step.kind === 'proven') return this.#done(await this.#enrol(type, step, key));
     return this.#challengeFor(key, step.payload, async (message, answer) =>
       this.#enrol(type, await step.prove(answer, message), key),

@@ -27,11 +27,12 @@ export interface NodeAttestorDependencies {
 export interface NodeAttestor {
   /**
    * Judges the evidence. Only this type and its counterpart in the agent understand the bytes. The
-   * node is still a stranger, so that an error must not tell it about agents.
+   * node is still a stranger, so that an error must not tell it about agents. `peer` is its network
+   * address.
    *
    * @throws PkiError, by convention ATTESTATION_FAILED
    */
-  start(evidence: Buffer): Promise<NodeAttestationStep>;
+  start(evidence: Buffer, peer: string): Promise<NodeAttestationStep>;
   /**
    * Judges evidence again that let an agent in. `recorded`: `NodeProof.recorded` of that time.
    * The caller keeps the list and asks with the same one, so that an attestor can remember by it.

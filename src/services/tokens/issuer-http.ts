@@ -15,6 +15,7 @@ export interface IssuerRequest {
   readonly bearer?: string | undefined;
   /** A body makes it a POST. */
   readonly json?: unknown;
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -49,7 +50,7 @@ interface Answer {
 
 function send(
   url: URL,
-  { bearer, json }: IssuerRequest,
+  { bearer, json, signal }: IssuerRequest,
   { caPem, timeoutMs, allowHttp }: IssuerHttpOptions,
 ): Promise<Answer> {
   const secure = url.protocol === 'https:';
@@ -60,7 +61,10 @@ function send(
   const requestOptions: RequestOptions = {
     method: body === undefined ? 'GET' : 'POST',
     agent: false,
-    signal: AbortSignal.timeout(timeoutMs),
+    signal: AbortSignal.any([
+      AbortSignal.timeout(timeoutMs),
+      ...(signal === undefined ? [] : [signal]),
+    ]),
     headers: {
       // an API server of Kubernetes gives its keys as application/jwk-set+json alone
       accept: 'application/json, application/jwk-set+json',

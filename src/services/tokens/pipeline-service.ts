@@ -216,7 +216,7 @@ export class PipelineService implements Pipelines {
     if (peer !== undefined) this.#limits.admit(peer);
     const verified = await this.#dependencies.verifier.verify(
       text,
-      { purpose: 'pipeline' },
+      { purpose: 'pipeline', peer },
       signal,
     );
     if (!verified.ok && peer !== undefined) this.#limits.failed(peer);

@@ -1,5 +1,6 @@
 import { fail, ok, type Result } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { Crowd, type Clock, type Logger } from '../../common/runtime/index.ts';
+import { holderOf } from '../attestation/limits.ts';
 import { identityOfReview } from './kubernetes-identity.ts';
 import type { IssuerHttp } from './issuer-http.ts';
 import { clusterOf, type TokenIssuerSettings } from './settings.ts';
@@ -17,14 +18,15 @@ const maximumReviews = 32;
 
 /**
  * Asks the API server of one cluster about tokens (authentication.k8s.io/v1 TokenReview). It alone
- * knows whether the pod behind a token still exists, so that no answer is remembered. Owner of the
- * count of reviews under way, and of the issuer's standing.
+ * knows whether the pod behind a token still exists, so that no answer is remembered. A stranger
+ * needs no key for a token that is worth a review: of too many, the address with the most loses its
+ * oldest. Owner of the reviews under way, and of the issuer's standing.
  */
 export class TokenReviews {
   readonly #settings: TokenIssuerSettings;
   readonly #review: NonNullable<TokenIssuerSettings['review']>;
   readonly #dependencies: TokenReviewDependencies;
-  #underWay = 0;
+  readonly #underWay = new Crowd<AbortController>();
   #answeredAt = 0;
   #reason = '';
 
@@ -39,15 +41,22 @@ export class TokenReviews {
   }
 
   /** Fails with TOKEN_REFUSED, TOKEN_AUDIENCE_WRONG, TOKEN_ISSUER_UNREACHABLE or OVERLOADED. */
-  async review(token: string, audiences: readonly string[]): Promise<Result<KubernetesIdentity>> {
-    if (this.#underWay >= maximumReviews)
-      return fail('OVERLOADED', 'too many tokens wait for the answer of their cluster');
-    this.#underWay += 1;
+  async review(
+    token: string,
+    audiences: readonly string[],
+    peer: string,
+  ): Promise<Result<KubernetesIdentity>> {
+    const holder = holderOf(peer);
+    const review = new AbortController();
+    if (this.#underWay.size >= maximumReviews) this.#underWay.victim(holder)?.abort();
+    if (this.#underWay.size >= maximumReviews) return overloaded();
+    this.#underWay.add(review, holder);
+    review.signal.addEventListener('abort', () => this.#underWay.delete(review));
     try {
-      const answer = await this.#ask(token, audiences);
+      const answer = await this.#ask(token, audiences, review.signal);
       return answer.ok ? this.#judged(answer.value, audiences) : answer;
     } finally {
-      this.#underWay -= 1;
+      this.#underWay.delete(review);
     }
   }
 
@@ -64,13 +73,18 @@ export class TokenReviews {
     };
   }
 
-  async #ask(token: string, audiences: readonly string[]): Promise<Result<ReviewStatus>> {
+  async #ask(
+    token: string,
+    audiences: readonly string[],
+    signal: AbortSignal,
+  ): Promise<Result<ReviewStatus>> {
     const { http, readFile, clock, logger } = this.#dependencies;
     const { name } = this.#settings;
     try {
       const answer = await http({
         url: `${this.#review.apiUrl.replace(/\/$/, '')}/apis/authentication.k8s.io/v1/tokenreviews`,
         bearer: readFile(this.#review.tokenFile, `tokens.issuers ${name}: review.tokenFile`).trim(),
+        signal,
         json: {
           apiVersion: 'authentication.k8s.io/v1',
           kind: 'TokenReview',
@@ -84,6 +98,7 @@ export class TokenReviews {
       this.#answeredAt = clock.now();
       return ok(status);
     } catch (thrown) {
+      if (signal.aborted) return overloaded();
       const reason = (thrown as Error).message;
       if (this.#reason === '')
         logger.warn({ issuer: name, reason }, 'the cluster of a token issuer can not be asked');
@@ -113,6 +128,9 @@ export class TokenReviews {
       : ok(identity);
   }
 }
+
+const overloaded = (): ReturnType<typeof fail> =>
+  fail('OVERLOADED', 'too many tokens wait for the answer of their cluster');
 
 interface ReviewStatus {
   readonly authenticated?: unknown;

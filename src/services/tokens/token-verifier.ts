@@ -9,6 +9,8 @@ export interface TokenDemand {
   readonly audiences?: readonly string[];
   /** The cluster that the caller names; needed where several clusters have one issuer. */
   readonly cluster?: string | undefined;
+  /** Network address of a stranger who sent it. Absent: an operator. */
+  readonly peer?: string | undefined;
 }
 
 /** The process behind a service account token. */

@@ -146,7 +146,7 @@ async function judge(
     const signature = await verifySignature(token, algorithm.value, issuer.keys);
     if (!signature.ok) return signature;
   }
-  const kubernetes = await kubernetesOf(issuer, token, wanted);
+  const kubernetes = await kubernetesOf(issuer, token, wanted, demand.peer ?? '');
   if (!kubernetes.ok) return kubernetes;
   const { subject, audiences, jti, issuedAt, expiresAt } = registered.value;
   return ok({
@@ -171,12 +171,13 @@ async function kubernetesOf(
   { settings, reviews }: OpenIssuer,
   token: UnverifiedToken,
   audiences: readonly string[],
+  peer: string,
 ): Promise<Result<KubernetesIdentity | undefined>> {
   if (settings.type !== 'kubernetes') return ok(undefined);
   const identity =
     reviews === undefined
       ? identityOfClaims(token.claims, clusterOf(settings))
-      : await reviews.review(token.text, audiences);
+      : await reviews.review(token.text, audiences, peer);
   if (!identity.ok) return identity;
   if (token.claims['sub'] !== usernameOf(identity.value))
     return fail('TOKEN_REFUSED', 'the cluster takes the token for that of another account');

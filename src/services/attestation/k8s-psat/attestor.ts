@@ -31,9 +31,9 @@ export const kubernetesToken = nodeAttestorType({
   create({ serviceAccounts }, { verifier }) {
     if (serviceAccounts === undefined) return undefined;
     return {
-      async start(evidence) {
+      async start(evidence, peer) {
         const { cluster, token } = parsed(evidence);
-        const verified = unwrap(await verifier.verify(token, { purpose: 'node', cluster }));
+        const verified = unwrap(await verifier.verify(token, { purpose: 'node', cluster, peer }));
         const { kubernetes } = verified;
         if (kubernetes?.pod === undefined)
           throw new PkiError('TOKEN_NOT_BOUND', 'the token of the agent is bound to no pod');

@@ -29,9 +29,9 @@ export const oidc = nodeAttestorType({
   create({ requiredSelectors }, { verifier }) {
     if (requiredSelectors === undefined) return undefined;
     return {
-      async start(evidence) {
+      async start(evidence, peer) {
         const verified = unwrap(
-          await verifier.verify(evidence.toString('utf8'), { purpose: 'node' }),
+          await verifier.verify(evidence.toString('utf8'), { purpose: 'node', peer }),
         );
         if (verified.kubernetes !== undefined)
           throw new PkiError('ATTESTATION_FAILED', 'a pod attests with the type k8s_psat');

@@ -111,9 +111,8 @@ export class IstioCallers {
     const { verifier, settings } = this.#dependencies;
     const { audiences, issuers, requireClusterId } = this.#configuration;
     const cluster = requireClusterId ? (call.header('clusterid') ?? '') : undefined;
-    const token = unwrap(
-      await verifier.verify(text, { purpose: 'istio', audiences, cluster }, call.signal),
-    );
+    const demand = { purpose: 'istio', audiences, cluster, peer: call.peer } as const;
+    const token = unwrap(await verifier.verify(text, demand, call.signal));
     const { kubernetes } = token;
     if (kubernetes === undefined || !issuers.includes(token.issuer))
       throw new PkiError(

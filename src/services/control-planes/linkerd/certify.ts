@@ -75,7 +75,7 @@ export class LinkerdCertify {
     let requester: Requester | undefined;
     try {
       requireFields(request);
-      const proved = await this.#prove(request.token, signal);
+      const proved = await this.#prove(request.token, peer, signal);
       requester = proved.requester;
       return await this.#issue(request, proved, signal);
     } catch (thrown) {
@@ -91,9 +91,9 @@ export class LinkerdCertify {
     }
   }
 
-  async #prove(token: Buffer, signal: AbortSignal | undefined): Promise<Proved> {
+  async #prove(token: Buffer, peer: string, signal: AbortSignal | undefined): Promise<Proved> {
     const { tokens } = this.#dependencies;
-    const demand = { purpose: 'linkerd', audiences: this.#plane.audiences } as const;
+    const demand = { purpose: 'linkerd', audiences: this.#plane.audiences, peer } as const;
     const verified = unwrap(await tokens.verify(token.toString('latin1'), demand, signal));
     const account = verified.kubernetes;
     if (account === undefined)

@@ -16,6 +16,7 @@ import {
 } from '../../../../src/services/tokens/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import { startTokenIssuer, type TokenIssuer } from '../../../support/token-issuer.ts';
+import { until } from '../../../support/until.ts';
 
 const account = 'system:serviceaccount:shop:web';
 const pod = { name: 'web-0', uid: '5d2a3c1e-0000-4000-8000-000000000001' };
@@ -135,6 +136,31 @@ describe('service account tokens of a cluster', () => {
       [1, 2].map(() => ({ token, audiences: ['istio-ca'] })),
     );
     assert.equal(verifier.standings()[0]?.state, 'reachable');
+  });
+
+  test('whoever sends many tokens from one address keeps nobody else from a review', async () => {
+    verifier = open(review());
+    const token = await issuer.token(bound);
+    const waiting = Promise.withResolvers<void>();
+    let arrived = 0;
+    issuer.answer = () => {
+      arrived += 1;
+      return waiting.promise.then(() => ({
+        status: 201,
+        body: JSON.stringify({ status: answer }),
+      }));
+    };
+    const from = (peer: string) => verifier.verify(token, { ...demand, peer });
+    const flood = Array.from({ length: 40 }, (_, port) => from(`192.0.2.1:${port}`));
+    await until(() => arrived === 32);
+    const honest = from('192.0.2.2:1');
+    await until(() => arrived === 33);
+    waiting.resolve();
+    assert.equal((await honest).ok, true);
+    const refusedCodes = (await Promise.all(flood)).map((each) => each.ok || each.error.code);
+    assert.equal(refusedCodes.filter((code) => code === 'OVERLOADED').length, 9);
+    assert.equal(refusedCodes.filter((code) => code === true).length, 31);
+    assert.equal(verifier.standings()[0]?.state, 'reachable', 'the cluster is not to blame');
   });
 
   test('what the cluster refuses is refused: TOKEN_REFUSED', async () => {
