@@ -11,6 +11,7 @@ import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
+import { listJson, listText } from './list.ts';
 import { rotateAll } from './rotate-all.ts';
 import { sds } from './sds.ts';
 import { standbyRestart } from './standby-restart.ts';
@@ -47,7 +48,7 @@ const drills: readonly Drill[] = [
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
-npm run drill -- list
+npm run drill -- list [--json]
 
 ${drills.map(({ name, promise, options }) => `  ${name.padEnd(16)} ${promise}${options.map((option) => `\n${' '.repeat(21)}${option}`).join('')}`).join('\n')}
 
@@ -102,9 +103,11 @@ async function main(): Promise<number> {
   const { name, json, short, options } = parse(process.argv.slice(2));
   if (name === 'list' || name === '' || options['help'] !== undefined) {
     process.stdout.write(
-      name === 'list'
-        ? `${drills.map((each) => `${each.name.padEnd(16)} ${each.promise}`).join('\n')}\n`
-        : usage,
+      name !== 'list'
+        ? usage
+        : json
+          ? listJson(drills)
+          : listText(drills, process.stdout.columns ?? 0),
     );
     return name === '' && options['help'] === undefined ? 2 : 0;
   }

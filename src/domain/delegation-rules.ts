@@ -49,9 +49,7 @@ export function checkDelegation(
   limits: DelegationLimits,
   now: number,
 ): DelegationDraft {
-  const clientId = limits.controlPlaneIds.includes(input.clientId)
-    ? input.clientId
-    : unwrap(userSpiffeId(input.clientId, limits.trustDomain)).toString();
+  const clientId = clientOf(input.clientId, limits);
   checkPatterns(input, limits);
   const profile = profileOf(input.profile);
   checkMaximumTtl(input.maxTtlSeconds, profile, limits);
@@ -220,6 +218,26 @@ export function dnsPatternMatches(pattern: string, name: string): boolean {
     patternLabels.length === labels.length &&
     patternLabels.every((label, index) => label === '*' || label === labels[index])
   );
+}
+
+/** An identity that a workload can have, or the front of a configured control plane. */
+function clientOf(
+  text: string,
+  { controlPlaneIds, trustDomain }: Pick<DelegationLimits, 'controlPlaneIds' | 'trustDomain'>,
+): string {
+  if (controlPlaneIds.includes(text)) return text;
+  if (text.startsWith(`${trustDomain.id}/meshca/control-plane/`))
+    throw new PkiError(
+      'SPIFFE_ID_RESERVED',
+      `${text.slice(0, 300)} is no control plane in the configuration of the server`,
+      {
+        next:
+          controlPlaneIds.length === 0
+            ? 'Configure the control plane first: controlPlanes of the server.'
+            : `Those of the server are ${controlPlaneIds.join(', ')}.`,
+      },
+    );
+  return unwrap(userSpiffeId(text, trustDomain)).toString();
 }
 
 function checkPattern(text: string, trustDomain: TrustDomain): void {
