@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fail, ok, type Result } from '../src/common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loader.ts';
-import { TrustDomain } from '../src/common/spiffe/index.ts';
+import { parseDnsName, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
 import { keyTypes } from '../src/common/x509/key-type.ts';
 import { workloadAttestorSchemas, workloadAttestorTypes } from './attest/index.ts';
 import {
@@ -132,6 +132,41 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('What proxies get, and under which names'),
+  istio: z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe("Serve Istio's CreateCertificate by TLS on a socket of its own"),
+      socketPath: path("Socket for Istio's clients (CA_ADDR: unix://PATH)").default(
+        '/run/meshca/agent/istio.sock',
+      ),
+      socketMode: mode(
+        'Permissions of the socket; connecting needs the write bit, and every caller is attested',
+      ).default('0777'),
+      spiffeId: z
+        .string()
+        .superRefine((text, context) => {
+          const parsed = SpiffeId.parse(text);
+          if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+        })
+        .optional()
+        .describe(
+          'The identity that the socket shows. An entry must give it, with dnsName, to the process of the agent; callers do not get it here',
+        ),
+      dnsName: z
+        .string()
+        .superRefine((text, context) => {
+          const parsed = parseDnsName(text);
+          if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+        })
+        .default('unix')
+        .describe(
+          "The name that clients expect. With CA_ADDR=unix://… Istio's agent takes `unix` for the host",
+        ),
+    })
+    .prefault({})
+    .describe("Istio's clients on this node that are attested by the kernel, without a token"),
   localApi: z
     .strictObject({
       socketPath: path(
@@ -270,7 +305,7 @@ export const configuredOutageSeconds = (config: AgentConfig): number =>
   survivedOutageSeconds(config.outage.shortestTtlSeconds);
 
 function contradiction(config: AgentConfig): string | undefined {
-  const { bootstrap, attestation, outage, ops, connection, workloadApi, localApi, sds } = config;
+  const { bootstrap, attestation, outage, ops, connection, sds } = config;
   if (
     bootstrap.insecureBootstrap &&
     (bootstrap.bundlePath !== undefined ||
@@ -288,12 +323,31 @@ function contradiction(config: AgentConfig): string | undefined {
     return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
   if (connection.backoffBaseMs > connection.backoffCapMs)
     return 'connection.backoffBaseMs is above connection.backoffCapMs';
-  if (workloadApi.socketPath === localApi.socketPath)
-    return 'workloadApi.socketPath and localApi.socketPath are the same';
+  const ofSockets = socketsProblem(config);
+  if (ofSockets !== undefined) return ofSockets;
   const names = [sds.defaultSvidName, sds.defaultBundleName, sds.allBundlesName];
   if (new Set(names).size < names.length)
     return 'sds.defaultSvidName, sds.defaultBundleName and sds.allBundlesName must differ';
   if (sds.crlFailClosed && !sds.crls)
     return 'sds.crlFailClosed says what becomes of CRLs: set sds.crls too, or remove it';
   return undefined;
+}
+
+function socketsProblem({
+  workloadApi,
+  localApi,
+  istio,
+  trustDomain,
+}: AgentConfig): string | undefined {
+  if (workloadApi.socketPath === localApi.socketPath)
+    return 'workloadApi.socketPath and localApi.socketPath are the same';
+  if (!istio.enabled) return undefined;
+  if ([workloadApi.socketPath, localApi.socketPath].includes(istio.socketPath))
+    return 'istio.socketPath is that of another socket';
+  if (istio.spiffeId === undefined)
+    return 'istio.enabled needs istio.spiffeId: the identity that an entry gives to the agent for this socket';
+  const id = SpiffeId.of(istio.spiffeId);
+  return id.trustDomain.name === trustDomain
+    ? undefined
+    : `istio.spiffeId ${istio.spiffeId} is not in the trust domain ${trustDomain}`;
 }

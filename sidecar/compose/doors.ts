@@ -26,6 +26,7 @@ import type { Standing } from '../ports/svids.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
 import type { AgentEnvironment } from './environment.ts';
+import { openIstioSocket } from './istio-socket.ts';
 import type { Readiness } from './report.ts';
 import type { SessionStage } from './session.ts';
 import type { SvidsStage } from './svids.ts';
@@ -82,6 +83,7 @@ export async function openDoors(
   const workloads = await openWorkloadSocket(environment, dependencies, shared);
   started.defer(() => workloads.drain(drainMs));
   started.use(await openLocalSocket(environment, dependencies, shared));
+  started.use(await openIstioSocket(environment, dependencies, shared));
   const ops = started.use(
     await startOps({
       ...config.ops,

@@ -1,7 +1,14 @@
-import type { SvidManager } from '../ports/svids.ts';
+import type { CsrSigner, SvidManager } from '../ports/svids.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { FileWorkloadKeyStore } from '../state/index.ts';
-import { JwtSvids, KeyPool, SigningQueue, svidManager, X509Svids } from '../svid/index.ts';
+import {
+  csrSigner,
+  JwtSvids,
+  KeyPool,
+  SigningQueue,
+  svidManager,
+  X509Svids,
+} from '../svid/index.ts';
 import type { IssuerSession, Replacements } from '../sync/index.ts';
 import type { EntriesStage } from './entries.ts';
 import type { AgentEnvironment } from './environment.ts';
@@ -13,6 +20,7 @@ export interface SvidsStage extends AsyncDisposable {
   readonly x509: X509Svids;
   readonly jwt: JwtSvids;
   readonly manager: SvidManager;
+  readonly csrs: CsrSigner;
   /** Restores the stored keys whose entries were stored too. Call it after the session is made. */
   restore(): Promise<void>;
 }
@@ -35,7 +43,7 @@ export function openSvids(
   dependencies: SvidsDependencies,
 ): SvidsStage {
   const { config, logger, clock } = environment;
-  const { entries, session, metrics } = dependencies;
+  const { trust, entries, session, metrics } = dependencies;
   const keys = new KeyPool(config.svid.keyType, config.svid.readyKeys);
   const x509 = createX509(environment, dependencies, keys);
   const jwt = new JwtSvids({
@@ -50,6 +58,11 @@ export function openSvids(
     x509,
     jwt,
     manager: svidManager(x509, jwt),
+    csrs: csrSigner({
+      trustDomain: trust.trustDomain,
+      roots: () => trust.bundles.roots(),
+      sign: (request) => session.value.signX509Svids(request),
+    }),
     async restore() {
       if (entries.restored) await x509.restore();
     },

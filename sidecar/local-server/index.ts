@@ -7,6 +7,7 @@ export {
   type LocalServerLimits,
   type LocalServerMetrics,
   type LocalServerOptions,
+  type ShownCertificate,
 } from './options.ts';
 export { createRefusalLog, type Refusal, type RefusalLog } from './refusals.ts';
 export { startLocalServer } from './server.ts';

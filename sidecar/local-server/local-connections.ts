@@ -178,6 +178,14 @@ export class LocalConnections {
     };
   }
 
+  /** Counts and logs that the caller and this socket do not agree on TLS. */
+  handshakeFailed({ uid, pid }: LocalConnection, code: string): void {
+    const { metrics, logger } = this.#options;
+    metrics.http2Refused('connection', code);
+    if (this.#refusalLogs.take(`tls:${uid}`) === 0)
+      logger.warn({ code, uid, pid }, 'a TLS handshake on a socket of the agent failed');
+  }
+
   failAll(error: PkiError): void {
     for (const each of [...this.#open.values()]) each.endCalls(error);
   }

@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import type { ErrorCode } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel } from '../attest/index.ts';
@@ -111,8 +112,19 @@ export const defaultLimits: LocalServerLimits = {
   stallMs: 30_000,
 };
 
+/** What a socket shows to callers who speak TLS on it. */
+export interface ShownCertificate {
+  /** Of the present certificate. Undefined: there is none now, and connections are closed. */
+  context(): SecureContext | undefined;
+}
+
 export interface LocalServerOptions {
   readonly socket: SocketOptions;
+  /**
+   * Callers speak TLS 1.3 on the socket. Absent: they speak HTTP/2 without TLS. It adds nothing to who
+   * a caller is: that is what the kernel says.
+   */
+  readonly tls?: ShownCertificate;
   /** The APIs. Each answers calls of its own services. */
   readonly apis: readonly SocketApi[];
   /** Shared by several servers, so the server does not dispose it. */

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { errorFields, type Clock } from '../../src/common/runtime/index.ts';
@@ -6,10 +7,16 @@ import { registerApi } from './calls.ts';
 import { LocalConnections } from './local-connections.ts';
 import { filteredSocket } from './filtered-socket.ts';
 import { createHub, type Hub } from './hub.ts';
-import type { LocalServer, LocalServerLimits, LocalServerOptions } from './options.ts';
+import type {
+  LocalServer,
+  LocalServerLimits,
+  LocalServerOptions,
+  ShownCertificate,
+} from './options.ts';
 import { Sessions } from './sessions.ts';
 import { assertDeclared } from './socket-api.ts';
 import { listenUnix, type ListeningSocket } from './socket.ts';
+import { serveTls } from './tls-socket.ts';
 
 const sweepMs = 1_000;
 
@@ -36,10 +43,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
     injector = server.createConnectionInjector(ServerCredentials.createInsecure());
     listening = await listenUnix(options.socket, (socket) => {
       try {
-        const connection = connections.accept(socket);
-        if (connection === undefined) return;
-        const refused = connections.refusals(connection);
-        injector.injectConnection(filteredSocket(socket, connection.id, refused));
+        serve(socket, { connections, injector, tls: options.tls });
       } catch (thrown) {
         socket.destroy();
         logger.error({ ...errorFields(thrown) }, 'a connection could not be accepted');
@@ -70,6 +74,33 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
     drain: drainOnce,
     [Symbol.asyncDispose]: () => drainOnce(1_000),
   };
+}
+
+/** Takes over an accepted socket, with TLS or without. */
+function serve(
+  socket: Socket,
+  {
+    connections,
+    injector,
+    tls,
+  }: {
+    readonly connections: LocalConnections;
+    readonly injector: ConnectionInjector;
+    readonly tls: ShownCertificate | undefined;
+  },
+): void {
+  const connection = connections.accept(socket);
+  if (connection === undefined) return;
+  if (tls === undefined) {
+    const refused = connections.refusals(connection);
+    injector.injectConnection(filteredSocket(socket, connection.id, refused));
+    return;
+  }
+  serveTls(socket, connection.id, {
+    certificate: tls,
+    onSecured: (secured) => injector.injectConnection(secured),
+    onFailed: (code) => connections.handshakeFailed(connection, code),
+  });
 }
 
 function createGrpcServer(

@@ -30,6 +30,14 @@ export interface SessionsDependencies {
   readonly metrics: LocalServerMetrics;
 }
 
+/** Refusals by the agent that are kept for `meshca explain --refusal`. */
+const explained: ReadonlySet<string> = new Set([
+  'NO_IDENTITY',
+  'PEER_UNVERIFIABLE',
+  'SECRET_NOT_GRANTED',
+  'IMPERSONATION_REFUSED',
+]);
+
 /** The called method, and the API that offers it. */
 export interface CalledMethod {
   readonly api: SocketApi;
@@ -132,11 +140,7 @@ export class Sessions {
       );
     }
     // a refusal by the server has the ID of its record in the server's audit log
-    const onRecord =
-      error.code === 'NO_IDENTITY' ||
-      error.code === 'PEER_UNVERIFIABLE' ||
-      error.code === 'SECRET_NOT_GRANTED' ||
-      serverRefusalId(error) !== undefined;
+    const onRecord = explained.has(error.code) || serverRefusalId(error) !== undefined;
     if (!onRecord || connection === undefined) return toStatus(error);
     if (error.code === 'NO_IDENTITY' || error.code === 'PEER_UNVERIFIABLE')
       this.#dependencies.connections.chargeUnidentified(connection);

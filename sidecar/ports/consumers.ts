@@ -10,6 +10,10 @@ export interface ConsumerDescription {
    * what it left behind.
    */
   readonly holder?: string;
+  /**
+   * That it took its last set is inferred from what it asked for, and not proven. Default: false.
+   */
+  readonly inferred?: boolean;
 }
 
 /**
@@ -55,10 +59,12 @@ export interface Left {
   readonly spiffeId: string;
   readonly takes: 'roots' | 'jwt';
   readonly state: 'pending' | 'confirmed';
-  /** The digest of its last set, hex. For `confirmed` that set is proven. */
+  /** The digest of its last set, hex. For `confirmed` that set is proven, or inferred. */
   readonly digest: string;
   readonly description: string;
   readonly holder: string;
   /** The expiry of the last certificate that it received (Unix seconds, inclusive). */
   readonly until: number;
+  /** See ConsumerDescription. Default: false. */
+  readonly inferred?: boolean;
 }

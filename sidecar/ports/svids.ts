@@ -55,3 +55,31 @@ export interface SvidManager {
     selectors: readonly Selector[],
   ): Promise<HeldJwtSvid>;
 }
+
+/** A request for a certificate of a key that stays with its holder. */
+export interface CsrToSign {
+  /** The same ID and key get the recorded certificate again. */
+  readonly requestId: string;
+  readonly csrDer: Buffer;
+  readonly spkiDer: Buffer;
+  /** Brought into the limits of entry and server. 0: as long as the entry says. */
+  readonly ttlSeconds: number;
+}
+
+export interface CertifiedKey {
+  /** Leaf first, without the root. */
+  readonly chainDer: readonly Buffer[];
+  readonly notAfter: number;
+}
+
+/**
+ * Certifies keys of callers. The agent neither has such a key nor renews its certificate. Rejects with
+ * the refusal of the server, with the failure of the call, or with SVID_INVALID.
+ */
+export interface CsrSigner {
+  certify(
+    identity: Identity,
+    selectors: readonly Selector[],
+    csr: CsrToSign,
+  ): Promise<CertifiedKey>;
+}

@@ -33,10 +33,8 @@ export async function loadHoldings(directory: string): Promise<readonly Left[]> 
 }
 
 function isLeft(value: unknown): value is Left {
-  const { spiffeId, takes, state, digest, description, holder, until } = (value ?? {}) as Record<
-    string,
-    unknown
-  >;
+  const { spiffeId, takes, state, digest, description, holder, until, inferred } = (value ??
+    {}) as Record<string, unknown>;
   return (
     typeof spiffeId === 'string' &&
     (takes === 'roots' || takes === 'jwt') &&
@@ -45,6 +43,7 @@ function isLeft(value: unknown): value is Left {
     /^([0-9a-f]{64})?$/.test(digest) &&
     typeof description === 'string' &&
     typeof holder === 'string' &&
-    typeof until === 'number'
+    typeof until === 'number' &&
+    (inferred === undefined || typeof inferred === 'boolean')
   );
 }

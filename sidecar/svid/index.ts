@@ -5,6 +5,7 @@ import type { JwtSvids } from './jwt-svids.ts';
 import type { X509Svids } from './x509-svids.ts';
 
 export { JwtSvids, type JwtSvidsDependencies } from './jwt-svids.ts';
+export { csrSigner } from './csr-signing.ts';
 export { KeyPool } from './key-pool.ts';
 export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
 export type {

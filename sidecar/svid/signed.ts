@@ -1,6 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { SpiffeId, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { verifyX509Svid } from '../../src/common/x509/index.ts';
+import type { X509Svid__Output } from '../../src/common/wire/generated/meshca/issuer/v1/X509Svid.ts';
 import type { HeldX509Svid } from '../ports/svids.ts';
 import type { HeldRecord } from './held-record.ts';
 import { compact, type Interner } from './memory.ts';
@@ -12,7 +13,7 @@ import type { Signed } from './signing-queue.ts';
  * gets its SVIDs. Throws SVID_INVALID.
  */
 export function verifySigned(
-  { svid, key }: Signed,
+  { svid, key }: { readonly svid: X509Svid__Output; readonly key: { readonly spkiDer: Buffer } },
   wanted: SpiffeId,
   trustDomain: TrustDomain,
   roots: readonly Buffer[],

@@ -141,7 +141,7 @@ export class SigningQueue {
   }
 }
 
-function refusalError(
+export function refusalError(
   refusal:
     | {
         readonly code: string;

@@ -2,6 +2,9 @@ import type { Consumer } from '../../src/common/wire/generated/meshca/issuer/v1/
 import type { DepartedGroup } from './departed.ts';
 import { printable } from './printable.ts';
 
+/** As the server knows it: src/domain/rotation/confirmation.ts. */
+const inferredCapability = 'inferred';
+
 /** The digest of a set that a consumer does not take. */
 export const none = Buffer.alloc(0);
 
@@ -9,7 +12,7 @@ export const none = Buffer.alloc(0);
  * `confirmed` says what they held when they left, and `departed` that this is all that is known.
  */
 export const departedToWire = (
-  { spiffeId, takes, state, digest, description, processes, until }: DepartedGroup,
+  { spiffeId, takes, state, digest, description, processes, until, inferred }: DepartedGroup,
   { id, since }: { readonly id: string; readonly since: number },
 ): Consumer => ({
   id,
@@ -17,7 +20,11 @@ export const departedToWire = (
   spiffeId,
   state,
   since,
-  capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+  capabilities: [
+    'departed',
+    takes === 'jwt' ? 'reports-jwt' : 'reports-roots',
+    ...(inferred ? [inferredCapability] : []),
+  ],
   reason: `disconnected with a certificate in hand; counts until ${new Date(until * 1000).toISOString()}`,
   description: printable(
     processes === 1 ? description : `${processes} processes, the last one ${description}`,

@@ -368,6 +368,7 @@ const leftOf = (line: Line, until: number): Left => ({
   description: line.description,
   holder: line.about.holder ?? line.id,
   until,
+  ...(line.about.inferred === true ? { inferred: true } : {}),
 });
 
 const silent: ConsumerHandle = {

@@ -8,6 +8,7 @@ export interface DepartedGroup {
   readonly digest: string;
   /** The description of the latest member. */
   readonly description: string;
+  readonly inferred: boolean;
   readonly processes: number;
   readonly until: number;
 }
@@ -33,7 +34,8 @@ export class Departed {
 
   /** Returns the key of the group that changed. */
   add(left: Left): string {
-    const key = `${left.takes} ${left.state} ${left.digest} ${left.spiffeId}`;
+    const inferred = left.inferred === true;
+    const key = `${left.takes} ${left.state} ${left.digest} ${left.spiffeId}${inferred ? ' inferred' : ''}`;
     let group = this.#groups.get(key);
     if (group === undefined) {
       const { spiffeId, takes, state, digest, description } = left;
@@ -46,6 +48,7 @@ export class Departed {
           state,
           digest,
           description,
+          inferred,
           members: new Map(),
           others: 0,
           othersUntil: 0,
@@ -127,14 +130,14 @@ export class Departed {
       state,
       digest,
       description,
+      inferred,
       members,
       others,
       othersUntil,
     } of this.#groups.values()) {
-      for (const [holder, until] of members)
-        yield { spiffeId, takes, state, digest, description, holder, until };
-      if (others > 0)
-        yield { spiffeId, takes, state, digest, description, holder: 'others', until: othersUntil };
+      const left = { spiffeId, takes, state, digest, description, inferred };
+      for (const [holder, until] of members) yield { ...left, holder, until };
+      if (others > 0) yield { ...left, holder: 'others', until: othersUntil };
     }
   }
 }

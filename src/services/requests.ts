@@ -86,6 +86,12 @@ export function ttlWithin(requestedSeconds: number, minimum: number, maximum: nu
   return requestedSeconds;
 }
 
+/** Like `ttlWithin`, but a life outside of the range is brought into it. */
+export function ttlClamped(requestedSeconds: number, minimum: number, maximum: number): number {
+  if (!Number.isSafeInteger(requestedSeconds) || requestedSeconds <= 0) return maximum;
+  return Math.min(Math.max(requestedSeconds, minimum), maximum);
+}
+
 /**
  * The second check behind the front's table.
  *

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { certificatesToPem, pemEncode, pkcs8Of } from '../../src/common/x509/index.ts';
 import { istioClientId, istiod, startTestCluster, type TestCluster } from '../support/istio.ts';
+import { agentSeat } from '../support/agent-seat.ts';
 import { entryCertificate } from '../support/entry-certificate.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
@@ -206,5 +207,46 @@ describe('Istio’s own CA client and secret manager', () => {
       name: 'other.example.org',
     });
     assert.equal((await strict.first()).event, 'refused');
+  });
+
+  test('gets its identity from the socket of an agent, by the kernel and without a token', async () => {
+    const id = 'spiffe://mesh.test/ns/node/sa/job';
+    const socketId = 'spiffe://mesh.test/node/istio-socket';
+    const socketPath = join(dir, 'istio.sock');
+    const made = await server.admin('Tokens/CreateJoinToken', { agentName: 'istio-node' });
+    await using seat = await agentSeat(
+      server,
+      { joinToken: { token: made.token } },
+      { sections: { istio: { enabled: true, socketPath, spiffeId: socketId } } },
+    );
+    await seat.start();
+    const ofNode = { parentId: made.agentId, selectors: [`unix:uid:${process.getuid?.()}`] };
+    // as pilot-agent has it with CA_ADDR=unix://…: no name beside the address
+    const options = { id, endpoint: `unix://${socketPath}`, name: '' };
+    await server.admin('Entries/CreateEntries', {
+      entries: [{ ...ofNode, id: 'socket', spiffeId: socketId, dnsNames: ['unix'] }],
+    });
+    await until(() => seat.agent.status().svids?.length === 1, 'the certificate of the socket');
+    {
+      await using stranger = await agent(undefined, options);
+      assert.equal((await stranger.first()).code, 'PermissionDenied');
+    }
+    await server.admin('Entries/CreateEntries', {
+      entries: [{ ...ofNode, id: 'job', spiffeId: id, x509TtlSeconds: 4 }],
+    });
+    await until(() => seat.agent.status().entries === 2, 'the entry');
+    await using client = await agent(undefined, options);
+    await client.until(() => client.identities.length >= 3, 'two renewals');
+    assert.partialDeepStrictEqual(client.identities[0], { uris: [id], roots: 1, chain: 3 });
+    assert.deepEqual(
+      client.lines.filter(({ event }) => event === 'refused'),
+      [],
+    );
+    await using other = await agent(undefined, { ...options, id: web });
+    assert.equal((await other.first()).code, 'PermissionDenied', 'an identity of another');
+    await using named = await agent(undefined, { ...options, name: istiod });
+    assert.equal((await named.first()).event, 'refused', 'the socket is not istiod');
+    const raw = { ...options, mode: 'raw', impersonate: id };
+    assert.equal(await refusal(await cluster.token('shop/web'), raw), 'refused Unauthenticated');
   });
 });

@@ -10,7 +10,7 @@ import {
   sha256Hex,
 } from '../../src/common/x509/index.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
-import { agentConfigSchema } from '../../sidecar/config.ts';
+import { agentConfigSchema, type AgentConfig } from '../../sidecar/config.ts';
 import { agentEnvironment } from './agent-environment.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
 import { createSvid, type TestAuthority } from './test-pki.ts';
@@ -19,6 +19,7 @@ import { until } from './until.ts';
 /** A place where an agent runs, with a data directory that tests copy and put back. */
 export interface AgentSeat extends AsyncDisposable {
   readonly dataDir: string;
+  readonly config: AgentConfig;
   /** Of the Workload API. */
   readonly socketPath: string;
   readonly agent: RunningAgent;
@@ -70,6 +71,7 @@ export async function agentSeat(
   let agent: RunningAgent | undefined;
   const seat: AgentSeat = {
     dataDir,
+    config,
     socketPath: config.workloadApi.socketPath,
     get agent() {
       if (agent === undefined) throw new Error('the agent is stopped');

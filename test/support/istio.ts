@@ -71,17 +71,42 @@ export interface CreateCertificateAnswer {
   readonly refusalId: string;
 }
 
+interface Caller {
+  readonly token?: string;
+  readonly certificate?: Credential;
+}
+
 /** CreateCertificate as istio-agent calls it. */
-export async function createCertificate(
-  server: Pick<TestServer, 'server' | 'rootsDer'>,
+export const createCertificate = (
+  { server, rootsDer }: Pick<TestServer, 'server' | 'rootsDer'>,
   request: IstioCertificateRequest,
-  caller: { readonly token?: string; readonly certificate?: Credential } = {},
+  caller: Caller = {},
+): Promise<CreateCertificateAnswer> =>
+  callCreateCertificate(
+    { address: `127.0.0.1:${server.port}`, name: istiod, rootsDer },
+    request,
+    caller,
+  );
+
+/** The same on the socket of an agent. */
+export const createCertificateLocally = (
+  socketPath: string,
+  rootsDer: readonly Buffer[],
+  request: IstioCertificateRequest,
+  caller: Caller = {},
+): Promise<CreateCertificateAnswer> =>
+  callCreateCertificate({ address: `unix:${socketPath}`, name: 'unix', rootsDer }, request, caller);
+
+async function callCreateCertificate(
+  target: { readonly address: string; readonly name: string; readonly rootsDer: readonly Buffer[] },
+  request: IstioCertificateRequest,
+  caller: Caller,
 ): Promise<CreateCertificateAnswer> {
   const { service } = istioContract().packages.istio.v1.auth.IstioCertificateService;
   const { path, requestSerialize, responseDeserialize } = service.CreateCertificate;
-  const client = new Client(`127.0.0.1:${server.server.port}`, tls(server, caller.certificate), {
-    'grpc.ssl_target_name_override': istiod,
-    'grpc.default_authority': istiod,
+  const client = new Client(target.address, tls(target.rootsDer, caller.certificate), {
+    'grpc.ssl_target_name_override': target.name,
+    'grpc.default_authority': target.name,
     'grpc.use_local_subchannel_pool': 1,
     'grpc.enable_retries': 0,
   });
@@ -113,7 +138,7 @@ export async function createCertificate(
   }
 }
 
-function tls({ rootsDer }: Pick<TestServer, 'rootsDer'>, certificate: Credential | undefined) {
+function tls(rootsDer: readonly Buffer[], certificate: Credential | undefined) {
   const roots = Buffer.from(certificatesToPem(rootsDer));
   if (certificate === undefined) return credentials.createSsl(roots);
   return credentials.createSsl(

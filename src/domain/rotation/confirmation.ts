@@ -6,6 +6,7 @@ import {
   type RotatedKind,
   type RotationPolicy,
   type RotationWorld,
+  type UnheldFacts,
   type UnheldHolder,
   type Shares,
 } from './types.ts';
@@ -79,6 +80,13 @@ export const consumerCounts = (
 const certificateEnd = ({ lostUntil, departedUntil }: ConsumerRecord): number | undefined =>
   lostUntil ?? departedUntil;
 
+/**
+ * What its agent knows of the roots of this consumer is inferred, not proven: a client of
+ * CreateCertificate, which gets roots with its certificate.
+ */
+export const isInferred = ({ capabilities }: ConsumerRecord): boolean =>
+  capabilities.includes('inferred');
+
 /** The facts from which a confirmation is counted. */
 export interface ConfirmationInput {
   readonly world: RotationWorld;
@@ -93,8 +101,8 @@ export interface ConfirmationInput {
  * - An issuing authority is held by an agent that verified its chain under the roots of its
  *   consumers, and by a control plane that holds its root.
  *
- * Others are inferred from the expiry of what they were issued before the publication, or from time
- * if nobody observes them.
+ * Others are inferred from the expiry of what they were issued before the publication, or from what
+ * their agent infers, or from time if nobody observes them.
  *
  * @param authority in state `published` (or later)
  * @param rootId the root above an issuing authority
@@ -110,7 +118,9 @@ export function confirmation(
       .map((agent) => [agent.id, agent]),
   );
   const laggards: Laggard[] = [];
+  const waiting: Laggard[] = [];
   let needed = 0;
+  let inferred = 0;
   const reported = new Set<string>();
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
@@ -118,30 +128,54 @@ export function confirmation(
     if (consumer.kind === agent.kind) reported.add(agent.id);
     const holdingState = holding(authority, rootId, consumer, world.sets);
     if (holdingState === 'not needed') continue;
-    needed += 1;
+    if (isInferred(consumer)) inferred += 1;
+    else needed += 1;
     if (holdingState === 'missing')
-      laggards.push(laggardOf(authority, consumer, agent, world.sets));
+      (isInferred(consumer) ? waiting : laggards).push(
+        laggardOf(authority, consumer, agent, world.sets),
+      );
   }
   for (const agent of counted.values()) {
     if (reported.has(agent.id)) continue;
     needed += 1;
     laggards.push(silentAgent(agent));
   }
-  const unheld = authority.kind === 'root' ? world.unheld.get(authority.id) : undefined;
   const unseen =
     authority.kind === 'root' || authority.kind === 'jwt'
       ? policy.unseenSeconds[authority.kind]
       : 0;
   return {
     proven: { needed, confirmed: needed - laggards.length, laggards },
-    inferred: {
-      needed: unheld?.total ?? 0,
-      confirmed: (unheld?.total ?? 0) - (unheld?.waiting ?? 0),
-      until: unheld?.until ?? 0,
-      holders: unheld?.holders ?? [],
-    },
+    inferred: inferredOf(
+      authority.kind === 'root' ? world.unheld.get(authority.id) : undefined,
+      waiting,
+      inferred,
+    ),
     unprovable: { until: unseen === 0 ? 0 : (authority.publishedAt ?? now) + unseen },
     ...((world.alteredAgents ?? 0) === 0 ? {} : { alteredAgents: world.alteredAgents }),
+  };
+}
+
+const maximumHolders = 100;
+
+/** Those who hold a certificate from before the publication, and `total` consumers beside them. */
+function inferredOf(
+  unheld: UnheldFacts | undefined,
+  waiting: readonly Laggard[],
+  total: number,
+): Confirmation['inferred'] {
+  const holders = [
+    ...(unheld?.holders ?? []),
+    ...waiting.map(({ spiffeId, agentId, description, until }) => ({
+      holder: `${spiffeId} (${description}) on ${agentId}`,
+      until,
+    })),
+  ].sort((one, other) => other.until - one.until);
+  return {
+    needed: (unheld?.total ?? 0) + total,
+    confirmed: (unheld?.total ?? 0) - (unheld?.waiting ?? 0) + total - waiting.length,
+    until: Math.max(unheld?.until ?? 0, holders[0]?.until ?? 0),
+    holders: holders.slice(0, maximumHolders),
   };
 }
 

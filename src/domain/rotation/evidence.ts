@@ -10,6 +10,7 @@ import {
   agentCounts,
   consumerCounts,
   holding,
+  isInferred,
   laggardOf,
   silentAgent,
   type Confirmation,
@@ -113,6 +114,8 @@ function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
     const agent = counted.get(consumer.agentId);
     if (agent === undefined || !consumerCounts(consumer, now, margin)) continue;
     if (consumer.kind === agent.kind) reported.add(agent.id);
+    // counted in the statement, as those are whom nobody reports
+    if (isInferred(consumer)) continue;
     const holdingState = holding(authority, root?.id, consumer, world.sets);
     if (holdingState === 'missing')
       yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id, why);

@@ -29,6 +29,7 @@ import {
   checkRequestId,
   enforceRate,
   requireAgent,
+  ttlClamped,
   ttlWithin,
 } from '../requests.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
@@ -203,7 +204,11 @@ export class SvidService implements Svids {
       subject: spiffeSubject(spiffeId, entry.dnsNames),
       kind: entry.admin ? 'admin' : 'workload',
       profile: entry.profile,
-      ttlSeconds: ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
+      ttlSeconds: (item.clampTtl === true ? ttlClamped : ttlWithin)(
+        item.ttlSeconds,
+        settings.minimumTtlSeconds,
+        entryTtl,
+      ),
       endsWithIssuer: true,
       caller: requesterOf(caller),
       holder: caller.spiffeId,

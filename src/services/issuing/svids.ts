@@ -21,6 +21,8 @@ export interface X509SvidItem {
   readonly selectors: readonly Selector[];
   /** The serial, or empty. */
   readonly replacesSerial: string;
+  /** Brings a `ttlSeconds` outside of the limits into them. Default: it is refused. */
+  readonly clampTtl?: boolean;
 }
 
 export interface JwtSvidAsk {

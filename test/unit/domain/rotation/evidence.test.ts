@@ -255,6 +255,34 @@ test('the evidence names laggards of a deadline or share, and counts altered age
   );
 });
 
+test('whose roots are inferred counts as inferred, by name, and in no line of the proven', () => {
+  const capabilities = ['departed', 'inferred'];
+  const until = now + 50;
+  const some = world(
+    [agent('a')],
+    [
+      consumer('a', 'self'),
+      consumer('a', 'new', { capabilities, departedUntil: now + 90 }),
+      consumer('a', 'old', { capabilities, authoritySetDigest: sets.one, departedUntil: until }),
+    ],
+  );
+  const { proven, inferred } = confirmation(authority(), undefined, { world: some, policy, now });
+  assert.deepEqual([proven.needed, proven.confirmed], [1, 1]);
+  assert.deepEqual(inferred, {
+    needed: 2,
+    confirmed: 1,
+    until,
+    holders: [{ holder: 'spiffe://x/w/old (the old) on spiffe://x/a', until }],
+  });
+  const lines = check(evidence(some), {
+    detail: { without: 'proven', provenNeeded: 1, provenConfirmed: 1 },
+  });
+  assert.deepEqual(
+    lines.map((line) => line.class === 'proven' && line.consumer),
+    ['self'],
+  );
+});
+
 test('an intermediate is proven by those that verified it, and by those that hold its root', () => {
   const lines = check(
     evidence(

@@ -224,3 +224,29 @@ test('readers of JWT keys report those, the agent itself all three sets', () => 
     ['agent', 1, 2, 3],
   );
 });
+
+test('of a set that is inferred the server is told so, also after a restart', () => {
+  const { clock, consumers, lines } = world();
+  const issued = (fill: number): void => {
+    const handle = consumers.register({ ...web, inferred: true });
+    handle.given(clock.now() + 60);
+    handle.confirmed(digest(fill));
+    handle.remove();
+  };
+  issued(1);
+  const restarted = world();
+  restarted.consumers.restore(JSON.parse(JSON.stringify([...consumers.holdings()])));
+  for (const [line, ...others] of [lines(), restarted.lines()]) {
+    assert.equal(others.length, 0);
+    assert.deepEqual(
+      [line?.state, firstOctet(line?.authoritySetDigest), line?.capabilities],
+      ['confirmed', 1, ['departed', 'reports-roots', 'inferred']],
+    );
+  }
+  issued(2);
+  assert.deepEqual(
+    lines().map(({ authoritySetDigest }) => firstOctet(authoritySetDigest)),
+    [2],
+    'the next certificate of the process settles the one before',
+  );
+});

@@ -31,7 +31,8 @@ export interface Consumer {
    */
   'issuerSetDigest'?: (Buffer | Uint8Array | string);
   /**
-   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
+   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt. departed: it has left. inferred: that it
+   * took its set follows from what it asked for, and is not proven.
    */
   'capabilities'?: (string)[];
   /**
@@ -69,7 +70,8 @@ export interface Consumer__Output {
    */
   'issuerSetDigest': (Buffer);
   /**
-   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
+   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt. departed: it has left. inferred: that it
+   * took its set follows from what it asked for, and is not proven.
    */
   'capabilities': (string)[];
   /**

@@ -24,6 +24,10 @@ export interface X509SvidItem {
    * Serial of the certificate that this one replaces at its holder, or empty.
    */
   'replacesSerial'?: (string);
+  /**
+   * A ttl_seconds outside of the limits is brought into them. Otherwise it is refused: TTL_OUT_OF_RANGE.
+   */
+  'clampTtl'?: (boolean);
 }
 
 export interface X509SvidItem__Output {
@@ -46,4 +50,8 @@ export interface X509SvidItem__Output {
    * Serial of the certificate that this one replaces at its holder, or empty.
    */
   'replacesSerial': (string);
+  /**
+   * A ttl_seconds outside of the limits is brought into them. Otherwise it is refused: TTL_OUT_OF_RANGE.
+   */
+  'clampTtl': (boolean);
 }

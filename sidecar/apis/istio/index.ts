@@ -1,0 +1,2 @@
+export { istioApi, istioApiLimits, type IstioApiDependencies } from './istio-api.ts';
+export { SocketCertificate } from './socket-certificate.ts';
