@@ -1,4 +1,4 @@
-import type { PkiError } from '../../src/common/errors/index.ts';
+import type { PkiError, Result } from '../../src/common/errors/index.ts';
 import type { Selector, SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { Identity } from './entries.ts';
 
@@ -73,13 +73,14 @@ export interface CertifiedKey {
 }
 
 /**
- * Certifies keys of callers. The agent neither has such a key nor renews its certificate. Rejects with
- * the refusal of the server, with the failure of the call, or with SVID_INVALID.
+ * Certifies keys of callers. The agent neither has such a key nor renews its certificate. Fails with the
+ * refusal of the server. Rejects with the failure of the call, whose answer may be lost, or with
+ * SVID_INVALID: the same request may then come again.
  */
 export interface CsrSigner {
   certify(
     identity: Identity,
     selectors: readonly Selector[],
     csr: CsrToSign,
-  ): Promise<CertifiedKey>;
+  ): Promise<Result<CertifiedKey>>;
 }

@@ -1,4 +1,4 @@
-import { PkiError } from '../../src/common/errors/index.ts';
+import { ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import type { Selector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
 import type { SignX509SvidsResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
@@ -15,7 +15,11 @@ export interface CsrSigningDependencies {
 
 /** Certifies keys that stay with their callers. Each request is one call, and nothing is retried. */
 export const csrSigner = ({ trustDomain, roots, sign }: CsrSigningDependencies): CsrSigner => ({
-  async certify(identity: Identity, selectors: readonly Selector[], csr): Promise<CertifiedKey> {
+  async certify(
+    identity: Identity,
+    selectors: readonly Selector[],
+    csr,
+  ): Promise<Result<CertifiedKey>> {
     const { requestId, csrDer, spkiDer, ttlSeconds } = csr;
     const { results } = await sign({
       items: [
@@ -31,8 +35,8 @@ export const csrSigner = ({ trustDomain, roots, sign }: CsrSigningDependencies):
     if (result === undefined || result.requestId !== requestId)
       throw new PkiError('INTERNAL', 'the server answered another request than the one sent');
     const { svid } = result;
-    if (!svid) throw refusalError(result.refusal ?? undefined);
+    if (!svid) return { ok: false, error: refusalError(result.refusal ?? undefined) };
     verifySigned({ svid, key: { spkiDer } }, identity.spiffeId, trustDomain, roots());
-    return { chainDer: svid.chainDer, notAfter: svid.notAfter };
+    return ok({ chainDer: svid.chainDer, notAfter: svid.notAfter });
   },
 });

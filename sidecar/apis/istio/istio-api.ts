@@ -1,4 +1,4 @@
-import { PkiError } from '../../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
 import { KeyedBuckets, type Clock } from '../../../src/common/runtime/index.ts';
 import type { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import type { IstioCertificateRequest__Output } from '../../../src/common/wire/generated/istio/v1/auth/IstioCertificateRequest.ts';
@@ -14,7 +14,7 @@ import {
 } from '../../local-server/index.ts';
 import type { BundleSource, TrustBundle } from '../../ports/bundles.ts';
 import type { ConsumerRegistry } from '../../ports/consumers.ts';
-import type { Identity } from '../../ports/entries.ts';
+import { identityKey, type Identity } from '../../ports/entries.ts';
 import type { CsrSigner } from '../../ports/svids.ts';
 import { readRequest } from './csr.ts';
 import { Repeats } from './repeats.ts';
@@ -84,25 +84,26 @@ class CreateCertificate {
     if (waitMs > 0)
       throw new PkiError('RATE_LIMITED', `too many certificates: try again in ${waitMs} ms`);
     const { selectors } = granted.attested;
-    const key = `${holderOf(session)} ${identity.entry.id} ${sha256Hex(csr.csrDer)}`;
+    const key = `${holderOf(session)} ${identityKey(identity)} ${identity.entry.revision} ${sha256Hex(csr.csrDer)}`;
     const requestId = this.#repeats.requestIdOf(key);
     const ttlSeconds = Math.max(0, request.validityDuration);
-    const signed = await this.#dependencies.csrs
-      .certify(identity, selectors, { ...csr, requestId, ttlSeconds })
-      .catch((thrown: unknown) => {
-        // a call whose answer was lost keeps its ID
-        if (PkiError.from(thrown).info.status !== 'UNAVAILABLE') this.#repeats.forget(key);
-        throw thrown;
-      });
+    const signed = await this.#dependencies.csrs.certify(identity, selectors, {
+      ...csr,
+      requestId,
+      ttlSeconds,
+    });
+    // a call whose answer was lost keeps its ID
+    if (!signed.ok) this.#repeats.forget(key);
+    const { chainDer, notAfter } = unwrap(signed);
     // signing took time: the process that asked must still be there
     session.verify();
     if (csr.uris.length === 0) session.gaveDefault(identity);
     const bundle = this.#bundle();
-    this.#given(session, identity, { notAfter: signed.notAfter, bundle });
+    this.#given(session, identity, { notAfter, bundle });
     // the clients take each text but the last as one certificate, and the last one as the roots
     return {
       certChain: [
-        ...signed.chainDer.map((der) => certificatesToPem([der])),
+        ...chainDer.map((der) => certificatesToPem([der])),
         certificatesToPem(bundle.rootsDer),
       ],
     };
