@@ -1,7 +1,12 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import type { ServerTrust } from '../common/wire/server-trust.ts';
-import { endTokenCertificate, issueWithToken as issue } from '../common/wire/token-client.ts';
+import {
+  endTokenCertificate,
+  issueWithToken as issue,
+  newTokenKey,
+} from '../common/wire/token-client.ts';
+import { whileItMayPass } from '../common/wire/token-retry.ts';
 import {
   certificatesFromPem,
   certificatesToPem,
@@ -26,8 +31,10 @@ export interface TokenSvidOptions {
   readonly spiffeId?: string;
   /** Default: as long as the entry says. */
   readonly ttlSeconds?: number;
-  /** Of the call with its connection; default 20 s. */
+  /** Of one call with its connection; default 20 s. */
   readonly timeoutMs?: number;
+  /** How long to try again while the CA or the issuer can not answer; default 30 s. */
+  readonly waitMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -63,13 +70,14 @@ export async function issueWithToken(options: TokenSvidOptions): Promise<TokenId
     timeoutMs: options.timeoutMs ?? 20_000,
     now: () => Math.floor(Date.now() / 1000),
   };
-  const svid = await issue(
-    { ...client, signal },
-    {
-      token,
-      ...(spiffeId === undefined ? {} : { spiffeId }),
-      ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
-    },
+  const ask = {
+    token,
+    key: await newTokenKey(),
+    ...(spiffeId === undefined ? {} : { spiffeId }),
+    ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+  };
+  const svid = await whileItMayPass({ waitMs: options.waitMs ?? 30_000, signal }, () =>
+    issue({ ...client, signal }, ask),
   );
   let given: ReturnType<TokenIdentity['giveBack']> | undefined;
   const giveBack = (): ReturnType<TokenIdentity['giveBack']> =>

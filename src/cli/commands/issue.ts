@@ -1,7 +1,6 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { TrustDomain } from '../../common/spiffe/index.ts';
@@ -19,6 +18,7 @@ import {
   type TokenClientOptions,
   type TokenSvid,
 } from '../../common/wire/token-client.ts';
+import { whileItMayPass } from '../../common/wire/token-retry.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import type { CliContext } from '../context.ts';
 import { readBytes, writeWhole } from '../files.ts';
@@ -53,8 +53,6 @@ const names = {
   issued: 'issued.json',
 } as const;
 const callTimeoutMs = 20_000;
-const firstPauseMs = 500;
-const longestPauseMs = 5_000;
 
 /** Certificates for jobs of pipelines, without an agent. */
 export function issueCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -105,10 +103,12 @@ async function issue(context: CliContext, options: IssueFlags & GlobalOptions): 
   prepareFolder(folder);
   const token = await jobToken(context, options);
   const key = await newTokenKey();
-  const svid = await tryAgain(context, waitMs, client.server, () =>
+  const { signal } = context;
+  const explain = (error: PkiError): PkiError => unreachable(error, client.server);
+  const svid = await whileItMayPass({ waitMs, signal, explain }, () =>
     issueWithToken(client, { token, key, ttlSeconds, spiffeId: options.spiffeId ?? '' }),
   ).catch((thrown: unknown) => {
-    throw context.signal.aborted ? interrupted() : thrown;
+    throw signal.aborted ? interrupted() : thrown;
   });
   write(folder, svid, {
     server: client.server,
@@ -217,34 +217,6 @@ function write(folder: string, svid: TokenSvid, issued: Issued): void {
   writeWhole(join(folder, names.chain), certificatesToPem(svid.chainDer), 0o644);
   writeWhole(join(folder, names.bundle), certificatesToPem(svid.rootsDer), 0o644);
   writeWhole(join(folder, names.issued), `${JSON.stringify(issued)}\n`, 0o600);
-}
-
-const mayPass = new Set([
-  'UNREACHABLE',
-  'TOKEN_ISSUER_UNREACHABLE',
-  'OVERLOADED',
-  'RATE_LIMITED',
-  'HSM_UNAVAILABLE',
-  'NO_ISSUER',
-]);
-
-/** The token and key stay the same, so that a lost answer is not a second use. */
-async function tryAgain<T>(
-  { signal }: CliContext,
-  waitMs: number,
-  server: string,
-  act: () => Promise<T>,
-): Promise<T> {
-  const end = performance.now() + waitMs;
-  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
-    try {
-      return await act();
-    } catch (thrown) {
-      const error = unreachable(PkiError.from(thrown), server);
-      if (!mayPass.has(error.code) || performance.now() + pauseMs > end) throw error;
-    }
-    await pause(pauseMs, undefined, { signal });
-  }
 }
 
 async function giveBack(

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +11,50 @@ import { createSecureContext } from 'node:tls';
 import { certificatesToPem, sha256Hex } from '../../../src/common/x509/index.ts';
 import { issueWithToken } from '../../../src/workload/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../../support/server.ts';
+import { until } from '../../support/until.ts';
 import { startTokenIssuer, tokenAudience, type TokenIssuer } from '../../support/token-issuer.ts';
+
+/** More than the end of a handshake, and less than a token. */
+const bytesOfRequest = 700;
+
+/** Loses the answer to the first request: it ends that connection when `answered` resolves. */
+async function answerLosingRelay(port: number, answered: () => Promise<void>) {
+  let lost = 0;
+  const sockets = new Set<Socket>();
+  const listener = createServer((client) => {
+    const upstream = connect(port, '127.0.0.1');
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+    }
+    client.on('close', () => upstream.destroy());
+    upstream.on('close', () => client.destroy());
+    let greeted = false;
+    let withheld = false;
+    client.on('data', (bytes: Buffer) => {
+      upstream.write(bytes);
+      if (greeted && lost === 0 && bytes.length > bytesOfRequest) {
+        withheld = true;
+        lost += 1;
+        void answered().finally(() => client.destroy());
+      }
+      greeted = true;
+    });
+    upstream.on('data', (bytes: Buffer) => {
+      if (!withheld) client.write(bytes);
+    });
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  return {
+    port: (listener.address() as AddressInfo).port,
+    lost: () => lost,
+    close: () => {
+      listener.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
 
 describe('an identity by one call with a token', () => {
   let issuer: TokenIssuer;
@@ -93,7 +138,29 @@ describe('an identity by one call with a token', () => {
     await issueWithToken({ ...asked, rootsPem });
     assert.equal(await codeOf(issueWithToken({ ...asked, rootsPem })), 'TOKEN_REPLAYED');
     assert.equal(await codeOf(issueWithToken(asked)), 'INVALID_REQUEST');
-    const nobody = { ...(await options()), rootsPem, server: '127.0.0.1:1' };
+    const nobody = { ...(await options()), rootsPem, server: '127.0.0.1:1', waitMs: 0 };
     assert.equal(await codeOf(issueWithToken(nobody)), 'UNREACHABLE');
+  });
+
+  test('a lost answer comes again: the call is repeated with the same token and key', async () => {
+    const rootsPem = certificatesToPem(server.rootsDer);
+    const used = async (): Promise<number> =>
+      (await server.admin('Audit/ListAuditRecords', { kind: 'identity-token.used' })).records
+        .length;
+    const before = await used();
+    const relay = await answerLosingRelay(server.server.port, async () => {
+      await until(async () => (await used()) > before, 'the certificate is on record');
+    });
+    try {
+      const identity = await issueWithToken({
+        ...(await options()),
+        rootsPem,
+        server: `127.0.0.1:${relay.port}`,
+      });
+      assert.ok(identity.serial !== '');
+      assert.deepEqual([relay.lost(), await used()], [1, before + 1]);
+    } finally {
+      relay.close();
+    }
   });
 });
