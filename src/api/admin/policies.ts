@@ -70,5 +70,8 @@ async function rulesInForce(
 /** One field for each rule, as it stands in the file, so that a changed rule is shown by name. */
 const rulesOf = (text: string): Fields =>
   Object.fromEntries(
-    unwrap(readPolicy(text)).rules.map((rule) => [`rule ${rule.name}`, rule.source]),
+    unwrap(readPolicy(text)).rules.map((rule) => [
+      `rule ${rule.name}`,
+      JSON.parse(rule.source) as unknown,
+    ]),
   );
