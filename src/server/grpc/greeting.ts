@@ -25,7 +25,6 @@ interface FirstWords {
  */
 export class Greeting {
   readonly #dependencies: GreetingDependencies;
-  readonly #silent = new Set<Socket>();
   readonly #heard = new WeakMap<Socket, FirstWords>();
   /** Nobody can fill the disk by being refused. */
   readonly #lines: TokenBucket;
@@ -38,11 +37,8 @@ export class Greeting {
   /** Hands the connection to the TLS server with its first bytes. */
   receive(socket: Socket, server: TlsServer): void {
     socket.on('error', () => socket.destroy());
-    this.#silent.add(socket);
-    socket.once('close', () => this.#silent.delete(socket));
     socket.setTimeout(this.#dependencies.silentSeconds * 1000, () => socket.destroy());
     socket.once('data', (bytes: Buffer) => {
-      this.#silent.delete(socket);
       socket.setTimeout(0);
       socket.removeAllListeners('timeout');
       this.#heard.set(socket, { address: socket.remoteAddress ?? 'unknown', bytes });
@@ -50,11 +46,6 @@ export class Greeting {
       socket.unshift(bytes);
       server.emit('connection', socket);
     });
-  }
-
-  /** Closes the connections that have not said anything yet. */
-  close(): void {
-    for (const socket of this.#silent) socket.destroy();
   }
 
   /** The handshake has succeeded. */

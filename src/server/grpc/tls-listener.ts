@@ -71,7 +71,7 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
   presented.follow((context) => server.setSecureContext(context));
   const door = createTcpServer((socket) => greeting.receive(socket, server));
   door.maxConnections = connectionLimit(options.connections);
-  limitHandshakes(door, server, dependencies);
+  const handshakes = limitHandshakes(door, server, dependencies);
   server.on('secureConnection', (socket) => {
     greeting.forget(rawOf(socket));
     accept(socket, presented, injector, dependencies);
@@ -80,6 +80,8 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
     dependencies.refusals.count('tls-handshake', 'UNAUTHENTICATED');
     dependencies.logger.debug({ reason: error.code ?? error.message }, 'TLS handshake failed');
     greeting.failed(rawOf(socket));
+    // after the time for a handshake, the TLS server itself leaves the connection open
+    rawOf(socket).destroy();
   });
   door.on('drop', () => dependencies.refusals.count('connect', 'OVERLOADED'));
   await listen(door, options);
@@ -94,7 +96,7 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
       dependencies.connections.closeAll(
         new PkiError('SHUTTING_DOWN', 'the server is shutting down'),
       );
-      greeting.close();
+      for (const socket of handshakes()) socket.destroy();
       await closed;
       injector.destroy();
     },
@@ -119,13 +121,14 @@ const greetingOf = (
 /**
  * Bounds the handshakes under way. If there are too many, the oldest of the address with the most is
  * closed. A normal handshake takes milliseconds, so that the oldest belong to peers that connect and
- * stay silent. Such peers can not keep others out.
+ * stay silent. Such peers can not keep others out. Returns the handshakes under way, each time that
+ * it is asked.
  */
 function limitHandshakes(
   door: Server,
   server: TlsServer,
   { options, refusals }: TlsListenerDependencies,
-): void {
+): () => readonly Socket[] {
   const underWay = new Crowd<Socket>();
   door.prependListener('connection', (socket: Socket) => {
     const holder = holderOf(socket.remoteAddress ?? '');
@@ -141,6 +144,7 @@ function limitHandshakes(
     socket.once('close', () => underWay.delete(socket));
   });
   server.on('secureConnection', (socket) => underWay.delete(rawOf(socket)));
+  return () => [...underWay.items()];
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
@@ -249,20 +249,37 @@ describe('the TLS port', () => {
   });
 });
 
-describe('a client that says nothing', () => {
-  test('is closed after the time for a handshake', async () => {
-    const silent = await serve(1);
-    const tcp = connectTcp(silent.port, '127.0.0.1');
-    tcp.resume();
-    await once(tcp, 'close');
-    await silent.close(0);
-  });
+/** The begin of a handshake record of 512 bytes. */
+const halfHello = Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
 
-  test('does not delay the end of the server', async () => {
-    const silent = await serve();
-    const tcp = connectTcp(silent.port, '127.0.0.1');
-    tcp.on('error', () => {});
-    await once(tcp, 'connect');
-    await silent.close(0);
+for (const [client, words] of [
+  ['a client that says nothing', Buffer.alloc(0)],
+  ['a client that stops within its first message', halfHello],
+] as const)
+  describe(client, () => {
+    const hang = async (port: number): Promise<Socket> => {
+      const tcp = connectTcp(port, '127.0.0.1');
+      tcp.on('error', () => {});
+      tcp.resume();
+      await once(tcp, 'connect');
+      if (words.length > 0) tcp.write(words);
+      return tcp;
+    };
+
+    test('is closed after the time for a handshake', async () => {
+      const quick = await serve(1);
+      await once(await hang(quick.port), 'close');
+      await quick.close(0);
+    });
+
+    test('does not delay the end of the server', async () => {
+      const patient = await serve();
+      const tcp = await hang(patient.port);
+      // a client that came later was served: the words of the first have arrived
+      const later = dial({ servername: istiod }, patient.port);
+      await once(later, 'secureConnect');
+      const closed = once(tcp, 'close');
+      await patient.close(0);
+      await closed;
+    });
   });
-});
