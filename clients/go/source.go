@@ -39,6 +39,8 @@ type held struct {
 	mutex    sync.Mutex
 	identity *Identity
 	changed  chan struct{}
+	// why there is no identity
+	failure error
 }
 
 func newHeld() *held { return &held{changed: make(chan struct{})} }
@@ -61,9 +63,21 @@ func (h *held) Changed() <-chan struct{} {
 func (h *held) set(identity *Identity) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.identity = identity
+	h.identity, h.failure = identity, nil
 	close(h.changed)
 	h.changed = make(chan struct{})
+}
+
+func (h *held) fail(err error) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.failure = err
+}
+
+func (h *held) lastFailure() error {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.failure
 }
 
 // WorkloadSource takes the identity from an agent's SPIFFE Workload API, which renews it.
@@ -74,8 +88,9 @@ type WorkloadSource struct {
 	done       chan struct{}
 }
 
-// NewWorkloadSource waits for the first identity. The address is that of a Unix socket, as in
-// SPIFFE_ENDPOINT_SOCKET (unix:///run/meshca/workload.sock).
+// NewWorkloadSource waits for the first identity, until the context ends. Its error then says what
+// the agent answered last. The address is that of a Unix socket, as in SPIFFE_ENDPOINT_SOCKET
+// (unix:///run/meshca/workload.sock).
 func NewWorkloadSource(ctx context.Context, address string) (*WorkloadSource, error) {
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -89,7 +104,7 @@ func NewWorkloadSource(ctx context.Context, address string) (*WorkloadSource, er
 	case <-first:
 		return source, nil
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), source.Close())
+		return nil, errors.Join(ctx.Err(), source.lastFailure(), source.Close())
 	}
 }
 
@@ -108,15 +123,17 @@ func (s *WorkloadSource) follow(ctx context.Context) {
 		for err == nil {
 			var message *workloadpb.X509SVIDResponse
 			if message, err = stream.Recv(); err != nil {
+				err = errorOf(err, stream.Trailer())
 				break
 			}
-			identity, parseErr := identityOf(message)
-			if parseErr != nil {
+			var identity *Identity
+			if identity, err = identityOf(message); err != nil {
 				break
 			}
 			wait.reset()
 			s.set(identity)
 		}
+		s.fail(err)
 	}
 }
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from meshca_client._pb import workload_pb2, workload_pb2_grpc
+from meshca_client.errors import MeshcaError
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ class WorkloadSource(Source):
 
     def __init__(self, address: str, timeout: float = 30.0) -> None:
         super().__init__()
+        self._failure: MeshcaError | ValueError | None = None
         self._channel = grpc.insecure_channel(address.replace("unix://", "unix:"))
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
         if not self._known.wait(timeout):
             self.close()
-            raise TimeoutError("the agent gave no identity in time")
+            raise TimeoutError(f"the agent gave no identity in time: {self._failure or 'no answer'}")
 
     def close(self) -> None:
         super().close()
@@ -88,9 +90,11 @@ class WorkloadSource(Source):
                 for message in stream:
                     wait = 0.5
                     self._set(_identity_of(message))
-            except (grpc.RpcError, ValueError):
-                # ValueError: the channel was closed, or the agent gave what can not be read
-                pass
+            except grpc.RpcError as error:
+                self._failure = MeshcaError.of_call(error)
+            except ValueError as error:
+                # the channel was closed, or the agent gave what can not be read
+                self._failure = error
             self._closed.wait(wait * random.uniform(0.5, 1))
             wait = min(2 * wait, 60)
 
