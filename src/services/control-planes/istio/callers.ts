@@ -1,7 +1,8 @@
 import { PkiError, unwrap } from '../../../common/errors/index.ts';
-import { SpiffeId } from '../../../common/spiffe/index.ts';
+import { parseTemplate, SpiffeId } from '../../../common/spiffe/index.ts';
 import { sha256Hex } from '../../../common/x509/index.ts';
 import {
+  allowedValues,
   podHolder,
   userSpiffeId,
   type Proven,
@@ -89,17 +90,21 @@ export class IstioCallers {
     const { entryId, spiffeId, serial } = caller;
     if (caller.kind !== 'workload' || entryId === null) return undefined;
     const [row] = await store.entries.byIds([entryId]);
-    if (row === undefined || (row.expiresAt !== 0 && row.expiresAt <= clock.now())) {
-      if (row === undefined) store.objects.announceAbsent('entry', entryId);
+    if (row === undefined) {
+      store.objects.announceAbsent('entry', entryId);
       return undefined;
     }
     const entry = store.objects.require('entry', row);
+    const identity = SpiffeId.of(spiffeId);
+    const hasEnded = entry.expiresAt !== 0 && entry.expiresAt <= clock.now();
+    // the entry may have changed since it gave the certificate
+    if (hasEnded || !gives(entry, identity)) return undefined;
     return {
       kind: 'machine',
       certificate: caller,
       entry,
       rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
-      identity: SpiffeId.of(spiffeId),
+      identity,
       requester: { class: 'workload', name: spiffeId },
       holder: spiffeId,
       subject: spiffeId,
@@ -134,6 +139,11 @@ export class IstioCallers {
     };
   }
 }
+
+const gives = (entry: RegistrationEntry, id: SpiffeId): boolean =>
+  entry.isTemplate
+    ? unwrap(parseTemplate(entry.spiffeId)).canProduce(id, allowedValues(entry.placeholders))
+    : id.toString() === entry.spiffeId;
 
 function bearerOf(call: ControlPlaneCall): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(call.header('authorization') ?? '')?.[1];

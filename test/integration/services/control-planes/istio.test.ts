@@ -330,6 +330,20 @@ describe('a virtual machine', () => {
   });
 });
 
+test('a virtual machine gets no identity that its entry gives no more', async () => {
+  const given = 'spiffe://mesh.test/ns/vms/sa/moved';
+  const certificate = await entryCertificate(server, { id: 'vm-moved', spiffeId: given });
+  const csr = csrPem(createCsr(newKey()));
+  assert.equal((await createCertificate(server, { csr }, { certificate })).code, 'OK');
+  const entry = await server.admin('Entries/GetEntry', { id: 'vm-moved' });
+  await server.admin('Entries/UpdateEntry', {
+    entry: { ...entry, spiffeId: 'spiffe://mesh.test/ns/vms/sa/other' },
+  });
+  const fresh = csrPem(createCsr(newKey()));
+  const answer = await createCertificate(server, { csr: fresh }, { certificate });
+  assert.equal(answer.code, 'UNAUTHENTICATED');
+});
+
 describe('the names that Istio’s clients dial', () => {
   test('are in the certificate of the front alone, and no entry, delegation or mint gets them', async () => {
     const { certificates } = await server.admin('Certificates/ListCertificates', {
