@@ -50,7 +50,9 @@ export function ledgerIssuancePolicies(
     byVersion: async (version) => {
       const policy = await proven(version);
       if (policy === undefined)
-        throw new PkiError('NOT_FOUND', `there is no version ${version} of the policy`);
+        throw new PkiError('NOT_FOUND', `there is no version ${version} of the policy`, {
+          next: 'List the versions: "meshca policy list".',
+        });
       return policy;
     },
     list: (page) => rows.list(page),

@@ -99,6 +99,9 @@ test('a policy with faults, an old version and a caller without rights change no
   const call = (version: number, text = policy(allowAll)) =>
     codeOf(server.admin('Policies/ActivatePolicy', { text, version, reason: 'x' }));
   assert.equal(await call(2), 'CONFLICT');
+  const unknown = await runCommand(server, ['policy', 'show', '99']);
+  assert.equal(unknown.code, 3);
+  assert.match(unknown.err, /meshca policy list/);
   assert.equal(await call(3, 'nonsense'), 'POLICY_INVALID');
   assert.equal(
     await codeOf(
