@@ -226,7 +226,7 @@ export class CallerRegistry implements Callers {
     peer: string,
     now: number,
   ): Promise<{ readonly caller: CertificateCaller; readonly validUntil: number }> {
-    const { spiffeId, serial, notAfter, authorityId, entryId } = record;
+    const { spiffeId, serial, notAfter, authorityId, entryId, holder } = record;
     const identity = { spiffeId, serial, notAfter, authorityId, entryId, peer };
     switch (record.kind) {
       case 'agent':
@@ -250,7 +250,7 @@ export class CallerRegistry implements Callers {
         if (delegations.length === 0) {
           this.#dependencies.delegations.compareSoon();
           return {
-            caller: { ...identity, class: 'workload', kind: 'workload' },
+            caller: { ...identity, holder, class: 'workload', kind: 'workload' },
             validUntil: Infinity,
           };
         }
@@ -265,7 +265,7 @@ export class CallerRegistry implements Callers {
         // A certificate that a delegate signed, or that a token led to, is always a workload,
         // whatever its name says or is delegated to.
         return {
-          caller: { ...identity, class: 'workload', kind: record.kind },
+          caller: { ...identity, holder, class: 'workload', kind: record.kind },
           validUntil: Infinity,
         };
       default:

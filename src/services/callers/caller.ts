@@ -59,6 +59,8 @@ export interface AgentCaller extends CertificateIdentity {
 export interface WorkloadCaller extends CertificateIdentity {
   readonly class: 'workload';
   readonly kind: 'workload' | 'delegated' | 'token' | 'server';
+  /** To whom the certificate was issued: for one of an entry, the agent that asked. */
+  readonly holder: string;
 }
 
 /**

@@ -5,6 +5,7 @@ import {
   allowedValues,
   podHolder,
   userSpiffeId,
+  type Agent,
   type Proven,
   type RegistrationEntry,
   type Requester,
@@ -99,17 +100,39 @@ export class IstioCallers {
     const hasEnded = entry.expiresAt !== 0 && entry.expiresAt <= clock.now();
     // the entry may have changed since it gave the certificate
     if (hasEnded || !gives(entry, identity)) return undefined;
+    const agent = await this.#agentOf(caller);
     return {
       kind: 'machine',
       certificate: caller,
       entry,
-      rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
+      rights: [
+        { kind: 'entry', id: entry.id, revision: entry.revision },
+        { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
+        ...callerRights(caller),
+      ],
       identity,
       requester: { class: 'workload', name: spiffeId },
       holder: spiffeId,
       subject: spiffeId,
       credentialSha256: sha256Hex(Buffer.from(serial)),
     };
+  }
+
+  /**
+   * The agent that got the certificate. A ban of it ends what its node may get.
+   *
+   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG
+   */
+  async #agentOf({ holder }: WorkloadCaller): Promise<Proven<Agent>> {
+    const { agents, objects } = this.#dependencies.store;
+    const row = await agents.byId(holder);
+    if (row === undefined) objects.announceAbsent('agent', holder);
+    const agent = row === undefined ? undefined : objects.require('agent', row);
+    if (agent?.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
+    if (agent?.state !== 'active')
+      throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
+    return agent;
   }
 
   async #podOf(text: string, call: ControlPlaneCall): Promise<PodCaller> {

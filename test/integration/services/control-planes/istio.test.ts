@@ -330,6 +330,19 @@ describe('a virtual machine', () => {
   });
 });
 
+test('a virtual machine gets nothing more once the node of its agent is banned', async () => {
+  const spiffeId = 'spiffe://mesh.test/ns/vms/sa/stolen';
+  const certificate = await entryCertificate(server, { id: 'vm-stolen', spiffeId });
+  const ask = () =>
+    createCertificate(server, { csr: csrPem(createCsr(newKey())) }, { certificate });
+  assert.equal((await ask()).code, 'OK');
+  await server.admin('Agents/BanAgent', {
+    spiffeId: 'spiffe://mesh.test/meshca/agent/node-of-vm-stolen',
+    reason: 'stolen',
+  });
+  assert.equal((await ask()).code, 'AGENT_BANNED');
+});
+
 test('a virtual machine gets no identity that its entry gives no more', async () => {
   const given = 'spiffe://mesh.test/ns/vms/sa/moved';
   const certificate = await entryCertificate(server, { id: 'vm-moved', spiffeId: given });
