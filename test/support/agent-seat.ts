@@ -112,7 +112,8 @@ export async function agentSeat(
     },
     async [Symbol.asyncDispose]() {
       await seat.stop();
-      await rm(directory, { recursive: true, force: true });
+      // a file that was being written may still appear
+      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     },
   };
   return seat;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { unwrap } from '../../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
 import { silentLogger, uuidv7, type Logger } from '../../../src/common/runtime/index.ts';
 import {
   createCsr,
@@ -272,11 +272,15 @@ test('when an authority was activated and tainted is part of what the log commit
     const { id: authorityId } = await activeAuthority(store);
     // reads of one turn of the loop share a snapshot
     const proven = (): Promise<boolean> =>
-      setImmediate().then(async () => {
-        const found = await store.authorities.byId(authorityId);
-        assert.ok(found !== undefined);
-        return store.objects.prove('authority', found) !== undefined;
-      });
+      setImmediate()
+        .then(() => store.authorities.byId(authorityId))
+        .then(
+          (found) => found !== undefined && store.objects.prove('authority', found) !== undefined,
+          (thrown: unknown) => {
+            assert.equal(PkiError.from(thrown).code, 'OBJECT_NOT_IN_LOG');
+            return false;
+          },
+        );
     assert.equal(await proven(), true);
     for (const column of [
       'activated_at',
