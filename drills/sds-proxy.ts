@@ -69,19 +69,26 @@ async function connection(index: number): Promise<void> {
   for (;;) {
     const session = connectSds(socketPath);
     sessions.add(session);
-    for (const stream of seen) open(session, index, stream);
-    await new Promise<void>((resolve) => void session.once('close', resolve));
+    // a session whose connection failed does not always tell that it is closed
+    await new Promise<void>((resolve) => {
+      session.once('close', resolve);
+      for (const stream of seen) open(session, { index, stream, onEnd: resolve });
+    });
+    session.destroy();
     sessions.delete(session);
     // as Envoy does, not all at once
     await sleep(100 + Math.random() * 400);
   }
 }
 
-function open(
-  session: ClientHttp2Session,
-  index: number,
-  stream: { readonly name: string; reopened: number; readonly secrets: SentSecret[] },
-): void {
+interface Opening {
+  readonly index: number;
+  readonly stream: { readonly name: string; reopened: number; readonly secrets: SentSecret[] };
+  /** Both streams of a connection come back together. */
+  readonly onEnd: () => void;
+}
+
+function open(session: ClientHttp2Session, { index, stream, onEnd }: Opening): void {
   stream.reopened += 1;
   new SdsStream(session, {
     node: `proxy-${index}`,
@@ -93,8 +100,7 @@ function open(
       const answer: Answer = refused ? { refuse: 'played by the drill' } : 'acknowledge';
       return answer;
     },
-    // both streams of a connection come back together
-    onEnd: () => session.destroy(),
+    onEnd,
   });
 }
 

@@ -61,6 +61,8 @@ export class SdsStream {
     };
     this.#stream.on('response', told);
     this.#stream.on('trailers', told);
+    // the server has ended its side; until this one ends too, the stream is open for Node
+    this.#stream.on('end', () => this.#stream.close());
     this.#stream.on('close', () => options.onEnd(decodeURIComponent(reason)));
     const { node, name } = options;
     this.#send({ node: { id: node, cluster: 'test' }, resourceNames: [name] });
