@@ -88,7 +88,7 @@ function createAttestation(
     singleUse: new SingleUse({
       tokenUses: dependencies.store.tokenUses,
       issuance: dependencies.store.issuance,
-      ...{ certificates, clock },
+      ...{ audit, certificates, clock },
       trustDomain: settings.trustDomain,
     }),
     lostSvids: new LostSvids({
@@ -108,6 +108,7 @@ function createPipelines(
     inventory,
     entries: store.entries,
     tokenUses: store.tokenUses,
+    audit: store.audit,
     issuance: store.issuance,
     certificates: store.certificates,
     revocations: store.revocations,

@@ -11,6 +11,7 @@ import {
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type {
+  AuditStore,
   CertificateStore,
   EntryStore,
   IssuanceStore,
@@ -33,6 +34,7 @@ export interface PipelineDependencies extends IssuingDependencies {
   readonly verifier: TokenVerifier;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly tokenUses: TokenUseStore;
+  readonly audit: Pick<AuditStore, 'list'>;
   readonly issuance: Pick<IssuanceStore, 'findRequests'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;

@@ -3,11 +3,18 @@ import type { Clock } from '../../common/runtime/index.ts';
 import { tokenIssuerId, type TrustDomain } from '../../common/spiffe/index.ts';
 import type { AuditEvent, TokenUse } from '../../domain/index.ts';
 import type { IssuedLeaf } from '../../issuance/issuer.ts';
-import type { CertificateStore, IssuanceStore, TokenUseStore } from '../../store/ports/index.ts';
+import { newestRecord } from '../../store/newest-record.ts';
+import type {
+  AuditStore,
+  CertificateStore,
+  IssuanceStore,
+  TokenUseStore,
+} from '../../store/ports/index.ts';
 import type { VerifiedToken } from './token-verifier.ts';
 
 export interface SingleUseDependencies {
-  readonly tokenUses: Pick<TokenUseStore, 'bind' | 'settle'>;
+  readonly tokenUses: Pick<TokenUseStore, 'byId' | 'bind' | 'settle'>;
+  readonly audit: Pick<AuditStore, 'list'>;
   readonly issuance: Pick<IssuanceStore, 'findRequests'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly clock: Pick<Clock, 'now' | 'nowMs'>;
@@ -38,7 +45,7 @@ export class SingleUse {
   /**
    * @param issue issues with this request ID, which the token itself gives: whatever a caller sends
    *   again, one token and key are one request; `repeated`: the serial of its recorded answer
-   * @throws PkiError TOKEN_REPLAYED, and the errors of `issue`
+   * @throws PkiError TOKEN_REPLAYED, also for a token from before a restore, and the errors of `issue`
    */
   async redeem(
     token: VerifiedToken,
@@ -47,6 +54,7 @@ export class SingleUse {
   ): Promise<IssuedLeaf> {
     const { tokenUses, clock } = this.#dependencies;
     const { grantee, publicKeySha256 } = redemption;
+    if ((await tokenUses.byId(token.useId)) === undefined) await this.#refuseLost(token);
     const mark = await tokenUses.bind(
       {
         id: token.useId,
@@ -76,6 +84,17 @@ export class SingleUse {
         this.#event('identity-token.used', token, redemption, leaf.serial),
       );
     return leaf;
+  }
+
+  /** The marks of the time that an accepted restore gave up are lost. */
+  async #refuseLost({ issuedAt }: VerifiedToken): Promise<void> {
+    const restored = await newestRecord(this.#dependencies.audit, { kind: 'database.restored' });
+    if (restored === undefined || issuedAt * 1000 > restored.timeMs) return;
+    throw new PkiError(
+      'TOKEN_REPLAYED',
+      `the token was issued at ${utc(issuedAt)}, before the database was restored: nobody can tell whether it was used`,
+      { next: 'Get a new token.' },
+    );
   }
 
   /** What was issued right before a crash: the mark does not know it yet. */

@@ -15,6 +15,7 @@ import {
 import { rotationOf } from '../../../support/mesh.ts';
 import { until } from '../../../support/until.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
+import { backupOf, putBack } from '../../../support/restore.ts';
 import {
   codeOf,
   startTestServer,
@@ -331,6 +332,24 @@ describe('jobs of pipelines with tokens of their platform', () => {
     }
     assert.equal((await endHere()).revoked, true);
     assert.equal(await refusal(token, { key }), 'TOKEN_REPLAYED');
+  });
+
+  test('a token from before a restore counts no more, unless its mark came back', async () => {
+    const marked = { token: await jobToken(), key: await newKey() };
+    const { serial } = await issue(marked.token, marked);
+    const backup = await backupOf(server);
+    const used = await jobToken();
+    await issue(used);
+    const unused = await jobToken();
+    await putBack(server, backup);
+    await server.restart();
+    const { expected } = await server.admin('Server/ShowRestore');
+    await server.admin('Server/AcceptRestore', { size: expected });
+    assert.equal(await refusal(used), 'TOKEN_REPLAYED', 'a thief has another key');
+    assert.equal(await refusal(unused), 'TOKEN_REPLAYED', 'nobody can tell it from a used one');
+    assert.equal((await issue(marked.token, marked)).serial, serial);
+    const now = Math.floor(Date.now() / 1000) + 5;
+    await issue(await jobToken({ iat: now, exp: now + 300 }));
   });
 
   test('an entry below an issuer names whose tokens it means, and only claims', async () => {
