@@ -27,6 +27,8 @@ export interface TokenIssuer extends AsyncDisposable {
   keys: IssuerKeyPair[];
   /** What the discovery document says in place of the truth. */
   discovery: Readonly<Record<string, unknown>>;
+  /** Unix seconds at which a token is issued, where the test states no other. */
+  now: () => number;
   /** Answers each request in the place of the issuer; undefined: the issuer answers. */
   answer:
     | ((path: string, body: string) => TestAnswer | Promise<TestAnswer> | undefined)
@@ -49,7 +51,7 @@ export interface TestAnswer {
 export interface TokenOptions {
   readonly key?: IssuerKeyPair;
   readonly header?: Readonly<Record<string, unknown>>;
-  /** Unix seconds; default now. */
+  /** Unix seconds; default: the issuer's clock. */
   readonly now?: number;
 }
 
@@ -114,9 +116,10 @@ export async function startTokenIssuer(
     keys: [await newIssuerKey()],
     discovery: {},
     answer: undefined,
+    now: () => Math.floor(Date.now() / 1000),
     newKey: newIssuerKey,
     token: async (claims = {}, { key = self.keys[0], header = {}, now } = {}) => {
-      const issuedAt = now ?? Math.floor(Date.now() / 1000);
+      const issuedAt = now ?? self.now();
       const { alg, kid, privateKey } = key as IssuerKeyPair;
       const payload = {
         iss: self.url,

@@ -58,6 +58,7 @@ describe('tokens of an OIDC issuer that answers over TLS', () => {
     );
   beforeEach(async () => {
     clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
+    issuer.now = () => clock.now();
     issuer.answer = undefined;
     issuer.discovery = {};
     issuer.keys = [await issuer.newKey()];
@@ -192,7 +193,7 @@ describe('tokens of an OIDC issuer that answers over TLS', () => {
     await good(token);
     clock.advance(1_000);
     assert.equal(await refused(token), 'TOKEN_EXPIRED');
-    await good(await issuer.token({}, { now: clock.now() }));
+    await good(await issuer.token());
   });
 
   test('a token of later is refused, with the allowed difference of clocks: TOKEN_NOT_YET_VALID', async () => {
@@ -265,7 +266,7 @@ describe('tokens of an OIDC issuer that answers over TLS', () => {
     await good(old);
     clock.advance(1_000);
     assert.equal(await refused(old), 'TOKEN_KEY_UNKNOWN');
-    await good(await issuer.token({}, { now: clock.now() }));
+    await good(await issuer.token());
   });
 
   test('known keys outlast an outage for the stated time: TOKEN_ISSUER_UNREACHABLE', async () => {
@@ -273,11 +274,11 @@ describe('tokens of an OIDC issuer that answers over TLS', () => {
     await good(await issuer.token());
     await issuer.stop();
     clock.advance(599_000);
-    await good(await issuer.token({}, { now: clock.now() }));
+    await good(await issuer.token());
     assert.equal(verifier.standings()[0]?.state, 'stale');
     assert.match(verifier.standings()[0]?.reason ?? '', /ECONNREFUSED/);
     clock.advance(2_000);
-    const token = await issuer.token({}, { now: clock.now() });
+    const token = await issuer.token();
     const outage = await verifier.verify(token, pipeline);
     assert.ok(!outage.ok);
     assert.equal(outage.error.code, 'TOKEN_ISSUER_UNREACHABLE');
