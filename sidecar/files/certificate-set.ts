@@ -1,0 +1,52 @@
+import type { SpiffeId } from '../../src/common/spiffe/index.ts';
+import type { Result } from '../../src/common/errors/index.ts';
+
+/** What one set holds, before it is written. */
+export interface SetContent {
+  readonly spiffeId: SpiffeId;
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** Leaf first, without the root. */
+  readonly chainDer: readonly Buffer[];
+  readonly privateKeyPkcs8Der: Buffer;
+  readonly rootsDer: readonly Buffer[];
+  readonly crlsDer: readonly Buffer[];
+  /** SHA-256 over the sorted SHA-256 digests of the roots; what consumers report. */
+  readonly authoritySetDigest: Buffer;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** A set on disk. */
+export interface StoredSet {
+  /** `<n>-<serial>`; n counts up and has no leading zeros. */
+  readonly name: string;
+  readonly number: number;
+  readonly serial: string;
+  /** Absolute: `<target>/sets/<name>`. */
+  readonly directory: string;
+  /** Unix seconds; of the leaf. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** Hex. */
+  readonly authoritySetDigest: string;
+}
+
+/**
+ * The sets of one target on disk. Owner of `sets/` and `current`. Each act ends with fsync, so that a
+ * crash at any instant leaves `current` at one whole set.
+ */
+export interface SetDirectory {
+  /** Whole sets, oldest first. Remains of a crash are no sets, and are removed at `write`. */
+  list(): Promise<readonly StoredSet[]>;
+  /** What `current` names. Undefined: nothing yet. */
+  current(): Promise<StoredSet | undefined>;
+  /** Writes a set beside the others. Fails with TARGET_UNWRITABLE; then nothing of it remains. */
+  write(content: SetContent): Promise<Result<StoredSet>>;
+  /** One rename of `current`. */
+  swap(set: StoredSet): Promise<Result<void>>;
+  /** Takes `current` away, where there was none before a first set that failed. */
+  unlink(): Promise<Result<void>>;
+  /** Never the one that `current` names. */
+  remove(set: StoredSet): Promise<Result<void>>;
+}

@@ -1,0 +1,93 @@
+import type { SpiffeId } from '../../src/common/spiffe/index.ts';
+import type { KeyType } from '../../src/common/x509/index.ts';
+import type { ProvenListener } from '../probe/listener.ts';
+
+/**
+ * A file target: a directory of certificates for a server that reads files. Everything in it comes
+ * from the agent's own configuration. The server can name a target, and nothing more.
+ */
+export interface FileTarget {
+  /** `[a-z0-9-]`, up to 63; unique on this agent. Also the value of its selector. */
+  readonly name: string;
+  /** Absolute. The agent makes `sets/` and the symbolic link `current` in it. */
+  readonly directory: string;
+  /** Which identity to take where entries give several. Undefined: the first one. */
+  readonly spiffeId: SpiffeId | undefined;
+  readonly keyType: KeyType;
+  readonly layout: SetLayout;
+  readonly permissions: SetPermissions;
+  readonly driver: DriverChoice;
+  /** Empty: nothing proves a delivery, and the answer of the driver decides. */
+  readonly listeners: readonly ProvenListener[];
+  readonly proof: ProofRules;
+  /** Undefined: each delivery goes on by itself. */
+  readonly rollout: Rollout | undefined;
+  /** false: a set is staged and waits for `meshca set promote`. */
+  readonly promote: 'automatic' | 'by hand';
+  /** How long the set before stays on disk after the next one is proven (seconds). */
+  readonly graceSeconds: number;
+}
+
+/** The names of the files in a set. A file that is undefined is not written. */
+export interface SetLayout {
+  /** The leaf alone, PEM. */
+  readonly cert: string | undefined;
+  /** The issuers of the leaf without the root, PEM. */
+  readonly chain: string | undefined;
+  /** The leaf and its issuers, PEM. */
+  readonly fullchain: string | undefined;
+  /** PKCS#8, PEM. */
+  readonly key: string | undefined;
+  /** Key, leaf and issuers in one file without blank lines, PEM. */
+  readonly combined: string | undefined;
+  /** The roots of the trust bundle, PEM. */
+  readonly ca: string | undefined;
+  /** The CRLs of the trust domain, PEM. Written only where there are any. */
+  readonly crl: string | undefined;
+  readonly pkcs12: KeyStoreFile | undefined;
+  /** Made by `keytool`. */
+  readonly jks: KeyStoreFile | undefined;
+}
+
+export interface KeyStoreFile {
+  readonly name: string;
+  /** A file that holds the password, on one line. */
+  readonly passwordFile: string;
+  readonly alias: string;
+}
+
+export interface SetPermissions {
+  /** Undefined: the user and group of the agent. */
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+  /** Of certificates. */
+  readonly mode: number;
+  /** Of files with the private key. */
+  readonly keyMode: number;
+  /** Of the directory of a set. */
+  readonly directoryMode: number;
+}
+
+export interface DriverChoice {
+  /** A registered type, such as `nginx`. */
+  readonly type: string;
+  /** Validated by the schema of the type. */
+  readonly settings: unknown;
+  readonly timeoutSeconds: number;
+}
+
+export interface ProofRules {
+  /** Handshakes in a row that must show the new serial, at each listener. */
+  readonly handshakes: number;
+  /** How long the new serial may take to be shown before the set goes back (seconds). */
+  readonly timeoutSeconds: number;
+}
+
+/** Targets of one group, on any number of nodes, change in two parts. */
+export interface Rollout {
+  readonly group: string;
+  /** The share of the group that goes first, 0 to 1. */
+  readonly canaryShare: number;
+  /** How long the first part is watched (seconds). */
+  readonly observeSeconds: number;
+}
