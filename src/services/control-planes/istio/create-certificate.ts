@@ -17,7 +17,7 @@ import {
 } from '../../../domain/index.ts';
 import type { IssuedLeaf, LeafRequest } from '../../../issuance/issuer.ts';
 import { issueOne } from '../../issuing/decided.ts';
-import { enforceRate } from '../../requests.ts';
+import { enforceRate, ttlClamped } from '../../requests.ts';
 import type { ControlPlaneCall, ControlPlaneDependencies } from '../control-plane.ts';
 import { IstioCallers, type IstioCaller, type MachineCaller, type PodCaller } from './callers.ts';
 import type { IstioConfiguration } from './configuration.ts';
@@ -167,8 +167,7 @@ export class CreateCertificate {
   #ttlSeconds(asked: number, longest: number): number {
     const { minimumTtlSeconds, maximumX509TtlSeconds } = this.#dependencies.settings;
     const maximum = Math.min(longest, maximumX509TtlSeconds, shortLivedMaximumSeconds);
-    const wanted = Number.isSafeInteger(asked) && asked > 0 ? asked : maximum;
-    return Math.max(minimumTtlSeconds, Math.min(wanted, maximum));
+    return ttlClamped(asked, minimumTtlSeconds, maximum);
   }
 
   /** The clients take each text but the last as one certificate, and the last one as the roots. */
