@@ -1,13 +1,13 @@
 // Programs that come from the distribution: what is needed for what, and their installation through
 // apt-get.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, mkdirSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { softHsmModulePath } from '../softhsm/module-path.mjs';
 import { capture, ScriptError } from './lib.mjs';
 import { haveOpenBao } from './openbao.mjs';
 
-const onPath = (program) => () =>
+export const onPath = (program) => () =>
   [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);
@@ -50,7 +50,6 @@ const needs = [
   // the distribution's own rustc and cargo are older than what the clients need
   { name: 'cargo-web', present: () => recentCargo(), purposes: ['interop-rust'] },
   { name: 'libnss3-tools', present: onPath('vfychain'), purposes: ['interop-nss'] },
-  { name: 'etcd-server', present: onPath('etcd'), purposes: ['interop-kubernetes'] },
   { name: 'maven', present: onPath('mvn'), purposes: ['interop-java'] },
   { name: 'default-jdk-headless', present: onPath('javac'), purposes: ['interop-java'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
@@ -87,23 +86,8 @@ export function ensureDebianPackages(purpose, { say, fine }) {
   say(
     `system packages: installing ${absent.join(', ')} with apt-get${prefix.length > 0 ? ' through sudo' : ''}`,
   );
-  const apt = (...args) => [
-    ...prefix,
-    'env',
-    'DEBIAN_FRONTEND=noninteractive',
-    'apt-get',
-    '-q',
-    '-o',
-    'DPkg::Lock::Timeout=300',
-    ...args,
-  ];
-  const install = apt('install', '-y', '--no-install-recommends', ...absent);
-  // Package lists may be missing or old; they are fetched only when the first try shows it, since
-  // that takes long.
-  if (!run(install, true).ok) {
-    run(apt('update'));
-    run(install);
-  }
+  const install = apt(prefix, 'install', '-y', '--no-install-recommends', ...absent);
+  withPackageLists(prefix, (allowFailure) => run(install, allowFailure));
   const still = wanted.filter((need) => !need.present()).map((need) => need.name);
   if (still.length > 0)
     throw new ScriptError(
@@ -111,6 +95,45 @@ export function ensureDebianPackages(purpose, { say, fine }) {
     );
   say(`system packages: installed ${absent.join(', ')}`);
 }
+
+/**
+ * The files of a package in a folder. Nothing is installed: a service that the package brings is not
+ * enabled, and no user of the system is made.
+ */
+export function unpackDebianPackage(name, place) {
+  if (!onPath('apt-get')() || !onPath('dpkg')())
+    throw new ScriptError(
+      `needs ${name} (Debian's package name): install its programs on this system, then run this again`,
+    );
+  mkdirSync(place, { recursive: true });
+  withPackageLists(privilege(), (allowFailure) =>
+    capture('apt-get', ['-q', 'download', name], { cwd: place, allowFailure }),
+  );
+  const archive = readdirSync(place).find((file) => file.endsWith('.deb'));
+  if (archive === undefined) throw new ScriptError(`apt-get downloaded no package ${name}`);
+  capture('dpkg', ['-x', archive, '.'], { cwd: place });
+}
+
+/**
+ * Package lists may be missing or old; they are fetched only when the first try shows it, since that
+ * takes long.
+ */
+function withPackageLists(prefix, attempt) {
+  if (attempt(true).ok) return;
+  if (prefix !== undefined) run(apt(prefix, 'update'));
+  attempt(false);
+}
+
+const apt = (prefix, ...args) => [
+  ...prefix,
+  'env',
+  'DEBIAN_FRONTEND=noninteractive',
+  'apt-get',
+  '-q',
+  '-o',
+  'DPkg::Lock::Timeout=300',
+  ...args,
+];
 
 function run([command, ...args], allowFailure = false) {
   // sudo asks for a password on the terminal itself, so its stdin stays connected.

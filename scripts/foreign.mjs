@@ -15,7 +15,7 @@ import {
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { exclusively } from '../softhsm/exclusively.mjs';
-import { ensureDebianPackages } from './debian.mjs';
+import { ensureDebianPackages, onPath, unpackDebianPackage } from './debian.mjs';
 import { capture, digestOf, filesBelow, inRoot, ScriptError } from './lib.mjs';
 
 export const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'meshca');
@@ -45,7 +45,6 @@ export function buildForeignPrograms({ say }) {
       });
       const proxyPython = made('proxies', 'python', buildPython);
       debian('nss');
-      debian('kubernetes');
       return {
         clients: {
           go: [made('clients', 'go', buildGo)],
@@ -77,7 +76,7 @@ export function buildForeignPrograms({ say }) {
         envoy: [envoyIn(proxyPython)],
         istio: [made('istio', 'go', buildGo)],
         apiServer: [made('servers', 'kubernetes', buildStripped)],
-        etcd: ['etcd'],
+        etcd: [etcdCommand(say)],
         linkerd: [made('linkerd', 'go', buildGo)],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
@@ -168,6 +167,19 @@ function envoyIn(place) {
   const path = join(place, 'lib', version, 'site-packages', 'envoy', '_bin', 'envoy');
   chmodSync(path, 0o755);
   return path;
+}
+
+/** The etcd of this system, or its program alone: Debian's package would start a service. */
+function etcdCommand(say) {
+  if (onPath('etcd')()) return 'etcd';
+  const place = join(cache, 'etcd');
+  const program = join(place, 'usr', 'bin', 'etcd');
+  if (existsSync(program)) return program;
+  say('etcd: unpacking its Debian package');
+  rmSync(place, { recursive: true, force: true });
+  unpackDebianPackage('etcd-server', place);
+  if (!existsSync(program)) throw new ScriptError('the package etcd-server holds no usr/bin/etcd');
+  return program;
 }
 
 function buildRust({ source, place }) {
