@@ -138,7 +138,7 @@ function goBuild(program, { source, place, say }, flags = []) {
   });
 }
 
-/** The client as its users install it, beside what the other client in Python has. */
+/** The client as its users install it, beside what the other client in Python has. Its tests run. */
 function buildPythonClient({ source, place }) {
   buildPython({ source: dirname(requirements), place });
   // the build writes beside its sources
@@ -148,6 +148,7 @@ function buildPythonClient({ source, place }) {
   capture(join(place, 'bin', 'python'), [
     ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', copy],
   ]);
+  capture(join(place, 'bin', 'python'), ['-m', 'unittest', 'discover', '-s', join(copy, 'tests')]);
   rmSync(copy, { recursive: true, force: true });
 }
 

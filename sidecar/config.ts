@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { fail, ok, type Result } from '../src/common/errors/index.ts';
+import { fail, ok, unwrap, type Result } from '../src/common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loader.ts';
 import { parseDnsName, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
-import { keyTypes } from '../src/common/x509/key-type.ts';
+import { keyTypes, parseFingerprint } from '../src/common/x509/index.ts';
 import { workloadAttestorSchemas, workloadAttestorTypes } from './attest/index.ts';
 import {
   configuredTypes,
@@ -291,14 +291,9 @@ export async function loadAgentConfig(source: {
 export const agentJsonSchema = (): object =>
   configJsonSchema(agentConfigSchema, 'meshca agent configuration');
 
-/** Each as lower-case hex without separators. */
+/** Each as lower-case hex without separators. The schema has refused all else. */
 export const fingerprintsHex = (text: string): readonly string[] =>
-  text.split(',').map((each) =>
-    each
-      .replace(/^sha256:/, '')
-      .replaceAll(':', '')
-      .toLowerCase(),
-  );
+  text.split(',').map((each) => unwrap(parseFingerprint(each)));
 
 /** What the configured lives are worth: the outage that is survived for certain. */
 export const configuredOutageSeconds = (config: AgentConfig): number =>

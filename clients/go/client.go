@@ -27,7 +27,8 @@ type Config struct {
 	TrustDomain string
 	Source      Source
 	// IssuerFingerprints are the SHA-256 (hex) of the public keys of the server's issuing
-	// authorities. Empty: the issuer must have the mark of such an authority.
+	// authorities; upper case, colons and the prefix "sha256:" may stand in them. Empty: the issuer
+	// must have the mark of such an authority.
 	IssuerFingerprints []string
 }
 
@@ -56,6 +57,11 @@ func NewClient(config Config) (*Client, error) {
 	if config.Source == nil || config.Address == "" || config.TrustDomain == "" {
 		return nil, errors.New("meshca: address, trust domain and source are needed")
 	}
+	fingerprints, err := normalFingerprints(config.IssuerFingerprints)
+	if err != nil {
+		return nil, err
+	}
+	config.IssuerFingerprints = fingerprints
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{config: config, stop: stop, done: make(chan struct{})}
 	changed := config.Source.Changed()

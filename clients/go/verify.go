@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // The mark that a root of a server puts into its own issuing authorities, and into no CA downstream.
@@ -43,6 +44,20 @@ func verifyServer(state tls.ConnectionState, roots []*x509.Certificate, config *
 		}
 	}
 	return err
+}
+
+// normalFingerprints are in lower-case hex.
+func normalFingerprints(fingerprints []string) ([]string, error) {
+	var all []string
+	for _, given := range fingerprints {
+		text := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(given)), "sha256:")
+		digest, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+		if err != nil || len(digest) != sha256.Size {
+			return nil, fmt.Errorf("meshca: the fingerprint %q is not 64 hexadecimal digits", given)
+		}
+		all = append(all, hex.EncodeToString(digest))
+	}
+	return all, nil
 }
 
 func verifyIssuer(chain []*x509.Certificate, fingerprints []string) error {

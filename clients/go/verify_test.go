@@ -98,3 +98,18 @@ func TestTheServerIsKnownByItsIDAndItsIssuer(t *testing.T) {
 		}
 	}
 }
+
+func TestFingerprintsCountInEachUsualForm(t *testing.T) {
+	plain := strings.Repeat("0a", 32)
+	colons := strings.TrimSuffix(strings.Repeat("0A:", 32), ":")
+	for _, form := range []string{plain, strings.ToUpper(plain), "sha256:" + plain, colons, " " + plain + " "} {
+		if all, err := normalFingerprints([]string{form}); err != nil || all[0] != plain {
+			t.Errorf("%q: %v, %v", form, all, err)
+		}
+	}
+	for _, text := range []string{"", strings.Repeat("0a", 31), strings.Repeat("0g", 32)} {
+		if _, err := normalFingerprints([]string{text}); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}

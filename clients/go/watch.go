@@ -3,6 +3,7 @@ package meshca
 import (
 	"context"
 	"errors"
+	"io"
 
 	"meshca/clients/go/signingpb"
 )
@@ -81,10 +82,10 @@ func (c *Client) watchOnce(ctx context.Context, options WatchOptions, wait *back
 	}()
 	hello := &signingpb.WatchHello{Instance: options.Instance, Version: options.Version, WithoutCrls: options.WithoutCRLs}
 	message := &signingpb.WatchBundleRequest{Message: &signingpb.WatchBundleRequest_Hello{Hello: hello}}
-	if err = stream.Send(message); err == nil {
+	if err = send(stream, message); err == nil {
 		err = follow(ctx, stream, options, wait)
 	}
-	return errors.Is(context.Cause(ctx), errRenewed), errorOf(err, stream.Trailer())
+	return errors.Is(context.Cause(ctx), errRenewed), err
 }
 
 var errRenewed = errors.New("meshca: the certificate of this program was renewed")
@@ -94,7 +95,7 @@ func follow(ctx context.Context, stream signingpb.Signing_WatchBundleClient, opt
 	for {
 		message, err := stream.Recv()
 		if err != nil {
-			return err
+			return errorOf(err, stream.Trailer())
 		}
 		wait.reset()
 		bundle.merge(message)
@@ -103,10 +104,23 @@ func follow(ctx context.Context, stream signingpb.Signing_WatchBundleClient, opt
 			return err
 		}
 		report := reportOf(bundle, holdings, options.WithoutJWT)
-		if err = stream.Send(&signingpb.WatchBundleRequest{Message: &signingpb.WatchBundleRequest_Report{Report: report}}); err != nil {
+		if err = send(stream, &signingpb.WatchBundleRequest{Message: &signingpb.WatchBundleRequest_Report{Report: report}}); err != nil {
 			return err
 		}
 	}
+}
+
+// send tells why the stream has ended, where it has: Send says io.EOF alone, and the trailers are
+// there only after Recv has returned an error.
+func send(stream signingpb.Signing_WatchBundleClient, message *signingpb.WatchBundleRequest) error {
+	err := stream.Send(message)
+	if !errors.Is(err, io.EOF) {
+		return errorOf(err, nil)
+	}
+	for err = nil; err == nil; {
+		_, err = stream.Recv()
+	}
+	return errorOf(err, stream.Trailer())
 }
 
 func (b *Bundle) merge(message *signingpb.WatchBundleResponse) {

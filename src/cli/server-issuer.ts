@@ -2,7 +2,12 @@ import type { PeerCertificate } from 'node:tls';
 import { PkiError } from '../common/errors/index.ts';
 import { chainOf } from '../common/runtime/index.ts';
 import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
-import { serverIssuerOf, sha256Hex, verifyX509Svid } from '../common/x509/index.ts';
+import {
+  parseFingerprint,
+  serverIssuerOf,
+  sha256Hex,
+  verifyX509Svid,
+} from '../common/x509/index.ts';
 
 export interface ServerProofOptions {
   readonly trustDomain: TrustDomain;
@@ -69,16 +74,11 @@ export function fingerprintsOf(
   option = '--issuer-fingerprint',
 ): readonly string[] {
   if (text === undefined) return [];
-  const all = text.split(',').map((each) =>
-    each
-      .trim()
-      .replace(/^sha256:/, '')
-      .replaceAll(':', '')
-      .toLowerCase(),
-  );
-  if (!all.every((each) => /^[0-9a-f]{64}$/.test(each)))
-    throw new PkiError('INVALID_REQUEST', `${option} is not 64 hexadecimal digits`, {
+  return text.split(',').map((each) => {
+    const fingerprint = parseFingerprint(each);
+    if (fingerprint.ok) return fingerprint.value;
+    throw new PkiError('INVALID_REQUEST', `${option}: ${fingerprint.error.message}`, {
       next: 'Give the fingerprint that "meshca token create" prints on the machine of the server; several with commas between them.',
     });
-  return all;
+  });
 }

@@ -10,6 +10,7 @@ import { whileItMayPass } from '../common/wire/token-retry.ts';
 import {
   certificatesFromPem,
   certificatesToPem,
+  parseFingerprint,
   pemEncode,
   pkcs8Of,
 } from '../common/x509/index.ts';
@@ -23,7 +24,10 @@ export interface TokenSvidOptions {
   readonly token: string;
   /** PEM of the roots under which the server is believed; or see `rootFingerprints`. */
   readonly rootsPem?: string;
-  /** SHA-256 (hex) of roots of the server, one of which it must show. */
+  /**
+   * SHA-256 (hex) of roots of the server, one of which it must show. Upper case, colons and the prefix
+   * `sha256:` may stand in fingerprints.
+   */
   readonly rootFingerprints?: readonly string[];
   /** SHA-256 (hex) of keys of its issuing authorities, for a nested server or a root of others. */
   readonly issuerFingerprints?: readonly string[];
@@ -94,11 +98,9 @@ export async function issueWithToken(options: TokenSvidOptions): Promise<TokenId
   };
 }
 
-function trustOf({
-  rootsPem,
-  rootFingerprints = [],
-  issuerFingerprints = [],
-}: TokenSvidOptions): ServerTrust {
+function trustOf({ rootsPem, ...options }: TokenSvidOptions): ServerTrust {
+  const rootFingerprints = fingerprintsOf(options.rootFingerprints);
+  const issuerFingerprints = fingerprintsOf(options.issuerFingerprints);
   const issuers = () =>
     issuerFingerprints.length === 0
       ? ({ kind: 'mark' } as const)
@@ -111,3 +113,6 @@ function trustOf({
   const roots = unwrap(certificatesFromPem(rootsPem));
   return { kind: 'bundle', roots: () => roots, issuers, settings };
 }
+
+const fingerprintsOf = (texts: readonly string[] = []): readonly string[] =>
+  texts.map((text) => unwrap(parseFingerprint(text)));

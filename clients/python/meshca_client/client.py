@@ -33,8 +33,9 @@ class Generation:
 class Client:
     """Safe for use by many threads.
 
-    `issuer_fingerprints`: SHA-256 (hex) of the public keys of the server's issuing authorities.
-    Without any, the issuer must have the mark of such an authority.
+    `issuer_fingerprints`: SHA-256 (hex) of the public keys of the server's issuing authorities;
+    upper case, colons and the prefix `sha256:` may stand in them. Without any, the issuer must have
+    the mark of such an authority.
     """
 
     def __init__(

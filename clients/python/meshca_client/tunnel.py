@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import shutil
 import ssl
@@ -14,15 +13,9 @@ import tempfile
 import threading
 from collections.abc import Collection
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from meshca_client.source import Identity, Source
+from meshca_client.trust import normal_fingerprints, verify_server
 
-# The mark that a root of a server puts into its own issuing authorities, and into no CA downstream.
-_SERVER_AUTHORITY = x509.ObjectIdentifier(
-    "1.2.840.113556.1.8000.2554.14914.56170.64652.20426.42641.10257499.7236474"
-)
 _CHUNK = 65536
 
 
@@ -36,7 +29,7 @@ class Tunnel:
         self._host, self._port = host.strip("[]"), int(port)
         self._server_id = f"spiffe://{trust_domain}/meshca/server"
         self._source = source
-        self._fingerprints = frozenset(issuer_fingerprints)
+        self._fingerprints = normal_fingerprints(issuer_fingerprints)
         self._tasks: set[asyncio.Task[None]] = set()
         self.error: Exception | None = None
         # only this user can reach the socket
@@ -67,10 +60,10 @@ class Tunnel:
         self._tasks.add(task)
         try:
             await self._join(reader, writer)
-        except (OSError, ValueError, RuntimeError) as error:
-            self.error = error
         except asyncio.CancelledError:
             pass
+        except Exception as error:  # the call that waits for this connection tells it
+            self.error = error
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -80,7 +73,9 @@ class Tunnel:
             self._host, self._port, ssl=_context(self._source.identity), server_hostname=""
         )
         try:
-            self._verify(remote_writer.get_extra_info("ssl_object"))
+            # TLS has verified the chain
+            chain = _verified_chain(remote_writer.get_extra_info("ssl_object"))
+            verify_server(chain, self._server_id, self._fingerprints)
             self.error = None
             moving = [
                 asyncio.ensure_future(_move(reader, remote_writer)),
@@ -95,27 +90,6 @@ class Tunnel:
                 await asyncio.gather(*moving, return_exceptions=True)
         finally:
             remote_writer.close()
-
-    def _verify(self, connection: ssl.SSLObject) -> None:
-        """TLS has verified the chain. This checks the exact SPIFFE ID and who issued it."""
-        chain = [x509.load_der_x509_certificate(der) for der in _verified_chain(connection)]
-        names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        ids = names.get_values_for_type(x509.UniformResourceIdentifier)
-        if ids != [self._server_id]:
-            raise ValueError(f"the server is {', '.join(ids)}, not {self._server_id}")
-        spki = chain[1].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        fingerprint = hashlib.sha256(spki).hexdigest()
-        if self._fingerprints:
-            if fingerprint not in self._fingerprints:
-                raise ValueError(f"the issuer of the server has the fingerprint {fingerprint}, which was not given")
-        elif len(chain) < 3 or not all(_is_marked(above) for above in chain[1:]):
-            raise ValueError(
-                f"the issuer of the server has no mark of an authority of the server; give its fingerprint if you know it: {fingerprint}"
-            )
-
-
-def _is_marked(certificate: x509.Certificate) -> bool:
-    return any(each.oid == _SERVER_AUTHORITY for each in certificate.extensions)
 
 
 def _verified_chain(connection: ssl.SSLObject) -> list[bytes]:

@@ -8,6 +8,7 @@ export { ipOctets, ipText } from './ip-address.ts';
 export { readGeneralNames, readName } from './names.ts';
 export { encodeTime, readTime } from './time.ts';
 export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';
+export { parseFingerprint } from './fingerprint.ts';
 export { readExtensions, type Extensions } from './extensions.ts';
 export { generateKeyPairAsync, pkcs8Of, spkiOf, type KeyPair } from './keys.ts';
 export { keyTypes, type KeyType } from './key-type.ts';

@@ -118,7 +118,8 @@ describe('an identity by one call with a token', () => {
   });
 
   test('the end of its block gives it back', async () => {
-    const fingerprints = { rootFingerprints: [sha256Hex(server.rootsDer[0] as Buffer)] };
+    const upper = sha256Hex(server.rootsDer[0] as Buffer).toUpperCase();
+    const fingerprints = { rootFingerprints: [(upper.match(/../g) ?? []).join(':')] };
     const before = await server.admin('Audit/ListAuditRecords', { kind: 'identity-token.ended' });
     {
       await using identity = await issueWithToken({ ...(await options()), ...fingerprints });
@@ -138,6 +139,8 @@ describe('an identity by one call with a token', () => {
     await issueWithToken({ ...asked, rootsPem });
     assert.equal(await codeOf(issueWithToken({ ...asked, rootsPem })), 'TOKEN_REPLAYED');
     assert.equal(await codeOf(issueWithToken(asked)), 'INVALID_REQUEST');
+    const short = { ...asked, rootFingerprints: ['0'.repeat(63)] };
+    assert.equal(await codeOf(issueWithToken(short)), 'INVALID_REQUEST');
     const nobody = { ...(await options()), rootsPem, server: '127.0.0.1:1', waitMs: 0 };
     assert.equal(await codeOf(issueWithToken(nobody)), 'UNREACHABLE');
   });
