@@ -3,6 +3,7 @@ import { openConsumers } from './compose/consumers.ts';
 import { openDoors } from './compose/doors.ts';
 import { openEntries } from './compose/entries.ts';
 import type { AgentEnvironment } from './compose/environment.ts';
+import { withoutTargets } from './compose/file-targets.ts';
 import { Late } from './compose/late.ts';
 import { gaugesOf, readinessOf, standingOf, statusOf, type Readiness } from './compose/report.ts';
 import { openSession } from './compose/session.ts';
@@ -62,6 +63,7 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
       readiness,
       status,
       standing: (identity) => standingOf(reported, identity),
+      targets: withoutTargets,
     }),
   );
   started.use(sessionStage.run());

@@ -22,6 +22,7 @@ import type { AgentConfig } from '../config.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { startOps } from '../ops.ts';
 import type { Identity } from '../ports/entries.ts';
+import type { FileTargets } from '../ports/file-targets.ts';
 import type { Standing } from '../ports/svids.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
@@ -47,6 +48,7 @@ export interface DoorsDependencies {
   readonly readiness: () => Readiness;
   readonly status: () => AgentStatus;
   readonly standing: (identity: Identity) => Standing;
+  readonly targets: FileTargets;
 }
 
 type SharedOptions = Pick<
@@ -174,7 +176,7 @@ const validationOf = ({ sds }: AgentConfig): Validation => ({
 
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
-  { status, standing, readiness }: DoorsDependencies,
+  { status, standing, readiness, targets }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;
@@ -184,6 +186,7 @@ function openLocalSocket(
     allowedUids: [uid, ...uids],
     status,
     standing,
+    targets,
     secretNames(identities) {
       const own = bundles.current();
       if (!config.sds.enabled || own === undefined) return [];

@@ -39,7 +39,11 @@ export interface TargetStatus {
   readonly spiffeId: string;
   readonly since: number;
   readonly sets: readonly SetStatus[];
+  /** Empty: none. */
   readonly rolloutGroup: string;
+  /** Absolute. */
+  readonly directory: string;
+  /** Oldest first, a bounded number. */
   readonly history: readonly TargetEvent[];
 }
 

@@ -11,7 +11,9 @@ import {
 } from '../../local-server/index.ts';
 import type { EntryCache, Identity } from '../../ports/entries.ts';
 import type { Standing } from '../../ports/svids.ts';
+import type { FileTargets } from '../../ports/file-targets.ts';
 import { explain } from './explain.ts';
+import { targetMethods } from './targets.ts';
 
 export interface LocalApiDependencies {
   /** In addition to uid 0. The agent's own uid belongs in this list. */
@@ -24,6 +26,7 @@ export interface LocalApiDependencies {
   readonly standing: (identity: Identity) => Standing;
   /** The names under which a proxy with these identities gets secrets. Empty: it gets none. */
   readonly secretNames: (identities: readonly Identity[]) => readonly string[];
+  readonly targets: FileTargets;
   readonly clock: Clock;
 }
 
@@ -61,6 +64,7 @@ export function localApi(dependencies: LocalApiDependencies): SocketApi {
             kind: 'unary',
             run: (_session, request) => explain(dependencies, request as ExplainRequest__Output),
           },
+          ...targetMethods(dependencies.targets),
         },
       },
     ],

@@ -16,6 +16,7 @@ import {
   generateKeyPairAsync,
 } from '../../../src/common/x509/index.ts';
 import { localApi, localApiLimits } from '../../../sidecar/apis/local/index.ts';
+import { withoutTargets } from '../../../sidecar/compose/file-targets.ts';
 import { silentMetrics, startLocalServer } from '../../../sidecar/local-server/index.ts';
 import {
   startTestServer,
@@ -223,6 +224,7 @@ test('the local API bounds what callers that may not ask can make it hold', asyn
         status: () => ({}),
         standing: () => ({ kind: 'not held' }),
         secretNames: () => [],
+        targets: withoutTargets,
         attestor,
         entries,
         refusals,

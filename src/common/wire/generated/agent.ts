@@ -6,9 +6,15 @@ import type { AgentLocalClient as _meshca_agent_v1_AgentLocalClient, AgentLocalD
 import type { AgentStatus as _meshca_agent_v1_AgentStatus, AgentStatus__Output as _meshca_agent_v1_AgentStatus__Output } from './meshca/agent/v1/AgentStatus.ts';
 import type { ExplainRequest as _meshca_agent_v1_ExplainRequest, ExplainRequest__Output as _meshca_agent_v1_ExplainRequest__Output } from './meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation as _meshca_agent_v1_Explanation, Explanation__Output as _meshca_agent_v1_Explanation__Output } from './meshca/agent/v1/Explanation.ts';
+import type { FileTarget as _meshca_agent_v1_FileTarget, FileTarget__Output as _meshca_agent_v1_FileTarget__Output } from './meshca/agent/v1/FileTarget.ts';
 import type { GetStatusRequest as _meshca_agent_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_agent_v1_GetStatusRequest__Output } from './meshca/agent/v1/GetStatusRequest.ts';
 import type { HeldSvid as _meshca_agent_v1_HeldSvid, HeldSvid__Output as _meshca_agent_v1_HeldSvid__Output } from './meshca/agent/v1/HeldSvid.ts';
+import type { ListTargetsRequest as _meshca_agent_v1_ListTargetsRequest, ListTargetsRequest__Output as _meshca_agent_v1_ListTargetsRequest__Output } from './meshca/agent/v1/ListTargetsRequest.ts';
+import type { ListTargetsResponse as _meshca_agent_v1_ListTargetsResponse, ListTargetsResponse__Output as _meshca_agent_v1_ListTargetsResponse__Output } from './meshca/agent/v1/ListTargetsResponse.ts';
 import type { NearMiss as _meshca_agent_v1_NearMiss, NearMiss__Output as _meshca_agent_v1_NearMiss__Output } from './meshca/agent/v1/NearMiss.ts';
+import type { TargetEvent as _meshca_agent_v1_TargetEvent, TargetEvent__Output as _meshca_agent_v1_TargetEvent__Output } from './meshca/agent/v1/TargetEvent.ts';
+import type { TargetRequest as _meshca_agent_v1_TargetRequest, TargetRequest__Output as _meshca_agent_v1_TargetRequest__Output } from './meshca/agent/v1/TargetRequest.ts';
+import type { TargetSet as _meshca_agent_v1_TargetSet, TargetSet__Output as _meshca_agent_v1_TargetSet__Output } from './meshca/agent/v1/TargetSet.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
   new(...args: ConstructorParameters<Constructor>): Subtype;
@@ -22,9 +28,15 @@ export interface ProtoGrpcType {
         AgentStatus: MessageTypeDefinition<_meshca_agent_v1_AgentStatus, _meshca_agent_v1_AgentStatus__Output>
         ExplainRequest: MessageTypeDefinition<_meshca_agent_v1_ExplainRequest, _meshca_agent_v1_ExplainRequest__Output>
         Explanation: MessageTypeDefinition<_meshca_agent_v1_Explanation, _meshca_agent_v1_Explanation__Output>
+        FileTarget: MessageTypeDefinition<_meshca_agent_v1_FileTarget, _meshca_agent_v1_FileTarget__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_agent_v1_GetStatusRequest, _meshca_agent_v1_GetStatusRequest__Output>
         HeldSvid: MessageTypeDefinition<_meshca_agent_v1_HeldSvid, _meshca_agent_v1_HeldSvid__Output>
+        ListTargetsRequest: MessageTypeDefinition<_meshca_agent_v1_ListTargetsRequest, _meshca_agent_v1_ListTargetsRequest__Output>
+        ListTargetsResponse: MessageTypeDefinition<_meshca_agent_v1_ListTargetsResponse, _meshca_agent_v1_ListTargetsResponse__Output>
         NearMiss: MessageTypeDefinition<_meshca_agent_v1_NearMiss, _meshca_agent_v1_NearMiss__Output>
+        TargetEvent: MessageTypeDefinition<_meshca_agent_v1_TargetEvent, _meshca_agent_v1_TargetEvent__Output>
+        TargetRequest: MessageTypeDefinition<_meshca_agent_v1_TargetRequest, _meshca_agent_v1_TargetRequest__Output>
+        TargetSet: MessageTypeDefinition<_meshca_agent_v1_TargetSet, _meshca_agent_v1_TargetSet__Output>
       }
     }
   }

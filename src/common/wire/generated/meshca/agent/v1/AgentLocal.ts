@@ -6,7 +6,11 @@ import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AgentStatus as _meshca_agent_v1_AgentStatus, AgentStatus__Output as _meshca_agent_v1_AgentStatus__Output } from '../../../meshca/agent/v1/AgentStatus.ts';
 import type { ExplainRequest as _meshca_agent_v1_ExplainRequest, ExplainRequest__Output as _meshca_agent_v1_ExplainRequest__Output } from '../../../meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation as _meshca_agent_v1_Explanation, Explanation__Output as _meshca_agent_v1_Explanation__Output } from '../../../meshca/agent/v1/Explanation.ts';
+import type { FileTarget as _meshca_agent_v1_FileTarget, FileTarget__Output as _meshca_agent_v1_FileTarget__Output } from '../../../meshca/agent/v1/FileTarget.ts';
 import type { GetStatusRequest as _meshca_agent_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_agent_v1_GetStatusRequest__Output } from '../../../meshca/agent/v1/GetStatusRequest.ts';
+import type { ListTargetsRequest as _meshca_agent_v1_ListTargetsRequest, ListTargetsRequest__Output as _meshca_agent_v1_ListTargetsRequest__Output } from '../../../meshca/agent/v1/ListTargetsRequest.ts';
+import type { ListTargetsResponse as _meshca_agent_v1_ListTargetsResponse, ListTargetsResponse__Output as _meshca_agent_v1_ListTargetsResponse__Output } from '../../../meshca/agent/v1/ListTargetsResponse.ts';
+import type { TargetRequest as _meshca_agent_v1_TargetRequest, TargetRequest__Output as _meshca_agent_v1_TargetRequest__Output } from '../../../meshca/agent/v1/TargetRequest.ts';
 
 export interface AgentLocalClient extends grpc.Client {
   /**
@@ -33,6 +37,66 @@ export interface AgentLocalClient extends grpc.Client {
   getStatus(argument: _meshca_agent_v1_GetStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_AgentStatus__Output>): grpc.ClientUnaryCall;
   getStatus(argument: _meshca_agent_v1_GetStatusRequest, callback: grpc.requestCallback<_meshca_agent_v1_AgentStatus__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * The file targets of this node, in the order of the configuration.
+   */
+  ListTargets(argument: _meshca_agent_v1_ListTargetsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  ListTargets(argument: _meshca_agent_v1_ListTargetsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  ListTargets(argument: _meshca_agent_v1_ListTargetsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  ListTargets(argument: _meshca_agent_v1_ListTargetsRequest, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * The file targets of this node, in the order of the configuration.
+   */
+  listTargets(argument: _meshca_agent_v1_ListTargetsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  listTargets(argument: _meshca_agent_v1_ListTargetsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  listTargets(argument: _meshca_agent_v1_ListTargetsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+  listTargets(argument: _meshca_agent_v1_ListTargetsRequest, callback: grpc.requestCallback<_meshca_agent_v1_ListTargetsResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Serves the staged set now. Answers when the delivery has come to rest: proven, or rolled back.
+   */
+  PromoteTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  PromoteTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  PromoteTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  PromoteTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  /**
+   * Serves the staged set now. Answers when the delivery has come to rest: proven, or rolled back.
+   */
+  promoteTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  promoteTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  promoteTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  promoteTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Serves the set before again, and stays with it until a new set is staged.
+   */
+  RollbackTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  RollbackTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  RollbackTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  RollbackTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  /**
+   * Serves the set before again, and stays with it until a new set is staged.
+   */
+  rollbackTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  rollbackTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  rollbackTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  rollbackTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Obtains a new certificate and writes it as a set, without serving it.
+   */
+  StageTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  StageTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  StageTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  StageTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  /**
+   * Obtains a new certificate and writes it as a set, without serving it.
+   */
+  stageTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  stageTarget(argument: _meshca_agent_v1_TargetRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  stageTarget(argument: _meshca_agent_v1_TargetRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+  stageTarget(argument: _meshca_agent_v1_TargetRequest, callback: grpc.requestCallback<_meshca_agent_v1_FileTarget__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface AgentLocalHandlers extends grpc.UntypedServiceImplementation {
@@ -43,9 +107,33 @@ export interface AgentLocalHandlers extends grpc.UntypedServiceImplementation {
 
   GetStatus: grpc.handleUnaryCall<_meshca_agent_v1_GetStatusRequest__Output, _meshca_agent_v1_AgentStatus>;
 
+  /**
+   * The file targets of this node, in the order of the configuration.
+   */
+  ListTargets: grpc.handleUnaryCall<_meshca_agent_v1_ListTargetsRequest__Output, _meshca_agent_v1_ListTargetsResponse>;
+
+  /**
+   * Serves the staged set now. Answers when the delivery has come to rest: proven, or rolled back.
+   */
+  PromoteTarget: grpc.handleUnaryCall<_meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget>;
+
+  /**
+   * Serves the set before again, and stays with it until a new set is staged.
+   */
+  RollbackTarget: grpc.handleUnaryCall<_meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget>;
+
+  /**
+   * Obtains a new certificate and writes it as a set, without serving it.
+   */
+  StageTarget: grpc.handleUnaryCall<_meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget>;
+
 }
 
 export interface AgentLocalDefinition extends grpc.ServiceDefinition {
   Explain: MethodDefinition<_meshca_agent_v1_ExplainRequest, _meshca_agent_v1_Explanation, _meshca_agent_v1_ExplainRequest__Output, _meshca_agent_v1_Explanation__Output>
   GetStatus: MethodDefinition<_meshca_agent_v1_GetStatusRequest, _meshca_agent_v1_AgentStatus, _meshca_agent_v1_GetStatusRequest__Output, _meshca_agent_v1_AgentStatus__Output>
+  ListTargets: MethodDefinition<_meshca_agent_v1_ListTargetsRequest, _meshca_agent_v1_ListTargetsResponse, _meshca_agent_v1_ListTargetsRequest__Output, _meshca_agent_v1_ListTargetsResponse__Output>
+  PromoteTarget: MethodDefinition<_meshca_agent_v1_TargetRequest, _meshca_agent_v1_FileTarget, _meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget__Output>
+  RollbackTarget: MethodDefinition<_meshca_agent_v1_TargetRequest, _meshca_agent_v1_FileTarget, _meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget__Output>
+  StageTarget: MethodDefinition<_meshca_agent_v1_TargetRequest, _meshca_agent_v1_FileTarget, _meshca_agent_v1_TargetRequest__Output, _meshca_agent_v1_FileTarget__Output>
 }

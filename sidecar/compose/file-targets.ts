@@ -1,0 +1,13 @@
+import { fail } from '../../src/common/errors/index.ts';
+import type { FileTargets } from '../ports/file-targets.ts';
+
+const absent = async () => fail('NOT_FOUND', 'this agent has no file targets');
+
+/** Those of an agent whose configuration has none. */
+export const withoutTargets: FileTargets = {
+  list: () => [],
+  stage: absent,
+  promote: absent,
+  rollback: absent,
+  onChange: () => () => {},
+};
