@@ -23,6 +23,8 @@ export interface StoredSet {
   readonly name: string;
   readonly number: number;
   readonly serial: string;
+  /** Of the leaf in DER, lower-case hex. Anybody can make a certificate with the same serial. */
+  readonly leafSha256: string;
   /** Absolute: `<target>/sets/<name>`. */
   readonly directory: string;
   /** Unix seconds; of the leaf. */

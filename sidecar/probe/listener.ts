@@ -12,6 +12,8 @@ export interface ProvenListener {
 export interface Shown {
   /** Of the leaf, lower-case hex. */
   readonly serial: string;
+  /** Of the leaf in DER, lower-case hex. */
+  readonly leafSha256: string;
   /** Subject names (DER) in the server's CertificateRequest. Undefined: it asks for no certificate. */
   readonly caNamesDer: readonly Buffer[] | undefined;
   readonly tlsVersion: '1.2' | '1.3';

@@ -3,7 +3,9 @@ import type { ProvenListener, Shown } from './listener.ts';
 
 export interface ProofDemand {
   readonly listeners: readonly ProvenListener[];
-  /** The serial that each listener must show; lower-case hex. */
+  /** SHA-256 of the leaf that each listener must show, in lower-case hex; serials can be forged. */
+  readonly leafSha256: string;
+  /** Its serial, for messages; lower-case hex. */
   readonly serial: string;
   /** Subject names (DER) of the roots that belong to the set. */
   readonly rootNamesDer: readonly Buffer[];
@@ -24,7 +26,7 @@ export interface Prober {
   /** One handshake. Fails with PROBE_FAILED: address, step and reason. */
   look(listener: ProvenListener, signal: AbortSignal): Promise<Result<Shown>>;
   /**
-   * Asks until every listener showed the serial as often as demanded, in a row. Fails with
+   * Asks until every listener showed the leaf as often as demanded, in a row. Fails with
    * PROOF_MISSING, which names each listener and what it showed last.
    */
   prove(demand: ProofDemand, signal: AbortSignal): Promise<Result<Proof>>;
