@@ -8,6 +8,7 @@ export const withoutTargets: FileTargets = {
   list: () => [],
   stage: absent,
   promote: absent,
+  grantTurn: absent,
   rollback: absent,
   onChange: () => () => {},
 };

@@ -1,4 +1,5 @@
 import type { Result } from '../../src/common/errors/index.ts';
+import type { Rollout } from '../files/target.ts';
 
 /**
  * - `waiting`: no entry gives an identity, or the server is away
@@ -39,8 +40,10 @@ export interface TargetStatus {
   readonly spiffeId: string;
   readonly since: number;
   readonly sets: readonly SetStatus[];
-  /** Empty: none. */
-  readonly rolloutGroup: string;
+  /** As configured. The server gives turns by it. Undefined: the target is in no group. */
+  readonly rollout: Rollout | undefined;
+  /** What the set waits for that was staged last. */
+  readonly waitsFor: 'nothing' | 'turn' | 'hand';
   /** Absolute. */
   readonly directory: string;
   /** Oldest first, a bounded number. */
@@ -61,6 +64,11 @@ export interface FileTargets {
   stage(target: string): Promise<Result<TargetStatus>>;
   /** Serves the staged set now, whatever its turn. */
   promote(target: string): Promise<Result<TargetStatus>>;
+  /**
+   * Serves the staged set, whose turn in its group has come. Resolves when the turn is taken, and
+   * does not wait for the proof. Fails with CONFLICT where another set is staged now, or none.
+   */
+  grantTurn(target: string, setName: string): Promise<Result<TargetStatus>>;
   /** Serves the set before again. It stays so until a new set is staged. */
   rollback(target: string): Promise<Result<TargetStatus>>;
   onChange(listener: () => void): () => void;

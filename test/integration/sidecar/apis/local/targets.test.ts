@@ -23,15 +23,21 @@ const web: TargetStatus = {
     { name: '1-0a', serial: '0a', notBefore: 1, notAfter: 2, current: true },
     { name: '2-0b', serial: '0b', notBefore: 3, notAfter: 4, current: false },
   ],
-  rolloutGroup: 'edge',
+  rollout: { group: 'edge', canaryShare: 0.1, observeSeconds: 60 },
+  waitsFor: 'turn',
   directory: '/etc/web/tls',
   history: [{ at: 5, set: '2-0b', state: 'staged', note: 'waits for a hand' }],
 };
+
+/** As it goes over the wire. */
+const { rollout: _, ...rest } = web;
+const shown = { ...rest, rolloutGroup: 'edge' };
 
 const targets: FileTargets = {
   list: () => [web],
   stage: async () => ok(web),
   promote: async () => ok({ ...web, state: 'proven' }),
+  grantTurn: async () => ok(web),
   rollback: async () => fail('CONFLICT', 'there is no set before'),
   onChange: () => () => {},
 };
@@ -68,10 +74,10 @@ test('operators of the node list its file targets and act on them by name', asyn
   const code = (wanted: string) => (thrown: ServiceError) =>
     fromServiceError(thrown).code === wanted;
 
-  assert.deepEqual(await call('ListTargets', ''), { targets: [web] });
-  assert.deepEqual(await call('ListTargets', 'web'), { targets: [web] });
-  assert.deepEqual(await call('StageTarget', 'web'), web);
-  assert.deepEqual(await call('PromoteTarget', 'web'), { ...web, state: 'proven' });
+  assert.deepEqual(await call('ListTargets', ''), { targets: [shown] });
+  assert.deepEqual(await call('ListTargets', 'web'), { targets: [shown] });
+  assert.deepEqual(await call('StageTarget', 'web'), shown);
+  assert.deepEqual(await call('PromoteTarget', 'web'), { ...shown, state: 'proven' });
   await assert.rejects(call('RollbackTarget', 'web'), code('CONFLICT'));
   for (const method of ['ListTargets', 'StageTarget', 'PromoteTarget', 'RollbackTarget'])
     await assert.rejects(call(method, 'db'), code('NOT_FOUND'));

@@ -29,6 +29,10 @@ export interface FileTarget {
    */
   'history'?: (_meshca_agent_v1_TargetEvent)[];
   'directory'?: (string);
+  /**
+   * What the set waits for that was staged last: turn or hand. Empty: nothing.
+   */
+  'waitsFor'?: (string);
 }
 
 export interface FileTarget__Output {
@@ -55,4 +59,8 @@ export interface FileTarget__Output {
    */
   'history': (_meshca_agent_v1_TargetEvent__Output)[];
   'directory': (string);
+  /**
+   * What the set waits for that was staged last: turn or hand. Empty: nothing.
+   */
+  'waitsFor': (string);
 }
