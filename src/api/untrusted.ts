@@ -6,24 +6,26 @@ import type { Row } from './row.ts';
 /** Why the database is not the one that was signed last; undefined: it is, or is not judged yet. */
 export type DatabaseDoubt = () => PkiError | undefined;
 
-const act = (service: string, ...methods: readonly string[]): readonly string[] =>
-  methods.map((method) => `/meshca.admin.v1.${service}/${method}`);
-
 /** Acts that only take rights or trust away, and wait for approval where dual control says so. */
-const takesAway: ReadonlySet<string> = new Set([
-  ...act('Authorities', 'TaintAuthority', 'RevokeAuthority', 'WithdrawAuthority'),
-  ...act('Certificates', 'RevokeCertificate'),
-  ...act('Entries', 'DeleteEntries'),
-  ...act('Roles', 'DeleteRole'),
+const takesAway = new Set<MethodPath>([
+  '/meshca.admin.v1.Authorities/TaintAuthority',
+  '/meshca.admin.v1.Authorities/RevokeAuthority',
+  '/meshca.admin.v1.Authorities/WithdrawAuthority',
+  '/meshca.admin.v1.Certificates/RevokeCertificate',
+  '/meshca.admin.v1.Entries/DeleteEntries',
+  '/meshca.admin.v1.Roles/DeleteRole',
 ]);
 
 /** Acts that write, and are done on a stale database as well. */
-const writes: ReadonlySet<string> = new Set([
+const writes: ReadonlySet<string> = new Set<MethodPath>([
   ...takesAway,
-  ...act('Agents', 'BanAgent', 'EvictAgent', 'KeepAgent'),
-  ...act('Approvals', 'SubmitApproval', 'WithdrawOperation'),
-  ...act('Delegations', 'RevokeDelegation'),
-  ...act('Tokens', 'RevokeJoinToken'),
+  '/meshca.admin.v1.Agents/BanAgent',
+  '/meshca.admin.v1.Agents/EvictAgent',
+  '/meshca.admin.v1.Agents/KeepAgent',
+  '/meshca.admin.v1.Approvals/SubmitApproval',
+  '/meshca.admin.v1.Approvals/WithdrawOperation',
+  '/meshca.admin.v1.Delegations/RevokeDelegation',
+  '/meshca.admin.v1.Tokens/RevokeJoinToken',
 ]);
 
 const acceptance: MethodPath = '/meshca.admin.v1.Server/AcceptRestore';
