@@ -5,6 +5,33 @@ import { keyTypes } from '../common/x509/index.ts';
 const profiles = ['short-lived', 'revocable'];
 const authorityKinds = ['root', 'issuing', 'jwt'];
 
+/** The states of authorities, as the server knows them. */
+export const authorityStates = [
+  'preparing',
+  'prepared',
+  'published',
+  'active',
+  'old',
+  'tainted',
+  'revoked',
+  'retired',
+  'discarded',
+  'withdrawn',
+];
+
+/** The kinds of certificates, as the server knows them. */
+export const certificateKinds = [
+  'workload',
+  'agent',
+  'server',
+  'admin',
+  'delegated',
+  'token',
+  'endpoint',
+  'linkerd',
+  'authority',
+];
+
 /** The values that completion offers, by command and option, or by option alone. */
 const values: Readonly<Record<string, readonly string[]>> = {
   '--key-type': keyTypes,
@@ -16,33 +43,13 @@ const values: Readonly<Record<string, readonly string[]>> = {
   'meshca audit watch --kind': recordKinds,
   'meshca authority activate --kind': authorityKinds,
   'meshca authority list --kind': [...authorityKinds, 'log'],
-  'meshca authority list --state': [
-    'preparing',
-    'prepared',
-    'published',
-    'active',
-    'old',
-    'tainted',
-    'revoked',
-    'retired',
-    'discarded',
-    'withdrawn',
-  ],
+  'meshca authority list --state': authorityStates,
   'meshca authority prepare --kind': authorityKinds,
   'meshca authority publish --kind': authorityKinds,
   'meshca authority rotate --kind': authorityKinds,
   'meshca authority rotate --until': ['active', 'retired'],
   'meshca bundle show --format': ['pem', 'spiffe', 'fingerprints'],
-  'meshca certificate list --kind': [
-    'workload',
-    'agent',
-    'server',
-    'admin',
-    'delegated',
-    'token',
-    'linkerd',
-    'authority',
-  ],
+  'meshca certificate list --kind': certificateKinds,
   'meshca certificate list --order': ['newest', 'created', 'expiry'],
   'meshca certificate list --state': ['intent', 'issued', 'withheld', 'refused', 'abandoned'],
   'meshca certificate revoke --reason': [

@@ -4,6 +4,7 @@ import { action, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
+import { authorityStates } from '../option-values.ts';
 import { facts, instant, json, until } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -21,7 +22,7 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
     .command('list')
     .description('authorities')
     .option('--kind <kind>', 'root, issuing, jwt or log')
-    .option('--state <state>', 'for example active')
+    .option('--state <state>', authorityStates.join(', '))
     .action(
       action<{ kind?: string; state?: string }>(context, outcome, async (options) => {
         const { authorities } = await withAdmin(context, options, 'Authorities', (calls) =>

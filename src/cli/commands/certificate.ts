@@ -7,6 +7,7 @@ import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { entryId, serialOf } from '../object-ids.ts';
+import { certificateKinds } from '../option-values.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -40,7 +41,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .description('list certificates by identity or expiry')
     .option('--spiffe-id <id>', 'only certificates of this identity')
     .option('--prefix <id>', 'only certificates of identities with this prefix')
-    .option('--kind <kind>', 'workload, agent, server, admin, delegated, linkerd, authority')
+    .option('--kind <kind>', certificateKinds.join(', '))
     .option('--state <state>', 'intent, issued, withheld, refused, abandoned')
     .option('--holder <id>', 'only certificates of this agent or client')
     .option('--authority <id>', 'only certificates that this authority signed')

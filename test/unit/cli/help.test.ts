@@ -4,8 +4,14 @@ import type { Command } from 'commander';
 import { describe, test } from 'node:test';
 import { completionScript } from '../../../src/cli/completion.ts';
 import { examples, groups } from '../../../src/cli/help.ts';
-import { valuedOptions } from '../../../src/cli/option-values.ts';
+import { optionValues, valuedOptions } from '../../../src/cli/option-values.ts';
 import { buildProgram, runCli } from '../../../src/cli/program.ts';
+import {
+  authorityStates,
+  certificateKinds,
+  certificateStates,
+  workloadProfiles,
+} from '../../../src/domain/index.ts';
 import { testContext } from '../../support/command.ts';
 
 const program = buildProgram(testContext().context, { exitCode: 0 });
@@ -66,6 +72,23 @@ describe('completion', () => {
         command?.options.some(({ long }) => long === flag),
         each,
       );
+    }
+  });
+
+  test('offers every kind and state that the server knows, and the help names them', async () => {
+    for (const [path, flag, known] of [
+      ['certificate list', '--kind', certificateKinds],
+      ['certificate list', '--state', certificateStates],
+      ['authority list', '--state', authorityStates],
+      ['delegation create', '--profile', workloadProfiles],
+    ] as const) {
+      const command = find(path.split(' '));
+      assert.ok(command, path);
+      const option = command.options.find(({ long }) => long === flag);
+      const offered =
+        optionValues(command, `meshca ${path}`).find(([of]) => of === flag)?.[1] ?? [];
+      assert.deepEqual(offered.toSorted(), known.toSorted(), `${path} ${flag}`);
+      for (const value of known) assert.ok(option?.description.includes(value), `${path} ${value}`);
     }
   });
 
