@@ -9,7 +9,10 @@ import type { ProvenListener } from '../probe/listener.ts';
 export interface FileTarget {
   /** `[a-z0-9-]`, up to 63; unique on this agent. Also the value of its selector. */
   readonly name: string;
-  /** Absolute. The agent makes `sets/` and the symbolic link `current` in it. */
+  /**
+   * Absolute, and there already. Nobody but root and the agent may write in it. The agent makes
+   * `sets/` and the symbolic link `current` in it.
+   */
   readonly directory: string;
   /** Which identity to take where entries give several. Undefined: the first one. */
   readonly spiffeId: SpiffeId | undefined;
@@ -30,6 +33,11 @@ export interface FileTarget {
 
 /** The names of the files in a set. A file that is undefined is not written. */
 export interface SetLayout {
+  /**
+   * Whether the directory of the target has a symbolic link of each name into `current`, for servers
+   * that read fixed paths.
+   */
+  readonly links: boolean;
   /** The leaf alone, PEM. */
   readonly cert: string | undefined;
   /** The issuers of the leaf without the root, PEM. */
@@ -56,15 +64,17 @@ export interface KeyStoreFile {
   readonly alias: string;
 }
 
+/** Who may read a set. Directories belong to the user of the agent, so that nobody else renames in them. */
 export interface SetPermissions {
-  /** Undefined: the user and group of the agent. */
+  /** Of the files. Undefined: the user of the agent. */
   readonly uid: number | undefined;
+  /** Of the files, of `sets/` and of what is in it. Undefined: the group of the agent. */
   readonly gid: number | undefined;
   /** Of certificates. */
   readonly mode: number;
   /** Of files with the private key. */
   readonly keyMode: number;
-  /** Of the directory of a set. */
+  /** Of `sets/` and the directory of a set. */
   readonly directoryMode: number;
 }
 
