@@ -1,5 +1,6 @@
 import type { PkiError } from '../common/errors/index.ts';
 import type { AuditEvent, AuditValue, Intent } from '../domain/index.ts';
+import { PolicyDenial, type Admission } from './policy.ts';
 
 /** How an issued certificate appears in the audit log. */
 export interface IssuedAs {
@@ -11,33 +12,31 @@ export interface IssuedAs {
 }
 
 export function issuedEvent(
+  { issuedAs, admission }: { readonly issuedAs: IssuedAs; readonly admission: Admission },
   intent: Intent,
-  as: IssuedAs,
   sha256: string,
   timeMs: number,
 ): AuditEvent {
-  return {
-    timeMs,
-    actor: intent.requester,
-    kind: as.kind,
-    subject: as.subject,
-    detail: {
-      ...as.detail,
-      serial: intent.serial,
-      sha256,
-      certificateKind: intent.kind,
-      profile: intent.profile,
-      holder: intent.holder,
-      authority: intent.authorityId,
-      publicKeySha256: intent.publicKeySha256,
-      requestId: intent.requestId,
-      notBefore: intent.notBefore,
-      notAfter: intent.notAfter,
-      ...(intent.entryId === null ? {} : { entry: intent.entryId }),
-      ...(intent.delegationId === null ? {} : { delegation: intent.delegationId }),
-      ...(intent.replaces === null ? {} : { replaces: intent.replaces }),
-    },
+  const detail: Record<string, AuditValue> = {
+    ...issuedAs.detail,
+    serial: intent.serial,
+    sha256,
+    certificateKind: intent.kind,
+    profile: intent.profile,
+    holder: intent.holder,
+    authority: intent.authorityId,
+    publicKeySha256: intent.publicKeySha256,
+    requestId: intent.requestId,
+    notBefore: intent.notBefore,
+    notAfter: intent.notAfter,
   };
+  if (intent.entryId !== null) detail['entry'] = intent.entryId;
+  if (intent.delegationId !== null) detail['delegation'] = intent.delegationId;
+  if (intent.replaces !== null) detail['replaces'] = intent.replaces;
+  const { kind, subject } = issuedAs;
+  const event = { timeMs, actor: intent.requester, kind, subject, detail };
+  Object.assign(detail, admission.detailOf(event));
+  return event;
 }
 
 /** The subject of a refusal: an intent, or a request that led to none. */
@@ -56,22 +55,19 @@ export function refusedEvent(
   refusalId: string,
   timeMs: number,
 ): AuditEvent {
-  return {
-    timeMs,
-    actor: refused.requester,
-    kind: 'certificate.refused',
-    subject: refused.subject,
-    detail: {
-      ...refused.reason,
-      ...(error.code === 'POLICY_DENIED' ? error.detail : {}),
-      code: error.code,
-      refusalId,
-      requestId: refused.requestId,
-      certificateKind: refused.kind,
-      ...(refused.entryId === null ? {} : { entry: refused.entryId }),
-      ...(refused.serial === undefined ? {} : { serial: refused.serial }),
-    },
+  const detail: Record<string, AuditValue> = {
+    ...refused.reason,
+    code: error.code,
+    refusalId,
+    requestId: refused.requestId,
+    certificateKind: refused.kind,
   };
+  if (refused.entryId !== null) detail['entry'] = refused.entryId;
+  if (refused.serial !== undefined) detail['serial'] = refused.serial;
+  const { requester: actor, subject } = refused;
+  const event = { timeMs, actor, kind: 'certificate.refused', subject, detail };
+  if (error instanceof PolicyDenial) Object.assign(detail, error.detailOf(event));
+  return event;
 }
 
 /**

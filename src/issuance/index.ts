@@ -34,6 +34,7 @@ export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
 export {
   admit,
   passThroughPolicy,
+  PolicyDenial,
   policyOf,
   type Admission,
   type IssuancePolicy,

@@ -1,7 +1,13 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
-import { finishingStates, hasEnded, type Authority, type AuditEvent } from '../domain/index.ts';
+import {
+  finishingStates,
+  hasEnded,
+  type Authority,
+  type AuditEvent,
+  type AuditValue,
+} from '../domain/index.ts';
 import { signatureOf } from '../hsm/signature-of.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
@@ -144,25 +150,24 @@ const recordOf = (draft: Draft, timeMs: number): JwtSvidRecord => {
   };
 };
 
-const issuedEvent = (
+function issuedEvent(
   { request, admission, jti, authority, issuedAt, expiresAt }: Draft,
   timeMs: number,
-): AuditEvent => ({
-  timeMs,
-  actor: request.holder,
-  kind: 'jwt.issued',
-  subject: request.spiffeId.toString(),
-  detail: {
+): AuditEvent {
+  const detail: Record<string, AuditValue> = {
     ...request.reason,
     ...cutDetail(request.ttlSeconds, expiresAt - issuedAt),
-    ...admission.detail,
     jti,
     audience: request.audience,
     authority: authority.id,
     entry: request.entryId,
     expiresAt,
-  },
-});
+  };
+  const subject = request.spiffeId.toString();
+  const event = { timeMs, actor: request.holder, kind: 'jwt.issued', subject, detail };
+  Object.assign(detail, admission.detailOf(event));
+  return event;
+}
 
 const encode = (value: object): string =>
   Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');

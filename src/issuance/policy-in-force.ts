@@ -1,8 +1,8 @@
 import type { PkiError } from '../common/errors/index.ts';
-import type { Policy } from '../common/policy/index.ts';
+import { factsSha256, type Policy } from '../common/policy/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Requester } from '../domain/index.ts';
-import { passThroughPolicy, policyOf, type IssuancePolicy, type PolicyDecision } from './policy.ts';
+import { builtInPolicy, policyOf, type IssuancePolicy, type PolicyDecision } from './policy.ts';
 import { factsOf, type PolicyRequest } from './policy-request.ts';
 
 /**
@@ -12,10 +12,11 @@ import { factsOf, type PolicyRequest } from './policy-request.ts';
  */
 export class PolicyInForce implements IssuancePolicy {
   readonly #clock: Pick<Clock, 'now'>;
-  #decider: IssuancePolicy = passThroughPolicy;
+  #decider: IssuancePolicy;
 
   constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock;
+    this.#decider = builtInPolicy(clock);
   }
 
   decide(request: PolicyRequest, caller: Requester): PolicyDecision {
@@ -33,10 +34,12 @@ export class PolicyInForce implements IssuancePolicy {
   broken(version: number, error: PkiError): void {
     const reason = `the policy in force can not be read: ${error.message} (${error.code})`;
     this.#decider = {
-      decide: (request, caller) =>
-        factsOf(request, caller, this.#clock.now()) === undefined
-          ? { allowed: true, version }
-          : { allowed: false, version, reason },
+      decide: (request, caller) => {
+        const facts = factsOf(request, caller, this.#clock.now());
+        if (facts === undefined) return { allowed: true, version };
+        const basis = { facts, factsSha256: factsSha256(facts) };
+        return { allowed: false, version, basis, reason };
+      },
     };
   }
 }

@@ -1,6 +1,13 @@
-import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
+import { ok, PkiError, type Result } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import { decide, factsSha256, type Policy } from '../common/policy/index.ts';
+import {
+  decide,
+  factsSha256,
+  unstatedFacts,
+  type Policy,
+  type PolicyFacts,
+  type RecordedAct,
+} from '../common/policy/index.ts';
 import {
   builtInPolicyVersion,
   isNamesKind,
@@ -20,13 +27,16 @@ export type PolicyDecision =
       readonly reason: string;
     };
 
-/** What a policy of operators decided by. It goes to the record, so that a replay can compare. */
+/**
+ * What was decided about, for each request that is subject to a policy. It goes to the record, so
+ * that another policy can decide it again.
+ */
 export interface DecisionBasis {
-  /** Unix seconds. */
-  readonly at: number;
-  readonly factsSha256: string;
+  readonly facts: PolicyFacts;
+  /** Absent: the built-in policy, which decides nothing. */
+  readonly factsSha256?: string;
   /** Undefined: no rule matched. */
-  readonly rule: string | undefined;
+  readonly rule?: string | undefined;
 }
 
 /**
@@ -39,10 +49,20 @@ export interface IssuancePolicy {
   decide(request: PolicyRequest, caller: Requester): PolicyDecision;
 }
 
-/** Allows everything that the caller has a right to. */
+/** Allows everything that the caller has a right to, and leaves nothing on record. */
 export const passThroughPolicy: IssuancePolicy = {
   decide: () => ({ allowed: true, version: builtInPolicyVersion }),
 };
+
+/** Allows everything that the caller has a right to. */
+export const builtInPolicy = (clock: Pick<Clock, 'now'>): IssuancePolicy => ({
+  decide: (request, caller) => {
+    const facts = factsOf(request, caller, clock.now());
+    return facts === undefined
+      ? { allowed: true, version: builtInPolicyVersion }
+      : { allowed: true, version: builtInPolicyVersion, basis: { facts } };
+  },
+});
 
 /** A policy of operators, under the version by which the log knows it. */
 export function policyOf(
@@ -54,7 +74,7 @@ export function policyOf(
       const facts = factsOf(request, caller, clock.now());
       if (facts === undefined) return { allowed: true, version };
       const { allowed, rule, reason } = decide(policy, facts);
-      const basis = { at: facts.at, factsSha256: factsSha256(facts), rule };
+      const basis = { facts, factsSha256: factsSha256(facts), rule };
       return allowed
         ? { allowed: true, version, basis }
         : { allowed: false, version, basis, reason };
@@ -62,18 +82,19 @@ export function policyOf(
   };
 }
 
-/** The decision as records state it. Nothing for the built-in policy, which decides nothing. */
-const decisionDetail = ({ version, basis }: PolicyDecision): DecisionDetail =>
-  basis === undefined
-    ? {}
-    : {
-        policyVersion: version,
-        policyAt: basis.at,
-        policyFacts: basis.factsSha256,
-        ...(basis.rule === undefined ? {} : { policyRule: basis.rule }),
-      };
+/** What of a decision the record of an act does not state by itself. */
+function decisionDetail({ version, basis }: PolicyDecision, act: RecordedAct): DecisionDetail {
+  if (basis === undefined) return {};
+  const { facts, factsSha256: digest, rule } = basis;
+  const detail: Record<string, DecisionDetail[string]> = { ...unstatedFacts(facts, act) };
+  if (digest === undefined) return detail;
+  detail['policyVersion'] = version;
+  detail['policyFacts'] = digest;
+  if (rule !== undefined) detail['policyRule'] = rule;
+  return detail;
+}
 
-export type DecisionDetail = Readonly<Record<string, string | number>>;
+export type DecisionDetail = Readonly<Record<string, string | number | readonly string[]>>;
 
 /**
  * A request that the policy allowed. Only `admit` makes one. Nothing is prepared or signed without
@@ -82,28 +103,51 @@ export type DecisionDetail = Readonly<Record<string, string | number>>;
 class Admitted {
   readonly request: PolicyRequest;
   readonly caller: Requester;
-  /** For the record. */
-  readonly detail: DecisionDetail;
-  readonly #version: number;
+  readonly #decision: PolicyDecision;
 
   constructor(request: PolicyRequest, caller: Requester, decision: PolicyDecision) {
     this.request = request;
     this.caller = caller;
-    this.detail = decisionDetail(decision);
-    this.#version = decision.version;
+    this.#decision = decision;
     Object.freeze(this);
   }
 
   /** The version of the policy that decided. */
   get version(): number {
-    return this.#version;
+    return this.#decision.version;
+  }
+
+  /** What the record of the act states of the decision. */
+  detailOf(act: RecordedAct): DecisionDetail {
+    return decisionDetail(this.#decision, act);
   }
 
   static isOne(value: Admitted): boolean {
-    return #version in value;
+    return #decision in value;
   }
 }
 export type { Admitted as Admission };
+
+/** The policy denied a request. Whoever records the refusal adds the facts of the decision. */
+export class PolicyDenial extends PkiError {
+  readonly #decision: PolicyDecision;
+
+  constructor(reason: string, decision: PolicyDecision) {
+    const rule = decision.basis?.rule;
+    super('POLICY_DENIED', reason, {
+      detail: {
+        policyVersion: decision.version,
+        ...(rule === undefined ? {} : { policyRule: rule }),
+      },
+    });
+    this.#decision = decision;
+  }
+
+  /** What the record of the refusal states of the decision. */
+  detailOf(act: RecordedAct): DecisionDetail {
+    return decisionDetail(this.#decision, act);
+  }
+}
 
 /** Asks the policy. Fails with POLICY_DENIED; the caller of this function records the refusal. */
 export function admit(
@@ -114,7 +158,7 @@ export function admit(
   const decision = policy.decide(request, caller);
   return decision.allowed
     ? ok(new Admitted(request, caller, decision))
-    : fail('POLICY_DENIED', decision.reason, { detail: decisionDetail(decision) });
+    : { ok: false, error: new PolicyDenial(decision.reason, decision) };
 }
 
 /**

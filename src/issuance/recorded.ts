@@ -271,8 +271,6 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
   const verified = draft.verify?.(certificateDer);
   if (verified?.ok === false) return abandoned(intent, verified.error, nowMs);
   const sha256 = sha256Hex(certificateDer);
-  const detail = { ...draft.issuedAs.detail, ...draft.admission.detail };
-  const issuedAs = { ...draft.issuedAs, detail };
   return {
     outcome: { ok: true, certificateDer, sha256 },
     finish: {
@@ -285,7 +283,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
         ...draft.rights,
         { kind: 'policy', version: draft.admission.version },
       ],
-      event: issuedEvent(intent, issuedAs, sha256, nowMs),
+      event: issuedEvent(draft, intent, sha256, nowMs),
     },
   };
 }

@@ -16,4 +16,12 @@ export {
   type RuleTrace,
   type Verdict,
 } from './policy.ts';
+export {
+  decidedKinds,
+  decisionIn,
+  unstatedFacts,
+  type DecidedFacts,
+  type RecordedAct,
+  type StatedFacts,
+} from './recorded-facts.ts';
 export type { Rule } from './rule.ts';

@@ -8,7 +8,8 @@ import {
   KeyedBuckets,
   type Rate,
 } from '../../common/runtime/index.ts';
-import type { AuditEvent } from '../../domain/index.ts';
+import type { AuditEvent, AuditValue } from '../../domain/index.ts';
+import { PolicyDenial } from '../../issuance/index.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
 import { actorOf, type Caller } from './caller.ts';
 import type { Refusals } from './callers.ts';
@@ -148,22 +149,31 @@ export class RefusalLog implements Refusals {
     const refusalId = uuidv7(this.#clock.nowMs());
     this.#ids.set(error, refusalId);
     if (!isRefusal(error.code)) return refusalId;
-    if (actor === undefined || alwaysCounted.has(error.code) || this.#buckets.take(actor) > 0) {
+    // the decisions of a policy are recorded one by one, so that another policy can be tried on them
+    const isDecision = error instanceof PolicyDenial;
+    if (
+      actor === undefined ||
+      alwaysCounted.has(error.code) ||
+      (this.#buckets.take(actor) > 0 && !isDecision)
+    ) {
       this.count(actor === undefined ? `anonymous ${operation}` : operation, error.code);
       return refusalId;
     }
-    await this.#append({
+    const detail: Record<string, AuditValue> = {
+      code: error.code,
+      message: error.message.slice(0, maximumText),
+      operation,
+      refusalId,
+    };
+    const event = {
       timeMs: this.#clock.nowMs(),
       actor,
       kind: 'request.refused',
       subject: (subject ?? actor).slice(0, maximumText),
-      detail: {
-        code: error.code,
-        message: error.message.slice(0, maximumText),
-        operation,
-        refusalId,
-      },
-    });
+      detail,
+    };
+    if (isDecision) Object.assign(detail, error.detailOf(event));
+    await this.#append(event);
     return refusalId;
   }
 

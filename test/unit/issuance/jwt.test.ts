@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { factsOf } from '../../../src/issuance/policy-request.ts';
 import { test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../src/common/runtime/index.ts';
@@ -107,15 +108,21 @@ test('a token that the policy denies is neither signed nor recorded', async () =
     decide: (request, caller) =>
       request.type === 'jwt' && caller.class === 'agent'
         ? { allowed: false, version: 3, reason: 'no tokens for agents' }
-        : { allowed: true, version: 3, basis: { at: 5, factsSha256: 'ab', rule: 'all' } },
+        : {
+            allowed: true,
+            version: 3,
+            basis: { facts: factsOf(request, caller, 5)!, factsSha256: 'ab', rule: 'all' },
+          },
   });
   await assert.rejects(w.jwt.issue(w.request), { code: 'POLICY_DENIED' });
   assert.deepEqual(w.log, []);
   const other = await w.jwt.issue({ ...w.request, caller: { class: 'admin', name: 'a' } });
   assert.ok(other.token);
   assert.deepEqual(w.records[0]?.rights.at(-1), { kind: 'policy', version: 3 });
-  const { policyVersion, policyAt, policyFacts, policyRule } = w.records[0]?.event.detail ?? {};
+  const { policyVersion, policyAt, policyFacts, policyRule, callerClass, callerName } =
+    w.records[0]?.event.detail ?? {};
   assert.deepEqual([policyVersion, policyAt, policyFacts, policyRule], [3, 5, 'ab', 'all']);
+  assert.deepEqual([callerClass, callerName], ['admin', 'a']);
 });
 
 test('a token whose right ended meanwhile is not released, nor one that was not signed', async () => {

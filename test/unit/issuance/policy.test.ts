@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { unwrap } from '../../../src/common/errors/index.ts';
-import { factsSha256 } from '../../../src/common/policy/index.ts';
+import { decisionIn, factsSha256, type RecordedAct } from '../../../src/common/policy/index.ts';
 import { readPolicy } from '../../../src/common/policy/file.ts';
 import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import {
@@ -10,12 +10,8 @@ import {
   spiffeSubject,
   type Requester,
 } from '../../../src/domain/index.ts';
-import {
-  admit,
-  passThroughPolicy,
-  policyOf,
-  type PolicyRequest,
-} from '../../../src/issuance/index.ts';
+import { admit, PolicyDenial, policyOf, type PolicyRequest } from '../../../src/issuance/index.ts';
+import { builtInPolicy } from '../../../src/issuance/policy.ts';
 import { factsOf } from '../../../src/issuance/policy-request.ts';
 
 const td = 'spiffe://mesh.test';
@@ -46,6 +42,18 @@ const jwt: PolicyRequest = {
 const policy = (...rules: readonly object[]) => ({
   version: 7,
   policy: unwrap(readPolicy(JSON.stringify({ meshcaPolicy: 1, rules }))),
+});
+/** The record of the certificate, without the decision. */
+const act = (kind: string, more: object = {}): RecordedAct => ({
+  timeMs: at * 1000 + 5,
+  actor: agent.name,
+  kind,
+  subject: web.toString(),
+  detail: { certificateKind: 'workload', profile: 'short-lived', entry: 'web', ...more },
+});
+const stating = (record: RecordedAct, detail: object): RecordedAct => ({
+  ...record,
+  detail: { ...record.detail, ...detail },
 });
 const allowAll = { name: 'all', effect: 'allow' };
 const denyAll = { name: 'none', effect: 'deny' };
@@ -112,33 +120,67 @@ test('a policy that denies everything touches no agent, no server and no authori
   assert.deepEqual(untouched, ['node', 'server']);
 });
 
-test('what a policy allows, and what it denies, carries version, rule, time and digest of the facts', () => {
+test('what a policy allows, and what it denies, carries version, rule and all facts to its record', () => {
   const facts = factsOf(certificate(), agent, at);
-  const basis = { policyVersion: 7, policyAt: at, policyFacts: factsSha256(facts!) };
+  const [policyVersion, policyFacts] = [7, factsSha256(facts!)];
   const allowed = admit(policyOf(policy(allowAll), clock), certificate(), agent);
   assert.ok(allowed.ok);
   assert.equal(allowed.value.version, 7);
-  assert.deepEqual(allowed.value.detail, { ...basis, policyRule: 'all' });
+  const issued = act('certificate.issued');
+  assert.deepEqual(decisionIn(stating(issued, allowed.value.detailOf(issued))), {
+    type: 'decided',
+    facts,
+    allowed: true,
+    version: 7,
+    rule: 'all',
+  });
   const denied = admit(policyOf(policy(denyAll), clock), certificate(), agent);
-  assert.ok(!denied.ok);
+  assert.ok(!denied.ok && denied.error instanceof PolicyDenial);
   assert.equal(denied.error.code, 'POLICY_DENIED');
   assert.equal(denied.error.message, 'the rule none of the policy denies it');
-  assert.deepEqual(denied.error.detail, { ...basis, policyRule: 'none' });
+  assert.deepEqual(denied.error.detail, { policyVersion, policyRule: 'none' });
+  const refused = act('certificate.refused', { code: 'POLICY_DENIED' });
+  const detail = denied.error.detailOf(refused);
+  assert.equal(detail['policyFacts'], policyFacts);
+  assert.deepEqual(decisionIn(stating(refused, detail)), {
+    type: 'decided',
+    facts,
+    allowed: false,
+    version: 7,
+    rule: 'none',
+  });
   const unmatched = admit(
     policyOf(policy({ ...allowAll, entries: ['db'] }), clock),
     certificate(),
     agent,
   );
-  assert.deepEqual(unmatched.ok ? {} : unmatched.error.detail, basis);
+  assert.deepEqual(unmatched.ok ? {} : unmatched.error.detail, { policyVersion });
 });
 
-test('the built-in policy leaves nothing in records, nor does what is not subject to one', () => {
-  for (const [by, request] of [
-    [passThroughPolicy, certificate()],
-    [policyOf(policy(denyAll), clock), certificate({ kind: 'agent' })],
-  ] as const) {
-    const admitted = admit(by, request, agent);
-    assert.deepEqual(admitted.ok && admitted.value.detail, {});
+test('the built-in policy leaves the facts in records, so that a first policy can be tried on them', () => {
+  const admitted = admit(builtInPolicy(clock), certificate(), agent);
+  assert.ok(admitted.ok);
+  const issued = act('certificate.issued');
+  const detail = admitted.value.detailOf(issued);
+  assert.deepEqual(Object.keys(detail).toSorted(), [
+    'callerClass',
+    'dnsNames',
+    'keyType',
+    'ttlSeconds',
+  ]);
+  assert.deepEqual(decisionIn(stating(issued, detail)), {
+    type: 'decided',
+    facts: factsOf(certificate(), agent, at),
+    allowed: true,
+    version: 0,
+    rule: undefined,
+  });
+});
+
+test('what is not subject to a policy leaves nothing in records', () => {
+  for (const by of [builtInPolicy(clock), policyOf(policy(denyAll), clock)]) {
+    const admitted = admit(by, certificate({ kind: 'agent' }), agent);
+    assert.deepEqual(admitted.ok && admitted.value.detailOf(act('certificate.issued')), {});
   }
 });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { test } from 'node:test';
 import { unwrap } from '../../../../src/common/errors/index.ts';
+import { factsOf } from '../../../../src/issuance/policy-request.ts';
 import {
   systemClock,
   systemRandom,
@@ -472,16 +473,26 @@ test('the policy decides each item for its caller, and what it denies is on reco
 
 test('the records of what a policy of operators decided have its version, rule and facts', async () => {
   const w = world();
-  const basis = { at: 5, factsSha256: 'ab', rule: 'short' };
-  const detail = { policyVersion: 4, policyAt: 5, policyFacts: 'ab', policyRule: 'short' };
+  const detail = {
+    policyVersion: 4,
+    policyAt: 5,
+    policyFacts: 'ab',
+    policyRule: 'short',
+    callerClass: 'agent',
+    keyType: 'ec-p256',
+  };
   const stated = (event: AuditEvent | undefined): object =>
     Object.fromEntries(
-      Object.entries(event?.detail ?? {}).filter(([key]) => key.startsWith('policy')),
+      Object.entries(event?.detail ?? {}).filter(
+        ([key]) => key.startsWith('policy') || key === 'callerClass' || key === 'keyType',
+      ),
     );
-  w.decide = (about) =>
-    about.type === 'x509' && about.ttlSeconds === 60
+  w.decide = (about, caller) => {
+    const basis = { facts: factsOf(about, caller, 5)!, factsSha256: 'ab', rule: 'short' };
+    return about.type === 'x509' && about.ttlSeconds === 60
       ? { allowed: true, version: 4, basis }
       : { allowed: false, version: 4, basis, reason: 'at most a minute' };
+  };
   await w.issuer.issue([request({ ttlSeconds: 60 }), request()]);
   const [end] = w.finished;
   assert.ok(end?.kind === 'signed');
