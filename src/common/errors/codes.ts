@@ -1,6 +1,7 @@
 import { agentCodes } from './codes/agents.ts';
 import { bearerTokenCodes } from './codes/bearer-tokens.ts';
 import { callerCodes } from './codes/callers.ts';
+import { driverCodes } from './codes/drivers.ts';
 import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
 import { recordCodes } from './codes/records.ts';
@@ -19,6 +20,7 @@ export const codes = {
   ...bearerTokenCodes,
   ...recordCodes,
   ...agentCodes,
+  ...driverCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

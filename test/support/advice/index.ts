@@ -2,6 +2,7 @@ import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import { agentAdvice } from './agents.ts';
 import { bearerTokenAdvice } from './bearer-tokens.ts';
 import { callerAdvice } from './callers.ts';
+import { driverAdvice } from './drivers.ts';
 import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
 import { recordAdvice } from './records.ts';
@@ -21,4 +22,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...bearerTokenAdvice,
   ...recordAdvice,
   ...agentAdvice,
+  ...driverAdvice,
 };
