@@ -40,7 +40,7 @@ export {
   type IssuancePolicy,
   type PolicyDecision,
 } from './policy.ts';
-export { PolicyInForce } from './policy-in-force.ts';
+export { PolicyInForce, type PolicyObserver } from './policy-in-force.ts';
 export type { PolicyRequest } from './policy-request.ts';
 export {
   createRecordedIssuance,

@@ -25,6 +25,8 @@ export type PolicyDecision =
       readonly version: number;
       readonly basis?: DecisionBasis;
       readonly reason: string;
+      /** The expression of the rule could not be decided: why. */
+      readonly failure?: string;
     };
 
 /**
@@ -73,11 +75,11 @@ export function policyOf(
     decide: (request, caller) => {
       const facts = factsOf(request, caller, clock.now());
       if (facts === undefined) return { allowed: true, version };
-      const { allowed, rule, reason } = decide(policy, facts);
+      const { allowed, rule, reason, failure } = decide(policy, facts);
       const basis = { facts, factsSha256: factsSha256(facts), rule };
       return allowed
         ? { allowed: true, version, basis }
-        : { allowed: false, version, basis, reason };
+        : { allowed: false, version, basis, reason, ...(failure !== undefined && { failure }) };
     },
   };
 }
@@ -132,9 +134,9 @@ export type { Admitted as Admission };
 export class PolicyDenial extends PkiError {
   readonly #decision: PolicyDecision;
 
-  constructor(reason: string, decision: PolicyDecision) {
+  constructor(decision: Extract<PolicyDecision, { readonly allowed: false }>) {
     const rule = decision.basis?.rule;
-    super('POLICY_DENIED', reason, {
+    super(decision.failure === undefined ? 'POLICY_DENIED' : 'POLICY_FAILED', decision.reason, {
       detail: {
         policyVersion: decision.version,
         ...(rule === undefined ? {} : { policyRule: rule }),
@@ -149,7 +151,10 @@ export class PolicyDenial extends PkiError {
   }
 }
 
-/** Asks the policy. Fails with POLICY_DENIED; the caller of this function records the refusal. */
+/**
+ * Asks the policy. Fails with POLICY_DENIED or POLICY_FAILED; the caller of this function records the
+ * refusal.
+ */
 export function admit(
   policy: IssuancePolicy,
   request: PolicyRequest,
@@ -158,7 +163,7 @@ export function admit(
   const decision = policy.decide(request, caller);
   return decision.allowed
     ? ok(new Admitted(request, caller, decision))
-    : { ok: false, error: new PolicyDenial(decision.reason, decision) };
+    : { ok: false, error: new PolicyDenial(decision) };
 }
 
 /**

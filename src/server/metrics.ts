@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { PolicyMetrics } from './policy-metrics.ts';
 
 export interface MetricSources {
   /**
@@ -51,6 +52,7 @@ export class ServerMetrics {
     registers: [this.registry],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   });
+  readonly policy = new PolicyMetrics(this.registry);
   readonly #moves = new Counter({
     name: 'meshca_authority_transitions_total',
     help: 'Transitions of authorities that this server carried out, by kind and new state.',

@@ -182,7 +182,7 @@ export async function createServicesWorld(
     reservedDnsNames: ['ca.mesh.test'],
     ...over,
   };
-  const policyInForce = new PolicyInForce(clock);
+  const policyInForce = new PolicyInForce(clock, { denied: () => {}, failed: () => {} });
   const issuer = createIssuer({
     store: store.issuance,
     issuancePolicy: policyInForce,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { fail, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
-import { policySha256, type Policy } from '../../common/policy/index.ts';
+import { policySha256, type Policy, type RuleTrace } from '../../common/policy/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import type { CliContext } from '../context.ts';
 import { readBytes } from '../files.ts';
@@ -89,14 +89,17 @@ async function test(
       'no cases',
     );
     for (const { name, trace } of failed)
-      for (const { rule, effect, mismatch } of trace)
-        context.out(
-          `${name}: ${effect} ${rule} ${mismatch === undefined ? 'matches' : `does not match: ${mismatch}`}\n`,
-        );
+      for (const each of trace)
+        context.out(`${name}: ${each.effect} ${each.rule} ${outcomeOf(each)}\n`);
   }
   if (failed.length > 0)
     throw new PkiError(
       'POLICY_TEST_FAILED',
       `${failed.length} of ${outcomes.length} cases are decided otherwise than expected`,
     );
+}
+
+function outcomeOf({ mismatch, failure }: RuleTrace): string {
+  if (failure !== undefined) return `could not be decided: ${failure}`;
+  return mismatch === undefined ? 'matches' : `does not match: ${mismatch}`;
 }

@@ -3,6 +3,8 @@ import { fail, ok, PkiError, unwrap, type Result } from '../errors/index.ts';
 import { parseInstant } from '../runtime/instant.ts';
 import { SpiffeId, SpiffeIdPattern } from '../spiffe/index.ts';
 import { keyTypes } from '../x509/index.ts';
+import { compileExpression } from './cel/expression.ts';
+import { loadCel } from './cel/library.ts';
 import { DnsPattern } from './dns-pattern.ts';
 import { policyCallers, policyKinds, policyProfiles } from './facts.ts';
 import { problemsIn, quoted, readYaml, secondsFrom, unknownWord } from './file-text.ts';
@@ -15,6 +17,9 @@ import { minutesOf, weekdays } from './time-window.ts';
 const maximumRules = 200;
 const maximumItems = 500;
 const maximumPatterns = 2000;
+/** Of all expressions together. */
+const maximumNodes = 1000;
+const maximumInstructions = 2048;
 
 /** Runs a parser whose failure becomes the problem of this field. */
 const by = <Input, Output>(schema: z.ZodType<Input>, read: (value: Input) => Output) =>
@@ -90,6 +95,10 @@ const audience = by(text, (value) => {
   return value;
 });
 
+const expression = by(z.string('it is text').min(1, 'it is empty'), (value) =>
+  unwrap(compileExpression(value, loadCel())),
+);
+
 const ruleSchema = z
   .strictObject(
     {
@@ -112,6 +121,7 @@ const ruleSchema = z
       times: times.optional(),
       validFrom: instant.optional(),
       validUntil: instant.optional(),
+      when: expression.optional(),
     },
     'it is a mapping of keys to values',
   )
@@ -144,8 +154,23 @@ const policySchema = z
       context.addIssue(
         `the rules have ${patterns} patterns together, more than ${maximumPatterns}`,
       );
+    const size = expressionSize(rules);
+    if (size.nodes > maximumNodes || size.instructions > maximumInstructions)
+      context.addIssue(
+        `the expressions are too large together (${size.nodes} parts, at most ${maximumNodes}; ${size.instructions} instructions of patterns, at most ${maximumInstructions})`,
+      );
     return { description, rules };
   });
+
+const expressionSize = (
+  rules: readonly Pick<Rule, 'conditions'>[],
+): { readonly nodes: number; readonly instructions: number } => ({
+  nodes: rules.reduce((sum, { conditions }) => sum + (conditions.when?.size.nodes ?? 0), 0),
+  instructions: rules.reduce(
+    (sum, { conditions }) => sum + (conditions.when?.size.instructions ?? 0),
+    0,
+  ),
+});
 
 const patternsIn = (conditions: Rule['conditions']): number =>
   (['spiffeIds', 'callerIds', 'dnsNames', 'ips', 'audiences'] as const).reduce(

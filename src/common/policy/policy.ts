@@ -18,19 +18,33 @@ export interface Verdict {
   readonly rule: string | undefined;
   /** For the caller; empty if allowed. */
   readonly reason: string;
+  /** The expression of the rule could not be decided: why. */
+  readonly failure?: string;
 }
 
 /**
- * A deny that matches wins, else one allow must match. Pure; throws nothing, whatever the facts.
+ * A deny that matches wins. Else an expression that can not be decided denies. Else one allow must
+ * match. Pure; throws nothing, whatever the facts.
  */
 export function decide({ rules }: Policy, facts: PolicyFacts): Verdict {
   let allowing: Rule | undefined;
+  let failing: Verdict | undefined;
   for (const rule of rules) {
-    if (rule.effect === 'allow' && allowing !== undefined) continue;
-    if (mismatch(rule, facts) !== undefined) continue;
-    if (rule.effect === 'deny') return denied(rule);
-    allowing = rule;
+    // so that the order of the rules does not matter, an expression is decided in any case
+    if (
+      rule.effect === 'allow' &&
+      allowing !== undefined &&
+      (rule.conditions.when === undefined || failing !== undefined)
+    )
+      continue;
+    const mismatched = mismatch(rule, facts);
+    if (!mismatched.ok) failing ??= failed(rule, mismatched.error.message);
+    else if (mismatched.value === undefined) {
+      if (rule.effect === 'deny') return denied(rule);
+      allowing ??= rule;
+    }
   }
+  if (failing !== undefined) return failing;
   return allowing === undefined
     ? { allowed: false, rule: undefined, reason: 'no rule of the policy allows this request' }
     : { allowed: true, rule: allowing.name, reason: '' };
@@ -42,13 +56,28 @@ const denied = ({ name, message }: Rule): Verdict => ({
   reason: `the rule ${name} of the policy denies it${message === '' ? '' : `: ${message}`}`,
 });
 
+const failed = ({ name }: Rule, failure: string): Verdict => ({
+  allowed: false,
+  rule: name,
+  reason: `the rule ${name} of the policy could not be decided: ${failure}`,
+  failure,
+});
+
 /** What became of each rule, for a person who asks why. */
 export interface RuleTrace {
   readonly rule: string;
   readonly effect: Rule['effect'];
   /** The first condition that does not hold; undefined: the rule matches. */
   readonly mismatch: Condition | undefined;
+  /** The expression of the rule could not be decided: why. */
+  readonly failure?: string;
 }
 
 export const traceOf = ({ rules }: Policy, facts: PolicyFacts): readonly RuleTrace[] =>
-  rules.map((rule) => ({ rule: rule.name, effect: rule.effect, mismatch: mismatch(rule, facts) }));
+  rules.map((rule) => {
+    const mismatched = mismatch(rule, facts);
+    const named = { rule: rule.name, effect: rule.effect };
+    return mismatched.ok
+      ? { ...named, mismatch: mismatched.value }
+      : { ...named, mismatch: 'when', failure: mismatched.error.message };
+  });

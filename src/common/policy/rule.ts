@@ -1,5 +1,7 @@
+import { ok, type Result } from '../errors/index.ts';
 import type { SpiffeIdPattern } from '../spiffe/index.ts';
 import type { KeyType } from '../x509/index.ts';
+import type { Expression } from './cel/expression.ts';
 import type { DnsPattern } from './dns-pattern.ts';
 import type { PolicyCaller, PolicyFacts, PolicyKind, PolicyProfile } from './facts.ts';
 import type { IpRange } from './ip-range.ts';
@@ -33,6 +35,7 @@ export interface Conditions {
   /** Unix seconds; the rule holds from the first and before the second. */
   readonly validFrom?: number;
   readonly validUntil?: number;
+  readonly when?: Expression;
 }
 export type Condition = keyof Conditions | 'wildcardNames';
 
@@ -85,8 +88,10 @@ const audiencePattern = (text: string) => {
   return { covers: matches, touches: matches };
 };
 
+type Simple = Exclude<keyof Conditions, 'when'>;
+
 /** The cheap checks come first. */
-const checks: { readonly [Key in keyof Conditions]-?: Check } = {
+const checks: { readonly [Key in Simple]-?: Check } = {
   kinds: inSet('kinds', ({ kind }) => kind),
   callers: inSet('callers', ({ caller }) => caller),
   profiles: inSet('profiles', ({ profile }) => profile),
@@ -108,10 +113,21 @@ const checks: { readonly [Key in keyof Conditions]-?: Check } = {
     names(rule, (rule.conditions.audiences ?? []).map(audiencePattern), facts.audiences),
 };
 
-const order = Object.keys(checks) as readonly (keyof Conditions)[];
+const order = Object.keys(checks) as readonly Simple[];
 
-/** The first condition that does not hold; undefined if the rule matches. */
-export function mismatch(rule: Rule, facts: PolicyFacts): Condition | undefined {
+/**
+ * The first condition that does not hold; undefined if the rule matches. Fails with POLICY_FAILED if
+ * its expression can not be decided.
+ */
+export function mismatch(rule: Rule, facts: PolicyFacts): Result<Condition | undefined> {
+  const simple = simpleMismatch(rule, facts);
+  const { when } = rule.conditions;
+  if (simple !== undefined || when === undefined) return ok(simple);
+  const holds = when.holds(facts);
+  return holds.ok ? ok(holds.value ? undefined : 'when') : holds;
+}
+
+function simpleMismatch(rule: Rule, facts: PolicyFacts): Condition | undefined {
   if (
     rule.effect === 'allow' &&
     !rule.wildcardNames &&

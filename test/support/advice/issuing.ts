@@ -8,6 +8,7 @@ const attestation = 'unit/services/attestation/service.test.ts';
 const external = 'integration/issuance/sources/external.test.ts';
 const streams = 'integration/sidecar/apis/workload/x509-streams.test.ts';
 const policyCli = 'unit/cli/policy.test.ts';
+const expressions = 'integration/services/policy-expressions.test.ts';
 const leaf = 'unit/issuance/leaf/leaf-issuer.test.ts';
 
 export const issuingAdvice = {
@@ -64,6 +65,14 @@ export const issuingAdvice = {
       'the policy decides each item for its caller, and what it denies is on record and not signed',
     ],
     done('asks for what is allowed, in the same batch', 'that item is signed'),
+  ),
+  POLICY_FAILED: row(
+    'an expression reads an item beyond the end of a list',
+    [
+      expressions,
+      'an expression that fails denies, counts and is announced, until another policy is activated',
+    ],
+    done('activates the mended expression', 'the certificate is issued'),
   ),
   POLICY_INVALID: row(
     'a policy with a misspelt key is checked',

@@ -157,6 +157,22 @@ test('what a policy allows, and what it denies, carries version, rule and all fa
   assert.deepEqual(unmatched.ok ? {} : unmatched.error.detail, { policyVersion });
 });
 
+test('an expression that can not be decided denies under a code of its own, with the rule', () => {
+  const failing = { ...allowAll, when: 'request.path[3] == "x"' };
+  const denied = admit(
+    policyOf(policy(allowAll, { ...failing, name: 'x' }), clock),
+    certificate(),
+    agent,
+  );
+  assert.ok(!denied.ok);
+  assert.equal(denied.error.code, 'POLICY_FAILED');
+  assert.equal(
+    denied.error.message,
+    'the rule x of the policy could not be decided: it reads an item beyond the end of a list',
+  );
+  assert.equal(denied.error.detail.policyRule, 'x');
+});
+
 test('the built-in policy leaves the facts in records, so that a first policy can be tried on them', () => {
   const admitted = admit(builtInPolicy(clock), certificate(), agent);
   assert.ok(admitted.ok);

@@ -132,3 +132,25 @@ test('the audit log, its witnesses and the CRLs are shown as they are', async ()
     'meshca_crls_handed_out 2',
   ]);
 });
+
+test('denials of a policy are counted by rule, and names beyond a bound together', async () => {
+  const metrics = new ServerMetrics();
+  metrics.policy.denied('no-rsa');
+  metrics.policy.denied('no-rsa');
+  metrics.policy.denied('(none)');
+  metrics.policy.failed('no-rsa');
+  assert.deepEqual(
+    await linesOf(metrics, 'meshca_policy_denials_total', 'meshca_policy_failures_total'),
+    [
+      'meshca_policy_denials_total{rule="(none)"} 1',
+      'meshca_policy_denials_total{rule="no-rsa"} 2',
+      'meshca_policy_failures_total{rule="no-rsa"} 1',
+    ],
+  );
+  for (let index = 0; index < 1000; index += 1) metrics.policy.denied(`rule-${index}`);
+  metrics.policy.denied('no-rsa');
+  const lines = await linesOf(metrics, 'meshca_policy_denials_total');
+  assert.equal(lines.length, 401);
+  assert.ok(lines.includes('meshca_policy_denials_total{rule="(other)"} 602'), lines.at(-1));
+  assert.ok(lines.includes('meshca_policy_denials_total{rule="no-rsa"} 3'));
+});

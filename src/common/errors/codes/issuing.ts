@@ -35,6 +35,11 @@ export const issuingCodes = {
     'The policy of this CA does not allow what was asked for.',
     'Ask for what the message names as allowed, or have the operator of the CA change the policy.',
   ),
+  POLICY_FAILED: caller(
+    'PERMISSION_DENIED',
+    'A rule of the policy could not be decided, so the request is denied.',
+    'Have the operator of the CA mend the expression of the rule that the message names, and activate the policy again.',
+  ),
   POLICY_INVALID: caller(
     'INVALID_ARGUMENT',
     'The file of a policy, or of the cases that test one, has faults.',

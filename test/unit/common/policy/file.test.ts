@@ -93,7 +93,9 @@ test('each fault is refused with its place, and words that are nearly right are 
     [withRule({ times: [{ days: ['monday'] }] }), /"monday" is none of/],
     [withRule({ validFrom: '2026-02-30' }), /no instant/],
     [withRule({ effect: 'deny', wildcardNames: true }), /matches wildcard names in any case/],
-    [withRule({ when: 'true' }), /unknown key "when"/],
+    [withRule({ where: 'true' }), /unknown key "where"/],
+    [withRule({ when: true }), /when: it is text/],
+    [withRule({ when: 'true' }), /when: line 1, column 1: it reads nothing of the request/],
     [
       JSON.stringify({
         meshcaPolicy: 1,
