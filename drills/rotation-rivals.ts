@@ -148,7 +148,7 @@ function publishing(config: Scene['config'], store: Ledger, signers: Signers): (
       signers,
       clock: systemClock,
       refreshHintSeconds: 1,
-      floor: { sequence: () => Promise.resolve(0) },
+      floor: { sequence: () => 0 },
       logger: silentLogger,
     });
     await registry.refresh();

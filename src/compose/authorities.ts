@@ -16,7 +16,6 @@ import type { Authority } from '../domain/index.ts';
 import { HandshakeLedger, RenewalLedger } from '../services/index.ts';
 import type { ServerContext } from './context.ts';
 import type { LateEdges } from './late-edges.ts';
-import { wasRestored } from './log.ts';
 import { openRotation, type BuiltRotation } from './rotation.ts';
 import { openCrls } from './crls.ts';
 import {
@@ -147,8 +146,7 @@ async function rereadAuthorities(
 
 const bundleFloor = ({ context, records: { store } }: Below): BundleFloor =>
   new BundleFloor({
-    audit: store.audit,
-    wasRestored: () => wasRestored(store),
+    objects: store.objects,
     clock: context.clock,
   });
 

@@ -1,11 +1,8 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { newestRecord } from '../store/newest-record.ts';
-import type { AuditStore } from '../store/ports/index.ts';
+import type { ObjectLedger } from '../ledger/index.ts';
 
 export interface BundleFloorDependencies {
-  readonly audit: Pick<AuditStore, 'list'>;
-  /** Whether the log says that a loss of the database was accepted. */
-  readonly wasRestored: () => Promise<boolean>;
+  readonly objects: Pick<ObjectLedger, 'restores'>;
   readonly clock: Clock;
 }
 
@@ -27,11 +24,11 @@ export class BundleFloor {
   }
 
   /** 0: no revision must be above another number than the one before. */
-  async sequence(): Promise<number> {
-    const { audit, wasRestored, clock } = this.#dependencies;
-    if (!(await wasRestored())) return this.#raised;
-    const atMs = (await newestRecord(audit, { kind: 'database.restored' }))?.timeMs ?? 0;
-    return Math.max(this.#raised, Math.min(Math.ceil(atMs / 1000), clock.now()));
+  sequence(): number {
+    const { objects, clock } = this.#dependencies;
+    const [restored] = objects.restores();
+    if (restored === undefined) return this.#raised;
+    return Math.max(this.#raised, Math.min(Math.ceil(restored.acceptedMs / 1000), clock.now()));
   }
 
   /**

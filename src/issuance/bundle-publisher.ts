@@ -29,7 +29,7 @@ export async function publishBundle(
 ): Promise<BundleRevision> {
   const { store, floor, refreshHintSeconds, logger } = dependencies;
   const latest = await store.latest();
-  const lowest = await floor.sequence();
+  const lowest = floor.sequence();
   const isPresent =
     latest !== undefined &&
     bundleDocument(trustedOf(authorities), latest.sequence, refreshHintSeconds) ===

@@ -8,6 +8,7 @@ import {
 import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
+import { restoredFrom, restoredIn, type AcceptedRestore } from './restores.ts';
 
 /** What this process keeps of the records. */
 export interface Memory {
@@ -19,6 +20,7 @@ export interface Memory {
 export interface Lesson {
   readonly object: LoggedObject | undefined;
   readonly issued: Issued | undefined;
+  readonly restored: AcceptedRestore | undefined;
 }
 
 export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
@@ -44,12 +46,14 @@ const believed = (clock: Clock, objects: Objects): Pick<Clock, 'now'> => ({
 export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: number): void {
   if (lesson.object !== undefined) objects.apply(lesson.object, sequence);
   if (lesson.issued !== undefined) issued.apply(lesson.issued);
+  if (lesson.restored !== undefined) objects.applyRestore(lesson.restored);
 }
 
 /** The lesson of a record that this process wrote. */
 export const lessonOf = (statement: AuditStatement): Lesson => ({
   object: statement.object === undefined ? undefined : loggedIn(statement.object, statement),
   issued: issuedIn(statement),
+  restored: restoredIn(statement),
 });
 
 /** The lesson of a stored record. Leaves that ended before `keptFrom` (Unix seconds) are left out. */
@@ -58,5 +62,6 @@ export function lessonFrom(canonical: Buffer, keptFrom: number): Lesson {
   return {
     object,
     issued: object === undefined ? issuedFrom(canonical, keptFrom) : undefined,
+    restored: object === undefined ? restoredFrom(canonical) : undefined,
   };
 }

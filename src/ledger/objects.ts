@@ -14,6 +14,7 @@ import {
 import { AdminIds } from './admin-ids.ts';
 import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
+import { Restores, type AcceptedRestore } from './restores.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
 /** Tells whether a value is exactly what its newest record commits to. */
@@ -60,6 +61,8 @@ export interface ObjectLedger {
   newest(kind: LogObjectKind): number;
   /** What is on record of the wall clock; undefined: nothing yet. */
   clock(): ClockState | undefined;
+  /** The accepted restores of the database, the latest one first. */
+  restores(): readonly AcceptedRestore[];
   /** There is no row of this object. Announced if the log has the object. */
   announceAbsent(kind: LogObjectKind, id: string): void;
   /** Announces each object of this kind that the log has and that is not among these values. */
@@ -88,6 +91,7 @@ export interface ObjectsContent extends RevokedCopy {
   readonly admins: ReturnType<AdminIds['copy']>;
   readonly living: ReturnType<Living['copy']>;
   readonly clock: ClockState | undefined;
+  readonly restores: readonly AcceptedRestore[];
   readonly objects: readonly (readonly [
     key: string,
     said: { readonly sha256: string; readonly sequence: number },
@@ -110,6 +114,7 @@ export class Objects implements ObjectLedger {
   revoked = new Revoked();
   #adminIds = new AdminIds();
   #living = new Living();
+  #restores = new Restores();
   #clock: ClockState | undefined;
   /** In the order of their records. */
   #known = new Map<string, Known>();
@@ -140,6 +145,10 @@ export class Objects implements ObjectLedger {
     if (object.kind === 'clock') this.#clock = loggedClock(object);
   }
 
+  applyRestore(restore: AcceptedRestore): void {
+    this.#restores.apply(restore);
+  }
+
   /**
    * The present content; later records do not change it. Deleted objects are left out: for a row of
    * one, the log then has no record (`absent`), and the row is not proven either way.
@@ -153,11 +162,20 @@ export class Objects implements ObjectLedger {
       admins: this.#adminIds.copy(),
       living: this.#living.copy(),
       clock: this.#clock,
+      restores: this.restores(),
       ...this.revoked.copy(),
     };
   }
 
-  restore({ objects, evidence, admins, living, clock, ...revoked }: ObjectsContent): void {
+  restore({
+    objects,
+    evidence,
+    admins,
+    living,
+    clock,
+    restores,
+    ...revoked
+  }: ObjectsContent): void {
     for (const [key, { sha256, sequence }] of objects) {
       this.#known.set(key, { sha256, sequence, text: undefined });
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
@@ -167,6 +185,7 @@ export class Objects implements ObjectLedger {
     this.#adminIds.restore(admins);
     this.#living.restore(living);
     this.#clock = clock;
+    for (const each of restores) this.#restores.apply(each);
     this.revoked.restore(revoked);
   }
 
@@ -184,6 +203,7 @@ export class Objects implements ObjectLedger {
     this.#adminIds = other.#adminIds;
     this.#living = other.#living;
     this.#clock = other.#clock;
+    this.#restores = other.#restores;
   }
 
   /** Whether the log has such an object now. */
@@ -209,6 +229,10 @@ export class Objects implements ObjectLedger {
 
   clock(): ClockState | undefined {
     return this.#clock;
+  }
+
+  restores(): readonly AcceptedRestore[] {
+    return this.#restores.all();
   }
 
   evidenceOf(authorityId: string): string | undefined {

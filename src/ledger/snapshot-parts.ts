@@ -3,6 +3,7 @@ import type { ClockState, Revocation } from '../domain/index.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
+import type { AcceptedRestore } from './restores.ts';
 
 /** Small enough that a part takes one or two milliseconds to make or read. */
 const itemsPerPart = 1_000;
@@ -12,6 +13,7 @@ type ObjectItem =
   | readonly ['admin', entryId: string, spiffeId: string]
   | readonly ['living', LivingObject]
   | readonly ['clock', ClockState]
+  | readonly ['restore', AcceptedRestore]
   | readonly ['revocation', Revocation]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
@@ -29,6 +31,7 @@ export function* objectParts({
   admins,
   living,
   clock,
+  restores,
   revocations,
   crls,
 }: ObjectsContent): Generator<Buffer> {
@@ -40,6 +43,8 @@ export function* objectParts({
       for (const [entryId, spiffeId] of admins) yield ['admin', entryId, spiffeId];
       for (const { object, id, kind } of living) yield ['living', { object, id, kind }];
       if (clock !== undefined) yield ['clock', clock];
+      for (const { acceptedMs, lostFromMs } of restores)
+        yield ['restore', { acceptedMs, lostFromMs }];
       for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
         yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
       for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
@@ -103,6 +108,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     admins: [] as [string, string][],
     living: [] as LivingObject[],
     clock: undefined as ClockState | undefined,
+    restores: [] as AcceptedRestore[],
     revocations: [] as Revocation[],
     crls: [] as { id: string; number: number; issuerNumber: string }[],
   };
@@ -128,6 +134,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'admin') content.admins.push([item[1], item[2]]);
       else if (item[0] === 'living') content.living.push(item[1]);
       else if (item[0] === 'clock') content.clock = item[1];
+      else if (item[0] === 'restore') content.restores.push(item[1]);
       else if (item[0] === 'revocation') content.revocations.push(item[1]);
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });

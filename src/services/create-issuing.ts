@@ -88,11 +88,11 @@ function createAttestation(
     singleUse: new SingleUse({
       tokenUses: dependencies.store.tokenUses,
       issuance: dependencies.store.issuance,
-      ...{ audit, certificates, clock },
+      ...{ objects, certificates, clock },
       trustDomain: settings.trustDomain,
     }),
     lostSvids: new LostSvids({
-      ...{ audit, facts, authorities, certificates, inventory, clock, settings },
+      ...{ objects, authorities, certificates, inventory, clock, settings },
     }),
     absences: new ServerAbsences({ audit, facts, clock }),
   });
@@ -108,7 +108,6 @@ function createPipelines(
     inventory,
     entries: store.entries,
     tokenUses: store.tokenUses,
-    audit: store.audit,
     issuance: store.issuance,
     certificates: store.certificates,
     revocations: store.revocations,

@@ -7,22 +7,19 @@ import {
 } from '../../common/x509/index.ts';
 import {
   isTrusted,
-  leafHash,
-  readCanonical,
   standingIn,
   type Agent,
   type AgentLine,
   type Proven,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import type { AuditStore, CertificateStore } from '../../store/ports/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { CertificateStore } from '../../store/ports/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
-import type { LogFacts } from '../inspection/audit-stream.ts';
 import type { ServiceSettings } from '../settings.ts';
 
 export interface LostSvidsDependencies {
-  readonly audit: Pick<AuditStore, 'list'>;
-  readonly facts: Pick<LogFacts, 'holds'>;
+  readonly objects: Pick<ObjectLedger, 'restores'>;
   readonly authorities: Pick<Authorities, 'all' | 'chainDer' | 'rootsDer'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly inventory: Pick<InventoryProof, 'require'>;
@@ -39,14 +36,12 @@ export interface LostSvid {
 }
 
 const maximumCertificateBytes = 16_384;
-/** Accepted restores that are looked at, newest first. */
-const maximumRestores = 20;
 
 /**
  * SVIDs of agents that were issued between a backup and its return. The inventory has no record of
  * them. What proves them is the signature of one of our own issuing authorities, an ID that is
- * given to agents alone, and a time that an operator has given up (`database.restored`, in the tree
- * of the log). Such an SVID may recover, and nothing else, and only as long as this agent has used
+ * given to agents alone, and a time that an operator has given up (`database.restored`, by the
+ * log). Such an SVID may recover, and nothing else, and only as long as this agent has used
  * no SVID from after the restore. So two holders never take turns: the first that came back decides.
  */
 export class LostSvids {
@@ -67,7 +62,7 @@ export class LostSvids {
     const leaf = parseCertificate(certificateDer);
     if (!leaf.ok || leaf.value.serialHex !== serial) return undefined;
     const signed = this.#isOurs(leaf.value, certificateDer, agent.spiffeId);
-    if (!signed || !(await this.#isOfLostTime(leaf.value))) return undefined;
+    if (!signed || !this.#isOfLostTime(leaf.value)) return undefined;
     const { spkiDer, notBefore, notAfter } = leaf.value;
     // in the line: it has recovered before, and its answer may have been lost
     const counts = standingIn(line, serial) !== 'none' || (await this.#precedes(line, notBefore));
@@ -95,22 +90,15 @@ export class LostSvids {
       });
   }
 
-  async #isOfLostTime({ notBefore }: ParsedCertificate): Promise<boolean> {
-    const { audit, facts } = this.#dependencies;
-    const { items } = await audit.list(
-      { kind: 'database.restored', newestFirst: true },
-      { size: maximumRestores },
-    );
-    for (const { sequence, canonical } of items) {
-      const content = readCanonical(canonical);
-      const from = content?.detail['lostFromMs'];
-      if (content?.kind !== 'database.restored' || typeof from !== 'number') continue;
-      const within =
-        notBefore + maximumLeafBackdateSeconds >= Math.floor(from / 1000) &&
-        notBefore * 1000 <= content.timeMs;
-      if (within && (await facts.holds(sequence, leafHash(canonical)))) return true;
-    }
-    return false;
+  #isOfLostTime({ notBefore }: ParsedCertificate): boolean {
+    return this.#dependencies.objects
+      .restores()
+      .some(
+        ({ acceptedMs, lostFromMs }) =>
+          lostFromMs < acceptedMs &&
+          notBefore + maximumLeafBackdateSeconds >= Math.floor(lostFromMs / 1000) &&
+          notBefore * 1000 <= acceptedMs,
+      );
   }
 
   /** The SVID that this agent uses, or was given last, is on record and not later than this one. */

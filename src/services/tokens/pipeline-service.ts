@@ -9,9 +9,8 @@ import {
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import type { LedgerRevocations } from '../../ledger/index.ts';
+import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type {
-  AuditStore,
   CertificateStore,
   EntryStore,
   IssuanceStore,
@@ -34,7 +33,7 @@ export interface PipelineDependencies extends IssuingDependencies {
   readonly verifier: TokenVerifier;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly tokenUses: TokenUseStore;
-  readonly audit: Pick<AuditStore, 'list'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'restores'>;
   readonly issuance: Pick<IssuanceStore, 'findRequests'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;

@@ -3,18 +3,13 @@ import type { Clock } from '../../common/runtime/index.ts';
 import { tokenIssuerId, type TrustDomain } from '../../common/spiffe/index.ts';
 import type { AuditEvent, TokenUse } from '../../domain/index.ts';
 import type { IssuedLeaf } from '../../issuance/issuer.ts';
-import { newestRecord } from '../../store/newest-record.ts';
-import type {
-  AuditStore,
-  CertificateStore,
-  IssuanceStore,
-  TokenUseStore,
-} from '../../store/ports/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { CertificateStore, IssuanceStore, TokenUseStore } from '../../store/ports/index.ts';
 import type { VerifiedToken } from './token-verifier.ts';
 
 export interface SingleUseDependencies {
   readonly tokenUses: Pick<TokenUseStore, 'byId' | 'bind' | 'settle'>;
-  readonly audit: Pick<AuditStore, 'list'>;
+  readonly objects: Pick<ObjectLedger, 'restores'>;
   readonly issuance: Pick<IssuanceStore, 'findRequests'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly clock: Pick<Clock, 'now' | 'nowMs'>;
@@ -54,7 +49,7 @@ export class SingleUse {
   ): Promise<IssuedLeaf> {
     const { tokenUses, clock } = this.#dependencies;
     const { grantee, publicKeySha256 } = redemption;
-    if ((await tokenUses.byId(token.useId)) === undefined) await this.#refuseLost(token);
+    if ((await tokenUses.byId(token.useId)) === undefined) this.#refuseLost(token);
     const mark = await tokenUses.bind(
       {
         id: token.useId,
@@ -87,9 +82,9 @@ export class SingleUse {
   }
 
   /** The marks of the time that an accepted restore gave up are lost. */
-  async #refuseLost({ issuedAt }: VerifiedToken): Promise<void> {
-    const restored = await newestRecord(this.#dependencies.audit, { kind: 'database.restored' });
-    if (restored === undefined || issuedAt * 1000 > restored.timeMs) return;
+  #refuseLost({ issuedAt }: VerifiedToken): void {
+    const [restored] = this.#dependencies.objects.restores();
+    if (restored === undefined || issuedAt * 1000 > restored.acceptedMs) return;
     throw new PkiError(
       'TOKEN_REPLAYED',
       `the token was issued at ${utc(issuedAt)}, before the database was restored: nobody can tell whether it was used`,

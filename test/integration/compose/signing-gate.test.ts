@@ -148,7 +148,7 @@ describe('the signing gate', () => {
         signers: stages.tokens.gate.signers,
         clock: systemClock,
         refreshHintSeconds: 1234,
-        floor: { sequence: () => Promise.resolve(0) },
+        floor: { sequence: () => 0 },
         logger: silentLogger,
       }),
     ));

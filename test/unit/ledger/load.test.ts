@@ -28,6 +28,7 @@ async function start(log: MemoryLog, tokens: readonly JoinToken[], own: readonly
             detail: {},
           },
           issued: undefined,
+          restored: undefined,
         },
       ]),
     clock,

@@ -348,6 +348,13 @@ describe('jobs of pipelines with tokens of their platform', () => {
     assert.equal(await refusal(used), 'TOKEN_REPLAYED', 'a thief has another key');
     assert.equal(await refusal(unused), 'TOKEN_REPLAYED', 'nobody can tell it from a used one');
     assert.equal((await issue(marked.token, marked)).serial, serial);
+    // the time of the restore is that of the log, whatever its row says
+    for (const change of ['time_ms = 1', "kind = 'database.backup'"]) {
+      foreign(`UPDATE audit SET ${change} WHERE subject = 'database' AND actor LIKE 'uid:%'`);
+      assert.equal(await refusal(used), 'TOKEN_REPLAYED', change);
+      await server.restart();
+      assert.equal(await refusal(used), 'TOKEN_REPLAYED', `${change}, after a restart`);
+    }
     // a token of the very second of the restore may be from before it
     await past(Math.floor(Date.now() / 1000));
     await issue(await jobToken());

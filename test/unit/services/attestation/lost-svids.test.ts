@@ -4,12 +4,8 @@ import { unwrap } from '../../../../src/common/errors/index.ts';
 import { systemClock } from '../../../../src/common/runtime/index.ts';
 import { TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import { parseCertificate } from '../../../../src/common/x509/index.ts';
-import {
-  canonicalBytes,
-  leafHash,
-  lineFrom,
-  type AgentLine,
-} from '../../../../src/domain/index.ts';
+import { lineFrom, type AgentLine } from '../../../../src/domain/index.ts';
+import type { AcceptedRestore } from '../../../../src/ledger/index.ts';
 import {
   LostSvids,
   type LostSvidsDependencies,
@@ -29,37 +25,21 @@ const nowMs = Date.now();
 const hour = 3_600_000;
 
 /** A restore that was accepted a minute ago, and gave up the hour before. */
-const restored = canonicalBytes({
-  timeMs: nowMs - 60_000,
-  actor: 'uid:0',
-  kind: 'database.restored',
-  subject: 'database',
-  detail: { lostFromMs: nowMs - hour },
-});
+const restored: AcceptedRestore = { acceptedMs: nowMs - 60_000, lostFromMs: nowMs - hour };
 
 interface World {
-  readonly records?: readonly Buffer[];
-  readonly inTree?: boolean;
+  readonly restores?: readonly AcceptedRestore[];
   readonly state?: string;
   /** When the SVID in use was issued, seconds from now; undefined: it is not on record. */
   readonly inUseIn?: number | undefined;
 }
 
 function lostSvids(world: World = {}): LostSvids {
-  const { records = [restored], inTree = true, state = 'active' } = world;
+  const { restores = [restored], state = 'active' } = world;
   const inUseIn = 'inUseIn' in world ? world.inUseIn : -2 * 3600;
   const subjectKeyId = unwrap(parseCertificate(issuing.certificateDer)).subjectKeyId;
   return new LostSvids({
-    audit: {
-      list: () =>
-        Promise.resolve({
-          items: records.map((canonical, at) => ({ sequence: at + 1, canonical })),
-        }),
-    },
-    facts: {
-      holds: (_: number, hash: Buffer) =>
-        Promise.resolve(inTree && records.some((record) => leafHash(record).equals(hash))),
-    },
+    objects: { restores: () => restores },
     authorities: {
       all: () => [{ id: 'i', kind: 'issuing', state, subjectKeyId }],
       chainDer: () => [issuing.certificateDer],
@@ -106,14 +86,9 @@ test('an SVID of a time that an accepted restore gave up counts', async () => {
   assert.equal(await find({}, { options: { notBeforeIn: -1_800, notAfterIn: -60 } }), 'counts');
 });
 
-test('a deleted row proves nothing where no restore was accepted, or its record is not in the tree', async () => {
-  assert.equal(await find({ records: [] }), 'none');
-  assert.equal(await find({ inTree: false }), 'none');
-  const older = canonicalBytes({
-    ...{ timeMs: nowMs, actor: 'uid:0', subject: 'database' },
-    ...{ kind: 'database.restored', detail: {} },
-  });
-  assert.equal(await find({ records: [older] }), 'none');
+test('a deleted row proves nothing where no restore was accepted, or its record states no lost time', async () => {
+  assert.equal(await find({ restores: [] }), 'none');
+  assert.equal(await find({ restores: [{ acceptedMs: nowMs, lostFromMs: nowMs }] }), 'none');
 });
 
 test('an SVID from before the lost time or after its acceptance does not count', async () => {
