@@ -1,7 +1,7 @@
 // Programs that come from the distribution: what is needed for what, and their installation through
 // apt-get.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, readdirSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { softHsmModulePath } from '../softhsm/module-path.mjs';
 import { capture, ScriptError } from './lib.mjs';
@@ -112,6 +112,31 @@ export function unpackDebianPackage(name, place) {
   const archive = readdirSync(place).find((file) => file.endsWith('.deb'));
   if (archive === undefined) throw new ScriptError(`apt-get downloaded no package ${name}`);
   capture('dpkg', ['-x', archive, '.'], { cwd: place });
+}
+
+/**
+ * The files of packages, and of all that they need and this system lacks, in one folder. Nothing is
+ * installed, as with `unpackDebianPackage`.
+ */
+export function unpackDebianPackages(names, place) {
+  if (!onPath('apt-get')() || !onPath('dpkg')())
+    throw new ScriptError(
+      `needs ${names.join(', ')} (Debian's package names): install their programs on this system, then run this again`,
+    );
+  const archives = join(place, '.archives');
+  mkdirSync(archives, { recursive: true });
+  withPackageLists(privilege(), (allowFailure) => {
+    const plan = capture('apt-get', ['-q', '-s', '--no-install-recommends', 'install', ...names], {
+      allowFailure,
+    });
+    if (!plan.ok) return plan;
+    const needed = [...plan.output.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name);
+    const wanted = [...new Set([...names, ...needed])];
+    return capture('apt-get', ['-q', 'download', ...wanted], { cwd: archives, allowFailure });
+  });
+  for (const archive of readdirSync(archives).filter((file) => file.endsWith('.deb')))
+    capture('dpkg', ['-x', join(archives, archive), place]);
+  rmSync(archives, { recursive: true });
 }
 
 /**

@@ -74,6 +74,8 @@ export function buildForeignPrograms({ say }) {
           java: javaCommand(made('judges', 'java', buildJava)),
         },
         envoy: [envoyIn(proxyPython)],
+        caddy: [join(proxyPython, 'bin', 'caddy')],
+        traefik: [join(proxyPython, 'bin', 'traefik')],
         istio: [made('istio', 'go', buildGo)],
         apiServer: [made('servers', 'kubernetes', buildStripped)],
         etcd: [etcdCommand(say)],

@@ -1,5 +1,5 @@
 // Makes this folder ready to build and run: npm packages, native modules that load in the project's
-// Node, Debian packages, OpenBao.
+// Node, Debian packages, OpenBao, the servers of the tests.
 //
 //   node scripts/setup.mjs [--for=build|start|test] [--quiet]
 //
@@ -12,6 +12,7 @@ import { capture, inRoot, isMain, main, projectNode, readJson, ScriptError } fro
 import { ensureDebianPackages } from './debian.mjs';
 import { installFromLock } from './npm.mjs';
 import { ensureOpenBao, haveOpenBao } from './openbao.mjs';
+import { ensureServers } from './servers.mjs';
 
 /** @param {{ quiet?: boolean, purpose?: 'build' | 'start' | 'test' }} [options] */
 export function setup({ quiet = false, purpose = 'start' } = {}) {
@@ -46,6 +47,7 @@ export function setup({ quiet = false, purpose = 'start' } = {}) {
   else alone(say, () => buildNativeModules(say));
 
   ensureDebianPackages(purpose, { say, fine });
+  if (purpose === 'test') ensureServers({ say, fine });
   if (purpose === 'test' && haveOpenBao()) ensureOpenBao({ say, fine });
   else if (purpose === 'test') alone(say, () => ensureOpenBao({ say, fine }));
 }

@@ -8,6 +8,8 @@ export interface ForeignPrograms {
   /** The examples of clients/go and clients/python. */
   readonly controlPlanes: Readonly<Record<'go' | 'python', Command>>;
   readonly envoy: Command;
+  readonly caddy: Command;
+  readonly traefik: Command;
   /** Istio's own CA client (test/interop/istio). */
   readonly istio: Command;
   /** The API server of Kubernetes, and what it keeps its objects in. */

@@ -4,13 +4,14 @@ import {
   chownSync,
   mkdirSync,
   mkdtempSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { StoredSet } from '../../../sidecar/files/certificate-set.ts';
 import type { DriverCall } from '../../../sidecar/files/driver.ts';
 import { createIntermediate, createRoot, createSvid, type TestAuthority } from '../test-pki.ts';
@@ -122,6 +123,11 @@ export class TargetDirectory {
 
   call(set: StoredSet, previous?: StoredSet): DriverCall {
     return { target: 'web', directory: this.path, set, previous, files: setFiles };
+  }
+
+  /** The serial of the set that `current` names. */
+  get currentSerial(): string {
+    return basename(readlinkSync(join(this.path, 'current'))).replace(/^\d+-/, '');
   }
 
   /** A file of the set that `current` names. */

@@ -1,0 +1,104 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePorts } from '../ports.ts';
+import { serverFolder, startServer, type RunningServer } from './server-process.ts';
+import type { TargetDirectory } from './target-directory.ts';
+
+const type = (name: string): string => `type.googleapis.com/envoy.${name}`;
+const tlsType = (name: string): string => type(`extensions.transport_sockets.tls.v3.${name}`);
+const local = (port: number): object => ({
+  socket_address: { address: '127.0.0.1', port_value: port },
+});
+
+/** Envoy that takes certificate and roots from files, by secrets that watch the directory. */
+export async function startEnvoyFiles(
+  target: TargetDirectory,
+  program: string,
+): Promise<RunningServer> {
+  const folder = serverFolder('envoy');
+  const [port, adminPort] = (await freePorts(2)) as [number, number];
+  const write = (name: string, content: object): string => {
+    const path = join(folder, `${name}.json`);
+    writeFileSync(path, JSON.stringify(content));
+    return path;
+  };
+  const watched_directory = { path: target.path };
+  const svid = write('svid', {
+    resources: [
+      {
+        '@type': tlsType('Secret'),
+        name: 'svid',
+        tls_certificate: {
+          certificate_chain: { filename: target.file('fullchain') },
+          private_key: { filename: target.file('key') },
+          watched_directory,
+        },
+      },
+    ],
+  });
+  const roots = write('roots', {
+    resources: [
+      {
+        '@type': tlsType('Secret'),
+        name: 'roots',
+        validation_context: { trusted_ca: { filename: target.file('ca') }, watched_directory },
+      },
+    ],
+  });
+  const configFile = write('envoy', bootstrapOf(port, adminPort, svid, roots));
+  return startServer({
+    ...{ name: 'envoy', port, folder, target },
+    argv: [program, '-c', configFile, '--disable-hot-restart', '--concurrency', '2'],
+    driver: {
+      type: 'envoy',
+      settings: { admin: `127.0.0.1:${adminPort}`, secret: 'svid', rootsSecret: 'roots' },
+    },
+  });
+}
+
+function bootstrapOf(port: number, adminPort: number, svid: string, roots: string): object {
+  const secret = (name: string, path: string): object => ({
+    name,
+    sds_config: { resource_api_version: 'V3', path_config_source: { path } },
+  });
+  const httpManager = 'extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+  const routes = [
+    { match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'ok' } } },
+  ];
+  const router = {
+    name: 'router',
+    typed_config: { '@type': type('extensions.filters.http.router.v3.Router') },
+  };
+  const http = {
+    name: 'http',
+    typed_config: {
+      '@type': type(httpManager),
+      stat_prefix: 'in',
+      route_config: { virtual_hosts: [{ name: 'all', domains: ['*'], routes }] },
+      http_filters: [router],
+    },
+  };
+  const transport_socket = {
+    name: 'tls',
+    typed_config: {
+      '@type': tlsType('DownstreamTlsContext'),
+      common_tls_context: {
+        tls_certificate_sds_secret_configs: [secret('svid', svid)],
+        validation_context_sds_secret_config: secret('roots', roots),
+      },
+    },
+  };
+  return {
+    node: { id: 'files', cluster: 'test' },
+    admin: { address: local(adminPort) },
+    static_resources: {
+      listeners: [
+        {
+          name: 'in',
+          address: local(port),
+          filter_chains: [{ filters: [http], transport_socket }],
+        },
+      ],
+    },
+  };
+}

@@ -1,0 +1,16 @@
+export { startCaddy } from './caddy.ts';
+export { startEnvoyFiles } from './envoy-files.ts';
+export { startHaproxy } from './haproxy.ts';
+export { startNginx } from './nginx.ts';
+export { postgresUser, startPostgres } from './postgres.ts';
+export { startRedis } from './redis.ts';
+export { handshake, servedSerial, type ClientTrust } from './served-serial.ts';
+export type { DriverSettings, RunningServer } from './server-process.ts';
+export {
+  newAuthorities,
+  setFiles,
+  TargetDirectory,
+  type TestAuthorities,
+  type TestSetOptions,
+} from './target-directory.ts';
+export { startTraefik } from './traefik.ts';

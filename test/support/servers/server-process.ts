@@ -1,0 +1,97 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ProvenListener } from '../../../sidecar/probe/listener.ts';
+import { until } from '../until.ts';
+import { servedSerial } from './served-serial.ts';
+import type { TargetDirectory } from './target-directory.ts';
+
+/** The settings of a driver, as `driver` of a target has them. */
+export interface DriverSettings {
+  readonly type: string;
+  readonly settings: object;
+}
+
+/** A real server that takes its certificates from the directory of a target. */
+export interface RunningServer extends AsyncDisposable {
+  readonly name: string;
+  readonly port: number;
+  readonly listener: ProvenListener;
+  /** The driver that fits it. */
+  readonly driver: DriverSettings;
+  /** What it has printed. */
+  readonly log: () => string;
+  /** The serial that a new handshake shows. */
+  readonly serial: () => Promise<string>;
+}
+
+export interface ServerCommand {
+  readonly name: string;
+  readonly port: number;
+  readonly protocol?: ProvenListener['protocol'];
+  readonly argv: readonly string[];
+  /** Undefined: that of the test. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Undefined: SIGKILL to all its processes. */
+  readonly endSignal?: NodeJS.Signals;
+  readonly driver: DriverSettings;
+  /** Its files, removed at the end. */
+  readonly folder: string;
+  readonly target: TargetDirectory;
+}
+
+export const serverFolder = (name: string): string =>
+  mkdtempSync(join(tmpdir(), `meshca-${name}-`));
+
+/** Starts a server and waits until it shows the current set. It is killed at the end of the scope. */
+export async function startServer(command: ServerCommand): Promise<RunningServer> {
+  const { name, port, protocol = 'tls', argv, environment, folder } = command;
+  const [program, ...rest] = argv as [string, ...string[]];
+  const child = spawn(program, rest, {
+    cwd: folder,
+    env: environment ?? process.env,
+    // a group of its own: workers of a master that was killed end as well
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let log = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (bytes: Buffer) => (log = `${log}${bytes}`.slice(-100_000)));
+  child.on('error', (error) => (log += `${error}`));
+  const listener = { address: `127.0.0.1:${port}`, serverName: 'localhost', protocol };
+  const serial = (): Promise<string> => servedSerial(listener);
+  const server: RunningServer = {
+    ...{ name, port, listener, driver: command.driver, serial },
+    log: () => log,
+    [Symbol.asyncDispose]: async () => {
+      await end(child, command.endSignal);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  try {
+    await until(async () => {
+      if (hasEnded(child)) throw new Error(`${name} ended: ${log}`);
+      const shown = await serial().catch(() => '');
+      return shown === command.target.currentSerial;
+    }, `${name} shows the current set`);
+  } catch (thrown) {
+    await server[Symbol.asyncDispose]();
+    throw new Error(`${name} does not serve: ${log}`, { cause: thrown });
+  }
+  return server;
+}
+
+const hasEnded = (child: ChildProcess): boolean =>
+  child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+
+async function end(child: ChildProcess, signal: NodeJS.Signals | undefined): Promise<void> {
+  if (child.pid === undefined) return;
+  try {
+    if (signal !== undefined) child.kill(signal);
+    else process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // the group is gone
+  }
+  await until(() => hasEnded(child), 'the server ends');
+}

@@ -1,0 +1,49 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePort } from '../ports.ts';
+import { serverFolder, startServer, type RunningServer } from './server-process.ts';
+import type { TargetDirectory } from './target-directory.ts';
+
+/** Traefik with a watched file of dynamic configuration. */
+export async function startTraefik(
+  target: TargetDirectory,
+  program: string,
+): Promise<RunningServer> {
+  const folder = serverFolder('traefik');
+  const port = await freePort();
+  const [staticFile, dynamicFile] = [join(folder, 'traefik.json'), join(folder, 'dynamic.yaml')];
+  writeFileSync(
+    staticFile,
+    JSON.stringify({
+      global: { checkNewVersion: false, sendAnonymousUsage: false },
+      entryPoints: { web: { address: `127.0.0.1:${port}` } },
+      providers: { file: { filename: dynamicFile, watch: true } },
+      ping: { manualRouting: true },
+    }),
+  );
+  const pair = { certFile: target.file('fullchain'), keyFile: target.file('key') };
+  writeFileSync(
+    dynamicFile,
+    JSON.stringify({
+      http: {
+        routers: { all: { rule: 'PathPrefix(`/`)', service: 'ping@internal', tls: {} } },
+      },
+      tls: {
+        stores: { default: { defaultCertificate: pair } },
+        options: {
+          default: {
+            clientAuth: {
+              caFiles: [target.file('ca')],
+              clientAuthType: 'VerifyClientCertIfGiven',
+            },
+          },
+        },
+      },
+    }),
+  );
+  return startServer({
+    ...{ name: 'traefik', port, folder, target },
+    argv: [program, `--configFile=${staticFile}`],
+    driver: { type: 'traefik', settings: { dynamicFile } },
+  });
+}
