@@ -213,10 +213,57 @@ function prepareFolder(folder: string): void {
 }
 
 function write(folder: string, svid: TokenSvid, issued: Issued): void {
+  // first: "give-back" knows by it that the key is one of ours
+  writeWhole(join(folder, names.issued), `${JSON.stringify(issued)}\n`, 0o600);
   writeWhole(join(folder, names.key), pemEncode('PRIVATE KEY', pkcs8Of(svid.privateKey)), 0o600);
   writeWhole(join(folder, names.chain), certificatesToPem(svid.chainDer), 0o644);
   writeWhole(join(folder, names.bundle), certificatesToPem(svid.rootsDer), 0o644);
-  writeWhole(join(folder, names.issued), `${JSON.stringify(issued)}\n`, 0o600);
+}
+
+/** What "meshca issue" wrote into a folder. */
+interface Written {
+  readonly issued: Issued;
+  readonly trustDomain: TrustDomain;
+  readonly privateKey: KeyObject;
+  readonly chainDer: readonly Buffer[];
+  readonly roots: readonly Buffer[];
+}
+
+/** @throws PkiError INVALID_REQUEST, also where a file is damaged */
+function readWritten(at: (name: string) => string): Written {
+  try {
+    const issued = JSON.parse(readBytes(at(names.issued)).toString('utf8')) as Issued;
+    return {
+      issued: { ...issued, issuersSha256: [...issued.issuersSha256] },
+      trustDomain: unwrap(TrustDomain.parseName(issued.trustDomain)),
+      privateKey: createPrivateKey(readBytes(at(names.key))),
+      chainDer: rootsOf(readBytes(at(names.chain)), at(names.chain)),
+      roots: rootsOf(readBytes(at(names.bundle)), at(names.bundle)),
+    };
+  } catch (thrown) {
+    if (thrown instanceof PkiError) throw thrown;
+    throw new PkiError('INVALID_REQUEST', `a file is damaged: ${(thrown as Error).message}`);
+  }
+}
+
+/** Reads the files, and deletes all but the bundle in any case: nobody finds the key here any more. */
+function takeWritten(at: (name: string) => string): Written {
+  let written: Written | undefined;
+  let unreadable: PkiError | undefined;
+  try {
+    written = readWritten(at);
+  } catch (thrown) {
+    unreadable = PkiError.from(thrown);
+  }
+  for (const name of [names.key, names.chain, names.issued]) rmSync(at(name), { force: true });
+  if (written !== undefined) return written;
+  throw new PkiError(
+    'INVALID_REQUEST',
+    `the key is deleted, but its certificate is not given back: ${unreadable?.message ?? ''}`,
+    {
+      next: 'The certificate ends by itself, within minutes. To revoke a revocable one before: find it with "meshca certificate list --kind token", then "meshca certificate revoke SERIAL".',
+    },
+  );
 }
 
 async function giveBack(
@@ -229,16 +276,11 @@ async function giveBack(
     throw new PkiError('NOT_FOUND', `${folder} holds nothing that "meshca issue" wrote`, {
       next: 'Name the folder of --out of "meshca issue". After the first give-back it holds no key any more.',
     });
-  const issued = JSON.parse(readBytes(at(names.issued)).toString('utf8')) as Issued;
-  const privateKey: KeyObject = createPrivateKey(readBytes(at(names.key)));
-  const chainDer = rootsOf(readBytes(at(names.chain)), at(names.chain));
-  const roots = rootsOf(readBytes(at(names.bundle)), at(names.bundle));
-  // whatever becomes of the call, nobody finds the key here any more
-  for (const name of [names.key, names.chain, names.issued]) rmSync(at(name), { force: true });
+  const { issued, trustDomain, privateKey, chainDer, roots } = takeWritten(at);
   const { server, issuersSha256, serial, notAfter } = issued;
   const client: TokenClientOptions = {
     server,
-    trustDomain: TrustDomain.of(issued.trustDomain),
+    trustDomain,
     trust: {
       kind: 'bundle',
       roots: () => roots,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -179,6 +179,22 @@ describe('a CI job gets a certificate by one command', () => {
     assert.equal(ended.code, 5, ended.err);
     assert.match(ended.err, /the key is deleted/);
     assert.equal(existsSync(join(folder, 'svid_key.pem')), false);
+  });
+
+  test('the end of a job deletes the key even where what stands beside it can not be read', async () => {
+    for (const name of ['issued.json', 'svid.pem', 'svid_key.pem', 'bundle.pem']) {
+      const { folder } = await issue(`damaged-${name}`, await jobToken());
+      writeFileSync(join(folder, name), 'damaged');
+      const ended = await runCommand(server, ['give-back', folder]);
+      assert.equal(ended.code, 2, ended.err);
+      assert.match(ended.err, /the key is deleted, but its certificate is not given back: \S/);
+      assert.deepEqual(readdirSync(folder), ['bundle.pem'], name);
+    }
+    const { folder } = await issue('incomplete', await jobToken());
+    rmSync(join(folder, 'svid.pem'));
+    writeFileSync(join(folder, 'issued.json'), '{}');
+    assert.equal((await runCommand(server, ['give-back', folder])).code, 2);
+    assert.deepEqual(readdirSync(folder), ['bundle.pem']);
   });
 
   test('a job that is interrupted is told that its token may be used up', async () => {
