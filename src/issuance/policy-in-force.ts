@@ -40,6 +40,11 @@ export class PolicyInForce implements IssuancePolicy {
     return decision;
   }
 
+  /** Decides for somebody who only wants to know. Nobody hears of a denial. */
+  preview(request: PolicyRequest, caller: Requester): PolicyDecision {
+    return this.#decider.decide(request, caller);
+  }
+
   #tell({ version, basis, failure }: Extract<PolicyDecision, { readonly allowed: false }>): void {
     const rule = this.#unreadable ? '(unreadable)' : (basis?.rule ?? '(none)');
     this.#observer.denied(rule);

@@ -105,6 +105,7 @@ function createPipelines(
   const { store, issuer, authorities, inventory, verifier, clock, settings } = dependencies;
   return new PipelineService({
     verifier,
+    policy: dependencies.policyInForce,
     inventory,
     entries: store.entries,
     tokenUses: store.tokenUses,

@@ -16,6 +16,7 @@ import type { PolicyDependencies } from './policies/policy-service.ts';
 import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
+import type { PipelineDependencies } from './tokens/pipeline-service.ts';
 import type { TokenVerifier } from './tokens/token-verifier.ts';
 import type { SyncDependencies } from './sync/sync-dependencies.ts';
 
@@ -23,7 +24,7 @@ import type { SyncDependencies } from './sync/sync-dependencies.ts';
 export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
-  readonly policyInForce: PolicyDependencies['inForce'];
+  readonly policyInForce: PolicyDependencies['inForce'] & PipelineDependencies['policy'];
   readonly authorities: Authorities;
   readonly clock: Clock;
   readonly random: Random;

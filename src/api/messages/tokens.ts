@@ -7,10 +7,11 @@ export const explanationMessage = ({ token, grants, usedAt }: TokenExplanation) 
   subject: token.subject,
   expiresAt: token.expiresAt,
   selectors: token.selectors.map(selectorText),
-  grants: grants.map(({ spiffeId, ttlSeconds, entryId }) => ({
+  grants: grants.map(({ spiffeId, ttlSeconds, entryId, denied }) => ({
     spiffeId: spiffeId.toString(),
     ttlSeconds,
     entryId,
+    denied: denied ?? '',
   })),
   usedAt: usedAt ?? 0,
 });

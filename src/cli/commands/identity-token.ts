@@ -68,8 +68,8 @@ async function explain(
   context.out(`\nselectors\n${told.selectors.map((each) => `  ${each}\n`).join('')}`);
   const lines = [
     ...told.grants.map(
-      ({ spiffeId, entryId, ttlSeconds }) =>
-        `  gives ${spiffeId} for ${ttlSeconds} s (${entryId})\n`,
+      ({ spiffeId, entryId, ttlSeconds, denied }) =>
+        `  ${denied === '' ? 'gives' : 'would give'} ${spiffeId} for ${ttlSeconds} s (${entryId})${denied === '' ? '' : `, but the policy denies it: ${denied}`}\n`,
     ),
     ...told.refused.map(
       ({ spiffeId, entryId, reason }) => `  not ${spiffeId} (${entryId}): ${reason}\n`,

@@ -1,7 +1,7 @@
 import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { selectorText, tokenIssuerId, type SpiffeId } from '../../common/spiffe/index.ts';
-import { sha256Hex } from '../../common/x509/index.ts';
+import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import {
   spiffeSubject,
   type CertificateRecord,
@@ -9,6 +9,7 @@ import {
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
+import { admit, type PolicyInForce, type PolicyRequest } from '../../issuance/index.ts';
 import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type {
   CertificateStore,
@@ -25,12 +26,13 @@ import { refusing } from '../callers/refusal-log.ts';
 import { issueOne, type IssuingDependencies } from '../issuing/decided.ts';
 import { ttlWithin } from '../requests.ts';
 import { grantTtlSeconds, judgeEntries, type JudgedEntry } from './grants.ts';
-import type { PipelineRequest, Pipelines, TokenExplanation } from './pipelines.ts';
+import type { PipelineRequest, Pipelines, TokenExplanation, TokenGrant } from './pipelines.ts';
 import { SingleUse } from './single-use.ts';
 import type { TokenVerifier, VerifiedToken } from './token-verifier.ts';
 
 export interface PipelineDependencies extends IssuingDependencies {
   readonly verifier: TokenVerifier;
+  readonly policy: Pick<PolicyInForce, 'decide' | 'preview'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly tokenUses: TokenUseStore;
   readonly objects: Pick<ObjectLedger, 'require' | 'restores'>;
@@ -72,11 +74,11 @@ export class PipelineService implements Pipelines {
       async () => {
         if (request.csrDer.length > maximumCsrBytes)
           throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
-        const { spkiDer } = unwrap(parseCsr(request.csrDer));
+        const csr = unwrap(parseCsr(request.csrDer));
         const token = await this.#verified(caller, request.token, signal);
         const issuerId = this.#issuerId(token);
         try {
-          return await this.#issued({ caller, token, request, spkiDer }, signal);
+          return await this.#issued({ caller, token, request, csr }, signal);
         } catch (thrown) {
           // from here on it is known who asks
           const error = PkiError.from(thrown);
@@ -109,14 +111,9 @@ export class PipelineService implements Pipelines {
         const token = await this.#verified(caller, text, signal);
         const judged = await judgeEntries(token, this.#dependencies);
         const use = await this.#dependencies.tokenUses.byId(token.useId);
-        const { settings } = this.#dependencies;
         return {
           token,
-          grants: granted(judged).map(({ entry, spiffeId }) => ({
-            entryId: entry.id,
-            spiffeId,
-            ttlSeconds: grantTtlSeconds(entry, settings),
-          })),
+          grants: granted(judged).map((grant) => this.#explained(grant, token)),
           refused:
             caller.class === 'anonymous'
               ? []
@@ -225,17 +222,18 @@ export class PipelineService implements Pipelines {
   }
 
   async #issued(
-    { caller, token, request, spkiDer }: IssuingCall,
+    { caller, token, request, csr }: IssuingCall,
     signal: AbortSignal | undefined,
   ): ReturnType<Pipelines['issue']> {
     const { settings, authorities } = this.#dependencies;
     const judged = await judgeEntries(token, this.#dependencies);
-    const { entry, spiffeId } = chosen(judged, request.spiffeId);
+    const grant = chosen(judged, request.spiffeId);
+    const { entry, spiffeId } = grant;
     const issuerId = this.#issuerId(token);
     const redemption = {
       requester: issuerId,
       grantee: entry.id,
-      publicKeySha256: sha256Hex(spkiDer),
+      publicKeySha256: sha256Hex(csr.spkiDer),
       peer: caller.peer,
     };
     const ttlSeconds = ttlWithin(
@@ -243,6 +241,10 @@ export class PipelineService implements Pipelines {
       settings.minimumTtlSeconds,
       grantTtlSeconds(entry, settings),
     );
+    // A denied request leaves the token unused: it can come again once the policy allows it. Issuance
+    // asks the policy again, and a denial that comes only then has used the token up.
+    const asked = policyRequest(grant, ttlSeconds, csr.keyType);
+    unwrap(admit(this.#dependencies.policy, asked, { class: 'token', name: issuerId }));
     const leaf = await this.#single.redeem(token, redemption, (requestId) =>
       issueOne(this.#dependencies, {
         requestId,
@@ -273,10 +275,44 @@ export class PipelineService implements Pipelines {
     return { leaf, entryId: entry.id, rootsDer: authorities.rootsDer() };
   }
 
+  #explained(grant: Granted, token: VerifiedToken): TokenGrant {
+    const { policy, settings } = this.#dependencies;
+    const ttlSeconds = grantTtlSeconds(grant.entry, settings);
+    const decision = policy.preview(policyRequest(grant, ttlSeconds, keyTypeOfClients), {
+      class: 'token',
+      name: this.#issuerId(token),
+    });
+    return {
+      entryId: grant.entry.id,
+      spiffeId: grant.spiffeId,
+      ttlSeconds,
+      denied: decision.allowed ? undefined : decision.reason,
+    };
+  }
+
   #issuerId({ issuer }: VerifiedToken): string {
     return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
   }
 }
+
+/** What our clients make, see `newTokenKey`. */
+const keyTypeOfClients: KeyType = 'ec-p256';
+
+/** As issuance asks the policy about the certificate. */
+const policyRequest = (
+  { entry, spiffeId }: Granted,
+  ttlSeconds: number,
+  keyType: KeyType,
+): PolicyRequest => ({
+  type: 'x509',
+  kind: 'token',
+  subject: spiffeSubject(spiffeId, entry.dnsNames),
+  profile: entry.profile,
+  keyType,
+  ttlSeconds,
+  entryId: entry.id,
+  delegationId: null,
+});
 
 const maximumHolder = 256;
 
@@ -292,7 +328,7 @@ interface IssuingCall {
   readonly caller: AnonymousCaller;
   readonly token: VerifiedToken;
   readonly request: PipelineRequest;
-  readonly spkiDer: Buffer;
+  readonly csr: { readonly spkiDer: Buffer; readonly keyType: KeyType };
 }
 
 interface Granted {

@@ -22,6 +22,8 @@ export interface TokenGrant {
   readonly entryId: string;
   readonly spiffeId: SpiffeId;
   readonly ttlSeconds: number;
+  /** Why the policy denies it now, with a key as our clients make them; undefined: it allows it. */
+  readonly denied: string | undefined;
 }
 
 /** An entry of the token's issuer that does not match, and why. */

@@ -360,6 +360,32 @@ describe('jobs of pipelines with tokens of their platform', () => {
     await issue(await jobToken());
   });
 
+  test('a denial of the policy is explained, and leaves the token unused', async () => {
+    const activate = async (rule: object) => {
+      const { version } = await server.admin('Policies/GetPolicy');
+      const text = JSON.stringify({
+        meshcaPolicy: 1,
+        rules: [rule, { name: 'all', effect: 'allow' }],
+      });
+      await server.admin('Policies/ActivatePolicy', { text, version, reason: 'a test' });
+    };
+    const token = await jobToken();
+    const explained = async () =>
+      (await server.admin('Tokens/ExplainIdentityToken', { token })).grants.map(
+        ({ denied }) => denied,
+      );
+    await activate({ name: 'no-ci', effect: 'deny', message: 'frozen', kinds: ['token'] });
+    assert.equal(await refusal(token), 'POLICY_DENIED');
+    const [denied, ...others] = await explained();
+    assert.match(denied ?? '', /frozen/);
+    assert.deepEqual(others, []);
+    const [refused] = (await records('request.refused')).toReversed();
+    assert.match(refused?.canonical.toString() ?? '', /"policyRule":"no-ci"/);
+    await activate({ name: 'ci', effect: 'allow', kinds: ['token'] });
+    assert.deepEqual(await explained(), ['']);
+    assert.equal(await refusal(token, { key: await newKey() }), 'resolved');
+  });
+
   test('an entry below an issuer names whose tokens it means, and only claims', async () => {
     const add = (over: object) => addEntry({ spiffeId: 'spiffe://mesh.test/ci/y', ...over });
     assert.equal(

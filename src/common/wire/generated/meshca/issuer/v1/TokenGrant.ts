@@ -7,10 +7,18 @@ export interface TokenGrant {
   'spiffeId'?: (string);
   'ttlSeconds'?: (number | string | Long);
   'entryId'?: (string);
+  /**
+   * Why the policy denies this now, for this life and an EC P-256 key. Empty: it allows it.
+   */
+  'denied'?: (string);
 }
 
 export interface TokenGrant__Output {
   'spiffeId': (string);
   'ttlSeconds': (number);
   'entryId': (string);
+  /**
+   * Why the policy denies this now, for this life and an EC P-256 key. Empty: it allows it.
+   */
+  'denied': (string);
 }
