@@ -47,18 +47,44 @@ function kindsOf(pattern: string): readonly string[] {
   );
 }
 
-/** An identity or serial may be the subject of a record, or stand in its detail. */
+/** An identity, serial or refusal may be the subject of a record, or stand in its detail. */
 export function concerns(
   record: AuditRecord__Output,
-  { identity, serial }: { readonly identity?: string; readonly serial?: string },
+  {
+    identity,
+    serial,
+    refusal,
+  }: { readonly identity?: string; readonly serial?: string; readonly refusal?: string },
 ): boolean {
-  if (identity === undefined && serial === undefined) return true;
+  if (identity === undefined && serial === undefined && refusal === undefined) return true;
   const texts = Object.values(detailOf(record)).flat().map(String);
   const isIn = (text: string): boolean => record.subject === text || texts.includes(text);
   return (
     (identity === undefined || isIn(identity)) &&
+    (refusal === undefined || isIn(refusal.toLowerCase())) &&
     (serial === undefined || isIn(serial.toLowerCase().replaceAll(':', '')))
   );
+}
+
+/** Between a refusal and its record. */
+const recordedWithinMs = 60_000;
+
+/**
+ * Where the record of a refusal stands: its ID is a UUIDv7, which begins with the time (RFC 9562
+ * section 5.7). Throws INVALID_REQUEST.
+ */
+export function placeOfRefusal(id: string): {
+  readonly sinceMs: number;
+  readonly untilMs: number;
+} {
+  const [, ...time] =
+    /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i.exec(id) ?? [];
+  if (time.length === 0)
+    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(id.slice(0, 80))} is no refusal ID`, {
+      next: 'Give the one of the answer (trailer meshca-refusal-id), or of the log of the server.',
+    });
+  const atMs = Number.parseInt(time.join(''), 16);
+  return { sinceMs: atMs - recordedWithinMs, untilMs: atMs + recordedWithinMs };
 }
 
 export function detailOf(

@@ -9,7 +9,14 @@ import {
   type GlobalOptions,
   type Outcome,
 } from '../action.ts';
-import { concerns, detailOf, merged, wantedKinds, type KindFlags } from '../audit-filter.ts';
+import {
+  concerns,
+  detailOf,
+  merged,
+  placeOfRefusal,
+  wantedKinds,
+  type KindFlags,
+} from '../audit-filter.ts';
 import type { Calls } from '../calls.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -22,6 +29,7 @@ import { verifyCommand } from './audit-verify.ts';
 interface SearchFlags extends KindFlags {
   readonly identity?: string;
   readonly serial?: string;
+  readonly refusal?: string;
   readonly actor?: string;
   readonly subject?: string;
   readonly since?: string;
@@ -43,9 +51,12 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
   withSearch(
     audit
       .command('search')
-      .description('search audit records by identity, certificate, actor, kind of act, or time')
+      .description(
+        'search audit records by identity, certificate, refusal, actor, kind of act, or time',
+      )
       .option('--identity <id>', 'about this SPIFFE ID')
-      .option('--serial <hex>', 'about this certificate'),
+      .option('--serial <hex>', 'about this certificate')
+      .option('--refusal <id>', 'of the refusal with this ID'),
   ).action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   showCommand(audit, context, outcome);
   audit
@@ -84,7 +95,8 @@ const withSearch = (command: Command): Command =>
     .option('--limit <n>', 'the maximum number', '100')
     .option('--oldest', 'list the oldest first');
 
-async function search(context: CliContext, options: SearchFlags & GlobalOptions): Promise<void> {
+async function search(context: CliContext, flags: SearchFlags & GlobalOptions): Promise<void> {
+  const options = flags.refusal === undefined ? flags : { kind: ['*.refused'], ...flags };
   const { asked, isWanted } = wantedKinds(options);
   const limit = limitOf(options);
   const records = await withAdmin(context, options, 'Audit', async (calls) => {
@@ -101,7 +113,7 @@ async function search(context: CliContext, options: SearchFlags & GlobalOptions)
     return wanted;
   });
   if (options.json) json(context, records.map(decoded));
-  else showRecords(context, records);
+  else showRecords(context, records, options.refusal);
 }
 
 /** The records of one kind or of all kinds, in the requested order. */
@@ -113,6 +125,7 @@ async function* recordsOf(
 ): AsyncGenerator<AuditRecord__Output> {
   const ago = (text: string | undefined): number =>
     text === undefined ? 0 : (now - parseAge(text)) * 1000;
+  const place = options.refusal === undefined ? undefined : placeOfRefusal(options.refusal);
   let token = '';
   do {
     const { records, nextPageToken } = await calls.call('ListAuditRecords', {
@@ -120,8 +133,8 @@ async function* recordsOf(
       subject: options.subject ?? '',
       actor: options.actor ?? '',
       kind,
-      sinceMs: ago(options.since),
-      untilMs: ago(options.until),
+      sinceMs: Math.max(ago(options.since), place?.sinceMs ?? 0),
+      untilMs: place?.untilMs ?? ago(options.until),
       newestFirst: options.oldest !== true,
     });
     yield* records;
@@ -131,7 +144,11 @@ async function* recordsOf(
 
 const time = ({ timeMs }: { readonly timeMs: number }): string => new Date(timeMs).toISOString();
 
-function showRecords(context: CliContext, records: readonly AuditRecord__Output[]): void {
+function showRecords(
+  context: CliContext,
+  records: readonly AuditRecord__Output[],
+  refusal: string | undefined,
+): void {
   table(
     context,
     [
@@ -143,7 +160,9 @@ function showRecords(context: CliContext, records: readonly AuditRecord__Output[
       { title: 'SUBJECT', value: (row) => row.subject, short: 'id' },
     ],
     records,
-    'no audit records',
+    refusal === undefined
+      ? 'no audit records'
+      : 'no record of this refusal: those of strangers are only counted; the log of the server has their IDs',
   );
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { runCli } from '../../../src/cli/program.ts';
+import type { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger, systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
 import { actKinds } from '../../../src/common/tlog/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../../src/common/x509/index.ts';
@@ -325,6 +326,17 @@ test('watch shows each record and new holders; search finds by identity, serial,
   assert.ok((await found('--identity', id('/web'), '--kind', 'entry.created')).length === 2);
   assert.ok((await found('--actor', second.spiffeId, '--kind', 'certificate.issued')).length >= 2);
   assert.deepEqual(await found('--identity', id('/nobody')), []);
+  const refusal = async (subject: string): Promise<string> =>
+    String(
+      await server.admin('Certificates/MintX509Svid', { spiffeId: subject }).then(
+        () => '',
+        (error: PkiError) => error.detail['refusalId'],
+      ),
+    );
+  const refused = await refusal(id('/meshca/server'));
+  assert.equal((await found('--refusal', refused)).length, 1);
+  assert.deepEqual(await found('--refusal', refused, '--kind', 'certificate.refused'), []);
+  assert.deepEqual(await found('--refusal', uuidv7()), []);
   const listed = async (...args: string[]): Promise<number[]> =>
     (JSON.parse((await cli(server, ['audit', 'list', ...args])).out) as { sequence: number }[]).map(
       ({ sequence }) => sequence,

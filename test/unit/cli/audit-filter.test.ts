@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'node:test';
-import { merged, wantedKinds } from '../../../src/cli/audit-filter.ts';
+import { merged, placeOfRefusal, wantedKinds } from '../../../src/cli/audit-filter.ts';
 import { PkiError } from '../../../src/common/errors/index.ts';
+import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import { actKinds, recordKinds } from '../../../src/common/tlog/index.ts';
 
 const invalid = (form: RegExp) => (thrown: unknown) => {
@@ -51,6 +53,14 @@ describe('the kinds of records that are asked for', () => {
       invalid(/exclude every kind of record/),
     );
   });
+});
+
+test('a refusal is looked for around the time in its ID', () => {
+  const atMs = 1_700_000_000_123;
+  const { sinceMs, untilMs } = placeOfRefusal(uuidv7(atMs));
+  assert.ok(sinceMs < atMs && atMs < untilMs && untilMs - sinceMs <= 120_000);
+  for (const text of ['', '0a', randomUUID(), `${uuidv7(atMs)}0`])
+    assert.throws(() => placeOfRefusal(text), invalid(/no refusal ID/));
 });
 
 test('the known kinds are those that the sources record', () => {
