@@ -6,6 +6,7 @@ import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
 import { recordCodes } from './codes/records.ts';
 import { requestCodes } from './codes/requests.ts';
+import { setCodes } from './codes/sets.ts';
 import { tokenCodes } from './codes/tokens.ts';
 
 export type { CodeInfo, StatusName } from './codes/code-info.ts';
@@ -21,6 +22,7 @@ export const codes = {
   ...recordCodes,
   ...agentCodes,
   ...driverCodes,
+  ...setCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

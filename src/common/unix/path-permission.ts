@@ -1,6 +1,7 @@
-import { accessSync, constants, readFileSync, statSync, type Stats } from 'node:fs';
+import { accessSync, constants, statSync, type Stats } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { PkiError } from '../errors/index.ts';
+import { effectiveUser } from './effective-user.ts';
 
 const permissionCodes: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS']);
 
@@ -51,18 +52,15 @@ export function notPermitted(
     );
   return new PkiError(
     'PATH_NOT_PERMITTED',
-    `user ${effectiveUser()} may not ${barrier.purpose}: ${ownership(barrier.path)}, and "${barrier.needed}" is needed`,
+    `user ${effectiveUser().uid} may not ${barrier.purpose}: ${ownership(barrier.path)}, and "${barrier.needed}" is needed`,
     { cause, grade: 'fatal', detail: { path: barrier.path } },
   );
 }
 
-const effectiveUser = (): string =>
-  /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 'unknown';
-
 const unexplained = (path: string, code: string, cause: unknown): PkiError =>
   new PkiError(
     'PATH_NOT_PERMITTED',
-    `user ${effectiveUser()} may not use ${path} (${code}): ${ownership(path)}`,
+    `user ${effectiveUser().uid} may not use ${path} (${code}): ${ownership(path)}`,
     { cause, grade: 'fatal', detail: { path } },
   );
 

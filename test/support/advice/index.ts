@@ -7,6 +7,7 @@ import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
 import { recordAdvice } from './records.ts';
 import { requestAdvice } from './requests.ts';
+import { setAdvice } from './sets.ts';
 import { tokenAdvice } from './tokens.ts';
 import type { AdviceRow } from './row.ts';
 
@@ -23,4 +24,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...recordAdvice,
   ...agentAdvice,
   ...driverAdvice,
+  ...setAdvice,
 };

@@ -1,0 +1,15 @@
+export type { SetContent, SetDirectory, StoredSet } from './certificate-set.ts';
+export type { Applied, Driver, DriverCall } from './driver.ts';
+export { fileOperations, type FileOperations } from './file-operations.ts';
+export { checkSet, type OfflineCheckDependencies, type SetExpectation } from './offline-check.ts';
+export { TargetSets, type SetDirectoryDependencies } from './set-directory.ts';
+export { filesOf, type FileKind } from './set-files.ts';
+export type {
+  DriverChoice,
+  FileTarget,
+  KeyStoreFile,
+  ProofRules,
+  Rollout,
+  SetLayout,
+  SetPermissions,
+} from './target.ts';

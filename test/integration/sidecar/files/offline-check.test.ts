@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readFile,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test, type TestContext } from 'node:test';
+import { unwrap, type Result } from '../../../../src/common/errors/index.ts';
+import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
+import { certificatesToPem, pemEncode } from '../../../../src/common/x509/index.ts';
+import { effectiveUser } from '../../../../src/common/unix/effective-user.ts';
+import type { SetContent, StoredSet } from '../../../../sidecar/files/certificate-set.ts';
+import { fileOperations } from '../../../../sidecar/files/file-operations.ts';
+import { checkSet, type SetExpectation } from '../../../../sidecar/files/offline-check.ts';
+import { TargetSets } from '../../../../sidecar/files/set-directory.ts';
+import {
+  plainLayout,
+  plainPermissions,
+  setContent,
+  setIssuer,
+  setSpiffeId,
+} from '../../../support/certificate-sets.ts';
+
+const isRoot = process.getuid?.() === 0;
+const issuer = setIssuer();
+const dependencies = { files: fileOperations, user: effectiveUser() };
+const now = Math.floor(Date.now() / 1000);
+const password = 'a password';
+
+interface World {
+  readonly sets: TargetSets;
+  readonly write: (content: SetContent) => Promise<StoredSet>;
+  readonly check: (
+    set: StoredSet,
+    content: SetContent,
+    over?: Partial<SetExpectation>,
+  ) => Promise<Result<void>>;
+}
+
+async function worldOf(context: TestContext): Promise<World> {
+  const parent = await realpath(await mkdtemp(join(tmpdir(), 'meshca-check-')));
+  context.after(() => rm(parent, { recursive: true, force: true }));
+  const directory = join(parent, 'target');
+  await mkdir(directory);
+  const passwordFile = join(parent, 'password');
+  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  const layout = { ...plainLayout, pkcs12: { name: 'web.p12', passwordFile, alias: 'web' } };
+  const target = { directory, layout, permissions: plainPermissions };
+  const sets = new TargetSets(target, dependencies);
+  return {
+    sets,
+    write: async (content) => unwrap(await sets.write(content)),
+    check: (set, content, over = {}) =>
+      checkSet(
+        {
+          target: { ...target, spiffeId: undefined, keyType: 'ec-p256' },
+          set,
+          spiffeId: setSpiffeId,
+          dnsNames: [],
+          rootsDer: content.rootsDer,
+          crlsDer: content.crlsDer,
+          previous: undefined,
+          now,
+          ...over,
+        },
+        dependencies,
+      ),
+  };
+}
+
+const expectFault = (result: Result<void>, fault: RegExp): void => {
+  assert.ok(!result.ok, `${fault} is not found`);
+  assert.equal(result.error.code, 'SET_INVALID');
+  assert.match(result.error.message, fault);
+};
+
+test('a set passes as it was written', async (context) => {
+  const { write, check } = await worldOf(context);
+  const content = setContent(issuer, { dnsSans: ['web.example.org', 'www.example.org'] });
+  const set = await write(content);
+  unwrap(await check(set, content, { dnsNames: ['web.example.org'] }));
+});
+
+test('a set that was changed on disk is refused with each fault, and a new one passes: SET_INVALID', async (context) => {
+  const { write, check } = await worldOf(context);
+  const content = setContent(issuer);
+  const set = await write(content);
+  const other = setContent(issuer);
+  const path = (name: string): string => join(set.directory, name);
+  await writeFile(path('key.pem'), pemEncode('PRIVATE KEY', other.privateKeyPkcs8Der));
+  await chmod(path('combined.pem'), 0o644);
+  await writeFile(path('ca.pem'), '');
+  const result = await check(set, content);
+  assert.ok(!result.ok && result.error.code === 'SET_INVALID');
+  assert.match(result.error.message, /the private key in the key file does not fit/);
+  assert.match(result.error.message, /combined.pem has mode 0644, not 0600/);
+  assert.match(result.error.message, /not hold exactly the roots/);
+  assert.equal(result.error.detail['faults'], 3);
+  unwrap(await check(await write(content), content));
+});
+
+describe('a set on disk is refused where', () => {
+  type Change = (set: StoredSet, content: SetContent) => Promise<void>;
+  const other = setContent(issuer);
+  const foreign = setContent(setIssuer());
+  const replace =
+    (name: string, text: (content: SetContent) => string): Change =>
+    (set, content) =>
+      writeFile(join(set.directory, name), text(content));
+  const changes: Readonly<Record<string, readonly [Change, RegExp]>> = {
+    'the combined file has the key of another': [
+      replace(
+        'combined.pem',
+        ({ chainDer }) =>
+          pemEncode('PRIVATE KEY', other.privateKeyPkcs8Der) + certificatesToPem(chainDer),
+      ),
+      /key in the combined file does not fit/,
+    ],
+    'the combined file has a blank line': [
+      async ({ directory }) => {
+        const path = join(directory, 'combined.pem');
+        const text = await readFile(path, 'utf8');
+        await writeFile(path, text.replace('-----BEGIN CERT', '\n-----BEGIN CERT'));
+      },
+      /blank line/,
+    ],
+    'a file has no key': [replace('key.pem', () => ''), /holds 0 private keys/],
+    'the key lies in a certificate file too': [
+      replace(
+        'fullchain.pem',
+        ({ chainDer, privateKeyPkcs8Der }) =>
+          certificatesToPem(chainDer) + pemEncode('PRIVATE KEY', privateKeyPkcs8Der),
+      ),
+      /the fullchain file holds 1 private keys/,
+    ],
+    'the chain is that of another issuer': [
+      replace('fullchain.pem', () => certificatesToPem(foreign.chainDer)),
+      /does not hold: CHAIN_UNTRUSTED/,
+    ],
+    'the issuer is missing': [
+      replace('fullchain.pem', ({ chainDer }) => certificatesToPem(chainDer.slice(0, 1))),
+      /does not hold: CHAIN_UNTRUSTED/,
+    ],
+    'the cert file has another leaf than the chain': [
+      replace('cert.pem', () => certificatesToPem(other.chainDer.slice(0, 1))),
+      /holds another leaf/,
+    ],
+    'the whole pair is another one': [
+      async (set, content) => {
+        const pem = certificatesToPem(other.chainDer);
+        const key = pemEncode('PRIVATE KEY', other.privateKeyPkcs8Der);
+        await replace('fullchain.pem', () => pem)(set, content);
+        await replace('key.pem', () => key)(set, content);
+      },
+      /another one than the set names/,
+    ],
+    'the roots are more than those of the bundle': [
+      replace('ca.pem', ({ rootsDer }) => certificatesToPem([...rootsDer, ...foreign.rootsDer])),
+      /not hold exactly the roots/,
+    ],
+    'a file is no PEM': [
+      replace('chain.pem', () => '-----BEGIN CERTIFICATE-----'),
+      /the chain file is no PEM/,
+    ],
+    'the key store is damaged': [replace('web.p12', () => 'x'), /pkcs12 file can not be opened/],
+    'a file is gone': [
+      ({ directory }) => rm(join(directory, 'chain.pem')),
+      /chain.pem can not be read/,
+    ],
+    'a file is a link': [
+      async ({ directory }) => {
+        await rm(join(directory, 'ca.pem'));
+        await symlink('fullchain.pem', join(directory, 'ca.pem'));
+      },
+      /ca.pem can not be read \(ELOOP\)/,
+    ],
+    'something else lies in it': [
+      replace('notes.txt', () => ''),
+      /notes.txt does not belong to the set/,
+    ],
+    'everybody may read the key': [
+      ({ directory }) => chmod(join(directory, 'key.pem'), 0o604),
+      /key.pem has mode 0604, not 0600/,
+    ],
+    'everybody may enter the directory': [
+      ({ directory }) => chmod(directory, 0o755),
+      /the directory has mode 0755, not 0750/,
+    ],
+    ...(isRoot
+      ? {
+          'the key belongs to a stranger': [
+            ({ directory }: StoredSet) => chown(join(directory, 'key.pem'), 23_456, 0),
+            /key.pem belongs to user 23456/,
+          ] as const,
+        }
+      : {}),
+  };
+  for (const [name, [change, fault]] of Object.entries(changes))
+    test(name, async (context) => {
+      const { write, check } = await worldOf(context);
+      const content = setContent(issuer);
+      const set = await write(content);
+      await change(set, content);
+      expectFault(await check(set, content), fault);
+    });
+});
+
+describe('a set is refused by what it is', () => {
+  const cases: Readonly<
+    Record<string, readonly [Partial<SetExpectation>, Parameters<typeof setContent>[1], RegExp]>
+  > = {
+    'for another SPIFFE ID': [
+      { spiffeId: SpiffeId.of('spiffe://td/other') },
+      {},
+      /is not for spiffe:\/\/td\/other/,
+    ],
+    'without a DNS name of the entry': [
+      { dnsNames: ['web.example.org'] },
+      { dnsSans: ['www.example.org'] },
+      /lacks the name web.example.org/,
+    ],
+    'that has expired': [{}, { notBeforeIn: -100, notAfterIn: -10 }, /CERTIFICATE_EXPIRED/],
+    'that is not valid yet': [{}, { notBeforeIn: 100 }, /CERTIFICATE_NOT_YET_VALID/],
+    'for clients alone': [{}, { extendedKeyUsage: ['1.3.6.1.5.5.7.3.2'] }, /serverAuth/],
+    'that is a CA': [{}, { isCa: true }, /is a CA/],
+  };
+  for (const [name, [over, options, fault]] of Object.entries(cases))
+    test(name, async (context) => {
+      const { write, check } = await worldOf(context);
+      const content = setContent(issuer, options);
+      expectFault(await check(await write(content), content, over), fault);
+    });
+
+  test('with another type of key than the target wants', async (context) => {
+    const { write, check } = await worldOf(context);
+    const content = setContent(issuer);
+    const target = {
+      spiffeId: undefined,
+      keyType: 'rsa-2048' as const,
+      layout: plainLayout,
+      permissions: plainPermissions,
+    };
+    const result = await check(await write(content), content, { target });
+    expectFault(result, /the key is ec-p256, the target wants rsa-2048/);
+  });
+
+  test('that ends no later than what is served, unless an operator wants it', async (context) => {
+    const { write, check } = await worldOf(context);
+    const [long, short] = [
+      setContent(issuer, { notAfterIn: 900 }),
+      setContent(issuer, { notAfterIn: 300 }),
+    ];
+    const previous = await write(long);
+    const set = await write(short);
+    expectFault(await check(set, short, { previous }), /ends at .* not after that of 1-/);
+    unwrap(await check(set, short));
+    unwrap(await check(previous, long, { previous: set }));
+  });
+});
