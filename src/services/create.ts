@@ -25,6 +25,7 @@ import { RestoreService } from './inspection/restore-service.ts';
 import { RevocationService } from './inspection/revocation-service.ts';
 import type { ServicesDependencies } from './services-dependencies.ts';
 import { PolicyService } from './policies/policy-service.ts';
+import { PolicyReviewService } from './policies/review-service.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
@@ -268,6 +269,15 @@ function inspectionServices(
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: dependencies.restoreFacts }),
+    policyReviews: new PolicyReviewService({
+      ...shared,
+      policies: store.issuancePolicies,
+      audit: store.audit,
+      log: store.log,
+      certificates: store.certificates,
+      revocations: store.revocations,
+      facts: dependencies.logFacts,
+    }),
     audit: new AuditService({
       ...shared,
       audit: store.audit,

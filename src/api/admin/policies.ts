@@ -6,6 +6,7 @@ import { pageOf } from '../messages/common.ts';
 import type { OperationDependencies, OperationsOf } from '../operation.ts';
 import { diff, type Fields } from '../preview/diff.ts';
 import type { OperatorCaller } from '../../services/callers/caller.ts';
+import { lossLines, policyReviewOperations } from './policy-reviews.ts';
 
 export const policyOperations: OperationsOf<'meshca.admin.v1.Policies'> = {
   GetPolicy: {
@@ -33,17 +34,20 @@ export const policyOperations: OperationsOf<'meshca.admin.v1.Policies'> = {
   ActivatePolicy: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (dependencies, caller, { text, version, reason }) =>
-      diff(
+    preview: async (dependencies, caller, { text, version, reason }) => [
+      ...diff(
         `activate a policy of issuance over version ${version}: ${reason}`,
         await rulesInForce(dependencies, caller),
         rulesOf(text),
       ),
+      ...(await lossLines(dependencies, caller, { text, version })),
+    ],
     run: async ({ services }, caller, { text, version, reason }, signal) => {
       const policy = await services.policies.activate(caller, { text, version, reason }, signal);
       return policyMessage(policy, policy.version);
     },
   },
+  ...policyReviewOperations,
 };
 
 const policyMessage = (

@@ -17,11 +17,12 @@ export {
   type Verdict,
 } from './policy.ts';
 export {
-  decidedKinds,
   decisionIn,
+  issuedKinds,
   unstatedFacts,
   type DecidedFacts,
   type RecordedAct,
   type StatedFacts,
 } from './recorded-facts.ts';
+export { identityOf, PolicyReplay, type ReplayGroup, type ReplayTotals } from './replay.ts';
 export type { Rule } from './rule.ts';

@@ -85,11 +85,15 @@ export type DecidedFacts =
   /** No policy decides about it. */
   | { readonly type: 'none' };
 
-const issuances = new Set(['certificate.issued', 'authority.downstream', 'jwt.issued']);
+/** Records of what was issued under a policy. */
+export const issuedKinds: ReadonlySet<string> = new Set([
+  'certificate.issued',
+  'authority.downstream',
+  'jwt.issued',
+]);
 const refusals = new Set(['certificate.refused', 'request.refused']);
-/** Records of these kinds can state a decision of a policy. */
-export const decidedKinds: ReadonlySet<string> = new Set([...issuances, ...refusals]);
-
+/** The codes of refusals by a policy. */
+const denials: ReadonlySet<unknown> = new Set(['POLICY_DENIED', 'POLICY_FAILED']);
 /** Certificates of these kinds are not subject to a policy. */
 const untouched: ReadonlySet<unknown> = new Set(['agent', 'server']);
 
@@ -99,9 +103,8 @@ const untouched: ReadonlySet<unknown> = new Set(['agent', 'server']);
  */
 export function decisionIn(act: RecordedAct): DecidedFacts {
   const { kind, detail } = act;
-  const isIssued = issuances.has(kind);
-  if (!isIssued && !(refusals.has(kind) && detail['code'] === 'POLICY_DENIED'))
-    return { type: 'none' };
+  const isIssued = issuedKinds.has(kind);
+  if (!isIssued && !(refusals.has(kind) && denials.has(detail['code']))) return { type: 'none' };
   if (untouched.has(detail['certificateKind'])) return { type: 'none' };
   const facts = factsIn(act);
   if (facts === undefined) return { type: 'unknown', why: 'older' };

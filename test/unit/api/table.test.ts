@@ -70,6 +70,9 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
   'meshca.admin.v1.Policies': {
     GetPolicy: ['local admin', 'never'],
     ListPolicies: ['local admin', 'never'],
+    ListRenewalLosses: ['local admin', 'never'],
+    ReplayPolicy: ['local admin', 'never'],
+    GetPolicyDecision: ['local admin', 'never'],
     ActivatePolicy: ['local admin', 'always'],
   },
   'meshca.admin.v1.Authorities': {

@@ -69,6 +69,7 @@ import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRe
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
 import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
+import type { GetPolicyDecisionRequest as _meshca_admin_v1_GetPolicyDecisionRequest, GetPolicyDecisionRequest__Output as _meshca_admin_v1_GetPolicyDecisionRequest__Output } from './meshca/admin/v1/GetPolicyDecisionRequest.ts';
 import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from './meshca/admin/v1/GetPolicyRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
@@ -102,6 +103,8 @@ import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, L
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
 import type { ListPoliciesRequest as _meshca_admin_v1_ListPoliciesRequest, ListPoliciesRequest__Output as _meshca_admin_v1_ListPoliciesRequest__Output } from './meshca/admin/v1/ListPoliciesRequest.ts';
 import type { ListPoliciesResponse as _meshca_admin_v1_ListPoliciesResponse, ListPoliciesResponse__Output as _meshca_admin_v1_ListPoliciesResponse__Output } from './meshca/admin/v1/ListPoliciesResponse.ts';
+import type { ListRenewalLossesRequest as _meshca_admin_v1_ListRenewalLossesRequest, ListRenewalLossesRequest__Output as _meshca_admin_v1_ListRenewalLossesRequest__Output } from './meshca/admin/v1/ListRenewalLossesRequest.ts';
+import type { ListRenewalLossesResponse as _meshca_admin_v1_ListRenewalLossesResponse, ListRenewalLossesResponse__Output as _meshca_admin_v1_ListRenewalLossesResponse__Output } from './meshca/admin/v1/ListRenewalLossesResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
 import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
@@ -115,9 +118,17 @@ import type { OperationResult as _meshca_admin_v1_OperationResult, OperationResu
 import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Page__Output } from './meshca/admin/v1/Page.ts';
 import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_admin_v1_PlaceholderValues__Output } from './meshca/admin/v1/PlaceholderValues.ts';
 import type { PoliciesClient as _meshca_admin_v1_PoliciesClient, PoliciesDefinition as _meshca_admin_v1_PoliciesDefinition } from './meshca/admin/v1/Policies.ts';
+import type { PolicyDecision as _meshca_admin_v1_PolicyDecision, PolicyDecision__Output as _meshca_admin_v1_PolicyDecision__Output } from './meshca/admin/v1/PolicyDecision.ts';
+import type { PolicyRequestFacts as _meshca_admin_v1_PolicyRequestFacts, PolicyRequestFacts__Output as _meshca_admin_v1_PolicyRequestFacts__Output } from './meshca/admin/v1/PolicyRequestFacts.ts';
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
+import type { RenewalLoss as _meshca_admin_v1_RenewalLoss, RenewalLoss__Output as _meshca_admin_v1_RenewalLoss__Output } from './meshca/admin/v1/RenewalLoss.ts';
+import type { RenewalLossTotals as _meshca_admin_v1_RenewalLossTotals, RenewalLossTotals__Output as _meshca_admin_v1_RenewalLossTotals__Output } from './meshca/admin/v1/RenewalLossTotals.ts';
+import type { ReplayGroup as _meshca_admin_v1_ReplayGroup, ReplayGroup__Output as _meshca_admin_v1_ReplayGroup__Output } from './meshca/admin/v1/ReplayGroup.ts';
+import type { ReplayPolicyRequest as _meshca_admin_v1_ReplayPolicyRequest, ReplayPolicyRequest__Output as _meshca_admin_v1_ReplayPolicyRequest__Output } from './meshca/admin/v1/ReplayPolicyRequest.ts';
+import type { ReplayPolicyResponse as _meshca_admin_v1_ReplayPolicyResponse, ReplayPolicyResponse__Output as _meshca_admin_v1_ReplayPolicyResponse__Output } from './meshca/admin/v1/ReplayPolicyResponse.ts';
+import type { ReplayTotals as _meshca_admin_v1_ReplayTotals, ReplayTotals__Output as _meshca_admin_v1_ReplayTotals__Output } from './meshca/admin/v1/ReplayTotals.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { RestoreDifference as _meshca_admin_v1_RestoreDifference, RestoreDifference__Output as _meshca_admin_v1_RestoreDifference__Output } from './meshca/admin/v1/RestoreDifference.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
@@ -230,6 +241,7 @@ export interface ProtoGrpcType {
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
         GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
+        GetPolicyDecisionRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyDecisionRequest, _meshca_admin_v1_GetPolicyDecisionRequest__Output>
         GetPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_GetPolicyRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
@@ -263,6 +275,8 @@ export interface ProtoGrpcType {
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
         ListPoliciesRequest: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesRequest, _meshca_admin_v1_ListPoliciesRequest__Output>
         ListPoliciesResponse: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesResponse, _meshca_admin_v1_ListPoliciesResponse__Output>
+        ListRenewalLossesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRenewalLossesRequest, _meshca_admin_v1_ListRenewalLossesRequest__Output>
+        ListRenewalLossesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRenewalLossesResponse, _meshca_admin_v1_ListRenewalLossesResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
         ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
@@ -279,9 +293,17 @@ export interface ProtoGrpcType {
          * The policy of issuance: rules that narrow what may be issued.
          */
         Policies: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_PoliciesClient> & { service: _meshca_admin_v1_PoliciesDefinition }
+        PolicyDecision: MessageTypeDefinition<_meshca_admin_v1_PolicyDecision, _meshca_admin_v1_PolicyDecision__Output>
+        PolicyRequestFacts: MessageTypeDefinition<_meshca_admin_v1_PolicyRequestFacts, _meshca_admin_v1_PolicyRequestFacts__Output>
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
+        RenewalLoss: MessageTypeDefinition<_meshca_admin_v1_RenewalLoss, _meshca_admin_v1_RenewalLoss__Output>
+        RenewalLossTotals: MessageTypeDefinition<_meshca_admin_v1_RenewalLossTotals, _meshca_admin_v1_RenewalLossTotals__Output>
+        ReplayGroup: MessageTypeDefinition<_meshca_admin_v1_ReplayGroup, _meshca_admin_v1_ReplayGroup__Output>
+        ReplayPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_ReplayPolicyRequest, _meshca_admin_v1_ReplayPolicyRequest__Output>
+        ReplayPolicyResponse: MessageTypeDefinition<_meshca_admin_v1_ReplayPolicyResponse, _meshca_admin_v1_ReplayPolicyResponse__Output>
+        ReplayTotals: MessageTypeDefinition<_meshca_admin_v1_ReplayTotals, _meshca_admin_v1_ReplayTotals__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
         RestoreDifference: MessageTypeDefinition<_meshca_admin_v1_RestoreDifference, _meshca_admin_v1_RestoreDifference__Output>
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>

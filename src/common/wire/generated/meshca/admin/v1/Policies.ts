@@ -4,10 +4,16 @@
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { ActivatePolicyRequest as _meshca_admin_v1_ActivatePolicyRequest, ActivatePolicyRequest__Output as _meshca_admin_v1_ActivatePolicyRequest__Output } from '../../../meshca/admin/v1/ActivatePolicyRequest.ts';
+import type { GetPolicyDecisionRequest as _meshca_admin_v1_GetPolicyDecisionRequest, GetPolicyDecisionRequest__Output as _meshca_admin_v1_GetPolicyDecisionRequest__Output } from '../../../meshca/admin/v1/GetPolicyDecisionRequest.ts';
 import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from '../../../meshca/admin/v1/GetPolicyRequest.ts';
 import type { IssuancePolicy as _meshca_admin_v1_IssuancePolicy, IssuancePolicy__Output as _meshca_admin_v1_IssuancePolicy__Output } from '../../../meshca/admin/v1/IssuancePolicy.ts';
 import type { ListPoliciesRequest as _meshca_admin_v1_ListPoliciesRequest, ListPoliciesRequest__Output as _meshca_admin_v1_ListPoliciesRequest__Output } from '../../../meshca/admin/v1/ListPoliciesRequest.ts';
 import type { ListPoliciesResponse as _meshca_admin_v1_ListPoliciesResponse, ListPoliciesResponse__Output as _meshca_admin_v1_ListPoliciesResponse__Output } from '../../../meshca/admin/v1/ListPoliciesResponse.ts';
+import type { ListRenewalLossesRequest as _meshca_admin_v1_ListRenewalLossesRequest, ListRenewalLossesRequest__Output as _meshca_admin_v1_ListRenewalLossesRequest__Output } from '../../../meshca/admin/v1/ListRenewalLossesRequest.ts';
+import type { ListRenewalLossesResponse as _meshca_admin_v1_ListRenewalLossesResponse, ListRenewalLossesResponse__Output as _meshca_admin_v1_ListRenewalLossesResponse__Output } from '../../../meshca/admin/v1/ListRenewalLossesResponse.ts';
+import type { PolicyDecision as _meshca_admin_v1_PolicyDecision, PolicyDecision__Output as _meshca_admin_v1_PolicyDecision__Output } from '../../../meshca/admin/v1/PolicyDecision.ts';
+import type { ReplayPolicyRequest as _meshca_admin_v1_ReplayPolicyRequest, ReplayPolicyRequest__Output as _meshca_admin_v1_ReplayPolicyRequest__Output } from '../../../meshca/admin/v1/ReplayPolicyRequest.ts';
+import type { ReplayPolicyResponse as _meshca_admin_v1_ReplayPolicyResponse, ReplayPolicyResponse__Output as _meshca_admin_v1_ReplayPolicyResponse__Output } from '../../../meshca/admin/v1/ReplayPolicyResponse.ts';
 
 /**
  * The policy of issuance: rules that narrow what may be issued.
@@ -31,6 +37,21 @@ export interface PoliciesClient extends grpc.Client {
   getPolicy(argument: _meshca_admin_v1_GetPolicyRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssuancePolicy__Output>): grpc.ClientUnaryCall;
   getPolicy(argument: _meshca_admin_v1_GetPolicyRequest, callback: grpc.requestCallback<_meshca_admin_v1_IssuancePolicy__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * The decision on a certificate, a JWT-SVID or a refused request, as it is on record.
+   */
+  GetPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  GetPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  GetPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  GetPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  /**
+   * The decision on a certificate, a JWT-SVID or a refused request, as it is on record.
+   */
+  getPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  getPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  getPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+  getPolicyDecision(argument: _meshca_admin_v1_GetPolicyDecisionRequest, callback: grpc.requestCallback<_meshca_admin_v1_PolicyDecision__Output>): grpc.ClientUnaryCall;
+
   ListPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
   ListPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
   ListPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
@@ -39,6 +60,28 @@ export interface PoliciesClient extends grpc.Client {
   listPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
   listPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
   listPolicies(argument: _meshca_admin_v1_ListPoliciesRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListPoliciesResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Which live identities would lose their renewal, before another policy is activated. Changes nothing.
+   */
+  ListRenewalLosses(argument: _meshca_admin_v1_ListRenewalLossesRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ListRenewalLossesResponse__Output>;
+  ListRenewalLosses(argument: _meshca_admin_v1_ListRenewalLossesRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ListRenewalLossesResponse__Output>;
+  /**
+   * Which live identities would lose their renewal, before another policy is activated. Changes nothing.
+   */
+  listRenewalLosses(argument: _meshca_admin_v1_ListRenewalLossesRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ListRenewalLossesResponse__Output>;
+  listRenewalLosses(argument: _meshca_admin_v1_ListRenewalLossesRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ListRenewalLossesResponse__Output>;
+
+  /**
+   * What another policy would have decided otherwise, of what is on record. Changes nothing.
+   */
+  ReplayPolicy(argument: _meshca_admin_v1_ReplayPolicyRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ReplayPolicyResponse__Output>;
+  ReplayPolicy(argument: _meshca_admin_v1_ReplayPolicyRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ReplayPolicyResponse__Output>;
+  /**
+   * What another policy would have decided otherwise, of what is on record. Changes nothing.
+   */
+  replayPolicy(argument: _meshca_admin_v1_ReplayPolicyRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ReplayPolicyResponse__Output>;
+  replayPolicy(argument: _meshca_admin_v1_ReplayPolicyRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ReplayPolicyResponse__Output>;
 
 }
 
@@ -50,12 +93,30 @@ export interface PoliciesHandlers extends grpc.UntypedServiceImplementation {
 
   GetPolicy: grpc.handleUnaryCall<_meshca_admin_v1_GetPolicyRequest__Output, _meshca_admin_v1_IssuancePolicy>;
 
+  /**
+   * The decision on a certificate, a JWT-SVID or a refused request, as it is on record.
+   */
+  GetPolicyDecision: grpc.handleUnaryCall<_meshca_admin_v1_GetPolicyDecisionRequest__Output, _meshca_admin_v1_PolicyDecision>;
+
   ListPolicies: grpc.handleUnaryCall<_meshca_admin_v1_ListPoliciesRequest__Output, _meshca_admin_v1_ListPoliciesResponse>;
+
+  /**
+   * Which live identities would lose their renewal, before another policy is activated. Changes nothing.
+   */
+  ListRenewalLosses: grpc.handleServerStreamingCall<_meshca_admin_v1_ListRenewalLossesRequest__Output, _meshca_admin_v1_ListRenewalLossesResponse>;
+
+  /**
+   * What another policy would have decided otherwise, of what is on record. Changes nothing.
+   */
+  ReplayPolicy: grpc.handleServerStreamingCall<_meshca_admin_v1_ReplayPolicyRequest__Output, _meshca_admin_v1_ReplayPolicyResponse>;
 
 }
 
 export interface PoliciesDefinition extends grpc.ServiceDefinition {
   ActivatePolicy: MethodDefinition<_meshca_admin_v1_ActivatePolicyRequest, _meshca_admin_v1_IssuancePolicy, _meshca_admin_v1_ActivatePolicyRequest__Output, _meshca_admin_v1_IssuancePolicy__Output>
   GetPolicy: MethodDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_IssuancePolicy, _meshca_admin_v1_GetPolicyRequest__Output, _meshca_admin_v1_IssuancePolicy__Output>
+  GetPolicyDecision: MethodDefinition<_meshca_admin_v1_GetPolicyDecisionRequest, _meshca_admin_v1_PolicyDecision, _meshca_admin_v1_GetPolicyDecisionRequest__Output, _meshca_admin_v1_PolicyDecision__Output>
   ListPolicies: MethodDefinition<_meshca_admin_v1_ListPoliciesRequest, _meshca_admin_v1_ListPoliciesResponse, _meshca_admin_v1_ListPoliciesRequest__Output, _meshca_admin_v1_ListPoliciesResponse__Output>
+  ListRenewalLosses: MethodDefinition<_meshca_admin_v1_ListRenewalLossesRequest, _meshca_admin_v1_ListRenewalLossesResponse, _meshca_admin_v1_ListRenewalLossesRequest__Output, _meshca_admin_v1_ListRenewalLossesResponse__Output>
+  ReplayPolicy: MethodDefinition<_meshca_admin_v1_ReplayPolicyRequest, _meshca_admin_v1_ReplayPolicyResponse, _meshca_admin_v1_ReplayPolicyRequest__Output, _meshca_admin_v1_ReplayPolicyResponse__Output>
 }
