@@ -4,6 +4,7 @@ import { callerCodes } from './codes/callers.ts';
 import { driverCodes } from './codes/drivers.ts';
 import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
+import { probeCodes } from './codes/probes.ts';
 import { recordCodes } from './codes/records.ts';
 import { requestCodes } from './codes/requests.ts';
 import { setCodes } from './codes/sets.ts';
@@ -20,6 +21,7 @@ export const codes = {
   ...tokenCodes,
   ...bearerTokenCodes,
   ...recordCodes,
+  ...probeCodes,
   ...agentCodes,
   ...driverCodes,
   ...setCodes,

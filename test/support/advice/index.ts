@@ -5,6 +5,7 @@ import { callerAdvice } from './callers.ts';
 import { driverAdvice } from './drivers.ts';
 import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
+import { probeAdvice } from './probes.ts';
 import { recordAdvice } from './records.ts';
 import { requestAdvice } from './requests.ts';
 import { setAdvice } from './sets.ts';
@@ -22,6 +23,7 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...tokenAdvice,
   ...bearerTokenAdvice,
   ...recordAdvice,
+  ...probeAdvice,
   ...agentAdvice,
   ...driverAdvice,
   ...setAdvice,

@@ -1,0 +1,4 @@
+/** Thrown inside the probe and never past it: `look` turns it into PROBE_FAILED. */
+export class ProbeFailure extends Error {
+  override readonly name = 'ProbeFailure';
+}
