@@ -2,10 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 /** Caddy with its admin API on a Unix socket, which asks clients for a certificate under `ca`. */
-export async function startCaddy(target: TargetDirectory, program: string): Promise<RunningServer> {
+export async function startCaddy(target: ServedDirectory, program: string): Promise<RunningServer> {
   const folder = serverFolder('caddy');
   const port = await freePort();
   const [socket, configFile] = [join(folder, 'admin.sock'), join(folder, 'Caddyfile')];

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePorts } from '../ports.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 const type = (name: string): string => `type.googleapis.com/envoy.${name}`;
 const tlsType = (name: string): string => type(`extensions.transport_sockets.tls.v3.${name}`);
@@ -12,7 +12,7 @@ const local = (port: number): object => ({
 
 /** Envoy that takes certificate and roots from files, by secrets that watch the directory. */
 export async function startEnvoyFiles(
-  target: TargetDirectory,
+  target: ServedDirectory,
   program: string,
 ): Promise<RunningServer> {
   const folder = serverFolder('envoy');

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 /**
  * HAProxy with a socket of level admin, which asks clients for a certificate under `ca`. It takes new
  * sets by the socket (`runtime`), or by SIGUSR2 to its master (`reload`).
  */
 export async function startHaproxy(
-  target: TargetDirectory,
+  target: ServedDirectory,
   by: 'runtime' | 'reload' = 'runtime',
 ): Promise<RunningServer> {
   const folder = serverFolder('haproxy');

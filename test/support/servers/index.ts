@@ -3,7 +3,8 @@ export { startEnvoyFiles } from './envoy-files.ts';
 export { startHaproxy } from './haproxy.ts';
 export { startNginx } from './nginx.ts';
 export { postgresUser, startPostgres } from './postgres.ts';
-export { startRedis } from './redis.ts';
+export { redisPassword, startRedis } from './redis.ts';
+export type { ServedDirectory } from './served-directory.ts';
 export { handshake, servedSerial, type ClientTrust } from './served-serial.ts';
 export type { DriverSettings, RunningServer } from './server-process.ts';
 export {

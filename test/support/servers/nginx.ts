@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 /** nginx with two workers, which asks clients for a certificate under `ca`. */
-export async function startNginx(target: TargetDirectory): Promise<RunningServer> {
+export async function startNginx(target: ServedDirectory): Promise<RunningServer> {
   const folder = serverFolder('nginx');
   const port = await freePort();
   const { path, executable } = debianProgram('nginx');

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram, unpackedServers } from './debian-programs.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 const nobody = 65_534;
 /** The user of the server, to whom keys have to belong; PostgreSQL refuses to run as root. */
@@ -16,7 +16,7 @@ const prefix: readonly string[] =
     : ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--'];
 
 /** PostgreSQL with TLS, which asks clients for a certificate under `ca`. */
-export async function startPostgres(target: TargetDirectory): Promise<RunningServer> {
+export async function startPostgres(target: ServedDirectory): Promise<RunningServer> {
   const folder = serverFolder('postgres');
   if (postgresUser !== undefined) chownSync(folder, postgresUser, postgresUser);
   const port = await freePort();

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 export const redisPassword = 'a password "with" quotes';
 
 /** Redis with TLS on its port, and a password; the driver comes by its Unix socket. */
-export async function startRedis(target: TargetDirectory): Promise<RunningServer> {
+export async function startRedis(target: ServedDirectory): Promise<RunningServer> {
   const folder = serverFolder('redis');
   const port = await freePort();
   const { path } = debianProgram('redis-server');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { ProvenListener } from '../../../sidecar/probe/listener.ts';
 import { until } from '../until.ts';
 import { servedSerial } from './served-serial.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 /** The settings of a driver, as `driver` of a target has them. */
 export interface DriverSettings {
@@ -38,7 +38,7 @@ export interface ServerCommand {
   readonly driver: DriverSettings;
   /** Its files, removed at the end. */
   readonly folder: string;
-  readonly target: TargetDirectory;
+  readonly target: ServedDirectory;
 }
 
 export const serverFolder = (name: string): string =>

@@ -2,11 +2,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
-import type { TargetDirectory } from './target-directory.ts';
+import type { ServedDirectory } from './served-directory.ts';
 
 /** Traefik with a watched file of dynamic configuration. */
 export async function startTraefik(
-  target: TargetDirectory,
+  target: ServedDirectory,
   program: string,
 ): Promise<RunningServer> {
   const folder = serverFolder('traefik');
