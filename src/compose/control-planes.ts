@@ -26,13 +26,14 @@ interface Below {
  */
 export function openControlPlanes(
   { context, records, authorities, issuing }: Below,
-  { refusals }: Pick<RunningServices, 'refusals'>,
+  { refusals, nodeSets }: Pick<RunningServices, 'refusals' | 'nodeSets'>,
   verifier: TokenVerifier,
 ): readonly ServedControlPlane[] {
   const { config, clock, logger } = context;
   const { store } = records;
   return createControlPlanes(controlPlaneTypes, config.controlPlanes, {
     store,
+    nodeSets,
     issuer: issuing.issuer,
     authorities: authorities.registry,
     refusals,

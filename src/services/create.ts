@@ -35,6 +35,7 @@ import { createWatch } from './watching/create-watch.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface RunningServices extends Services {
+  readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly sync: SyncHub;
   /** Whether an agent with this ID has a sync session, or a control plane watches. */
   isConnected(id: string): boolean;
@@ -61,6 +62,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
   return {
     callers,
     refusals,
+    nodeSets,
     sync,
     watch,
     ...issuing,

@@ -111,6 +111,7 @@ export class Execution {
       notAfter: 0,
       authorityId: '',
       entryId: null,
+      node: undefined,
       peer: `operation ${id}`,
     });
     if (caller.class !== 'admin' || caller.spiffeId !== proposer.actor)

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
-import { isTrusted, standingIn, type CertificateRecord, type Rights } from '../../domain/index.ts';
+import { isTrusted, standingIn, type CertificateRecord } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   LedgerAgents,
@@ -9,7 +9,8 @@ import type {
   ObjectLedger,
 } from '../../ledger/index.ts';
 import type { CertificateStore, EntryStore } from '../../store/ports/index.ts';
-import type { AgentCaller, AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
+import { holdingAgent } from '../agents/standing-agent.ts';
+import type { AnonymousCaller, CallerNode, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from '../services.ts';
 import type { InventoryProof } from './inventory-proof.ts';
 import type { AgentDoubles } from '../agents/agent-doubles.ts';
@@ -241,7 +242,7 @@ export class CallerRegistry implements Callers {
         };
       case 'admin':
         return {
-          caller: { ...identity, class: 'admin', kind: 'admin' },
+          caller: { ...identity, class: 'admin', kind: 'admin', node: await this.#nodeOf(record) },
           validUntil: await this.#adminUntil(record, now),
         };
       case 'workload': {
@@ -255,7 +256,12 @@ export class CallerRegistry implements Callers {
           };
         }
         return {
-          caller: { ...identity, class: 'delegate', kind: 'workload' },
+          caller: {
+            ...identity,
+            class: 'delegate',
+            kind: 'workload',
+            node: await this.#nodeOf(record),
+          },
           validUntil: Math.min(Infinity, ...ends),
         };
       }
@@ -299,6 +305,16 @@ export class CallerRegistry implements Callers {
           : `the certificate ${record.serial} of ${record.spiffeId} is superseded: a newer one is in use, or another session began`,
       );
     return agent.generation;
+  }
+
+  /**
+   * The rights of a caller end with its node: a ban of a stolen machine would else not end what it
+   * can have signed with the certificates on it.
+   */
+  async #nodeOf({ entryId, holder }: CertificateRecord): Promise<CallerNode | undefined> {
+    if (entryId === null) return undefined;
+    const { spiffeId, generation } = await holdingAgent(this.#dependencies, holder);
+    return { spiffeId, generation };
   }
 
   /**
@@ -370,14 +386,3 @@ export const concerns = (
   (beforeGeneration === undefined ||
     caller.class !== 'agent' ||
     caller.generation < beforeGeneration);
-
-/** The rights of the caller on which an issuance rests, beside those of the item. */
-export const callerRights = (caller: CertificateCaller): Rights => [
-  ...(caller.class === 'agent' ? agentRights(caller) : []),
-  { kind: 'caller', serial: caller.serial },
-];
-
-const agentRights = ({ spiffeId, generation, serial }: AgentCaller): Rights => [
-  { kind: 'agent', spiffeId, generation },
-  { kind: 'agent-svid', spiffeId, serial },
-];

@@ -64,17 +64,28 @@ export interface WorkloadCaller extends CertificateIdentity {
 }
 
 /**
+ * The agent that got the certificate of a caller by an entry, in its present session; none, if an
+ * operator minted it.
+ */
+export interface CallerNode {
+  readonly spiffeId: string;
+  readonly generation: number;
+}
+
+/**
  * A caller with a certificate of kind `workload` whose ID has an active delegation. Never one with
  * kind `delegated`.
  */
 export interface DelegateCaller extends CertificateIdentity {
   readonly class: 'delegate';
   readonly kind: 'workload';
+  readonly node: CallerNode | undefined;
 }
 
 export interface AdminCaller extends CertificateIdentity {
   readonly class: 'admin';
   readonly kind: 'admin';
+  readonly node: CallerNode | undefined;
 }
 
 export type CertificateCaller = AgentCaller | WorkloadCaller | DelegateCaller | AdminCaller;

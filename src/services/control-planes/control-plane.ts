@@ -5,6 +5,7 @@ import type { ReservedDnsName } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { Issuer } from '../../issuance/issuer.ts';
 import type { Ledger } from '../../ledger/index.ts';
+import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import type { Caller, CallerClass } from '../callers/caller.ts';
 import type { Refusals } from '../callers/callers.ts';
 import type { RepeatMemory } from '../issuing/repeat-memory.ts';
@@ -39,6 +40,7 @@ export interface ControlPlane {
 /** What a control plane may use, beside its own configuration. */
 export interface ControlPlaneDependencies {
   readonly store: Ledger;
+  readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly issuer: Issuer;
   readonly authorities: Authorities;
   readonly refusals: Refusals;

@@ -18,10 +18,11 @@ import {
   type DelegateCaller,
   type WorkloadCaller,
 } from '../callers/caller.ts';
-import { callerRights } from '../callers/caller-registry.ts';
+import { callerRights } from '../callers/caller-rights.ts';
 import type { Downstream } from '../services.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';
+import { holdingAgent } from '../agents/standing-agent.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { enforceRate, requestIdOrNew } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
@@ -30,7 +31,7 @@ export interface DownstreamDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly agents: Pick<AgentStore, 'byId'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'announceAbsent'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
   readonly revocations: Pick<LedgerRevocations, 'revokeAgain' | 'revoked'>;
@@ -186,7 +187,7 @@ export class DownstreamService implements Downstream {
     readonly agent: Proven<Agent>;
   }> {
     const { entries, agents, objects, nodeSets } = this.#dependencies;
-    const [entryRow, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
+    const entryRow = await entries.byId(entryId);
     if (entryRow === undefined)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} does not exist any more`);
     const entry = objects.require('entry', entryRow);
@@ -199,13 +200,7 @@ export class DownstreamService implements Downstream {
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
     if (entry.spiffeId !== spiffeId)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} now has another identity`);
-    if (foundAgent === undefined)
-      throw new PkiError('AGENT_EVICTED', `there is no record of the agent ${holder}`);
-    const agent = objects.require('agent', foundAgent);
-    if (agent.state === 'banned')
-      throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
-    if (agent.state !== 'active')
-      throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
+    const agent = await holdingAgent({ agents, objects }, holder);
     if (!(await nodeSets.parents(agent, now)).includes(entry.parentId))
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',

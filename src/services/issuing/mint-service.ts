@@ -10,7 +10,7 @@ import type { Authorities } from '../../issuance/authorities.ts';
 import type { Issuer } from '../../issuance/issuer.ts';
 import type { Access } from '../callers/access.ts';
 import { actorOf, requesterOf, type OperatorCaller } from '../callers/caller.ts';
-import { callerRights } from '../callers/caller-registry.ts';
+import { callerRights } from '../callers/caller-rights.ts';
 import type { Mint } from '../services.ts';
 import { issueOne } from './decided.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';

@@ -13,7 +13,7 @@ import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
 import type { LedgerDelegations, ObjectLedger } from '../../ledger/index.ts';
 import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
-import { callerRights } from '../callers/caller-registry.ts';
+import { callerRights } from '../callers/caller-rights.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
 import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
 import { KeyedBuckets } from '../../common/runtime/index.ts';

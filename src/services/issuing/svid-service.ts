@@ -19,7 +19,7 @@ import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
-import { callerRights } from '../callers/caller-registry.ts';
+import { callerRights } from '../callers/caller-rights.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from '../services.ts';
 import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';

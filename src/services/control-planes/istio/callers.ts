@@ -5,14 +5,14 @@ import {
   allowedValues,
   podHolder,
   userSpiffeId,
-  type Agent,
   type Proven,
   type RegistrationEntry,
   type Requester,
   type Rights,
 } from '../../../domain/index.ts';
+import { holdingAgent } from '../../agents/standing-agent.ts';
 import type { WorkloadCaller } from '../../callers/caller.ts';
-import { callerRights } from '../../callers/caller-registry.ts';
+import { callerRights } from '../../callers/caller-rights.ts';
 import type { KubernetesIdentity, VerifiedToken } from '../../tokens/index.ts';
 import type { ControlPlaneCall, ControlPlaneDependencies } from '../control-plane.ts';
 import type { IstioConfiguration } from './configuration.ts';
@@ -87,7 +87,7 @@ export class IstioCallers {
   }
 
   async #machineOf(caller: WorkloadCaller): Promise<MachineCaller | undefined> {
-    const { store, clock } = this.#dependencies;
+    const { store, nodeSets, clock } = this.#dependencies;
     const { entryId, spiffeId, serial } = caller;
     if (caller.kind !== 'workload' || entryId === null) return undefined;
     const [row] = await store.entries.byIds([entryId]);
@@ -100,7 +100,8 @@ export class IstioCallers {
     const hasEnded = entry.expiresAt !== 0 && entry.expiresAt <= clock.now();
     // the entry may have changed since it gave the certificate
     if (hasEnded || !gives(entry, identity)) return undefined;
-    const agent = await this.#agentOf(caller);
+    const agent = await holdingAgent(store, caller.holder);
+    if (!(await nodeSets.parents(agent)).includes(entry.parentId)) return undefined;
     return {
       kind: 'machine',
       certificate: caller,
@@ -116,23 +117,6 @@ export class IstioCallers {
       subject: spiffeId,
       credentialSha256: sha256Hex(Buffer.from(serial)),
     };
-  }
-
-  /**
-   * The agent that got the certificate. A ban of it ends what its node may get.
-   *
-   * @throws PkiError AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG
-   */
-  async #agentOf({ holder }: WorkloadCaller): Promise<Proven<Agent>> {
-    const { agents, objects } = this.#dependencies.store;
-    const row = await agents.byId(holder);
-    if (row === undefined) objects.announceAbsent('agent', holder);
-    const agent = row === undefined ? undefined : objects.require('agent', row);
-    if (agent?.state === 'banned')
-      throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
-    if (agent?.state !== 'active')
-      throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
-    return agent;
   }
 
   async #podOf(text: string, call: ControlPlaneCall): Promise<PodCaller> {

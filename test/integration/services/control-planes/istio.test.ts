@@ -357,6 +357,22 @@ test('a virtual machine gets no identity that its entry gives no more', async ()
   assert.equal(answer.code, 'UNAUTHENTICATED');
 });
 
+test('a virtual machine gets nothing more once its entry belongs to another node', async () => {
+  const spiffeId = 'spiffe://mesh.test/ns/vms/sa/given-away';
+  const certificate = await entryCertificate(server, { id: 'vm-given', spiffeId });
+  const ask = () =>
+    createCertificate(server, { csr: csrPem(createCsr(newKey())) }, { certificate });
+  assert.equal((await ask()).code, 'OK');
+  const other = await server.joinAgent('node-of-another');
+  const entry = await server.admin('Entries/GetEntry', { id: 'vm-given' });
+  const give = (to: string, revision: number) =>
+    server.admin('Entries/UpdateEntry', { entry: { ...entry, revision, parentId: to } });
+  const { revision } = await give(other.spiffeId, entry.revision);
+  assert.equal((await ask()).code, 'UNAUTHENTICATED');
+  await give(entry.parentId, revision);
+  assert.equal((await ask()).code, 'OK');
+});
+
 describe('the names that Istio’s clients dial', () => {
   test('are in the certificate of the front alone, and no entry, delegation or mint gets them', async () => {
     const { certificates } = await server.admin('Certificates/ListCertificates', {

@@ -10,12 +10,34 @@ import {
   id,
   local,
   newKey,
+  type ServicesWorld,
 } from '../../../support/services-world.ts';
 
 const rejectsWith =
   (code: string) =>
   (error: unknown): boolean =>
     error instanceof PkiError && error.code === code;
+
+/** The holder of a certificate that this agent gets by an entry. */
+async function holderOf(w: ServicesWorld, agent: AgentCaller, entryId: string) {
+  const csrDer = createCsr(newKey());
+  const [outcome] = await w.services.svids.signX509(agent, [
+    { requestId: uuidv7(), entryId, csrDer, ttlSeconds: 0, replacesSerial: '', selectors: [] },
+  ]);
+  assert.ok(outcome?.ok);
+  return w.callerOf(outcome.leaf);
+}
+
+const delegateControl = (w: ServicesWorld) =>
+  w.services.delegations.create(local, {
+    clientId: id('/control'),
+    patterns: [id('/ns/**')],
+    maxTtlSeconds: 600,
+    keyTypes: [],
+    dnsPatterns: [],
+    profile: '',
+    expiresAt: 0,
+  });
 
 test('the class of a caller comes from the record of its certificate', async () => {
   await using w = await createServicesWorld();
@@ -146,6 +168,52 @@ test('rights end with notAfter, a ban, an eviction, a newer session and a distru
   await assert.rejects(w.services.callers.stillStands(admin), rejectsWith('CHAIN_UNTRUSTED'));
 });
 
+test('what a node holds gives no rights once its agent is banned or evicted', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  for (const [entryId, path, admin] of [
+    ['boss', '/boss', true],
+    ['plane', '/control', false],
+  ] as const)
+    await w.addEntry({ id: entryId, spiffeId: id(path), parentId: agentId('n1'), admin });
+  await delegateControl(w);
+  const [boss, plane] = [await holderOf(w, caller, 'boss'), await holderOf(w, caller, 'plane')];
+  assert.deepEqual([boss.class, plane.class], ['admin', 'delegate']);
+  const minted = await w.mint('/control', false);
+  const refused = async (code: string): Promise<void> => {
+    for (const each of [boss, plane])
+      await assert.rejects(w.services.callers.stillStands(each), rejectsWith(code));
+  };
+  await w.services.agents.ban(local, agentId('n1'), 'stolen');
+  await refused('AGENT_BANNED');
+  assert.equal((await w.services.callers.stillStands(minted)).class, 'delegate', 'on no node');
+  await w.services.agents.evict(local, agentId('n1'), 'clean');
+  await refused('AGENT_EVICTED');
+  await w.joinAgent('n1');
+  assert.equal((await w.services.callers.stillStands(plane)).class, 'delegate');
+});
+
+test('a ban of the node ends a signature of its control plane that is under way', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  await w.addEntry({ id: 'plane', spiffeId: id('/control'), parentId: agentId('n1') });
+  await delegateControl(w);
+  const plane = (await holderOf(w, caller, 'plane')) as DelegateCaller;
+  w.beforeSigning(async () => {
+    await w.services.agents.ban(local, agentId('n1'), 'stolen');
+  });
+  const { outcomes } = await w.services.signing.sign(plane, [
+    {
+      requestId: uuidv7(),
+      spiffeId: id('/ns/a'),
+      dnsNames: [],
+      csrDer: createCsr(newKey()),
+      ttlSeconds: 0,
+    },
+  ]);
+  assert.equal(outcomes[0]?.ok === false && outcomes[0].error.code, 'AGENT_BANNED');
+});
+
 test('a renewed agent keeps its session, and its standing costs no query while nothing changes', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');
@@ -230,18 +298,7 @@ test('an admin by entry ends with the entry or its flag', async () => {
     parentId: agentId('n1'),
     admin: true,
   });
-  const [made] = await w.services.svids.signX509(caller, [
-    {
-      requestId: uuidv7(),
-      entryId,
-      csrDer: createCsr(newKey()),
-      ttlSeconds: 0,
-      selectors: [],
-      replacesSerial: '',
-    },
-  ]);
-  assert.ok(made?.ok);
-  const admin = await w.callerOf(made.leaf);
+  const admin = await holderOf(w, caller, entryId);
   assert.equal(admin.class, 'admin');
   await w.services.entries.delete(local, [entryId]);
   await assert.rejects(w.services.callers.stillStands(admin), rejectsWith('CALLER_NOT_ADMITTED'));

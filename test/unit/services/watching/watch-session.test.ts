@@ -20,6 +20,7 @@ const caller: DelegateCaller = {
   notAfter: 100,
   authorityId: 'a',
   entryId: null,
+  node: undefined,
   peer: '',
 };
 
