@@ -20,6 +20,8 @@ export const workloadAttestorSchemas = (
 
 /** Selectors of the core: no type may give them. */
 const coreSelectorType = 'peer';
+/** The agent presents it for the file targets of its own configuration, and no process has it. */
+const targetSelectorType = 'target';
 
 /**
  * All configured types together, as one. Owner of the namespace of selectors: each type gives its
@@ -36,7 +38,11 @@ export class WorkloadAttestors implements WorkloadAttestor {
     configuration: WorkloadAttestorConfiguration,
     dependencies: WorkloadAttestorDependencies,
   ) {
-    const claimed = [coreSelectorType, ...types.flatMap(({ selectorTypes }) => selectorTypes)];
+    const claimed = [
+      coreSelectorType,
+      targetSelectorType,
+      ...types.flatMap(({ selectorTypes }) => selectorTypes),
+    ];
     if (new Set(claimed).size !== claimed.length)
       throw new Error(
         `types of workload attestation claim a selector twice: ${claimed.join(', ')}`,

@@ -50,7 +50,8 @@ export function reconcile(
 
 /**
  * The identities to obtain ahead of use: entries with few selectors first, up to the bound.
- * Templates are left out, since they depend on the process.
+ * Templates are left out, since they depend on the process, and so are entries for file targets, which
+ * no process is given.
  */
 export function toPrefetch(
   records: ReadonlyMap<string, HeldRecord>,
@@ -62,7 +63,10 @@ export function toPrefetch(
   if (room <= 0) return [];
   const found: Identity[] = [];
   const candidates = [...cache.entries()]
-    .filter((entry) => !entry.isTemplate)
+    .filter(
+      ({ isTemplate, selectors }) =>
+        !isTemplate && !selectors.some(({ type }) => type === 'target'),
+    )
     .sort(
       (left, right) =>
         left.selectors.length - right.selectors.length || left.createdAt - right.createdAt,

@@ -1,8 +1,8 @@
 import { nearest } from '../common/runtime/nearest.ts';
 
 /**
- * The selectors that the agent of this release produces for a process (docs/entries.md). A test
- * compares them with the agent.
+ * The selectors that the agent of this release produces for a process, and for a file target of its
+ * configuration (docs/entries.md). A test compares them with the agent.
  */
 export const knownSelectors = [
   'unix:uid',
@@ -17,6 +17,7 @@ export const knownSelectors = [
   'unix:cgroup',
   'systemd:id',
   'peer:pinned',
+  'target:name',
 ] as const;
 
 /**
@@ -34,6 +35,6 @@ export function oddSelector(selector: string): readonly string[] {
     ? `${type}:${key}:VALUE`
     : nearest(`${type}:${key}`, known);
   return [
-    `no agent of this release produces the selector ${selector}, so that no process matches it${near === undefined ? '; docs/entries.md lists the selectors' : `; did you mean ${near}?`}`,
+    `no agent of this release produces the selector ${selector}, so that nothing matches it${near === undefined ? '; docs/entries.md lists the selectors' : `; did you mean ${near}?`}`,
   ];
 }

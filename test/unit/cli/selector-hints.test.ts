@@ -9,9 +9,11 @@ test('each selector that the agent makes is known, and what is nearly one is nam
     'unix:path:/usr/bin/a:b',
     'systemd:id:web.service',
     'peer:pinned',
+    'target:name:web',
   ])
     assert.deepEqual(oddSelector(selector), []);
   assert.match(oddSelector('unix:usr:web')[0] ?? '', /did you mean unix:user\?/);
+  assert.match(oddSelector('target:nam:web')[0] ?? '', /did you mean target:name\?/);
   assert.match(oddSelector('unix:uid')[0] ?? '', /unix:uid:VALUE/);
   assert.match(oddSelector('kubernetes:pod:web')[0] ?? '', /docs\/entries\.md/);
   assert.deepEqual(oddSelector('no-selector'), []);

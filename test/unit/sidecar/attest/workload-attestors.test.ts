@@ -97,7 +97,7 @@ test('a longer look is taken by its own type, and counts once the core has kept 
 });
 
 test('a type gives no selectors of another type or of the core, and two types share none', () => {
-  for (const foreign of ['unix', 'peer', 'systemd']) {
+  for (const foreign of ['unix', 'peer', 'systemd', 'target']) {
     using attestors = attestorsOf([pods(foreign)], { pods: { cluster: 'east' } });
     assert.throws(
       () => attestors.start(process),
@@ -106,6 +106,8 @@ test('a type gives no selectors of another type or of the core, and two types sh
   }
   const rival = { ...pods(), type: 'rival', selectorTypes: ['unix'] };
   assert.throws(() => attestorsOf([...workloadAttestorTypes, rival], {}), /claim a selector twice/);
-  const core = { ...pods(), selectorTypes: ['peer'] };
-  assert.throws(() => attestorsOf([core], {}), /claim a selector twice/);
+  for (const selectorType of ['peer', 'target']) {
+    const core = { ...pods(), selectorTypes: [selectorType] };
+    assert.throws(() => attestorsOf([core], {}), /claim a selector twice/);
+  }
 });

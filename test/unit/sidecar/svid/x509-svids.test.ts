@@ -426,6 +426,18 @@ test('a bounded number of identities is obtained ahead of use', async (context) 
   assert.equal(of.x509.horizon().held, 5);
 });
 
+test('the identity of a file target is not obtained for processes', async (context) => {
+  const of = world(context, { entries: 2, prefetch: 5 });
+  of.cache.applyChanges([entryOf('web', ['target:name:web'])], []);
+  of.x509.reconnected();
+  await eventually(() => of.x509.horizon().held >= 2);
+  await settle();
+  assert.deepEqual(
+    of.x509.held().map(({ svid }) => svid.identity.entry.id),
+    ['e0', 'e1'],
+  );
+});
+
 test('leaves of a tainted authority are renewed inside its window, others are not', async (context) => {
   const of = world(context, { entries: 20 });
   const subscriptions = Array.from({ length: 20 }, (_, index) =>
