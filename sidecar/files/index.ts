@@ -9,7 +9,7 @@ export type {
   FileTarget,
   KeyStoreFile,
   ProofRules,
-  Rollout,
   SetLayout,
   SetPermissions,
 } from './target.ts';
+export type { Rollout } from '../ports/file-targets.ts';

@@ -1,5 +1,6 @@
 import type { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { KeyType } from '../../src/common/x509/index.ts';
+import type { Rollout } from '../ports/file-targets.ts';
 import type { ProvenListener } from '../probe/listener.ts';
 
 /**
@@ -91,13 +92,4 @@ export interface ProofRules {
   readonly handshakes: number;
   /** How long the new serial may take to be shown before the set goes back (seconds). */
   readonly timeoutSeconds: number;
-}
-
-/** Targets of one group, on any number of nodes, change in two parts. */
-export interface Rollout {
-  readonly group: string;
-  /** The share of the group that goes first, 0 to 1. */
-  readonly canaryShare: number;
-  /** How long the first part is watched (seconds). */
-  readonly observeSeconds: number;
 }

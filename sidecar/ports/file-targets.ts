@@ -1,5 +1,13 @@
 import type { Result } from '../../src/common/errors/index.ts';
-import type { Rollout } from '../files/target.ts';
+
+/** Targets of one group, on any number of nodes, change in two parts. */
+export interface Rollout {
+  readonly group: string;
+  /** The share of the group that goes first, 0 to 1. */
+  readonly canaryShare: number;
+  /** How long the first part is watched (seconds). */
+  readonly observeSeconds: number;
+}
 
 /**
  * - `waiting`: no entry gives an identity, or the server is away

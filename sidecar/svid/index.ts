@@ -7,7 +7,14 @@ import type { X509Svids } from './x509-svids.ts';
 export { JwtSvids, type JwtSvidsDependencies } from './jwt-svids.ts';
 export { csrSigner } from './csr-signing.ts';
 export { KeyPool } from './key-pool.ts';
-export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
+export {
+  passesByItself,
+  SigningQueue,
+  type Signed,
+  type SigningRequest,
+  type Unanswered,
+} from './signing-queue.ts';
+export { verifySigned } from './signed.ts';
 export type {
   HeldView,
   X509SvidsEvents,

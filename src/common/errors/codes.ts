@@ -1,6 +1,7 @@
 import { agentCodes } from './codes/agents.ts';
 import { bearerTokenCodes } from './codes/bearer-tokens.ts';
 import { callerCodes } from './codes/callers.ts';
+import { deliveryCodes } from './codes/deliveries.ts';
 import { driverCodes } from './codes/drivers.ts';
 import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
@@ -23,6 +24,7 @@ export const codes = {
   ...recordCodes,
   ...probeCodes,
   ...agentCodes,
+  ...deliveryCodes,
   ...driverCodes,
   ...setCodes,
 } as const;

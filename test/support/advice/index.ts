@@ -2,6 +2,7 @@ import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import { agentAdvice } from './agents.ts';
 import { bearerTokenAdvice } from './bearer-tokens.ts';
 import { callerAdvice } from './callers.ts';
+import { deliveryAdvice } from './deliveries.ts';
 import { driverAdvice } from './drivers.ts';
 import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
@@ -25,6 +26,7 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...recordAdvice,
   ...probeAdvice,
   ...agentAdvice,
+  ...deliveryAdvice,
   ...driverAdvice,
   ...setAdvice,
 };

@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
+import type { Clock, Random } from '../../src/common/runtime/index.ts';
+import { selectorText, type Selector, type TrustDomain } from '../../src/common/spiffe/index.ts';
+import { parseCertificate } from '../../src/common/x509/index.ts';
+import type { BundleSource } from '../ports/bundles.ts';
+import type { EntryCache, Identity } from '../ports/entries.ts';
+import { renewAtMonotonicMs } from '../schedule/index.ts';
+import { verifySigned, type SigningQueue, type Unanswered } from '../svid/index.ts';
+import type { SetContent, StoredSet } from './certificate-set.ts';
+import type { DeliveredSet } from './delivery-record.ts';
+import type { FileTarget } from './target.ts';
+
+/**
+ * The selector of a target. Nobody calls for a target, so there is no process to attest: the agent
+ * presents it for the targets of its own configuration, and for nothing else. No type of workload
+ * attestation can give it.
+ */
+export const targetSelector = (name: string): Selector => ({
+  type: 'target',
+  value: `name:${name}`,
+});
+
+/** A certificate that was obtained for a target, before it is written. */
+export interface Leased {
+  readonly content: SetContent;
+  readonly facts: Omit<DeliveredSet, keyof StoredSet>;
+}
+
+export interface DeliveryLeaseDependencies {
+  readonly target: Pick<FileTarget, 'name' | 'spiffeId'>;
+  readonly entries: EntryCache;
+  readonly bundles: BundleSource;
+  readonly trustDomain: TrustDomain;
+  /** Makes a key of the target's type for each request. */
+  readonly queue: Pick<SigningQueue, 'sign'>;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * Certificates for one target, each with a new key. The identity is what an entry below this node
+ * gives to the selector of the target.
+ */
+export class DeliveryLease {
+  readonly #dependencies: DeliveryLeaseDependencies;
+  #unanswered: { readonly entry: string; readonly request: Unanswered } | undefined;
+
+  constructor(dependencies: DeliveryLeaseDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Fails with NOT_SYNCED or NO_IDENTITY. */
+  identity(): Result<Identity> {
+    const { target, entries } = this.#dependencies;
+    if (!entries.synced())
+      return fail('NOT_SYNCED', 'the entries of this agent have not been received yet');
+    const selector = targetSelector(target.name);
+    const all = entries.match([selector]);
+    const { spiffeId } = target;
+    const identity =
+      spiffeId === undefined ? all[0] : all.find((each) => each.spiffeId.equals(spiffeId));
+    if (identity !== undefined) return ok(identity);
+    const text = selectorText(selector);
+    return fail(
+      'NO_IDENTITY',
+      spiffeId === undefined
+        ? `no entry below this agent gives an identity to ${text}`
+        : `no entry below this agent gives ${spiffeId.toString()} to ${text}`,
+      {
+        next: `Create it: "meshca entry create --spiffe-id ${spiffeId?.toString() ?? 'ID'} --parent AGENT --selector ${text}".`,
+      },
+    );
+  }
+
+  /** @param replacesSerial the serial that is served now; empty: none */
+  async obtain(replacesSerial: string): Promise<Result<Leased>> {
+    const { target, bundles, trustDomain, queue } = this.#dependencies;
+    const found = this.identity();
+    if (!found.ok) return found;
+    const { entry, spiffeId } = found.value;
+    const key = `${entry.id} ${entry.revision}`;
+    // what was asked under another revision is not asked again
+    if (this.#unanswered?.entry !== key) this.#unanswered = { entry: key, request: {} };
+    try {
+      const signed = await queue.sign(
+        {
+          entryId: entry.id,
+          selectors: [targetSelector(target.name)],
+          replacesSerial,
+          unanswered: this.#unanswered.request,
+        },
+        replacesSerial === '',
+      );
+      const bundle = bundles.current();
+      if (bundle === undefined)
+        return fail('NOT_SYNCED', 'the trust bundle has not been received yet');
+      verifySigned(signed, spiffeId, trustDomain, bundle.rootsDer);
+      const { svid, key: pair } = signed;
+      return ok({
+        content: {
+          spiffeId,
+          serial: svid.serial,
+          chainDer: svid.chainDer,
+          privateKeyPkcs8Der: pair.privateKeyPkcs8Der,
+          rootsDer: bundle.rootsDer,
+          crlsDer: bundles.crls(),
+          authoritySetDigest: bundle.authoritySetDigest,
+          notBefore: svid.notBefore,
+          notAfter: svid.notAfter,
+        },
+        facts: this.#facts(found.value, svid, bundle.rootsDer),
+      });
+    } catch (thrown) {
+      return { ok: false, error: PkiError.from(thrown) };
+    }
+  }
+
+  /** By the clock of this node from the receipt on, so that a clock that is off does not matter. */
+  #facts(
+    { entry, spiffeId }: Identity,
+    svid: {
+      readonly notAfter: number;
+      readonly serverTime: number;
+      readonly authorityId: string;
+    },
+    rootsDer: readonly Buffer[],
+  ): Leased['facts'] {
+    const { bundles, clock, random } = this.#dependencies;
+    const now = clock.now();
+    const lifeSeconds = svid.notAfter - svid.serverTime;
+    return {
+      rootNames: rootsDer.map(subjectOf),
+      crlsDigest: crlsDigest(bundles.crls()),
+      spiffeId: spiffeId.toString(),
+      entryId: entry.id,
+      entryRevision: entry.revision,
+      authorityId: svid.authorityId,
+      renewAt: now + Math.round(renewAtMonotonicMs(lifeSeconds, 0, random.uniform()) / 1000),
+      endsAt: now + lifeSeconds,
+    };
+  }
+}
+
+/** Of CRLs in DER, hex. Empty: there are none. */
+export function crlsDigest(crlsDer: readonly Buffer[]): string {
+  if (crlsDer.length === 0) return '';
+  const hash = createHash('sha256');
+  for (const der of crlsDer) hash.update(createHash('sha256').update(der).digest());
+  return hash.digest('hex');
+}
+
+function subjectOf(rootDer: Buffer): string {
+  const parsed = parseCertificate(rootDer);
+  if (!parsed.ok) throw parsed.error;
+  return parsed.value.subjectDer.toString('hex');
+}

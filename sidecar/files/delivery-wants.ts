@@ -1,0 +1,78 @@
+import type { Identity } from '../ports/entries.ts';
+import type { DeliveredSet, DeliveryRecord } from './delivery-record.ts';
+
+/** What a set is compared with. */
+export interface DeliveryWorld {
+  /** Unix seconds. */
+  readonly now: number;
+  /** Hex. Undefined: no bundle yet. */
+  readonly authoritySetDigest: string | undefined;
+  /** Of the CRLs, hex. Undefined: the sets of this target have no CRLs. */
+  readonly crlsDigest: string | undefined;
+  /** Undefined: no entry gives one now. */
+  readonly identity: Identity | undefined;
+  /** The tainted authorities by ID, with the seconds in which their leaves are to be replaced. */
+  readonly tainted: ReadonlyMap<string, number>;
+}
+
+/** Why a new set is wanted, and within which time (seconds). 0: at once. */
+export interface Want {
+  readonly reason: 'none yet' | 'life' | 'roots' | 'entry' | 'taint' | 'crls' | 'ending';
+  readonly spreadSeconds: number;
+}
+
+/** The agents of a mesh see a change of the roots at the same moment. */
+const maximumRootsSpreadSeconds = 30;
+const maximumCrlsSpreadSeconds = 600;
+const entrySpreadSeconds = 2;
+/** The rest of the life from which on a set that is served is about to end. */
+const endingShare = 0.25;
+
+const lifeOf = ({ notBefore, notAfter }: DeliveredSet): number => notAfter - notBefore;
+
+/** From then on (Unix seconds) the set is about to end. */
+export const endingAt = (set: DeliveredSet): number =>
+  set.endsAt - Math.round(lifeOf(set) * endingShare);
+
+/** Pure. Undefined: what is there is good. */
+export function wanted(record: DeliveryRecord, world: DeliveryWorld): Want | undefined {
+  const { served, candidate, held } = record;
+  const { now, identity } = world;
+  // what an operator took back stays so until it is about to end
+  if (held && served !== undefined)
+    return now >= endingAt(served) ? { reason: 'ending', spreadSeconds: 0 } : undefined;
+  const newest = candidate ?? served;
+  if (newest === undefined) return { reason: 'none yet', spreadSeconds: 0 };
+  const life = lifeOf(newest);
+  const window = world.tainted.get(newest.authorityId);
+  if (window !== undefined) return { reason: 'taint', spreadSeconds: window };
+  if (now >= newest.renewAt) return { reason: 'life', spreadSeconds: 0 };
+  if (
+    world.authoritySetDigest !== undefined &&
+    world.authoritySetDigest !== newest.authoritySetDigest
+  )
+    return { reason: 'roots', spreadSeconds: Math.min(maximumRootsSpreadSeconds, life / 60) };
+  if (
+    identity !== undefined &&
+    (identity.entry.id !== newest.entryId ||
+      identity.entry.revision !== newest.entryRevision ||
+      identity.spiffeId.toString() !== newest.spiffeId)
+  )
+    return { reason: 'entry', spreadSeconds: entrySpreadSeconds };
+  if (world.crlsDigest !== undefined && world.crlsDigest !== newest.crlsDigest)
+    return { reason: 'crls', spreadSeconds: Math.min(maximumCrlsSpreadSeconds, life / 10) };
+  return undefined;
+}
+
+/** How long to wait after this number of failures in a row: growing, but never past the end. */
+export function retryDelaySeconds(
+  failures: number,
+  random: number,
+  { now, served }: { readonly now: number; readonly served: DeliveredSet | undefined },
+): number {
+  const left = served === undefined ? Infinity : served.endsAt - now;
+  const life = served === undefined ? Infinity : lifeOf(served);
+  const cap = Math.max(1, Math.min(3600, life / 20, left > 0 ? left / 4 : 60));
+  const ceiling = Math.min(cap, 10 * 2 ** Math.min(failures - 1, 20));
+  return Math.max(1, Math.round(ceiling * (0.5 + 0.5 * random)));
+}
