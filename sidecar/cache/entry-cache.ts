@@ -57,7 +57,7 @@ export class SyncedEntryCache implements EntryCache {
     return this.#items.get(id)?.entry;
   }
 
-  *entries(): Generator<AgentEntry> {
+  *all(): Generator<AgentEntry> {
     for (const item of this.#items.values()) yield item.entry;
   }
 

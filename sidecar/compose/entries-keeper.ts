@@ -46,7 +46,7 @@ export class EntriesKeeper {
     this.#writing = writes.put(entriesFile, async () => {
       const { agentId, position } = receiver;
       if (agentId !== undefined && position !== undefined)
-        await saveEntries(directory, agentId, position, cache.entries());
+        await saveEntries(directory, agentId, position, cache.all());
     });
   }
 }

@@ -61,6 +61,8 @@ export interface EntryCache {
   wanted(selectors: readonly Selector[], costlyPrefixes: readonly string[]): ReadonlySet<string>;
   /** The entries that matched the most selectors, best first. For operators only. */
   nearMisses(selectors: readonly Selector[], limit: number): readonly NearMiss[];
+  /** All entries, also those that no process matches now. */
+  all(): Iterable<AgentEntry>;
   /** Called after each change is complete. Returns the unsubscribe function. */
   onChange(listener: () => void): () => void;
 }

@@ -62,7 +62,7 @@ export function toPrefetch(
   for (const record of records.values()) if (record.prefetched) room -= 1;
   if (room <= 0) return [];
   const found: Identity[] = [];
-  const candidates = [...cache.entries()]
+  const candidates = [...cache.all()]
     .filter(
       ({ isTemplate, selectors }) =>
         !isTemplate && !selectors.some(({ type }) => type === 'target'),

@@ -95,6 +95,9 @@ export class FakeEntries implements EntryCache {
       .filter((each) => each.missed.length > 0 && each.matched.length > 0)
       .slice(0, limit);
   }
+  all(): readonly AgentEntry[] {
+    return this.entries;
+  }
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -6,8 +6,11 @@ import { selectorText, type SpiffeId } from '../../../src/common/spiffe/index.ts
 import { certificatesToPem, pemEncode } from '../../../src/common/x509/index.ts';
 import type { Attestor } from '../../attest/index.ts';
 import type { ShownCertificate } from '../../local-server/index.ts';
-import type { EntryCache, Identity } from '../../ports/entries.ts';
+import type { AgentEntry, EntryCache } from '../../ports/entries.ts';
 import type { SvidManager, SvidSubscription } from '../../ports/svids.ts';
+
+/** Entries that a warning names. */
+const maximumNamed = 20;
 
 export interface SocketCertificateDependencies {
   readonly attestor: Attestor;
@@ -34,6 +37,7 @@ export class SocketCertificate implements ShownCertificate, Disposable {
   #built: { readonly serial: string; readonly context: SecureContext } | undefined;
   #looking: Promise<void> = Promise.resolve();
   #told = '';
+  #toldOthers = '';
   #stopped = false;
 
   constructor(dependencies: SocketCertificateDependencies) {
@@ -77,6 +81,7 @@ export class SocketCertificate implements ShownCertificate, Disposable {
   async #look(): Promise<void> {
     const { attestor, entries, svids, spiffeId, dnsName, pid } = this.#dependencies;
     if (this.#stopped || !entries.synced()) return;
+    this.#tellOthers();
     using peer = attestor.open(pid);
     const { selectors } = await attestor.attest(peer, (known, prefixes) =>
       entries.wanted(known, prefixes),
@@ -89,7 +94,7 @@ export class SocketCertificate implements ShownCertificate, Disposable {
         `no entry gives ${spiffeId.toString()} to the agent itself; its selectors are ${selectors.map(selectorText).join(', ')}`,
         { next: `Create an entry with them, and with the DNS name ${dnsName}.` },
       );
-    if (!names(identity, dnsName))
+    if (!names(identity.entry, dnsName))
       throw new PkiError(
         'NO_IDENTITY',
         `the entry ${identity.entry.id} lacks the DNS name ${dnsName}, which Istio's clients expect`,
@@ -106,6 +111,25 @@ export class SocketCertificate implements ShownCertificate, Disposable {
     before?.release();
   }
 
+  /** Who holds the name of this socket can pose as it. Once, until those entries change. */
+  #tellOthers(): void {
+    const { entries, spiffeId, dnsName, logger } = this.#dependencies;
+    const others: string[] = [];
+    for (const entry of entries.all())
+      if (names(entry, dnsName) && entry.spiffeId !== spiffeId.toString()) others.push(entry.id);
+    const told = others.toSorted().slice(0, maximumNamed).join(' ');
+    if (told === this.#toldOthers) return;
+    this.#toldOthers = told;
+    if (others.length === 0) return;
+    logger.warn(
+      {
+        ...{ dnsName, count: others.length, entries: told.split(' ') },
+        next: `Take the DNS name ${dnsName} from these entries.`,
+      },
+      'other entries of this node have the DNS name of the socket for Istio: their processes can pose as it',
+    );
+  }
+
   /** Once, until the reason changes. */
   #tell(error: PkiError): void {
     if (this.#told === error.message) return;
@@ -117,5 +141,5 @@ export class SocketCertificate implements ShownCertificate, Disposable {
   }
 }
 
-const names = ({ entry }: Identity, dnsName: string): boolean =>
-  entry.dnsNames.some((each) => each.toLowerCase() === dnsName);
+const names = ({ dnsNames }: AgentEntry, dnsName: string): boolean =>
+  dnsNames.some((each) => each.toLowerCase() === dnsName);
