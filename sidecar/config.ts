@@ -4,6 +4,7 @@ import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loade
 import { parseDnsName, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
 import { keyTypes, parseFingerprint } from '../src/common/x509/index.ts';
 import { workloadAttestorSchemas, workloadAttestorTypes } from './attest/index.ts';
+import { overlapOf, targetSchema } from './files/index.ts';
 import {
   configuredTypes,
   nodeAttestorSchemas,
@@ -167,6 +168,11 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe("Istio's clients on this node that are attested by the kernel, without a token"),
+  targets: z
+    .array(targetSchema)
+    .max(256)
+    .default([])
+    .describe('Directories of certificates for servers that read files; see file-targets.md'),
   localApi: z
     .strictObject({
       socketPath: path(
@@ -318,7 +324,7 @@ function contradiction(config: AgentConfig): string | undefined {
     return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
   if (connection.backoffBaseMs > connection.backoffCapMs)
     return 'connection.backoffBaseMs is above connection.backoffCapMs';
-  const ofSockets = socketsProblem(config);
+  const ofSockets = socketsProblem(config) ?? targetsProblem(config);
   if (ofSockets !== undefined) return ofSockets;
   const names = [sds.defaultSvidName, sds.defaultBundleName, sds.allBundlesName];
   if (new Set(names).size < names.length)
@@ -345,4 +351,12 @@ function socketsProblem({
   return id.trustDomain.name === trustDomain
     ? undefined
     : `istio.spiffeId ${istio.spiffeId} is not in the trust domain ${trustDomain}`;
+}
+
+function targetsProblem({ targets, dataDir, trustDomain }: AgentConfig): string | undefined {
+  for (const { name, spiffeId } of targets)
+    if (spiffeId !== undefined && SpiffeId.of(spiffeId).trustDomain.name !== trustDomain)
+      return `targets: spiffeId ${spiffeId} of ${name} is not in the trust domain ${trustDomain}`;
+  const overlap = overlapOf(targets, dataDir);
+  return overlap === undefined ? undefined : `targets: ${overlap}`;
 }
