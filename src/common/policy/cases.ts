@@ -9,6 +9,7 @@ import { decide, traceOf, type Policy, type RuleTrace, type Verdict } from './po
 import { effects } from './rule.ts';
 
 const maximumCases = 5000;
+const maximumBytes = 4 * 1024 * 1024;
 
 const text = z.string('it is text').max(512, 'it is too long');
 const texts = z.array(text, 'it is a list').max(1000, 'it has more than 1000 items');
@@ -55,7 +56,7 @@ const caseSchema = z.strictObject(
   {
     name: text.min(1, 'it is empty'),
     expect: z.enum(effects, `it is ${effects.join(' or ')}`),
-    /** The rule that must decide. */
+    /** The rule that must decide; empty: no rule matches. */
     rule: text.optional(),
     request: z.strictObject(requestShape, 'it is a mapping of keys to values'),
   },
@@ -80,7 +81,7 @@ export interface PolicyCase {
 
 /** @param now the time of cases that state none. Fails with POLICY_INVALID and every problem. */
 export function readCases(source: string, now: number): Result<readonly PolicyCase[]> {
-  const tree = readYaml(source);
+  const tree = readYaml(source, maximumBytes);
   if (!tree.ok) return tree;
   const parsed = casesSchema.safeParse(tree.value);
   if (!parsed.success)
@@ -133,7 +134,8 @@ export function runCases(policy: Policy, cases: readonly PolicyCase[]): readonly
   return cases.map(({ name, expect, rule, facts }) => {
     const verdict = decide(policy, facts);
     const passed =
-      verdict.allowed === (expect === 'allow') && (rule === undefined || rule === verdict.rule);
+      verdict.allowed === (expect === 'allow') &&
+      (rule === undefined || rule === (verdict.rule ?? ''));
     return { name, passed, expect, verdict, trace: passed ? [] : traceOf(policy, facts) };
   });
 }

@@ -1,3 +1,4 @@
+import { domainToASCII } from 'node:url';
 import { fail, ok, type Result } from '../errors/index.ts';
 import { parseDnsName } from '../spiffe/index.ts';
 
@@ -38,15 +39,21 @@ export class DnsPattern {
     return ok(new DnsPattern(text, body.split('.').reverse(), open));
   }
 
-  /** Whether each name for which this name stands is in the set. */
+  /** Whether each name for which this name stands is in the set. What is no name never is. */
   covers(name: string): boolean {
-    return this.#compare(name, (wanted, label) => wanted === '*' || wanted === label);
+    return (
+      this.#compare(name, (wanted, label) => wanted === '*' || wanted === label) &&
+      parseDnsName(name.startsWith('*.') ? name.slice(2) : name).ok
+    );
   }
 
-  /** Whether some name for which this name stands is in the set. */
+  /**
+   * Whether some name for which this name stands is in the set. Other spellings of a name count as
+   * the name, since a reader may take them for it.
+   */
   touches(name: string): boolean {
     return this.#compare(
-      name,
+      plain(name),
       (wanted, label) => wanted === '*' || label === '*' || wanted === label,
     );
   }
@@ -57,4 +64,10 @@ export class DnsPattern {
       return false;
     return this.#labels.every((wanted, index) => same(wanted, labels[index] as string));
   }
+}
+
+/** Lower case, `xn--` labels, no final dot. */
+function plain(name: string): string {
+  if (/^[a-z0-9.*-]*[a-z0-9]$/.test(name)) return name;
+  return (domainToASCII(name) || name.toLowerCase()).replace(/\.$/, '');
 }

@@ -1,32 +1,71 @@
-import { parse } from 'yaml';
+import { isScalar, parseDocument, visit, type Document } from 'yaml';
 import type { z } from 'zod';
 import { fail, ok, type Result } from '../errors/index.ts';
 import { nearest } from '../runtime/nearest.ts';
 
-const maximumBytes = 1024 * 1024;
 const shownProblems = 20;
 const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 /** Longer than any certificate. */
 const maximumSeconds = 100 * 366 * 86_400;
 
-/** YAML without aliases, whose expansion could be huge. Fails with POLICY_INVALID. */
-export function readYaml(source: string): Result<unknown> {
+/**
+ * YAML without aliases, whose expansion could be huge. Takes time in proportion to the size,
+ * whatever the text. Fails with POLICY_INVALID.
+ */
+export function readYaml(source: string, maximumBytes: number): Result<unknown> {
   if (Buffer.byteLength(source) > maximumBytes)
     return fail('POLICY_INVALID', `the file has more than ${maximumBytes / 1024} KiB`);
-  try {
-    return ok(
-      parse(source, {
-        strict: true,
-        uniqueKeys: true,
-        maxAliasCount: 0,
-        schema: 'core',
-        logLevel: 'error',
-      }),
+  const invalid = (offset: number, problem: string): Result<never> =>
+    fail(
+      'POLICY_INVALID',
+      `the file is no valid YAML: ${problem.slice(0, 200)} at ${placeAt(source, offset)}`,
     );
+  try {
+    // the library compares each key of a map with each other, and quotes the file for each error
+    const document = parseDocument(source, {
+      strict: true,
+      uniqueKeys: false,
+      prettyErrors: false,
+      schema: 'core',
+      logLevel: 'error',
+    });
+    const [error] = document.errors;
+    if (error !== undefined) return invalid(error.pos[0], error.message);
+    const repeated = repeatedKey(document);
+    if (repeated !== undefined)
+      return invalid(repeated.offset, `the key ${quoted(repeated.key)} is there twice`);
+    return ok(document.toJS({ maxAliasCount: 0 }));
   } catch (thrown) {
-    const [line] = thrown instanceof Error ? thrown.message.split('\n') : [];
-    return fail('POLICY_INVALID', `the file is no valid YAML: ${line ?? ''}`);
+    return invalid(0, thrown instanceof Error ? thrown.message : 'it can not be read');
   }
+}
+
+/** Line and column of an offset, from 1. */
+export function placeAt(source: string, offset: number): string {
+  const lines = source.slice(0, offset).split('\n');
+  return `line ${lines.length}, column ${(lines.at(-1) ?? '').length + 1}`;
+}
+
+/** The first key that a map has twice. */
+function repeatedKey(
+  document: Document,
+): { readonly key: unknown; readonly offset: number } | undefined {
+  let repeated: ReturnType<typeof repeatedKey>;
+  visit(document, {
+    Map: (_, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        // in the tree that the schema reads, keys are texts
+        const text = String(key.value);
+        if (seen.has(text)) repeated = { key: key.value, offset: key.range?.[0] ?? 0 };
+        if (repeated !== undefined) return visit.BREAK;
+        seen.add(text);
+      }
+      return undefined;
+    },
+  });
+  return repeated;
 }
 
 /** Whole seconds, or a text such as `90s` or `1h`. Undefined for anything else. */

@@ -13,13 +13,15 @@ import type { Policy } from './policy.ts';
 import { effects, type CallerPattern, type Rule } from './rule.ts';
 import { minutesOf, weekdays } from './time-window.ts';
 
-/** Bounds, so that no decision is slow. */
+/** Bounds, so that neither a decision nor the reading of the file is slow. */
+const maximumBytes = 256 * 1024;
 const maximumRules = 200;
 const maximumItems = 500;
 const maximumPatterns = 2000;
 /** Of all expressions together. */
 const maximumNodes = 1000;
 const maximumInstructions = 2048;
+const maximumExpressionCharacters = 32 * 1024;
 
 /** Runs a parser whose failure becomes the problem of this field. */
 const by = <Input, Output>(schema: z.ZodType<Input>, read: (value: Input) => Output) =>
@@ -128,6 +130,13 @@ const ruleSchema = z
   .transform(({ name, effect, message = '', wildcardNames = false, ...conditions }, context) => {
     if (wildcardNames && effect === 'deny')
       context.addIssue('wildcardNames: a rule that denies matches wildcard names in any case');
+    const ofCertificates = (['dnsNames', 'ips', 'profiles', 'keyTypes'] as const).find(
+      (condition) => conditions[condition] !== undefined,
+    );
+    if (conditions.audiences !== undefined && ofCertificates !== undefined)
+      context.addIssue(
+        `audiences and ${ofCertificates}: no request has both, so the rule would match none; write two rules`,
+      );
     return { name, effect, message, wildcardNames, conditions } as Omit<Rule, 'source'>;
   });
 
@@ -180,8 +189,14 @@ const patternsIn = (conditions: Rule['conditions']): number =>
 
 /** Reads and checks the file of a policy. Fails with POLICY_INVALID and every problem. */
 export function readPolicy(source: string): Result<Policy> {
-  const tree = readYaml(source);
+  const tree = readYaml(source, maximumBytes);
   if (!tree.ok) return tree;
+  const characters = expressionCharacters(tree.value);
+  if (characters > maximumExpressionCharacters)
+    return fail(
+      'POLICY_INVALID',
+      `the expressions have ${characters} characters together, more than ${maximumExpressionCharacters}`,
+    );
   const parsed = policySchema.safeParse(tree.value);
   if (parsed.success) {
     const { description, rules } = parsed.data;
@@ -197,6 +212,16 @@ export function readPolicy(source: string): Result<Policy> {
     rules: Object.keys(ruleSchema.in.shape),
   });
   return fail('POLICY_INVALID', problems);
+}
+
+/** Before any of them is parsed. */
+function expressionCharacters(tree: unknown): number {
+  const { rules } = (tree ?? {}) as { readonly rules?: unknown };
+  if (!Array.isArray(rules)) return 0;
+  return rules.reduce((sum: number, rule: { readonly when?: unknown } | null) => {
+    const when = rule?.when;
+    return sum + (typeof when === 'string' ? when.length : 0);
+  }, 0);
 }
 
 function callerPattern(value: string): CallerPattern {

@@ -108,7 +108,10 @@ const checks: { readonly [Key in Simple]-?: Check } = {
   callerIds: ({ conditions: { callerIds = [] } }, { callerName }) =>
     callerIds.some((pattern) => pattern.matches(callerName)),
   dnsNames: (rule, facts) => names(rule, rule.conditions.dnsNames ?? [], facts.dnsNames),
-  ips: (rule, facts) => names(rule, rule.conditions.ips ?? [], facts.ips),
+  ips: (rule, facts) =>
+    names(rule, rule.conditions.ips ?? [], facts.ips) ||
+    // an address among the DNS names counts as an address for who denies it
+    (rule.effect === 'deny' && names(rule, rule.conditions.ips ?? [], facts.dnsNames)),
   audiences: (rule, facts) =>
     names(rule, (rule.conditions.audiences ?? []).map(audiencePattern), facts.audiences),
 };

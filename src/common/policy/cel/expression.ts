@@ -1,5 +1,6 @@
 import { fail, ok, type Result } from '../../errors/index.ts';
 import type { PolicyFacts } from '../facts.ts';
+import { placeAt } from '../file-text.ts';
 import { checkTree, Problem, type CheckedExpression } from './check.ts';
 import { fieldOf, type CelInput } from './fields.ts';
 import { timeGetters } from './functions.ts';
@@ -63,12 +64,8 @@ function boundsProblem(text: string): string | undefined {
   return deepest > maximumBrackets ? `it has more than ${maximumBrackets} levels` : undefined;
 }
 
-/** `line 1, column 9`, from 1. */
-function placeOf({ node }: Problem, text: string, parsed: ParsedExpression | undefined): string {
-  const offset = parsed?.sourceInfo?.positions[node.id.toString()] ?? 0;
-  const lines = text.slice(0, offset).split('\n');
-  return `line ${lines.length}, column ${(lines.at(-1) ?? '').length + 1}`;
-}
+const placeOf = ({ node }: Problem, text: string, parsed: ParsedExpression | undefined): string =>
+  placeAt(text, parsed?.sourceInfo?.positions[node.id.toString()] ?? 0);
 
 /** The library compiles a pattern at each call, and reads a time in the zone of the process. */
 function environment(cel: Cel, patterns: Patterns): ReturnType<Cel['celEnv']> {
