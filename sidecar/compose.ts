@@ -45,7 +45,8 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
       : survivedOutageSeconds(shortest);
   };
   const stages = { trust, entries, held, svids };
-  const sessionStage = await openSession(environment, { ...stages, metrics });
+  const targets = withoutTargets;
+  const sessionStage = await openSession(environment, { ...stages, targets, metrics });
   const { session } = sessionStage;
   late.fill(session);
   await svids.restore();
@@ -63,7 +64,7 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
       readiness,
       status,
       standing: (identity) => standingOf(reported, identity),
-      targets: withoutTargets,
+      targets,
     }),
   );
   started.use(sessionStage.run());

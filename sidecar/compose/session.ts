@@ -1,8 +1,9 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
+import type { FileTargets } from '../ports/file-targets.ts';
 import { survivedOutageSeconds } from '../schedule/index.ts';
-import { IssuerSession } from '../sync/index.ts';
+import { IssuerSession, TargetReports } from '../sync/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
@@ -25,12 +26,13 @@ export interface SessionStageDependencies {
   readonly entries: EntriesStage;
   readonly held: ConsumersStage;
   readonly svids: SvidsStage;
+  readonly targets: FileTargets;
   readonly metrics: AgentMetrics;
 }
 
 export async function openSession(
   environment: AgentEnvironment,
-  { trust, entries, held, svids, metrics }: SessionStageDependencies,
+  { trust, entries, held, svids, targets, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
   const { identity, bundles, lost, state, writes, connect } = trust;
@@ -46,6 +48,7 @@ export async function openSession(
   });
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
+    targets: new TargetReports(targets, logger.child({ part: 'file-targets' })),
     checkpoints: trust.checkpoints,
     receiver: entries.receiver,
     lostState: lost,
@@ -73,6 +76,7 @@ export async function openSession(
     self.confirm();
     session.reportSoon();
   });
+  targets.onChange(() => session.reportSoon());
   session.onChange(() => {
     if (!session.connected()) return;
     self.register();

@@ -99,7 +99,7 @@ export function decideRollout(input: RolloutInput): RolloutDecision {
   if (settled.failed.length > 0)
     return { round: settled, turns: [], hold: { kind: 'canary', failed: settled.failed } };
   if (waiting.length === 0 && settled.given.every((turn) => isDone(turn, world, settled, now)))
-    return { round: undefined, turns: [], hold: undefined };
+    return { round: ended(settled, input), turns: [], hold: undefined };
   return settled.phase === 'rest'
     ? give(settled, waiting, 'rest', now)
     : canaryPhase(settled, waiting, world, input);
@@ -148,6 +148,10 @@ function opened({ members, answered, handshakes, lyingShare, now }: RolloutInput
     failuresBefore: judgeCanary(handshakes, { maximumFailureRate: 0, lyingShare }).failureRate,
   };
 }
+
+/** Those that were passed over are remembered, so that they are not asked again at once. */
+const ended = ({ passedOver }: Round, input: RolloutInput): Round | undefined =>
+  passedOver.length === 0 ? undefined : { ...opened(input), passedOver };
 
 const isBad = (state: ReportedTarget['state']): boolean =>
   state === 'rolling-back' || state === 'rolled-back' || state === 'failed';
