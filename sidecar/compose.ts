@@ -3,7 +3,7 @@ import { openConsumers } from './compose/consumers.ts';
 import { openDoors } from './compose/doors.ts';
 import { openEntries } from './compose/entries.ts';
 import type { AgentEnvironment } from './compose/environment.ts';
-import { withoutTargets } from './compose/file-targets.ts';
+import { openFileTargets } from './compose/file-targets.ts';
 import { Late } from './compose/late.ts';
 import { gaugesOf, readinessOf, standingOf, statusOf, type Readiness } from './compose/report.ts';
 import { openSession } from './compose/session.ts';
@@ -45,14 +45,18 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
       : survivedOutageSeconds(shortest);
   };
   const stages = { trust, entries, held, svids };
-  const targets = withoutTargets;
-  const sessionStage = await openSession(environment, { ...stages, targets, metrics });
+  const fileTargets = started.use(
+    await openFileTargets(environment, { trust, entries, held, session: late, metrics }),
+  );
+  const { targets } = fileTargets;
+  const sessionStage = await openSession(environment, { ...stages, fileTargets, metrics });
   const { session } = sessionStage;
   late.fill(session);
   await svids.restore();
   await held.restore();
+  await fileTargets.start();
 
-  const reported = { ...environment, ...stages, session, outageSeconds };
+  const reported = { ...environment, ...stages, session, targets, outageSeconds };
   const status = (): AgentStatus => statusOf(reported);
   const readiness = (): Readiness => readinessOf(reported);
   metrics.observe(gaugesOf(reported));

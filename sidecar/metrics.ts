@@ -1,6 +1,12 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { SdsMetrics } from './apis/sds/index.ts';
 import type { LocalServerMetrics } from './local-server/index.ts';
+import {
+  targetGauges,
+  targetMetrics,
+  type TargetGauge,
+  type TargetMetrics,
+} from './target-metrics.ts';
 
 /** What is read when someone scrapes. */
 export interface AgentGauges {
@@ -20,12 +26,14 @@ export interface AgentGauges {
   readonly clockSkewSeconds: () => number;
   /** Files that the state directory does not hold as they should be. */
   readonly unkeptFiles: () => number;
+  readonly targets: () => readonly TargetGauge[];
 }
 
 export interface AgentMetrics {
   readonly registry: Registry;
   readonly workloadApi: LocalServerMetrics;
   readonly sds: SdsMetrics;
+  readonly targets: TargetMetrics;
   /** A connection to the operations port was ended so that others find room. */
   operationsRefused(reason: string): void;
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
@@ -57,6 +65,7 @@ export function createAgentMetrics(): AgentMetrics {
     ...issuanceCounters(registry),
     workloadApi: workloadApiMetrics(registry),
     sds: sdsMetrics(registry),
+    targets: targetMetrics(registry),
     operationsRefused: (reason) => operations.inc({ reason }),
     observe: (gauges) => observe(registry, gauges),
   };
@@ -183,6 +192,7 @@ function sdsMetrics(registry: Registry): SdsMetrics {
 }
 
 function observe(registry: Registry, gauges: AgentGauges): void {
+  targetGauges(registry, gauges.targets);
   const rows: readonly (readonly [string, string, () => number | undefined])[] = [
     [
       'connected',

@@ -12,6 +12,7 @@ export interface AuthoritiesDependencies {
   readonly identity: AgentIdentity;
   readonly x509: X509Svids;
   readonly jwt: JwtSvids;
+  readonly targets: { setTainted(tainted: ReadonlyMap<string, number>): void };
   readonly clock: Clock;
   readonly logger: Logger;
   /** The own SVID is to be renewed at another time than was planned. */
@@ -31,10 +32,12 @@ export class AuthoritiesFollower {
 
   /** All authorities that are tainted now: what they signed is renewed inside their windows. */
   tainted(tainted: readonly TaintedAuthority__Output[]): void {
-    const { x509, jwt, identity, replan } = this.#dependencies;
-    x509.setTainted(
-      new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])),
+    const { x509, jwt, targets, identity, replan } = this.#dependencies;
+    const windows = new Map(
+      tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds]),
     );
+    x509.setTainted(windows);
+    targets.setTainted(windows);
     if (tainted.length > 0) jwt.clear();
     const { credential } = identity;
     const own =

@@ -4,6 +4,7 @@ import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v
 import type { AgentConfig } from '../config.ts';
 import type { AgentGauges } from '../metrics.ts';
 import type { Identity } from '../ports/entries.ts';
+import type { FileTargets } from '../ports/file-targets.ts';
 import type { Standing } from '../ports/svids.ts';
 import { noticedSkewSeconds, type IssuerSession } from '../sync/index.ts';
 import type { ConsumersStage } from './consumers.ts';
@@ -20,6 +21,7 @@ export interface ReportDependencies {
   readonly held: ConsumersStage;
   readonly svids: SvidsStage;
   readonly session: IssuerSession;
+  readonly targets: FileTargets;
   readonly outageSeconds: () => number;
 }
 
@@ -67,6 +69,7 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
   if (unproven !== undefined) notes.push(unproven);
   const withoutCrls = consumers.withoutCrls.note();
   if (withoutCrls !== undefined) notes.push(withoutCrls);
+  notes.push(...targetNotes(dependencies.targets));
   const promised = config.outage.promisedSeconds;
   if (promised !== undefined && outageSeconds() < promised)
     notes.push(
@@ -74,6 +77,14 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
     );
   return { reasons, notes };
 }
+
+/** A server that reads files is no reason to take workloads their identities. */
+const targetNotes = (targets: FileTargets): readonly string[] =>
+  targets
+    .list()
+    .flatMap(({ name, state, reason }) =>
+      reason === '' ? [] : [`the file target ${name} is ${state}: ${reason}`],
+    );
 
 /** What is held is served whatever the server says; for what is not held its word decides. */
 export function standingOf({ svids, session }: ReportDependencies, identity: Identity): Standing {
@@ -124,7 +135,7 @@ export function statusOf(dependencies: ReportDependencies): AgentStatus {
 }
 
 export function gaugesOf(dependencies: ReportDependencies): AgentGauges {
-  const { clock, trust, entries, held, svids, session, outageSeconds } = dependencies;
+  const { clock, trust, entries, held, svids, session, targets, outageSeconds } = dependencies;
   const { identity, bundles } = trust;
   return {
     connected: () => session.connected(),
@@ -137,6 +148,11 @@ export function gaugesOf(dependencies: ReportDependencies): AgentGauges {
     survivedOutageSeconds: outageSeconds,
     bundleSequence: () => bundles.current()?.sequence ?? 0,
     unkeptFiles: () => trust.writes.unkept().length,
+    targets: () =>
+      targets.list().map(({ name, state, sets }) => {
+        const served = sets.find(({ current }) => current);
+        return { name, state, notBefore: served?.notBefore, notAfter: served?.notAfter };
+      }),
     clockSkewSeconds: () => session.status().clockSkewSeconds,
     secondsSinceContact: () => {
       const { lastContactMonotonicMs: last } = session.status();

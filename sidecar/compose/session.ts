@@ -1,12 +1,12 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
-import type { FileTargets } from '../ports/file-targets.ts';
 import { survivedOutageSeconds } from '../schedule/index.ts';
-import { IssuerSession, TargetReports } from '../sync/index.ts';
+import { IssuerSession } from '../sync/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
+import type { FileTargetsStage } from './file-targets.ts';
 import type { AgentEnvironment } from './environment.ts';
 import { SelfConsumer } from './self-consumer.ts';
 import type { SvidsStage } from './svids.ts';
@@ -26,13 +26,13 @@ export interface SessionStageDependencies {
   readonly entries: EntriesStage;
   readonly held: ConsumersStage;
   readonly svids: SvidsStage;
-  readonly targets: FileTargets;
+  readonly fileTargets: FileTargetsStage;
   readonly metrics: AgentMetrics;
 }
 
 export async function openSession(
   environment: AgentEnvironment,
-  { trust, entries, held, svids, targets, metrics }: SessionStageDependencies,
+  { trust, entries, held, svids, fileTargets, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
   const { identity, bundles, lost, state, writes, connect } = trust;
@@ -43,12 +43,12 @@ export async function openSession(
   const self = new SelfConsumer({ consumers, bundles, state, issuers, identity, version });
   const follower = new AuthoritiesFollower({
     ...{ bundles, issuers, identity, x509, jwt, clock, logger },
+    targets: fileTargets,
     replan: () => session.replan(),
     onChange: () => self.confirm(),
   });
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
-    targets: new TargetReports(targets, logger.child({ part: 'file-targets' })),
     checkpoints: trust.checkpoints,
     receiver: entries.receiver,
     lostState: lost,
@@ -76,11 +76,11 @@ export async function openSession(
     self.confirm();
     session.reportSoon();
   });
-  targets.onChange(() => session.reportSoon());
   session.onChange(() => {
     if (!session.connected()) return;
     self.register();
     x509.reconnected();
+    fileTargets.reconnected();
   });
   return { session, issuers, run: () => runSession(session) };
 }

@@ -116,6 +116,20 @@ export class DeliveryLease {
     }
   }
 
+  /** Whether a certificate that was obtained before is still what is wanted. */
+  fits({ content, facts }: Leased): boolean {
+    const { bundles, clock } = this.#dependencies;
+    const found = this.identity();
+    return (
+      found.ok &&
+      found.value.entry.id === facts.entryId &&
+      found.value.entry.revision === facts.entryRevision &&
+      bundles.current()?.authoritySetDigest.equals(content.authoritySetDigest) === true &&
+      crlsDigest(bundles.crls()) === facts.crlsDigest &&
+      clock.now() < facts.renewAt
+    );
+  }
+
   /** By the clock of this node from the receipt on, so that a clock that is off does not matter. */
   #facts(
     { entry, spiffeId }: Identity,

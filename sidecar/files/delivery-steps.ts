@@ -13,7 +13,7 @@ export interface DeliveryStepsDependencies {
   readonly sets: SetDirectory;
   readonly driver: Driver;
   readonly prober: Prober;
-  readonly lease: Pick<DeliveryLease, 'obtain'>;
+  readonly lease: Pick<DeliveryLease, 'obtain' | 'fits'>;
   /** Offline: whether the set may be served in the place of the other. */
   readonly check: (set: StoredSet, previous: StoredSet | undefined) => Promise<Result<void>>;
   readonly clock: Clock;
@@ -148,7 +148,7 @@ export class DeliverySteps {
     const { lease, sets } = this.#dependencies;
     const before = swapped ? candidate : served;
     const leased =
-      this.#unwritten === undefined || !this.#fresh(this.#unwritten)
+      this.#unwritten === undefined || !lease.fits(this.#unwritten)
         ? await lease.obtain(before?.serial ?? '')
         : ok(this.#unwritten);
     if (!leased.ok) return leased;
@@ -158,16 +158,6 @@ export class DeliverySteps {
     if (!stored.ok) return stored;
     this.#unwritten = undefined;
     return ok({ kind: 'leased', set: { ...stored.value, ...facts } });
-  }
-
-  /** Nothing changed since, and most of its life is left. */
-  #fresh({ facts }: Leased): boolean {
-    return facts.renewAt > this.#dependencies.clock.now();
-  }
-
-  /** Forget what was obtained and not written: it is not what is wanted any more. */
-  forget(): void {
-    this.#unwritten = undefined;
   }
 
   async #swapBack(served: DeliveredSet | undefined): Promise<Result<void>> {

@@ -95,17 +95,20 @@ export class Delivery implements AsyncDisposable {
     return currentOf(this.#record)?.notAfter;
   }
 
-  /** Something changed outside: entries, bundle, authorities, or the connection. */
-  changed({ asksAgain }: { readonly asksAgain: boolean }): void {
-    this.#dependencies.steps.forget();
-    const { obstacle, step, retryAt, candidate } = this.#record;
-    const waitsToAsk =
-      asksAgain &&
-      step === 'rest' &&
-      retryAt > 0 &&
-      candidate === undefined &&
-      obstacle !== undefined;
-    if (waitsToAsk) this.#record = { ...this.#record, retryAt: this.#dependencies.clock.now() };
+  /**
+   * Something changed outside: entries, bundle, authorities or the connection. A certificate that was
+   * not to be had for one of these reasons is asked for again soon.
+   */
+  changed(mends: ReadonlySet<string>): void {
+    const { clock, random } = this.#dependencies;
+    const { obstacle, step, retryAt, served } = this.#record;
+    const now = clock.now();
+    if (step === 'rest' && retryAt > now && obstacle !== undefined && mends.has(obstacle.code)) {
+      // all agents see the server come back at the same moment
+      const spread = served === undefined ? 0 : Math.min(60, Math.max(0, served.endsAt - now) / 4);
+      const soon = now + Math.floor(spread * random.uniform());
+      this.#record = { ...this.#record, retryAt: Math.min(retryAt, soon) };
+    }
     this.look();
   }
 

@@ -43,9 +43,9 @@ export class DeliveredTargets implements FileTargets, AsyncDisposable {
     await Promise.all([...this.#deliveries.values()].map((each) => each.start()));
   }
 
-  /** Entries, bundle, authorities or the connection changed. */
-  changed(how: { readonly asksAgain: boolean }): void {
-    for (const delivery of this.#deliveries.values()) delivery.changed(how);
+  /** Entries, bundle, authorities or the connection changed, which may mend these codes. */
+  changed(mends: ReadonlySet<string>): void {
+    for (const delivery of this.#deliveries.values()) delivery.changed(mends);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -32,8 +32,6 @@ export const verbs = [
   'server.read',
   'approval.read',
   'approval.submit',
-  'target.read',
-  'target.change',
 ] as const;
 export type Verb = (typeof verbs)[number];
 

@@ -172,7 +172,7 @@ export class DeliveryBench {
             : fail('UNREACHABLE', `the listener shows ${shown ?? 'nothing'}`);
         },
       },
-      lease: { obtain: async () => this.#lease() },
+      lease: { obtain: async () => this.#lease(), fits: () => true },
       check: async () =>
         this.checkError === undefined ? ok(undefined) : { ok: false, error: this.checkError },
       clock,

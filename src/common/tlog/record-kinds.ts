@@ -82,8 +82,6 @@ export const actKinds = [
   'rotation.done',
   'rotation.opened',
   'rotation.taints',
-  'target.answered',
-  'target.commanded',
   'token.created',
   'token.revoked',
 ] as const;

@@ -10,12 +10,8 @@ export function createSync(
     doubles,
     nodeSets,
     refusals,
-    targets,
     onRevision,
-  }: Pick<
-    SyncDependencies,
-    'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'targets' | 'onRevision'
-  >,
+  }: Pick<SyncDependencies, 'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'onRevision'>,
 ): SyncHub {
   const { store, authorities, clock, logger, settings } = dependencies;
   const source = new SyncSource({
@@ -46,7 +42,6 @@ export function createSync(
     audit: store.audit,
     doubles,
     refusals,
-    targets,
     onRevision,
     clock,
     logger,

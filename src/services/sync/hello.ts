@@ -4,9 +4,9 @@ import type { SyncHello, SyncMessage } from './sync.ts';
 
 /**
  * `issuer-sets`: published issuing authorities are sent, and their digest is accepted. `handshakes`:
- * reports are accepted. `file-targets`: reports of file targets are accepted.
+ * reports are accepted.
  */
-const capabilities: readonly string[] = ['issuer-sets', 'handshakes', 'file-targets'];
+const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 export const welcomeOf = (
   hello: SyncHello,

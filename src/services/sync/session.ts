@@ -72,9 +72,8 @@ export class AgentSession {
     this.pump();
   }
 
-  /** Sends a message that is no state. */
-  send(message: Extract<SyncMessage, { kind: 'renew-now' | 'target' }>): void {
-    this.#outbox.push(message);
+  renewNow(): void {
+    this.#outbox.push({ kind: 'renew-now' });
     this.pump();
   }
 

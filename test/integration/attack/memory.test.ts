@@ -16,7 +16,7 @@ import {
   generateKeyPairAsync,
 } from '../../../src/common/x509/index.ts';
 import { localApi, localApiLimits } from '../../../sidecar/apis/local/index.ts';
-import { withoutTargets } from '../../../sidecar/compose/file-targets.ts';
+import { withoutTargets } from '../../support/without-targets.ts';
 import { silentMetrics, startLocalServer } from '../../../sidecar/local-server/index.ts';
 import {
   startTestServer,

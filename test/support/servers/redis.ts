@@ -34,7 +34,6 @@ save ""
   return startServer({
     ...{ name: 'redis', port, folder, target },
     argv: [path, configFile],
-    greeting: Buffer.from('PING\r\n'),
     driver: { type: 'redis', settings: { address: socket, passwordFile } },
   });
 }

@@ -54,10 +54,6 @@ export function syncDown(message: SyncMessage): SyncDown {
       return { checkpoint: { note: message.note } };
     case 'renew-now':
       return { renewNow: {} };
-    case 'target': {
-      const { commandId, target, act, turn } = message;
-      return { target: { commandId, target, act, ...(turn === undefined ? {} : { turn }) } };
-    }
   }
 }
 

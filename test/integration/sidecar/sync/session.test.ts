@@ -41,9 +41,7 @@ import {
   HandshakeCounts,
   IssuerSession,
   Replacements,
-  TargetReports,
 } from '../../../../sidecar/sync/index.ts';
-import { withoutTargets } from '../../../../sidecar/compose/file-targets.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import { makeAuthority, makeCertificate, makeKey, leafExtensions } from '../../../support/x509.ts';
@@ -155,7 +153,6 @@ async function startAgent(
   const consumers = new Consumers(systemClock, report);
   const replacements = new Replacements(report);
   const session: IssuerSession = new IssuerSession({
-    targets: new TargetReports(withoutTargets, silentLogger),
     identity,
     bundles,
     receiver,

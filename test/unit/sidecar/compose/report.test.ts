@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
+import type { TargetStatus } from '../../../../sidecar/ports/file-targets.ts';
 import type { Unkept } from '../../../../sidecar/state/index.ts';
 import { readinessOf, type ReportDependencies } from '../../../../sidecar/compose/report.ts';
 
@@ -18,6 +19,7 @@ interface Situation {
   readonly promised?: number;
   readonly unproven?: string;
   readonly withoutCrls?: string;
+  readonly targets?: readonly Pick<TargetStatus, 'name' | 'state' | 'reason'>[];
 }
 
 /** The few answers of the stages that readiness is made of. */
@@ -38,6 +40,7 @@ function partsOf(situation: Situation): ReportDependencies {
     session: {
       status: () => ({ connected, lastError: situation.lastError, barred: situation.barred }),
     },
+    targets: { list: () => situation.targets ?? [] },
     outageSeconds: () => 33,
   } as unknown as ReportDependencies;
 }
@@ -107,4 +110,17 @@ test('what the state directory does not keep is a note with files and reason, an
     notes[0] as string,
     /not kept on disk: agent-svid\.json, bundle\.json; .*no space left on device \(STATE_UNUSABLE\)/,
   );
+});
+
+test('a file target in trouble is named in a note, and no ground to be unready', () => {
+  const { reasons, notes } = readinessOf(
+    partsOf({
+      targets: [
+        { name: 'web', state: 'rolled-back', reason: 'DRIVER_REFUSED: no' },
+        { name: 'db', state: 'proven', reason: '' },
+      ],
+    }),
+  );
+  assert.deepEqual(reasons, []);
+  assert.deepEqual(notes, ['the file target web is rolled-back: DRIVER_REFUSED: no']);
 });

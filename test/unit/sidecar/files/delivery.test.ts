@@ -43,7 +43,7 @@ describe('a target', () => {
   test('gets a new set when the roots change, spread over a while', async () => {
     const bench = await started();
     bench.roots = 'bb'.repeat(32);
-    bench.delivery.changed({ asksAgain: false });
+    bench.delivery.changed(new Set());
     await settle();
     assert.equal(bench.leases, 1, 'not at once');
     await pass(bench, 30);
@@ -53,7 +53,7 @@ describe('a target', () => {
   test('gets a new set inside the window when its authority is tainted', async () => {
     const bench = await started();
     bench.world = { tainted: new Map([['issuer', 120]]) };
-    bench.delivery.changed({ asksAgain: false });
+    bench.delivery.changed(new Set());
     await pass(bench, 45);
     assert.equal(bench.leases, 1);
     await pass(bench, 30);
@@ -157,7 +157,7 @@ describe('a target', () => {
     assert.match(bench.delivery.status().reason, /NO_IDENTITY/);
     await pass(bench, 3600);
     bench.leaseError = undefined;
-    bench.delivery.changed({ asksAgain: true });
+    bench.delivery.changed(new Set(['NO_IDENTITY']));
     await settle();
     assert.equal(bench.state, 'proven');
   });
@@ -322,7 +322,7 @@ describe('the line of a target among the consumers', () => {
     const bench = await started();
     bench.showsTrust = false;
     bench.roots = 'bb'.repeat(32);
-    bench.delivery.changed({ asksAgain: false });
+    bench.delivery.changed(new Set());
     await pass(bench, 60);
     assert.deepEqual(
       [bench.line?.state, bench.line?.capabilities],
@@ -355,7 +355,7 @@ describe('the line of a target among the consumers', () => {
     const before = bench.roots;
     bench.server.takes = false;
     bench.roots = 'bb'.repeat(32);
-    bench.delivery.changed({ asksAgain: false });
+    bench.delivery.changed(new Set());
     await pass(bench, 45);
     assert.equal(bench.state, 'rolled-back');
     assert.deepEqual([bench.line?.state, digest(bench)], ['confirmed', before]);

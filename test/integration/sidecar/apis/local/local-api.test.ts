@@ -15,7 +15,7 @@ import type { ExplainRequest } from '../../../../../src/common/wire/generated/me
 import type { Explanation__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import type { Standing } from '../../../../../sidecar/ports/svids.ts';
 import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
-import { withoutTargets } from '../../../../../sidecar/compose/file-targets.ts';
+import { withoutTargets } from '../../../../support/without-targets.ts';
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
 import { entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
