@@ -35,6 +35,15 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca authority rotate --kind issuing --canary 10%,50%',
   ],
   'meshca policy activate': ['meshca policy activate policy.yaml --reason "no RSA any more"'],
+  'meshca policy diff': ['meshca policy diff in-force policy.yaml', 'meshca policy diff 3 4'],
+  'meshca policy explain': [
+    'meshca policy explain 018f3c2b7a914d6ea1f0c3d2b5a69788',
+    'meshca policy explain --request request.yaml --policy policy.yaml',
+  ],
+  'meshca policy replay': [
+    'meshca policy replay policy.yaml --since 7d',
+    'meshca policy replay policy.yaml --from 2026-11-01 --export audit.jsonl',
+  ],
   'meshca policy test': ['meshca policy test policy.yaml --cases cases.yaml'],
   'meshca certificate list': ['meshca certificate list --live --expires-within 1h'],
   'meshca doctor': ['meshca doctor server.yaml', 'meshca doctor agent.yaml --agent'],

@@ -1,18 +1,12 @@
 import type { Command } from 'commander';
-import { fail, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
 import type { IssuancePolicy__Output } from '../../common/wire/generated/meshca/admin/v1/IssuancePolicy.ts';
-import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
+import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
-import { consent } from '../consent.ts';
 import type { CliContext } from '../context.ts';
-import { readBytes } from '../files.ts';
 import { facts, instant, json } from '../output.ts';
+import { versionNumber, versionOf } from '../policy-source.ts';
 import { table } from '../table.ts';
-
-interface ActivateFlags {
-  readonly reason: string;
-  readonly yes?: boolean;
-}
+import { policyActivationCommands } from './policy-activation.ts';
 
 /** The versions of the policy that a server has, the newest of which is in force. */
 export function policyVersionCommands(
@@ -20,76 +14,10 @@ export function policyVersionCommands(
   context: CliContext,
   outcome: Outcome,
 ): void {
-  policy
-    .command('activate <file>')
-    .description('put the policy of a file in force at the server; asks first')
-    .requiredOption('--reason <text>', 'for the audit record')
-    .option('--yes', 'do not ask')
-    .action(
-      action<ActivateFlags>(context, outcome, async (options, [file]) => {
-        const text =
-          file === '-' ? await context.readStdin() : readBytes(file as string).toString();
-        await activate(context, options, text, `the policy of ${file}`);
-      }),
-    );
-  policy
-    .command('rollback <version>')
-    .description('put an earlier version in force again, as a new version; asks first')
-    .requiredOption('--reason <text>', 'for the audit record')
-    .option('--yes', 'do not ask')
-    .action(
-      action<ActivateFlags>(context, outcome, async (options, [version]) => {
-        const { text } = await versionOf(context, options, versionNumber(version as string));
-        await activate(context, options, text, `version ${version}`);
-      }),
-    );
+  policyActivationCommands(policy, context, outcome);
   showCommand(policy, context, outcome);
   listCommand(policy, context, outcome);
 }
-
-const versionOf = (
-  context: CliContext,
-  options: GlobalOptions,
-  version: number,
-): Promise<IssuancePolicy__Output> =>
-  withAdmin(context, options, 'Policies', (calls) => calls.call('GetPolicy', { version }));
-
-function versionNumber(text: string): number {
-  if (!/^[1-9]\d{0,14}$/.test(text))
-    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text.slice(0, 40))} is no version`, {
-      next: 'Name a version that "meshca policy list" shows.',
-    });
-  return Number(text);
-}
-
-async function activate(
-  context: CliContext,
-  options: ActivateFlags & GlobalOptions,
-  text: string,
-  what: string,
-): Promise<void> {
-  // faults of the file are told before anything is asked of the server
-  const { readPolicy } = await import('../../common/policy/file.ts');
-  unwrap(named(readPolicy(text), what));
-  const present = await versionOf(context, options, 0);
-  const before =
-    present.version === 0
-      ? 'the built-in policy, which allows everything that the rights of a caller allow'
-      : `version ${present.version} (${present.reason})`;
-  await consent(
-    context,
-    options.yes,
-    `Put ${what} in force in place of ${before}? What it does not allow is neither issued nor renewed from now on.`,
-  );
-  const { version, reason } = await withAdmin(context, options, 'Policies', (calls) =>
-    calls.call('ActivatePolicy', { text, version: present.version, reason: options.reason }),
-  );
-  if (options.json) json(context, { version, reason });
-  else context.out(`version ${version} of the policy is in force\n`);
-}
-
-const named = <T>(read: Result<T>, what: string): Result<T> =>
-  read.ok ? read : fail(read.error.code, `${what}: ${read.error.message}`);
 
 function showCommand(policy: Command, context: CliContext, outcome: Outcome): void {
   policy

@@ -1,18 +1,21 @@
 import type { Command } from 'commander';
-import { fail, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
-import { policySha256, type Policy, type RuleTrace } from '../../common/policy/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { policySha256, type Policy } from '../../common/policy/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import type { CliContext } from '../context.ts';
-import { readBytes } from '../files.ts';
 import { facts, json } from '../output.ts';
+import { inFile, policyOfText, textOf } from '../policy-source.ts';
+import { outcomeOf } from '../policy-trace.ts';
 import { table } from '../table.ts';
+import { policyReplayCommand } from './policy-replay.ts';
+import { policyReviewCommands } from './policy-review.ts';
 import { policyVersionCommands } from './policy-versions.ts';
 
 /** Policies of issuance: in files, checked and tested without a server, and in force at one. */
 export function policyCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const policy = program
     .command('policy')
-    .description('rules over everything that is issued: check, test and activate them');
+    .description('rules over everything that is issued: check, test, replay and activate them');
   policy
     .command('check <file>')
     .description('read the policy of a file (YAML), and name every fault')
@@ -26,21 +29,15 @@ export function policyCommands(program: Command, context: CliContext, outcome: O
         test(context, options, file as string),
       ),
     );
+  policyReviewCommands(policy, context, outcome);
+  policyReplayCommand(policy, context, outcome);
   policyVersionCommands(policy, context, outcome);
 }
 
-const textOf = (context: CliContext, path: string): Promise<string> | string =>
-  path === '-' ? context.readStdin() : readBytes(path).toString('utf8');
-
-/** The faults of a file, with its path. */
-const inFile = <T>(read: Result<T>, path: string): Result<T> =>
-  read.ok ? read : fail(read.error.code, `${path}: ${read.error.message}`);
-
-/** zod is loaded only here, since loading it takes time. */
+/** A policy of a file, with its digest. */
 async function policyOf(context: CliContext, path: string): Promise<[Policy, string]> {
-  const { readPolicy } = await import('../../common/policy/file.ts');
-  const text = await textOf(context, path);
-  return [unwrap(inFile(readPolicy(text), path)), policySha256(text)];
+  const { text, policy } = await policyOfText(await textOf(context, path), path);
+  return [policy, policySha256(text)];
 }
 
 async function check(context: CliContext, options: GlobalOptions, path: string): Promise<void> {
@@ -97,9 +94,4 @@ async function test(
       'POLICY_TEST_FAILED',
       `${failed.length} of ${outcomes.length} cases are decided otherwise than expected`,
     );
-}
-
-function outcomeOf({ mismatch, failure }: RuleTrace): string {
-  if (failure !== undefined) return `could not be decided: ${failure}`;
-  return mismatch === undefined ? 'matches' : `does not match: ${mismatch}`;
 }

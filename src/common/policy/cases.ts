@@ -62,6 +62,7 @@ const caseSchema = z.strictObject(
   },
   'it is a mapping of keys to values',
 );
+const requestSchema = caseSchema.shape.request;
 const casesSchema = z.strictObject(
   {
     cases: z
@@ -99,6 +100,16 @@ export function readCases(source: string, now: number): Result<readonly PolicyCa
       facts: factsOf(request, now),
     })),
   );
+}
+
+/** One request, as the cases of a file state it. Fails with POLICY_INVALID and every problem. */
+export function readRequest(source: string, now: number): Result<PolicyFacts> {
+  const tree = readYaml(source, maximumBytes);
+  if (!tree.ok) return tree;
+  const parsed = requestSchema.safeParse(tree.value);
+  if (parsed.success) return ok(factsOf(parsed.data, now));
+  const known = Object.fromEntries(Object.keys(requestShape).map((key) => [key, []]));
+  return fail('POLICY_INVALID', problemsIn(parsed.error, tree.value, known));
 }
 
 function factsOf(request: z.output<typeof caseSchema>['request'], now: number): PolicyFacts {

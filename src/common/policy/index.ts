@@ -25,4 +25,4 @@ export {
   type StatedFacts,
 } from './recorded-facts.ts';
 export { identityOf, PolicyReplay, type ReplayGroup, type ReplayTotals } from './replay.ts';
-export type { Rule } from './rule.ts';
+export type { Condition, Rule } from './rule.ts';

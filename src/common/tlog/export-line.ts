@@ -126,6 +126,34 @@ export function parseLine(text: string, isFirst: boolean): ExportLine {
   throw invalid(`it is none of an export, or has a field that is not of its type: ${start}`);
 }
 
+/**
+ * The record of a line; undefined for other lines. `act` is undefined if the record stands outside
+ * the tree, or can not be read.
+ */
+export function parseRecordLine(
+  text: string,
+): { readonly sequence: number; readonly timeMs: number; readonly act?: RecordedLine } | undefined {
+  const line = parseExportLine(text);
+  if (line?.type !== 'record') return undefined;
+  const { sequence, timeMs, index, canonical } = line;
+  if (index === undefined || !canonical.startsWith(recordVersion)) return { sequence, timeMs };
+  try {
+    const act = JSON.parse(canonical.slice(recordVersion.length)) as RecordedLine;
+    return { sequence, timeMs, act };
+  } catch {
+    return { sequence, timeMs };
+  }
+}
+
+/** What a record says. */
+interface RecordedLine {
+  readonly timeMs: number;
+  readonly actor: string;
+  readonly kind: string;
+  readonly subject: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
 /** The error for a file that is more likely not an export than an altered one. */
 export const noExport = (message: string): PkiError =>
   new PkiError('AUDIT_INVALID', message, {

@@ -49,6 +49,6 @@ export {
   type EvidenceStatement,
 } from './activation-evidence.ts';
 export { verifyExport, type ExportVerdict, type VerifyOptions } from './audit-export.ts';
-export type { ExportLine } from './export-line.ts';
+export { parseRecordLine, type ExportLine } from './export-line.ts';
 export { baseOfOrigin, epochOfOrigin, keyInEpoch, originOfEpoch } from './origin.ts';
 export { actKinds, recordKinds, routineKinds } from './record-kinds.ts';

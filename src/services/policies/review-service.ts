@@ -171,9 +171,16 @@ export class PolicyReviewService implements PolicyReviews {
     }
   }
 
+  /** Undefined: the built-in one, or one that can not be read, which renews nothing any more. */
   async #present(): Promise<Policy | undefined> {
-    const stored = await this.#dependencies.policies.present();
-    return stored === undefined ? undefined : unwrap(readPolicy(stored.text));
+    try {
+      const stored = await this.#dependencies.policies.present();
+      return stored === undefined ? undefined : unwrap(readPolicy(stored.text));
+    } catch (thrown) {
+      const { code } = PkiError.from(thrown);
+      if (code === 'OBJECT_NOT_IN_LOG' || code === 'POLICY_INVALID') return undefined;
+      throw thrown;
+    }
   }
 
   #requireVersion(version: number): void {
