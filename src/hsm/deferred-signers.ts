@@ -67,6 +67,7 @@ export class DeferredSigners implements ManagedSigners {
     return {
       status,
       reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`,
+      code: this.#error?.code,
       signers: 0,
       signersReady: 0,
       respawns: 0,

@@ -61,7 +61,7 @@ export class SignerGroup {
   #pinRefused: PkiError | undefined;
   /** The PIN that the next signer logs in with. */
   #pin: string;
-  #reason: string | undefined;
+  #failure: PkiError | undefined;
   #loggedStartFailure: string | undefined;
   #status: SignersState['status'] = 'starting';
   #respawns = 0;
@@ -84,10 +84,12 @@ export class SignerGroup {
     return this.#fatal;
   }
 
-  get state(): Pick<SignersState, 'status' | 'reason' | 'signers' | 'signersReady' | 'respawns'> {
+  get state(): Omit<SignersState, 'inFlight' | 'signatures' | 'chunks'> {
+    const failure = this.#status === 'ready' ? undefined : this.#failure;
     return {
       status: this.#status,
-      reason: this.#status === 'ready' ? undefined : this.#reason,
+      reason: failure === undefined ? undefined : textOf(failure),
+      code: failure?.code,
       signers: this.#options.processes,
       signersReady: this.#ready.size,
       respawns: this.#respawns,
@@ -101,7 +103,10 @@ export class SignerGroup {
     if (this.#ready.size === 0)
       return (
         this.#pinRefused ??
-        new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`)
+        new PkiError(
+          'HSM_UNAVAILABLE',
+          `no signer is ready: ${this.#failure === undefined ? 'starting' : textOf(this.#failure)}`,
+        )
       );
     return undefined;
   }
@@ -255,7 +260,7 @@ export class SignerGroup {
     if (this.#closed || this.#fatal !== undefined) return;
     const stable = sinceMs !== undefined && this.#options.clock.monotonicMs() - sinceMs >= stableMs;
     this.#failures = stable ? 0 : this.#failures + 1;
-    this.#reason = `${error.code}: ${error.message}`;
+    this.#failure = error;
     if (error.code === 'HSM_SIGNATURE_INVALID') {
       this.#stopForGood(error);
       return;
@@ -277,10 +282,10 @@ export class SignerGroup {
       signersReady: this.#ready.size,
     };
     if (wasReady) logger.warn(fields, 'signer lost');
-    else if (this.#loggedStartFailure !== this.#reason)
+    else if (this.#loggedStartFailure !== textOf(error))
       logger.warn(fields, 'signer did not start; trying again');
     else logger.debug(fields, 'signer did not start');
-    this.#loggedStartFailure = wasReady ? undefined : this.#reason;
+    this.#loggedStartFailure = wasReady ? undefined : textOf(error);
   }
 
   /** A PIN that was refused is not tried again. Signers that are logged in go on. */
@@ -355,9 +360,11 @@ export class SignerGroup {
       signers: this.#options.processes,
       signersReady: this.#ready.size,
     });
-    if (status === 'ready') this.#reason = undefined;
+    if (status === 'ready') this.#failure = undefined;
     if (status === this.#status) return;
     this.#status = status;
     this.#owner.statusChanged();
   }
 }
+
+const textOf = ({ code, message }: PkiError): string => `${code}: ${message}`;

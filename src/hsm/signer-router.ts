@@ -87,7 +87,7 @@ export class SignerRouter implements ManagedSigners {
 
   /** Status and reason of the token that signs; the counts of all tokens. */
   state(): SignersState {
-    const { status, reason } = this.stateOf(this.primaryToken());
+    const { status, reason, code } = this.stateOf(this.primaryToken());
     const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
     for (const signers of this.#byToken.values()) {
       const state = signers.state();
@@ -101,7 +101,7 @@ export class SignerRouter implements ManagedSigners {
       ] as const)
         sum[name] += state[name];
     }
-    return { status, reason, ...sum };
+    return { status, reason, code, ...sum };
   }
 
   /** The state of one token. A token that is not configured is `closed`. */
@@ -110,6 +110,7 @@ export class SignerRouter implements ManagedSigners {
       this.#byToken.get(token)?.state() ?? {
         status: 'closed',
         reason: `no ${token} token is configured`,
+        code: undefined,
         signers: 0,
         signersReady: 0,
         respawns: 0,

@@ -96,11 +96,14 @@ export interface Signers {
 export interface SignersState {
   /**
    * `open`: the circuit is open, and calls fail at once with HSM_UNAVAILABLE. `fatal`: an invalid
-   * signature, or a wrong or locked PIN at a respawn; nothing is signed until restart.
+   * signature, or a wrong or locked PIN at a respawn. Nothing is signed until restart, or after a
+   * refused PIN until another one is given.
    */
   readonly status: 'starting' | 'ready' | 'degraded' | 'open' | 'fatal' | 'closed';
   /** `CODE: message` of what keeps the status from `ready`. */
   readonly reason: string | undefined;
+  /** Its code, where an error is the reason. */
+  readonly code: ErrorCode | undefined;
   readonly signers: number;
   readonly signersReady: number;
   readonly respawns: number;

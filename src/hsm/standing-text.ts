@@ -10,7 +10,7 @@ const texts: Readonly<Record<Exclude<SignersState['status'], 'ready' | 'degraded
   closed: 'is closed: the server stops',
 };
 
-/** Why it is fatal, by the code at the start of the reason. */
+/** Why it is fatal, by the code of the reason. */
 const fatalTexts: Readonly<Partial<Record<ErrorCode, string>>> = {
   HSM_PIN_WRONG:
     'refused the PIN, which is not tried again. Put the right PIN in its place and send SIGHUP to the server. If the same PIN has become right since, restart the server',
@@ -20,12 +20,11 @@ const fatalTexts: Readonly<Partial<Record<ErrorCode, string>>> = {
 
 /** Why a token does not sign, for operators; undefined while it does. */
 export function standingText(
-  { status, reason }: Pick<SignersState, 'status' | 'reason'>,
+  { status, reason, code }: Pick<SignersState, 'status' | 'reason' | 'code'>,
   token: string,
 ): string | undefined {
   if (status === 'ready' || status === 'degraded') return undefined;
   const because = reason === undefined ? '' : ` (${reason})`;
-  const code = reason?.split(':', 1)[0] as ErrorCode | undefined;
-  const text = (status === 'fatal' && code && fatalTexts[code]) || texts[status];
+  const text = (status === 'fatal' && code !== undefined && fatalTexts[code]) || texts[status];
   return `the HSM (${token} token) ${text}${because}`;
 }
