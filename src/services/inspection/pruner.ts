@@ -5,6 +5,7 @@ import type {
   Lease,
   LeaseStore,
   RetentionStore,
+  TokenUsePlace,
   TokenUseStore,
 } from '../../store/ports/index.ts';
 
@@ -71,7 +72,7 @@ export class Pruner {
     readonly tokenUses: number;
   }> {
     const {
-      store: { retention, leases, audit },
+      store: { retention, leases },
       keepSeconds,
       holder,
       clock,
@@ -95,6 +96,14 @@ export class Pruner {
         lease = await heldLease();
       }
     }
+    let after: TokenUsePlace | undefined;
+    for (let more = true; more && lease !== undefined; lease = await heldLease()) {
+      const step = await this.#forgetTokens({ expiredBefore, after }, lease);
+      removed.tokenUses += step.removed;
+      after = step.next;
+      more = after !== undefined;
+      if (more) await clock.sleep(restMs);
+    }
     for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
       const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> =
         await retention.pruneCheckpoints(
@@ -108,34 +117,42 @@ export class Pruner {
       if (after !== undefined) await clock.sleep(restMs);
       lease = await heldLease();
     }
-    if (removed.certificates + removed.jwtSvids > 0)
-      await audit.append([
-        {
-          timeMs: clock.nowMs(),
-          actor: 'server',
-          kind: 'inventory.pruned',
-          subject: 'database',
-          detail: { ...removed, expiredBefore },
-        },
-      ]);
+    await this.#record(removed, expiredBefore);
     if (lease !== undefined) await leases.release(lease);
     return removed;
   }
 
+  async #record(
+    removed: Readonly<Record<'certificates' | 'jwtSvids' | 'checkpoints' | 'tokenUses', number>>,
+    expiredBefore: number,
+  ): Promise<void> {
+    const { store, clock } = this.#dependencies;
+    if (removed.certificates + removed.jwtSvids === 0) return;
+    await store.audit.append([
+      {
+        timeMs: clock.nowMs(),
+        actor: 'server',
+        kind: 'inventory.pruned',
+        subject: 'database',
+        detail: { ...removed, expiredBefore },
+      },
+    ]);
+  }
+
+  #forgetTokens(
+    which: Parameters<TokenUseStore['prune']>[0],
+    lease: Lease,
+  ): ReturnType<TokenUseStore['prune']> {
+    const { store, clock } = this.#dependencies;
+    return store.tokenUses.prune(which, batch, lease, (use) => forgotten(use, clock.nowMs()));
+  }
+
   /** What has its own retention, and the removal of one batch of it. */
   #kinds(expiredBefore: number) {
-    const {
-      store: { retention, tokenUses },
-      clock,
-    } = this.#dependencies;
+    const { retention } = this.#dependencies.store;
     return [
       ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
       ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
-      [
-        'tokenUses',
-        (mine: Lease) =>
-          tokenUses.prune(expiredBefore, batch, mine, (use) => forgotten(use, clock.nowMs())),
-      ],
     ] as const;
   }
 

@@ -17,13 +17,17 @@ export interface TokenUseStore {
   /** Its holder gave the use back. NOT_FOUND. A repetition changes nothing. */
   end(id: string, now: number, event: AuditEvent): Promise<TokenUse>;
   /**
-   * Forgets marks of tokens that ended before that instant, oldest first, at most `limit`. `event`
-   * records each. LEASE_LOST without the lease.
+   * Looks at the next `limit` marks of tokens that ended before that instant, oldest first, and
+   * forgets each. A row that the log does not have as it is stays. `event` records each mark that is
+   * forgotten. LEASE_LOST without the lease.
    */
   prune(
-    expiredBefore: number,
+    which: { readonly expiredBefore: number; readonly after: TokenUsePlace | undefined },
     limit: number,
     lease: Lease,
     event: (use: TokenUse) => AuditEvent,
-  ): Promise<number>;
+  ): Promise<{ readonly removed: number; readonly next: TokenUsePlace | undefined }>;
 }
+
+/** The place of a mark in the order in which they end. */
+export type TokenUsePlace = Pick<TokenUse, 'expiresAt' | 'id'>;

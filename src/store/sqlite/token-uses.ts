@@ -59,19 +59,26 @@ const prunes =
     { expired, drop }: ReturnType<typeof tokenUseStatements>,
     { audit, guard, checkFence }: TokenUseDependencies,
   ): TokenUseStore['prune'] =>
-  (before, limit, lease, event) =>
+  ({ expiredBefore: before, after }, limit, lease, event) =>
     engine.write(() => {
       checkFence(lease);
       let removed = 0;
-      for (const row of expired.all({ before, limit })) {
+      let last: TokenUse | undefined;
+      const rows = expired.all({
+        ...{ before, limit },
+        after: after?.expiresAt ?? -1,
+        id: after === undefined ? Buffer.alloc(0) : fromHex(after.id, 'the ID of the use'),
+      });
+      for (const row of rows) {
         const use = toUse(row);
+        last = use;
         // a row that somebody made past the server is no mark that could be forgotten
         if (!guard.sameRow('token-use', use.id, use)) continue;
         drop.run({ id: row.id });
         audit(event(use), deletedObject('token-use', use.id));
         removed += 1;
       }
-      return removed;
+      return { removed, next: rows.length < limit ? undefined : last };
     });
 
 function tokenUseStatements(engine: Engine) {
@@ -97,13 +104,21 @@ function tokenUseStatements(engine: Engine) {
           .onConflict((conflict) => conflict.column('id').doUpdateSet(marks));
       },
     ),
-    expired: engine.statement<{ before: number; limit: number }>()((query, slot) =>
-      query
-        .selectFrom('token_uses')
-        .selectAll()
-        .where('expires_at', '<', slot('before'))
-        .orderBy('expires_at')
-        .limit(slot('limit')),
+    expired: engine.statement<{ before: number; after: number; id: Uint8Array; limit: number }>()(
+      (query, slot) =>
+        query
+          .selectFrom('token_uses')
+          .selectAll()
+          .where('expires_at', '<', slot('before'))
+          .where((has) =>
+            has.or([
+              has('expires_at', '>', slot('after')),
+              has.and([has('expires_at', '=', slot('after')), has('id', '>', slot('id'))]),
+            ]),
+          )
+          .orderBy('expires_at')
+          .orderBy('id')
+          .limit(slot('limit')),
     ),
     drop: engine.statement<{ id: Uint8Array }>()((query, slot) =>
       query.deleteFrom('token_uses').where('id', '=', slot('id')),

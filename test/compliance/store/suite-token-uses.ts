@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TokenUse } from '../../../src/domain/index.ts';
+import type { TokenUsePlace } from '../../../src/store/ports/index.ts';
 import { code, digest, event, start, type OpenStore } from './fixtures.ts';
 
 type First = Omit<TokenUse, 'serial' | 'endedAt'>;
@@ -60,11 +61,14 @@ export function tokenUseCases(name: string, open: OpenStore): void {
         tokenUses.bind(use({ expiresAt: start + seconds }), bound),
       ),
     );
-    const prune = (limit: number) =>
-      tokenUses.prune(start + 100, limit, lease, ({ id }) => event('identity-token.forgotten', id));
-    assert.equal(await prune(2), 2);
-    assert.equal(await prune(2), 1);
-    assert.equal(await prune(2), 0);
+    const prune = (limit: number, after?: TokenUsePlace) =>
+      tokenUses.prune({ expiredBefore: start + 100, after }, limit, lease, ({ id }) =>
+        event('identity-token.forgotten', id),
+      );
+    const first = await prune(2);
+    assert.deepEqual([first.removed, first.next?.id], [2, marks[1]?.id]);
+    assert.deepEqual(await prune(2, first.next), { removed: 1, next: undefined });
+    assert.deepEqual(await prune(2), { removed: 0, next: undefined });
     const left = await Promise.all(marks.map(({ id }) => tokenUses.byId(id)));
     assert.deepEqual(
       left.map((mark) => mark?.expiresAt),
