@@ -69,7 +69,7 @@ function writeStarters(made) {
     .filter((folder) => folder.endsWith('-linux-gnu'))
     .map((folder) => join(place, 'usr', 'lib', folder));
   const folders = [join(made, 'usr', 'sbin'), join(made, 'usr', 'bin'), ...postgresFolders(made)];
-  for (const program of [...servers.map(([name]) => name), 'initdb']) {
+  for (const program of [...servers.map(([name]) => name), 'initdb', 'psql']) {
     const folder = folders.find(has(program));
     if (folder === undefined) continue;
     const real = join(folder, program).replace(made, place);

@@ -2,7 +2,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { survivedOutageSeconds } from '../schedule/index.ts';
-import { IssuerSession } from '../sync/index.ts';
+import { IssuerSession, TargetReports } from '../sync/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
@@ -35,6 +35,7 @@ export async function openSession(
   { trust, entries, held, svids, fileTargets, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
+  const { targets } = fileTargets;
   const { identity, bundles, lost, state, writes, connect } = trust;
   const { consumers, replacements, handshakes } = held;
   const { x509, jwt } = svids;
@@ -49,6 +50,7 @@ export async function openSession(
   });
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
+    targets: new TargetReports(targets, logger.child({ part: 'file-targets' })),
     checkpoints: trust.checkpoints,
     receiver: entries.receiver,
     lostState: lost,
@@ -76,6 +78,7 @@ export async function openSession(
     self.confirm();
     session.reportSoon();
   });
+  targets.onChange(() => session.reportSoon());
   session.onChange(() => {
     if (!session.connected()) return;
     self.register();

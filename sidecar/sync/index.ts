@@ -2,6 +2,7 @@ export { Consumers, type AgentSets, type ConsumerChanges } from './consumers.ts'
 export { EntriesReceiver } from './entries-receiver.ts';
 export { HandshakeCounts } from './handshakes.ts';
 export { Replacements } from './replacements.ts';
+export { TargetReports } from './targets.ts';
 export {
   IssuerSession,
   noticedSkewSeconds,

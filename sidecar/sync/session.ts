@@ -23,6 +23,7 @@ import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 import { SyncStream } from './stream.ts';
+import type { TargetReports } from './targets.ts';
 
 export interface SessionDependencies {
   readonly identity: AgentIdentity;
@@ -32,6 +33,7 @@ export interface SessionDependencies {
   readonly consumers: Consumers;
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
+  readonly targets: TargetReports;
   readonly checkpoints: { readonly note: string; keep(note: string): Promise<boolean> };
   readonly clock: Clock;
   readonly random: Random;

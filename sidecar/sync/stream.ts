@@ -6,6 +6,7 @@ import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
+import type { TargetCommand__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TargetCommand.ts';
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
@@ -13,6 +14,7 @@ import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
+import type { TargetReports } from './targets.ts';
 
 export interface SyncStreamDependencies {
   readonly connection: IssuerConnection;
@@ -21,6 +23,7 @@ export interface SyncStreamDependencies {
   readonly consumers: Consumers;
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
+  readonly targets: TargetReports;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly agentId: string;
@@ -63,7 +66,9 @@ export class SyncStream {
   #welcomed = false;
   /** An older server would not know what to do with them. */
   #takesHandshakes = false;
+  #takesTargets = false;
   #flushPlanned = false;
+  #over = false;
   #toldOutageSeconds: number;
   #toldKeptSerial: string;
   #flushedAt = -Infinity;
@@ -102,6 +107,7 @@ export class SyncStream {
         this.#abort(new PkiError('UNREACHABLE', 'the server did not answer the hello'));
     });
     const over = (): void => {
+      this.#over = true;
       cancelDeadline();
       this.#cancelFlush?.();
     };
@@ -112,7 +118,7 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: dependencies.agentVersion,
-        capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now'],
+        capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now', 'file-targets'],
         instanceId: dependencies.instanceId,
         clockMs: dependencies.clock.nowMs(),
         lostState: [...dependencies.lostState.list()],
@@ -176,9 +182,23 @@ export class SyncStream {
       });
     for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain())
       this.#call.write({ replacements: { replacedSerials: [...serials] } });
+    this.#flushTargets();
     if (!this.#takesHandshakes) return;
     for (let reports = handshakes.drain(); reports !== undefined; reports = handshakes.drain())
       this.#call.write({ handshakes: { reports: [...reports] } });
+  }
+
+  #flushTargets(): void {
+    const report = this.#takesTargets ? this.#dependencies.targets.drain() : undefined;
+    if (report !== undefined) this.#call.write({ targets: report });
+  }
+
+  /** The state comes before the answer. A stream that ended meanwhile takes neither. */
+  async #carryOut(command: TargetCommand__Output): Promise<void> {
+    const targetResult = await this.#dependencies.targets.carryOut(command);
+    if (this.#over) return;
+    this.#flushTargets();
+    this.#call.write({ targetResult });
   }
 
   async #take(message: SyncDown__Output): Promise<void> {
@@ -209,19 +229,24 @@ export class SyncStream {
     } else if (message.checkpoint) {
       await checkpoints.keep(message.checkpoint.note);
     } else if (message.renewNow) onRenewNow();
+    // not awaited: a delivery takes its time, and the stream goes on
+    else if (message.target) void this.#carryOut(message.target);
   }
 
   #welcome(welcome: SyncWelcome__Output): void {
     if (this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: a second welcome');
     this.#welcomed = true;
     this.#takesHandshakes = welcome.capabilities.includes('handshakes');
-    const { consumers, replacements, handshakes, onWelcome, onTainted } = this.#dependencies;
+    this.#takesTargets = welcome.capabilities.includes('file-targets');
+    const { consumers, replacements, handshakes, targets, onWelcome, onTainted } =
+      this.#dependencies;
     // a stream begins with nothing tainted: the server says it only where there is something
     onTainted([]);
     const snapshot = consumers.snapshot();
     this.#call.write({
       consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] },
     });
+    if (this.#takesTargets) this.#call.write({ targets: targets.snapshot() });
     replacements.requeue();
     handshakes.requeue();
     this.#flush();

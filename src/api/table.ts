@@ -10,6 +10,7 @@ import { entryOperations } from './admin/entries.ts';
 import { policyOperations } from './admin/policies.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
+import { targetOperations } from './admin/targets.ts';
 import { tokenOperations } from './admin/tokens.ts';
 import {
   agentIssuerOperations,
@@ -35,6 +36,7 @@ export const operationTable: OperationTable = {
   'meshca.signing.v1.Signing': signingOperations,
   'meshca.admin.v1.Entries': entryOperations,
   'meshca.admin.v1.Agents': agentOperations,
+  'meshca.admin.v1.Targets': targetOperations,
   'meshca.admin.v1.Tokens': tokenOperations,
   'meshca.admin.v1.Delegations': delegationOperations,
   'meshca.admin.v1.Roles': roleOperations,

@@ -12,6 +12,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
     'give-back',
     'downstream',
     'certificate',
+    'set',
   ],
   'Authorities and trust:': ['authority', 'bundle', 'ceremony'],
   'Administration:': ['role', 'policy', 'approval', 'dual-control', 'audit'],
@@ -65,6 +66,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'meshca role set': [
     'meshca role set readers --verb "*.read" --prefix spiffe://mesh.example.org/ --member spiffe://mesh.example.org/ops/alice',
+  ],
+  'meshca set list': ['meshca set list --group edge', 'meshca set list --local'],
+  'meshca set promote': [
+    'meshca set promote web --agent node-1 --reason "change 4711"',
+    'meshca set promote --group edge',
   ],
   'meshca token create': ['meshca token create --agent-name node-1'],
   'meshca token explain': ['meshca token explain --token-file token.jwt'],

@@ -23,6 +23,7 @@ import { entryCommands } from './commands/entry.ts';
 import { issueCommands } from './commands/issue.ts';
 import { nodeCommands } from './commands/node.ts';
 import { evidenceCommand } from './commands/evidence.ts';
+import { setCommands } from './commands/set.ts';
 import { rotationCommands } from './commands/rotation.ts';
 import { completionScript } from './completion.ts';
 import type { CliContext } from './context.ts';
@@ -43,6 +44,7 @@ const commands = [
   bundleCommands,
   authorityCommands,
   certificateCommands,
+  setCommands,
   statusCommand,
   approvalCommands,
   dualControlCommands,

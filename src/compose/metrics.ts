@@ -43,6 +43,8 @@ export function watchServer(
     agentsConnected: () => service.services.sync.connectedCount(),
     ready: () => readiness.ready,
     certificatesByState: () => store.certificates.countByState(),
+    targetsByState: () => service.services.targets.byState(),
+    targetHolds: () => service.services.targets.holding(),
     pendingOperations: () => pendingByKind(store.approvals, clock.now()),
   });
 }

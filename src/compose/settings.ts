@@ -57,6 +57,7 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
     attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 },
     signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst },
+    canaryLyingShare: config.rotation.canaryLyingShare,
     downstreamTotalRate: {
       perSecond: limits.downstreamPerMinute / 60,
       burst: Math.max(10, limits.downstreamPerMinute),

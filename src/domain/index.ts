@@ -195,6 +195,7 @@ export {
   type Verb,
 } from './roles.ts';
 export * from './rotation/index.ts';
+export * from './targets/index.ts';
 export type { IssuancePolicyVersion, StoredIssuancePolicy } from './issuance-policy.ts';
 export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
 export type { TokenUse } from './token-use.ts';

@@ -32,6 +32,8 @@ export const verbs = [
   'server.read',
   'approval.read',
   'approval.submit',
+  'target.read',
+  'target.change',
 ] as const;
 export type Verb = (typeof verbs)[number];
 

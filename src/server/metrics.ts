@@ -1,7 +1,8 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { PolicyMetrics } from './policy-metrics.ts';
+import { watchTargets, type TargetSources } from './target-metrics.ts';
 
-export interface MetricSources {
+export interface MetricSources extends TargetSources {
   /**
    * By name of a certificate, Unix seconds at which it expires. It is shown as an instant, so that
    * an alert can subtract the present time.
@@ -143,6 +144,7 @@ export class ServerMetrics {
       sources.certificatesByState,
     );
     this.#pending(sources);
+    watchTargets(this.registry, sources);
     this.#single(
       'meshca_hsm_signers',
       'Configured number of signer processes.',

@@ -31,6 +31,7 @@ import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
 import { createSync } from './sync/create-sync.ts';
 import type { SyncHub } from './sync/sync-hub.ts';
+import { createTargets } from './targets/create-targets.ts';
 import { createWatch } from './watching/create-watch.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
@@ -55,7 +56,8 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
   checkServiceSettings(dependencies.settings);
   const common = createCommon(dependencies);
   const { callers, refusals, nodeSets } = common;
-  const sync = createSync(dependencies, common);
+  const { targets, ...targetParts } = createTargets(dependencies, common);
+  const sync = createSync(dependencies, { ...common, targets: targetParts.sessions });
   const delegateStreams = new DelegateStreams({ ...common, clock: dependencies.clock });
   const watch = createWatch(dependencies, delegateStreams);
   const issuing = issuingServices(dependencies, common, delegateStreams);
@@ -64,6 +66,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     refusals,
     nodeSets,
     sync,
+    targets,
     watch,
     ...issuing,
     ...registrationServices(dependencies, common, sync),
@@ -73,6 +76,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     isConnected: (id) => sync.isConnected(id) || watch.isConnected(id),
     async close() {
       sync.close();
+      targetParts.close();
       delegateStreams.close();
       watch.close();
       callers.close();

@@ -26,6 +26,7 @@ import type { Policies } from './policies/policies.ts';
 import type { PolicyReviews } from './policies/policy-reviews.ts';
 import type { Roles } from './registration/roles.ts';
 import type { Sync } from './sync/sync.ts';
+import type { Targets } from './targets/targets.ts';
 import type { Pipelines } from './tokens/pipelines.ts';
 import type { Watch } from './watching/watch.ts';
 
@@ -51,6 +52,7 @@ export type * from './registration/entries.ts';
 export type * from './registration/join-tokens.ts';
 export type * from './registration/roles.ts';
 export type * from './sync/sync.ts';
+export type * from './targets/targets.ts';
 export type * from './tokens/pipelines.ts';
 export type * from './watching/watch.ts';
 
@@ -78,6 +80,7 @@ export interface Services {
   readonly roles: Roles;
   readonly policies: Policies;
   readonly policyReviews: PolicyReviews;
+  readonly targets: Targets;
   readonly approvals: Approvals;
   readonly gate: ApprovalGate;
   readonly sights: ApprovalSights;

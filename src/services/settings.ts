@@ -48,6 +48,8 @@ export interface ServiceSettings {
   readonly refusalRate: Rate;
   /** The time in which agents replace certificates of a tainted authority. */
   readonly taintWindowSeconds: number;
+  /** The share of the nodes with handshake reports that may lie; below 0.5. */
+  readonly canaryLyingShare: number;
 }
 
 /** No join token lives longer. */
@@ -76,6 +78,7 @@ export const defaultServiceSettings = {
   downstreamTotalRate: { perSecond: 1 / 5, burst: 10 },
   refusalRate: { perSecond: 5, burst: 50 },
   taintWindowSeconds: 600,
+  canaryLyingShare: 0.25,
 } as const satisfies Partial<ServiceSettings>;
 
 /**

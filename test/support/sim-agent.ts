@@ -1,7 +1,10 @@
 import { createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { Client, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
-import { uuidv7 } from '../../src/common/runtime/index.ts';
+import { silentLogger, uuidv7 } from '../../src/common/runtime/index.ts';
+import type { TargetCommand__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TargetCommand.ts';
 import { createCsr, generateKeyPairAsync, setDigest } from '../../src/common/x509/index.ts';
+import { TargetReports } from '../../sidecar/sync/index.ts';
+import { FakeFileTargets } from './fake-file-targets.ts';
 import { allMethods, channelCredentials, unaryCall, type Credential } from './server.ts';
 
 /** The server as an agent needs it: a TestServer, or one in another process. */
@@ -45,11 +48,16 @@ export class SimAgent implements AsyncDisposable {
   tainted: readonly string[] = [];
   leaf: HeldLeaf | undefined;
   frozen = false;
-  readonly #port: number;
+  readonly targets = new FakeFileTargets();
+  /** As one of an older release: it knows no file targets. */
+  withoutTargets = false;
+  readonly #reports: TargetReports;
+  #port: number;
   #client: Client;
   #stream: ClientDuplexStream<object, any> | undefined;
   #sequence = 0;
   #away = false;
+  #greeted = false;
   #published: readonly { readonly chainDer: readonly Buffer[] }[] = [];
 
   constructor(server: SimServer, name: string, credential: Credential) {
@@ -57,6 +65,8 @@ export class SimAgent implements AsyncDisposable {
     this.credential = credential;
     this.rootsDer = server.rootsDer;
     this.#port = server.port;
+    this.#reports = new TargetReports(this.targets, silentLogger);
+    this.targets.onChange(() => this.#tellTargets());
     this.#client = this.#dial();
   }
 
@@ -74,6 +84,7 @@ export class SimAgent implements AsyncDisposable {
 
   connect(): void {
     this.#away = false;
+    this.#greeted = false;
     const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync'];
     if (method === undefined) throw new Error('no Sync');
     const stream = this.#client.makeBidiStreamRequest(
@@ -98,7 +109,7 @@ export class SimAgent implements AsyncDisposable {
       hello: {
         protocolVersion: 1,
         agentVersion: 'sim',
-        capabilities: [],
+        capabilities: this.withoutTargets ? [] : ['file-targets'],
         bundleSequence: this.#sequence,
       },
     });
@@ -140,6 +151,16 @@ export class SimAgent implements AsyncDisposable {
         'grpc.max_receive_message_length': 64 * 1024 * 1024,
       },
     );
+  }
+
+  /** Connects to a server that came back at another port. */
+  follow({ port }: Pick<SimServer, 'port'>): void {
+    this.#port = port;
+    const old = this.#client;
+    this.disconnect();
+    this.#client = this.#dial();
+    old.close();
+    this.connect();
   }
 
   disconnect(): void {
@@ -226,7 +247,23 @@ export class SimAgent implements AsyncDisposable {
     this.#client.close();
   }
 
+  #tellTargets(): void {
+    const report = this.#greeted ? this.#reports.drain() : undefined;
+    if (report !== undefined) this.#stream?.write({ targets: report });
+  }
+
+  async #carryOut(command: TargetCommand__Output): Promise<void> {
+    const stream = this.#stream;
+    const targetResult = await this.#reports.carryOut(command);
+    if (stream === this.#stream) stream?.write({ targetResult });
+  }
+
   #receive(message: any): void {
+    if (message.welcome && !this.withoutTargets) {
+      this.#greeted = true;
+      this.#stream?.write({ targets: this.#reports.snapshot() });
+    }
+    if (message.target) void this.#carryOut(message.target);
     if (message.bundles) {
       const last = message.bundles.steps.at(-1);
       if (last) {

@@ -13,17 +13,18 @@ export interface ProgramRun {
   readonly input: string;
   /** All of its environment beside PATH and LANG. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Bytes of each output that are kept. Undefined: 64 KiB. */
+  readonly maximumOutput?: number;
 }
 
 export interface ProgramEnd {
   /** Undefined: a signal ended it. */
   readonly exitCode: number | undefined;
-  /** At most `maximumOutput` bytes of each. */
   readonly stdout: string;
   readonly stderr: string;
 }
 
-const maximumOutput = 64 * 1024;
+const usualOutput = 64 * 1024;
 /** How long a program has between SIGTERM and SIGKILL. */
 const graceMs = 2_000;
 /** How long output is awaited of a program that has ended: others may hold its pipes open. */
@@ -33,7 +34,7 @@ const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /**
  * Runs a program to its end, in a process group of its own. When the signal aborts, the group gets
  * SIGTERM and after 2 s SIGKILL, and the promise rejects once the program is gone. What it prints
- * past 64 KiB is dropped. Throws DRIVER_FAILED if it can not be started.
+ * past the limit is dropped. Throws DRIVER_FAILED if it can not be started.
  */
 export async function runProgram(
   run: ProgramRun,
@@ -49,8 +50,8 @@ export async function runProgram(
     env: { PATH: path, LANG: 'C.UTF-8', ...run.environment },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  const stdout = collect(child.stdout);
-  const stderr = collect(child.stderr);
+  const stdout = collect(child.stdout, run.maximumOutput ?? usualOutput);
+  const stderr = collect(child.stderr, usualOutput);
   // a program that does not read its input has closed the pipe
   child.stdin.on('error', () => {});
   child.stdin.end(run.input);
@@ -92,7 +93,10 @@ async function endOf(
   }
 }
 
-function collect(stream: Readable): { readonly whole: Promise<void>; text(): string } {
+function collect(
+  stream: Readable,
+  maximumOutput: number,
+): { readonly whole: Promise<void>; text(): string } {
   const chunks: Buffer[] = [];
   let size = 0;
   stream.on('data', (chunk: Buffer) => {

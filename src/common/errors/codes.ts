@@ -9,6 +9,7 @@ import { probeCodes } from './codes/probes.ts';
 import { recordCodes } from './codes/records.ts';
 import { requestCodes } from './codes/requests.ts';
 import { setCodes } from './codes/sets.ts';
+import { targetCodes } from './codes/targets.ts';
 import { tokenCodes } from './codes/tokens.ts';
 
 export type { CodeInfo, StatusName } from './codes/code-info.ts';
@@ -27,6 +28,7 @@ export const codes = {
   ...deliveryCodes,
   ...driverCodes,
   ...setCodes,
+  ...targetCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

@@ -82,6 +82,8 @@ export const actKinds = [
   'rotation.done',
   'rotation.opened',
   'rotation.taints',
+  'target.answered',
+  'target.commanded',
   'token.created',
   'token.revoked',
 ] as const;

@@ -10,8 +10,12 @@ export function createSync(
     doubles,
     nodeSets,
     refusals,
+    targets,
     onRevision,
-  }: Pick<SyncDependencies, 'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'onRevision'>,
+  }: Pick<
+    SyncDependencies,
+    'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'targets' | 'onRevision'
+  >,
 ): SyncHub {
   const { store, authorities, clock, logger, settings } = dependencies;
   const source = new SyncSource({
@@ -42,6 +46,7 @@ export function createSync(
     audit: store.audit,
     doubles,
     refusals,
+    targets,
     onRevision,
     clock,
     logger,

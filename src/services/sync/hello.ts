@@ -4,9 +4,9 @@ import type { SyncHello, SyncMessage } from './sync.ts';
 
 /**
  * `issuer-sets`: published issuing authorities are sent, and their digest is accepted. `handshakes`:
- * reports are accepted.
+ * reports are accepted. `file-targets`: reports of file targets are accepted.
  */
-const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
+const capabilities: readonly string[] = ['issuer-sets', 'handshakes', 'file-targets'];
 
 export const welcomeOf = (
   hello: SyncHello,

@@ -72,8 +72,9 @@ export class AgentSession {
     this.pump();
   }
 
-  renewNow(): void {
-    this.#outbox.push({ kind: 'renew-now' });
+  /** Sends a message that is no state. */
+  send(message: Extract<SyncMessage, { kind: 'renew-now' | 'target' }>): void {
+    this.#outbox.push(message);
     this.pump();
   }
 

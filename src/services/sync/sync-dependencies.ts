@@ -14,6 +14,7 @@ import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { RefusalLog } from '../callers/refusal-log.ts';
 import type { ServiceSettings } from '../settings.ts';
+import type { TargetSessions } from '../targets/target-sessions.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { Crls, SyncSource } from './source.ts';
@@ -42,6 +43,7 @@ export interface SyncDependencies {
   readonly audit: Pick<AuditStore, 'append'>;
   readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'isRepeated' | 'gone' | 'takeRenewal'>;
   readonly refusals: RefusalLog;
+  readonly targets: Pick<TargetSessions, 'open' | 'forget'>;
   readonly onRevision: (listener: (position: Position) => void) => () => void;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -11,6 +11,7 @@ import { decidedAgainst, type AgentInstance } from '../agents/agent-doubles.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
 import { AgentClocks } from './agent-clocks.ts';
 import { CheckpointOffers } from './checkpoints.ts';
+import type { TargetSession } from '../targets/target-sessions.ts';
 import { countOf, positionFrom, welcomeOf } from './hello.ts';
 import { epochFor } from './pages.ts';
 import { UpwardReports } from './reports.ts';
@@ -31,6 +32,7 @@ interface Connected {
   readonly instance: AgentInstance;
   /** It knows what "renew now" means. */
   readonly renewsNow: boolean;
+  readonly targets: TargetSession;
   readonly cancelExpiry: () => void;
 }
 
@@ -121,7 +123,8 @@ export class SyncHub implements Sync {
 
   #renewIfChosen({ session, instance, renewsNow }: Connected): void {
     const { doubles } = this.#dependencies;
-    if (renewsNow && doubles.takeRenewal(session.caller.spiffeId, instance.id)) session.renewNow();
+    if (renewsNow && doubles.takeRenewal(session.caller.spiffeId, instance.id))
+      session.send({ kind: 'renew-now' });
   }
 
   close(): void {
@@ -142,7 +145,7 @@ export class SyncHub implements Sync {
   #register(
     session: AgentSession,
     agent: Proven<Agent>,
-    process: Pick<Connected, 'instance' | 'renewsNow'>,
+    process: Pick<Connected, 'instance' | 'renewsNow' | 'targets'>,
   ): Connected {
     const { caller } = session;
     const earlier = this.#connected.get(caller.spiffeId);
@@ -186,6 +189,12 @@ export class SyncHub implements Sync {
     const connected = this.#register(session, agent, {
       instance,
       renewsNow: hello.capabilities.includes('renew-now'),
+      targets: this.#dependencies.targets.open(
+        caller.spiffeId,
+        hello.capabilities.includes('file-targets')
+          ? (command) => session.send(command)
+          : undefined,
+      ),
     });
     this.#clocks.told(caller.spiffeId, hello.clockMs ?? 0);
     this.#dependencies.agents.seen(caller.spiffeId, {
@@ -242,6 +251,8 @@ export class SyncHub implements Sync {
         if (report.keptSerial !== undefined)
           await this.#uses.record(session.caller, report.keptSerial);
       },
+      targets: (report) => connected.targets.report(report),
+      targetAnswered: (answer) => connected.targets.answered(answer),
       drained: () => session.drained(),
       closed: () => {
         session.end();
@@ -257,6 +268,7 @@ export class SyncHub implements Sync {
 
   #remove(connected: Connected): void {
     connected.cancelExpiry();
+    connected.targets.closed();
     this.#dependencies.doubles.gone(connected.agent.spiffeId, connected.instance);
     this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
@@ -341,8 +353,10 @@ export class SyncHub implements Sync {
   #ended(ended: EndedCallers): void {
     if (ended.kind === 'identity') {
       // banned or evicted: its reports no longer count
-      if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined)
+      if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined) {
         this.#dependencies.handshakes.forget(ended.spiffeId);
+        this.#dependencies.targets.forget(ended.spiffeId);
+      }
       const connected = this.#connected.get(ended.spiffeId);
       if (connected !== undefined && concerns(ended, connected.session.caller))
         this.#end(connected, ended.error);

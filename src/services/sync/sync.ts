@@ -1,6 +1,12 @@
 import type { PkiError } from '../../common/errors/index.ts';
-import type { BundleRevision, Position, RegistrationEntry } from '../../domain/index.ts';
+import type {
+  BundleRevision,
+  Position,
+  RegistrationEntry,
+  RolloutPart,
+} from '../../domain/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
+import type { TargetAnswer, TargetReport } from '../targets/target-report.ts';
 
 export interface SyncHello {
   readonly protocolVersion: number;
@@ -67,7 +73,15 @@ export type SyncMessage =
       }[];
     }
   | { readonly kind: 'checkpoint'; readonly note: string }
-  | { readonly kind: 'renew-now' };
+  | { readonly kind: 'renew-now' }
+  | {
+      readonly kind: 'target';
+      readonly commandId: string;
+      readonly target: string;
+      readonly act: 'stage' | 'promote' | 'rollback' | 'turn';
+      /** Only with `turn`. */
+      readonly turn: { readonly set: string; readonly part: RolloutPart } | undefined;
+    };
 
 /**
  * The front's side of one Sync stream. Backpressure: `send` always takes the message, and returns
@@ -138,6 +152,10 @@ export interface SyncConnection {
     /** As in the hello; absent: unchanged. */
     readonly keptSerial?: string | undefined;
   }): Promise<void>;
+  /** File targets of the agent. Errors as of `consumers`. */
+  targets(report: TargetReport): void;
+  /** The answer to a command. */
+  targetAnswered(answer: TargetAnswer): void;
   drained(): void;
   /** The stream has ended, from either side. Idempotent. */
   closed(): void;

@@ -10,6 +10,7 @@ import { probeAdvice } from './probes.ts';
 import { recordAdvice } from './records.ts';
 import { requestAdvice } from './requests.ts';
 import { setAdvice } from './sets.ts';
+import { targetAdvice } from './targets.ts';
 import { tokenAdvice } from './tokens.ts';
 import type { AdviceRow } from './row.ts';
 
@@ -29,4 +30,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...deliveryAdvice,
   ...driverAdvice,
   ...setAdvice,
+  ...targetAdvice,
 };

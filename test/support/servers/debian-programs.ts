@@ -21,9 +21,9 @@ export interface DebianProgram {
  * Throws where it is missing: a missing part fails a test.
  */
 export function debianProgram(name: string): DebianProgram {
-  const installed = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', ...postgres()]
-    .map((folder) => join(folder, name))
-    .find(existsSync);
+  // Debian's /usr/bin/psql is a script, which chooses among clusters
+  const folders = [...postgres(), ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'];
+  const installed = folders.map((folder) => join(folder, name)).find(existsSync);
   if (installed !== undefined) return { path: installed, executable: installed };
   const path = join(unpackedServers, 'bin', name);
   if (!existsSync(path)) throw new Error(`${name} is not there: run "npm run setup -- --for=test"`);

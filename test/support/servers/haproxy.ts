@@ -7,11 +7,11 @@ import type { ServedDirectory } from './served-directory.ts';
 
 /**
  * HAProxy with a socket of level admin, which asks clients for a certificate under `ca`. It takes new
- * sets by the socket (`runtime`), or by SIGUSR2 to its master (`reload`).
+ * sets by the socket, and new roots by SIGUSR2 to its master; or all by one of both.
  */
 export async function startHaproxy(
   target: ServedDirectory,
-  by: 'runtime' | 'reload' = 'runtime',
+  by: 'both' | 'socket' | 'reload' = 'both',
 ): Promise<RunningServer> {
   const folder = serverFolder('haproxy');
   const port = await freePort();
@@ -39,10 +39,10 @@ frontend web
     argv: [path, '-W', '-f', configFile, '-p', pidFile],
     driver: {
       type: 'haproxy',
-      settings:
-        by === 'runtime'
-          ? { socket }
-          : { reload: { program: path, executable, pidFile, configFile } },
+      settings: {
+        ...(by !== 'reload' && { socket }),
+        ...(by !== 'socket' && { reload: { program: path, executable, pidFile, configFile } }),
+      },
     },
   });
 }

@@ -5,9 +5,15 @@ export { startNginx } from './nginx.ts';
 export { postgresUser, startPostgres } from './postgres.ts';
 export { redisPassword, startRedis } from './redis.ts';
 export type { ServedDirectory } from './served-directory.ts';
-export { handshake, servedSerial, type ClientTrust } from './served-serial.ts';
+export {
+  handshake,
+  servedSerial,
+  type ClientOptions,
+  type ClientPair,
+} from './served-serial.ts';
 export type { DriverSettings, RunningServer } from './server-process.ts';
 export {
+  clientOf,
   newAuthorities,
   setFiles,
   TargetDirectory,
@@ -15,3 +21,4 @@ export {
   type TestSetOptions,
 } from './target-directory.ts';
 export { startTraefik } from './traefik.ts';
+export { codeOf, driverOf, DriverSteps, neverAborted } from './driver-steps.ts';

@@ -15,8 +15,13 @@ const prefix: readonly string[] =
     ? []
     : ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--'];
 
+export interface RunningPostgres extends RunningServer {
+  /** For the driver by SQL. */
+  readonly sql: { readonly psql: string; readonly socketDirectory: string };
+}
+
 /** PostgreSQL with TLS, which asks clients for a certificate under `ca`. */
-export async function startPostgres(target: ServedDirectory): Promise<RunningServer> {
+export async function startPostgres(target: ServedDirectory): Promise<RunningPostgres> {
   const folder = serverFolder('postgres');
   if (postgresUser !== undefined) chownSync(folder, postgresUser, postgresUser);
   const port = await freePort();
@@ -42,15 +47,18 @@ ssl_key_file = '${target.file('key')}'
 ssl_ca_file = '${target.file('ca')}'
 `,
   );
-  return startServer({
+  const server = await startServer({
     ...{ name: 'postgresql', port, protocol: 'postgresql', environment, folder, target },
     argv: [...prefix, join(programs, 'postgres'), '-D', data],
     endSignal: 'SIGINT',
+    // a StartupMessage without parameters
+    greeting: Buffer.from('000000090003000000', 'hex'),
     driver: {
       type: 'postgresql',
       settings: { dataDirectory: data, executable: join(programs, 'postgres') },
     },
   });
+  return { ...server, sql: { psql: debianProgram('psql').path, socketDirectory: folder } };
 }
 
 /**

@@ -34,6 +34,7 @@ save ""
   return startServer({
     ...{ name: 'redis', port, folder, target },
     argv: [path, configFile],
+    greeting: Buffer.from('PING\r\n'),
     driver: { type: 'redis', settings: { address: socket, passwordFile } },
   });
 }

@@ -3,16 +3,24 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import type { ProvenListener } from '../../../sidecar/probe/listener.ts';
 
-/** What a client of its own trust needs for a handshake that is checked. */
-export interface ClientTrust {
-  readonly ca: readonly string[];
-  readonly cert?: string;
-  readonly key?: string;
+/** The certificate chain and key of a client, PEM. */
+export interface ClientPair {
+  readonly cert: string;
+  readonly key: string;
 }
 
-/** The serial that a new connection is shown, lower-case hex. Nothing is verified without trust. */
-export async function servedSerial(listener: ProvenListener, trust?: ClientTrust): Promise<string> {
-  const socket = await handshake(listener, trust);
+export interface ClientOptions {
+  readonly client?: ClientPair;
+  /** The roots that it verifies the server with, PEM. Absent: nothing is verified. */
+  readonly roots?: readonly string[];
+}
+
+/** The serial that a new connection is shown, lower-case hex. */
+export async function servedSerial(
+  listener: ProvenListener,
+  options: ClientOptions = {},
+): Promise<string> {
+  const socket = await handshake(listener, options);
   const serial = socket.getPeerCertificate().serialNumber.toLowerCase();
   socket.destroy();
   return serial;
@@ -21,7 +29,7 @@ export async function servedSerial(listener: ProvenListener, trust?: ClientTrust
 /** A new TLS connection to a server, past what its protocol says before TLS. */
 export async function handshake(
   { address, serverName, protocol }: ProvenListener,
-  trust?: ClientTrust,
+  options: ClientOptions = {},
 ): Promise<TLSSocket> {
   const [host = '', port = ''] = address.split(/:(?=\d+$)/);
   const socket = connectTcp({ host, port: Number(port) });
@@ -33,8 +41,9 @@ export async function handshake(
     const tls = connect({
       socket,
       ...(serverName === undefined ? {} : { servername: serverName }),
-      rejectUnauthorized: trust !== undefined,
-      ...(trust && { ca: [...trust.ca], cert: trust.cert, key: trust.key }),
+      rejectUnauthorized: options.roots !== undefined,
+      ...(options.roots && { ca: [...options.roots] }),
+      ...options.client,
       ALPNProtocols: protocol === 'postgresql' ? [] : ['http/1.1'],
     });
     tls.on('error', () => socket.destroy());
@@ -56,4 +65,29 @@ async function askPostgres(socket: Socket): Promise<void> {
   socket.write(Buffer.from('0000000804d2162f', 'hex'));
   const [answer] = (await once(socket, 'data')) as [Buffer];
   if (answer.toString() !== 'S') throw new Error(`PostgreSQL takes no TLS: ${answer}`);
+}
+
+/**
+ * Whether a server answers a greeting of its protocol from a client of this certificate, and does not
+ * end the connection by an alert.
+ */
+export async function admits(
+  listener: ProvenListener,
+  client: ClientPair,
+  greeting: Buffer,
+): Promise<boolean> {
+  try {
+    const socket = await handshake(listener, { client });
+    const answered = new Promise<boolean>((resolve) => {
+      // nginx answers over TLS that it does not trust a certificate
+      socket.once('data', (bytes) => resolve(!bytes.includes('HTTP/1.1 400')));
+      socket.once('close', () => resolve(false));
+    });
+    socket.write(greeting);
+    const admitted = await answered;
+    socket.destroy();
+    return admitted;
+  } catch {
+    return false;
+  }
 }

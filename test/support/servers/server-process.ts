@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProvenListener } from '../../../sidecar/probe/listener.ts';
 import { until } from '../until.ts';
-import { servedSerial } from './served-serial.ts';
+import { admits, servedSerial, type ClientPair } from './served-serial.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
 /** The settings of a driver, as `driver` of a target has them. */
@@ -24,6 +24,11 @@ export interface RunningServer extends AsyncDisposable {
   readonly log: () => string;
   /** The serial that a new handshake shows. */
   readonly serial: () => Promise<string>;
+  /** Waits until new handshakes show this serial, or it logs something. */
+  readonly shows: (serial: string) => Promise<void>;
+  readonly logs: (pattern: RegExp) => Promise<void>;
+  /** Whether it serves a client with this certificate. */
+  readonly admits: (client: ClientPair) => Promise<boolean>;
 }
 
 export interface ServerCommand {
@@ -36,10 +41,14 @@ export interface ServerCommand {
   /** Undefined: SIGKILL to all its processes. */
   readonly endSignal?: NodeJS.Signals;
   readonly driver: DriverSettings;
+  /** What a client says first, and what it answers. Undefined: a request of HTTP. */
+  readonly greeting?: Buffer;
   /** Its files, removed at the end. */
   readonly folder: string;
   readonly target: ServedDirectory;
 }
+
+const httpGreeting = Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
 
 export const serverFolder = (name: string): string =>
   mkdtempSync(join(tmpdir(), `meshca-${name}-`));
@@ -63,6 +72,10 @@ export async function startServer(command: ServerCommand): Promise<RunningServer
   const serial = (): Promise<string> => servedSerial(listener);
   const server: RunningServer = {
     ...{ name, port, listener, driver: command.driver, serial },
+    shows: (wanted) =>
+      until(async () => (await serial().catch(() => '')) === wanted, `${name} shows ${wanted}`),
+    logs: (pattern) => until(() => pattern.test(log), `${name} logs ${pattern}`),
+    admits: (client) => admits(listener, client, command.greeting ?? httpGreeting),
     log: () => log,
     [Symbol.asyncDispose]: async () => {
       await end(child, command.endSignal);

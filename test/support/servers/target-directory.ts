@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { StoredSet } from '../../../sidecar/files/certificate-set.ts';
 import type { DriverCall } from '../../../sidecar/files/driver.ts';
+import type { ClientPair } from './served-serial.ts';
 import { createIntermediate, createRoot, createSvid, type TestAuthority } from '../test-pki.ts';
 
 const trustDomain = 'mesh.test';
@@ -138,6 +139,15 @@ export class TargetDirectory {
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }
+}
+
+/** A client with a certificate of these authorities. */
+export function clientOf({ issuer }: TestAuthorities): ClientPair {
+  const { chainDer, privateKey } = createSvid(issuer, `spiffe://${trustDomain}/client`);
+  return {
+    cert: chainDer.map(pem).join(''),
+    key: String(privateKey.export({ format: 'pem', type: 'pkcs8' })),
+  };
 }
 
 const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;

@@ -50,6 +50,12 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     EvictAgent: ['local admin', 'never'],
     KeepAgent: ['local admin', 'never'],
   },
+  'meshca.admin.v1.Targets': {
+    ListTargets: ['local admin', 'never'],
+    StageTargets: ['local admin', 'never'],
+    PromoteTargets: ['local admin', 'always'],
+    RollBackTargets: ['local admin', 'never'],
+  },
   'meshca.admin.v1.Tokens': {
     CreateJoinToken: ['local admin', 'by content'],
     ListJoinTokens: ['local admin', 'never'],

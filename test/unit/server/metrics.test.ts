@@ -25,6 +25,8 @@ const sources = {
   agentsConnected: () => 8,
   ready: () => true,
   certificatesByState: () => Promise.resolve({ issued: 9 }),
+  targetsByState: () => ({ proven: 3 }),
+  targetHolds: () => [{ group: 'edge', agentId: 'a', target: 'web', code: 'PROOF_MISSING' }],
   pendingOperations: () =>
     Promise.resolve(new Map([['BanAgent', { count: 2, oldestSeconds: 30 }]])),
 };
@@ -98,6 +100,10 @@ test('gauges ask their owner at each scrape, and forget what is gone', async () 
       'meshca_certificates{state="issued"} 9',
     ],
   );
+  assert.deepEqual(await linesOf(metrics, 'meshca_targets', 'meshca_target_rollout_held'), [
+    'meshca_target_rollout_held{group="edge",agent="a",target="web",code="PROOF_MISSING"} 1',
+    'meshca_targets{state="proven"} 3',
+  ]);
 });
 
 test('the audit log, its witnesses and the CRLs are shown as they are', async () => {

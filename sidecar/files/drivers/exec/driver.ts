@@ -3,7 +3,8 @@ import { PkiError, fail, ok, type Result } from '../../../../src/common/errors/i
 import { isOneLine, type Clock } from '../../../../src/common/runtime/index.ts';
 import type { Applied, Driver, DriverCall } from '../../driver.ts';
 import { driverType } from '../driver-type.ts';
-import { runProgram, type ProgramEnd } from '../run-program.ts';
+import { endedHow, saidBy } from '../program-end.ts';
+import { runProgram } from '../run-program.ts';
 import { said } from '../said.ts';
 
 /**
@@ -103,9 +104,3 @@ function readAnswer(program: string, step: DriverStep, stdout: string): Applied 
     },
   );
 }
-
-export const endedHow = ({ exitCode }: ProgramEnd): string =>
-  exitCode === undefined ? 'was ended by a signal' : `ended with ${exitCode}`;
-
-export const saidBy = ({ stderr, stdout }: ProgramEnd): string =>
-  said(stderr) || said(stdout) || 'it said nothing';

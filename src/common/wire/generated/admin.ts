@@ -11,6 +11,8 @@ import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1
 import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output as _meshca_admin_v1_AgentDetail__Output } from './meshca/admin/v1/AgentDetail.ts';
 import type { AgentDouble as _meshca_admin_v1_AgentDouble, AgentDouble__Output as _meshca_admin_v1_AgentDouble__Output } from './meshca/admin/v1/AgentDouble.ts';
 import type { AgentInstance as _meshca_admin_v1_AgentInstance, AgentInstance__Output as _meshca_admin_v1_AgentInstance__Output } from './meshca/admin/v1/AgentInstance.ts';
+import type { AgentTarget as _meshca_admin_v1_AgentTarget, AgentTarget__Output as _meshca_admin_v1_AgentTarget__Output } from './meshca/admin/v1/AgentTarget.ts';
+import type { AgentTargetSet as _meshca_admin_v1_AgentTargetSet, AgentTargetSet__Output as _meshca_admin_v1_AgentTargetSet__Output } from './meshca/admin/v1/AgentTargetSet.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
 import type { ApplyEntriesRequest as _meshca_admin_v1_ApplyEntriesRequest, ApplyEntriesRequest__Output as _meshca_admin_v1_ApplyEntriesRequest__Output } from './meshca/admin/v1/ApplyEntriesRequest.ts';
 import type { ApplyEntriesResponse as _meshca_admin_v1_ApplyEntriesResponse, ApplyEntriesResponse__Output as _meshca_admin_v1_ApplyEntriesResponse__Output } from './meshca/admin/v1/ApplyEntriesResponse.ts';
@@ -33,6 +35,7 @@ import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
+import type { ChangedTarget as _meshca_admin_v1_ChangedTarget, ChangedTarget__Output as _meshca_admin_v1_ChangedTarget__Output } from './meshca/admin/v1/ChangedTarget.ts';
 import type { ComingBack as _meshca_admin_v1_ComingBack, ComingBack__Output as _meshca_admin_v1_ComingBack__Output } from './meshca/admin/v1/ComingBack.ts';
 import type { CompromisePlan as _meshca_admin_v1_CompromisePlan, CompromisePlan__Output as _meshca_admin_v1_CompromisePlan__Output } from './meshca/admin/v1/CompromisePlan.ts';
 import type { CompromiseRequest as _meshca_admin_v1_CompromiseRequest, CompromiseRequest__Output as _meshca_admin_v1_CompromiseRequest__Output } from './meshca/admin/v1/CompromiseRequest.ts';
@@ -74,6 +77,7 @@ import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRe
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
+import type { HoldingTarget as _meshca_admin_v1_HoldingTarget, HoldingTarget__Output as _meshca_admin_v1_HoldingTarget__Output } from './meshca/admin/v1/HoldingTarget.ts';
 import type { IdentityTokenGrant as _meshca_admin_v1_IdentityTokenGrant, IdentityTokenGrant__Output as _meshca_admin_v1_IdentityTokenGrant__Output } from './meshca/admin/v1/IdentityTokenGrant.ts';
 import type { IdentityTokenRefusal as _meshca_admin_v1_IdentityTokenRefusal, IdentityTokenRefusal__Output as _meshca_admin_v1_IdentityTokenRefusal__Output } from './meshca/admin/v1/IdentityTokenRefusal.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
@@ -107,6 +111,8 @@ import type { ListRenewalLossesRequest as _meshca_admin_v1_ListRenewalLossesRequ
 import type { ListRenewalLossesResponse as _meshca_admin_v1_ListRenewalLossesResponse, ListRenewalLossesResponse__Output as _meshca_admin_v1_ListRenewalLossesResponse__Output } from './meshca/admin/v1/ListRenewalLossesResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
+import type { ListTargetsRequest as _meshca_admin_v1_ListTargetsRequest, ListTargetsRequest__Output as _meshca_admin_v1_ListTargetsRequest__Output } from './meshca/admin/v1/ListTargetsRequest.ts';
+import type { ListTargetsResponse as _meshca_admin_v1_ListTargetsResponse, ListTargetsResponse__Output as _meshca_admin_v1_ListTargetsResponse__Output } from './meshca/admin/v1/ListTargetsResponse.ts';
 import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
 import type { ListTokenIssuersResponse as _meshca_admin_v1_ListTokenIssuersResponse, ListTokenIssuersResponse__Output as _meshca_admin_v1_ListTokenIssuersResponse__Output } from './meshca/admin/v1/ListTokenIssuersResponse.ts';
 import type { LostRecord as _meshca_admin_v1_LostRecord, LostRecord__Output as _meshca_admin_v1_LostRecord__Output } from './meshca/admin/v1/LostRecord.ts';
@@ -151,6 +157,10 @@ import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, Sto
 import type { SubmitApprovalRequest as _meshca_admin_v1_SubmitApprovalRequest, SubmitApprovalRequest__Output as _meshca_admin_v1_SubmitApprovalRequest__Output } from './meshca/admin/v1/SubmitApprovalRequest.ts';
 import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
 import type { TakeResultRequest as _meshca_admin_v1_TakeResultRequest, TakeResultRequest__Output as _meshca_admin_v1_TakeResultRequest__Output } from './meshca/admin/v1/TakeResultRequest.ts';
+import type { TargetGroup as _meshca_admin_v1_TargetGroup, TargetGroup__Output as _meshca_admin_v1_TargetGroup__Output } from './meshca/admin/v1/TargetGroup.ts';
+import type { TargetResults as _meshca_admin_v1_TargetResults, TargetResults__Output as _meshca_admin_v1_TargetResults__Output } from './meshca/admin/v1/TargetResults.ts';
+import type { TargetsClient as _meshca_admin_v1_TargetsClient, TargetsDefinition as _meshca_admin_v1_TargetsDefinition } from './meshca/admin/v1/Targets.ts';
+import type { TargetsRequest as _meshca_admin_v1_TargetsRequest, TargetsRequest__Output as _meshca_admin_v1_TargetsRequest__Output } from './meshca/admin/v1/TargetsRequest.ts';
 import type { TokenIssuer as _meshca_admin_v1_TokenIssuer, TokenIssuer__Output as _meshca_admin_v1_TokenIssuer__Output } from './meshca/admin/v1/TokenIssuer.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
@@ -176,6 +186,8 @@ export interface ProtoGrpcType {
         AgentDetail: MessageTypeDefinition<_meshca_admin_v1_AgentDetail, _meshca_admin_v1_AgentDetail__Output>
         AgentDouble: MessageTypeDefinition<_meshca_admin_v1_AgentDouble, _meshca_admin_v1_AgentDouble__Output>
         AgentInstance: MessageTypeDefinition<_meshca_admin_v1_AgentInstance, _meshca_admin_v1_AgentInstance__Output>
+        AgentTarget: MessageTypeDefinition<_meshca_admin_v1_AgentTarget, _meshca_admin_v1_AgentTarget__Output>
+        AgentTargetSet: MessageTypeDefinition<_meshca_admin_v1_AgentTargetSet, _meshca_admin_v1_AgentTargetSet__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
         ApplyEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesRequest, _meshca_admin_v1_ApplyEntriesRequest__Output>
         ApplyEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesResponse, _meshca_admin_v1_ApplyEntriesResponse__Output>
@@ -205,6 +217,7 @@ export interface ProtoGrpcType {
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
+        ChangedTarget: MessageTypeDefinition<_meshca_admin_v1_ChangedTarget, _meshca_admin_v1_ChangedTarget__Output>
         ComingBack: MessageTypeDefinition<_meshca_admin_v1_ComingBack, _meshca_admin_v1_ComingBack__Output>
         CompromisePlan: MessageTypeDefinition<_meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromisePlan__Output>
         CompromiseRequest: MessageTypeDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromiseRequest__Output>
@@ -246,6 +259,7 @@ export interface ProtoGrpcType {
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
+        HoldingTarget: MessageTypeDefinition<_meshca_admin_v1_HoldingTarget, _meshca_admin_v1_HoldingTarget__Output>
         IdentityTokenGrant: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenGrant, _meshca_admin_v1_IdentityTokenGrant__Output>
         IdentityTokenRefusal: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenRefusal, _meshca_admin_v1_IdentityTokenRefusal__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
@@ -279,6 +293,8 @@ export interface ProtoGrpcType {
         ListRenewalLossesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRenewalLossesResponse, _meshca_admin_v1_ListRenewalLossesResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
+        ListTargetsRequest: MessageTypeDefinition<_meshca_admin_v1_ListTargetsRequest, _meshca_admin_v1_ListTargetsRequest__Output>
+        ListTargetsResponse: MessageTypeDefinition<_meshca_admin_v1_ListTargetsResponse, _meshca_admin_v1_ListTargetsResponse__Output>
         ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
         ListTokenIssuersResponse: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersResponse, _meshca_admin_v1_ListTokenIssuersResponse__Output>
         LostRecord: MessageTypeDefinition<_meshca_admin_v1_LostRecord, _meshca_admin_v1_LostRecord__Output>
@@ -326,6 +342,13 @@ export interface ProtoGrpcType {
         SubmitApprovalRequest: MessageTypeDefinition<_meshca_admin_v1_SubmitApprovalRequest, _meshca_admin_v1_SubmitApprovalRequest__Output>
         TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>
         TakeResultRequest: MessageTypeDefinition<_meshca_admin_v1_TakeResultRequest, _meshca_admin_v1_TakeResultRequest__Output>
+        TargetGroup: MessageTypeDefinition<_meshca_admin_v1_TargetGroup, _meshca_admin_v1_TargetGroup__Output>
+        TargetResults: MessageTypeDefinition<_meshca_admin_v1_TargetResults, _meshca_admin_v1_TargetResults__Output>
+        /**
+         * File targets of agents: what each agent reports, and what it is told to do. An agent is told the name of a target and nothing more.
+         */
+        Targets: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TargetsClient> & { service: _meshca_admin_v1_TargetsDefinition }
+        TargetsRequest: MessageTypeDefinition<_meshca_admin_v1_TargetsRequest, _meshca_admin_v1_TargetsRequest__Output>
         TokenIssuer: MessageTypeDefinition<_meshca_admin_v1_TokenIssuer, _meshca_admin_v1_TokenIssuer__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>

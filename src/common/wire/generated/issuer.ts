@@ -39,6 +39,8 @@ import type { Refusal as _meshca_issuer_v1_Refusal, Refusal__Output as _meshca_i
 import type { RenewAgentRequest as _meshca_issuer_v1_RenewAgentRequest, RenewAgentRequest__Output as _meshca_issuer_v1_RenewAgentRequest__Output } from './meshca/issuer/v1/RenewAgentRequest.ts';
 import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from './meshca/issuer/v1/RenewNow.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from './meshca/issuer/v1/ReplacementReport.ts';
+import type { ReportedSet as _meshca_issuer_v1_ReportedSet, ReportedSet__Output as _meshca_issuer_v1_ReportedSet__Output } from './meshca/issuer/v1/ReportedSet.ts';
+import type { ReportedTarget as _meshca_issuer_v1_ReportedTarget, ReportedTarget__Output as _meshca_issuer_v1_ReportedTarget__Output } from './meshca/issuer/v1/ReportedTarget.ts';
 import type { Selector as _meshca_issuer_v1_Selector, Selector__Output as _meshca_issuer_v1_Selector__Output } from './meshca/issuer/v1/Selector.ts';
 import type { SignJwtSvidRequest as _meshca_issuer_v1_SignJwtSvidRequest, SignJwtSvidRequest__Output as _meshca_issuer_v1_SignJwtSvidRequest__Output } from './meshca/issuer/v1/SignJwtSvidRequest.ts';
 import type { SignJwtSvidResponse as _meshca_issuer_v1_SignJwtSvidResponse, SignJwtSvidResponse__Output as _meshca_issuer_v1_SignJwtSvidResponse__Output } from './meshca/issuer/v1/SignJwtSvidResponse.ts';
@@ -51,6 +53,11 @@ import type { SyncHello as _meshca_issuer_v1_SyncHello, SyncHello__Output as _me
 import type { SyncUp as _meshca_issuer_v1_SyncUp, SyncUp__Output as _meshca_issuer_v1_SyncUp__Output } from './meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome as _meshca_issuer_v1_SyncWelcome, SyncWelcome__Output as _meshca_issuer_v1_SyncWelcome__Output } from './meshca/issuer/v1/SyncWelcome.ts';
 import type { TaintedAuthority as _meshca_issuer_v1_TaintedAuthority, TaintedAuthority__Output as _meshca_issuer_v1_TaintedAuthority__Output } from './meshca/issuer/v1/TaintedAuthority.ts';
+import type { TargetCommand as _meshca_issuer_v1_TargetCommand, TargetCommand__Output as _meshca_issuer_v1_TargetCommand__Output } from './meshca/issuer/v1/TargetCommand.ts';
+import type { TargetReport as _meshca_issuer_v1_TargetReport, TargetReport__Output as _meshca_issuer_v1_TargetReport__Output } from './meshca/issuer/v1/TargetReport.ts';
+import type { TargetResult as _meshca_issuer_v1_TargetResult, TargetResult__Output as _meshca_issuer_v1_TargetResult__Output } from './meshca/issuer/v1/TargetResult.ts';
+import type { TargetRollout as _meshca_issuer_v1_TargetRollout, TargetRollout__Output as _meshca_issuer_v1_TargetRollout__Output } from './meshca/issuer/v1/TargetRollout.ts';
+import type { TargetTurn as _meshca_issuer_v1_TargetTurn, TargetTurn__Output as _meshca_issuer_v1_TargetTurn__Output } from './meshca/issuer/v1/TargetTurn.ts';
 import type { TokenCertificatesClient as _meshca_issuer_v1_TokenCertificatesClient, TokenCertificatesDefinition as _meshca_issuer_v1_TokenCertificatesDefinition } from './meshca/issuer/v1/TokenCertificates.ts';
 import type { TokenGrant as _meshca_issuer_v1_TokenGrant, TokenGrant__Output as _meshca_issuer_v1_TokenGrant__Output } from './meshca/issuer/v1/TokenGrant.ts';
 import type { X509Svid as _meshca_issuer_v1_X509Svid, X509Svid__Output as _meshca_issuer_v1_X509Svid__Output } from './meshca/issuer/v1/X509Svid.ts';
@@ -112,6 +119,8 @@ export interface ProtoGrpcType {
         RenewAgentRequest: MessageTypeDefinition<_meshca_issuer_v1_RenewAgentRequest, _meshca_issuer_v1_RenewAgentRequest__Output>
         RenewNow: MessageTypeDefinition<_meshca_issuer_v1_RenewNow, _meshca_issuer_v1_RenewNow__Output>
         ReplacementReport: MessageTypeDefinition<_meshca_issuer_v1_ReplacementReport, _meshca_issuer_v1_ReplacementReport__Output>
+        ReportedSet: MessageTypeDefinition<_meshca_issuer_v1_ReportedSet, _meshca_issuer_v1_ReportedSet__Output>
+        ReportedTarget: MessageTypeDefinition<_meshca_issuer_v1_ReportedTarget, _meshca_issuer_v1_ReportedTarget__Output>
         Selector: MessageTypeDefinition<_meshca_issuer_v1_Selector, _meshca_issuer_v1_Selector__Output>
         SignJwtSvidRequest: MessageTypeDefinition<_meshca_issuer_v1_SignJwtSvidRequest, _meshca_issuer_v1_SignJwtSvidRequest__Output>
         SignJwtSvidResponse: MessageTypeDefinition<_meshca_issuer_v1_SignJwtSvidResponse, _meshca_issuer_v1_SignJwtSvidResponse__Output>
@@ -124,6 +133,11 @@ export interface ProtoGrpcType {
         SyncUp: MessageTypeDefinition<_meshca_issuer_v1_SyncUp, _meshca_issuer_v1_SyncUp__Output>
         SyncWelcome: MessageTypeDefinition<_meshca_issuer_v1_SyncWelcome, _meshca_issuer_v1_SyncWelcome__Output>
         TaintedAuthority: MessageTypeDefinition<_meshca_issuer_v1_TaintedAuthority, _meshca_issuer_v1_TaintedAuthority__Output>
+        TargetCommand: MessageTypeDefinition<_meshca_issuer_v1_TargetCommand, _meshca_issuer_v1_TargetCommand__Output>
+        TargetReport: MessageTypeDefinition<_meshca_issuer_v1_TargetReport, _meshca_issuer_v1_TargetReport__Output>
+        TargetResult: MessageTypeDefinition<_meshca_issuer_v1_TargetResult, _meshca_issuer_v1_TargetResult__Output>
+        TargetRollout: MessageTypeDefinition<_meshca_issuer_v1_TargetRollout, _meshca_issuer_v1_TargetRollout__Output>
+        TargetTurn: MessageTypeDefinition<_meshca_issuer_v1_TargetTurn, _meshca_issuer_v1_TargetTurn__Output>
         /**
          * Open to the holder of such a certificate, who connects with it.
          */

@@ -54,6 +54,10 @@ export function syncDown(message: SyncMessage): SyncDown {
       return { checkpoint: { note: message.note } };
     case 'renew-now':
       return { renewNow: {} };
+    case 'target': {
+      const { commandId, target, act, turn } = message;
+      return { target: { commandId, target, act, ...(turn === undefined ? {} : { turn }) } };
+    }
   }
 }
 

@@ -121,7 +121,9 @@ async function report(connection: SyncConnection, message: SyncUp__Output): Prom
     await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });
   } else if (message.replacements) {
     await connection.replaced(message.replacements.replacedSerials);
-  } else if (message.handshakes) {
+  } else if (message.targets) connection.targets(message.targets);
+  else if (message.targetResult) connection.targetAnswered(message.targetResult);
+  else if (message.handshakes) {
     const { reports } = message.handshakes;
     await connection.handshakes(
       reports.map((report) => ({ ...report, issuerKeyId: report.issuerKeyId.toString('hex') })),

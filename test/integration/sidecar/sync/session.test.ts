@@ -41,7 +41,9 @@ import {
   HandshakeCounts,
   IssuerSession,
   Replacements,
+  TargetReports,
 } from '../../../../sidecar/sync/index.ts';
+import { withoutTargets } from '../../../support/without-targets.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import { makeAuthority, makeCertificate, makeKey, leafExtensions } from '../../../support/x509.ts';
@@ -153,6 +155,7 @@ async function startAgent(
   const consumers = new Consumers(systemClock, report);
   const replacements = new Replacements(report);
   const session: IssuerSession = new IssuerSession({
+    targets: new TargetReports(withoutTargets, silentLogger),
     identity,
     bundles,
     receiver,

@@ -7,6 +7,7 @@ import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Outp
 import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, AuthoritiesUpdate__Output as _meshca_issuer_v1_AuthoritiesUpdate__Output } from '../../../meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from '../../../meshca/issuer/v1/LogCheckpoint.ts';
 import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from '../../../meshca/issuer/v1/RenewNow.ts';
+import type { TargetCommand as _meshca_issuer_v1_TargetCommand, TargetCommand__Output as _meshca_issuer_v1_TargetCommand__Output } from '../../../meshca/issuer/v1/TargetCommand.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
@@ -21,7 +22,11 @@ export interface SyncDown {
    * Only to agents with the capability "renew-now".
    */
   'renewNow'?: (_meshca_issuer_v1_RenewNow | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow";
+  /**
+   * Only to agents with the capability "file-targets".
+   */
+  'target'?: (_meshca_issuer_v1_TargetCommand | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target";
 }
 
 export interface SyncDown__Output {
@@ -37,5 +42,9 @@ export interface SyncDown__Output {
    * Only to agents with the capability "renew-now".
    */
   'renewNow'?: (_meshca_issuer_v1_RenewNow__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow";
+  /**
+   * Only to agents with the capability "file-targets".
+   */
+  'target'?: (_meshca_issuer_v1_TargetCommand__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target";
 }

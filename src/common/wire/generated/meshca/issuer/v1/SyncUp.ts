@@ -6,6 +6,8 @@ import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from '../../../meshca/issuer/v1/ReplacementReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from '../../../meshca/issuer/v1/HandshakeReports.ts';
 import type { AgentReport as _meshca_issuer_v1_AgentReport, AgentReport__Output as _meshca_issuer_v1_AgentReport__Output } from '../../../meshca/issuer/v1/AgentReport.ts';
+import type { TargetReport as _meshca_issuer_v1_TargetReport, TargetReport__Output as _meshca_issuer_v1_TargetReport__Output } from '../../../meshca/issuer/v1/TargetReport.ts';
+import type { TargetResult as _meshca_issuer_v1_TargetResult, TargetResult__Output as _meshca_issuer_v1_TargetResult__Output } from '../../../meshca/issuer/v1/TargetResult.ts';
 
 export interface SyncUp {
   'hello'?: (_meshca_issuer_v1_SyncHello | null);
@@ -13,7 +15,12 @@ export interface SyncUp {
   'replacements'?: (_meshca_issuer_v1_ReplacementReport | null);
   'handshakes'?: (_meshca_issuer_v1_HandshakeReports | null);
   'agent'?: (_meshca_issuer_v1_AgentReport | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent";
+  /**
+   * Only to servers with the capability "file-targets".
+   */
+  'targets'?: (_meshca_issuer_v1_TargetReport | null);
+  'targetResult'?: (_meshca_issuer_v1_TargetResult | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult";
 }
 
 export interface SyncUp__Output {
@@ -22,5 +29,10 @@ export interface SyncUp__Output {
   'replacements'?: (_meshca_issuer_v1_ReplacementReport__Output | null);
   'handshakes'?: (_meshca_issuer_v1_HandshakeReports__Output | null);
   'agent'?: (_meshca_issuer_v1_AgentReport__Output | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent";
+  /**
+   * Only to servers with the capability "file-targets".
+   */
+  'targets'?: (_meshca_issuer_v1_TargetReport__Output | null);
+  'targetResult'?: (_meshca_issuer_v1_TargetResult__Output | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult";
 }

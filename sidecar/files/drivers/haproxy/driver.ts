@@ -1,0 +1,52 @@
+import { z } from 'zod';
+import { driverType } from '../driver-type.ts';
+import { localAddress } from '../local-address.ts';
+import { executableKey, pidFileKey } from '../signal/driver.ts';
+import { HaproxyReloadDriver } from './reload-driver.ts';
+import { HaproxyRuntimeDriver } from './runtime-driver.ts';
+
+/** As the runtime API takes it: one word, in which nothing ends the command. */
+const storeName = (description: string) =>
+  z
+    .string()
+    .regex(/^[A-Za-z0-9_./@:+=-]{1,1024}$/)
+    .optional()
+    .describe(description);
+
+const settings = z
+  .strictObject({
+    socket: localAddress('The stats socket with level admin').optional(),
+    certificateName: storeName(
+      'The certificate as the configuration names it. Absent: the file combined of current',
+    ),
+    rootsName: storeName(
+      'The ca-file as the configuration names it. Absent: the file ca of current',
+    ),
+    reload: z
+      .strictObject({
+        program: z.string().startsWith('/').default('/usr/sbin/haproxy'),
+        executable: executableKey.optional(),
+        pidFile: pidFileKey.default('/run/haproxy.pid'),
+        configFile: z.string().startsWith('/').default('/etc/haproxy/haproxy.cfg'),
+      })
+      .optional()
+      .describe(
+        'SIGUSR2 to the master, which starts a new worker from the files. With a socket: only when the roots change',
+      ),
+  })
+  .refine(
+    ({ socket, reload }) => socket !== undefined || reload !== undefined,
+    'name the socket, reload, or both',
+  );
+
+export const haproxy = driverType({
+  type: 'haproxy',
+  settings,
+  open: ({ socket, certificateName, rootsName, reload }, { clock }) => {
+    const reloading = reload && new HaproxyReloadDriver(reload, clock);
+    if (socket !== undefined)
+      return new HaproxyRuntimeDriver({ socket, certificateName, rootsName, reloading, clock });
+    // the schema demands one of both
+    return reloading as HaproxyReloadDriver;
+  },
+});

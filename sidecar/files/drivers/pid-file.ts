@@ -1,0 +1,99 @@
+import { readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { PkiError } from '../../../src/common/errors/index.ts';
+import type { Clock } from '../../../src/common/runtime/index.ts';
+import { parseStat } from '../../attest/proc-parse.ts';
+import { holdProcess, type HeldProcess } from './system-calls.ts';
+
+export interface PidFile {
+  readonly path: string;
+  /** The program that the process must run, as an absolute path. */
+  readonly executable: string;
+}
+
+export interface NamedProcess extends Disposable {
+  readonly pid: number;
+  readonly held: HeldProcess;
+}
+
+/** Of /proc/<pid>/stat, on every Linux for x64 and arm64 (USER_HZ). */
+const ticksPerSecond = 100;
+/** The times of files and of processes come from different clocks. */
+const toleranceSeconds = 2;
+
+/**
+ * The process that a pid file names, held so that a later process with the same number is never
+ * meant. It must run the executable, and must have started before the file was written. Undefined if
+ * there is no file or no such process: the server does not run. Throws DRIVER_FAILED if the process
+ * is another one.
+ */
+export function namedProcess(file: PidFile, clock: Clock): NamedProcess | undefined {
+  const [pid, fileAge] = readPidFile(file.path, clock) ?? [0, 0];
+  if (pid === 0) return undefined;
+  const held = holdProcess(pid);
+  if (held === undefined) return undefined;
+  try {
+    const reason = mismatch(pid, file.executable, fileAge);
+    // what was read is of this process only if it lives still
+    if (held.exited) {
+      held[Symbol.dispose]();
+      return undefined;
+    }
+    if (reason !== undefined) throw another(file.path, pid, reason);
+  } catch (thrown) {
+    held[Symbol.dispose]();
+    throw thrown;
+  }
+  return { pid, held, [Symbol.dispose]: () => held[Symbol.dispose]() };
+}
+
+/** The number in the first line, and the age of the file in seconds. */
+function readPidFile(path: string, clock: Clock): readonly [number, number] | undefined {
+  let text: string;
+  let modifiedMs: number;
+  try {
+    text = readFileSync(path, 'utf8');
+    modifiedMs = statSync(path).mtimeMs;
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw new PkiError('DRIVER_FAILED', `the pid file ${path} can not be read (${code})`, {
+      cause: thrown,
+    });
+  }
+  const pid = Number(/^\s*([1-9]\d{0,9})\s*(\n|$)/.exec(text)?.[1]);
+  if (!(pid > 1)) throw new PkiError('DRIVER_FAILED', `${path} holds no process number`);
+  return [pid, (clock.nowMs() - modifiedMs) / 1000];
+}
+
+/** Why the process is not the one that the file means. */
+function mismatch(pid: number, executable: string, fileAge: number): string | undefined {
+  let runs: string;
+  let processAge: number;
+  try {
+    runs = readlinkSync(`/proc/${pid}/exe`);
+    const stat = parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
+    processAge = uptime - Number(stat?.startTime) / ticksPerSecond;
+  } catch (thrown) {
+    return `it can not be looked at (${(thrown as NodeJS.ErrnoException).code ?? thrown})`;
+  }
+  // after an upgrade of its package a server runs the file that was there before
+  const program = runs.replace(/ \(deleted\)$/, '');
+  if (program !== executable && program !== resolved(executable))
+    return `it runs ${program}, not ${executable}`;
+  if (!(processAge >= fileAge - toleranceSeconds)) return 'it started after the file was written';
+  return undefined;
+}
+
+function resolved(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+const another = (path: string, pid: number, reason: string): PkiError =>
+  new PkiError('DRIVER_FAILED', `${path} names process ${pid}, which gets no signal: ${reason}`, {
+    next: 'Name the pid file and the program of the server in the settings of the driver. If the server is gone, remove its pid file. If the clock was set meanwhile, restart the server.',
+  });

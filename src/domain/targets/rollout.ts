@@ -1,0 +1,284 @@
+import { createHash } from 'node:crypto';
+import { judgeCanary, type NodeHandshakes } from '../rotation/canary.ts';
+import { newestSet, servedSet, type ReportedTarget, type RolloutPart } from './target.ts';
+
+/** A target of the group, with what the server itself knows of it. */
+export interface RolloutMember {
+  readonly agentId: string;
+  readonly connected: boolean;
+  readonly target: ReportedTarget;
+  /** When the server first heard of its present state and sets; monotonic seconds. */
+  readonly heardAt: number;
+}
+
+/** A turn that was given for one set. */
+export interface GivenTurn {
+  readonly agentId: string;
+  readonly target: string;
+  readonly set: string;
+  readonly part: RolloutPart;
+  /** Monotonic seconds. */
+  readonly at: number;
+}
+
+/** A turn whose set was rolled back, or could not even be. It holds the others. */
+export interface FailedTurn extends GivenTurn {
+  /** Code and text, as the agent gave them. */
+  readonly reason: string;
+}
+
+/** One change of a group, from its first canary until nobody waits any more. */
+export interface Round {
+  readonly phase: RolloutPart;
+  readonly given: readonly GivenTurn[];
+  readonly failed: readonly FailedTurn[];
+  /** Turns that led to nothing: the agent refused them, or was silent for too long. */
+  readonly passedOver: readonly GivenTurn[];
+  /** The rate of failed handshakes before the first turn. */
+  readonly failuresBefore: number;
+}
+
+export interface RolloutInput {
+  readonly members: readonly RolloutMember[];
+  /** Undefined: nothing is under way. */
+  readonly round: Round | undefined;
+  /** Failures that an operator has answered, as `turnKey`. They hold nobody. */
+  readonly answered: ReadonlySet<string>;
+  /** What workloads saw of peers with certificates of the issuers of the staged and served sets. */
+  readonly handshakes: readonly NodeHandshakes[];
+  /** The share of the nodes with reports that may lie; below 0.5. */
+  readonly lyingShare: number;
+  /** Monotonic seconds. */
+  readonly now: number;
+}
+
+/** Why the targets of a group wait. */
+export type RolloutHold =
+  | { readonly kind: 'canary'; readonly failed: readonly FailedTurn[] }
+  | { readonly kind: 'handshakes'; readonly agents: readonly string[] }
+  | { readonly kind: 'observing'; readonly until: number }
+  | { readonly kind: 'proving' };
+
+export interface RolloutDecision {
+  readonly round: Round | undefined;
+  /** To be given now. They are in `round` already. */
+  readonly turns: readonly GivenTurn[];
+  /** Undefined: nobody waits. */
+  readonly hold: RolloutHold | undefined;
+}
+
+/** An agent settles a turn by its own time limits. One that takes longer is passed over. */
+export const silentTurnSeconds = 900;
+/** No configuration of an agent holds its group for longer. */
+const longestObservationSeconds = 86_400;
+/** How far the rate of failed handshakes may rise. */
+const acceptedRise = 0.01;
+
+export const turnKey = ({
+  agentId,
+  target,
+  set,
+}: Pick<GivenTurn, 'agentId' | 'target' | 'set'>): string => `${agentId} ${target} ${set}`;
+
+/**
+ * Which targets of one group get their turn. The first part is a share of the targets, at least one,
+ * and spread over as many agents as possible. The rest follows after each of the first part was
+ * proven and watched, and while failed handshakes do not increase. A turn that failed holds all
+ * others until that target stages another set, leaves the group, or an operator answers it.
+ *
+ * What an agent reports decides on nothing but turns. One that lies about a failure holds its group,
+ * and is named; each agent goes on by itself before its certificate ends. One that lies about a
+ * success gains nothing: each target is proven, and goes back, by its own agent.
+ */
+export function decideRollout(input: RolloutInput): RolloutDecision {
+  const { now } = input;
+  const world = worldOf(input.members);
+  const before = input.round ?? opened(input);
+  const settled = settle(before, world, input);
+  const waiting = waitingIn(world, settled);
+  if (settled.failed.length > 0)
+    return { round: settled, turns: [], hold: { kind: 'canary', failed: settled.failed } };
+  if (waiting.length === 0 && settled.given.every((turn) => isDone(turn, world, settled, now)))
+    return { round: ended(settled, input), turns: [], hold: undefined };
+  return settled.phase === 'rest'
+    ? give(settled, waiting, 'rest', now)
+    : canaryPhase(settled, waiting, world, input);
+}
+
+interface World {
+  readonly members: ReadonlyMap<string, RolloutMember>;
+  readonly canaries: number;
+  readonly observeSeconds: number;
+}
+
+const memberKey = (agentId: string, target: string): string => `${agentId} ${target}`;
+
+/** The settings of a group are the medians over its agents: no single one decides. */
+function worldOf(members: readonly RolloutMember[]): World {
+  const connected = members.filter((member) => member.connected);
+  const byAgent = new Map(connected.map(({ agentId, target }) => [agentId, target.rollout]));
+  const rollouts = [...byAgent.values()].filter((rollout) => rollout !== undefined);
+  const shares = rollouts.map(({ canaryShare }) => canaryShare).toSorted((a, b) => b - a);
+  const observed = rollouts.map(({ observeSeconds }) => observeSeconds).toSorted((a, b) => a - b);
+  return {
+    members: new Map(
+      members.map((member) => [memberKey(member.agentId, member.target.name), member]),
+    ),
+    canaries: Math.max(1, Math.ceil(Math.min(1, median(shares)) * connected.length)),
+    observeSeconds: Math.min(longestObservationSeconds, median(observed)),
+  };
+}
+
+/** Of an even number the later one, which is the more careful one in both lists. */
+const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.length / 2)] ?? 0;
+
+/** After a restart of the server, agents tell which turn failed. */
+function opened({ members, answered, handshakes, lyingShare, now }: RolloutInput): Round {
+  const failed = members.flatMap(({ agentId, target }): readonly FailedTurn[] => {
+    const { turn, state, reason, name } = target;
+    if (turn === undefined || !isBad(state)) return [];
+    const given = { agentId, target: name, set: turn.set, part: turn.part, at: now };
+    return answered.has(turnKey(given)) ? [] : [{ ...given, reason }];
+  });
+  return {
+    phase: 'canary',
+    given: [],
+    failed,
+    passedOver: [],
+    failuresBefore: judgeCanary(handshakes, { maximumFailureRate: 0, lyingShare }).failureRate,
+  };
+}
+
+/** Those that were passed over are remembered, so that they are not asked again at once. */
+const ended = ({ passedOver }: Round, input: RolloutInput): Round | undefined =>
+  passedOver.length === 0 ? undefined : { ...opened(input), passedOver };
+
+const isBad = (state: ReportedTarget['state']): boolean =>
+  state === 'rolling-back' || state === 'rolled-back' || state === 'failed';
+
+/** Takes over what became of the turns. */
+function settle(round: Round, { members }: World, { answered, now }: RolloutInput): Round {
+  const given: GivenTurn[] = [];
+  const failed: FailedTurn[] = round.failed.filter((turn) => {
+    const target = members.get(memberKey(turn.agentId, turn.target))?.target;
+    return target !== undefined && stillBad(target, turn) && !answered.has(turnKey(turn));
+  });
+  const passedOver = round.passedOver.filter((turn) => isNewest(members, turn));
+  for (const turn of round.given) {
+    const member = members.get(memberKey(turn.agentId, turn.target));
+    if (member === undefined) continue;
+    const { state, reason } = member.target;
+    if (isBad(state)) {
+      if (!answered.has(turnKey(turn))) failed.push({ ...turn, reason });
+      continue;
+    }
+    // another set came: the target waits for a turn again
+    if (!isNewest(members, turn)) continue;
+    if (isGood(member, turn)) {
+      if (member.connected || turn.part === 'rest') given.push(turn);
+    } else if (!member.connected || now - turn.at > silentTurnSeconds) passedOver.push(turn);
+    else given.push(turn);
+  }
+  return { ...round, given, failed, passedOver };
+}
+
+/** The set that was taken back may be off the disk already. */
+const stillBad = (target: ReportedTarget, { set }: FailedTurn): boolean =>
+  isBad(target.state) ||
+  (newestSet(target) === set && target.state !== 'proven' && target.state !== 'applied');
+
+function isNewest(members: World['members'], turn: GivenTurn): boolean {
+  const member = members.get(memberKey(turn.agentId, turn.target));
+  return member !== undefined && newestSet(member.target) === turn.set;
+}
+
+const isGood = ({ target }: RolloutMember, { set }: GivenTurn): boolean =>
+  (target.state === 'proven' || target.state === 'applied') && servedSet(target) === set;
+
+function isDone(
+  turn: GivenTurn,
+  { members, observeSeconds }: World,
+  { phase }: Round,
+  now: number,
+): boolean {
+  const member = members.get(memberKey(turn.agentId, turn.target));
+  if (member === undefined || !isGood(member, turn)) return false;
+  // a canary that nobody waits for is watched as well: others may stage meanwhile
+  return phase === 'rest' || now >= member.heardAt + observeSeconds;
+}
+
+/** Those that wait for a turn, in the order in which they get one. */
+function waitingIn({ members }: World, round: Round): readonly RolloutMember[] {
+  const taken = new Set([...round.given, ...round.failed, ...round.passedOver].map(turnKey));
+  const waiting = [...members.values()].filter(
+    ({ agentId, connected, target }) =>
+      connected &&
+      target.state === 'staged' &&
+      target.waitsFor === 'turn' &&
+      !taken.has(turnKey({ agentId, target: target.name, set: newestSet(target) })),
+  );
+  return inTurn(waiting);
+}
+
+/**
+ * First one target of each agent, then the second of each, and so on. An agent chooses the names of
+ * its targets, but not its own: so only that one decides on its place.
+ */
+function inTurn(waiting: readonly RolloutMember[]): readonly RolloutMember[] {
+  const nth = new Map<string, number>();
+  return waiting
+    .toSorted((a, b) => (a.target.name < b.target.name ? -1 : 1))
+    .map((member) => {
+      const round = nth.get(member.agentId) ?? 0;
+      nth.set(member.agentId, round + 1);
+      const place = createHash('sha256').update(member.agentId).digest('hex');
+      return { member, order: `${String(round).padStart(6, '0')} ${place}` };
+    })
+    .toSorted((a, b) => (a.order < b.order ? -1 : 1))
+    .map(({ member }) => member);
+}
+
+function give(
+  round: Round,
+  members: readonly RolloutMember[],
+  part: RolloutPart,
+  now: number,
+): RolloutDecision {
+  const turns = members.map(({ agentId, target }) => ({
+    ...{ agentId, target: target.name, set: newestSet(target) },
+    ...{ part, at: now },
+  }));
+  return { round: { ...round, given: [...round.given, ...turns] }, turns, hold: undefined };
+}
+
+function canaryPhase(
+  round: Round,
+  waiting: readonly RolloutMember[],
+  world: World,
+  { handshakes, lyingShare, now }: RolloutInput,
+): RolloutDecision {
+  const missing = world.canaries - round.given.length;
+  if (missing > 0 && waiting.length > 0) {
+    const first = give(round, waiting.slice(0, missing), 'canary', now);
+    return { ...first, hold: waiting.length > missing ? { kind: 'proving' } : undefined };
+  }
+  const held = (hold: RolloutHold): RolloutDecision => ({
+    round,
+    turns: [],
+    hold: waiting.length === 0 ? undefined : hold,
+  });
+  const canaries = round.given.map((turn) => ({
+    turn,
+    member: world.members.get(memberKey(turn.agentId, turn.target)),
+  }));
+  if (!canaries.every(({ turn, member }) => member !== undefined && isGood(member, turn)))
+    return held({ kind: 'proving' });
+  const until =
+    Math.max(...canaries.map(({ member }) => member?.heardAt ?? now)) + world.observeSeconds;
+  const accepted = round.failuresBefore + acceptedRise;
+  const verdict = judgeCanary(handshakes, { maximumFailureRate: accepted, lyingShare });
+  if (verdict.failureRate > accepted) return held({ kind: 'handshakes', agents: verdict.failing });
+  return now < until
+    ? held({ kind: 'observing', until })
+    : give({ ...round, phase: 'rest' }, waiting, 'rest', now);
+}

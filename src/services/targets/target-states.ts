@@ -1,0 +1,115 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
+import { newestSet, servedSet, type ReportedTarget } from '../../domain/index.ts';
+import { enforceRate } from '../requests.ts';
+import { checkTarget, maximumTargets, type TargetReport } from './target-report.ts';
+import type { TargetView } from './targets.ts';
+
+interface Known {
+  readonly target: ReportedTarget;
+  /** When its present state and sets were heard of; monotonic seconds. */
+  readonly heardAt: number;
+}
+
+interface AgentTargets {
+  /** Identifies the session that reports. Undefined: the agent is away. */
+  session: object | undefined;
+  /** The snapshot of this session has come. */
+  told: boolean;
+  targets: Map<string, Known>;
+}
+
+/** A report costs no commit, but everybody who waits looks at it. */
+const reportRate = { perSecond: 10, burst: 100 };
+
+/**
+ * What agents report of their file targets. It is kept in memory: after a restart they report again.
+ * What an agent that went away reported last stays, and is marked. Owner of that memory.
+ */
+export class TargetStates {
+  readonly #clock: Clock;
+  readonly #agents = new Map<string, AgentTargets>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A session of the agent begins. Its reports go to the function that is returned. */
+  opened(agentId: string, session: object): (report: TargetReport) => void {
+    const agent = this.#agents.get(agentId) ?? { session, told: false, targets: new Map() };
+    Object.assign(agent, { session, told: false });
+    this.#agents.set(agentId, agent);
+    const bucket = new TokenBucket(reportRate, this.#clock);
+    return (report) => {
+      enforceRate(bucket.take(), 'too many reports of targets');
+      if (agent.session === session) this.#take(agent, report);
+    };
+  }
+
+  /** The session is over. One that began meanwhile stays. */
+  closed(agentId: string, session: object): void {
+    const agent = this.#agents.get(agentId);
+    if (agent?.session !== session) return;
+    Object.assign(agent, { session: undefined, told: false });
+    if (agent.targets.size === 0) this.#agents.delete(agentId);
+    this.#changed();
+  }
+
+  /** The agent was banned or evicted, or reports no targets. */
+  forget(agentId: string): void {
+    if (this.#agents.delete(agentId)) this.#changed();
+  }
+
+  get(agentId: string, name: string): TargetView | undefined {
+    const agent = this.#agents.get(agentId);
+    const known = agent?.targets.get(name);
+    return agent === undefined || known === undefined
+      ? undefined
+      : { agentId, connected: agent.told, target: known.target };
+  }
+
+  /** All targets, by agent and name. */
+  *all(): Iterable<TargetView & { readonly heardAt: number }> {
+    for (const agentId of [...this.#agents.keys()].sort()) {
+      const { told, targets } = this.#agents.get(agentId) as AgentTargets;
+      for (const name of [...targets.keys()].sort()) {
+        const { target, heardAt } = targets.get(name) as Known;
+        yield { agentId, connected: told, target, heardAt };
+      }
+    }
+  }
+
+  #take(agent: AgentTargets, { snapshot, targets, removedNames }: TargetReport): void {
+    if (!snapshot && !agent.told)
+      throw new PkiError('INVALID_REQUEST', 'the first report of targets is a snapshot');
+    const checked = targets.map(checkTarget);
+    const next = new Map(snapshot ? [] : agent.targets);
+    for (const name of removedNames) next.delete(name);
+    for (const target of checked) next.set(target.name, this.#known(agent, target));
+    if (next.size > maximumTargets)
+      throw new PkiError('REQUEST_TOO_LARGE', `an agent reports at most ${maximumTargets} targets`);
+    agent.targets = next;
+    agent.told = true;
+    this.#changed();
+  }
+
+  #known({ targets }: AgentTargets, target: ReportedTarget): Known {
+    const before = targets.get(target.name);
+    const same =
+      before !== undefined &&
+      before.target.state === target.state &&
+      newestSet(before.target) === newestSet(target) &&
+      servedSet(before.target) === servedSet(target);
+    return { target, heardAt: same ? before.heardAt : this.#clock.monotonicMs() / 1000 };
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

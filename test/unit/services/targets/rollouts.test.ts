@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PkiError } from '../../../../src/common/errors/index.ts';
+import { isOneLine, silentLogger } from '../../../../src/common/runtime/index.ts';
+import { silentTurnSeconds } from '../../../../src/domain/index.ts';
+import type { SyncMessage } from '../../../../src/services/index.ts';
+import { Rollouts } from '../../../../src/services/targets/rollouts.ts';
+import { TargetCommands } from '../../../../src/services/targets/target-commands.ts';
+import type { StatedTarget } from '../../../../src/services/targets/target-report.ts';
+import { TargetSessions } from '../../../../src/services/targets/target-sessions.ts';
+import { TargetStates } from '../../../../src/services/targets/target-states.ts';
+import { FakeClock } from '../../../support/agent.ts';
+
+type Command = Extract<SyncMessage, { kind: 'target' }>;
+
+const stated = (over: Partial<StatedTarget> = {}): StatedTarget => ({
+  ...{ name: 'web', driver: 'nginx', state: 'staged', reason: '', next: '', since: 1 },
+  ...{ spiffeId: 'spiffe://td/web', waitsFor: 'turn', turn: undefined },
+  sets: [
+    { name: '1-aa', serial: 'aa', notBefore: 0, notAfter: 1, current: true },
+    { name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 1, current: false },
+  ],
+  rollout: { group: 'edge', canaryShare: 0, observeSeconds: 60 },
+  ...over,
+});
+const served = stated({
+  state: 'proven',
+  waitsFor: '',
+  sets: [{ name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 1, current: true }],
+});
+
+function world() {
+  const clock = new FakeClock();
+  const states = new TargetStates(clock);
+  const commands = new TargetCommands(clock);
+  const handshakes = { of: async () => [] };
+  const rollouts = new Rollouts({
+    ...{ states, commands, clock, lyingShare: 0.25, logger: silentLogger },
+    handshakes: handshakes as never,
+  });
+  const sessions = new TargetSessions(states, commands);
+  const sent: [string, Command][] = [];
+  const open = (agent: string) => sessions.open(agent, (command) => sent.push([agent, command]));
+  const report = (session: ReturnType<typeof open>, ...targets: StatedTarget[]) =>
+    session.report({ snapshot: true, targets, removedNames: [] });
+  return { clock, states, commands, rollouts, sessions, sent, open, report };
+}
+
+test('time alone ends an observation', async () => {
+  const { clock, rollouts, sent, open, report } = world();
+  const [a, b] = [open('a'), open('b')];
+  report(a, stated());
+  await rollouts.settled();
+  report(b, stated());
+  const [[first, command]] = sent as [[string, Command]];
+  assert.deepEqual(
+    [first, command.act, command.turn],
+    ['a', 'turn', { set: '2-bb', part: 'canary' }],
+  );
+  report(a, served);
+  await rollouts.settled();
+  assert.equal(rollouts.groups()[0]?.hold?.kind, 'observing');
+  clock.advance(59_000);
+  await rollouts.settled();
+  assert.equal(sent.length, 1);
+  clock.advance(6_000);
+  await rollouts.settled();
+  assert.deepEqual(
+    sent.map(([agent]) => agent),
+    ['a', 'b'],
+  );
+});
+
+test('a turn that the agent refuses is not given again for the same set', async () => {
+  const { clock, rollouts, sent, open, report } = world();
+  const a = open('a');
+  report(a, stated());
+  await rollouts.settled();
+  const { commandId } = (sent[0] as [string, Command])[1];
+  a.answered({ commandId, code: 'CONFLICT', message: 'another one', next: '' });
+  await rollouts.settled();
+  clock.advance(600_000);
+  await rollouts.settled();
+  assert.equal(sent.length, 1);
+  const next = { name: '3-cc', serial: 'cc', notBefore: 0, notAfter: 1, current: false };
+  report(a, stated({ sets: [next] }));
+  await rollouts.settled();
+  assert.equal((sent[1] as [string, Command])[1].turn?.set, '3-cc');
+});
+
+test('an agent that never answers a command is given up after its time', async () => {
+  const { clock, commands, open } = world();
+  open('a');
+  const { answer } = commands.send('a', 'web', { act: 'promote' });
+  clock.advance(silentTurnSeconds * 1000 + 1);
+  assert.equal((await answer)?.code, 'DEADLINE_EXCEEDED');
+});
+
+test('only the session that got a command answers it, and its end is an answer', async () => {
+  const { commands, open } = world();
+  const [a, b] = [open('a'), open('b')];
+  const first = commands.send('a', 'web', { act: 'stage' });
+  b.answered({ commandId: first.commandId, code: '', message: '', next: '' });
+  const later = open('a');
+  a.closed();
+  assert.equal((await first.answer)?.code, 'AGENT_NOT_CONNECTED');
+  const second = commands.send('a', 'web', { act: 'stage' });
+  later.answered({ commandId: second.commandId, code: '', message: '', next: '' });
+  assert.equal(await second.answer, undefined);
+  assert.equal(
+    (await commands.send('c', 'web', { act: 'stage' }).answer)?.code,
+    'AGENT_NOT_CONNECTED',
+  );
+});
+
+test('texts of an agent reach people without control characters, and no unknown code', async () => {
+  const { commands, open } = world();
+  const a = open('a');
+  const { commandId, answer } = commands.send('a', 'web', { act: 'stage' });
+  a.answered({ commandId, code: 'NO_SUCH', message: 'a\u001b[2Jb', next: 'c\nd' });
+  const error = (await answer) as PkiError;
+  assert.equal(error.code, 'CONFLICT');
+  assert.ok(isOneLine(error.message) && isOneLine(error.next));
+});
+
+test('what is no report ends the stream, and changes nothing', () => {
+  const { states, open, report } = world();
+  const a = open('a');
+  const code = (act: () => void): string => {
+    try {
+      act();
+      return 'taken';
+    } catch (thrown) {
+      return PkiError.from(thrown).code;
+    }
+  };
+  const changes = { snapshot: false, targets: [stated()], removedNames: [] };
+  assert.equal(
+    code(() => a.report(changes)),
+    'INVALID_REQUEST',
+  );
+  const set = { name: '1-aa', serial: 'bb', notBefore: 0, notAfter: 1, current: true };
+  const bad: readonly Partial<StatedTarget>[] = [
+    { name: 'Web' },
+    { name: '../etc' },
+    { name: '' },
+    { state: 'fine' },
+    { reason: 'a\nb' },
+    { next: 'x'.repeat(501) },
+    { driver: 'x'.repeat(65) },
+    { spiffeId: 'web' },
+    { sets: [set] },
+    { rollout: { group: 'a b', canaryShare: 0, observeSeconds: 0 } },
+    { turn: { set: '2-bb', part: 'first' } },
+  ];
+  for (const over of bad)
+    assert.notEqual(
+      code(() => report(a, stated(over))),
+      'taken',
+      JSON.stringify(over),
+    );
+  const many = (count: number) =>
+    Array.from({ length: count }, (_, index) => stated({ name: `t${index}` }));
+  assert.equal(
+    code(() => report(a, ...many(201))),
+    'REQUEST_TOO_LARGE',
+  );
+  assert.deepEqual([...states.all()], []);
+  report(a, ...many(200));
+  assert.equal([...states.all()].length, 200);
+  const odd = { canaryShare: Number.NaN, observeSeconds: -1, group: 'edge' };
+  report(a, stated({ rollout: odd }));
+  assert.deepEqual([...states.all()][0]?.target.rollout, {
+    ...{ group: 'edge', canaryShare: 0, observeSeconds: 0 },
+  });
+});
+
+test('a session that was replaced reports nothing any more, and its end leaves the new one', () => {
+  const { states, open, report } = world();
+  const a = open('a');
+  report(a, stated());
+  const later = open('a');
+  assert.equal(states.get('a', 'web')?.connected, false);
+  report(a, stated({ state: 'failed' }));
+  report(later, served);
+  a.closed();
+  assert.deepEqual(
+    [states.get('a', 'web')?.connected, states.get('a', 'web')?.target.state],
+    [true, 'proven'],
+  );
+  later.closed();
+  assert.deepEqual(
+    [states.get('a', 'web')?.connected, states.get('a', 'web')?.target.state],
+    [false, 'proven'],
+  );
+});
