@@ -22,6 +22,11 @@ const setName = /^([1-9][0-9]{0,8})-([0-9a-f]{1,40})$/;
 const remainsName = /^\.[1-9][0-9]{0,8}-[0-9a-f]{1,40}\.(new|old)$/;
 const linkText = /^sets\/([^/]+)$/;
 const newLink = '.current.new';
+/**
+ * In a volume of Kubernetes the kubelet makes this link anew at each change. Istio's agent and others
+ * watch for that, and see no rename of any other link.
+ */
+const kubeletLink = '..data';
 
 type SetTarget = Pick<FileTarget, 'directory' | 'layout' | 'permissions'>;
 
@@ -82,11 +87,9 @@ export class TargetSets implements SetDirectory {
           'Stage a new set: meshca set stage TARGET.',
         );
       await this.#makeLinks();
-      const fresh = join(this.#target.directory, newLink);
-      await this.#removeFile(fresh);
-      await this.#files.symlink(`sets/${set.name}`, fresh);
-      await this.#files.rename(fresh, this.#link);
-      await syncDirectory(this.#files, this.#target.directory);
+      await this.#replaceLink(this.#link, `sets/${set.name}`);
+      if (this.#target.layout.links)
+        await this.#replaceLink(join(this.#target.directory, kubeletLink), 'current');
     });
   }
 
@@ -161,9 +164,11 @@ export class TargetSets implements SetDirectory {
     const { directory, layout } = this.#target;
     await expectSafe(directory, this.#user, this.#files);
     await this.#expectLink(this.#link, (text) => linkText.test(text));
-    if (layout.links)
+    if (layout.links) {
+      await this.#expectLink(join(directory, kubeletLink), (text) => text === 'current');
       for (const name of Object.values(filesOf(layout)))
         await this.#expectLink(join(directory, name), (text) => text === `current/${name}`);
+    }
     const sets = await this.#files.lstat(this.#sets).catch(ignoreMissing);
     if (sets === undefined) return;
     if (sets.isSymbolicLink()) throw new Unwritable(`${this.#sets} is a symbolic link`);
@@ -182,6 +187,15 @@ export class TargetSets implements SetDirectory {
         `${path} is there already, and the agent did not make it`,
         `Move ${path} away, or give the target another directory or other names of files.`,
       );
+  }
+
+  async #replaceLink(path: string, text: string): Promise<void> {
+    const { directory } = this.#target;
+    const fresh = join(directory, newLink);
+    await this.#removeFile(fresh);
+    await this.#files.symlink(text, fresh);
+    await this.#files.rename(fresh, path);
+    await syncDirectory(this.#files, directory);
   }
 
   /** Paths that stay, into the set that changes. */

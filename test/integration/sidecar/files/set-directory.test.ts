@@ -119,9 +119,13 @@ describe('a set', () => {
     assert.equal(await servedSerial(directory), second.serial);
     assert.equal(await readlink(join(directory, 'current')), `sets/${second.name}`);
     assert.equal(await readlink(join(directory, 'key.pem')), 'current/key.pem');
+    const bell = join(directory, '..data');
+    assert.equal(await readlink(bell), 'current');
+    const { ino } = await lstat(bell);
     assert.deepEqual(await sets.current(), second);
     unwrap(await sets.swap(first));
     assert.equal(await servedSerial(directory), first.serial, 'and back again');
+    assert.notEqual((await lstat(bell)).ino, ino, 'who watches a volume of Kubernetes is told');
   });
 
   test('that is served is not removed, and another one goes as a whole', async (context) => {

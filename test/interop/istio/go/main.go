@@ -1,7 +1,7 @@
 // A workload's side of Istio: its own CA client and secret manager, as istio-agent builds them.
 //
 // Prints one JSON object a line. With -mode agent it obtains a certificate, verifies it, and renews
-// it until its input ends. With -mode raw it calls CreateCertificate once, with what istio-agent
+// it until its input ends; with -mode files it takes the certificate of a directory. With -mode raw it calls CreateCertificate once, with what istio-agent
 // would not send.
 package main
 
@@ -69,12 +69,12 @@ func refused(err error) line {
 }
 
 type settings struct {
-	endpoint, name, roots, token, id, algorithm, provCert, impersonate, second string
+	endpoint, name, roots, token, id, algorithm, provCert, impersonate, second, files string
 }
 
 func main() {
 	var s settings
-	mode := flag.String("mode", "agent", "agent or raw")
+	mode := flag.String("mode", "agent", "agent, files or raw")
 	flag.StringVar(&s.endpoint, "endpoint", "", "HOST:PORT of the CA")
 	flag.StringVar(&s.name, "name", "istiod.istio-system.svc", "the name that the CA must prove")
 	flag.StringVar(&s.roots, "roots", "", "file with the roots")
@@ -84,12 +84,16 @@ func main() {
 	flag.StringVar(&s.provCert, "prov-cert", "", "directory with cert-chain.pem and key.pem")
 	flag.StringVar(&s.impersonate, "impersonate", "", "raw: ImpersonatedIdentity")
 	flag.StringVar(&s.second, "second", "", "raw: a second URI in the request")
+	flag.StringVar(&s.files, "files", "", "files: directory with cert-chain.pem, key.pem and root-cert.pem")
 	flag.Parse()
 	quiet := log.DefaultOptions()
 	quiet.OutputPaths = []string{"stderr"}
 	_ = log.Configure(quiet)
 	run := runAgent
-	if *mode == "raw" {
+	switch *mode {
+	case "files":
+		run = runFiles
+	case "raw":
 		run = runRaw
 	}
 	if err := run(s); err != nil {
@@ -144,6 +148,26 @@ func runAgent(s settings) error {
 	if err != nil {
 		return err
 	}
+	return follow(manager, s.id)
+}
+
+// The certificate of a directory that somebody else writes, as istio-agent takes it where
+// /var/run/secrets/workload-spiffe-credentials has these files.
+func runFiles(s settings) error {
+	manager, err := cache.NewSecretManagerClient(nil, &security.Options{
+		FileMountedCerts:  true,
+		CertChainFilePath: s.files + "/cert-chain.pem",
+		KeyFilePath:       s.files + "/key.pem",
+		RootCertFilePath:  s.files + "/root-cert.pem",
+	})
+	if err != nil {
+		return err
+	}
+	return follow(manager, s.id)
+}
+
+// Obtains the certificate again whenever the secret manager would tell Envoy.
+func follow(manager *cache.SecretManagerClient, id string) error {
 	defer manager.Close()
 	renewals := make(chan struct{}, 16)
 	manager.RegisterSecretHandler(func(name string) {
@@ -151,7 +175,7 @@ func runAgent(s settings) error {
 			renewals <- struct{}{}
 		}
 	})
-	if err := obtain(manager, s.id); err != nil {
+	if err := obtain(manager, id); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
@@ -165,7 +189,7 @@ func runAgent(s settings) error {
 		case <-ended:
 			return nil
 		case <-renewals:
-			if err := obtain(manager, s.id); err != nil {
+			if err := obtain(manager, id); err != nil {
 				say(refused(err))
 			}
 		}
