@@ -39,6 +39,10 @@ interface ShownSet {
 
 const served = ({ sets }: ShownTarget): ShownSet | undefined => sets.find(({ current }) => current);
 
+/** The name of a set is its number and its serial. */
+const numberOf = (set: { readonly name: string } | undefined): string =>
+  set?.name.split('-')[0] || '-';
+
 const waits: Readonly<Record<string, string>> = { turn: 'its turn', hand: 'a hand' };
 
 /** `web` or `web on node-1` */
@@ -60,7 +64,11 @@ export function showTargets(
       { title: 'TARGET', value: (row) => row.name },
       ...(local ? [] : [{ title: 'AGENT', value: (row: ShownTarget) => row.agentId }]),
       { title: 'STATE', value: (row) => (row.connected ? row.state : `${row.state} (away)`) },
-      { title: 'SERVES', value: (row) => served(row)?.name ?? '-', short: 'serial', priority: 2 },
+      { title: 'SET', value: (row) => numberOf(served(row)), align: 'right', priority: 2 },
+      {
+        ...{ title: 'SERIAL', short: 'serial', priority: 2 },
+        value: (row) => served(row)?.serial ?? '-',
+      },
       { title: 'ENDS', value: (row) => until(served(row)?.notAfter ?? 0, context.now()) },
       { title: 'GROUP', value: (row) => row.group || '-', priority: 2 },
       { title: 'DRIVER', value: (row) => row.driver, priority: 3 },
@@ -95,7 +103,7 @@ function groupText(
       return `${head}HELD, the others wait since a target failed that had its turn\n${holding
         .map(
           ({ agentId, target, set, reason }) =>
-            `  ${nameOf({ name: target, agentId })}, ${set}: ${printable(reason) || 'rolled back'}\n`,
+            `  ${nameOf({ name: target, agentId })}, set ${numberOf({ name: set })}: ${printable(reason) || 'rolled back'}\n`,
         )
         .join('')}  go on all the same: meshca set promote --group ${name}\n`;
     case 'handshakes':
@@ -132,7 +140,8 @@ export function showTarget(context: CliContext, target: ShownTarget): void {
   table(
     context,
     [
-      { title: 'SET', value: (row) => row.name, short: 'serial' },
+      { title: 'SET', value: numberOf, align: 'right' },
+      { title: 'SERIAL', value: (row) => row.serial, short: 'serial' },
       { title: 'SERVED', value: (row) => (row.current ? 'yes' : '-') },
       { title: 'FROM', value: (row) => instant(row.notBefore), priority: 2 },
       { title: 'UNTIL', value: (row) => instant(row.notAfter) },
@@ -147,7 +156,7 @@ export function showTarget(context: CliContext, target: ShownTarget): void {
     context,
     [
       { title: 'AT', value: (row) => instant(row.at) },
-      { title: 'SET', value: (row) => row.set, short: 'serial', priority: 2 },
+      { title: 'SET', value: (row) => numberOf({ name: row.set }), align: 'right', priority: 2 },
       { title: 'STATE', value: (row) => row.state },
       { title: 'NOTE', value: (row) => row.note || '-' },
     ],
@@ -159,7 +168,10 @@ export function showTarget(context: CliContext, target: ShownTarget): void {
 /** One line on what came of an act. */
 export const outcomeText = (target: ShownTarget): string => {
   const staged = target.sets.at(-1);
-  const set = served(target)?.name ?? 'nothing';
-  const more = staged === undefined || staged.current ? '' : `, ${staged.name} is staged`;
-  return `${nameOf(target)}: ${target.state}, serves ${set}${more}\n`;
+  const set = served(target);
+  const serves = set === undefined ? 'nothing' : setText(set);
+  const more = target.state === 'staged' ? `; set ${numberOf(staged)} is staged` : '';
+  return `${nameOf(target)}: ${target.state}, serves ${serves}${more}\n`;
 };
+
+const setText = (set: ShownSet): string => `set ${numberOf(set)} (${set.serial})`;

@@ -94,6 +94,8 @@ export class FakeServer {
   authorityId = 'intermediate-1';
   /** Returns a leaf for another identity or key. */
   tamper: 'identity' | 'key' | undefined;
+  /** What it says of itself in its welcome. */
+  capabilities: string[] = [];
   readonly sessions: SyncSession[] = [];
   readonly signCalls: X509SvidItem__Output[][] = [];
   readonly jwtCalls: SignJwtSvidRequest__Output[] = [];
@@ -472,7 +474,7 @@ export class FakeServer {
         welcome: {
           protocolVersion: 1,
           serverVersion: 'fake',
-          capabilities: [],
+          capabilities: this.capabilities,
           epoch: this.epoch,
           serverTime: seconds(),
         },

@@ -39,7 +39,7 @@ const act = (
 });
 
 const unknown = (name: string, all: readonly TargetStatus[]): PkiError =>
-  new PkiError('NOT_FOUND', `this agent has no file target ${JSON.stringify(name)}`, {
+  new PkiError('TARGET_UNKNOWN', `this agent has no file target ${JSON.stringify(name)}`, {
     next:
       all.length === 0
         ? 'Its configuration has no file targets: docs/file-targets.md shows one.'

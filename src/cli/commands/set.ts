@@ -116,11 +116,15 @@ async function atServer(
 ): Promise<number> {
   const { reason, group = '' } = options;
   const one = name === undefined ? undefined : await theTarget(context, options, name);
-  const { results } = await withAdmin(context, options, 'Targets', (calls) =>
-    calls.call(
-      methods[verb].server,
-      { agentId: one?.agentId ?? '', target: one?.name ?? '', group, reason },
-      { deadlineSeconds },
+  const { results } = await unlessLeft(
+    context,
+    'See meshca set list for what became of it: the agent may still do it.',
+    withAdmin(context, options, 'Targets', (calls) =>
+      calls.call(
+        methods[verb].server,
+        { agentId: one?.agentId ?? '', target: one?.name ?? '', group, reason },
+        { deadlineSeconds },
+      ),
     ),
   );
   if (options.json) json(context, results);
@@ -142,9 +146,23 @@ const atNode = (
   verb: keyof typeof methods,
   name: string,
 ): Promise<ShownTarget> =>
-  withAgentLocal(context, socketOf(context, options), async (calls) =>
-    ofNode(await calls.call(methods[verb].node, { name }, { deadlineSeconds })),
+  unlessLeft(
+    context,
+    'See meshca set list --local for what became of it: the agent may still do it.',
+    withAgentLocal(context, socketOf(context, options), async (calls) =>
+      ofNode(await calls.call(methods[verb].node, { name }, { deadlineSeconds })),
+    ),
   );
+
+/** An interruption ends the waiting, and not what the agent does. */
+async function unlessLeft<T>(context: CliContext, next: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (thrown) {
+    if (!context.signal.aborted) throw thrown;
+    throw new PkiError('CANCELLED', 'interrupted before the answer of the agent', { next });
+  }
+}
 
 const socketOf = (context: CliContext, { socket }: Where): string =>
   socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;

@@ -19,9 +19,9 @@ afterEach(async () => {
   for (const agent of agents.splice(0)) await agent[Symbol.asyncDispose]();
 });
 let joined = 0;
-async function join(): Promise<SimAgent> {
+async function join(consumers: readonly string[] = []): Promise<SimAgent> {
   joined += 1;
-  const agent = await SimAgent.join(simServer(server), `files-${joined}`);
+  const agent = await SimAgent.join(simServer(server), `files-${joined}`, consumers);
   agents.push(agent);
   return agent;
 }
@@ -64,12 +64,12 @@ test('an operator stages, promotes and rolls back a target of an agent, on recor
   assert.match((await run('list')).out, /web +\S+ +proven/);
   const staged = await run('stage', 'web', '--agent', name, '--reason', 'change 7');
   assert.deepEqual([staged.code, staged.err], [0, '']);
-  assert.match(staged.out, /^web on files-\d+: staged, serves 1-a000, 2-a001 is staged\n$/);
+  assert.match(staged.out, /^web on files-\d+: staged, serves set 1 \(a000\); set 2 is staged\n$/);
   assert.match((await run('list')).out, /waits for a hand/);
   const promoted = await run('promote', 'web');
-  assert.match(promoted.out, /^web on files-\d+: proven, serves 2-a001\n$/);
+  assert.match(promoted.out, /^web on files-\d+: proven, serves set 2 \(a001\)\n$/);
   const back = await run('rollback', 'web', '--agent', agent.credential.spiffeId);
-  assert.match(back.out, /rolled-back, serves 1-a000, 2-a001 is staged/);
+  assert.match(back.out, /rolled-back, serves set 1 \(a000\)\n$/);
   assert.deepEqual(agent.targets.asked, ['stage web', 'promote web', 'rollback web']);
   assert.deepEqual(await records(agent), [
     ['target.commanded', 'stage web', 'change 7'],
@@ -224,7 +224,7 @@ describe('a rollout over a group', () => {
     assert.equal(three.filter((agent) => turns(agent) > 0).length, 1);
     const { out } = await run('list', '--group', 'edge-2');
     assert.match(out, /group edge-2: HELD/);
-    assert.match(out, new RegExp(`web on ${canary.name}, 2-a001: PROOF_MISSING`));
+    assert.match(out, new RegExp(`web on ${canary.name}, set 2: PROOF_MISSING`));
     const metrics = await (await fetch(`http://127.0.0.1:${server.server.opsPort}/metrics`)).text();
     assert.match(
       metrics,
@@ -237,7 +237,7 @@ describe('a rollout over a group', () => {
     for (const agent of three) agent.targets.bad.delete('web');
     const { code, out: done } = await run('promote', '--group', 'edge-2');
     assert.equal(code, 0);
-    assert.equal(done.match(/: proven, serves 2-/g)?.length, 2);
+    assert.equal(done.match(/: proven, serves set 2 /g)?.length, 2);
     await eventually('it is over', async () => (await groupOf('edge-2')) === undefined);
   });
 
@@ -283,6 +283,41 @@ describe('a rollout over a group', () => {
     assert.equal((await run('promote', '--group', 'edge-5')).code, 0);
     for (const agent of three)
       await eventually('all serve', async () => (await stateOf(agent, 'web')) === 'proven');
+  });
+
+  test('handshakes that fail more than before hold the rest, and who sees them is named', async () => {
+    const { authorities } = await server.admin('Authorities/ListAuthorities', {});
+    const { subjectKeyId } = authorities.find(
+      ({ kind, state }) => kind === 'issuing' && state === 'active',
+    ) as { readonly subjectKeyId: string };
+    const three = [await join(['web']), await join(['web']), await join(['web'])];
+    const tell = (failed: number): void => {
+      for (const agent of three) agent.reportHandshakes(subjectKeyId, 100, failed);
+    };
+    tell(0);
+    const { results } = await server.admin('Entries/CreateEntries', {
+      entries: three.map(({ name, credential }) => ({
+        spiffeId: `spiffe://mesh.test/${name}`,
+        parentId: credential.spiffeId,
+        selectors: ['unix:uid:1'],
+      })),
+    });
+    for (const agent of three)
+      agent.targets.add('web', { ...rollout, group: 'edge-6', observeSeconds: 3600 });
+    for (const [index, agent] of three.entries()) {
+      await eventually('it is told', async () => (await stateOf(agent, 'web')) === 'proven');
+      const leaf = await agent.renew(results[index]?.entry?.id as string);
+      agent.targets.nextSerial = () => leaf.serial;
+      unwrap(await agent.targets.stage('web'));
+    }
+    await eventually('it is observed', async () => (await groupOf('edge-6'))?.hold === 'observing');
+    tell(50);
+    await eventually('it is held', async () => (await groupOf('edge-6'))?.hold === 'handshakes');
+    const { out } = await run('list', '--group', 'edge-6');
+    assert.match(out, /group edge-6: HELD, more handshakes fail/);
+    assert.match(out, new RegExp(`seen by ${three[0]?.credential.spiffeId ?? ''}`));
+    assert.equal(three.filter((agent) => turns(agent) > 0).length, 1);
+    assert.equal((await run('promote', '--group', 'edge-6')).code, 0);
   });
 
   test('a group that nobody reports is unknown', async () => {

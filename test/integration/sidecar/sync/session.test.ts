@@ -658,3 +658,21 @@ test('pages that do not follow one another are refused, and a snapshot is asked 
   });
   assert.equal(cache.synced(), true);
 });
+
+test('file targets are told only to a server that knows them', async (context) => {
+  const targetReports = (server: FakeServer) =>
+    server.session.up.flatMap((message) => (message.targets ? [message.targets] : []));
+  for (const capabilities of [[], ['file-targets']]) {
+    const server = await startServer(context);
+    server.capabilities = capabilities;
+    const agent = await startAgent(context, server, { directory: await directoryFor(context) });
+    await until(() => agent.session.connected(), 'the session');
+    const reports = () => server.session.up.filter(({ consumers }) => consumers).length;
+    agent.consumers.register({
+      ...{ kind: 'workload-stream', spiffeId: 'spiffe://td/web', description: 'a reader' },
+    });
+    await until(() => reports() >= 2, 'a report that comes after those of the beginning');
+    assert.equal(targetReports(server).length, capabilities.length);
+    assert.ok(server.session.up[0]?.hello?.capabilities.includes('file-targets'));
+  }
+});

@@ -80,7 +80,7 @@ test('operators of the node list its file targets and act on them by name', asyn
   assert.deepEqual(await call('PromoteTarget', 'web'), { ...shown, state: 'proven' });
   await assert.rejects(call('RollbackTarget', 'web'), code('CONFLICT'));
   for (const method of ['ListTargets', 'StageTarget', 'PromoteTarget', 'RollbackTarget'])
-    await assert.rejects(call(method, 'db'), code('NOT_FOUND'));
+    await assert.rejects(call(method, 'db'), code('TARGET_UNKNOWN'));
   client.close();
   await api.drain(50);
 });
