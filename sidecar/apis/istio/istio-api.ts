@@ -3,7 +3,7 @@ import { KeyedBuckets, type Clock } from '../../../src/common/runtime/index.ts';
 import type { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import type { IstioCertificateRequest__Output } from '../../../src/common/wire/generated/istio/v1/auth/IstioCertificateRequest.ts';
 import type { IstioCertificateResponse } from '../../../src/common/wire/generated/istio/v1/auth/IstioCertificateResponse.ts';
-import { istioContract } from '../../../src/common/wire/index.ts';
+import { istioContract, refuseImpersonation } from '../../../src/common/wire/index.ts';
 import { certificatesToPem, sha256Hex } from '../../../src/common/x509/index.ts';
 import {
   defaultLimits,
@@ -155,16 +155,6 @@ class CreateCertificate {
     handle.confirmed(bundle.authoritySetDigest);
     handle.remove();
   }
-}
-
-/** Only a node's proxy asks in the name of another pod, and the agent sees that proxy alone. */
-function refuseImpersonation({ metadata }: IstioCertificateRequest__Output): void {
-  const value = metadata?.fields?.['ImpersonatedIdentity'];
-  if (value === undefined || value.kind === 'nullValue' || value.stringValue === '') return;
-  throw new PkiError(
-    'IMPERSONATION_REFUSED',
-    `the request asks for the identity ${JSON.stringify((value.stringValue ?? '').slice(0, 300))} of another pod`,
-  );
 }
 
 /**

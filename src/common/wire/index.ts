@@ -50,5 +50,7 @@ export {
   toStatus,
 } from './status.ts';
 
+export { refuseImpersonation } from './istio-impersonation.ts';
+
 /** The protocol of agents and server; a peer one release apart speaks the lower of both. */
 export const protocolVersion = 1;

@@ -13,6 +13,7 @@ import type {
   SyncSession,
 } from '../../../services/services.ts';
 import type { AgentCaller } from '../../../services/callers/caller.ts';
+import { InTurns } from './in-turns.ts';
 import { syncDown } from './sync-messages.ts';
 
 /** Cache of converted messages. One message may go to thousands of agents and is converted once. */
@@ -45,8 +46,6 @@ class SyncStream implements SyncSession {
   readonly #refuse: (thrown: unknown) => void;
   #connection: SyncConnection | undefined;
   #over = false;
-  #work: Promise<void> = Promise.resolve();
-  #waiting = 0;
 
   constructor(
     open: (hello: SyncHello, session: SyncSession) => Promise<SyncConnection>,
@@ -56,7 +55,12 @@ class SyncStream implements SyncSession {
     this.#open = open;
     this.#call = call;
     this.#refuse = refuse;
-    call.on('data', (message: SyncUp__Output) => this.#take(message));
+    const turns = new InTurns<SyncUp__Output>(
+      call,
+      (message) => this.#handle(message),
+      (thrown) => this.#fail(thrown),
+    );
+    call.on('data', (message: SyncUp__Output) => turns.take(message));
     call.on('drain', () => this.#connection?.drained());
     call.on('end', () => {
       this.#close();
@@ -72,19 +76,6 @@ class SyncStream implements SyncSession {
 
   close(error: PkiError): void {
     this.#fail(error);
-  }
-
-  #take(message: SyncUp__Output): void {
-    // one message at a time: further ones stay in the agent's socket
-    if (++this.#waiting === 1) this.#call.pause();
-    this.#work = this.#work
-      .then(() => this.#handle(message))
-      .then(
-        () => {
-          if (--this.#waiting === 0) this.#call.resume();
-        },
-        (thrown: unknown) => this.#fail(thrown),
-      );
   }
 
   async #handle(message: SyncUp__Output): Promise<void> {

@@ -11,6 +11,7 @@ import type {
   WatchReport,
   WatchTransport,
 } from '../../../services/services.ts';
+import { InTurns } from './in-turns.ts';
 
 type WatchCall = ServerDuplexStream<WatchBundleRequest__Output, WatchBundleResponse>;
 
@@ -35,16 +36,19 @@ class WatchStream implements WatchTransport {
   readonly #refuse: (thrown: unknown) => void;
   #connection: WatchConnection | undefined;
   #over = false;
-  #work: Promise<void> = Promise.resolve();
-  #waiting = 0;
 
   constructor(open: Open, call: WatchCall, refuse: (thrown: unknown) => void) {
     this.#open = open;
     this.#call = call;
     this.#refuse = refuse;
-    call.on('data', (message: WatchBundleRequest__Output) => this.#take(message));
+    const turns = new InTurns<WatchBundleRequest__Output>(
+      call,
+      (message) => this.#handle(message),
+      (thrown) => this.#fail(thrown),
+    );
+    call.on('data', (message: WatchBundleRequest__Output) => turns.take(message));
     call.on('drain', () => this.#connection?.drained());
-    call.on('end', () => void this.#work.then(() => this.#finish()));
+    call.on('end', () => void turns.handled().then(() => this.#finish()));
     for (const event of ['cancelled', 'close', 'error'] as const)
       call.on(event, () => this.#close());
   }
@@ -55,19 +59,6 @@ class WatchStream implements WatchTransport {
 
   close(error: PkiError): void {
     this.#fail(error);
-  }
-
-  #take(message: WatchBundleRequest__Output): void {
-    // one message at a time: further ones stay in the caller's socket
-    if (++this.#waiting === 1) this.#call.pause();
-    this.#work = this.#work
-      .then(() => this.#handle(message))
-      .then(
-        () => {
-          if (--this.#waiting === 0) this.#call.resume();
-        },
-        (thrown: unknown) => this.#fail(thrown),
-      );
   }
 
   async #handle({ hello, report }: WatchBundleRequest__Output): Promise<void> {

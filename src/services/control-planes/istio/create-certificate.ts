@@ -8,6 +8,7 @@ import {
   sha256Hex,
   type KeyType,
 } from '../../../common/x509/index.ts';
+import { refuseImpersonation } from '../../../common/wire/index.ts';
 import type { IstioCertificateRequest__Output } from '../../../common/wire/generated/istio/v1/auth/IstioCertificateRequest.ts';
 import type { IstioCertificateResponse } from '../../../common/wire/generated/istio/v1/auth/IstioCertificateResponse.ts';
 import {
@@ -177,19 +178,6 @@ export class CreateCertificate {
       certChain: [...chainDer.map((der) => certificatesToPem([der])), certificatesToPem(roots)],
     };
   }
-}
-
-/**
- * Only a node's proxy asks in the name of another pod. Whether that pod runs on its node is known to
- * who watches pods, and this server does not.
- */
-function refuseImpersonation({ metadata }: IstioCertificateRequest__Output): void {
-  const value = metadata?.fields?.['ImpersonatedIdentity'];
-  if (value === undefined || value.kind === 'nullValue' || value.stringValue === '') return;
-  throw new PkiError(
-    'IMPERSONATION_REFUSED',
-    `the request asks for the identity ${JSON.stringify((value.stringValue ?? '').slice(0, 300))} of another pod`,
-  );
 }
 
 function readCsr(pem: string): ReadCsr {
