@@ -34,14 +34,15 @@ export const policyOperations: OperationsOf<'meshca.admin.v1.Policies'> = {
   ActivatePolicy: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (dependencies, caller, { text, version, reason }) => [
-      ...diff(
+    // the rules come last: a preview that is too long loses its end
+    preview: async (dependencies, caller, { text, version, reason }) => {
+      const [title = '', ...changes] = diff(
         `activate a policy of issuance over version ${version}: ${reason}`,
         await rulesInForce(dependencies, caller),
         rulesOf(text),
-      ),
-      ...(await lossLines(dependencies, caller, { text, version })),
-    ],
+      );
+      return [title, ...(await lossLines(dependencies, caller, { text, version })), ...changes];
+    },
     run: async ({ services }, caller, { text, version, reason }, signal) => {
       const policy = await services.policies.activate(caller, { text, version, reason }, signal);
       return policyMessage(policy, policy.version);

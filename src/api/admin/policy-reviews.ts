@@ -117,20 +117,29 @@ const factsMessage = (facts: PolicyFacts): PolicyRequestFacts => ({
   delegation: facts.delegationId ?? '',
 });
 
+/** An approver waits for the whole operation: its bounds are narrower. */
+const previewRecords = 100_000;
+const previewMs = 10_000;
+
 /** What approvers of a policy see of the identities that would lose their renewal. */
 export async function lossLines(
   { services }: OperationDependencies,
   caller: OperatorCaller,
   asked: { readonly text: string; readonly version: number },
 ): Promise<readonly string[]> {
+  const signal = AbortSignal.timeout(previewMs);
+  const bounds = { limit: namedLosses, maximumRecords: previewRecords };
   try {
-    const steps = services.policyReviews.renewalLosses(caller, { ...asked, limit: namedLosses });
+    const steps = services.policyReviews.renewalLosses(caller, { ...asked, ...bounds }, signal);
     for await (const step of await steps) if (step.type === 'end') return linesOf(step);
     return [];
   } catch (thrown) {
     // an operation over a version that is over can only be rejected, and is shown all the same
     const { code, message } = PkiError.from(thrown);
-    return [`the identities that would lose their renewal are not known: ${message} (${code})`];
+    const why = signal.aborted
+      ? `it takes more than ${previewMs / 1000} s; "meshca policy activate --dry-run" tells them`
+      : `${message} (${code})`;
+    return [`the identities that would lose their renewal are not known: ${why}`];
   }
 }
 

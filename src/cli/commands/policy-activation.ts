@@ -16,6 +16,7 @@ interface ActivateFlags {
   readonly yes?: boolean;
   readonly dryRun?: boolean;
   readonly over?: string;
+  readonly losses: boolean;
 }
 
 interface Losses {
@@ -37,6 +38,7 @@ export function policyActivationCommands(
       .requiredOption('--reason <text>', 'for the audit record')
       .option('--dry-run', 'show which live identities would lose renewal; change nothing')
       .option('--over <version>', 'the version in force, where its file can not be read')
+      .option('--no-losses', 'do not look for who would lose renewal, in an emergency')
       .option('--yes', 'do not ask');
   withFlags(
     policy
@@ -73,27 +75,32 @@ async function activate(
   // faults of the file are told before anything is asked of the server
   await policyOfText(text, what);
   const present = await presentOf(context, options);
-  const losses = await lossesOf(context, options, { text, version: present.version });
-  if (options.json !== true) showLosses(context, losses);
+  const losses = options.losses
+    ? await lossesOf(context, options, { text, version: present.version })
+    : undefined;
+  if (options.json !== true && losses !== undefined) showLosses(context, losses);
   if (options.dryRun === true) {
     if (options.json) json(context, lossesJson(losses));
     return;
   }
-  const { identities, certificates } = losses.totals;
-  const losing =
-    identities === 0
-      ? 'No live identity would lose its renewal.'
-      : `${identities} live identities (${certificates} certificates) would lose their renewal.`;
   await consent(
     context,
     options.yes,
-    `${losing} Put ${what} in force in place of ${present.name}? What it does not allow is neither issued nor renewed from now on.`,
+    `${lossesText(losses)}Put ${what} in force in place of ${present.name}? What it does not allow is neither issued nor renewed from now on.`,
   );
   const { version, reason } = await withAdmin(context, options, 'Policies', (calls) =>
     calls.call('ActivatePolicy', { text, version: present.version, reason: options.reason }),
   );
   if (options.json) json(context, { version, reason, ...lossesJson(losses) });
   else context.out(`version ${version} of the policy is in force\n`);
+}
+
+function lossesText(losses: Losses | undefined): string {
+  if (losses === undefined) return '';
+  const { identities, certificates } = losses.totals;
+  return identities === 0
+    ? 'No live identity would lose its renewal. '
+    : `${identities} live identities (${certificates} certificates) would lose their renewal. `;
 }
 
 async function presentOf(
@@ -148,10 +155,8 @@ async function lossesOf(
   }
 }
 
-const lossesJson = ({ losses, totals }: Losses): object => ({
-  renewalLosses: losses,
-  renewalTotals: totals,
-});
+const lossesJson = (losses: Losses | undefined): object =>
+  losses === undefined ? {} : { renewalLosses: losses.losses, renewalTotals: losses.totals };
 
 function showLosses(context: CliContext, { losses, totals }: Losses): void {
   const { unknown, unproven, complete, identities } = totals;

@@ -70,8 +70,15 @@ export interface PolicyReviews {
    */
   renewalLosses(
     caller: OperatorCaller,
-    asked: { readonly text: string; readonly version: number; readonly limit: number },
-    signal?: AbortSignal,
+    asked: {
+      readonly text: string;
+      readonly version: number;
+      /** The maximum number of losses. */
+      readonly limit: number;
+      /** How many records are read at most; default: a million. */
+      readonly maximumRecords?: number;
+    },
+    signal: AbortSignal,
   ): Promise<AsyncIterable<RenewalStep>>;
   /**
    * @param id the serial of a certificate, the jti of a JWT-SVID, or the ID of a refusal. NOT_FOUND;

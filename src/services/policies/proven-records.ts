@@ -36,7 +36,7 @@ const pageSize = 250;
 export async function* provenRecords(
   dependencies: RecordDependencies,
   filter: Pick<AuditFilter, 'kind' | 'sinceMs' | 'untilMs'>,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): AsyncGenerator<readonly ProvenRecord[]> {
   const { audit, log, clock } = dependencies;
   const tree = new ProvenTiles(dependencies);

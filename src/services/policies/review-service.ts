@@ -33,7 +33,7 @@ export interface ReviewDependencies extends RecordDependencies, DecisionDependen
 /** Further reviews are refused, so that clients that repeat them keep no memory here. */
 const maximumWaiting = 4;
 /** How many records are read at most to find what is live. */
-const maximumLiveRecords = 1_000_000;
+const defaultRecords = 1_000_000;
 
 /** Reads the log to say what another policy would decide. Owner of the queue of reviews. */
 export class PolicyReviewService implements PolicyReviews {
@@ -56,21 +56,23 @@ export class PolicyReviewService implements PolicyReviews {
         ...(sinceMs === undefined ? {} : { sinceMs }),
         ...(untilMs === undefined ? {} : { untilMs }),
       };
-      return Promise.resolve(this.#inTurn(() => this.#replay(replay, range, limit, signal)));
+      return Promise.resolve(
+        this.#inTurn(() => this.#replay(replay, range, limit, signal), signal),
+      );
     });
   }
 
   renewalLosses(
     caller: OperatorCaller,
-    { text, version, limit }: Parameters<PolicyReviews['renewalLosses']>[1],
-    signal?: AbortSignal,
+    asked: Parameters<PolicyReviews['renewalLosses']>[1],
+    signal: AbortSignal,
   ): Promise<AsyncIterable<RenewalStep>> {
     return this.#reading({ caller, operation: 'ListRenewalLosses' }, async () => {
-      const next = unwrap(readPolicy(text));
-      this.#requireVersion(version);
+      const next = unwrap(readPolicy(asked.text));
+      this.#requireVersion(asked.version);
       const present = await this.#present();
-      this.#requireVersion(version);
-      return this.#inTurn(() => this.#losses({ present, next }, { version, limit, signal }));
+      this.#requireVersion(asked.version);
+      return this.#inTurn(() => this.#losses({ present, next }, asked, signal), signal);
     });
   }
 
@@ -100,12 +102,9 @@ export class PolicyReviewService implements PolicyReviews {
     {
       version,
       limit,
-      signal,
-    }: {
-      readonly version: number;
-      readonly limit: number;
-      readonly signal: AbortSignal | undefined;
-    },
+      maximumRecords = defaultRecords,
+    }: Parameters<PolicyReviews['renewalLosses']>[1],
+    signal: AbortSignal,
   ): AsyncGenerator<RenewalStep> {
     const { clock, revocations, settings } = this.#dependencies;
     const now = clock.now();
@@ -115,7 +114,7 @@ export class PolicyReviewService implements PolicyReviews {
       counts.records += 1;
       if (statement === undefined) counts.unproven += 1;
       else losses.add(statement);
-      return counts.records < maximumLiveRecords;
+      return counts.records < maximumRecords;
     };
     const longest = Math.max(
       settings.maximumX509TtlSeconds,
@@ -127,7 +126,7 @@ export class PolicyReviewService implements PolicyReviews {
     // certificates of CAs live longer, and are few
     yield* this.#each({ kind: 'authority.downstream', untilMs: sinceMs - 1 }, signal, add);
     this.#requireVersion(version);
-    const complete = counts.records < maximumLiveRecords;
+    const complete = counts.records < maximumRecords;
     yield {
       type: 'end',
       losses: losses.losses().slice(0, limit),
@@ -138,7 +137,7 @@ export class PolicyReviewService implements PolicyReviews {
   /** Visits the records, the newest first, until one visit returns false. */
   async *#each(
     filter: Pick<AuditFilter, 'kind' | 'sinceMs' | 'untilMs'>,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
     visit: (record: ProvenRecord) => boolean,
   ): AsyncGenerator<{ readonly type: 'progress'; readonly progress: ReviewProgress }> {
     const turns = new Turns(this.#dependencies.clock, signal);
@@ -155,15 +154,15 @@ export class PolicyReviewService implements PolicyReviews {
   }
 
   /** Reviews wait for each other, so that many of them do not slow down the server. */
-  async *#inTurn<T>(review: () => AsyncGenerator<T>): AsyncGenerator<T> {
+  async *#inTurn<T>(review: () => AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
     if (this.#waiting >= maximumWaiting)
       throw new PkiError('OVERLOADED', `${maximumWaiting} other reviews of policies are under way`);
     this.#waiting += 1;
     const { promise, resolve } = Promise.withResolvers<void>();
     const before = this.#tail;
-    this.#tail = promise;
+    this.#tail = before.then(() => promise);
     try {
-      await before;
+      await orAborted(before, signal);
       yield* review();
     } finally {
       this.#waiting -= 1;
@@ -199,4 +198,16 @@ export class PolicyReviewService implements PolicyReviews {
       return act();
     });
   }
+}
+
+function orAborted(waited: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(PkiError.from(signal.reason, 'CANCELLED'));
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    void waited.then(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+  });
 }

@@ -7,10 +7,10 @@ const turnMs = 8;
 /** Divides long work into turns, so that other calls run meanwhile. Owner of the time of a turn. */
 export class Turns {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   #since: number;
 
-  constructor(clock: Pick<Clock, 'monotonicMs'>, signal: AbortSignal | undefined) {
+  constructor(clock: Pick<Clock, 'monotonicMs'>, signal: AbortSignal) {
     this.#clock = clock;
     this.#signal = signal;
     this.#since = clock.monotonicMs();
@@ -23,7 +23,7 @@ export class Turns {
   /** Rejects if nobody waits for the work any more. */
   async next(): Promise<void> {
     await turn();
-    this.#signal?.throwIfAborted();
+    this.#signal.throwIfAborted();
     this.#since = this.#clock.monotonicMs();
   }
 }

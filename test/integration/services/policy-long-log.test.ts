@@ -13,6 +13,7 @@ import { PolicyReviewService } from '../../../src/services/policies/review-servi
 import { defaultServiceSettings } from '../../../src/services/index.ts';
 import { logWorld, openLog, type OpenedLog } from '../../support/log-world.ts';
 import { foreignSql } from '../../support/foreign-sql.ts';
+import { nextTurn } from '../../support/until.ts';
 import { local } from '../../support/services-world.ts';
 
 setFlagsFromString('--expose-gc');
@@ -158,7 +159,8 @@ test('a replay over 100,000 records keeps a bounded memory and lets other work r
 test('what a longer log has replaced is not live, and each identity is named once', async (t) => {
   const begun = performance.now();
   const asked = { text: rules(noRsa, anHour), version: 0, limit: 1000 };
-  for await (const step of await reviews.renewalLosses(local, asked)) {
+  const { signal } = new AbortController();
+  for await (const step of await reviews.renewalLosses(local, asked, signal)) {
     if (step.type !== 'end') continue;
     t.diagnostic(`${records} records in ${Math.round(performance.now() - begun)} ms`);
     const { live, certificates, identities, complete, unproven } = step.totals;
@@ -185,7 +187,37 @@ test('a review ends at once when nobody waits for it, and the next one goes on',
   assert.equal(seen.at(-1), 'end');
 });
 
+test('a review of a long log ends at its bound and says so', async () => {
+  const asked = { text: rules(anHour), version: 0, limit: 1, maximumRecords: 1000 };
+  const { signal } = new AbortController();
+  for await (const step of await reviews.renewalLosses(local, asked, signal))
+    if (step.type === 'end')
+      assert.deepEqual([step.totals.complete, step.totals.records], [false, 1000]);
+});
+
+test('reviews wait for each other; one that is not awaited any more leaves the queue', async () => {
+  const kept = new AbortController();
+  const asked = { text: rules(anHour), sinceMs: startMs, untilMs: undefined, limit: 1 };
+  const first = (await reviews.replay(local, asked, kept.signal))[Symbol.asyncIterator]();
+  await first.next();
+  const gone = new AbortController();
+  const second = (await reviews.replay(local, asked, gone.signal))[Symbol.asyncIterator]();
+  const waits = second.next();
+  gone.abort();
+  await assert.rejects(waits, { code: 'CANCELLED' });
+  const others = [1, 2, 3, 4].map(async () =>
+    (await reviews.replay(local, asked, kept.signal))[Symbol.asyncIterator]().next(),
+  );
+  // the first and three others are the most; the fourth is refused
+  await assert.rejects(others[3] as Promise<unknown>, { code: 'OVERLOADED' });
+  kept.abort();
+  await first.return?.();
+  for (const other of others.slice(0, 3)) await assert.rejects(other, { code: 'CANCELLED' });
+});
+
 test('a record that somebody altered in the database is counted and not believed', async () => {
+  // reads of one turn share a transaction, which does not see what others write meanwhile
+  await nextTurn();
   foreignSql(join(dir, 'long.db'), (database) => {
     const row = database
       .prepare('SELECT sequence, canonical FROM audit ORDER BY sequence DESC LIMIT 1 OFFSET 7')

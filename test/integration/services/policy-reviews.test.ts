@@ -257,6 +257,18 @@ test('a rollback shows the losses too', async () => {
   assert.match(out, /\/boss/);
 });
 
+test('an operator in a hurry leaves the look at the losses out', async () => {
+  const args = ['policy', 'activate', file(policy(all, noBoss)), '--reason', 'now', '--no-losses'];
+  const { out, err } = await runCommand(server, args, {
+    ask: async (question) => {
+      assert.match(question, /^Put the policy of/);
+      return false;
+    },
+  });
+  assert.equal(out, '');
+  assert.match(err, /error CANCELLED/);
+});
+
 test('all of it requires policy.read on the whole trust domain', async () => {
   await server.admin('Roles/PutRole', {
     role: {

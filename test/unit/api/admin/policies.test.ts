@@ -17,8 +17,8 @@ rules:
 `;
 
 const request = { text: policy('2h'), version: 4, reason: 'longer lives' };
+const title = 'activate a policy of issuance over version 4: longer lives';
 const rules = [
-  'activate a policy of issuance over version 4: longer lives',
   '- rule long: {"effect":"deny","name":"long","ttl":{"min":"1h"}}',
   '+ rule long: {"effect":"deny","name":"long","ttl":{"min":"2h"}}',
 ];
@@ -62,11 +62,12 @@ test('approvers of a policy see the rules that change, and who would lose the re
     };
   }
   assert.deepEqual(await previewed(async () => steps()), [
-    ...rules,
+    title,
     '2 live identities with 4 of 9 live certificates would lose their renewal',
     '1 live certificates are not known: their records have no facts',
     '  spiffe://mesh.test/web (workload, 3): rule long denies it',
     '  and 1 more',
+    ...rules,
   ]);
 });
 
@@ -75,7 +76,8 @@ test('an operation whose losses can not be told is shown all the same', async ()
     Promise.reject(new PkiError('CONFLICT', 'the policy is at version 5, not 4')),
   );
   assert.deepEqual(lines, [
-    ...rules,
+    title,
     'the identities that would lose their renewal are not known: the policy is at version 5, not 4 (CONFLICT)',
+    ...rules,
   ]);
 });

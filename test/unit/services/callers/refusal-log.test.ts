@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PkiError } from '../../../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
+import { readPolicy } from '../../../../src/common/policy/file.ts';
+import { decisionIn } from '../../../../src/common/policy/index.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
+import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
 import type { AuditEvent } from '../../../../src/domain/index.ts';
+import { admit, policyOf } from '../../../../src/issuance/index.ts';
 import type { AgentCaller } from '../../../../src/services/index.ts';
 import { RefusalLog, refusing } from '../../../../src/services/callers/refusal-log.ts';
 import { FakeClock, settle } from '../../../support/agent.ts';
@@ -109,6 +113,33 @@ test('strangers and floods are counted and summarised once a minute, in one reco
   clock.advance(600_000);
   await settle();
   assert.equal(commits.flat().length, 5, 'no empty summary');
+});
+
+test('each denial of a policy is recorded with its facts, whatever the rate', async () => {
+  const { clock, commits, log } = world({ perSecond: 1, burst: 1 });
+  const caller = agent('spiffe://mesh.test/meshca/agent/n1');
+  const web = SpiffeId.of('spiffe://mesh.test/web');
+  const denyAll = unwrap(
+    readPolicy(JSON.stringify({ meshcaPolicy: 1, rules: [{ name: 'none', effect: 'deny' }] })),
+  );
+  for (let time = 0; time < 3; time += 1) {
+    const denied = admit(
+      policyOf({ version: 2, policy: denyAll }, clock),
+      { type: 'jwt', spiffeId: web, audience: ['api'], ttlSeconds: 60, entryId: 'web' },
+      { class: 'agent', name: caller.spiffeId },
+    );
+    assert.ok(!denied.ok);
+    await log.refused(caller, 'SignJwtSvid', denied.error, 'web');
+  }
+  const records = commits.flat();
+  assert.equal(records.length, 3);
+  for (const record of records) {
+    const decision = decisionIn(record);
+    assert.ok(decision.type === 'decided');
+    const { facts, allowed, rule, version } = decision;
+    assert.deepEqual([allowed, rule, version], [false, 'none', 2]);
+    assert.deepEqual([facts.kind, facts.audiences, facts.spiffeId], ['jwt-svid', ['api'], web]);
+  }
 });
 
 test('a store that fails changes no refusal into anything else', async () => {
