@@ -5,13 +5,14 @@ import { benchIdentity } from './identity.ts';
 import { benchIssuance } from './issuance.ts';
 import { benchLogStart } from './log-start.ts';
 import { benchMemory } from './memory.ts';
+import { benchPolicyCost } from './policy-cost.ts';
 import { benchSds } from './sds.ts';
 import { benchStore } from './store.ts';
 import { benchSync } from './sync.ts';
 
 const usage = `npm run bench -- [--short] [--json] [NAME…]
 
-NAME: audit, issuance, identity, memory, sds, start, store, sync; or the beginning of a figure's name (issuance.agent.batch).
+NAME: audit, issuance, identity, memory, policy, sds, start, store, sync; or the beginning of a figure's name (issuance.agent.batch).
 --short takes less than 90 s for all; --json prints one document.
 `;
 
@@ -30,6 +31,7 @@ const groups: Readonly<Record<string, (context: Context) => Promise<readonly Fig
   issuance: ({ only, ...context }) => benchIssuance(context, only),
   identity: benchIdentity,
   memory: benchMemory,
+  policy: benchPolicyCost,
   sds: benchSds,
   start: benchLogStart,
   store: benchStore,

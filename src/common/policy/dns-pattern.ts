@@ -12,11 +12,14 @@ export class DnsPattern {
   /** From the right. */
   readonly #labels: readonly string[];
   readonly #open: boolean;
+  /** What stands behind the last `*`; a name without `*` that ends otherwise is not in the set. */
+  readonly #end: string;
 
   private constructor(text: string, labels: readonly string[], open: boolean) {
     this.text = text;
     this.#labels = labels;
     this.#open = open;
+    this.#end = text.slice(text.lastIndexOf('*') + 1);
   }
 
   static parse(text: string): Result<DnsPattern> {
@@ -59,6 +62,7 @@ export class DnsPattern {
   }
 
   #compare(name: string, same: (wanted: string, label: string) => boolean): boolean {
+    if (!name.endsWith(this.#end) && !name.includes('*')) return false;
     const labels = name.split('.').reverse();
     if (this.#open ? labels.length <= this.#labels.length : labels.length !== this.#labels.length)
       return false;

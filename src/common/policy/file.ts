@@ -10,7 +10,7 @@ import { policyCallers, policyKinds, policyProfiles } from './facts.ts';
 import { problemsIn, quoted, readYaml, secondsFrom, unknownWord } from './file-text.ts';
 import { IpRange } from './ip-range.ts';
 import type { Policy } from './policy.ts';
-import { effects, type CallerPattern, type Rule } from './rule.ts';
+import { conditionsOf, effects, type CallerPattern, type Rule } from './rule.ts';
 import { minutesOf, weekdays } from './time-window.ts';
 
 /** Bounds, so that neither a decision nor the reading of the file is slow. */
@@ -137,7 +137,7 @@ const ruleSchema = z
       context.addIssue(
         `audiences and ${ofCertificates}: no request has both, so the rule would match none; write two rules`,
       );
-    return { name, effect, message, wildcardNames, conditions } as Omit<Rule, 'source'>;
+    return { name, effect, message, wildcardNames, conditions } as Omit<Rule, 'source' | 'order'>;
   });
 
 const policySchema = z
@@ -203,7 +203,11 @@ export function readPolicy(source: string): Result<Policy> {
     const sources = (tree.value as { readonly rules: readonly unknown[] }).rules;
     return ok({
       description,
-      rules: rules.map((rule, index) => ({ ...rule, source: JSON.stringify(sources[index]) })),
+      rules: rules.map((rule, index) => ({
+        ...rule,
+        order: conditionsOf(rule.conditions),
+        source: JSON.stringify(sources[index]),
+      })),
     });
   }
   const problems = problemsIn(parsed.error, tree.value, {

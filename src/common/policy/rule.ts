@@ -51,6 +51,8 @@ export interface Rule {
   /** Told to the caller whom the rule denies. */
   readonly message: string;
   readonly conditions: Conditions;
+  /** `conditionsOf` its conditions. */
+  readonly order: readonly SimpleCondition[];
   /** An allow with this lets wildcard names pass where a pattern covers them. */
   readonly wildcardNames: boolean;
   /** As it stands in the file, as JSON. */
@@ -88,10 +90,10 @@ const audiencePattern = (text: string) => {
   return { covers: matches, touches: matches };
 };
 
-type Simple = Exclude<keyof Conditions, 'when'>;
+export type SimpleCondition = Exclude<keyof Conditions, 'when'>;
 
 /** The cheap checks come first. */
-const checks: { readonly [Key in Simple]-?: Check } = {
+const checks: { readonly [Key in SimpleCondition]-?: Check } = {
   kinds: inSet('kinds', ({ kind }) => kind),
   callers: inSet('callers', ({ caller }) => caller),
   profiles: inSet('profiles', ({ profile }) => profile),
@@ -116,7 +118,13 @@ const checks: { readonly [Key in Simple]-?: Check } = {
     names(rule, (rule.conditions.audiences ?? []).map(audiencePattern), facts.audiences),
 };
 
-const order = Object.keys(checks) as readonly Simple[];
+const everyCondition = Object.keys(checks) as readonly SimpleCondition[];
+
+/** Those that are stated, in the order in which they are looked at. */
+export const conditionsOf = (conditions: Conditions): readonly SimpleCondition[] =>
+  everyCondition.filter((key) => conditions[key] !== undefined);
+
+const matching: Result<Condition | undefined> = ok(undefined);
 
 /**
  * The first condition that does not hold; undefined if the rule matches. Fails with POLICY_FAILED if
@@ -125,9 +133,10 @@ const order = Object.keys(checks) as readonly Simple[];
 export function mismatch(rule: Rule, facts: PolicyFacts): Result<Condition | undefined> {
   const simple = simpleMismatch(rule, facts);
   const { when } = rule.conditions;
-  if (simple !== undefined || when === undefined) return ok(simple);
+  if (simple !== undefined || when === undefined)
+    return simple === undefined ? matching : ok(simple);
   const holds = when.holds(facts);
-  return holds.ok ? ok(holds.value ? undefined : 'when') : holds;
+  return holds.ok ? (holds.value ? matching : ok('when')) : holds;
 }
 
 function simpleMismatch(rule: Rule, facts: PolicyFacts): Condition | undefined {
@@ -137,5 +146,5 @@ function simpleMismatch(rule: Rule, facts: PolicyFacts): Condition | undefined {
     facts.dnsNames?.some((name) => name.startsWith('*.')) === true
   )
     return 'wildcardNames';
-  return order.find((key) => rule.conditions[key] !== undefined && !checks[key](rule, facts));
+  return rule.order.find((key) => !checks[key](rule, facts));
 }

@@ -65,6 +65,8 @@ export class SpiffeId {
   readonly trustDomain: TrustDomain;
   readonly path: string;
   readonly #text: string;
+  /** Once it was asked for. */
+  #segments: readonly string[] | undefined;
 
   private constructor(trustDomain: TrustDomain, path: string) {
     this.trustDomain = trustDomain;
@@ -99,7 +101,8 @@ export class SpiffeId {
   }
 
   get segments(): readonly string[] {
-    return this.path === '' ? [] : this.path.slice(1).split('/');
+    this.#segments ??= this.path === '' ? [] : this.path.slice(1).split('/');
+    return this.#segments;
   }
 
   equals(other: SpiffeId): boolean {

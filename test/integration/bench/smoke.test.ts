@@ -68,3 +68,7 @@ test('the bench refuses names and options that it does not know', async () => {
       (error: { readonly code: number }) => error.code === 2,
     );
 });
+
+test('the short bench says what a policy costs of a whole issuance', async () => {
+  assertFigures(await bench('policy.batch100'), ['policy.batch100']);
+});
