@@ -14,7 +14,7 @@ export interface DeliveryStepsDependencies {
   readonly driver: Driver;
   readonly prober: Prober;
   readonly lease: Pick<DeliveryLease, 'obtain' | 'fits'>;
-  /** Offline: whether the set may be served in the place of the other. */
+  /** Offline: whether the set may be served, and ends later than the one that it only renews. */
   readonly check: (set: StoredSet, previous: StoredSet | undefined) => Promise<Result<void>>;
   readonly clock: Clock;
 }
@@ -110,7 +110,7 @@ export class DeliverySteps {
     const call = this.#call(set, served?.name === set.name ? undefined : served);
     switch (step) {
       case 'check': {
-        const checked = await check(set, call.previous);
+        const checked = await check(set, renews(set, served) ? served : undefined);
         return checked.ok ? ok({ kind: 'checked' }) : checked;
       }
       case 'offer': {
@@ -203,6 +203,18 @@ export class DeliverySteps {
     });
   }
 }
+
+/**
+ * Whether a set only renews another, so that it must end later. After a change of entry, roots or
+ * authority it may end earlier, and is wanted all the same.
+ */
+const renews = (set: DeliveredSet, served: DeliveredSet | undefined): boolean =>
+  served !== undefined &&
+  served.name !== set.name &&
+  served.entryId === set.entryId &&
+  served.entryRevision === set.entryRevision &&
+  served.authorityId === set.authorityId &&
+  served.authoritySetDigest === set.authoritySetDigest;
 
 /** The names of the files of each set, by kind. */
 function fileNames({ layout }: FileTarget): Readonly<Record<string, string>> {

@@ -120,6 +120,8 @@ export class DeliveryBench {
   journalError: PkiError | undefined;
   leaseError: PkiError | undefined;
   checkError: PkiError | undefined;
+  /** Each set that was checked, and the one that it had to outlive. */
+  readonly checked: (readonly [string, string | undefined])[] = [];
   connected = true;
   /** Whether listeners show whom they trust. */
   showsTrust = true;
@@ -173,8 +175,12 @@ export class DeliveryBench {
         },
       },
       lease: { obtain: async () => this.#lease(), fits: () => true },
-      check: async () =>
-        this.checkError === undefined ? ok(undefined) : { ok: false, error: this.checkError },
+      check: async (set, previous) => {
+        this.checked.push([set.name, previous?.name]);
+        return this.checkError === undefined
+          ? ok(undefined)
+          : { ok: false, error: this.checkError };
+      },
       clock,
     });
     return new Delivery({

@@ -91,6 +91,19 @@ describe('a target', () => {
     assert.deepEqual([bench.state, bench.server.loaded], ['proven', '2-0002']);
   });
 
+  test('must get a later end by a renewal, and not by a change of the roots', async () => {
+    const bench = await started();
+    await pass(bench, lifeSeconds / 3 + 15);
+    bench.roots = 'bb'.repeat(32);
+    bench.delivery.changed(new Set());
+    await pass(bench, 30);
+    assert.deepEqual(bench.checked, [
+      ['1-0001', undefined],
+      ['2-0002', '1-0001'],
+      ['3-0003', undefined],
+    ]);
+  });
+
   test('serves nothing that the offline check refuses', async () => {
     const bench = await started();
     bench.checkError = new PkiError('SVID_INVALID', 'the key does not fit');
