@@ -39,9 +39,12 @@ export interface StoredSet {
  * crash at any instant leaves `current` at one whole set.
  */
 export interface SetDirectory {
-  /** Whole sets, oldest first. Remains of a crash are no sets, and are removed at `write`. */
+  /**
+   * Whole sets, oldest first; none where the directory is gone. Remains of a crash are no sets, and are
+   * removed at `write`. Throws TARGET_UNWRITABLE where the disk can not be read.
+   */
   list(): Promise<readonly StoredSet[]>;
-  /** What `current` names. Undefined: nothing yet. */
+  /** What `current` names. Undefined: nothing yet. Throws as `list` does. */
   current(): Promise<StoredSet | undefined>;
   /** Writes a set beside the others. Fails with TARGET_UNWRITABLE; then nothing of it remains. */
   write(content: SetContent): Promise<Result<StoredSet>>;

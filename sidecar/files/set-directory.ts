@@ -51,14 +51,18 @@ export class TargetSets implements SetDirectory {
     this.#link = join(target.directory, 'current');
   }
 
-  async list(): Promise<readonly StoredSet[]> {
-    const sets = await Promise.all((await this.#names()).map((name) => this.#read(name)));
-    return sets.filter((set) => set !== undefined).sort((a, b) => a.number - b.number);
+  list(): Promise<readonly StoredSet[]> {
+    return this.#look(async () => {
+      const sets = await Promise.all((await this.#names()).map((name) => this.#read(name)));
+      return sets.filter((set) => set !== undefined).sort((a, b) => a.number - b.number);
+    });
   }
 
-  async current(): Promise<StoredSet | undefined> {
-    const name = await this.#currentName();
-    return name === undefined ? undefined : this.#read(name);
+  current(): Promise<StoredSet | undefined> {
+    return this.#look(async () => {
+      const name = await this.#currentName();
+      return name === undefined ? undefined : this.#read(name);
+    });
   }
 
   write(content: SetContent): Promise<Result<StoredSet>> {
@@ -260,6 +264,14 @@ export class TargetSets implements SetDirectory {
         return ignoreMissing(thrown);
       });
     return text;
+  }
+
+  async #look<T>(look: () => Promise<T>): Promise<T> {
+    try {
+      return await look();
+    } catch (thrown) {
+      throw unwritableBecause(this.#target.directory, thrown).error;
+    }
   }
 
   #act<T>(act: () => Promise<T>): Promise<Result<T>> {

@@ -393,6 +393,21 @@ describe('a failure of the disk', () => {
     });
 });
 
+test('a disk that can not be read is said, and a directory that is gone has no sets', async (context) => {
+  const directory = await directoryOf(context);
+  unwrap(await setsIn(directory).write(setContent(issuer)));
+  const broken = (): Promise<never> =>
+    Promise.reject(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }));
+  const files: FileOperations = { ...fileOperations, readdir: broken, readlink: broken };
+  const failing = setsIn(directory, { files });
+  const said = { code: 'TARGET_UNWRITABLE', message: /the disk reports an error/ };
+  await assert.rejects(failing.list(), said);
+  await assert.rejects(failing.current(), said);
+  await rm(directory, { recursive: true });
+  assert.deepEqual(await setsIn(directory).list(), []);
+  assert.equal(await setsIn(directory).current(), undefined);
+});
+
 class Crash extends Error {
   readonly code = 'ECRASH';
 }

@@ -11,7 +11,7 @@ type Target = Readonly<Record<string, unknown>>;
 const web: Target = {
   name: 'web',
   directory: '/etc/web/tls',
-  driver: { type: 'exec', program: '/x' },
+  driver: { type: 'none' },
 };
 
 const load = (targets: readonly Target[]) =>
@@ -73,7 +73,7 @@ test('what is not configured is safe', async (context) => {
       ...{ uid: undefined, gid: undefined },
       ...{ mode: 0o644, keyMode: 0o600, directoryMode: 0o750 },
     },
-    driver: { type: 'exec', settings: { program: '/x' }, timeoutSeconds: 30 },
+    driver: { type: 'none', settings: {}, timeoutSeconds: 30 },
     listeners: [],
     proof: { handshakes: 3, timeoutSeconds: 30 },
     rollout: undefined,
@@ -217,6 +217,16 @@ test('the configuration of spiffe-helper makes a target with its fixed paths', a
     /target mosquitto: .*pid_file_name: needs signalledProgram/,
   );
   assert.match(await problemOf('hint = "x"'), /target mosquitto: .*hint: is not carried out/);
+  assert.match(
+    await problemOf('cmd = "/bin/x"', `cmd_args = "${'a '.repeat(70)}"`),
+    /the command driver refuses reload/,
+  );
+  const signalled = { ...helped, signalledProgram: '/usr/sbin/mosquitto' };
+  await write('pid_file_name = "/run/x.pid"', 'renew_signal = "SIGTERM"');
+  assert.match(
+    String(await targetsOf(context, [signalled])),
+    /the signal driver refuses signal: .*SIGHUP/,
+  );
   await rm(path);
   assert.match(String(await targetsOf(context, [helped])), /can not be read \(ENOENT\)/);
   unwrap(await load([helped]));
