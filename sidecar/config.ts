@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { fail, ok, unwrap, type Result } from '../src/common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loader.ts';
+import { isLoopback } from '../src/common/runtime/local-host.ts';
 import { parseDnsName, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
 import { keyTypes, parseFingerprint } from '../src/common/x509/index.ts';
 import { workloadAttestorSchemas, workloadAttestorTypes } from './attest/index.ts';
@@ -320,7 +321,7 @@ function contradiction(config: AgentConfig): string | undefined {
   if (outage.promisedSeconds !== undefined && outage.promisedSeconds > survived) {
     return `outage.promisedSeconds (${outage.promisedSeconds}) is more than SVIDs of ${outage.shortestTtlSeconds} s survive for certain (${survived}): raise the lives, and outage.shortestTtlSeconds with them, or promise less`;
   }
-  if (!['127.0.0.1', '::1', 'localhost'].includes(ops.address) && !ops.address.startsWith('127.'))
+  if (!isLoopback(ops.address))
     return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
   if (connection.backoffBaseMs > connection.backoffCapMs)
     return 'connection.backoffBaseMs is above connection.backoffCapMs';

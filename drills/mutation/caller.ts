@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@grpc/grpc-js';
 import { PkiError, unwrap } from '../../src/common/errors/index.ts';
 import type { RotationStatus__Output } from '../../src/common/wire/generated/meshca/admin/v1/RotationStatus.ts';
@@ -11,6 +10,7 @@ import {
   type Credential,
   type TestServer,
 } from '../../test/support/server.ts';
+import { NotWithin, within } from '../within.ts';
 import { recover } from './recovery.ts';
 import type { Victims } from './victims.ts';
 
@@ -180,16 +180,11 @@ export class Caller {
         return seen.length > 1;
       },
     );
-    const waiting = new AbortController();
-    const patience = sleep(lookPatienceMs, undefined, { signal: waiting.signal }).then(() => {
-      throw new PkiError('STARTING_UP', 'rotation has not looked');
+    await within(watch, 'a look of rotation', lookPatienceMs).catch((thrown: unknown) => {
+      throw thrown instanceof NotWithin
+        ? new PkiError('STARTING_UP', 'rotation has not looked')
+        : thrown;
     });
-    try {
-      await Promise.race([watch, patience]);
-    } finally {
-      waiting.abort();
-      await patience.catch(() => {});
-    }
     const last = seen.at(-1);
     if (last === undefined) throw new Error('the watch of rotation ended');
     return last;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { PkiError } from '../common/errors/index.ts';
-import { isLoopback } from '../common/runtime/index.ts';
+import { isLoopbackUrl } from '../common/runtime/index.ts';
 import type { CliContext } from './context.ts';
 
 export interface TokenSourceFlags {
@@ -75,10 +75,7 @@ async function read(context: CliContext, flags: TokenSourceFlags): Promise<strin
 async function fromGitHub(text: string, bearer: string, audience: string): Promise<string> {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   // the request carries a secret
-  if (
-    url === undefined ||
-    (url.protocol !== 'https:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, '')))
-  )
+  if (url === undefined || (url.protocol !== 'https:' && !isLoopbackUrl(url)))
     throw new PkiError('INVALID_REQUEST', 'ACTIONS_ID_TOKEN_REQUEST_URL is no https URL');
   url.searchParams.set('audience', audience);
   try {

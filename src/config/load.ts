@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { noteTypes, parseVerifierKey } from '../common/tlog/index.ts';
-import { isLoopback, type Logger } from '../common/runtime/index.ts';
+import { isLoopback, isLoopbackUrl, type Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
 import {
   rotatedKinds,
@@ -231,8 +231,8 @@ function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | 
     if (!parsed.ok) return `audit.witnesses.${index}.key: ${parsed.error.message}`;
     if (parsed.value.type !== noteTypes.cosignature)
       return `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with a key of type ${noteTypes.cosignature}`;
-    const { protocol, hostname } = new URL(url);
-    if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
+    const parsedUrl = new URL(url);
+    if (parsedUrl.protocol === 'http:' && !isLoopbackUrl(parsedUrl))
       return `audit.witnesses.${index}.url ${url} goes over the network in the clear: use https`;
   }
   return undefined;
@@ -255,8 +255,8 @@ function upstreamContradiction({
   const methods = Object.values(upstream.auth).filter((method) => method !== undefined).length;
   if (methods !== 1)
     return `authorities.upstream.auth has ${methods} methods: set exactly one of approle, token, kubernetes`;
-  const { protocol, hostname } = new URL(upstream.address);
-  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
+  const address = new URL(upstream.address);
+  if (address.protocol === 'http:' && !isLoopbackUrl(address))
     return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
   for (const role of ['issuing', 'root', 'standby'] as const) {
     const { pinFile, pinEnv, pinVault } = hsm[role] ?? {};

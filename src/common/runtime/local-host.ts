@@ -15,3 +15,7 @@ export const isLoopback = (address: string): boolean =>
   address === 'localhost' ||
   address === '::1' ||
   (isIP(address) === 4 && address.startsWith('127.'));
+
+/** The same for the host of a URL, where an IPv6 address stands in brackets. */
+export const isLoopbackUrl = ({ hostname }: Pick<URL, 'hostname'>): boolean =>
+  isLoopback(hostname.replace(/^\[|\]$/g, ''));

@@ -9,7 +9,7 @@ export {
   tokenIssuerId,
   tokenIssuerOf,
 } from './reserved.ts';
-export { parseSelector, selectorText, type Selector } from './selector.ts';
+export { parseSelector, selectorText, validSelectors, type Selector } from './selector.ts';
 export { expectPossible } from './selector-values.ts';
 export { isPathSegment, SpiffeId, TrustDomain } from './spiffe-id.ts';
 export { parseTemplate, Template, type AllowedValues } from './template.ts';

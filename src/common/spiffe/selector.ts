@@ -31,4 +31,11 @@ export function parseSelector(text: string): Result<Selector> {
   return ok({ type, value });
 }
 
+/** Those of the texts that are selectors, in their order. The others are left out, never changed. */
+export const validSelectors = (texts: readonly string[]): readonly Selector[] =>
+  texts.flatMap((text) => {
+    const selector = parseSelector(text);
+    return selector.ok ? [selector.value] : [];
+  });
+
 export const selectorText = (selector: Selector): string => `${selector.type}:${selector.value}`;

@@ -157,8 +157,7 @@ export class Recovery {
       if (lost !== undefined)
         return { ...known, ...lost, standing: lost.counts ? 'recover' : 'none', lost: true };
       // anybody may name a serial: only one of the line must be in the inventory
-      if (standing !== 'none')
-        this.#dependencies.inventory.altered(serial, record === undefined ? 'absent' : 'differs');
+      if (standing !== 'none') this.#dependencies.inventory.altered(serial, record);
       return undefined;
     }
     // the key of one that counts no more is told so, and given nothing

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { parseSelector, type Selector } from '../../common/spiffe/index.ts';
+import { validSelectors, type Selector } from '../../common/spiffe/index.ts';
 import type { VerifiedToken } from '../tokens/token-verifier.ts';
 import type { NodeProof } from './node-attestor.ts';
 
@@ -19,7 +19,4 @@ export const once = (token: VerifiedToken): Pick<NodeProof, 'use' | 'detail'> =>
 
 /** Values that can not be a selector are left out, never changed. */
 export const tokenSelectors = (type: string, values: readonly string[]): readonly Selector[] =>
-  values.flatMap((value) => {
-    const selector = parseSelector(`${type}:${value}`);
-    return selector.ok ? [selector.value] : [];
-  });
+  validSelectors(values.map((value) => `${type}:${value}`));

@@ -113,10 +113,7 @@ export class CallerRegistry implements Callers {
       record.sha256 !== certificate.sha256 ||
       record.state !== 'issued'
     ) {
-      await this.#dependencies.inventory.missing(
-        certificate,
-        record === undefined ? 'absent' : 'differs',
-      );
+      await this.#dependencies.inventory.missing(certificate, record);
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`,
@@ -136,10 +133,7 @@ export class CallerRegistry implements Callers {
     // read the record again: a renewal may have recorded its successor
     const record = await this.#dependencies.certificates.bySerial(caller.serial);
     if (record === undefined || record.state !== 'issued') {
-      this.#dependencies.inventory.altered(
-        caller.serial,
-        record === undefined ? 'absent' : 'differs',
-      );
+      this.#dependencies.inventory.altered(caller.serial, record);
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `the certificate ${caller.serial} has no record in the inventory`,

@@ -54,7 +54,7 @@ export class InventoryProof {
     const proven = this.#proven.get(record.serial);
     if (proven === row) return;
     if (proven !== undefined || (await this.#issued(record)) !== row) {
-      this.altered(record.serial, 'differs');
+      this.altered(record.serial, record);
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
         `the inventory row of certificate ${record.serial} differs from the record of its issuance in the audit log`,
@@ -66,16 +66,17 @@ export class InventoryProof {
     this.#proven.set(record.serial, row);
   }
 
-  /** A certificate that the log has is not so in the inventory. */
-  altered(serial: string, found: 'absent' | 'differs'): void {
+  /** A certificate that the log has is not so in the inventory, which has this row or none. */
+  altered(serial: string, row: CertificateRecord | undefined): void {
+    const found = row === undefined ? 'absent' : 'differs';
     this.#dependencies.objects.announce({ kind: 'certificate', id: serial, found });
   }
 
   /**
-   * A certificate was presented that the inventory does not have as issued: announced where the log
-   * has its issuance, since then somebody altered the row or took it away.
+   * A certificate was presented that the inventory does not have as issued, but in this row or none:
+   * announced where the log has its issuance, since then somebody altered the row or took it away.
    */
-  async missing(certificate: PeerCertificate, found: 'absent' | 'differs'): Promise<void> {
+  async missing(certificate: PeerCertificate, row: CertificateRecord | undefined): Promise<void> {
     const { serial, sha256, uri, notBefore } = certificate;
     if (uri === '' || this.#missing.take() > 0) return;
     const filter = issuedFilter(uri, notBefore * 1000);
@@ -84,7 +85,7 @@ export class InventoryProof {
       const content = readCanonical(canonical);
       if (content?.detail['serial'] !== serial || content.detail['sha256'] !== sha256) continue;
       if (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
-        this.altered(serial, found);
+        this.altered(serial, row);
       return;
     }
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { fail, ok, type Result } from '../../common/errors/index.ts';
 import { isOneLine } from '../../common/runtime/index.ts';
-import { parseSelector, type Selector } from '../../common/spiffe/index.ts';
+import { validSelectors, type Selector } from '../../common/spiffe/index.ts';
 import type { TokenIssuerSettings } from './settings.ts';
 import type { UnverifiedToken } from './signed-token.ts';
 import type { KubernetesIdentity } from './token-verifier.ts';
@@ -140,10 +140,4 @@ export function kubernetesSelectors(identity: KubernetesIdentity): readonly Sele
 
 /** Values that can not be a selector are left out, never changed. */
 const selectorsOf = (texts: readonly string[]): readonly Selector[] =>
-  [...new Set(texts)]
-    .sort()
-    .flatMap((text) => {
-      const selector = parseSelector(text);
-      return selector.ok ? [selector.value] : [];
-    })
-    .slice(0, maximumSelectors);
+  validSelectors([...new Set(texts)].sort()).slice(0, maximumSelectors);

@@ -1,6 +1,6 @@
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { isLoopback } from '../../common/runtime/index.ts';
+import { isLoopbackUrl } from '../../common/runtime/index.ts';
 
 export interface IssuerHttpOptions {
   /** Reads the PEM of the CAs for each request, so that a new file counts. Undefined: the system's. */
@@ -54,8 +54,7 @@ function send(
   { caPem, timeoutMs, allowHttp }: IssuerHttpOptions,
 ): Promise<Answer> {
   const secure = url.protocol === 'https:';
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  if (!secure && !(url.protocol === 'http:' && allowHttp && isLoopback(host)))
+  if (!secure && !(url.protocol === 'http:' && allowHttp && isLoopbackUrl(url)))
     return Promise.reject(new Error(`${url.href} is not https`));
   const body = json === undefined ? undefined : Buffer.from(JSON.stringify(json));
   const requestOptions: RequestOptions = {

@@ -194,7 +194,7 @@ export class PipelineService implements Pipelines {
     const { certificates, inventory } = this.#dependencies;
     const record = await certificates.bySerial(serial);
     if (record?.state !== 'issued') {
-      inventory.altered(serial, record === undefined ? 'absent' : 'differs');
+      inventory.altered(serial, record);
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
         `the inventory row of certificate ${serial} differs from the audit log`,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isLoopbackUrl } from '../../common/runtime/index.ts';
 
 /** Signatures with a shared secret are never accepted: who can check one could make one. */
 export const tokenAlgorithms = [
@@ -178,11 +179,11 @@ function issuerContradiction(issuer: TokenIssuerSettings, key: string): string |
   ];
   for (const [name, url] of asked) {
     if (!URL.canParse(url)) return `${key}.${name} (${url}) is no URL: set keys.url or keys.file`;
-    const { protocol, hostname, username, search } = new URL(url);
+    const parsed = new URL(url);
+    const { protocol, username, search } = parsed;
     if (username !== '' || search !== '')
       return `${key}.${name} has a user name or a query, which are not supported`;
-    const loopback = ['127.0.0.1', '[::1]', 'localhost'].includes(hostname);
-    if (protocol !== 'https:' && !(protocol === 'http:' && allowHttp && loopback))
+    if (protocol !== 'https:' && !(protocol === 'http:' && allowHttp && isLoopbackUrl(parsed)))
       return `${key}.${name} (${url}) is not https: the keys of an issuer decide who gets in`;
   }
   return undefined;
