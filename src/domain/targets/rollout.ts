@@ -50,6 +50,8 @@ export interface RolloutInput {
   readonly lyingShare: number;
   /** Monotonic seconds. */
   readonly now: number;
+  /** Unix seconds, as in certificates. */
+  readonly unixNow: number;
 }
 
 /** Why the targets of a group wait. */
@@ -85,24 +87,62 @@ export const turnKey = ({
  * and spread over as many agents as possible. The rest follows after each of the first part was
  * proven and watched, and while failed handshakes do not increase. A turn that failed holds all
  * others until that target stages another set, leaves the group, or an operator answers it.
+ * A set that its agent or server refused before it was served has failed as well.
  *
  * What an agent reports decides on nothing but turns. One that lies about a failure holds its group,
- * and is named; each agent goes on by itself before its certificate ends. One that lies about a
+ * and is named; nobody waits beyond the time from which its certificate is about to end. One that lies about a
  * success gains nothing: each target is proven, and goes back, by its own agent.
  */
 export function decideRollout(input: RolloutInput): RolloutDecision {
-  const { now } = input;
   const world = worldOf(input.members);
-  const before = input.round ?? opened(input);
-  const settled = settle(before, world, input);
-  const waiting = waitingIn(world, settled);
-  if (settled.failed.length > 0)
-    return { round: settled, turns: [], hold: { kind: 'canary', failed: settled.failed } };
-  if (waiting.length === 0 && settled.given.every((turn) => isDone(turn, world, settled, now)))
-    return { round: ended(settled, input), turns: [], hold: undefined };
-  return settled.phase === 'rest'
-    ? give(settled, waiting, 'rest', now)
-    : canaryPhase(settled, waiting, world, input);
+  const round = settle(input.round ?? opened(input), world, input);
+  const waiting = waitingIn(world, round);
+  return withEnding(inOrder(round, waiting, world, input), waiting, input);
+}
+
+function inOrder(
+  round: Round,
+  waiting: readonly RolloutMember[],
+  world: World,
+  input: RolloutInput,
+): RolloutDecision {
+  const { now } = input;
+  if (round.failed.length > 0)
+    return { round, turns: [], hold: { kind: 'canary', failed: round.failed } };
+  if (waiting.length === 0 && round.given.every((turn) => isDone(turn, world, round, now)))
+    return { round: ended(round, input), turns: [], hold: undefined };
+  return round.phase === 'rest'
+    ? give(round, waiting, 'rest', now)
+    : canaryPhase(round, waiting, world, input);
+}
+
+/** Nothing is cut off: a target whose certificate is about to end waits for nobody. */
+function withEnding(
+  decision: RolloutDecision,
+  waiting: readonly RolloutMember[],
+  { now, unixNow }: RolloutInput,
+): RolloutDecision {
+  const { round } = decision;
+  const given = new Set(decision.turns.map(turnKey));
+  const ending = waiting.filter(
+    ({ agentId, target }) =>
+      !given.has(turnKey({ agentId, target: target.name, set: newestSet(target) })) &&
+      isEnding(target, unixNow),
+  );
+  if (round === undefined || ending.length === 0) return decision;
+  const more = give(round, ending, 'rest', now);
+  return { ...more, turns: [...decision.turns, ...more.turns], hold: decision.hold };
+}
+
+/** As the agent counts it: the last quarter of the life. */
+const endingShare = 0.25;
+
+function isEnding({ sets }: ReportedTarget, unixNow: number): boolean {
+  const served = sets.find(({ current }) => current);
+  return (
+    served !== undefined &&
+    served.notAfter - unixNow <= (served.notAfter - served.notBefore) * endingShare
+  );
 }
 
 interface World {
@@ -158,41 +198,58 @@ const isBad = (state: ReportedTarget['state']): boolean =>
 
 /** Takes over what became of the turns. */
 function settle(round: Round, { members }: World, { answered, now }: RolloutInput): Round {
-  const given: GivenTurn[] = [];
-  const failed: FailedTurn[] = round.failed.filter((turn) => {
-    const target = members.get(memberKey(turn.agentId, turn.target))?.target;
-    return target !== undefined && stillBad(target, turn) && !answered.has(turnKey(turn));
+  const of = ({ agentId, target }: GivenTurn) => members.get(memberKey(agentId, target));
+  const failed = round.failed.filter((turn) => {
+    const came = outcomeOf(of(turn), turn);
+    return (came === 'failed' || came === 'moving') && !answered.has(turnKey(turn));
   });
-  const passedOver = round.passedOver.filter((turn) => isNewest(members, turn));
+  const given: GivenTurn[] = [];
+  const passedOver = round.passedOver.filter(
+    (turn) => outcomeOf(of(turn), turn) !== 'gone' && now - turn.at <= silentTurnSeconds,
+  );
   for (const turn of round.given) {
-    const member = members.get(memberKey(turn.agentId, turn.target));
-    if (member === undefined) continue;
-    const { state, reason } = member.target;
-    if (isBad(state)) {
-      if (!answered.has(turnKey(turn))) failed.push({ ...turn, reason });
-      continue;
+    const member = of(turn);
+    const connected = member?.connected === true;
+    const silent = now - turn.at > silentTurnSeconds;
+    switch (outcomeOf(member, turn)) {
+      case 'failed':
+        if (!answered.has(turnKey(turn)))
+          failed.push({ ...turn, reason: member?.target.reason ?? '' });
+        break;
+      case 'good':
+        // who went away is watched no more
+        if (connected || turn.part === 'rest') given.push(turn);
+        break;
+      case 'moving':
+        if (connected && !silent) given.push(turn);
+        else passedOver.push({ ...turn, at: now });
+        break;
+      case 'gone':
+        break;
     }
-    // another set came: the target waits for a turn again
-    if (!isNewest(members, turn)) continue;
-    if (isGood(member, turn)) {
-      if (member.connected || turn.part === 'rest') given.push(turn);
-    } else if (!member.connected || now - turn.at > silentTurnSeconds) passedOver.push(turn);
-    else given.push(turn);
   }
   return { ...round, given, failed, passedOver };
 }
 
-/** The set that was taken back may be off the disk already. */
-const stillBad = (target: ReportedTarget, { set }: FailedTurn): boolean =>
-  isBad(target.state) ||
-  (newestSet(target) === set && target.state !== 'proven' && target.state !== 'applied');
-
-function isNewest(members: World['members'], turn: GivenTurn): boolean {
-  const member = members.get(memberKey(turn.agentId, turn.target));
-  return member !== undefined && newestSet(member.target) === turn.set;
+/**
+ * What became of a turn. `gone`: another set took its place, or the target is no more. The set that
+ * failed may be off the disk already.
+ */
+function outcomeOf(
+  member: RolloutMember | undefined,
+  { set }: GivenTurn,
+): 'good' | 'failed' | 'moving' | 'gone' {
+  if (member === undefined) return 'gone';
+  const { target } = member;
+  const isNewest = newestSet(target) === set;
+  if (isBad(target.state)) return 'failed';
+  if (target.state === 'staged') return isNewest ? 'moving' : 'gone';
+  if (isGood(member, set)) return 'good';
+  if (isNewest) return 'moving';
+  return target.reason === '' ? 'gone' : 'failed';
 }
 
-const isGood = ({ target }: RolloutMember, { set }: GivenTurn): boolean =>
+const isGood = ({ target }: RolloutMember, set: string): boolean =>
   (target.state === 'proven' || target.state === 'applied') && servedSet(target) === set;
 
 function isDone(
@@ -202,7 +259,7 @@ function isDone(
   now: number,
 ): boolean {
   const member = members.get(memberKey(turn.agentId, turn.target));
-  if (member === undefined || !isGood(member, turn)) return false;
+  if (member === undefined || !isGood(member, turn.set)) return false;
   // a canary that nobody waits for is watched as well: others may stage meanwhile
   return phase === 'rest' || now >= member.heardAt + observeSeconds;
 }
@@ -257,7 +314,8 @@ function canaryPhase(
   world: World,
   { handshakes, lyingShare, now }: RolloutInput,
 ): RolloutDecision {
-  const missing = world.canaries - round.given.length;
+  const canaryTurns = round.given.filter(({ part }) => part === 'canary');
+  const missing = world.canaries - canaryTurns.length;
   if (missing > 0 && waiting.length > 0) {
     const first = give(round, waiting.slice(0, missing), 'canary', now);
     return { ...first, hold: waiting.length > missing ? { kind: 'proving' } : undefined };
@@ -267,11 +325,11 @@ function canaryPhase(
     turns: [],
     hold: waiting.length === 0 ? undefined : hold,
   });
-  const canaries = round.given.map((turn) => ({
+  const canaries = canaryTurns.map((turn) => ({
     turn,
     member: world.members.get(memberKey(turn.agentId, turn.target)),
   }));
-  if (!canaries.every(({ turn, member }) => member !== undefined && isGood(member, turn)))
+  if (!canaries.every(({ turn, member }) => member !== undefined && isGood(member, turn.set)))
     return held({ kind: 'proving' });
   const until =
     Math.max(...canaries.map(({ member }) => member?.heardAt ?? now)) + world.observeSeconds;

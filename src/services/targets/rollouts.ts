@@ -150,6 +150,7 @@ export class Rollouts {
       ...{ members, round, handshakes, lyingShare },
       answered: this.#answered,
       now: clock.monotonicMs() / 1000,
+      unixNow: clock.now(),
     });
     const told = this.#tell(group, decision, before?.told ?? '');
     if (decision.round === undefined) this.#standings.delete(group);
@@ -196,7 +197,8 @@ export class Rollouts {
     if (standing === undefined || round === undefined) return;
     const given = round.given.filter((each) => turnKey(each) !== turnKey(turn));
     if (given.length === round.given.length) return;
-    const next = { ...round, given, passedOver: [...round.passedOver, turn] };
+    const at = this.#dependencies.clock.monotonicMs() / 1000;
+    const next = { ...round, given, passedOver: [...round.passedOver, { ...turn, at }] };
     this.#standings.set(group, { ...standing, decision: { ...standing.decision, round: next } });
     this.#look();
   }

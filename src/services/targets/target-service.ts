@@ -137,7 +137,7 @@ export class TargetService implements Targets {
     for (const { agentId } of members)
       rights.require('target.change', { kind: 'id', spiffeId: agentId });
     return act === 'promote'
-      ? members.filter(({ target }) => target.waitsFor !== 'nothing')
+      ? members.filter(({ target }) => target.state === 'staged' && target.waitsFor !== 'nothing')
       : members;
   }
 

@@ -5,7 +5,7 @@ export const targetCodes = {
   TARGET_UNKNOWN: caller(
     'NOT_FOUND',
     'No agent reports a file target or group of this name.',
-    'See "meshca set list" for those that are reported. A target is in the configuration of its agent (files.targets); an agent of an older release reports none.',
+    'See "meshca set list" for those that are reported. A target is in the configuration of its agent (targets); an agent of an older release reports none.',
   ),
   AGENT_NOT_CONNECTED: caller(
     'UNAVAILABLE',

@@ -24,6 +24,9 @@ interface Shape {
   readonly waitsFor?: ReportedTarget['waitsFor'];
   readonly turn?: ReportedTarget['turn'];
   readonly target?: string;
+  readonly reason?: string;
+  /** Of the set that is served, at the end of the life of 100 s. */
+  readonly notAfter?: number;
 }
 
 function member(agent: string, shape: Shape = {}): RolloutMember {
@@ -36,9 +39,14 @@ function member(agent: string, shape: Shape = {}): RolloutMember {
     heardAt: shape.heardAt ?? 0,
     target: {
       ...{ name: shape.target ?? 'web', driver: 'nginx', state, spiffeId: 'spiffe://td/web' },
-      ...{ reason: state === 'failed' ? 'PROOF_MISSING: old serial' : '', next: '', since: 0 },
+      ...{
+        reason: shape.reason ?? (state === 'failed' ? 'PROOF_MISSING: old serial' : ''),
+        next: '',
+        since: 0,
+      },
       sets: names.map((name) => ({
-        ...{ name, serial: name.split('-')[1] as string, notBefore: 0, notAfter: 1 },
+        ...{ name, serial: name.split('-')[1] as string, notBefore: (shape.notAfter ?? 1e9) - 100 },
+        notAfter: shape.notAfter ?? 1e9,
         current: name === served,
       })),
       rollout: { group: 'edge', canaryShare: share, observeSeconds: observe },
@@ -58,7 +66,7 @@ const decide = (
   } = {},
 ): RolloutDecision =>
   decideRollout({
-    ...{ members, round, now: over.now ?? 0, lyingShare: 0.2 },
+    ...{ members, round, now: over.now ?? 0, lyingShare: 0.2, unixNow: over.now ?? 0 },
     answered: new Set(over.answered),
     handshakes: over.handshakes ?? [],
   });
@@ -141,6 +149,42 @@ describe('a rollout over a group', () => {
   test('a canary whose set is off the disk after its way back holds the rest', () => {
     const { with_, round } = afterFirst();
     assert.equal(decide(with_({ state: 'rolled-back', set: '1-aa' }), round).hold?.kind, 'canary');
+  });
+
+  test('a set that was refused before it was served has failed as well', () => {
+    const { with_, round, canary } = afterFirst();
+    const refused = { state: 'proven', set: '1-aa', reason: 'SET_INVALID: key' } as const;
+    const held = decide(with_(refused), round);
+    assert.ok(held.hold?.kind === 'canary');
+    assert.deepEqual(
+      held.hold.failed.map(({ agentId, reason }) => [nameOf(agentId), reason]),
+      [[canary, 'SET_INVALID: key']],
+    );
+    assert.equal(decide(with_(refused), held.round, { now: 9 }).hold?.kind, 'canary');
+    const checked = decide(with_({ state: 'proven', served: '1-aa' }), round);
+    assert.deepEqual([checked.turns, checked.hold?.kind], [[], 'proving']);
+  });
+
+  test('a target whose certificate is about to end waits for nobody', () => {
+    const all = (state: TargetState) =>
+      names.map((name) =>
+        member(
+          name,
+          name === canary ? { state, heardAt: 90 } : { notAfter: name === ending ? 125 : 1e9 },
+        ),
+      );
+    const { canary } = afterFirst();
+    const ending = names.find((name) => name !== canary) as string;
+    const { round } = decide(all('staged'), undefined, { now: 99 });
+    for (const state of ['failed', 'proving', 'proven'] as const) {
+      assert.deepEqual(decide(all(state), round, { now: 99 }).turns, []);
+      const { turns, hold } = decide(all(state), round, { now: 100 });
+      assert.deepEqual(
+        turns.map(({ agentId, part }) => [nameOf(agentId), part]),
+        [[ending, 'rest']],
+      );
+      assert.notEqual(hold, undefined, 'the others wait on');
+    }
   });
 
   test('a new set of the failed target, or its proof, ends the hold', () => {

@@ -17,8 +17,8 @@ const stated = (over: Partial<StatedTarget> = {}): StatedTarget => ({
   ...{ name: 'web', driver: 'nginx', state: 'staged', reason: '', next: '', since: 1 },
   ...{ spiffeId: 'spiffe://td/web', waitsFor: 'turn', turn: undefined },
   sets: [
-    { name: '1-aa', serial: 'aa', notBefore: 0, notAfter: 1, current: true },
-    { name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 1, current: false },
+    { name: '1-aa', serial: 'aa', notBefore: 0, notAfter: 4e9, current: true },
+    { name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 4e9, current: false },
   ],
   rollout: { group: 'edge', canaryShare: 0, observeSeconds: 60 },
   ...over,
@@ -26,7 +26,7 @@ const stated = (over: Partial<StatedTarget> = {}): StatedTarget => ({
 const served = stated({
   state: 'proven',
   waitsFor: '',
-  sets: [{ name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 1, current: true }],
+  sets: [{ name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 4e9, current: true }],
 });
 
 function world() {
@@ -82,7 +82,7 @@ test('a turn that the agent refuses is not given again for the same set', async 
   clock.advance(600_000);
   await rollouts.settled();
   assert.equal(sent.length, 1);
-  const next = { name: '3-cc', serial: 'cc', notBefore: 0, notAfter: 1, current: false };
+  const next = { name: '3-cc', serial: 'cc', notBefore: 0, notAfter: 4e9, current: false };
   report(a, stated({ sets: [next] }));
   await rollouts.settled();
   assert.equal((sent[1] as [string, Command])[1].turn?.set, '3-cc');
@@ -139,7 +139,7 @@ test('what is no report ends the stream, and changes nothing', () => {
     code(() => a.report(changes)),
     'INVALID_REQUEST',
   );
-  const set = { name: '1-aa', serial: 'bb', notBefore: 0, notAfter: 1, current: true };
+  const set = { name: '1-aa', serial: 'bb', notBefore: 0, notAfter: 4e9, current: true };
   const bad: readonly Partial<StatedTarget>[] = [
     { name: 'Web' },
     { name: '../etc' },
