@@ -175,8 +175,9 @@ const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.l
 /** After a restart of the server, agents tell which turn failed. */
 function opened({ members, answered, handshakes, lyingShare, now }: RolloutInput): Round {
   const failed = members.flatMap(({ agentId, target }): readonly FailedTurn[] => {
-    const { turn, state, reason, name } = target;
-    if (turn === undefined || !isBad(state)) return [];
+    const { turn, state, reason, name, waitsFor } = target;
+    // what an operator took back since then holds nobody
+    if (turn === undefined || !isBad(state) || waitsFor === 'hand') return [];
     const given = { agentId, target: name, set: turn.set, part: turn.part, at: now };
     return answered.has(turnKey(given)) ? [] : [{ ...given, reason }];
   });

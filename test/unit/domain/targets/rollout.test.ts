@@ -216,6 +216,8 @@ describe('a rollout over a group', () => {
     const turn = { set: '2-bb', part: 'canary' } as const;
     assert.equal(decide(with_({ state: 'failed', turn }), undefined).hold?.kind, 'canary');
     assert.equal(decide(with_({ state: 'failed' }), undefined).hold?.kind, 'proving');
+    const byHand = with_({ state: 'rolled-back', waitsFor: 'hand', turn });
+    assert.equal(decide(byHand, undefined).turns.length, 1, 'an operator took it back');
   });
 
   test('an agent that is away, or silent about its turn, is passed over', () => {
