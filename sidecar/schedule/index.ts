@@ -4,8 +4,6 @@ export {
   latestRenewalPoint,
   pullForwardMs,
   reconnectCapMs,
-  renewalCentre,
-  renewalSpread,
   renewAtMonotonicMs,
   retryDelayMs,
   returnShare,

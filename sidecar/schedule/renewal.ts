@@ -4,9 +4,9 @@
  */
 
 /** Renewal is due around this share of the life… */
-export const renewalCentre = 1 / 3;
+const renewalCentre = 1 / 3;
 /** …spread evenly by this much to both sides, so that agents that started together drift apart. */
-export const renewalSpread = 1 / 15;
+const renewalSpread = 1 / 15;
 /**
  * No first attempt comes later than this share of the life (0.4): what the promise about outages
  * rests on.

@@ -12,7 +12,7 @@ export interface DirectoryLock extends VerifiedDirectory {
   release(): void;
 }
 
-export const lockName = 'agent.lock';
+const lockName = 'agent.lock';
 
 interface Holder {
   readonly pid: number;

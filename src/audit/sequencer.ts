@@ -41,7 +41,7 @@ export interface SequencerDependencies {
   readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
 }
 
-export const logLease = 'audit-log';
+const logLease = 'audit-log';
 const leaseMs = 15_000;
 const renewBeforeMs = 5_000;
 /**

@@ -30,7 +30,7 @@ export async function openSession(dependencies: {
 }
 
 /** The statement can not be mistaken for a checkpoint, which begins with the log's origin. */
-export const sessionStatement = (session: Omit<LogSession, 'signature'>, origin: string): string =>
+const sessionStatement = (session: Omit<LogSession, 'signature'>, origin: string): string =>
   `meshca-audit-session-v1\n${origin}\n${session.id}\n${session.spkiDer.toString('base64')}\n${session.startedAtMs}\n`;
 
 /** Verifies seals under sessions that the log's key has signed. Each session is verified once. */

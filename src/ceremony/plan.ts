@@ -21,7 +21,7 @@ const url = z
   .optional();
 
 /** A plan: one ceremony, one certificate or CRL. Paths are relative to the folder of the plan. */
-export const planSchema = z.strictObject({
+const planSchema = z.strictObject({
   version: z.literal(1).describe('Version of this format'),
   trustDomain: z
     .string()
@@ -123,7 +123,7 @@ export const planSchema = z.strictObject({
 });
 
 export type Plan = Readonly<z.output<typeof planSchema>>;
-export const ceremonyKinds = ['root', 'intermediate', 'crossCertificate', 'crl'] as const;
+const ceremonyKinds = ['root', 'intermediate', 'crossCertificate', 'crl'] as const;
 export type CeremonyKind = (typeof ceremonyKinds)[number];
 
 export interface LoadedPlan {

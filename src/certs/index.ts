@@ -15,7 +15,6 @@ export {
   isLeafProfile,
   maximumLeafBackdateSeconds,
   profiles,
-  shortLivedLimitSeconds,
   type ProfileRules,
 } from './profiles.ts';
 export { confirmReading, readCrlTwice, readTwice } from './second-reading.ts';

@@ -2,7 +2,7 @@ import { keyTypeOfSpki, type KeyType, type KeyUsageName } from '../common/x509/i
 import type { LeafProfile, Profile } from './types.ts';
 
 /** RFC 9608: above this life in seconds, a leaf must be revocable. */
-export const shortLivedLimitSeconds = 86_400;
+const shortLivedLimitSeconds = 86_400;
 /** How far before its issuance a leaf may begin, in seconds, in addition to the requested life. */
 export const maximumLeafBackdateSeconds = 60;
 

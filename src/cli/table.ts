@@ -51,7 +51,7 @@ interface Grid<T> {
 }
 
 /** The grid itself if it fits. */
-export function fitted<T>(whole: Grid<T>, width: number): Grid<T> {
+function fitted<T>(whole: Grid<T>, width: number): Grid<T> {
   let grid = whole;
   for (const step of [withoutTrustDomain, withShortIds])
     if (widthOf(grid) > width) grid = step(grid);

@@ -32,7 +32,7 @@ export async function openPolicy(
   return inForce;
 }
 
-export function policyObserver(
+function policyObserver(
   metrics: ServerMetrics['policy'],
   logger: Logger,
   clock: Pick<Clock, 'nowMs'>,

@@ -31,7 +31,7 @@ export interface AuditLogDependencies {
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
 }
 
-export const checkpointFilePath = ({ dataDir, audit }: ServerConfig): string =>
+const checkpointFilePath = ({ dataDir, audit }: ServerConfig): string =>
   audit.checkpointFile ?? join(dataDir, 'checkpoints.log');
 
 const logStates = ['published', 'active', 'old'] as const;
@@ -41,7 +41,7 @@ const logStates = ['published', 'active', 'old'] as const;
  * its state; for a log without a checkpoint, the active one. The row alone proves nothing: the
  * caller then asks the token for the key.
  */
-export async function logAuthority(
+async function logAuthority(
   { authorities, log }: Pick<Ledger, 'authorities' | 'log'>,
   trustDomain: TrustDomain,
 ): Promise<Authority | undefined> {

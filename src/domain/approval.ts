@@ -4,7 +4,7 @@ import type { ApprovalPolicy } from '../common/approval/index.ts';
  * `executing` is the point of no return. An operation that is in it at a start becomes
  * `interrupted`, and is never executed again.
  */
-export const operationStates = [
+const operationStates = [
   'pending',
   'executing',
   'executed',

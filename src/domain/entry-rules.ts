@@ -32,7 +32,7 @@ export interface EntryLimits {
   readonly maximumJwtTtlSeconds: number;
 }
 
-export const entryIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const entryIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const maximumSelectors = 64;
 const maximumDnsNames = 32;
 const maximumHintLength = 128;
@@ -176,7 +176,7 @@ export const fixedPrefix = (template: string): string =>
   template.slice(0, Math.max(template.indexOf('{'), 0));
 
 /** Whether all selectors are facts that prove nothing about who runs the process. */
-export const isWeak = (selectors: readonly Selector[]): boolean =>
+const isWeak = (selectors: readonly Selector[]): boolean =>
   selectors.every((selector) =>
     weakSelectors.some((weak) => selectorText(selector).startsWith(weak)),
   );

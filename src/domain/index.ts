@@ -69,7 +69,6 @@ export {
   type TokenRole,
 } from './authority.ts';
 export {
-  operationStates,
   type OperationState,
   type PendingOperation,
   type StoredPolicy,
@@ -138,9 +137,7 @@ export {
   allowedValues,
   checkDnsNames,
   checkEntry,
-  entryIdPattern,
   fixedPrefix,
-  isWeak,
   userSpiffeId,
   type EntryLimits,
 } from './entry-rules.ts';
@@ -149,7 +146,6 @@ export {
   loggedRevocation,
   crlIsDue,
   crlState,
-  crlStates,
   needsCrl,
   publishesCrl,
   revocationReasons,

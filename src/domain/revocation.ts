@@ -106,7 +106,7 @@ export const takesCrl = (authority: Authority, all: readonly Authority[]): boole
   (authority.state === 'prepared' || isTrusted(authority.state)) &&
   !isCross(authority, all);
 
-export const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
+const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
 export type CrlState = (typeof crlStates)[number];
 
 /**

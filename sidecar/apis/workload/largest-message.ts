@@ -4,7 +4,7 @@
  */
 const largestMessageKey = 'meshca-largest-message';
 /** What gRPC clients take unless they set another limit. */
-export const defaultLargestMessage = 4 * 1024 * 1024;
+const defaultLargestMessage = 4 * 1024 * 1024;
 
 /** The size of the largest message that the caller of a stream takes. */
 export function largestMessageOf(metadata: { get(key: string): readonly unknown[] }): number {

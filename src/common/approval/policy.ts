@@ -27,7 +27,7 @@ export interface ApprovalPolicy {
   readonly approvers: readonly Approver[];
 }
 
-export const defaultLifeSeconds = 86_400;
+const defaultLifeSeconds = 86_400;
 /**
  * With one required approval, a person could propose on the local socket, which does not identify
  * persons, and approve with their own key.

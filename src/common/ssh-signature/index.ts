@@ -2,7 +2,6 @@ export {
   parseSshKeyBlob,
   parseSshPublicKey,
   sshKeyText,
-  sshKeyTypes,
   type SshKeyType,
   type SshPublicKey,
 } from './public-key.ts';

@@ -3,7 +3,7 @@ import { fail, ok, type Result } from '../errors/index.ts';
 import { strictBase64, WireReader } from './wire.ts';
 
 /** DSA, other curves, and certificates are left out on purpose. */
-export const sshKeyTypes = [
+const sshKeyTypes = [
   'ssh-ed25519',
   'ecdsa-sha2-nistp256',
   'ssh-rsa',

@@ -55,9 +55,7 @@ export class CompactRange {
 }
 
 /** Complete subtrees that make up a tree of this size, from the left. */
-export function edgeOf(
-  size: number,
-): readonly { readonly level: number; readonly index: number }[] {
+function edgeOf(size: number): readonly { readonly level: number; readonly index: number }[] {
   const nodes: { level: number; index: number }[] = [];
   let start = 0;
   for (let level = 52; level >= 0; level -= 1) {

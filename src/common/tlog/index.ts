@@ -33,7 +33,6 @@ export {
 export {
   nodesFromTiles,
   TileCollector,
-  tileHeight,
   tilePath,
   tileWidth,
   tileWidthAt,
@@ -50,5 +49,5 @@ export {
 } from './activation-evidence.ts';
 export { verifyExport, type ExportVerdict, type VerifyOptions } from './audit-export.ts';
 export { parseRecordLine, type ExportLine } from './export-line.ts';
-export { baseOfOrigin, epochOfOrigin, keyInEpoch, originOfEpoch } from './origin.ts';
-export { actKinds, recordKinds, routineKinds } from './record-kinds.ts';
+export { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
+export { actKinds, recordKinds } from './record-kinds.ts';

@@ -5,7 +5,7 @@ import type { NoteKey } from './note.ts';
  * the lost records contradicts the old one. `base` for the first epoch, then `base/1`, `base/2` and
  * so on.
  */
-export const originOfEpoch = (base: string, epoch: number): string =>
+const originOfEpoch = (base: string, epoch: number): string =>
   epoch === 0 ? base : `${base}/${epoch}`;
 
 /** The epoch of an origin of this log, or undefined if it is another's. */

@@ -4,7 +4,7 @@
  */
 
 /** Routine events, which happen by themselves or by the thousand. */
-export const routineKinds = [
+const routineKinds = [
   'agent.attested',
   'agent.doubled',
   'agent.recovered',

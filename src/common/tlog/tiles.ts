@@ -5,7 +5,7 @@ import { hashBytes } from './hash.ts';
  * Layout of C2SP tlog-tiles: a tile holds up to 256 consecutive hashes, eight levels of the tree
  * apart from the next one.
  */
-export const tileHeight = 8;
+const tileHeight = 8;
 export const tileWidth = 2 ** tileHeight;
 
 export interface TileAddress {

@@ -42,7 +42,6 @@ export {
 export {
   codeTrailer,
   fromServiceError,
-  nextTrailer,
   outsideView,
   refusalIdTrailer,
   noteKey,

@@ -3,13 +3,13 @@ import { codes, isErrorCode, PkiError, type ErrorCode } from '../errors/index.ts
 
 /** Trailers for what a gRPC status can't express. */
 export const codeTrailer = 'meshca-code';
-export const nextTrailer = 'meshca-next';
+const nextTrailer = 'meshca-next';
 export const requestIdKey = 'meshca-request-id';
 /** The trailer with what the caller of an act must know beside its answer. */
 export const noteKey = 'meshca-note';
 export const refusalIdTrailer = 'meshca-refusal-id';
 /** The operation that now waits for approval. */
-export const operationIdTrailer = 'meshca-operation-id';
+const operationIdTrailer = 'meshca-operation-id';
 
 /**
  * The part of an error that an outsider may see. Codes for operators become INTERNAL (or their

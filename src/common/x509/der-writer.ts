@@ -15,11 +15,11 @@ export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Buffer {
 }
 
 /** Octets that tag and length take for this content length. */
-export const headerSize = (length: number): number =>
+const headerSize = (length: number): number =>
   length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : 5;
 
 /** Writes tag and length at `at`; returns the offset behind them. */
-export function writeHeader(out: Buffer, at: number, tagOctet: number, length: number): number {
+function writeHeader(out: Buffer, at: number, tagOctet: number, length: number): number {
   out[at] = tagOctet;
   if (length < 0x80) {
     out[at + 1] = length;

@@ -6,7 +6,7 @@ import { keyUsageNames, type AltNames, type KeyUsageName } from './types.ts';
  * Content octets of the OIDs that this parser processes, as hex: id-ce is 55 1d. `serverAuthority`
  * is ours, see docs/decisions/0009-who-stands-above-reserved-ids.md.
  */
-export const extensionOid = {
+const extensionOid = {
   subjectKeyId: '551d0e',
   keyUsage: '551d0f',
   subjectAltName: '551d11',

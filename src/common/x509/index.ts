@@ -28,7 +28,7 @@ export {
 } from './signature-algorithm.ts';
 export { serverIssuerOf, type ServerIssuer, type ServerIssuers } from './server-issuer.ts';
 export { keyTypeOfSpki } from './spki.ts';
-export { svidIdOf, verifyX509Svid } from './svid.ts';
+export { verifyX509Svid } from './svid.ts';
 export {
   keyUsageNames,
   type AltNames,

@@ -43,7 +43,7 @@ export function verifyX509Svid(input: VerifySvidInput): Result<VerifiedSvid> {
  * The SPIFFE ID of a leaf after checking the rules for leaf SVIDs, without chain and time. Fails
  * with SVID_INVALID.
  */
-export function svidIdOf(leaf: ParsedCertificate): Result<SpiffeId> {
+function svidIdOf(leaf: ParsedCertificate): Result<SpiffeId> {
   if (leaf.isCa)
     return fail('SVID_INVALID', 'the certificate is a CA, a leaf must not be one (4.1)');
   const usage = leaf.keyUsage;

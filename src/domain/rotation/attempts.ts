@@ -1,7 +1,7 @@
 import type { RotationAction } from './types.ts';
 
 /** What an action does to which object: equal for the same action of two decisions. */
-export function actionKey(action: RotationAction): string {
+function actionKey(action: RotationAction): string {
   switch (action.type) {
     case 'open':
       return `open ${action.kind} ${action.trigger}`;

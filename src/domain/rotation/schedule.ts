@@ -11,7 +11,7 @@ type Lives = Pick<
 >;
 
 /** The longest life, in seconds, that an authority of this kind signs. */
-export function longestSigned(kind: RotatedKind, policy: Lives): number {
+function longestSigned(kind: RotatedKind, policy: Lives): number {
   if (kind === 'jwt') return policy.longestJwtSeconds;
   return kind === 'root' ? policy.issuingLifeSeconds : policy.longestLeafSeconds;
 }

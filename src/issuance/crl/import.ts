@@ -13,7 +13,7 @@ import { maySign, takesCrl, type Authority } from '../../domain/index.ts';
  * The set of CRLs goes to every workload at each change, so that no external CRL may fill a
  * message.
  */
-export const maximumExternalCrlBytes = 512 * 1024;
+const maximumExternalCrlBytes = 512 * 1024;
 
 export interface ImportedCrl {
   /** The authorities that the CRL belongs to. */

@@ -206,7 +206,7 @@ export class RefusalLog implements Refusals {
   }
 }
 
-export const isRefusal = (code: ErrorCode): boolean =>
+const isRefusal = (code: ErrorCode): boolean =>
   alsoRefusals.has(code) ||
   (refusalStatuses.has(codes[code].status) &&
     codes[code].audience === 'caller' &&

@@ -3,7 +3,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
 
 /** For this long the same ask gets the recorded certificate. */
-export const repeatSeconds = 60;
+const repeatSeconds = 60;
 const repeatMs = repeatSeconds * 1000;
 /** Beyond it the oldest asks are forgotten, and then found in the inventory. */
 const maximumRemembered = 50_000;

@@ -9,7 +9,7 @@ import type { DelegatedItem, Signing } from './signing.ts';
 import type { SvidOutcome } from './svids.ts';
 
 /** Requests of one stream that have no answer in the hands of the transport. */
-export const streamWindow = 1_000;
+const streamWindow = 1_000;
 /** Bytes of the requests of one stream without an answer: many times what such requests have. */
 const maximumBytes = 8 * 1024 * 1024;
 

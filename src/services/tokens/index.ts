@@ -1,6 +1,5 @@
 export {
   tokenAlgorithms,
-  tokenPurposes,
   tokensContradiction,
   tokensSchema,
   type TokenIssuerSettings,

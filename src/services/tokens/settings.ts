@@ -17,10 +17,10 @@ export const tokenAlgorithms = [
 export type TokenAlgorithm = (typeof tokenAlgorithms)[number];
 
 /** Who may be admitted with a token. */
-export const tokenPurposes = ['node', 'pipeline', 'istio', 'linkerd'] as const;
+const tokenPurposes = ['node', 'pipeline', 'istio', 'linkerd'] as const;
 export type TokenPurpose = (typeof tokenPurposes)[number];
 
-export const issuerNamePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const issuerNamePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 const text = (description: string) => z.string().min(1).max(2048).describe(description);
 const seconds = (description: string, maximum: number) =>
@@ -55,7 +55,7 @@ const reviewSchema = z.strictObject({
 });
 
 /** One issuer whose tokens count. */
-export const tokenIssuerSchema = z.strictObject({
+const tokenIssuerSchema = z.strictObject({
   name: z
     .string()
     .regex(issuerNamePattern)
