@@ -19,6 +19,8 @@ export interface StatedCsr {
   readonly emails?: readonly string[];
   /** IPv4. */
   readonly ips?: readonly string[];
+  /** GeneralNames in DER. */
+  readonly others?: readonly Buffer[];
 }
 
 const ecdsaSha256 = sequence(oid('1.2.840.10045.4.3.2'));
@@ -30,12 +32,13 @@ const utf8String = (text: string): Buffer => {
 
 /** A PKCS#10 request with a P-256 key and these names, for tests of foreign clients. */
 export function statedCsr(key: KeyObject, stated: StatedCsr): Buffer {
-  const { commonName, dnsSans = [], uriSans = [], emails = [], ips = [] } = stated;
+  const { commonName, dnsSans = [], uriSans = [], emails = [], ips = [], others = [] } = stated;
   const names = [
     ...dnsSans.map((name) => contextPrimitive(tags.dns, Buffer.from(name))),
     ...uriSans.map((uri) => contextPrimitive(tags.uri, Buffer.from(uri))),
     ...emails.map((email) => contextPrimitive(tags.email, Buffer.from(email))),
     ...ips.map((ip) => contextPrimitive(tags.ip, Buffer.from(ip.split('.').map(Number)))),
+    ...others,
   ];
   const san = sequence(oid('2.5.29.17'), octetString(sequence(...names)));
   const subject =
