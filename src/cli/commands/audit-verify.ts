@@ -125,7 +125,8 @@ function showVerdict(
   ]);
 }
 
-function readKey(text: string): NoteKey {
+/** A verifier key as text, or a file that contains it. */
+export function readKey(text: string): NoteKey {
   const parsed = parseVerifierKey(text.includes('+') ? text : readText(text));
   if (!parsed.ok) throw parsed.error;
   return parsed.value;

@@ -2,9 +2,14 @@ import { createReadStream, existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { PolicyReplay, type ReplayGroup, type ReplayTotals } from '../../common/policy/index.ts';
+import {
+  maximumGroups,
+  PolicyReplay,
+  type ReplayGroup,
+  type ReplayTotals,
+} from '../../common/policy/index.ts';
 import { parseInstant } from '../../common/runtime/instant.ts';
-import { parseRecordLine, verifyExport } from '../../common/tlog/index.ts';
+import { parseRecordLine, verifyExport, type NoteKey } from '../../common/tlog/index.ts';
 import { action, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -12,6 +17,7 @@ import { facts, instant, json, parseAge } from '../output.ts';
 import { policyOfText, textOf } from '../policy-source.ts';
 import { showProgress } from '../progress.ts';
 import { table } from '../table.ts';
+import { readKey } from './audit-verify.ts';
 
 interface ReplayFlags {
   readonly since?: string;
@@ -19,12 +25,20 @@ interface ReplayFlags {
   readonly to?: string;
   readonly limit?: string;
   readonly export?: string;
+  readonly key?: string;
 }
 
 interface Range {
   readonly sinceMs: number;
   /** 0: no bound. */
   readonly untilMs: number;
+}
+
+interface ExportedRange extends Range {
+  readonly path: string;
+  /** Undefined: the one in the file, which does not prove who made it. */
+  readonly key: NoteKey | undefined;
+  readonly limit: number;
 }
 
 interface Replayed {
@@ -47,17 +61,20 @@ export function policyReplayCommand(policy: Command, context: CliContext, outcom
     .option('--to <instant>', 'only records up to this instant')
     .option('--limit <n>', 'the maximum number of rows', '100')
     .option('--export <file>', 'the records of an audit export, which is verified; no server')
+    .option('--key <key>', 'with --export: verifier key of the log, or a file that contains it')
     .action(
       action<ReplayFlags>(context, outcome, async (options, [file]) => {
         const range = rangeOf(options, context.now());
         const text = await textOf(context, file as string);
         const { policy: changed } = await policyOfText(text, file as string);
-        const limit = limitOf(options);
+        // the server and an export keep no more groups than this
+        const limit = Math.min(limitOf(options), maximumGroups);
         const replayed =
           options.export === undefined
             ? await replayAtServer(context, options, { text, ...range, limit })
             : await replayExport(context, new PolicyReplay(changed), {
                 path: options.export,
+                key: options.key === undefined ? undefined : readKey(options.key),
                 ...range,
                 limit,
               });
@@ -116,7 +133,7 @@ async function replayAtServer(
 async function replayExport(
   context: CliContext,
   replay: PolicyReplay,
-  { path, sinceMs, untilMs, limit }: Range & { readonly path: string; readonly limit: number },
+  { path, key, sinceMs, untilMs, limit }: ExportedRange,
 ): Promise<Replayed> {
   if (!existsSync(path)) throw new PkiError('INVALID_REQUEST', `there is no file ${path}`);
   let read = 0;
@@ -139,10 +156,12 @@ async function replayExport(
     }
   }
   try {
-    await verifyExport(lines());
+    await verifyExport(lines(), key === undefined ? {} : { key });
   } finally {
     ended();
   }
+  if (key === undefined)
+    context.err('note: the key of the log comes from the file itself; --key proves who made it\n');
   const groups = replay.groups();
   return {
     groups: groups.slice(0, limit),
@@ -184,9 +203,9 @@ function totalRows(totals: Replayed['totals']): readonly (readonly [string, stri
   const { records, decided, lost, gained, older, differing, unproven, ungrouped } = totals;
   const rows: (readonly [string, number, string])[] = [
     ['would be denied', lost, 'that were issued'],
-    ['would be allowed', gained, 'that the policy of their time denied'],
-    ['older', older, 'whose records do not state all facts: they can not be replayed'],
-    ['differing', differing, 'whose facts are not those that were decided'],
+    ['would be allowed', gained, 'that were denied'],
+    ['older', older, 'whose records lack facts: not replayed'],
+    ['differing', differing, 'whose facts are not the decided ones'],
     ['unproven', unproven, 'records that the log does not vouch for'],
     ['not grouped', ungrouped, 'of too many groups to keep'],
   ];

@@ -24,5 +24,11 @@ export {
   type RecordedAct,
   type StatedFacts,
 } from './recorded-facts.ts';
-export { identityOf, PolicyReplay, type ReplayGroup, type ReplayTotals } from './replay.ts';
+export {
+  identityOf,
+  maximumGroups,
+  PolicyReplay,
+  type ReplayGroup,
+  type ReplayTotals,
+} from './replay.ts';
 export type { Condition, Rule } from './rule.ts';

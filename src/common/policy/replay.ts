@@ -3,7 +3,7 @@ import { decide, type Policy } from './policy.ts';
 import { decisionIn, type RecordedAct } from './recorded-facts.ts';
 
 /** What is kept of a replay, whatever its length. Further groups are counted only. */
-const maximumGroups = 10_000;
+export const maximumGroups = 10_000;
 
 /** Requests of one identity and caller that the other policy decides otherwise, by one rule. */
 export interface ReplayGroup {

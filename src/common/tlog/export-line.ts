@@ -138,11 +138,26 @@ export function parseRecordLine(
   const { sequence, timeMs, index, canonical } = line;
   if (index === undefined || !canonical.startsWith(recordVersion)) return { sequence, timeMs };
   try {
-    const act = JSON.parse(canonical.slice(recordVersion.length)) as RecordedLine;
-    return { sequence, timeMs, act };
+    const act: unknown = JSON.parse(canonical.slice(recordVersion.length));
+    return isRecorded(act) ? { sequence, timeMs, act } : { sequence, timeMs };
   } catch {
     return { sequence, timeMs };
   }
+}
+
+/** The last instant of a Date. */
+const lastMs = 8.64e15;
+
+function isRecorded(act: unknown): act is RecordedLine {
+  if (typeof act !== 'object' || act === null) return false;
+  const { timeMs, actor, kind, subject, detail } = act as Readonly<Record<string, unknown>>;
+  return (
+    [actor, kind, subject].every(isText) &&
+    typeof timeMs === 'number' &&
+    Math.abs(timeMs) <= lastMs &&
+    typeof detail === 'object' &&
+    detail !== null
+  );
 }
 
 /** What a record says. */

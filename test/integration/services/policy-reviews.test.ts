@@ -90,9 +90,11 @@ test('a replay under the built-in policy says who would lose what, by identity, 
   // two agents and the server are not subject to it
   assert.deepEqual([totals['decided'], totals['lost'], totals['older']], [3, 2, 0]);
   assert.deepEqual([totals['differing'], totals['unproven']], [0, 0]);
-  const shown = await run('replay', path);
+  const terminal = { isTerminal: true, columns: 80, color: false };
+  const shown = await runCommand(server, ['policy', 'replay', path], { terminal });
   assert.match(shown.out, /would be denied:/);
   assert.match(shown.out, /2 that were issued/);
+  assert.ok(shown.out.split('\n').every((line) => line.length <= 80));
 });
 
 test('an audit export is replayed without a server, and an altered one is refused', async () => {

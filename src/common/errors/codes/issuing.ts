@@ -33,7 +33,7 @@ export const issuingCodes = {
   POLICY_DENIED: caller(
     'PERMISSION_DENIED',
     'The policy of this CA does not allow what was asked for.',
-    'Ask for what the message names as allowed, or have the operator of the CA change the policy.',
+    'Ask for what the policy allows, or give the ID of the refusal to the operator of the CA: "meshca policy explain ID" says which rule decided, and why.',
   ),
   POLICY_FAILED: caller(
     'PERMISSION_DENIED',

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { unwrap } from '../../../../src/common/errors/index.ts';
+import { readPolicy } from '../../../../src/common/policy/file.ts';
 import {
   decisionIn,
   factsSha256,
   policyCallers,
   policyKinds,
   policyProfiles,
+  PolicyReplay,
   unstatedFacts,
   type PolicyFacts,
   type RecordedAct,
@@ -154,4 +157,29 @@ test('a record without facts, or with other facts than the decided ones, is neve
   assert.deepEqual(decisionIn({ ...older, kind: 'entry.created' }), none);
   const overloaded = { ...refusal(facts), detail: { code: 'RATE_LIMITED' } };
   assert.deepEqual(decisionIn(overloaded), none);
+});
+
+test('whatever a record states, reading and replaying it throws nothing', () => {
+  const policy = unwrap(
+    readPolicy('{meshcaPolicy: 1, rules: [{name: all, effect: allow, ttl: {max: 1h}}]}'),
+  );
+  const value = fc.oneof(fc.jsonValue(), fc.constantFrom(...policyKinds, ...policyCallers));
+  const detail = fc.dictionary(
+    fc.constantFrom(
+      ...['callerClass', 'policyKind', 'certificateKind', 'policyAt', 'policyFacts', 'audience'],
+      ...['spiffeId', 'dnsNames', 'ips', 'ttlSeconds', 'cutFromSeconds', 'profile', 'keyType'],
+      ...['entry', 'delegation', 'code', 'policyVersion', 'policyRule', 'callerName'],
+    ),
+    value,
+  );
+  const kinds = ['certificate.issued', 'jwt.issued', 'authority.downstream', 'request.refused'];
+  fc.assert(
+    fc.property(detail, fc.constantFrom(...kinds), fc.string(), (stated, kind, text) => {
+      const replay = new PolicyReplay(policy);
+      const act = { timeMs: 5, actor: text, kind, subject: `spiffe://${text}`, detail: stated };
+      replay.add(1, act);
+      assert.equal(replay.totals().records, 1);
+    }),
+    { numRuns: 2000 },
+  );
 });
