@@ -32,6 +32,7 @@ https://localhost:${port} {
     ...{ name: 'caddy', port, folder, target },
     argv: [program, 'run', '--config', configFile, '--adapter', 'caddyfile'],
     environment: { ...process.env, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder },
+    files: { configFile },
     driver: { type: 'caddy', settings: { admin: socket } },
   });
 }

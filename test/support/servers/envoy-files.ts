@@ -51,7 +51,7 @@ export async function startEnvoyFiles(
     argv: [program, '-c', configFile, '--disable-hot-restart', '--concurrency', '2'],
     driver: {
       type: 'envoy',
-      settings: { admin: `127.0.0.1:${adminPort}`, secret: 'svid', rootsSecret: 'roots' },
+      settings: { admin: `127.0.0.1:${adminPort}`, secret: 'svid' },
     },
   });
 }

@@ -16,10 +16,13 @@ export interface DriverSettings {
 /** A real server that takes its certificates from the directory of a target. */
 export interface RunningServer extends AsyncDisposable {
   readonly name: string;
+  readonly pid: number;
   readonly port: number;
   readonly listener: ProvenListener;
   /** The driver that fits it. */
   readonly driver: DriverSettings;
+  /** Files of its own, for drivers with other settings. */
+  readonly files: Readonly<Record<string, string>>;
   /** What it has printed. */
   readonly log: () => string;
   /** The serial that a new handshake shows. */
@@ -43,6 +46,7 @@ export interface ServerCommand {
   readonly driver: DriverSettings;
   /** What a client says first, and what it answers. Undefined: a request of HTTP. */
   readonly greeting?: Buffer;
+  readonly files?: Readonly<Record<string, string>>;
   /** Its files, removed at the end. */
   readonly folder: string;
   readonly target: ServedDirectory;
@@ -71,7 +75,9 @@ export async function startServer(command: ServerCommand): Promise<RunningServer
   const listener = { address: `127.0.0.1:${port}`, serverName: 'localhost', protocol };
   const serial = (): Promise<string> => servedSerial(listener);
   const server: RunningServer = {
+    pid: child.pid ?? 0,
     ...{ name, port, listener, driver: command.driver, serial },
+    files: command.files ?? {},
     shows: (wanted) =>
       until(async () => (await serial().catch(() => '')) === wanted, `${name} shows ${wanted}`),
     logs: (pattern) => until(() => pattern.test(log), `${name} logs ${pattern}`),

@@ -12,12 +12,17 @@ export async function startTraefik(
   const folder = serverFolder('traefik');
   const port = await freePort();
   const [staticFile, dynamicFile] = [join(folder, 'traefik.json'), join(folder, 'dynamic.yaml')];
+  const pidFile = join(folder, 'traefik.pid');
   writeFileSync(
     staticFile,
     JSON.stringify({
       global: { checkNewVersion: false, sendAnonymousUsage: false },
       entryPoints: { web: { address: `127.0.0.1:${port}` } },
-      providers: { file: { filename: dynamicFile, watch: true } },
+      providers: {
+        file: { filename: dynamicFile, watch: true },
+        // how far apart two changes take effect
+        providersThrottleDuration: '200ms',
+      },
       ping: { manualRouting: true },
     }),
   );
@@ -41,9 +46,13 @@ export async function startTraefik(
       },
     }),
   );
-  return startServer({
+  const server = await startServer({
     ...{ name: 'traefik', port, folder, target },
     argv: [program, `--configFile=${staticFile}`],
+    files: { pidFile },
     driver: { type: 'traefik', settings: { dynamicFile } },
   });
+  // it writes none itself
+  writeFileSync(pidFile, `${server.pid}\n`);
+  return server;
 }
