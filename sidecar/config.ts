@@ -354,10 +354,17 @@ function socketsProblem({
     : `istio.spiffeId ${istio.spiffeId} is not in the trust domain ${trustDomain}`;
 }
 
-function targetsProblem({ targets, dataDir, trustDomain }: AgentConfig): string | undefined {
+/** What the agent keeps for itself. */
+export const privateDirectoriesOf = ({ dataDir, svid }: AgentConfig): readonly string[] => [
+  dataDir,
+  svid.workloadKeysDir,
+];
+
+function targetsProblem(config: AgentConfig): string | undefined {
+  const { targets, trustDomain } = config;
   for (const { name, spiffeId } of targets)
     if (spiffeId !== undefined && SpiffeId.of(spiffeId).trustDomain.name !== trustDomain)
       return `targets: spiffeId ${spiffeId} of ${name} is not in the trust domain ${trustDomain}`;
-  const overlap = overlapOf(targets, dataDir);
+  const overlap = overlapOf(targets, privateDirectoriesOf(config));
   return overlap === undefined ? undefined : `targets: ${overlap}`;
 }

@@ -9,6 +9,7 @@ import { crlsDigest, DeliveryLease } from '../files/delivery-lease.ts';
 import { DeliverySteps } from '../files/delivery-steps.ts';
 import { DeliveredTargets } from '../files/file-targets.ts';
 import { openDriver } from '../files/drivers/index.ts';
+import { privateDirectoriesOf } from '../config.ts';
 import {
   checkSet,
   fileOperations,
@@ -78,7 +79,8 @@ export async function openFileTargets(
   const configured = unwrap(
     await fileTargetsOf(config.targets, {
       accounts: systemAccounts,
-      dataDir: config.dataDir,
+      user: effectiveUser(),
+      privateDirectories: privateDirectoriesOf(config),
       socketPath: config.workloadApi.socketPath,
     }),
   );

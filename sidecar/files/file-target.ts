@@ -1,17 +1,23 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
+import type { EffectiveUser } from '../../src/common/unix/effective-user.ts';
 import { ownerOf, type AccountFiles, type Owner } from './accounts.ts';
 import { driverSettingsSchema } from './drivers/index.ts';
 import { layouts } from './layouts.ts';
 import { filesOf, pemKinds, type FileKind } from './set-files.ts';
+import { expectSafe } from './safe-path.ts';
 import { readSpiffeHelper } from './spiffe-helper.ts';
 import type { DriverChoice, FileTarget, SetLayout, SetPermissions } from './target.ts';
 import type { TargetConfig } from './target-schema.ts';
+import { Unwritable } from './unwritable.ts';
 
 export interface TargetContext {
   readonly accounts: AccountFiles;
-  readonly dataDir: string;
+  readonly user: EffectiveUser;
+  /** Of the agent, with its own keys or those of workloads. */
+  readonly privateDirectories: readonly string[];
   /** The socket of the Workload API that this agent serves. */
   readonly socketPath: string;
 }
@@ -32,7 +38,14 @@ export async function fileTargetsOf(
     if (!target.ok) return fail('CONFIG_INVALID', `target ${config.name}: ${target.error.message}`);
     targets.push(target.value);
   }
-  const problem = overlapOf(targets, context.dataDir);
+  // two paths can lead to one directory
+  const real = (path: string): Promise<string> => realpath(path).catch(() => path);
+  const problem = overlapOf(
+    await Promise.all(
+      targets.map(async ({ name, directory }) => ({ name, directory: await real(directory) })),
+    ),
+    await Promise.all(context.privateDirectories.map(real)),
+  );
   return problem === undefined ? ok(targets) : fail('CONFIG_INVALID', problem);
 }
 
@@ -96,19 +109,23 @@ function saidBy(config: TargetConfig): Said {
 async function saidByHelper(
   { signalledProgram }: TargetConfig,
   path: string,
-  { socketPath }: TargetContext,
+  { socketPath, user }: TargetContext,
 ): Promise<Result<Said>> {
   let text: string;
   try {
+    // it names a command that the agent runs with its own rights
+    expectSafe({ path, kind: 'file', trustRootGroup: false }, user);
     text = await readFile(path, 'utf8');
   } catch (thrown) {
+    if (thrown instanceof Unwritable)
+      return fail('CONFIG_INVALID', `${path} is not believed: ${thrown.message}`);
     const { code } = thrown as NodeJS.ErrnoException;
     return fail('CONFIG_INVALID', `${path} can not be read (${code ?? 'unknown error'})`);
   }
   const helper = readSpiffeHelper(text, path, { socketPath, signalledProgram });
   if (!helper.ok) return helper;
   const { directory, files, driver, mode, keyMode } = helper.value;
-  if (!directory.startsWith('/') || directory.includes('/..'))
+  if (resolve(directory) !== directory)
     return fail('CONFIG_INVALID', `${path}: cert_dir ${directory} is no absolute path`);
   for (const name of Object.values(files))
     if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/.test(name) || ['current', 'sets'].includes(name))
@@ -159,17 +176,18 @@ function problemOf(layout: SetLayout, permissions: SetPermissions): string | und
   return undefined;
 }
 
-/** Sets of two targets in one tree would get into each other's way. In the data directory is the agent's key. */
+/** Sets of two targets in one tree would get into each other's way. In private ones are keys. */
 export function overlapOf(
   targets: readonly { readonly name: string; readonly directory?: string | undefined }[],
-  dataDir: string,
+  privateDirectories: readonly string[],
 ): string | undefined {
   for (const [index, { name, directory }] of targets.entries()) {
     for (const other of targets.slice(0, index))
       if (other.name === name) return `two targets have the name ${name}`;
     if (directory === undefined) continue;
-    if (isWithin(directory, dataDir) || isWithin(dataDir, directory))
-      return `the directory of target ${name} overlaps with dataDir (${dataDir}), which holds the key of the agent`;
+    for (const other of privateDirectories)
+      if (isWithin(directory, other) || isWithin(other, directory))
+        return `the directory of target ${name} overlaps with ${other}, where the agent keeps keys`;
     for (const other of targets.slice(0, index)) {
       if (other.directory === undefined) continue;
       if (isWithin(directory, other.directory) || isWithin(other.directory, directory))

@@ -1,55 +1,68 @@
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { Stats } from 'node:fs';
 import type { EffectiveUser } from '../../src/common/unix/effective-user.ts';
-import type { FileOperations } from './file-operations.ts';
 import { Unwritable } from './unwritable.ts';
 
 const maximumLinks = 20;
 const sticky = 0o1000;
-const writableByOthers = 0o022;
+const writableByGroup = 0o020;
+const writableByOthers = 0o002;
+
+export interface SafePath {
+  readonly path: string;
+  readonly kind: 'directory' | 'file';
+  /** Whether the group root may write on the way, as on some systems. */
+  readonly trustRootGroup: boolean;
+}
 
 /**
- * Walks from the root to a directory, through symbolic links, and refuses a way on which anybody but
- * root and the agent could put something else in its place. In a directory with the sticky bit that
- * everybody may write (`/tmp`) others can not replace what belongs to root or the agent; the last
- * directory may not be such a one, since others could make names in it. Throws Unwritable, or the
+ * Walks from the root to a directory or file, through symbolic links, and refuses a way on which anybody
+ * but root and the agent could put something else in its place. In a directory with the sticky bit that
+ * everybody may write (`/tmp`) others can not replace what belongs to root or the agent; the path
+ * itself may not be such a directory, since others could make names in it. Throws Unwritable, or the
  * error of lstat(2).
  */
-export async function expectSafe(
-  path: string,
-  user: EffectiveUser,
-  files: Pick<FileOperations, 'lstat' | 'readlink'>,
-): Promise<void> {
-  const left = partsOf(resolve(path));
+export function expectSafe(wanted: SafePath, user: EffectiveUser): void {
+  const left = partsOf(resolve(wanted.path));
   let at = '/';
   let links = 0;
-  assertDirectory(at, await files.lstat(at), user, left.length === 0);
+  assertClosed(at, lstatSync(at), user, { ...wanted, last: left.length === 0 });
   while (left.length > 0) {
     const next = join(at, left.shift() as string);
-    const found = await files.lstat(next);
+    const found = lstatSync(next);
     if (!found.isSymbolicLink()) {
-      assertDirectory(next, found, user, left.length === 0);
+      assertClosed(next, found, user, { ...wanted, last: left.length === 0 });
       at = next;
       continue;
     }
     assertOwner(next, found, user);
     links += 1;
-    if (links > maximumLinks) throw new Unwritable(`${path} has too many symbolic links`);
-    left.unshift(...partsOf(resolve(dirname(next), await files.readlink(next))));
+    if (links > maximumLinks) throw new Unwritable(`${wanted.path} has too many symbolic links`);
+    left.unshift(...partsOf(resolve(dirname(next), readlinkSync(next))));
     at = '/';
   }
 }
 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '');
 
-function assertDirectory(path: string, found: Stats, user: EffectiveUser, last: boolean): void {
-  if (!found.isDirectory()) throw new Unwritable(`${path} is no directory`);
+function assertClosed(
+  path: string,
+  found: Stats,
+  user: EffectiveUser,
+  { last, kind, trustRootGroup }: SafePath & { readonly last: boolean },
+): void {
+  const isFile = last && kind === 'file';
+  if (!(isFile ? found.isFile() : found.isDirectory()))
+    throw new Unwritable(`${path} is no ${isFile ? 'plain file' : 'directory'}`);
   assertOwner(path, found, user);
-  if ((found.mode & writableByOthers) === 0) return;
+  const group = trustRootGroup && found.gid === 0 ? 0 : writableByGroup;
+  if ((found.mode & (group | writableByOthers)) === 0) return;
   if (!last && (found.mode & sticky) !== 0) return;
   const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
   throw new Unwritable(
-    `others may write into ${path} (mode ${mode}), and could put another certificate or a link there`,
+    isFile
+      ? `others may write ${path} (mode ${mode})`
+      : `others may write into ${path} (mode ${mode}), and could put something else there`,
     `Find out who wrote there. Then "chmod go-w ${path}", or use a directory of the agent.`,
   );
 }
@@ -59,6 +72,6 @@ function assertOwner(path: string, { uid }: Stats, user: EffectiveUser): void {
   throw new Unwritable(
     `${path} belongs to user ${uid}, who could put something else there; the agent is user ${user.uid}`,
     `Let ${path} belong to root or to the user of the agent. ` +
-      'The files of the set can belong to the server: owner and group of the target.',
+      'The files of a set can belong to the server: owner and group of the target.',
   );
 }

@@ -166,7 +166,7 @@ export class TargetSets implements SetDirectory {
   /** Nobody else may have a hand in it, and what we did not make is not replaced. */
   async #expectFit(): Promise<void> {
     const { directory, layout } = this.#target;
-    await expectSafe(directory, this.#user, this.#files);
+    this.#expectSafe(directory);
     await this.#expectLink(this.#link, (text) => linkText.test(text));
     if (layout.links) {
       await this.#expectLink(join(directory, kubeletLink), (text) => text === 'current');
@@ -176,7 +176,11 @@ export class TargetSets implements SetDirectory {
     const sets = await this.#files.lstat(this.#sets).catch(ignoreMissing);
     if (sets === undefined) return;
     if (sets.isSymbolicLink()) throw new Unwritable(`${this.#sets} is a symbolic link`);
-    await expectSafe(this.#sets, this.#user, this.#files);
+    this.#expectSafe(this.#sets);
+  }
+
+  #expectSafe(path: string): void {
+    expectSafe({ path, kind: 'directory', trustRootGroup: false }, this.#user);
   }
 
   async #expectLink(path: string, isOurs: (text: string) => boolean): Promise<void> {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { unwrap } from '../../../../src/common/errors/index.ts';
-import { loadAgentConfig, type AgentConfig } from '../../../../sidecar/config.ts';
+import { effectiveUser } from '../../../../src/common/unix/effective-user.ts';
+import { loadAgentConfig, privateDirectoriesOf } from '../../../../sidecar/config.ts';
 import { fileTargetsOf, type FileTarget } from '../../../../sidecar/files/index.ts';
 
 type Target = Readonly<Record<string, unknown>>;
@@ -41,11 +42,12 @@ async function targetsOf(
 ): Promise<readonly FileTarget[] | string> {
   const config = await load(targets);
   if (!config.ok) return `${config.error.code} ${config.error.message}`;
-  const { dataDir, workloadApi }: AgentConfig = config.value;
+  const { workloadApi } = config.value;
   const directory = await directoryOf(context);
   const resolved = await fileTargetsOf(config.value.targets, {
     accounts: { passwd: join(directory, 'passwd'), group: join(directory, 'group') },
-    dataDir,
+    user: effectiveUser(),
+    privateDirectories: privateDirectoriesOf(config.value),
     socketPath: workloadApi.socketPath,
   });
   return resolved.ok ? resolved.value : `${resolved.error.code} ${resolved.error.message}`;
@@ -129,8 +131,9 @@ test('what can not work, or would be unsafe, is refused with its key', async (co
     [{ directory: '/etc/web/../x' }, /targets.0.directory: write it as an absolute path/],
     [{ directory: '/etc/web/' }, /targets.0.directory: write it as an absolute path/],
     [{ directory: undefined }, /directory is missing/],
-    [{ directory: '/var/lib/meshca/agent/x' }, /target web overlaps with dataDir/],
-    [{ directory: '/var/lib' }, /target web overlaps with dataDir/],
+    [{ directory: '/var/lib/meshca/agent/x' }, /web overlaps with .*where the agent keeps keys/],
+    [{ directory: '/run/meshca/agent/keys' }, /web overlaps with .*where the agent keeps keys/],
+    [{ directory: '/var/lib' }, /target web overlaps with .*where the agent keeps keys/],
     [{ driver: undefined }, /driver is missing; write \{ type: none \}/],
     [{ driver: { type: 'ngnix' } }, /targets.0.driver.type: there is no driver ngnix; known: /],
     [{ driver: { type: 'exec' } }, /targets.0.driver.\w+: /],
@@ -175,6 +178,32 @@ test('names and directories of two targets must not meet', async (context) => {
   for (const directory of ['/etc/web/tls', '/etc/web', '/etc/web/tls/more'])
     assert.match(await problemOf({ directory }), /targets web and other overlap/, directory);
   assert.match(await problemOf({ directory: '/etc/web/tls2' }), /^\[object Object\]/);
+});
+
+test('two paths to one directory are seen', async (context) => {
+  const directory = await directoryOf(context);
+  await mkdir(join(directory, 'real'));
+  await symlink('real', join(directory, 'other'));
+  const said = await targetsOf(context, [
+    { ...web, directory: join(directory, 'real') },
+    { ...web, name: 'other', directory: join(directory, 'other') },
+  ]);
+  assert.match(String(said), /targets web and other overlap/);
+});
+
+test('a configuration of spiffe-helper that others may write is not believed', async (context) => {
+  const directory = await directoryOf(context);
+  const path = join(directory, 'helper.conf');
+  await writeFile(path, 'cmd = "/bin/x"');
+  await chmod(path, 0o666);
+  const helped: Target = { name: 'web', spiffeHelperConfig: path };
+  const problemOf = async (): Promise<string> => String(await targetsOf(context, [helped]));
+  assert.match(await problemOf(), /helper.conf is not believed: others may write .*0666/);
+  await chmod(path, 0o644);
+  await chmod(directory, 0o777);
+  assert.match(await problemOf(), /helper.conf is not believed: others may write into .*0777/);
+  await chmod(directory, 0o755);
+  assert.match(await problemOf(), /cert_dir: is missing/);
 });
 
 test('the configuration of spiffe-helper makes a target with its fixed paths', async (context) => {

@@ -97,9 +97,9 @@ test('a program that is not there, or that others may write, is not run', async 
   const refusals: [string, () => void][] = [
     ['ENOENT', () => rmSync(program, { force: true })],
     ['EACCES', () => chmodSync(program, 0o644)],
-    ['writable by everybody', () => chmodSync(program, 0o757)],
-    ['writable by everybody', () => chmodSync(folder, 0o777)],
-    ['no file', () => (rmSync(program), mkdirSync(program))],
+    ['others may write .*0757', () => chmodSync(program, 0o757)],
+    ['others may write into .*0777', () => chmodSync(folder, 0o777)],
+    ['no plain file', () => (rmSync(program), mkdirSync(program))],
   ];
   for (const [reason, spoil] of refusals) {
     rmSync(program, { force: true, recursive: true });
@@ -125,6 +125,19 @@ test('a link that others may point elsewhere is not followed', async () => {
   symlinkSync(program, join(open1, 'driver'));
   const driver = open({ program: join(open1, 'driver') });
   assert.equal(errorOf(await driver.apply(call, never)).code, 'DRIVER_FAILED');
+  assert.ok(!existsSync(join(folder, 'ran')));
+});
+
+test('a link in the middle of the way that others may point elsewhere is not followed', async () => {
+  script(`touch ${folder}/ran`);
+  const [open1, closed] = [join(folder, 'middle'), join(folder, 'closed')];
+  mkdirSync(open1);
+  chmodSync(open1, 0o777);
+  mkdirSync(closed);
+  symlinkSync(program, join(open1, 'driver'));
+  symlinkSync(join(open1, 'driver'), join(closed, 'driver'));
+  const driver = open({ program: join(closed, 'driver') });
+  assert.match(errorOf(await driver.apply(call, never)).message, /others may write into .*middle/);
   assert.ok(!existsSync(join(folder, 'ran')));
 });
 
