@@ -57,7 +57,8 @@ export function generateStubs({ check = false, say = () => {} } = {}) {
     });
     if (check && differing.length > 0)
       throw new ScriptError(
-        `stubs of clients are not as the protos have them: node scripts/client-stubs.mjs (${differing.map((path) => relative(scratch, path)).join(', ')})`,
+        'stubs of clients are not as the protos have them: node scripts/client-stubs.mjs ' +
+          `(${differing.map((path) => relative(scratch, path)).join(', ')})`,
       );
     if (check) return;
     cpSync(scratch, inRoot('clients'), { recursive: true });

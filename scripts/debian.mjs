@@ -76,7 +76,8 @@ export function ensureDebianPackages(purpose, { say, fine }) {
   const prefix = privilege();
   if (!onPath('apt-get')())
     throw new ScriptError(
-      `needs ${absent.join(', ')} (Debian's package names): install them with the package manager of this system, then run this again`,
+      `needs ${absent.join(', ')} (Debian's package names): install them with the package ` +
+        'manager of this system, then run this again',
     );
   if (prefix === undefined)
     throw new ScriptError(

@@ -84,7 +84,8 @@ export function generate({
     if (check && written.length + removed.length > 0) {
       const names = [...written.map(([name]) => name), ...removed].slice(0, 10).join(', ');
       throw new ScriptError(
-        `the types in ${relative(inRoot(), outDir)} do not fit proto/ (${names}): run "node scripts/gen-proto.mjs" and commit the result`,
+        `the types in ${relative(inRoot(), outDir)} do not fit proto/ (${names}): run "node ` +
+          'scripts/gen-proto.mjs" and commit the result',
       );
     }
     for (const [name, text] of written) {

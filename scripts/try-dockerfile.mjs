@@ -167,8 +167,11 @@ function copy(stage, text, stages, context) {
  */
 function inside(stage, command, { quiet = false, env = stage.env } = {}) {
   const mounts =
-    'mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/tmp" && mount -t tmpfs -o mode=755 tmpfs "$1/dev/shm"';
-  const program = `${mounts} && root=$1 user=$2 cwd=$3 && shift 3 && exec chroot --userspec="$user" "$root" /usr/bin/env --chdir="$cwd" "$@"`;
+    'mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs ' +
+    '"$1/tmp" && mount -t tmpfs -o mode=755 tmpfs "$1/dev/shm"';
+  const program =
+    `${mounts} && root=$1 user=$2 cwd=$3 && shift 3 && exec chroot --userspec="$user" "$root" ` +
+    '/usr/bin/env --chdir="$cwd" "$@"';
   // chroot --userspec keeps the caller's HOME and the like: the environment is built from nothing.
   const variables = Object.entries({
     HOME: stage.user === 'root' ? '/root' : stage.cwd,
@@ -198,7 +201,8 @@ function inside(stage, command, { quiet = false, env = stage.env } = {}) {
   });
   if (quiet && result.status !== 0)
     throw new ScriptError(
-      `${command.at(-1)}\nended with ${result.signal ?? `exit ${result.status}`}\n${`${result.stdout}${result.stderr}`.split('\n').slice(-40).join('\n')}`,
+      `${command.at(-1)}\nended with ` +
+        `${result.signal ?? `exit ${result.status}`}\n${`${result.stdout}${result.stderr}`.split('\n').slice(-40).join('\n')}`,
     );
   return result.status ?? 1;
 }
@@ -241,7 +245,9 @@ if (isMain(import.meta.url)) {
         say,
       });
       say(
-        `the image has ${capture('du', ['-sm', image.root]).output.split('\t')[0]} MiB, starts ${JSON.stringify([...image.entry, ...image.command])}, health ${JSON.stringify(image.health)}`,
+        `the image has ${capture('du', ['-sm', image.root]).output.split('\t')[0]} MiB, ` +
+          `starts ${JSON.stringify([...image.entry, ...image.command])}, health ` +
+          `${JSON.stringify(image.health)}`,
       );
       return options.command.length === 0 ? 0 : inside(image, options.command);
     } finally {

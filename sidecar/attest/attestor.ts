@@ -107,7 +107,10 @@ class ProcessAttestor implements Attestor {
     if (status === undefined)
       throw new PkiError('NOT_FOUND', `the agent sees no process ${pid}`, {
         detail: { pid },
-        next: 'Give the ID of a process that runs now, as the agent counts them: from inside a container it is another number. For one that has ended: meshca explain --refusal ID.',
+        next:
+          'Give the ID of a process that runs now, as the agent counts them: from inside a ' +
+          'container it is another number. For one that has ended: meshca explain --refusal ' +
+          'ID.',
       });
     if (this.#overflow.isUnknownUid(status.uids[1] as number, pid))
       throw new PkiError(

@@ -41,14 +41,17 @@ export class ImageRegister {
       this.#warned.pidfd = true;
       this.#logger.warn(
         {},
-        'the kernel gives no pidfd for peers (SO_PEERPIDFD, Linux 6.5): reuse of a process ID is told by the start time alone, and the selector peer:pinned is absent',
+        'the kernel gives no pidfd for peers (SO_PEERPIDFD, Linux 6.5): reuse of a process ' +
+          'ID is told by the start time alone, and the selector peer:pinned is absent',
       );
     }
     if (peer.image.token === undefined && !this.#warned.image) {
       this.#warned.image = true;
       this.#logger.warn(
         { uid: peer.uid },
-        'the agent has no right to look into processes of other users (CAP_SYS_PTRACE, or root): their path and hash are unknown, and an exec after connect is seen by changed user IDs alone',
+        'the agent has no right to look into processes of other users (CAP_SYS_PTRACE, or ' +
+          'root): their path and hash are unknown, and an exec after connect is seen by ' +
+          'changed user IDs alone',
       );
     }
   }

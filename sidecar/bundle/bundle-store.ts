@@ -172,7 +172,8 @@ export class BundleStore implements BundleSource {
     } catch (thrown) {
       throw new PkiError(
         'SERVER_UNTRUSTED',
-        `bundle ${step.sequence} is not signed under the bundle held (${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`,
+        `bundle ${step.sequence} is not signed under the bundle held ` +
+          `(${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`,
         { cause: thrown },
       );
     }

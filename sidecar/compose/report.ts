@@ -59,11 +59,15 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
   const [first] = unkept;
   if (first !== undefined)
     notes.push(
-      `not kept on disk: ${unkept.map(({ file }) => file).join(', ')}; a restart goes back behind it: ${first.error.message} (${first.error.code})`,
+      `not kept on disk: ${unkept.map(({ file }) => file).join(', ')}; a restart goes back ` +
+        `behind it: ${first.error.message} (${first.error.code})`,
     );
   if (Math.abs(clockSkewSeconds) > noticedSkewSeconds)
     notes.push(
-      `the clock of this node is ${Math.abs(clockSkewSeconds)} s ${clockSkewSeconds > 0 ? 'ahead of' : 'behind'} the clock of the server: compare both (date -u on each), and set the wrong one right; workloads here judge the certificates of others by the clock of this node`,
+      `the clock of this node is ${Math.abs(clockSkewSeconds)} s ` +
+        `${clockSkewSeconds > 0 ? 'ahead of' : 'behind'} the clock of the server: compare ` +
+        'both (date -u on each), and set the wrong one right; workloads here judge the ' +
+        'certificates of others by the clock of this node',
     );
   const unproven = trust.issuers.note();
   if (unproven !== undefined) notes.push(unproven);

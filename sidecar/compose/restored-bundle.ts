@@ -67,9 +67,13 @@ async function neverKept({
     if (!provesServer(bootstrap))
       throw new PkiError(
         'STATE_CORRUPT',
-        `bundle.json is missing from ${state.directory}, and the configuration has neither bootstrap.rootFingerprint nor bootstrap.bundlePath; bootstrap.insecureBootstrap counts for the first attestation alone`,
+        `bundle.json is missing from ${state.directory}, and the configuration has neither ` +
+          'bootstrap.rootFingerprint nor bootstrap.bundlePath; bootstrap.insecureBootstrap ' +
+          'counts for the first attestation alone',
         {
-          next: 'Set bootstrap.rootFingerprint to the one that "meshca token create" prints on the server (in place of bootstrap.insecureBootstrap), or put the file back.',
+          next:
+            'Set bootstrap.rootFingerprint to the one that "meshca token create" prints on ' +
+            'the server (in place of bootstrap.insecureBootstrap), or put the file back.',
         },
       );
   }
@@ -106,6 +110,7 @@ function warnOfStaleFingerprint(
   if (fingerprintsHex(bootstrap.rootFingerprint).some((each) => held.has(each))) return;
   logger.warn(
     { held: [...held] },
-    'bootstrap.rootFingerprint names no root of the bundle that is held: a node without its data directory could not join with it; take the one that "meshca token create" prints',
+    'bootstrap.rootFingerprint names no root of the bundle that is held: a node without its ' +
+      'data directory could not join with it; take the one that "meshca token create" prints',
   );
 }

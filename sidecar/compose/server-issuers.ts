@@ -40,7 +40,9 @@ export class TrustedIssuers {
     const told =
       issuer === undefined
         ? 'the server was believed without any proof (bootstrap.insecureBootstrap)'
-        : `the issuer of the server, with the key ${issuer.sha256Hex}, was believed because of its root alone, which marks no issuers: any CA below that root could have answered`;
+        : `the issuer of the server, with the key ${issuer.sha256Hex}, was believed because ` +
+          'of its root alone, which marks no issuers: any CA below that root could have ' +
+          'answered';
     if (told !== this.#unproven)
       this.#logger.warn(
         issuer === undefined

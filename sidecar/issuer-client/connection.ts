@@ -222,7 +222,8 @@ export class IssuerConnection {
         if (lastFailure instanceof PkiError) return lastFailure;
         return new PkiError(
           'UNREACHABLE',
-          `the server at ${address} ${lastFailure instanceof Error ? `did not complete the connection: ${lastFailure.message}` : why}`,
+          `the server at ${address} ` +
+            `${lastFailure instanceof Error ? `did not complete the connection: ${lastFailure.message}` : why}`,
         );
       };
       const look = (): void => {

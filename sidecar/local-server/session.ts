@@ -129,6 +129,7 @@ export function noIdentity(attested: Attested): PkiError {
   const more = attested.selectors.length - texts.length;
   return new PkiError(
     'NO_IDENTITY',
-    `no registration entry gives this process an identity; its selectors are ${texts.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,
+    'no registration entry gives this process an identity; its selectors are ' +
+      `${texts.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,
   );
 }

@@ -221,7 +221,8 @@ export class AgentIdentity {
     const id = held.spiffeId.toString();
     const superseded = new PkiError(
       'AGENT_SUPERSEDED',
-      `${id} is in use with a later certificate than the one that this node has${held.attestedAnew ? ', and this node has attested by itself once already' : ''}`,
+      `${id} is in use with a later certificate than the one that this node ` +
+        `has${held.attestedAnew ? ', and this node has attested by itself once already' : ''}`,
       { next: supersededAdvice(id) },
     );
     const credential = await this.#fresh(held, superseded);
@@ -354,7 +355,8 @@ export class AgentIdentity {
       await state.clearPending();
       throw new PkiError(
         'STATE_UNUSABLE',
-        `${state.directory} keeps nothing, and the key of this node must be kept before evidence that counts once is shown for it`,
+        `${state.directory} keeps nothing, and the key of this node must be kept before ` +
+          'evidence that counts once is shown for it',
       );
     }
     return fresh;

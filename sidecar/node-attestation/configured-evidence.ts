@@ -37,7 +37,8 @@ export async function configuredEvidence(
   if (type === undefined)
     throw new PkiError(
       'NODE_CREDENTIAL_MISSING',
-      `attestation names nothing that this node can prove itself with; known: ${types.map(({ type: name }) => `attestation.${configurationKeyOf(name)}`).join(', ')}`,
+      'attestation names nothing that this node can prove itself with; known: ' +
+        `${types.map(({ type: name }) => `attestation.${configurationKeyOf(name)}`).join(', ')}`,
     );
   const evidence = await type.evidence(configuration[configurationKeyOf(type.type)], logger);
   return { ...evidence, type: type.type };

@@ -28,7 +28,8 @@ export async function readSecret(
   if ((mode & writableByOthers) !== 0)
     logger.warn(
       { path, mode: bits },
-      `others than its owner may write the file with the ${told.what}: chmod 0600 it, and see that it still holds what you put there`,
+      `others than its owner may write the file with the ${told.what}: chmod 0600 it, and ` +
+        'see that it still holds what you put there',
     );
   return text;
 }

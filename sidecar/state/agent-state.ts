@@ -117,7 +117,8 @@ export class AgentState {
       if (!spiffeId.trustDomain.equals(this.#trustDomain))
         throw new PkiError(
           'TRUST_DOMAIN_CHANGED',
-          `${this.#credentialPath} belongs to the trust domain ${spiffeId.trustDomain.name}, the configuration names ${this.#trustDomain.name}`,
+          `${this.#credentialPath} belongs to the trust domain ` +
+            `${spiffeId.trustDomain.name}, the configuration names ${this.#trustDomain.name}`,
           { next: 'Set the trust domain back, or give this agent a new state directory.' },
         );
       const chain = record['chain'];

@@ -97,7 +97,8 @@ async function assertNotPlanted(path: string, mode: number): Promise<void> {
   if (names.length === 0) return;
   throw new PkiError(
     'STATE_UNUSABLE',
-    `others may write into the directory ${path} (mode ${(mode & 0o7777).toString(8)}), so that what is in it may be theirs`,
+    `others may write into the directory ${path} (mode ${(mode & 0o7777).toString(8)}), so ` +
+      'that what is in it may be theirs',
     {
       detail: { files: names.length },
       next: 'Find out who could write there. Then empty the directory, "chmod 700" it, and let the agent attest again.',

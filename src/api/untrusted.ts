@@ -50,12 +50,15 @@ export function refuseWhileStale(
   if ((request as { readonly dryRun?: boolean }).dryRun === true) return;
   throw new PkiError(
     'DATABASE_STALE',
-    'the database is older than what was signed: nothing that gives rights or begins something is done before an operator has accepted the loss',
+    'the database is older than what was signed: nothing that gives rights or begins ' +
+      'something is done before an operator has accepted the loss',
   );
 }
 
 /** What the caller of an act on a stale database must know. */
 export const staleNote = (doubt: DatabaseDoubt, path: string): string | undefined =>
   writes.has(path) && isStale(doubt)
-    ? 'the database is older than what was signed: this act stays if the loss is accepted ("meshca restore accept"); if another database takes the place of this one, repeat the act there'
+    ? 'the database is older than what was signed: this act stays if the loss is accepted ' +
+      '("meshca restore accept"); if another database takes the place of this one, repeat the ' +
+      'act there'
     : undefined;

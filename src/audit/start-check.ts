@@ -96,7 +96,8 @@ export async function checkStoredLog(
   if (relation === 'rewritten') {
     throw new PkiError(
       'TREE_TRUNCATED',
-      `the log was rewritten: its first ${outside.size} records differ from those of the checkpoint outside the database`,
+      `the log was rewritten: its first ${outside.size} records differ from those of the ` +
+        'checkpoint outside the database',
       { grade: 'fatal', detail: { size: outside.size } },
     );
   }
@@ -148,11 +149,16 @@ export async function compareOutside(
 export const staleError = (outside: OutsideCheckpoint, size: number): PkiError =>
   new PkiError(
     'TREE_TRUNCATED',
-    `the log in the database has ${size} records under checkpoints, the newest checkpoint outside of it has ${outside.size}: the effects of ${outside.size > size ? `the last ${outside.size - size} of them` : 'the later ones'} are lost, bans and rotations included`,
+    `the log in the database has ${size} records under checkpoints, the newest checkpoint ` +
+      `outside of it has ${outside.size}: the effects of ` +
+      `${outside.size > size ? `the last ${outside.size - size} of them` : 'the later ones'} ` +
+      'are lost, bans and rotations included',
     {
       grade: 'fatal',
       detail: { size, expected: outside.size },
-      next: `Put the newer database back. If there is none, review the loss ("meshca restore show") and accept it ("meshca restore accept ${outside.size}").`,
+      next:
+        'Put the newer database back. If there is none, review the loss ("meshca restore ' +
+        `show") and accept it ("meshca restore accept ${outside.size}").`,
     },
   );
 

@@ -136,7 +136,8 @@ export class Witness {
         throw refused('it holds another tree of the same size');
       if (witnessSize > checkpoint.size)
         throw refused(
-          `it has cosigned a tree of ${witnessSize} records, this one has ${checkpoint.size}: the database may be older than what was signed`,
+          `it has cosigned a tree of ${witnessSize} records, this one has ` +
+            `${checkpoint.size}: the database may be older than what was signed`,
         );
       if (witnessSize === this.#oldSize)
         throw refused(`it holds another tree of ${witnessSize} records`);

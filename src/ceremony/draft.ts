@@ -366,6 +366,9 @@ const tooLong = (issuerName: string, certificate: ParsedCertificate, now: number
     'ISSUER_LIFETIME',
     `it would outlive ${issuerName}, which ends at ${new Date(certificate.notAfter * 1000).toISOString()}`,
     {
-      next: `Lower lifeDays to at most ${Math.max(0, Math.floor((certificate.notAfter - now) / day))}, or hold the ceremony for a new root first.`,
+      next:
+        'Lower lifeDays to at most ' +
+        `${Math.max(0, Math.floor((certificate.notAfter - now) / day))}, or hold the ceremony ` +
+        'for a new root first.',
     },
   );

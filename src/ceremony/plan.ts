@@ -154,7 +154,8 @@ export async function loadPlan(planPath: string): Promise<Result<LoadedPlan>> {
   if (kind === undefined || kinds.length !== 1)
     return fail(
       'PLAN_INVALID',
-      `${planPath}: the plan must have exactly one of ${ceremonyKinds.join(', ')}, not ${kinds.length === 0 ? 'none' : kinds.join(' and ')}`,
+      `${planPath}: the plan must have exactly one of ${ceremonyKinds.join(', ')}, not ` +
+        `${kinds.length === 0 ? 'none' : kinds.join(' and ')}`,
     );
   if (plan.token.pinFile !== undefined && plan.token.pinEnv !== undefined)
     return fail('PLAN_INVALID', `${planPath}: token.pinFile and token.pinEnv exclude each other`);

@@ -216,7 +216,8 @@ async function findKey(
   if (match === undefined) {
     throw new PkiError(
       'HSM_KEY_NOT_FOUND',
-      `none of the ${keys.length} keys in the token ${loaded.plan.token.label} belongs to the issuer's certificate (SHA-256 of its public key: ${sha256Hex(spkiDer)})`,
+      `none of the ${keys.length} keys in the token ${loaded.plan.token.label} belongs to ` +
+        `the issuer's certificate (SHA-256 of its public key: ${sha256Hex(spkiDer)})`,
       {
         next: 'Connect the token of this root, or give the certificate of the root in this token.',
       },

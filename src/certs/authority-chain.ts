@@ -62,7 +62,8 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
   if (authority === undefined) {
     return fail(
       'CERTIFICATE_KEY_MISMATCH',
-      `none of the ${all.length} certificates is for the key of this authority (SHA-256 of its public key: ${sha256Hex(input.spkiDer)})`,
+      `none of the ${all.length} certificates is for the key of this authority (SHA-256 of ` +
+        `its public key: ${sha256Hex(input.spkiDer)})`,
     );
   }
   const unfit = ownProblem(authority, input);
@@ -78,7 +79,8 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
   if (life < input.minimumLifeSeconds) {
     return fail(
       'ISSUER_LIFETIME',
-      `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ${input.minimumLifeSeconds} s (three times the longest leaf) must be left`,
+      `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ` +
+        `${input.minimumLifeSeconds} s (three times the longest leaf) must be left`,
       { next: 'Have it certified for longer, or lower the longest leaf TTL in the configuration.' },
     );
   }
@@ -140,7 +142,9 @@ function findChain(
   );
   if (roots.length === 0)
     return fail('CHAIN_UNTRUSTED', 'there is no self-signed root among the certificates', {
-      next: 'Give the whole chain in one file: the certificate of the authority, the intermediates above it, and the root.',
+      next:
+        'Give the whole chain in one file: the certificate of the authority, the ' +
+        'intermediates above it, and the root.',
     });
   const rest = all.filter(
     (certificate) => certificate !== authority && !roots.includes(certificate),
@@ -152,7 +156,9 @@ function findChain(
   });
   if (!verified.ok)
     return fail(verified.error.code, verified.error.message, {
-      next: 'Check that each certificate was signed by the next one, with an accepted algorithm, and that all of the chain is in the file.',
+      next:
+        'Check that each certificate was signed by the next one, with an accepted algorithm, ' +
+        'and that all of the chain is in the file.',
     });
   const { chain, root } = verified.value;
   const selfSigned = verifyChain({ chainDer: [root.raw], roots: [root.raw], now });
@@ -224,7 +230,9 @@ function parentProblem(
     if (parent.notAfter < authority.notAfter)
       return {
         code: 'ISSUER_LIFETIME',
-        message: `${name} ends at ${instant(parent.notAfter)}, before the authority (${instant(authority.notAfter)}): leaves would end with it`,
+        message:
+          `${name} ends at ${instant(parent.notAfter)}, before the authority ` +
+          `(${instant(authority.notAfter)}): leaves would end with it`,
       };
   }
   return undefined;
@@ -254,13 +262,15 @@ function warningsOf(
   if (authority.keyUsage?.critical !== true) warnings.push('its key usage is not critical');
   if (authority.notAfter - now < plannedLifeSeconds * 0.9)
     warnings.push(
-      `it lives ${Math.floor((authority.notAfter - now) / 86_400)} days, less than the ${Math.floor(plannedLifeSeconds / 86_400)} that are configured`,
+      `it lives ${Math.floor((authority.notAfter - now) / 86_400)} days, less than the ` +
+        `${Math.floor(plannedLifeSeconds / 86_400)} that are configured`,
     );
   if (authority.crlDistributionPoints.length === 0)
     warnings.push('it names no CRL: if it is stolen, only replacing the root stops it');
   if (!authority.serverAuthority || ![...above, root].every((parent) => parent.serverAuthority))
     warnings.push(
-      'agents can not see by its mark that it is this server\'s: give them bootstrap.issuerFingerprint, which "meshca token create" prints',
+      "agents can not see by its mark that it is this server's: give them " +
+        'bootstrap.issuerFingerprint, which "meshca token create" prints',
     );
   if (unused > 0)
     warnings.push(`${unused} of the certificates do not belong to the chain and are left out`);

@@ -52,7 +52,8 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     if (algorithm === undefined)
       return fail(
         'CSR_SIGNATURE_INVALID',
-        'the signature algorithm of the request is not accepted; accepted are ECDSA and RSA (PKCS #1 v1.5) with SHA-256, SHA-384 or SHA-512',
+        'the signature algorithm of the request is not accepted; accepted are ECDSA and RSA ' +
+          '(PKCS #1 v1.5) with SHA-256, SHA-384 or SHA-512',
       );
     if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa'))
       return fail(

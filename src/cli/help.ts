@@ -53,19 +53,22 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca entry apply -f entries.yaml --prune',
   ],
   'meshca entry create': [
-    'meshca entry create --spiffe-id spiffe://mesh.example.org/web --parent-id spiffe://mesh.example.org/meshca/agent/node-1 --selector unix:user:www-data',
+    'meshca entry create --spiffe-id spiffe://mesh.example.org/web --parent-id ' +
+      'spiffe://mesh.example.org/meshca/agent/node-1 --selector unix:user:www-data',
   ],
   'meshca explain': ['meshca explain --pid 4711'],
   'meshca give-back': ['meshca give-back svid'],
   'meshca issue': [
     'meshca issue --oidc --server ca.example.org:8443 --trust-domain mesh.example.org --bundle roots.pem --out svid',
-    'meshca issue --oidc --token-env MESHCA_ID_TOKEN --server ca.example.org:8443 --trust-domain mesh.example.org --bundle roots.pem',
+    'meshca issue --oidc --token-env MESHCA_ID_TOKEN --server ca.example.org:8443 ' +
+      '--trust-domain mesh.example.org --bundle roots.pem',
   ],
   'meshca mint': [
     'meshca mint --admin --spiffe-id spiffe://mesh.example.org/ops/alice --write alice',
   ],
   'meshca role set': [
-    'meshca role set readers --verb "*.read" --prefix spiffe://mesh.example.org/ --member spiffe://mesh.example.org/ops/alice',
+    'meshca role set readers --verb "*.read" --prefix spiffe://mesh.example.org/ --member ' +
+      'spiffe://mesh.example.org/ops/alice',
   ],
   'meshca set list': ['meshca set list --group edge', 'meshca set list --local'],
   'meshca set promote': [

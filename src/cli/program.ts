@@ -95,7 +95,8 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     .option('--bundle <path>', 'trust bundle (PEM)')
     .option(
       '--issuer-fingerprint <sha256>',
-      'of the key of the issuing authority above the server, for a nested server or a root of others; several with commas',
+      'of the key of the issuing authority above the server, for a nested server or a root ' +
+        'of others; several with commas',
     )
     .configureOutput({
       // with --json, the error handler prints the error as one object

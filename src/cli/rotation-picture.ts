@@ -73,7 +73,9 @@ function authorityLines(
       ? ''
       : `, ${progress.live} live${progress.liveUnreported > 0 ? ` (${progress.liveUnreported} can't report)` : ''}`;
   const lines = [
-    `${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ${authority.notAfter === 0 ? 'no certificate yet' : `ends ${until(authority.notAfter, options.now)}${live}`}`,
+    `${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ` +
+      `${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ` +
+      `${authority.notAfter === 0 ? 'no certificate yet' : `ends ${until(authority.notAfter, options.now)}${live}`}`,
   ];
   const under = ' '.repeat(depth * 3 + 3);
   if (confirmation !== null)
@@ -83,7 +85,8 @@ function authorityLines(
   );
   if (expiry !== undefined)
     lines.push(
-      `${under}${authority.state === 'old' ? 'retires' : 'is revoked'} when its last leaf has expired: ${until(expiry.at, options.now)}`,
+      `${under}${authority.state === 'old' ? 'retires' : 'is revoked'} when its last leaf ` +
+        `has expired: ${until(expiry.at, options.now)}`,
     );
   return lines;
 }
@@ -93,15 +96,18 @@ export function confirmationLines(
   options: PictureOptions,
 ): readonly string[] {
   const lines = [
-    `proven     ${bar(confirmation.provenConfirmed, confirmation.provenNeeded)} ${confirmation.provenConfirmed}/${confirmation.provenNeeded}`,
+    `proven     ${bar(confirmation.provenConfirmed, confirmation.provenNeeded)} ` +
+      `${confirmation.provenConfirmed}/${confirmation.provenNeeded}`,
   ];
   if (confirmation.inferredNeeded > 0)
     lines.push(
-      `inferred   ${bar(confirmation.inferredConfirmed, confirmation.inferredNeeded)} ${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.inferredUntil > 0 ? `, all by ${instant(confirmation.inferredUntil)}` : ''}`,
+      `inferred   ${bar(confirmation.inferredConfirmed, confirmation.inferredNeeded)} ` +
+        `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.inferredUntil > 0 ? `, all by ${instant(confirmation.inferredUntil)}` : ''}`,
     );
   if (confirmation.unprovableUntil > options.now)
     lines.push(
-      `unseen consumers: waiting until ${instant(confirmation.unprovableUntil)} (${until(confirmation.unprovableUntil, options.now)})`,
+      `unseen consumers: waiting until ${instant(confirmation.unprovableUntil)} ` +
+        `(${until(confirmation.unprovableUntil, options.now)})`,
     );
   lines.push(
     ...confirmation.laggards
@@ -191,7 +197,8 @@ const texts: Readonly<Record<string, string>> = {
   WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more',
   CANARY_FAILING:
-    'handshakes fail, so that it does not sign for more; repair the nodes, or meshca authority activate --disregard AGENT --reason TEXT',
+    'handshakes fail, so that it does not sign for more; repair the nodes, or meshca ' +
+    'authority activate --disregard AGENT --reason TEXT',
   CANARY_NODES_FAILING: 'handshakes of some nodes fail, but of too few to stop it',
   CANARY_RENEWALS:
     'more of its requests fail than those of others, so that it does not sign for more',
@@ -207,14 +214,17 @@ const texts: Readonly<Record<string, string>> = {
   AGENTS_ALTERED:
     'agents in the database differ from the log, so that the server does not know who must confirm',
   AUTHORITY_ALTERED:
-    'an authority in the database differs from the log (OBJECT_NOT_IN_LOG), so that none of its kind is made, activated or ended: put its row back, or restore the database',
+    'an authority in the database differs from the log (OBJECT_NOT_IN_LOG), so that none of ' +
+    'its kind is made, activated or ended: put its row back, or restore the database',
   ROTATION_ALTERED:
-    'a rotation in the database differs from the log (OBJECT_NOT_IN_LOG), so that nothing of its kind goes on: put its row back, or restore the database',
+    'a rotation in the database differs from the log (OBJECT_NOT_IN_LOG), so that nothing ' +
+    'of its kind goes on: put its row back, or restore the database',
   NO_SUCCESSOR: 'no authority signs',
   STANDBY_READY: 'stands by in the standby token',
   STANDBY_WAITING: 'stands by when every consumer has confirmed it',
   TOKEN_LOST:
-    'the issuing token does not answer: the standby is activated by itself, or with meshca authority activate --standby',
+    'the issuing token does not answer: the standby is activated by itself, or with meshca ' +
+    'authority activate --standby',
 };
 
 function nextLines(status: RotationStatus__Output, options: PictureOptions): readonly string[] {
@@ -223,7 +233,9 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
     .map(({ code, authorityId, at, alert, agents }) => {
       const kind = status.authorities.find(({ authority }) => authority?.id === authorityId)
         ?.authority?.kind;
-      const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${(texts[code] as string).replace('KIND', kind ?? '')}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
+      const line =
+        `${alert ? 'alert' : 'next '}: ` +
+        `${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${(texts[code] as string).replace('KIND', kind ?? '')}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
       return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
     });
   lines.push(...leftLines(status), ...crlLines(status, options));
@@ -278,15 +290,19 @@ function crlLines(
   for (const { authorityId, unlistedIds } of crls)
     if (unlistedIds.length > 0)
       lines.push(
-        `alert: the CRL of ${kindOf(authorityId)} ${shortId(authorityId)} does not name ${unlistedIds.map(shortId).join(', ')}, revoked here: have it revoked there`,
+        `alert: the CRL of ${kindOf(authorityId)} ${shortId(authorityId)} does not name ` +
+          `${unlistedIds.map(shortId).join(', ')}, revoked here: have it revoked there`,
       );
   if (crlReach === 'http')
     lines.push(
-      'alert: the CRLs are too large for agents: they go over HTTP alone, and consumers that enforce them refuse; rotate the issuing authority, whose CRL begins empty',
+      'alert: the CRLs are too large for agents: they go over HTTP alone, and consumers ' +
+        'that enforce them refuse; rotate the issuing authority, whose CRL begins empty',
     );
   else if (crlReach === 'large-messages')
     lines.push(
-      'alert: the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default: above that these get their certificates without CRLs; rotate the issuing authority, whose CRL begins empty',
+      'alert: the CRLs are nearly too large for workloads whose gRPC client takes messages ' +
+        'up to 4 MiB, its default: above that these get their certificates without CRLs; ' +
+        'rotate the issuing authority, whose CRL begins empty',
     );
   if (crls.length > 0 && !crlsHandedOut)
     lines.push('no CRLs are handed out until each authority in use has one');
@@ -306,9 +322,13 @@ export function summaryLine(
   const waits =
     confirmation === null
       ? ''
-      : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
+      : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ` +
+        `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
   const first = confirmation?.laggards[0];
-  return `${authority.kind} ${shortId(authority.id)} ${authority.state}${waits}${first === undefined ? '' : `; waits for ${laggardText(first, now)}`}`;
+  return (
+    `${authority.kind} ${shortId(authority.id)} ` +
+    `${authority.state}${waits}${first === undefined ? '' : `; waits for ${laggardText(first, now)}`}`
+  );
 }
 
 export const shortId = (id: string): string => id.slice(-12);
@@ -344,7 +364,8 @@ export function showRotation(
   }
   for (const operation of status.operations)
     context.out(
-      `under way: ${operation.kind} ${shortId(operation.successorId)} in the place of ${operation.targets.map(shortId).join(', ') || 'nobody'}${operation.forced ? ', forced' : ''}\n`,
+      `under way: ${operation.kind} ${shortId(operation.successorId)} in the place of ` +
+        `${operation.targets.map(shortId).join(', ') || 'nobody'}${operation.forced ? ', forced' : ''}\n`,
     );
   if (status.operations.length === 0) context.out('nothing is under way\n');
 }

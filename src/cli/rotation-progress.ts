@@ -46,7 +46,9 @@ export async function follow(
           `${error.message}; what the command asked for is on record`,
           {
             cause: error,
-            next: 'Start the server: it goes on with what it has on record, so do not give the command again. Look with "meshca authority status --watch".',
+            next:
+              'Start the server: it goes on with what it has on record, so do not give the ' +
+              'command again. Look with "meshca authority status --watch".',
           },
         );
     }

@@ -35,6 +35,7 @@ export function oddSelector(selector: string): readonly string[] {
     ? `${type}:${key}:VALUE`
     : nearest(`${type}:${key}`, known);
   return [
-    `no agent of this release produces the selector ${selector}, so that nothing matches it${near === undefined ? '; docs/entries.md lists the selectors' : `; did you mean ${near}?`}`,
+    `no agent of this release produces the selector ${selector}, so that nothing matches ` +
+      `it${near === undefined ? '; docs/entries.md lists the selectors' : `; did you mean ${near}?`}`,
   ];
 }

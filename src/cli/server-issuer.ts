@@ -60,10 +60,14 @@ export function proveServer(certificate: PeerCertificate, options: ServerProofOp
   throw new PkiError(
     'RESERVED_ID_UNTRUSTED',
     issuer.ok
-      ? `the certificate of ${shown} has an issuer with the key ${key}, and its root does not mark the issuers of a server: any CA below that root could have answered`
+      ? `the certificate of ${shown} has an issuer with the key ${key}, and its root does not ` +
+          'mark the issuers of a server: any CA below that root could have answered'
       : `the certificate of ${shown}: ${issuer.error.message}`,
     {
-      next: 'Compare that key with the issuer fingerprint that "meshca token create" prints on the machine of the server. If they are the same, give it with --issuer-fingerprint. Otherwise find out who answers at this address; nothing was sent there.',
+      next:
+        'Compare that key with the issuer fingerprint that "meshca token create" prints on ' +
+        'the machine of the server. If they are the same, give it with --issuer-fingerprint. ' +
+        'Otherwise find out who answers at this address; nothing was sent there.',
     },
   );
 }
@@ -78,7 +82,9 @@ export function fingerprintsOf(
     const fingerprint = parseFingerprint(each);
     if (fingerprint.ok) return fingerprint.value;
     throw new PkiError('INVALID_REQUEST', `${option}: ${fingerprint.error.message}`, {
-      next: 'Give the fingerprint that "meshca token create" prints on the machine of the server; several with commas between them.',
+      next:
+        'Give the fingerprint that "meshca token create" prints on the machine of the server; ' +
+        'several with commas between them.',
     });
   });
 }

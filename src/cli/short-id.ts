@@ -34,7 +34,8 @@ export async function fullId(
   if (more.length > 0)
     throw new PkiError(
       'INVALID_REQUEST',
-      `several IDs fit ${JSON.stringify(text)}: ${[...fitting].slice(0, 5).join(', ')}${fitting.size > 5 ? ' and others' : ''}`,
+      `several IDs fit ${JSON.stringify(text)}: ` +
+        `${[...fitting].slice(0, 5).join(', ')}${fitting.size > 5 ? ' and others' : ''}`,
       { next: 'Give more characters of the ID.' },
     );
   return only;

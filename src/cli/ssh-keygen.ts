@@ -17,7 +17,9 @@ export function sshKeygenSign(
     const failed = (reason: string): void =>
       reject(
         new PkiError('SSH_SIGNATURE_INVALID', `ssh-keygen did not sign: ${reason}`, {
-          next: 'Check the path of the key, and check that OpenSSH 8.2 or later is installed. Or sign elsewhere and use "meshca approval submit".',
+          next:
+            'Check the path of the key, and check that OpenSSH 8.2 or later is installed. Or ' +
+            'sign elsewhere and use "meshca approval submit".',
         }),
       );
     const child = spawn('ssh-keygen', ['-q', '-Y', 'sign', '-n', namespace, '-f', keyPath], {

@@ -50,7 +50,9 @@ function remoteTarget(
   const { cert, key, bundle } = options;
   if (cert === undefined || key === undefined || bundle === undefined) {
     throw new PkiError('INVALID_REQUEST', '--server needs --cert, --key and --bundle', {
-      next: 'Give the admin\'s certificate chain and key, and the trust bundle (PEM); "meshca mint --admin" makes the first two.',
+      next:
+        'Give the admin\'s certificate chain and key, and the trust bundle (PEM); "meshca ' +
+        'mint --admin" makes the first two.',
     });
   }
   return serverTarget(context, {

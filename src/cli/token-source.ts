@@ -67,7 +67,9 @@ async function read(context: CliContext, flags: TokenSourceFlags): Promise<strin
   const value = env[gitLabVariable];
   if (value !== undefined) return value;
   throw new PkiError('INVALID_REQUEST', 'there is no token: the platform offers none to this job', {
-    next: `GitHub Actions: give the job "permissions: id-token: write". GitLab: add ${gitLabVariable} to id_tokens. Elsewhere: --token-file, --token-env or --token-stdin.`,
+    next:
+      'GitHub Actions: give the job "permissions: id-token: write". GitLab: add ' +
+      `${gitLabVariable} to id_tokens. Elsewhere: --token-file, --token-env or --token-stdin.`,
   });
 }
 
@@ -105,7 +107,9 @@ const refusedByGitHub = (status: number): PkiError =>
     'CALLER_NOT_ADMITTED',
     `GitHub Actions gave no token: it answers with status ${status}`,
     {
-      next: 'Give the job "permissions: id-token: write", and run it again. Outside of its job, the address of the platform gives no token.',
+      next:
+        'Give the job "permissions: id-token: write", and run it again. Outside of its job, ' +
+        'the address of the platform gives no token.',
     },
   );
 

@@ -13,8 +13,15 @@ export function clockReason(
   toleranceSeconds: number,
 ): string | undefined {
   if (guard.standing() === 'behind-log')
-    return `the wall clock of this server is ${Math.abs(guard.jumpedSeconds())} s behind its audit log: set it right (date -u)`;
+    return (
+      `the wall clock of this server is ${Math.abs(guard.jumpedSeconds())} s behind its audit ` +
+      'log: set it right (date -u)'
+    );
   const ahead = sync.aheadOfAgents(toleranceSeconds);
   if (ahead === 0) return undefined;
-  return `the wall clock of this server is ${Math.abs(ahead)} s ${ahead > 0 ? 'ahead of' : 'behind'} those of most connected agents: compare it with another machine (date -u), and set the wrong ones right`;
+  return (
+    `the wall clock of this server is ${Math.abs(ahead)} s ` +
+    `${ahead > 0 ? 'ahead of' : 'behind'} those of most connected agents: compare it with ` +
+    'another machine (date -u), and set the wrong ones right'
+  );
 }

@@ -67,7 +67,11 @@ function outOfTime({
       : advice === 'hsm'
         ? rotate('issuing')
         : next[advice];
-  return `ISSUER_ENDED: the ${over.kind} authority ${over.id} ended at ${new Date(over.notAfter * 1000).toISOString()}, and nothing is signed; ${clockStanding() === 'believed' ? '' : acceptClock}${command}`;
+  return (
+    `ISSUER_ENDED: the ${over.kind} authority ${over.id} ended at ` +
+    `${new Date(over.notAfter * 1000).toISOString()}, and nothing is signed; ` +
+    `${clockStanding() === 'believed' ? '' : acceptClock}${command}`
+  );
 }
 
 /**
@@ -100,7 +104,10 @@ export class FrontDoor {
       return `${refusal.code}: the TLS port is not open`;
     if (authorities.issuing() === undefined) {
       const why = failure();
-      return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
+      return (
+        'NO_ISSUER: no issuing authority is ' +
+        `active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`
+      );
     }
     const ended = outOfTime(this.#dependencies);
     if (ended !== undefined) return ended;

@@ -142,7 +142,9 @@ export async function startAuditLog({
   if (realpathSync(dirname(checkpointFile)) === realpathSync(dirname(databasePath(config))))
     logger.warn(
       { path: checkpointFile },
-      'the checkpoint file lies beside the database: whoever puts both back together is noticed only by agents and witnesses; set audit.checkpointFile to a path on another disk or machine',
+      'the checkpoint file lies beside the database: whoever puts both back together is ' +
+        'noticed only by agents and witnesses; set audit.checkpointFile to a path on another ' +
+        'disk or machine',
     );
   const log = await AuditLog.open({
     log: store.log,

@@ -77,7 +77,11 @@ export class SigningGate {
     const { damage, stale } = this.#judge ?? {};
     if (damage !== undefined) return `${damage.code}: ${damage.message}: nothing is signed`;
     if (stale === undefined) return `${refusal.code}: ${refusal.message}`;
-    return `DATABASE_STALE: the database has ${stale.size} records under checkpoints, ${stale.foundBy} has a checkpoint over ${stale.newer.size}: nothing is signed; see "meshca restore show"`;
+    return (
+      `DATABASE_STALE: the database has ${stale.size} records under checkpoints, ` +
+      `${stale.foundBy} has a checkpoint over ${stale.newer.size}: nothing is signed; see ` +
+      '"meshca restore show"'
+    );
   }
 
   /** Puts the signers behind the gate, once. They stay the caller's. */

@@ -121,7 +121,8 @@ export class StandbyLog {
     if (standby === undefined)
       throw new PkiError(
         'HSM_KEY_NOT_FOUND',
-        'the key of the audit log is lost, and there is no standby key: records are kept and sealed, but get no checkpoint',
+        'the key of the audit log is lost, and there is no standby key: records are kept ' +
+          'and sealed, but get no checkpoint',
       );
     await auditLog.adopt(standby);
     await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));

@@ -58,7 +58,8 @@ export const httpSchema = z
         port: port('HTTPS port').default(8444),
         trustedProxies: trustedProxies('HTTPS port'),
         certFile: path(
-          "PEM certificate chain of the HTTPS port; default: the server's own certificate, which is renewed automatically",
+          "PEM certificate chain of the HTTPS port; default: the server's own certificate, " +
+            'which is renewed automatically',
         ).optional(),
         keyFile: path('PEM key of http.tls.certFile').optional(),
       })

@@ -118,7 +118,13 @@ function scheduleContradiction(config: ServerConfig): string | undefined {
     const { lifeDays } = config.authorities[kind];
     const problem = scheduleProblem(kind, lifeDays * 86_400, policy);
     if (problem === undefined) continue;
-    return `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the moment from which what it signs would be cut: raise it to at least ${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or lower ${limitingSetting[kind]}`;
+    return (
+      `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too ` +
+      `little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the ` +
+      'moment from which what it signs would be cut: raise it to at least ' +
+      `${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or ` +
+      `lower ${limitingSetting[kind]}`
+    );
   }
   return undefined;
 }
@@ -134,7 +140,11 @@ const limitingSetting: Readonly<Record<RotatedKind, string>> = {
 function lifeContradiction({ issuance, authorities }: ServerConfig): string | undefined {
   const day = 86_400;
   if (authorities.issuing.lifeDays > authorities.root.lifeDays)
-    return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
+    return (
+      `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than ` +
+      `authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the ` +
+      'second'
+    );
   const longestLeaf = Math.max(
     issuance.maximumTtlSeconds,
     issuance.agentTtlSeconds,
@@ -143,22 +153,44 @@ function lifeContradiction({ issuance, authorities }: ServerConfig): string | un
   // Rotation needs time: a successor is prepared in the last third of an issuer's life, when the
   // issuer must still sign leaves of full life.
   if (longestLeaf > (authorities.issuing.lifeDays * day) / 3)
-    return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
+    return (
+      `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds ` +
+      'or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays ' +
+      `(${authorities.issuing.lifeDays}): leaves would be cut before the authority is ` +
+      `rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower ` +
+      'the TTL'
+    );
   if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3)
-    return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
+    return (
+      `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a ` +
+      `third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or ` +
+      'raise the second'
+    );
   return undefined;
 }
 
 /** Lives of certificates and tokens that contradict each other. */
 function ttlContradiction({ issuance }: ServerConfig): string | undefined {
   if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds)
-    return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
+    return (
+      `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above ` +
+      `issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`
+    );
   if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds)
-    return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
+    return (
+      `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above ` +
+      `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`
+    );
   if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds)
-    return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
+    return (
+      `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above ` +
+      `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`
+    );
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds)
-    return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+    return (
+      `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ` +
+      `${shortLivedMaximumSeconds}, the maximum of the short-lived profile`
+    );
   return undefined;
 }
 
@@ -177,7 +209,10 @@ function contradiction(config: ServerConfig): string | undefined {
     attestation: { graceDays },
   } = config;
   if (certificatesDays !== 0 && certificatesDays <= graceDays)
-    return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): the database would forget agents that may still come back`;
+    return (
+      `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays ` +
+      `(${graceDays}): the database would forget agents that may still come back`
+    );
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined))
     return 'ops.tlsCertFile and ops.tlsKeyFile must be set together';
   const issuers = tokensContradiction(config.tokens);
@@ -187,7 +222,10 @@ function contradiction(config: ServerConfig): string | undefined {
   const shared = sharedToken(hsm);
   if (shared !== undefined) return shared;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address))
-    return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+    return (
+      `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ` +
+      'ops.tlsKeyFile, or use 127.0.0.1'
+    );
   return undefined;
 }
 
@@ -197,7 +235,10 @@ function httpContradiction({ http }: ServerConfig): string | undefined {
   for (const name of ['plain', 'tls'] as const)
     for (const [index, network] of http[name].trustedProxies.entries())
       if (!isNetwork(network))
-        return `http.${name}.trustedProxies.${index} (${network}) is neither an IP address nor a network such as 10.0.0.0/8`;
+        return (
+          `http.${name}.trustedProxies.${index} (${network}) is neither an IP address nor a ` +
+          'network such as 10.0.0.0/8'
+        );
   return undefined;
 }
 
@@ -212,7 +253,10 @@ function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
     (standby.module ?? hsm.module) === hsm.module &&
     (standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf;
   if (isStandby(issuing.label))
-    return `hsm.standby is the same token as hsm.issuing (${issuing.label}): a loss of one would be a loss of the other`;
+    return (
+      `hsm.standby is the same token as hsm.issuing (${issuing.label}): a loss of one would ` +
+      'be a loss of the other'
+    );
   if (root === undefined) return undefined;
   const beside =
     root.label === issuing.label
@@ -222,7 +266,9 @@ function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
         : undefined;
   return beside === undefined
     ? undefined
-    : `hsm.root is the same token as ${beside} (${root.label}): that token is open as long as the server runs, so that whoever can sign with it could also sign with the key of the root; use a separate token for the root`;
+    : `hsm.root is the same token as ${beside} (${root.label}): that token is open as long as ` +
+        'the server runs, so that whoever can sign with it could also sign with the key of the ' +
+        'root; use a separate token for the root';
 }
 
 function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | undefined {
@@ -230,7 +276,10 @@ function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | 
     const parsed = parseVerifierKey(key);
     if (!parsed.ok) return `audit.witnesses.${index}.key: ${parsed.error.message}`;
     if (parsed.value.type !== noteTypes.cosignature)
-      return `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with a key of type ${noteTypes.cosignature}`;
+      return (
+        `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with ` +
+        `a key of type ${noteTypes.cosignature}`
+      );
     const parsedUrl = new URL(url);
     if (parsedUrl.protocol === 'http:' && !isLoopbackUrl(parsedUrl))
       return `audit.witnesses.${index}.url ${url} goes over the network in the clear: use https`;

@@ -135,7 +135,8 @@ export const serverConfigSchema = z.strictObject({
         .describe('How signers call the module: auto measures at start; network HSMs need async'),
       sessionsPerSigner: count('Sessions per signer process', 256).default(4),
       deadlineMs: count(
-        'A signer that does not answer for this time is killed and respawned (milliseconds); signing must resume within 5 s of its stop, including the respawn',
+        'A signer that does not answer for this time is killed and respawned ' +
+          '(milliseconds); signing must resume within 5 s of its stop, including the respawn',
         600_000,
       ).default(2_000),
     })
@@ -220,7 +221,9 @@ export const serverConfigSchema = z.strictObject({
         'A larger jump of the wall clock stops every act that rests on elapsed time',
       ).default(60),
       rebootToleranceSeconds: seconds(
-        'After a start of the machine the wall clock may be so far ahead of the newest record of the audit log; beyond it nothing that rests on the passing of time is done until "meshca authority accept-clock"',
+        'After a start of the machine the wall clock may be so far ahead of the newest ' +
+          'record of the audit log; beyond it nothing that rests on the passing of time is ' +
+          'done until "meshca authority accept-clock"',
       ).default(3_600),
     })
     .prefault({}),
@@ -303,7 +306,9 @@ export const serverConfigSchema = z.strictObject({
   audit: z
     .strictObject({
       checkpointFile: path(
-        'File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Put it on another disk or machine than the database if possible',
+        'File to which each checkpoint of the audit log is appended; default ' +
+          'checkpoints.log in dataDir. Put it on another disk or machine than the database if ' +
+          'possible',
       ).optional(),
       witnesses: z
         .array(

@@ -184,7 +184,8 @@ export function chooseDelegation(
         3,
         'TTL_OUT_OF_RANGE',
         () =>
-          `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, the request asks for ${ask.ttlSeconds} s`,
+          `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ` +
+          `the request asks for ${ask.ttlSeconds} s`,
       );
     else
       return ok({

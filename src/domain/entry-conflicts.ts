@@ -84,7 +84,8 @@ export function checkConflicts(
     if (!defined.some(({ parentId }) => parentId === server))
       throw new PkiError(
         'PARENT_INVALID',
-        `the parent ${draft.parentId} of entry ${draft.id} is not an agent, and no entry defines a node set with that ID`,
+        `the parent ${draft.parentId} of entry ${draft.id} is not an agent, and no entry ` +
+          'defines a node set with that ID',
       );
   }
 }

@@ -56,7 +56,8 @@ export function checkEntry(
   if (!entryIdPattern.test(input.id))
     throw new PkiError(
       'INVALID_REQUEST',
-      `entry ID ${JSON.stringify(input.id.slice(0, 80))} is invalid: it needs at most 64 characters of [A-Za-z0-9._-] and starts with a letter or digit`,
+      `entry ID ${JSON.stringify(input.id.slice(0, 80))} is invalid: it needs at most 64 ` +
+        'characters of [A-Za-z0-9._-] and starts with a letter or digit',
     );
   const isTemplate = /[{}]/.test(input.spiffeId);
   const placeholders = isTemplate
@@ -189,7 +190,8 @@ function checkStated(
   if (Object.keys(input.placeholders).length > 0)
     throw new PkiError(
       'TEMPLATE_INVALID',
-      `${input.spiffeId} has no placeholder, but there are values for ${Object.keys(input.placeholders).join(', ').slice(0, 200)}`,
+      `${input.spiffeId} has no placeholder, but there are values for ` +
+        `${Object.keys(input.placeholders).join(', ').slice(0, 200)}`,
     );
   return {};
 }
@@ -266,7 +268,8 @@ function checkNodeSet(input: Omit<EntryDraft, 'isTemplate'>, isTemplate: boolean
   if (input.admin || input.downstream || input.dnsNames.length > 0)
     throw new PkiError(
       'PARENT_INVALID',
-      'an entry with the server as parent defines a node set: it gets no certificate, so it can be neither admin nor downstream nor have DNS names',
+      'an entry with the server as parent defines a node set: it gets no certificate, so it ' +
+        'can be neither admin nor downstream nor have DNS names',
     );
 }
 
@@ -286,7 +289,8 @@ function checkTokenEntry(input: Omit<EntryDraft, 'isTemplate'>): void {
   if (foreign !== undefined)
     throw new PkiError(
       'SELECTOR_INVALID',
-      `no token has the selector ${selectorText(foreign).slice(0, 120)}: below an issuer of tokens selectors are of the types ${tokenSelectorTypes.join(', ')}`,
+      `no token has the selector ${selectorText(foreign).slice(0, 120)}: below an issuer of ` +
+        `tokens selectors are of the types ${tokenSelectorTypes.join(', ')}`,
       { next: 'Use the claims as "meshca token explain" shows them.' },
     );
   if (input.allowWeakSelectors || input.selectors.some((each) => namesOwner(selectorText(each))))
@@ -295,7 +299,9 @@ function checkTokenEntry(input: Omit<EntryDraft, 'isTemplate'>): void {
     'SELECTORS_WEAK',
     'no selector says whose tokens the entry means: an issuer may serve many owners, and all their tokens would match',
     {
-      next: `Add one of the claims ${owningClaims.join(', ')}, or k8s:ns; or set allow_weak_selectors where the issuer serves you alone.`,
+      next:
+        `Add one of the claims ${owningClaims.join(', ')}, or k8s:ns; or set ` +
+        'allow_weak_selectors where the issuer serves you alone.',
     },
   );
 }

@@ -53,7 +53,9 @@ export class LoginTurns {
         {
           cause: refusal,
           grade: 'fatal',
-          next: 'Put the right PIN in its place and send SIGHUP to the server. If this PIN has become right since, restart the server: it then tries the PIN once.',
+          next:
+            'Put the right PIN in its place and send SIGHUP to the server. If this PIN has ' +
+            'become right since, restart the server: it then tries the PIN once.',
         },
       );
     try {

@@ -37,7 +37,9 @@ function initialize(module: graphene.Module, modulePath: string): void {
       cause: thrown,
       detail,
       grade,
-      next: 'Check that the device is connected. For SoftHSM, check that hsm.softhsmConf names a file, that the file names a token folder, and that this user may read and write both.',
+      next:
+        'Check that the device is connected. For SoftHSM, check that hsm.softhsmConf names a ' +
+        'file, that the file names a token folder, and that this user may read and write both.',
     });
   }
 }

@@ -31,7 +31,8 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
   } catch (thrown) {
     throw new PkiError(
       'HSM_PIN_MISSING',
-      `the PIN file of token ${tokenLabel} can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      `the PIN file of token ${tokenLabel} can not be read: ${path} ` +
+        `(${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
       { cause: thrown, grade: 'fatal' },
     );
   }
@@ -49,7 +50,8 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
   if ((mode & readableByAll) !== 0)
     logger.warn(
       { path, mode: bits, token: tokenLabel },
-      'every user of this machine may read the PIN file: set its mode to 0600, and change the PIN if others could enter its folder',
+      'every user of this machine may read the PIN file: set its mode to 0600, and change ' +
+        'the PIN if others could enter its folder',
     );
   return pin;
 }

@@ -90,14 +90,16 @@ function guardOne(dir: string, logger: Logger): void {
   if (copy === undefined || !isWholeObject(copy)) {
     logger.error(
       { path, bytes: present.length },
-      'a SoftHSM token is broken (its token.object is incomplete) and has no copy: restore the token directory from a backup',
+      'a SoftHSM token is broken (its token.object is incomplete) and has no copy: restore ' +
+        'the token directory from a backup',
     );
     return;
   }
   writeWhole(path, copy, copyPath);
   logger.warn(
     { path },
-    'a SoftHSM token was broken, as after a process was killed during its login; its token.object was restored from the copy',
+    'a SoftHSM token was broken, as after a process was killed during its login; its ' +
+      'token.object was restored from the copy',
   );
 }
 

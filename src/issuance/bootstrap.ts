@@ -143,7 +143,8 @@ async function checkToken(
   if (unknown !== undefined && dependencies.tolerateUnknownKeys === true) {
     dependencies.logger.warn(
       { token: role, label: unknown.label, ckaId: unknown.ckaId },
-      'the token holds a key that this database does not know: its record was lost with the restore, and it signs nothing',
+      'the token holds a key that this database does not know: its record was lost with the ' +
+        'restore, and it signs nothing',
     );
   } else if (unknown !== undefined) {
     throw new PkiError(
@@ -152,7 +153,9 @@ async function checkToken(
       {
         grade: 'fatal',
         detail: { token: role, label: unknown.label, ckaId: unknown.ckaId },
-        next: 'Connect the database that belongs to this token (restore it from its backup), or start with a new token. Nothing was changed.',
+        next:
+          'Connect the database that belongs to this token (restore it from its backup), or ' +
+          'start with a new token. Nothing was changed.',
       },
     );
   }

@@ -22,8 +22,11 @@ export const cutDetail = (
 export const issuerNotBegun = ({ kind, id, notBefore }: Authority, now: number): PkiError =>
   new PkiError(
     'NO_ISSUER',
-    `the ${kind} authority ${id} begins at ${new Date(notBefore * 1000).toISOString()}, and the clock of this server says ${new Date(now * 1000).toISOString()}`,
+    `the ${kind} authority ${id} begins at ${new Date(notBefore * 1000).toISOString()}, and ` +
+      `the clock of this server says ${new Date(now * 1000).toISOString()}`,
     {
-      next: 'Set the clock of the server right (date -u shows it), then look at "meshca status": it signs again by itself.',
+      next:
+        'Set the clock of the server right (date -u shows it), then look at "meshca status": ' +
+        'it signs again by itself.',
     },
   );

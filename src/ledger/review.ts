@@ -80,7 +80,8 @@ export class SnapshotReview implements LogReview {
     }
     if (this.#range.size === this.of && !this.#range.root().equals(this.#snapshot.root))
       throw invalid(
-        `the first ${this.of} records differ from those that were signed: somebody changed them together with the hashes of the tree`,
+        `the first ${this.of} records differ from those that were signed: somebody changed ` +
+          'them together with the hashes of the tree',
       );
     return 'more';
   }

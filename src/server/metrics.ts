@@ -74,7 +74,9 @@ export class ServerMetrics {
   });
   readonly #oldClients = new Counter({
     name: 'meshca_tls_old_clients_total',
-    help: 'Clients that offered no TLS 1.3 and were refused, by the control plane whose name they asked for (other: any other name); the log names them.',
+    help:
+      'Clients that offered no TLS 1.3 and were refused, by the control plane whose name they ' +
+      'asked for (other: any other name); the log names them.',
     labelNames: ['front'],
     registers: [this.registry],
   });
@@ -99,7 +101,9 @@ export class ServerMetrics {
   });
   readonly #httpRefused = new Counter({
     name: 'meshca_http_connections_refused_total',
-    help: 'HTTP connections that were ended to make room, by listener and reason (evicted: without a whole request; full: all others had one).',
+    help:
+      'HTTP connections that were ended to make room, by listener and reason (evicted: ' +
+      'without a whole request; full: all others had one).',
     labelNames: ['listener', 'reason'],
     registers: [this.registry],
   });
@@ -224,7 +228,8 @@ export class ServerMetrics {
     );
     this.#single(
       'meshca_audit_unproven_since_start',
-      '1: since the start no agent or witness has shown a checkpoint from before it, so that a database and checkpoint file that were put back together would not show.',
+      '1: since the start no agent or witness has shown a checkpoint from before it, so ' +
+        'that a database and checkpoint file that were put back together would not show.',
       () => (log.sinceStart.unproven ? 1 : 0),
     );
     this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);

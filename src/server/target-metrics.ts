@@ -23,7 +23,9 @@ export function watchTargets(registry: Registry, sources: TargetSources): void {
   });
   new Gauge({
     name: 'meshca_target_rollout_held',
-    help: '1 for each file target that had its turn first in its group and failed, so that the others wait: alert on any.',
+    help:
+      '1 for each file target that had its turn first in its group and failed, so that the ' +
+      'others wait: alert on any.',
     labelNames: ['group', 'agent', 'target', 'code'],
     registers: [registry],
     collect() {

@@ -111,9 +111,13 @@ export class PeerRegister {
     if (issuer.value.proof !== 'none' || unprovenAdmitted) return svid;
     return fail(
       'RESERVED_ID_UNTRUSTED',
-      `the agent names no issuing authorities, and the root of the peer marks none: any CA below that root could be its issuer, with the key ${issuer.value.sha256Hex}`,
+      'the agent names no issuing authorities, and the root of the peer marks none: any CA ' +
+        `below that root could be its issuer, with the key ${issuer.value.sha256Hex}`,
       {
-        next: 'Update the server and then the agent: agents of this release name the issuing authorities of their server. With an agent of another product, give the peer an ID that is not below /meshca/.',
+        next:
+          'Update the server and then the agent: agents of this release name the issuing ' +
+          'authorities of their server. With an agent of another product, give the peer an ID ' +
+          'that is not below /meshca/.',
       },
     );
   }

@@ -91,7 +91,8 @@ export class SocketCertificate implements ShownCertificate, Disposable {
     if (identity === undefined)
       throw new PkiError(
         'NO_IDENTITY',
-        `no entry gives ${spiffeId.toString()} to the agent itself; its selectors are ${selectors.map(selectorText).join(', ')}`,
+        `no entry gives ${spiffeId.toString()} to the agent itself; its selectors are ` +
+          `${selectors.map(selectorText).join(', ')}`,
         { next: `Create an entry with them, and with the DNS name ${dnsName}.` },
       );
     if (!names(identity.entry, dnsName))

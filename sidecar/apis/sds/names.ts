@@ -45,7 +45,8 @@ export function parseSecretName(name: string, validation: Validation): Result<Wa
       ? ok({ kind: 'all bundles' })
       : fail(
           'SECRET_NAME_INVALID',
-          `${quote(name)} can not be served: without the SPIFFE validator the roots of one trust domain would validate names of the others`,
+          `${quote(name)} can not be served: without the SPIFFE validator the roots of one ` +
+            'trust domain would validate names of the others',
           { next: 'Set sds.spiffeValidator, or ask for the bundle of one trust domain.' },
         );
   if (filePattern.test(name)) return parseFile(name);

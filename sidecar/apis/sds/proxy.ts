@@ -305,4 +305,5 @@ export class Proxy {
 }
 
 const unprovableReason = (until: number): string =>
-  `subscribes to no bundle, so that nobody can tell what it validates with; counts until ${new Date(until * 1000).toISOString()}, when the certificate ends that it had`;
+  'subscribes to no bundle, so that nobody can tell what it validates with; counts until ' +
+  `${new Date(until * 1000).toISOString()}, when the certificate ends that it had`;

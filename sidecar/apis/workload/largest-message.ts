@@ -37,6 +37,10 @@ export class StreamsWithoutCrls {
     const { size } = this.#streams;
     return size === 0
       ? undefined
-      : `${size} ${size === 1 ? 'stream of a workload' : 'streams of workloads'} without CRLs: with them a message would be larger than the client takes (${defaultLargestMessage / 1024 / 1024} MiB unless it states more), so that certificates and bundles are sent alone; rotate the issuing authority, whose CRL begins empty`;
+      : `${size} ${size === 1 ? 'stream of a workload' : 'streams of workloads'} without ` +
+          'CRLs: with them a message would be larger than the client takes ' +
+          `(${defaultLargestMessage / 1024 / 1024} MiB unless it states more), so that ` +
+          'certificates and bundles are sent alone; rotate the issuing authority, whose CRL ' +
+          'begins empty';
   }
 }

@@ -22,7 +22,9 @@ export const joinToken = nodeAttestorType({
             path,
             {
               what: 'join token',
-              next: 'chmod 0600 it; if others could enter its folder, see with "meshca agent list" that this node joined and nobody else',
+              next:
+                'chmod 0600 it; if others could enter its folder, see with "meshca agent ' +
+                'list" that this node joined and nobody else',
             },
             logger,
           );

@@ -49,7 +49,9 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
       matters: ({ admin, spiffeId }, sights) => admin || sights.idMatters(spiffeId),
     },
     preview: async (_deps, _caller, { spiffeId, admin, ttlSeconds }) => [
-      `issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`,
+      'issue a certificate for ' +
+        `${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, ` +
+        `for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`,
     ],
     run: async ({ services }, caller, request, signal) => {
       const { leaf, rootsDer } = await services.mint.mint(caller, request, signal);

@@ -12,7 +12,8 @@ export const compromiseOperations: Pick<
     admits: 'operators',
     dualControl: 'always',
     preview: async (dependencies, caller, { id, force }) => [
-      `have all leaves under ${id} replaced; where it is the last that signs, a successor first, ${proofText(force, null)}`,
+      `have all leaves under ${id} replaced; where it is the last that signs, a successor ` +
+        `first, ${proofText(force, null)}`,
       ...(await authorityLines(dependencies, caller, (authority) => authority.id === id)),
     ],
     run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>
@@ -44,9 +45,11 @@ export const compromiseOperations: Pick<
       const plan = await dependencies.services.rotation.planCompromise(caller, id);
       const exposedUntil = plan.exposedUntil === 0 ? 'then' : isoTime(plan.exposedUntil);
       return [
-        `taint ${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`,
+        'taint ' +
+          `${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`,
         `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
-        `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not report; exposed until ${exposedUntil}`,
+        `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not ` +
+          `report; exposed until ${exposedUntil}`,
         ...(await authorityLines(dependencies, caller, (authority) =>
           plan.tainted.includes(authority.id),
         )),

@@ -112,7 +112,9 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
   ApplyEntries: {
     admits: 'operators',
     dualControl: {
-      when: 'a stated entry, the present one in its place, or one that is pruned matters in the same way, and it is no dry run',
+      when:
+        'a stated entry, the present one in its place, or one that is pruned matters in the ' +
+        'same way, and it is no dry run',
       matters: async ({ entries, prune, dryRun }, sights) => {
         if (dryRun) return false;
         const ids = entries.map(({ id }) => id).filter((id) => id !== '');

@@ -18,7 +18,8 @@ export const rotationOperations: Pick<
           : `stop when it is ${stopAfter}`;
       return [
         ...scopeLines(replica, region),
-        `make a successor of the ${kind} authority (prepared), publish it${publishing}, and ${activating}; what signs now is then trusted until its last leaf has expired`,
+        `make a successor of the ${kind} authority (prepared), publish it${publishing}, and ` +
+          `${activating}; what signs now is then trusted until its last leaf has expired`,
         ...(await authorityLines(dependencies, caller, (authority) => authority.kind === kind)),
       ];
     },

@@ -12,7 +12,9 @@ export const tokenOperations: OperationsOf<'meshca.admin.v1.Tokens'> = {
         sights.tokenMatters(agentName, nodeSelectors),
     },
     preview: async (_deps, _caller, { agentName, nodeSelectors }) => [
-      `let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`,
+      'let a node join as ' +
+        `${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; ` +
+        'what it could then obtain: meshca agent show',
     ],
     run: async ({ services }, caller, request, signal) => {
       const { record, ...secret } = await services.tokens.create(caller, request, signal);

@@ -128,7 +128,8 @@ export function placeOf({
     if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name))
       throw new PkiError(
         'INVALID_REQUEST',
-        `${JSON.stringify(name.slice(0, 80))} is not a valid name of a replica or region: at most 64 characters of [A-Za-z0-9._-]`,
+        `${JSON.stringify(name.slice(0, 80))} is not a valid name of a replica or region: ` +
+          'at most 64 characters of [A-Za-z0-9._-]',
       );
   }
   return replica === '' && region === ''

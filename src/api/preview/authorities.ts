@@ -45,6 +45,7 @@ export function scopeLines(replica: string, region: string): readonly string[] {
     .filter((text) => text !== '')
     .join(' in ');
   return [
-    `only for ${place}: replaces the authority that signs only there, or signs in addition to those that sign everywhere`,
+    `only for ${place}: replaces the authority that signs only there, or signs in addition ` +
+      'to those that sign everywhere',
   ];
 }

@@ -62,7 +62,8 @@ export async function parentLines(
       `now: the parent ${id} ${standing}`,
       ...open.map(
         (token) =>
-          `now: the join token ${token.id} of ${token.createdBy} lets a node become it until ${isoTime(token.expiresAt)}`,
+          `now: the join token ${token.id} of ${token.createdBy} lets a node become it ` +
+          `until ${isoTime(token.expiresAt)}`,
       ),
     ];
   });

@@ -311,7 +311,8 @@ function show(
  * Nobody knows how long files are used. Therefore they count until the last certificate has ended.
  */
 const keptText = (ends: readonly number[]): string =>
-  `kept in files until ${instant(Math.max(...ends))}; a rotation waits until then for the process that uses the files\n`;
+  `kept in files until ${instant(Math.max(...ends))}; a rotation waits until then for the ` +
+  'process that uses the files\n';
 
 /** Writes the key first, readable by its owner only. Scripts know these names from spire-agent. */
 function writeSvid(

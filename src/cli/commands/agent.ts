@@ -54,7 +54,9 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
           context.out(`${changed.spiffeId} is ${changed.state}\n`);
           if (detail.liveCertificates > 0)
             context.out(
-              `${detail.liveCertificates} certificates issued through it are still valid, the last until ${instant(detail.lastNotAfter)} (${until(detail.lastNotAfter, context.now())})\n`,
+              `${detail.liveCertificates} certificates issued through it are still valid, ` +
+                `the last until ${instant(detail.lastNotAfter)} ` +
+                `(${until(detail.lastNotAfter, context.now())})\n`,
             );
         }),
       );
@@ -126,22 +128,26 @@ const doubledText = (context: CliContext, { how, times, seenAt }: Double): strin
 const doubledLine = (context: CliContext, { spiffeId, doubled }: Agent__Output): string =>
   doubled === null || doubled === undefined
     ? ''
-    : `\nTWO AGENTS use ${spiffeId}: ${doubledText(context, doubled)}\n  see both: meshca agent show ${spiffeId}\n  decide:   meshca agent keep ${spiffeId} --instance INSTANCE\n`;
+    : `\nTWO AGENTS use ${spiffeId}: ${doubledText(context, doubled)}\n  see both: meshca ` +
+      `agent show ${spiffeId}\n  decide:   meshca agent keep ${spiffeId} --instance INSTANCE\n`;
 
 const revokedLine = ({ spiffeId, evidenceRevoked }: Agent__Output): string =>
   evidenceRevoked === ''
     ? ''
-    : `\nREVOKED: ${spiffeId} stands, and it came in by what was revoked since: ${printable(evidenceRevoked)}\n  end it: meshca agent ban ${spiffeId}\n`;
+    : `\nREVOKED: ${spiffeId} stands, and it came in by what was revoked since: ` +
+      `${printable(evidenceRevoked)}\n  end it: meshca agent ban ${spiffeId}\n`;
 
 function keepCommand(agent: Command, context: CliContext, outcome: Outcome): void {
   agent
     .command('keep <id>')
     .description(
-      'decide which of two processes goes on with the identity of an agent: it renews immediately, and the other is superseded',
+      'decide which of two processes goes on with the identity of an agent: it renews ' +
+        'immediately, and the other is superseded',
     )
     .option(
       '--instance <id>',
-      'the process: its name in "meshca agent show", or the beginning of the name; default: the process that has the session',
+      'the process: its name in "meshca agent show", or the beginning of the name; default: ' +
+        'the process that has the session',
       '',
     )
     .option('--reason <text>', 'for the audit record', '')
@@ -160,7 +166,8 @@ function keepCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           return;
         }
         context.out(
-          `${spiffeId} is kept. It renews immediately, or when it connects next. From then on the other process gets no session, and its certificate no longer counts.\n`,
+          `${spiffeId} is kept. It renews immediately, or when it connects next. From then ` +
+            'on the other process gets no session, and its certificate no longer counts.\n',
         );
       }),
     );
@@ -170,7 +177,8 @@ function showCommand(agent: Command, context: CliContext, outcome: Outcome): voi
   agent
     .command('show <id>')
     .description(
-      'show one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain',
+      'show one agent, by its SPIFFE ID or its name (the last segment), with its blast ' +
+        'radius: everything that the node could obtain',
     )
     .action(
       action(context, outcome, async (options, [id]) => {

@@ -222,7 +222,8 @@ function verifyCommand(approval: Command, context: CliContext, outcome: Outcome)
           ['SHA-256', verified.operationSha256],
           [
             'policy',
-            `version ${verified.operation.policyVersion}, SHA-256 ${verified.policySha256}${options.policySha256 === undefined ? ' (compare it, or give --policy-sha256)' : ', as given'}`,
+            `version ${verified.operation.policyVersion}, SHA-256 ` +
+              `${verified.policySha256}${options.policySha256 === undefined ? ' (compare it, or give --policy-sha256)' : ', as given'}`,
           ],
         ]);
       }),

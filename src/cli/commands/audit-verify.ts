@@ -57,7 +57,9 @@ async function verify(
     witnesses,
   });
   const silent = verdict.cosigned.filter(({ time }) => time === 0);
-  const complete = `complete up to record ${verdict.size} of the tree, time ${verdict.size === 0 ? '-' : new Date(verdict.lastTimeMs).toISOString()}`;
+  const complete =
+    `complete up to record ${verdict.size} of the tree, time ` +
+    `${verdict.size === 0 ? '-' : new Date(verdict.lastTimeMs).toISOString()}`;
   if (options.json)
     json(context, {
       verified: true,
@@ -90,7 +92,8 @@ function showVerdict(
     ['checkpoints', `${verdict.checkpoints}, all signed and consistent`],
     [
       'activations',
-      `${verdict.activations.withList} with a list of who had confirmed, which agrees with the record; ${verdict.activations.without} from before such lists existed`,
+      `${verdict.activations.withList} with a list of who had confirmed, which agrees with ` +
+        `the record; ${verdict.activations.without} from before such lists existed`,
     ],
     ['not in the tree yet', `${verdict.waiting}, according to the file`],
     ...verdict.cosigned.map(
@@ -111,7 +114,8 @@ function showVerdict(
     [
       'key',
       key === undefined
-        ? `${verdict.verifierKey}\nthis key comes from the file itself: compare it with the key that you know, or give --key`
+        ? `${verdict.verifierKey}\nthis key comes from the file itself: compare it with the ` +
+          'key that you know, or give --key'
         : formatVerifierKey(key),
     ],
     ...(!cutChecked

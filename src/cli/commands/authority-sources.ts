@@ -79,7 +79,8 @@ function csrCommand(authority: Command, context: CliContext, outcome: Outcome): 
           // only the PEM goes to standard output, so that it can be redirected
           if (options.out === undefined) context.out(csrPem);
           context.err(
-            `authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have the CSR signed, then: meshca authority import ${id} --chain FILE\n`,
+            `authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have the CSR signed, ` +
+              `then: meshca authority import ${id} --chain FILE\n`,
           );
         }
       }),
@@ -224,7 +225,8 @@ function importCrlCommand(authority: Command, context: CliContext, outcome: Outc
   authority
     .command('import-crl <file>')
     .description(
-      'import the CRL of a root or intermediate whose key is not here (DER or PEM); CRLs are handed out when the set is complete',
+      'import the CRL of a root or intermediate whose key is not here (DER or PEM); CRLs ' +
+        'are handed out when the set is complete',
     )
     .option('--dry-run', 'check only; change nothing')
     .action(

@@ -81,7 +81,8 @@ function showCommand(authority: Command, context: CliContext, outcome: Outcome):
             ['parent', record.parentId || '-'],
             [
               'valid',
-              `${instant(record.notBefore)} to ${instant(record.notAfter)} (ends ${until(record.notAfter, context.now())})`,
+              `${instant(record.notBefore)} to ${instant(record.notAfter)} (ends ` +
+                `${until(record.notAfter, context.now())})`,
             ],
             ['created', instant(record.createdAt)],
             ['activated', instant(record.activatedAt)],

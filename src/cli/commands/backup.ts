@@ -28,7 +28,10 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
         if (options.json) json(context, { path, replaced });
         else
           context.out(
-            `${path} is now ${file}${replaced === undefined ? '' : `; the previous one is ${replaced}`}\nIf the backup is older than the last signature, the server starts, reports this and signs nothing: see "meshca restore show".\n`,
+            `${path} is now ` +
+              `${file}${replaced === undefined ? '' : `; the previous one is ${replaced}`}\nIf ` +
+              'the backup is older than the last signature, the server starts, reports this ' +
+              'and signs nothing: see "meshca restore show".\n',
           );
       }),
     );
@@ -90,7 +93,8 @@ function acceptCommand(restore: Command, context: CliContext, outcome: Outcome):
         if (options.json) json(context, { stale: view.stale, size: view.size });
         else
           context.out(
-            'accepted: the log continues under a new origin, agents continue under a new epoch, and the server signs again\n',
+            'accepted: the log continues under a new origin, agents continue under a new ' +
+              'epoch, and the server signs again\n',
           );
       }),
     );
@@ -130,8 +134,10 @@ function show(context: CliContext, view: View): void {
     [
       'known from',
       view.proven
-        ? 'the replaced database, whose records agree with the signatures: its bans and revocations apply again after the acceptance'
-        : 'nothing that proves it: before you accept, repeat the bans and revocations of that time; make tokens and other changes again by hand',
+        ? 'the replaced database, whose records agree with the signatures: its bans and ' +
+          'revocations apply again after the acceptance'
+        : 'nothing that proves it: before you accept, repeat the bans and revocations of that ' +
+          'time; make tokens and other changes again by hand',
     ],
     ...(view.agents === 0 ? [] : [['agents that may come back', String(view.agents)] as const]),
     ['to accept', `meshca restore accept ${view.expected}`],

@@ -72,7 +72,8 @@ function verifyCommand(ceremony: Command, context: CliContext, outcome: Outcome)
               'trust',
               checked.signerKnown
                 ? 'the signer is the root that you gave'
-                : 'the transcript names the signer itself: compare "signed by" with the root that you know, or give --signer',
+                : 'the transcript names the signer itself: compare "signed by" with the root ' +
+                  'that you know, or give --signer',
             ],
           ]);
         },

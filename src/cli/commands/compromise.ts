@@ -81,7 +81,8 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
   authority
     .command('compromise <id>')
     .description(
-      'for a stolen key: replace everything below the authority, and its root as well unless every consumer enforces CRLs',
+      'for a stolen key: replace everything below the authority, and its root as well ' +
+        'unless every consumer enforces CRLs',
     )
     .requiredOption('--reason <text>', 'the reason, for the audit record')
     .option('--window <duration>', 'the time over which leaves are replaced')
@@ -103,10 +104,12 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
             calls.call('PlanCompromise', request),
           );
           const said = [
-            `tainted: ${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
+            'tainted: ' +
+              `${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
             `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
             `${plan.live} live leaves are replaced, ${plan.liveUnreported} of them with holders that can not report`,
-            `consumers trust what a thief signs until the root has left the bundle: at the latest ${instant(plan.exposedUntil)}`,
+            'consumers trust what a thief signs until the root has left the bundle: at the ' +
+              `latest ${instant(plan.exposedUntil)}`,
           ];
           if (!options.json) context.out(`${said.join('\n')}\n`);
           if (options.dryRun) {

@@ -60,7 +60,8 @@ function createCommand(delegation: Command, context: CliContext, outcome: Outcom
         if (options.json) json(context, made);
         else
           context.out(
-            `created ${made.id}: ${made.clientId} may sign ${made.patterns.join(', ')} for up to ${duration(made.maxTtlSeconds)}\n`,
+            `created ${made.id}: ${made.clientId} may sign ${made.patterns.join(', ')} for ` +
+              `up to ${duration(made.maxTtlSeconds)}\n`,
           );
       }),
     );

@@ -11,7 +11,8 @@ export function doctorCommand(program: Command, context: CliContext, outcome: Ou
   program
     .command('doctor [file]')
     .description(
-      'check this machine against a configuration: versions, files, module, tokens, PINs, ports, clock, capabilities; it tries each PIN once',
+      'check this machine against a configuration: versions, files, module, tokens, PINs, ' +
+        'ports, clock, capabilities; it tries each PIN once',
     )
     .option('--agent', 'the file is the configuration of an agent')
     .action(

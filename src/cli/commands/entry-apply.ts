@@ -56,7 +56,9 @@ async function apply(context: CliContext, options: ApplyFlags & GlobalOptions): 
   const count = (what: string): number =>
     answer.changes.filter((change) => change.action === what).length;
   context.out(
-    `${answer.applied ? 'applied' : 'dry run, nothing changed'}: ${count('create')} created, ${count('update')} updated, ${count('delete')} deleted, ${answer.unchanged} unchanged\n`,
+    `${answer.applied ? 'applied' : 'dry run, nothing changed'}: ${count('create')} ` +
+      `created, ${count('update')} updated, ${count('delete')} deleted, ${answer.unchanged} ` +
+      'unchanged\n',
   );
   await noteAbsentParents(
     context,
@@ -106,7 +108,8 @@ async function agreeToDeletes(
   await consent(
     context,
     options.yes,
-    `${more > 0 ? `and ${more} more: ` : ''}Delete ${deletes.length === 1 ? 'this entry' : `these ${deletes.length} entries`}?`,
+    `${more > 0 ? `and ${more} more: ` : ''}Delete ` +
+      `${deletes.length === 1 ? 'this entry' : `these ${deletes.length} entries`}?`,
   );
 }
 

@@ -27,7 +27,8 @@ export function evidenceCommand(program: Command, context: CliContext, outcome: 
   authority
     .command('evidence <id>')
     .description(
-      'show the consumers that were counted before this authority signed: who had it, who was passed over and why, whose leaves had expired',
+      'show the consumers that were counted before this authority signed: who had it, who ' +
+        'was passed over and why, whose leaves had expired',
     )
     .action(
       action(context, outcome, async (options, [id]) => {
@@ -87,7 +88,8 @@ function showStatement(context: CliContext, { sha256, sequence, statement }: Rea
     [
       'decided by',
       without.kind === 'proven'
-        ? `confirmations; required: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred`
+        ? `confirmations; required: ${percent(statement.shares.proven)} of the proven, ` +
+          `${percent(statement.shares.inferred)} of the inferred`
         : without.kind === 'forced'
           ? `force, by ${without.by}: ${without.reason}`
           : without.kind === 'ended'
@@ -96,7 +98,8 @@ function showStatement(context: CliContext, { sha256, sequence, statement }: Rea
     ],
     [
       'proven',
-      `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all their leaves had expired`,
+      `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ` +
+        `${lines.expired} agents were away until all their leaves had expired`,
     ],
     ...(statement.alteredAgents === 0
       ? []
@@ -110,7 +113,8 @@ function showStatement(context: CliContext, { sha256, sequence, statement }: Rea
       'inferred',
       inferred.needed === 0
         ? 'nobody'
-        : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; earlier leaves had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; the rest was not waited for (until ${instant(inferred.until)})` : ''}`,
+        : `${inferred.confirmed} of ` +
+          `${inferred.needed}${inferred.relied > 0 ? `; earlier leaves had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; the rest was not waited for (until ${instant(inferred.until)})` : ''}`,
     ],
     [
       'unseen',
@@ -166,7 +170,8 @@ function showConsumers(context: CliContext, consumers: Read['consumers']): void 
             ? instant(line.heardAt)
             : line.class === 'expired'
               ? `expired ${instant(line.until)}`
-              : `${line.state}${line.reason === '' ? '' : ` (${printable(line.reason)})`}, seen ${instant(line.lastSeenAt)}`,
+              : `${line.state}${line.reason === '' ? '' : ` (${printable(line.reason)})`}, ` +
+                `seen ${instant(line.lastSeenAt)}`,
       },
     ],
     consumers,

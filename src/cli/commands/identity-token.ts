@@ -69,7 +69,8 @@ async function explain(
   const lines = [
     ...told.grants.map(
       ({ spiffeId, entryId, ttlSeconds, denied }) =>
-        `  ${denied === '' ? 'gives' : 'would give'} ${spiffeId} for ${ttlSeconds} s (${entryId})${denied === '' ? '' : `, but the policy denies it: ${denied}`}\n`,
+        `  ${denied === '' ? 'gives' : 'would give'} ${spiffeId} for ${ttlSeconds} s ` +
+        `(${entryId})${denied === '' ? '' : `, but the policy denies it: ${denied}`}\n`,
     ),
     ...told.refused.map(
       ({ spiffeId, entryId, reason }) => `  not ${spiffeId} (${entryId}): ${reason}\n`,

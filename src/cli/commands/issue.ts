@@ -141,7 +141,9 @@ async function issue(context: CliContext, options: IssueFlags & GlobalOptions): 
 /** The server ends a call whose caller has left only until the certificate is on record. */
 const interrupted = (): PkiError =>
   new PkiError('CANCELLED', 'interrupted while the server was asked for the certificate', {
-    next: 'The server may have used the token up. The certificate has no key then, and ends by itself. Run the command again, with a new token if that one was used.',
+    next:
+      'The server may have used the token up. The certificate has no key then, and ends by ' +
+      'itself. Run the command again, with a new token if that one was used.',
   });
 
 /** @throws PkiError INVALID_REQUEST if the options do not fit together */
@@ -164,7 +166,8 @@ function clientOf(
   if ((bundle === undefined) === (rootFingerprint === undefined))
     throw wrong(
       'exactly one of --bundle and --root-fingerprint is needed',
-      'Give what "meshca bundle show" prints on the machine of the server: a file of the roots, or the fingerprint of one.',
+      'Give what "meshca bundle show" prints on the machine of the server: a file of the ' +
+        'roots, or the fingerprint of one.',
     );
   const roots = bundle === undefined ? [] : rootsOf(readBytes(bundle), bundle);
   const issuers = () =>
@@ -261,7 +264,10 @@ function takeWritten(at: (name: string) => string): Written {
     'INVALID_REQUEST',
     `the key is deleted, but its certificate is not given back: ${unreadable?.message ?? ''}`,
     {
-      next: 'The certificate ends by itself, within minutes. To revoke a revocable one before: find it with "meshca certificate list --kind token", then "meshca certificate revoke SERIAL".',
+      next:
+        'The certificate ends by itself, within minutes. To revoke a revocable one before: ' +
+        'find it with "meshca certificate list --kind token", then "meshca certificate revoke ' +
+        'SERIAL".',
     },
   );
 }
@@ -299,7 +305,8 @@ async function giveBack(
     if (options.json) json(context, { serial, revoked, notAfter });
     else
       context.out(
-        `given back ${serial}: the key is deleted, ${revoked ? 'and the certificate is revoked' : `and the certificate ends at ${instant(notAfter)}`}\n`,
+        `given back ${serial}: the key is deleted, ` +
+          `${revoked ? 'and the certificate is revoked' : `and the certificate ends at ${instant(notAfter)}`}\n`,
       );
   } catch (thrown) {
     const error = context.signal.aborted
@@ -311,7 +318,9 @@ async function giveBack(
       {
         cause: error,
         detail: error.detail,
-        next: `The certificate ends at ${instant(notAfter)}. To revoke a revocable one before: meshca certificate revoke ${serial}`,
+        next:
+          `The certificate ends at ${instant(notAfter)}. To revoke a revocable one before: ` +
+          `meshca certificate revoke ${serial}`,
       },
     );
   }

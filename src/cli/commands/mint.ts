@@ -145,7 +145,9 @@ async function mint(
     throw new PkiError(error.code, error.message, {
       cause: error,
       detail: error.detail,
-      next: `${error.next} The key is kept in ${waitingKeyPath(options, operation)}. Within an hour of the approval: meshca mint --result ${operation} --write ${options.write}`,
+      next:
+        `${error.next} The key is kept in ${waitingKeyPath(options, operation)}. Within an ` +
+        `hour of the approval: meshca mint --result ${operation} --write ${options.write}`,
     });
   }
 }

@@ -77,7 +77,9 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
             if (!(await context.dependencies.validate(other, file)).ok) throw checked.error;
             throw new PkiError(checked.error.code, checked.error.message, {
               cause: checked.error,
-              next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,
+              next:
+                'It is a valid configuration of ' +
+                `${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,
             });
           }
           if (options.check === true)
@@ -170,7 +172,8 @@ function report(
     context.out(
       ready
         ? `${what}: serving\n`
-        : `${what}: ${options.ready ? '' : 'alive, '}not serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`,
+        : `${what}: ${options.ready ? '' : 'alive, '}not ` +
+            `serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`,
     );
   return ready || !options.ready ? exitCodes.ok : exitCodes.unavailable;
 }

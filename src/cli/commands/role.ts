@@ -35,7 +35,8 @@ export function roleCommands(program: Command, context: CliContext, outcome: Out
           if (options.json) json(context, put);
           else
             context.out(
-              `role ${put.name}: ${put.verbs.join(' ')} on ${put.prefixes.join(' ')} for ${put.members.length} ${put.members.length === 1 ? 'member' : 'members'}\n`,
+              `role ${put.name}: ${put.verbs.join(' ')} on ${put.prefixes.join(' ')} for ` +
+                `${put.members.length} ${put.members.length === 1 ? 'member' : 'members'}\n`,
             );
         },
       ),

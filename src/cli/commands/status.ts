@@ -39,7 +39,8 @@ export function statusCommand(program: Command, context: CliContext, outcome: Ou
             'server certificate',
             status.serverCertificateNotAfter === 0
               ? '-'
-              : `ends ${instant(status.serverCertificateNotAfter)} (${until(status.serverCertificateNotAfter, context.now())})`,
+              : `ends ${instant(status.serverCertificateNotAfter)} ` +
+                `(${until(status.serverCertificateNotAfter, context.now())})`,
           ],
           ['started', instant(status.startedAt)],
         ]);

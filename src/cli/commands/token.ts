@@ -56,7 +56,9 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
             ['issuer fingerprint', made.issuerFingerprints.join(',')],
           ]);
           context.out(
-            '\nOn the node: write the token to the file that attestation.joinToken.path names (0600). Set bootstrap.rootFingerprint and bootstrap.issuerFingerprint to the fingerprints (see "meshca validate --schema agent").\n',
+            '\nOn the node: write the token to the file that attestation.joinToken.path ' +
+              'names (0600). Set bootstrap.rootFingerprint and bootstrap.issuerFingerprint to ' +
+              'the fingerprints (see "meshca validate --schema agent").\n',
           );
         },
       ),

@@ -70,7 +70,9 @@ export function verifyEvidence(
   if (!enough)
     return fail(
       'APPROVAL_NOT_COUNTED',
-      `${counted.length} valid approvals (${counted.map(({ approver }) => approver).join(', ') || 'none'}), ${policy.required} are needed`,
+      `${counted.length} valid approvals ` +
+        `(${counted.map(({ approver }) => approver).join(', ') || 'none'}), ` +
+        `${policy.required} are needed`,
     );
   return ok({
     operation: operation.value,
@@ -115,6 +117,8 @@ function readEvidence(text: string): Result<Evidence> {
     // reported below
   }
   return fail('APPROVAL_NOT_COUNTED', 'the file holds no evidence of an approval', {
-    next: 'Give what "meshca approval show ID --json" printed, or the canonical text of the audit record approval.decided.',
+    next:
+      'Give what "meshca approval show ID --json" printed, or the canonical text of the audit ' +
+      'record approval.decided.',
   });
 }

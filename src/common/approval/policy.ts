@@ -78,7 +78,10 @@ function termsProblem({
   const decidable =
     Number.isSafeInteger(required) && required >= minimumRequired && required <= approvers.length;
   if (enabled && !decidable)
-    return `${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, and no more than there are`;
+    return (
+      `${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, ` +
+      'and no more than there are'
+    );
   const bearable =
     Number.isSafeInteger(lifeSeconds) &&
     lifeSeconds >= minimumLifeSeconds &&

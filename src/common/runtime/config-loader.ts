@@ -246,7 +246,10 @@ function describeIssue(schema: z.ZodObject, issue: z.core.$ZodIssue): string[] {
     const near = nearest(key, siblings);
     const elsewhere = everywhere.find((known) => known.at(-1) === key);
     const hint = near !== undefined ? [...path, near].join('.') : elsewhere?.join('.');
-    return `unknown key ${full}${hint === undefined ? `; known here: ${siblings.join(', ')}` : `; did you mean ${hint}?`}`;
+    return (
+      'unknown key ' +
+      `${full}${hint === undefined ? `; known here: ${siblings.join(', ')}` : `; did you mean ${hint}?`}`
+    );
   });
 }
 

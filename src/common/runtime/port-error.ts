@@ -4,7 +4,8 @@ const advice: Readonly<Record<string, string>> = {
   EADDRINUSE:
     'Another process listens there: "ss -ltnp" names it. Stop it, or configure another port.',
   EACCES:
-    'A port below 1024 takes the capability CAP_NET_BIND_SERVICE. Give it to this process, or configure a port from 1024 on.',
+    'A port below 1024 takes the capability CAP_NET_BIND_SERVICE. Give it to this process, ' +
+    'or configure a port from 1024 on.',
   EADDRNOTAVAIL:
     'No interface of this machine has the address. Configure one that "ip address" shows.',
 };

@@ -37,7 +37,9 @@ export function parseSshPublicKey(line: string): Result<SshPublicKey> {
   const [type, base64, ...comment] = text.split(/[ \t]+/);
   if (!isKeyType(type))
     return invalid(
-      `it does not begin with one of ${sshKeyTypes.join(', ')}${type?.includes('-cert-v01') === true ? ' (certificates are not taken)' : ''}; options before the type are not taken`,
+      'it does not begin with one of ' +
+        `${sshKeyTypes.join(', ')}${type?.includes('-cert-v01') === true ? ' (certificates are not taken)' : ''}; ` +
+        'options before the type are not taken',
     );
   const blob = strictBase64(base64 ?? '');
   if (blob === undefined) return invalid('its second word is not base64');

@@ -207,7 +207,8 @@ export class EvidenceCheck {
       throw this.#invalid('there are more consumers than the statement names');
     if (hashOf(data) !== expected.sha256)
       throw this.#invalid(
-        `the consumers in part ${this.#chunks + 1} of ${this.statement.chunks.length} are not those that the statement commits to: the list was changed`,
+        `the consumers in part ${this.#chunks + 1} of ${this.statement.chunks.length} are ` +
+          'not those that the statement commits to: the list was changed',
       );
     this.#chunks += 1;
     const lines = data

@@ -163,7 +163,8 @@ class ExportCheck {
     const since = this.#since;
     if (since !== undefined && !this.#sinceSeen)
       throw invalid(
-        `the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`,
+        `the end is cut off: the checkpoint that was given is over ${since.size} records, ` +
+          `this file has ${this.#ended} under a checkpoint`,
         undefined,
         { missingFrom: this.#ended },
       );
@@ -221,7 +222,8 @@ class ExportCheck {
     }
     if (index !== this.#range.size)
       throw invalid(
-        `record ${sequence} stands at place ${index} of the tree where ${this.#range.size} is next: a record before it is gone`,
+        `record ${sequence} stands at place ${index} of the tree where ${this.#range.size} ` +
+          'is next: a record before it is gone',
         this.#lastLeaf.sequence + 1,
       );
     const leaf = leafHash(canonical);

@@ -95,7 +95,8 @@ export class ExportKeys {
     for (const { key, trusted, used } of this.#others.values())
       if (used && !trusted)
         throw invalid(
-          `checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint of the log's key vouches for`,
+          `checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint ` +
+            "of the log's key vouches for",
         );
   }
 }

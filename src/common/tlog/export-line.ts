@@ -172,7 +172,9 @@ interface RecordedLine {
 /** The error for a file that is more likely not an export than an altered one. */
 export const noExport = (message: string): PkiError =>
   new PkiError('AUDIT_INVALID', message, {
-    next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.',
+    next:
+      'Give a file that "meshca audit export" wrote; if this is one, keep it and the database ' +
+      'as they are: it was altered.',
   });
 
 export const invalid = (message: string, sequence?: number, detail: object = {}): PkiError =>

@@ -52,7 +52,8 @@ export function notPermitted(
     );
   return new PkiError(
     'PATH_NOT_PERMITTED',
-    `user ${effectiveUser().uid} may not ${barrier.purpose}: ${ownership(barrier.path)}, and "${barrier.needed}" is needed`,
+    `user ${effectiveUser().uid} may not ${barrier.purpose}: ${ownership(barrier.path)}, ` +
+      `and "${barrier.needed}" is needed`,
     { cause, grade: 'fatal', detail: { path: barrier.path } },
   );
 }

@@ -170,7 +170,8 @@ function readTbs(outer: DerReader): TbsCrlFields {
       number = BigInt(`0x${content.toString('hex')}`);
     } else if (oid === oids.deltaCrlIndicator || oid === oids.issuingDistributionPoint)
       throw new DerError(
-        `the CRL is not complete: it has the extension ${oid} (${oid === oids.deltaCrlIndicator ? 'deltaCRLIndicator' : 'issuingDistributionPoint'})`,
+        `the CRL is not complete: it has the extension ${oid} ` +
+          `(${oid === oids.deltaCrlIndicator ? 'deltaCRLIndicator' : 'issuingDistributionPoint'})`,
       );
     else if (critical)
       throw new DerError(`the CRL has the critical extension ${oid}, which is not supported`);

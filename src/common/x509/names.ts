@@ -48,7 +48,8 @@ function printableAscii(content: Buffer, what: string): string {
     const octet = content[index] as number;
     if (octet < 0x21 || octet > 0x7e)
       throw new DerError(
-        `${what} has the name ${JSON.stringify(content.toString('latin1').slice(0, 80))}, in which the octet 0x${octet.toString(16)} is not allowed`,
+        `${what} has the name ${JSON.stringify(content.toString('latin1').slice(0, 80))}, ` +
+          `in which the octet 0x${octet.toString(16)} is not allowed`,
       );
   }
   if (content.length === 0) throw new DerError(`${what} has an empty name`);

@@ -146,7 +146,8 @@ function rsaKeyType(spkiDer: Buffer): Result<KeyType> {
   if (!algorithm.more)
     return fail(
       'KEY_UNSUPPORTED',
-      'the RSA key lacks the NULL parameters of its algorithm (RFC 3279 section 2.3.1); a request made with OpenSSL has them: openssl req -new -key KEY',
+      'the RSA key lacks the NULL parameters of its algorithm (RFC 3279 section 2.3.1); a ' +
+        'request made with OpenSSL has them: openssl req -new -key KEY',
     );
   algorithm.null('RSA parameters');
   algorithm.end('RSA parameters');

@@ -72,8 +72,11 @@ export function checkExternalCrl(input: {
     return fail(
       'CRL_ISSUER_UNKNOWN',
       own === undefined
-        ? `no authority here has the name and key of the issuer of this CRL (AuthorityKeyIdentifier ${crl.authorityKeyId})`
-        : `${own.kind} authority ${own.id} is ${own.state}, with its key in ${own.token === 'external' ? 'the hands of others' : 'a token here'}: its CRL can not be imported`,
+        ? 'no authority here has the name and key of the issuer of this CRL ' +
+            `(AuthorityKeyIdentifier ${crl.authorityKeyId})`
+        : `${own.kind} authority ${own.id} is ${own.state}, with its key in ` +
+            `${own.token === 'external' ? 'the hands of others' : 'a token here'}: its CRL can ` +
+            'not be imported',
     );
   }
   for (const issuer of authorities) {
@@ -118,7 +121,8 @@ function warningsOf(
   const left = crl.nextUpdate - now;
   if (left < lifeSeconds)
     warnings.push(
-      `it ends at ${iso(crl.nextUpdate)}, sooner than issuance.crlLifeDays requires: import a newer one by then, else no CRLs are handed out`,
+      `it ends at ${iso(crl.nextUpdate)}, sooner than issuance.crlLifeDays requires: import ` +
+        'a newer one by then, else no CRLs are handed out',
     );
   for (const authority of authorities) {
     for (const listed of all) {
@@ -130,7 +134,9 @@ function warningsOf(
         continue;
       if (listed.state !== 'revoked')
         warnings.push(
-          `it revokes ${listed.kind} authority ${listed.id}, which is ${listed.state} here${maySign(listed.state) ? ' and signs' : ''}: whoever checks CRLs refuses everything below it`,
+          `it revokes ${listed.kind} authority ${listed.id}, which is ${listed.state} ` +
+            `here${maySign(listed.state) ? ' and signs' : ''}: whoever checks CRLs refuses ` +
+            'everything below it',
         );
     }
     for (const { kind, id } of unlistedBelow(authority, crl, all, now))

@@ -31,14 +31,16 @@ export class CrlIntake {
     if (crl.number <= number)
       throw new PkiError(
         'CRL_NOT_NEWER',
-        `the CRL has number ${crl.number}, but for ${authority.kind} authority ${authority.id} number ${number} is already on record`,
+        `the CRL has number ${crl.number}, but for ${authority.kind} authority ` +
+          `${authority.id} number ${number} is already on record`,
       );
     // a higher number with an earlier date: the numbers of the issuer are out of order, or somebody
     // delayed this CRL
     if (present !== undefined && crl.thisUpdate < present.thisUpdate)
       throw new PkiError(
         'CRL_NOT_NEWER',
-        `the thisUpdate of the CRL is earlier than that of the present CRL of ${authority.kind} authority ${authority.id}`,
+        'the thisUpdate of the CRL is earlier than that of the present CRL of ' +
+          `${authority.kind} authority ${authority.id}`,
       );
   }
 

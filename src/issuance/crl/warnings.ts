@@ -53,11 +53,15 @@ export class CrlWarnings {
       logger.warn(
         { reach, next: crlReachAdvice, alert: true },
         reach === 'http'
-          ? 'the CRLs are too large for agents: they are handed out over HTTP alone, and consumers that enforce them refuse'
-          : 'the CRLs are nearly too large for workloads whose gRPC client takes messages up to 4 MiB, its default: above that these get their certificates without CRLs',
+          ? 'the CRLs are too large for agents: they are handed out over HTTP alone, and ' +
+              'consumers that enforce them refuse'
+          : 'the CRLs are nearly too large for workloads whose gRPC client takes messages up ' +
+              'to 4 MiB, its default: above that these get their certificates without CRLs',
       );
   }
 }
 
 const crlReachAdvice =
-  'revoke fewer certificates one by one: shorten the lives of the revocable profile, or rotate the issuing authority (meshca authority rotate --kind issuing), whose CRL begins empty';
+  'revoke fewer certificates one by one: shorten the lives of the revocable profile, or ' +
+  'rotate the issuing authority (meshca authority rotate --kind issuing), whose CRL begins ' +
+  'empty';

@@ -50,7 +50,9 @@ export async function adopt(
     if (present?.spec.successorId === authority.id) return;
     if (present !== undefined)
       warnings.push(
-        `${kind} authority ${authority.id} waits, because a rotation to ${present.spec.successorId} is under way: withdraw that authority, then import again`,
+        `${kind} authority ${authority.id} waits, because a rotation to ` +
+          `${present.spec.successorId} is under way: withdraw that authority, then import ` +
+          'again',
       );
     else
       await openOperation(

@@ -251,10 +251,13 @@ const endedToken = (error: PkiError, path: string): PkiError =>
   error.code === 'UPSTREAM_DENIED'
     ? new PkiError(
         'UPSTREAM_DENIED',
-        `the upstream does not know the token in ${path}: it was revoked, or has reached its maximum age (${error.message})`,
+        `the upstream does not know the token in ${path}: it was revoked, or has reached ` +
+          `its maximum age (${error.message})`,
         {
           cause: error,
-          next: `Put a new token into ${path}: the server reads the file at its next attempt. AppRole or a service account (authorities.upstream.auth) log in by themselves.`,
+          next:
+            `Put a new token into ${path}: the server reads the file at its next attempt. ` +
+            'AppRole or a service account (authorities.upstream.auth) log in by themselves.',
         },
       )
     : error;
@@ -266,7 +269,8 @@ function secretFile(path: string, content: string): string {
   } catch (thrown) {
     throw new PkiError(
       'UPSTREAM_DENIED',
-      `the file with the ${content} for the upstream can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      `the file with the ${content} for the upstream can not be read: ${path} ` +
+        `(${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
     );
   }
   throw new PkiError(

@@ -141,7 +141,9 @@ async function route(
       return json(404, {
         code: 'NOT_FOUND',
         message: `there is no resource ${path.slice(0, 100)}`,
-        next: 'This port has /metrics, /live and /ready. The bundle and CRLs are at the HTTP ports: http.plain, http.tls.',
+        next:
+          'This port has /metrics, /live and /ready. The bundle and CRLs are at the HTTP ' +
+          'ports: http.plain, http.tls.',
       });
   }
 }

@@ -171,7 +171,8 @@ export class DualControl implements Approvals, ApprovalGate {
       if (response === undefined)
         throw new PkiError(
           'NOT_FOUND',
-          `there is no result of ${id}: the operation is ${state}, or the result was already read, or it is older than an hour or the server's start`,
+          `there is no result of ${id}: the operation is ${state}, or the result was ` +
+            "already read, or it is older than an hour or the server's start",
         );
       return { method, response };
     });

@@ -158,7 +158,9 @@ const approvalRequired = (id: string, { required, approvers }: ApprovalPolicy): 
     'APPROVAL_REQUIRED',
     `this call needs the approval of ${required} of ${approvers.length} approvers; it waits as operation ${id}`,
     {
-      next: `See what would happen: meshca approval show ${id}. To approve: meshca approval sign ${id} --ssh-key ~/.ssh/id_ed25519`,
+      next:
+        `See what would happen: meshca approval show ${id}. To approve: meshca approval sign ` +
+        `${id} --ssh-key ~/.ssh/id_ed25519`,
       detail: { operationId: id },
     },
   );

@@ -135,7 +135,8 @@ export class ApprovalSights {
     if (counted !== expected)
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
-        `the database has ${counted} objects of kind ${kind}, the audit log ${expected}: the server can not tell whether this call needs approval`,
+        `the database has ${counted} objects of kind ${kind}, the audit log ${expected}: ` +
+          'the server can not tell whether this call needs approval',
         { detail: { kind } },
       );
   }

@@ -48,7 +48,8 @@ export class EvidenceMarks {
     if (agent !== undefined && agent.attestationType !== node.attestationType)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        `the agent ${node.agentId} attested with the type ${agent.attestationType}, and an agent never changes its type`,
+        `the agent ${node.agentId} attested with the type ${agent.attestationType}, and an ` +
+          'agent never changes its type',
         { next: 'Join under another name.' },
       );
     switch (use.kind) {

@@ -241,7 +241,8 @@ export class Exchange implements AttestExchange {
     const { spiffeId, svidNotAfter } = agent;
     return new PkiError(
       refusal.code,
-      `${refusal.message}; the agent ${spiffeId} stands all the same, with an SVID until ${new Date(svidNotAfter * 1000).toISOString()}`,
+      `${refusal.message}; the agent ${spiffeId} stands all the same, with an SVID until ` +
+        `${new Date(svidNotAfter * 1000).toISOString()}`,
       { next: `To end it as well: meshca agent ban ${spiffeId}`, cause: refusal },
     );
   }

@@ -67,9 +67,13 @@ export class NodeAttestors implements AgentNames {
     if (attestor === undefined)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        `this server does not offer node attestation by ${JSON.stringify(type.slice(0, 40))}; it offers ${[...this.#attestors.keys()].join(', ')}`,
+        'this server does not offer node attestation by ' +
+          `${JSON.stringify(type.slice(0, 40))}; it offers ` +
+          `${[...this.#attestors.keys()].join(', ')}`,
         {
-          next: 'Configure the agent for a type that the server offers, or configure the type in attestation of the server.',
+          next:
+            'Configure the agent for a type that the server offers, or configure the type in ' +
+            'attestation of the server.',
         },
       );
     return attestor;

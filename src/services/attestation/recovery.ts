@@ -91,7 +91,8 @@ export class Recovery {
     if (svid.standing === 'none')
       throw new PkiError(
         'AGENT_SUPERSEDED',
-        `the certificate ${svid.serial} of ${agent.spiffeId} counts no more: a later one is in use, or another session began`,
+        `the certificate ${svid.serial} of ${agent.spiffeId} counts no more: a later one is ` +
+          'in use, or another session began',
       );
     const superseded = svid.lost && held ? svid.inUse : svid.superseded;
     // who holds a valid SVID that is in use has a session and needs no other
@@ -129,7 +130,9 @@ export class Recovery {
     if (expiredFor <= recoveryGraceSeconds + away) return;
     throw new PkiError(
       'RENEWAL_GRACE_EXCEEDED',
-      `the SVID expired at ${new Date(notAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s${away === 0 ? '' : ` and the ${away} s in which the server was away since`}`,
+      `the SVID expired at ${new Date(notAfter * 1000).toISOString()}, longer ago than ` +
+        `${recoveryGraceSeconds} ` +
+        `s${away === 0 ? '' : ` and the ${away} s in which the server was away since`}`,
     );
   }
 

@@ -73,7 +73,9 @@ export class RotationActs {
         'HSM_UNAVAILABLE',
         `the standby token can not use the key of authority ${authority.id}`,
         {
-          next: 'Check that the standby token is reachable (hsm.standby). The log of the server says what is wrong with it.',
+          next:
+            'Check that the standby token is reachable (hsm.standby). The log of the server ' +
+            'says what is wrong with it.',
         },
       );
     const running = (await this.operations()).find((operation) => operation.kind === kind);
@@ -221,7 +223,8 @@ export class RotationActs {
     if (row !== undefined)
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
-        `the ${row.object} ${row.id} in the database differs from the audit log; no ${kind} authority is rotated before it is put right`,
+        `the ${row.object} ${row.id} in the database differs from the audit log; no ${kind} ` +
+          'authority is rotated before it is put right',
         { detail: { kind: row.object, id: row.id } },
       );
     return authorities.filter((authority) => authority.kind === kind);

@@ -25,7 +25,9 @@ export async function evidenceParts(
       'NOT_FOUND',
       `the log has no list of the consumers that had confirmed authority ${authorityId}`,
       {
-        next: 'There is no list before an authority signs, for authorities of a first start, and from servers of releases without lists.',
+        next:
+          'There is no list before an authority signs, for authorities of a first start, and ' +
+          'from servers of releases without lists.',
       },
     );
   }

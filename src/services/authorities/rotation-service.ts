@@ -243,7 +243,10 @@ export class RotationService implements Rotation {
         if (!input.force && live > 0) {
           throw new PkiError(
             'AUTHORITY_IN_USE',
-            `${live} leaves of authority ${authority.id} are live: ${live - counts.liveUnreported} whose holder has not confirmed a replacement, ${counts.liveUnreported} whose holder can't; the last ends at ${new Date(counts.lastExpiry * 1000).toISOString()}`,
+            `${live} leaves of authority ${authority.id} are live: ` +
+              `${live - counts.liveUnreported} whose holder has not confirmed a replacement, ` +
+              `${counts.liveUnreported} whose holder can't; the last ends at ` +
+              `${new Date(counts.lastExpiry * 1000).toISOString()}`,
             { detail: counts },
           );
         }

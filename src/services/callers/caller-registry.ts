@@ -295,8 +295,10 @@ export class CallerRegistry implements Callers {
       throw new PkiError(
         'AGENT_SUPERSEDED',
         standing === 'recover'
-          ? `a newer certificate of ${record.spiffeId} than ${record.serial} is in use: this one can only be used to recover`
-          : `the certificate ${record.serial} of ${record.spiffeId} is superseded: a newer one is in use, or another session began`,
+          ? `a newer certificate of ${record.spiffeId} than ${record.serial} is in use: this ` +
+              'one can only be used to recover'
+          : `the certificate ${record.serial} of ${record.spiffeId} is superseded: a newer ` +
+              'one is in use, or another session began',
       );
     return agent.generation;
   }
@@ -338,12 +340,14 @@ export class CallerRegistry implements Callers {
     if (now > record.notAfter)
       throw new PkiError(
         'CERTIFICATE_EXPIRED',
-        `the certificate ${record.serial} expired at ${iso(record.notAfter)}, and the clock of this server says ${iso(now)}`,
+        `the certificate ${record.serial} expired at ${iso(record.notAfter)}, and the clock ` +
+          `of this server says ${iso(now)}`,
       );
     if (now < record.notBefore)
       throw new PkiError(
         'CERTIFICATE_NOT_YET_VALID',
-        `the certificate ${record.serial} is not valid before ${iso(record.notBefore)}, and the clock of this server says ${iso(now)}`,
+        `the certificate ${record.serial} is not valid before ${iso(record.notBefore)}, and ` +
+          `the clock of this server says ${iso(now)}`,
       );
   }
 

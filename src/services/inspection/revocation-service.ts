@@ -64,7 +64,8 @@ export class RevocationService implements Revocations {
         ) {
           throw new PkiError(
             'NOT_FOUND',
-            `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))} under a prefix of your roles`,
+            `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))} ` +
+              'under a prefix of your roles',
           );
         }
         // this row decides whether the certificate can be revoked, and on which CRL, so that it
@@ -147,7 +148,8 @@ function checkRevocable(record: CertificateRecord, authorities: readonly Authori
   if (record.profile === 'revocable') return;
   throw new PkiError(
     'REVOCATION_NOT_POSSIBLE',
-    `the certificate ${record.serial} of ${record.spiffeId} is short-lived and can not be revoked (it carries noRevAvail); it expires at ${ends}`,
+    `the certificate ${record.serial} of ${record.spiffeId} is short-lived and can not be ` +
+      `revoked (it carries noRevAvail); it expires at ${ends}`,
     { next: refusal(record, ends) },
   );
 }
@@ -162,9 +164,15 @@ function refusal(
   if (kind === 'server')
     return `It is the server's own certificate; restart the server to replace it. It ends at ${ends}.`;
   if (kind === 'linkerd')
-    return `Refuse its renewal: delete the service account or the pod in Kubernetes, so that its token ends. It ends at ${ends}.`;
+    return (
+      'Refuse its renewal: delete the service account or the pod in Kubernetes, so that its ' +
+      `token ends. It ends at ${ends}.`
+    );
   if (entryId !== null)
-    return `Refuse its renewal: "meshca entry delete ${entryId}", or ban its node: "meshca agent ban ${holder}". It ends at ${ends}.`;
+    return (
+      `Refuse its renewal: "meshca entry delete ${entryId}", or ban its node: "meshca agent ` +
+      `ban ${holder}". It ends at ${ends}.`
+    );
   if (delegationId !== null)
     return `Refuse further certificates: "meshca delegation delete ${delegationId}". It ends at ${ends}.`;
   return `Nothing renews it. It ends at ${ends}.`;

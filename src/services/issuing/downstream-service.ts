@@ -318,7 +318,8 @@ export class DownstreamService implements Downstream {
           validUntil: notAfter,
           alert: true,
         },
-        'a downstream CA was revoked: consumers that check CRLs refuse it, others accept it until it expires or its root is replaced',
+        'a downstream CA was revoked: consumers that check CRLs refuse it, others accept it ' +
+          'until it expires or its root is replaced',
       );
     }
   }

@@ -31,7 +31,9 @@ export async function recordedDecision(
         if (decision !== undefined) return decision;
       }
   throw new PkiError('NOT_FOUND', `no record of the log has the ID ${id}`, {
-    next: 'Name the serial of a certificate (meshca certificate list), the jti of a JWT-SVID, or the refusal ID that the caller was told.',
+    next:
+      'Name the serial of a certificate (meshca certificate list), the jti of a JWT-SVID, or ' +
+      'the refusal ID that the caller was told.',
   });
 }
 

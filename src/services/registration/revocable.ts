@@ -47,6 +47,7 @@ export async function warnOfRevocable(
   if (count > 0)
     logger.warn(
       { code: 'INVALID_REQUEST', count, entries: names, next },
-      'entries have the revocable profile, but this server has no CRL distribution point: no certificates are issued for them',
+      'entries have the revocable profile, but this server has no CRL distribution point: ' +
+        'no certificates are issued for them',
     );
 }

@@ -58,7 +58,8 @@ export class IssuerKeys {
       ? ok(fresh)
       : fail(
           'TOKEN_KEY_UNKNOWN',
-          `the issuer ${this.#settings.name} publishes no key ${kid === undefined ? `for ${algorithm}` : JSON.stringify(kid.slice(0, 80))}`,
+          `the issuer ${this.#settings.name} publishes no key ` +
+            `${kid === undefined ? `for ${algorithm}` : JSON.stringify(kid.slice(0, 80))}`,
         );
   }
 

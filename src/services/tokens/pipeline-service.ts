@@ -352,7 +352,8 @@ function chosen(judged: readonly JudgedEntry[], wanted: string): Granted {
       'ENTRY_NOT_AUTHORIZED',
       names.length === 0
         ? 'no entry below the issuer gives an identity to this token'
-        : `no entry gives ${JSON.stringify(wanted.slice(0, 200))} to this token; it may have ${names.join(', ').slice(0, 1000)}`,
+        : `no entry gives ${JSON.stringify(wanted.slice(0, 200))} to this token; it may have ` +
+            `${names.join(', ').slice(0, 1000)}`,
       { next: 'Compare the claims of the token with the entries: "meshca token explain".' },
     );
   if (new Set(fitting.map(({ spiffeId }) => spiffeId.toString())).size > 1)

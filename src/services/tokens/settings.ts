@@ -34,7 +34,8 @@ const keysSchema = z
       .optional()
       .describe('URL of the JWKS; default: the one that discovery below the issuer names'),
     tokenFile: text(
-      'File with a token that is sent with the request to keys.url, for example to an API server; read for each request',
+      'File with a token that is sent with the request to keys.url, for example to an API ' +
+        'server; read for each request',
     ).optional(),
     file: text('File with the JWKS, read again when it changes').optional(),
     refreshSeconds: seconds('Keys that were read longer ago are read again', 86_400).default(300),

@@ -136,7 +136,9 @@ export class SingleUse {
 const replayed = ({ usedAt, serial, endedAt }: TokenUse): PkiError =>
   new PkiError(
     'TOKEN_REPLAYED',
-    `the token was used at ${utc(usedAt)}${serial === null ? '' : `, and led to certificate ${serial}`}${endedAt === null ? '' : `, which was given back at ${utc(endedAt)}`}; it counts once`,
+    'the token was used at ' +
+      `${utc(usedAt)}${serial === null ? '' : `, and led to certificate ${serial}`}${endedAt === null ? '' : `, which was given back at ${utc(endedAt)}`}; ` +
+      'it counts once',
   );
 
 const utc = (seconds: number): string => new Date(seconds * 1000).toISOString();

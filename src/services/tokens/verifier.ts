@@ -116,7 +116,9 @@ function issuerOf(
   if (only === undefined)
     return fail(
       'TOKEN_ISSUER_UNKNOWN',
-      `no issuer ${shown}${cluster === undefined ? '' : ` of a cluster ${JSON.stringify(cluster.slice(0, 80))}`} is configured for ${purpose}`,
+      'no issuer ' +
+        `${shown}${cluster === undefined ? '' : ` of a cluster ${JSON.stringify(cluster.slice(0, 80))}`} ` +
+        `is configured for ${purpose}`,
     );
   // a token is a secret of its cluster: it is not tried on others
   return found.length === 1

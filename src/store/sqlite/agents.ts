@@ -126,7 +126,8 @@ function refuseOtherType(before: Agent | undefined, agent: AgentAttestation['age
   if (before !== undefined && before.attestationType !== agent.attestationType)
     throw new PkiError(
       'ATTESTATION_FAILED',
-      `agent ${agent.spiffeId} attested with the type ${before.attestationType}, not ${agent.attestationType}: an agent never changes its type`,
+      `agent ${agent.spiffeId} attested with the type ${before.attestationType}, not ` +
+        `${agent.attestationType}: an agent never changes its type`,
     );
 }
 

@@ -111,7 +111,8 @@ function refuseTooMany(
     return;
   throw new PkiError(
     'RATE_LIMITED',
-    `too many operations wait for approval (${open.length}): at most ${perProposer} of one proposer and ${total} in all`,
+    `too many operations wait for approval (${open.length}): at most ${perProposer} of one ` +
+      `proposer and ${total} in all`,
     { next: 'Let some be approved, or withdraw them: "meshca approval list".' },
   );
 }

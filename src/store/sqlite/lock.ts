@@ -58,7 +58,8 @@ function claim(
 ): void {
   database.exec('BEGIN IMMEDIATE');
   database.exec(
-    'CREATE TABLE IF NOT EXISTS holder (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER NOT NULL, since INTEGER NOT NULL) STRICT',
+    'CREATE TABLE IF NOT EXISTS holder (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER ' +
+      'NOT NULL, since INTEGER NOT NULL) STRICT',
   );
   database
     .prepare('INSERT OR REPLACE INTO holder (id, pid, since) VALUES (1, ?, ?)')

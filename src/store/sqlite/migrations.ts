@@ -106,7 +106,8 @@ function claimFile(database: DatabaseSync): void {
   }
   database.exec(`PRAGMA application_id = ${applicationId}`);
   database.exec(
-    'CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT',
+    'CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT ' +
+      'NOT NULL, applied_at INTEGER NOT NULL) STRICT',
   );
 }
 

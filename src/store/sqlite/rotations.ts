@@ -95,7 +95,9 @@ function refuseSecond(engine: Engine, guard: LogGuard, kind: RotatedKind): void 
   if (busy !== undefined) guard.requireRow('rotation', busy.id, busy);
   if (busy !== undefined)
     throw new PkiError('CONFLICT', `a rotation of ${kind} authorities is under way (${busy.id})`, {
-      next: '"meshca authority status" shows it and what it waits for. Let it finish, or end it: "meshca authority withdraw ID --reason TEXT" with the ID of its successor.',
+      next:
+        '"meshca authority status" shows it and what it waits for. Let it finish, or end it: ' +
+        '"meshca authority withdraw ID --reason TEXT" with the ID of its successor.',
     });
 }
 

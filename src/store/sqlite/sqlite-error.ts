@@ -83,7 +83,10 @@ export function storeError(thrown: unknown, sql?: string): PkiError {
     case result.locked:
       return new PkiError('STORE_FAILED', `${message}: another program holds a lock on it`, {
         ...options,
-        next: 'End the program that has the database open ("fuser meshca.db" in its folder names it; a sqlite3 shell or a copy by a backup tool): the server then goes on by itself. Make backups with "meshca backup".',
+        next:
+          'End the program that has the database open ("fuser meshca.db" in its folder names ' +
+          'it; a sqlite3 shell or a copy by a backup tool): the server then goes on by ' +
+          'itself. Make backups with "meshca backup".',
       });
     case result.full:
       return new PkiError('STORE_FAILED', message, {

@@ -20,7 +20,8 @@ export function createTriggerGuard(database: DatabaseSync): () => void {
     if (foreign !== undefined) {
       throw new PkiError(
         'STORE_CORRUPT',
-        `the database has a trigger ${JSON.stringify(foreign.name.slice(0, 64))} that is not part of this program: nothing is written`,
+        `the database has a trigger ${JSON.stringify(foreign.name.slice(0, 64))} that is ` +
+          'not part of this program: nothing is written',
         {
           next: `Find out who put it there. DROP TRIGGER removes it; restore a backup if anything was written before.`,
         },
@@ -31,7 +32,8 @@ export function createTriggerGuard(database: DatabaseSync): () => void {
 }
 
 const appendOnly = (act: 'UPDATE' | 'DELETE'): string =>
-  `CREATE TRIGGER audit_refuses_${act.toLowerCase()} BEFORE ${act} ON audit BEGIN SELECT RAISE(ABORT, 'audit records are append-only'); END`;
+  `CREATE TRIGGER audit_refuses_${act.toLowerCase()} BEFORE ${act} ON audit BEGIN SELECT ` +
+  "RAISE(ABORT, 'audit records are append-only'); END";
 const ours: Readonly<Record<string, string>> = {
   audit_refuses_update: appendOnly('UPDATE'),
   audit_refuses_delete: appendOnly('DELETE'),

@@ -6,12 +6,14 @@ export const agentCodes = {
   STATE_CORRUPT: operator(
     'DATA_LOSS',
     "A file in the agent's state directory is damaged.",
-    'Move the file that the message names out of the state directory and attest again with a new join token or the node certificate.',
+    'Move the file that the message names out of the state directory and attest again with ' +
+      'a new join token or the node certificate.',
   ),
   STATE_LOCKED: operator(
     'FAILED_PRECONDITION',
     'Another agent uses the state directory.',
-    "Stop the other agent, or give each agent a data directory of its own (dataDir): two would take each other's identity.",
+    'Stop the other agent, or give each agent a data directory of its own (dataDir): two ' +
+      "would take each other's identity.",
   ),
   STATE_UNUSABLE: operator(
     'FAILED_PRECONDITION',
@@ -26,7 +28,8 @@ export const agentCodes = {
   NODE_CREDENTIAL_MISSING: operator(
     'FAILED_PRECONDITION',
     'The agent has nothing to attest with.',
-    'Configure a join token (meshca token create) or the certificate and key of the node: the agent has no identity yet.',
+    'Configure a join token (meshca token create) or the certificate and key of the node: ' +
+      'the agent has no identity yet.',
   ),
 
   // demonstration
@@ -70,7 +73,8 @@ export const agentCodes = {
   HANDSHAKE_FAILED: caller(
     'UNAVAILABLE',
     'The TLS handshake failed.',
-    'Check that the other side speaks TLS 1.3 and presents an X.509-SVID; the message has the reason of the TLS library.',
+    'Check that the other side speaks TLS 1.3 and presents an X.509-SVID; the message has ' +
+      'the reason of the TLS library.',
   ),
   UNREACHABLE: caller(
     'UNAVAILABLE',

@@ -11,12 +11,14 @@ export const callerCodes = {
   CERTIFICATE_EXPIRED: caller(
     'UNAUTHENTICATED',
     'The certificate has ended.',
-    'Renew the certificate and connect again. If it was renewed, compare the clocks of both machines (date -u): a clock that is ahead sees it as ended.',
+    'Renew the certificate and connect again. If it was renewed, compare the clocks of both ' +
+      'machines (date -u): a clock that is ahead sees it as ended.',
   ),
   CERTIFICATE_NOT_YET_VALID: caller(
     'UNAUTHENTICATED',
     'The certificate begins later than now.',
-    'Compare the clocks of both machines (date -u), and set the wrong one right. If both are right, wait until the certificate begins.',
+    'Compare the clocks of both machines (date -u), and set the wrong one right. If both ' +
+      'are right, wait until the certificate begins.',
   ),
   CERTIFICATE_REVOKED: caller(
     'UNAUTHENTICATED',
@@ -26,7 +28,8 @@ export const callerCodes = {
   REVOCATION_UNKNOWN: caller(
     'UNAUTHENTICATED',
     'Whether the certificate is revoked can not be told.',
-    'A current CRL is missing for an authority of this chain, so that CRL checking admits nobody of it: see whether the agent has a connection and the CA publishes its CRLs.',
+    'A current CRL is missing for an authority of this chain, so that CRL checking admits ' +
+      'nobody of it: see whether the agent has a connection and the CA publishes its CRLs.',
   ),
   REVOCATION_NOT_POSSIBLE: caller(
     'FAILED_PRECONDITION',
@@ -41,7 +44,8 @@ export const callerCodes = {
   CRL_ISSUER_UNKNOWN: caller(
     'FAILED_PRECONDITION',
     'The CRL is not of an authority whose CRL is brought in from outside.',
-    'Bring in the CRL of a root or intermediate of others that is on record here: "meshca authority status" names those that lack one.',
+    'Bring in the CRL of a root or intermediate of others that is on record here: "meshca ' +
+      'authority status" names those that lack one.',
   ),
   CRL_NOT_NEWER: caller(
     'FAILED_PRECONDITION',
@@ -71,7 +75,9 @@ export const callerCodes = {
   DOWNSTREAM_NOT_ALLOWED: caller(
     'PERMISSION_DENIED',
     'The identity may not obtain a CA certificate.',
-    'An SVID makes a downstream CA only while it comes from an entry with the downstream flag, under an agent in good standing: ask an administrator (meshca entry update --downstream).',
+    'An SVID makes a downstream CA only while it comes from an entry with the downstream ' +
+      'flag, under an agent in good standing: ask an administrator (meshca entry update ' +
+      '--downstream).',
   ),
   AGENT_BANNED: caller(
     'PERMISSION_DENIED',
@@ -86,17 +92,21 @@ export const callerCodes = {
   AGENT_SUPERSEDED: caller(
     'ABORTED',
     'A newer session or certificate of this agent is in use.',
-    'Another process uses this identity: a copy of the data directory, or a snapshot put back. "meshca agent show ID" tells which; end the wrong one. If this node is the right one: meshca agent evict ID, then let it attest again.',
+    'Another process uses this identity: a copy of the data directory, or a snapshot put ' +
+      'back. "meshca agent show ID" tells which; end the wrong one. If this node is the right ' +
+      'one: meshca agent evict ID, then let it attest again.',
   ),
   AGENT_DOUBLED: caller(
     'ABORTED',
     'Another living process uses the same certificate of this agent.',
-    'Stop the process that is wrong: "meshca agent show ID" names both with their addresses. To decide at the server: meshca agent keep ID --instance INSTANCE.',
+    'Stop the process that is wrong: "meshca agent show ID" names both with their ' +
+      'addresses. To decide at the server: meshca agent keep ID --instance INSTANCE.',
   ),
   AUTHORITY_IN_USE: caller(
     'FAILED_PRECONDITION',
     'Certificates of the authority may still be valid.',
-    'Taint it and let its leaves be replaced, or wait until the time that the message names; --force with a reason goes on at once.',
+    'Taint it and let its leaves be replaced, or wait until the time that the message ' +
+      'names; --force with a reason goes on at once.',
   ),
   AUTHORITY_TAINTED: caller(
     'UNAVAILABLE',

@@ -6,7 +6,8 @@ export const identityCodes = {
   SPIFFE_ID_INVALID: caller(
     'INVALID_ARGUMENT',
     'The text is no SPIFFE ID of a workload.',
-    'Use spiffe://<trust domain>/<path> with segments of [A-Za-z0-9._-], no empty, "." or ".." segment, at most 2048 bytes.',
+    'Use spiffe://<trust domain>/<path> with segments of [A-Za-z0-9._-], no empty, "." or ' +
+      '".." segment, at most 2048 bytes.',
   ),
   TRUST_DOMAIN_INVALID: caller(
     'INVALID_ARGUMENT',
@@ -83,12 +84,15 @@ export const identityCodes = {
   CHAIN_UNTRUSTED: caller(
     'UNAUTHENTICATED',
     'The chain ends in no root that is trusted for its trust domain.',
-    'The chain does not lead to a root in the bundle of its trust domain. Compare the bundle that you hold with the present one: "meshca bundle show".',
+    'The chain does not lead to a root in the bundle of its trust domain. Compare the ' +
+      'bundle that you hold with the present one: "meshca bundle show".',
   ),
   RESERVED_ID_UNTRUSTED: caller(
     'UNAUTHENTICATED',
     'The peer has an ID below /meshca/, and its certificate is not from an issuing authority of this server.',
-    'Another CA of the trust domain issued it: find out who answers at this address, and revoke that CA if it is not meant to. A peer of the server itself: update, so that its new issuing authority is known here.',
+    'Another CA of the trust domain issued it: find out who answers at this address, and ' +
+      'revoke that CA if it is not meant to. A peer of the server itself: update, so that its ' +
+      'new issuing authority is known here.',
   ),
   JWT_INVALID: caller(
     'INVALID_ARGUMENT',

@@ -11,7 +11,8 @@ export const issuingCodes = {
   ATTESTATION_FAILED: caller(
     'PERMISSION_DENIED',
     'The node could not prove what it claims to be.',
-    'Check the credential that the message names. Of a node certificate these count: its end, its key, and the CA that the server knows (attestation.x509pop.caFile).',
+    'Check the credential that the message names. Of a node certificate these count: its ' +
+      'end, its key, and the CA that the server knows (attestation.x509pop.caFile).',
   ),
   RENEWAL_GRACE_EXCEEDED: caller(
     'PERMISSION_DENIED',
@@ -21,7 +22,8 @@ export const issuingCodes = {
   SERVER_UNTRUSTED: caller(
     'UNAUTHENTICATED',
     'The server did not prove that it is the CA that the agent was told to trust.',
-    'Compare the bundle file or fingerprint that the agent was given with what "meshca token create" on the server prints. If they agree, find out who answers at the address.',
+    'Compare the bundle file or fingerprint that the agent was given with what "meshca ' +
+      'token create" on the server prints. If they agree, find out who answers at the address.',
   ),
 
   // issuing
@@ -33,12 +35,14 @@ export const issuingCodes = {
   POLICY_DENIED: caller(
     'PERMISSION_DENIED',
     'The policy of this CA does not allow what was asked for.',
-    'Ask for what the policy allows, or give the ID of the refusal to the operator of the CA: "meshca policy explain ID" says which rule decided, and why.',
+    'Ask for what the policy allows, or give the ID of the refusal to the operator of the ' +
+      'CA: "meshca policy explain ID" says which rule decided, and why.',
   ),
   POLICY_FAILED: caller(
     'PERMISSION_DENIED',
     'A rule of the policy could not be decided, so the request is denied.',
-    'Have the operator of the CA mend the expression of the rule that the message names, and activate the policy again.',
+    'Have the operator of the CA mend the expression of the rule that the message names, ' +
+      'and activate the policy again.',
   ),
   POLICY_INVALID: caller(
     'INVALID_ARGUMENT',
@@ -88,7 +92,9 @@ export const issuingCodes = {
   NO_ISSUER: caller(
     'UNAVAILABLE',
     'There is no authority that can sign.',
-    'No authority is active; see "meshca authority list" and "meshca status". Where another CA certifies ours: "meshca authority csr --kind issuing", have it signed, "meshca authority import ID --chain FILE".',
+    'No authority is active; see "meshca authority list" and "meshca status". Where another ' +
+      'CA certifies ours: "meshca authority csr --kind issuing", have it signed, "meshca ' +
+      'authority import ID --chain FILE".',
   ),
   AUTHORITY_UNFIT: caller(
     'FAILED_PRECONDITION',
@@ -98,7 +104,8 @@ export const issuingCodes = {
   CERTIFICATE_KEY_MISMATCH: caller(
     'FAILED_PRECONDITION',
     'The certificate holds another key than the one that it was asked for.',
-    'Take the certificate that was made for the CSR of this very authority: "meshca authority csr --id ID" prints it again.',
+    'Take the certificate that was made for the CSR of this very authority: "meshca ' +
+      'authority csr --id ID" prints it again.',
   ),
   WITHHELD: caller(
     'ABORTED',
@@ -115,7 +122,8 @@ export const issuingCodes = {
   SECRET_NAME_INVALID: caller(
     'INVALID_ARGUMENT',
     'The proxy asks for a secret under a name that no entry can grant.',
-    'Ask for "default", "ROOTCA" or "ALL" (or the names that this agent has for them), a SPIFFE ID outside of /meshca/, or the ID of a trust domain.',
+    'Ask for "default", "ROOTCA" or "ALL" (or the names that this agent has for them), a ' +
+      'SPIFFE ID outside of /meshca/, or the ID of a trust domain.',
   ),
   SECRET_NOT_GRANTED: caller(
     'PERMISSION_DENIED',
@@ -125,7 +133,8 @@ export const issuingCodes = {
   PEER_UNVERIFIABLE: caller(
     'PERMISSION_DENIED',
     'Who is calling on the socket could not be proven.',
-    'The kernel could not prove who is calling (process gone, replaced, or with mixed user IDs); connect from the process that needs the identity.',
+    'The kernel could not prove who is calling (process gone, replaced, or with mixed user ' +
+      'IDs); connect from the process that needs the identity.',
   ),
   SECURITY_HEADER_MISSING: caller(
     'INVALID_ARGUMENT',

@@ -21,7 +21,8 @@ export const requestCodes = {
   RATE_LIMITED: caller(
     'RESOURCE_EXHAUSTED',
     'The caller has used up what it may ask for in this time.',
-    'Wait for the time that the message names, then retry; ask the operator to raise the limit if this load is intended.',
+    'Wait for the time that the message names, then retry; ask the operator to raise the ' +
+      'limit if this load is intended.',
   ),
   STREAM_CREDIT_EXCEEDED: caller(
     'RESOURCE_EXHAUSTED',
@@ -31,7 +32,8 @@ export const requestCodes = {
   WATCH_SUPERSEDED: caller(
     'ABORTED',
     'Another stream watches the bundle under the same name.',
-    'Give each process of the control plane a name of its own (instance). If a process opened the second stream itself, it goes on with that one.',
+    'Give each process of the control plane a name of its own (instance). If a process ' +
+      'opened the second stream itself, it goes on with that one.',
   ),
   OVERLOADED: caller(
     'UNAVAILABLE',

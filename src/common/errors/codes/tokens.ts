@@ -6,7 +6,9 @@ export const tokenCodes = {
   HSM_UNAVAILABLE: caller(
     'UNAVAILABLE',
     'The token does not answer.',
-    'Try again later. The server opens the token again by itself. If it stays so, check that the HSM runs and that the server reaches it; a network HSM needs its address, client certificate and firewall. "meshca status" has the reason.',
+    'Try again later. The server opens the token again by itself. If it stays so, check ' +
+      'that the HSM runs and that the server reaches it; a network HSM needs its address, ' +
+      'client certificate and firewall. "meshca status" has the reason.',
   ),
   HSM_MODULE_MISSING: operator(
     'FAILED_PRECONDITION',
@@ -16,12 +18,16 @@ export const tokenCodes = {
   HSM_TOKEN_NOT_FOUND: operator(
     'FAILED_PRECONDITION',
     'The module has no token with this label.',
-    'Check the token label; "softhsm2-util --show-slots" or "pkcs11-tool -L" lists the labels. SoftHSM needs its configuration file named as softhsmConf: SOFTHSM2_CONF is not passed on.',
+    'Check the token label; "softhsm2-util --show-slots" or "pkcs11-tool -L" lists the ' +
+      'labels. SoftHSM needs its configuration file named as softhsmConf: SOFTHSM2_CONF is ' +
+      'not passed on.',
   ),
   HSM_PIN_WRONG: operator(
     'FAILED_PRECONDITION',
     'The token refused the PIN.',
-    'Put the right PIN in its place, then send SIGHUP to a running server, or start it again. The wrong one was tried once and is not tried again, so that the token does not lock.',
+    'Put the right PIN in its place, then send SIGHUP to a running server, or start it ' +
+      'again. The wrong one was tried once and is not tried again, so that the token does not ' +
+      'lock.',
   ),
   HSM_PIN_LOCKED: operator(
     'FAILED_PRECONDITION',
@@ -46,7 +52,9 @@ export const tokenCodes = {
   HSM_KEY_UNFIT: operator(
     'FAILED_PRECONDITION',
     'The key in the token could be extracted or was not made there.',
-    'Only a key that was made in this token as non-extractable may sign. Find out who put this one there, and rotate its authority to a new key: "meshca authority rotate --kind KIND".',
+    'Only a key that was made in this token as non-extractable may sign. Find out who put ' +
+      'this one there, and rotate its authority to a new key: "meshca authority rotate --kind ' +
+      'KIND".',
   ),
   HSM_SIGNATURE_INVALID: operator(
     'INTERNAL',
@@ -68,7 +76,9 @@ export const tokenCodes = {
   CSR_DIGEST_MISMATCH: operator(
     'FAILED_PRECONDITION',
     'The CSR at the ceremony is not the one in its plan.',
-    'The CSR is not the one that the plan was written for. Fetch it again from the server: "meshca authority csr --id ID" gives the same bytes each time. Compare its SHA-256 over a second channel.',
+    'The CSR is not the one that the plan was written for. Fetch it again from the server: ' +
+      '"meshca authority csr --id ID" gives the same bytes each time. Compare its SHA-256 ' +
+      'over a second channel.',
   ),
   CEREMONY_DECLINED: operator(
     'FAILED_PRECONDITION',
@@ -85,7 +95,8 @@ export const tokenCodes = {
   UPSTREAM_UNAVAILABLE: operator(
     'UNAVAILABLE',
     'Vault or OpenBao does not answer.',
-    'Check that Vault or OpenBao runs and that authorities.upstream.address and caFile are right; it is asked again by itself, and issuing goes on meanwhile.',
+    'Check that Vault or OpenBao runs and that authorities.upstream.address and caFile are ' +
+      'right; it is asked again by itself, and issuing goes on meanwhile.',
   ),
   UPSTREAM_SEALED: operator(
     'UNAVAILABLE',
@@ -95,7 +106,8 @@ export const tokenCodes = {
   UPSTREAM_DENIED: operator(
     'FAILED_PRECONDITION',
     'Vault or OpenBao refused our credential.',
-    'Give the credential of authorities.upstream.auth a policy with "update" on the path that the message names, or correct the credential.',
+    'Give the credential of authorities.upstream.auth a policy with "update" on the path ' +
+      'that the message names, or correct the credential.',
   ),
   UPSTREAM_TTL: operator(
     'FAILED_PRECONDITION',
@@ -105,6 +117,7 @@ export const tokenCodes = {
   UPSTREAM_INVALID: operator(
     'FAILED_PRECONDITION',
     'Vault or OpenBao gave an unexpected answer.',
-    'Check mount, issuer and paths below authorities.upstream: Vault or OpenBao answered, but not with what was asked for.',
+    'Check mount, issuer and paths below authorities.upstream: Vault or OpenBao answered, ' +
+      'but not with what was asked for.',
   ),
 } as const satisfies Record<string, CodeInfo>;

@@ -109,7 +109,8 @@ export class TokenService implements Tokens {
     if (!attestors.isFreeName(agentName))
       throw new PkiError(
         'INVALID_REQUEST',
-        `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not a free path segment of at most ${maximumNameLength} characters of [A-Za-z0-9._-]`,
+        `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not a free path segment of ` +
+          `at most ${maximumNameLength} characters of [A-Za-z0-9._-]`,
       );
     const agentId = agentIdIn(settings.trustDomain, agentName).toString();
     rights.require('token.create', { kind: 'id', spiffeId: agentId });
@@ -131,7 +132,8 @@ export class TokenService implements Tokens {
     )
       throw new PkiError(
         'TTL_OUT_OF_RANGE',
-        `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`,
+        `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ` +
+          `${settings.maximumJoinTokenTtlSeconds} s`,
       );
     return { agentId, nodeSelectors, ttlSeconds };
   }

@@ -81,7 +81,9 @@ export class IstioCallers {
         ? `the certificate of ${caller.spiffeId} is not one that an entry gives, and the call has no token`
         : 'the call has neither a token (authorization: Bearer …) nor a client certificate',
       {
-        next: 'Mount a projected service account token for the audience of this server, or give the machine a certificate by an entry.',
+        next:
+          'Mount a projected service account token for the audience of this server, or give ' +
+          'the machine a certificate by an entry.',
       },
     );
   }

@@ -194,6 +194,8 @@ const ungranted = (error: PkiError, identity: SpiffeId, clientId: string): PkiEr
         'OUTSIDE_DELEGATION',
         `${identity.toString()} is in no active delegation of ${clientId}`,
         {
-          next: `An administrator can grant it: meshca delegation create --client-id ${clientId} --pattern ${identity.toString()} --max-ttl 24h`,
+          next:
+            `An administrator can grant it: meshca delegation create --client-id ${clientId} ` +
+            `--pattern ${identity.toString()} --max-ttl 24h`,
         },
       );
