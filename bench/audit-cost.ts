@@ -7,7 +7,9 @@ import { startProduct, type Product } from './product.ts';
 const cases: readonly Case[] = [
   {
     name: 'audit.unary',
-    what: 'whole issuance with the audit log and its checks, against the same without: agent API, one certificate per call, 32 calls in flight; CPU of all server processes',
+    what:
+      'whole issuance with the audit log and its checks, against the same without: agent API, ' +
+      'one certificate per call, 32 calls in flight; CPU of all server processes',
     goal: 1.1,
     perCall: 1,
     inFlight: 32,

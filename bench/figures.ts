@@ -32,7 +32,9 @@ export function table(figures: readonly Figure[]): string {
     const verdict =
       goal === undefined
         ? ''
-        : `   goal ${atLeast === true ? '≥' : '≤'} ${goal}${unit === undefined ? '' : ` ${unit}`}: ${meets(figure) === true ? 'met' : 'missed'}`;
+        : `   goal ${atLeast === true ? '≥' : '≤'} ` +
+          `${goal}${unit === undefined ? '' : ` ${unit}`}: ` +
+          `${meets(figure) === true ? 'met' : 'missed'}`;
     return [
       `${name.padEnd(34)} ${String(round(ratio)).padStart(8)} ${(unit ?? '×').padEnd(4)}${verdict}`,
       `    ${what}`,

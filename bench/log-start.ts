@@ -35,7 +35,9 @@ export async function benchLogStart({
     return [
       {
         name: 'start.log',
-        what: `opening the database and its audit log of ${records} records, against one of ${records / 10}; ${objects} objects in both`,
+        what:
+          `opening the database and its audit log of ${records} records, against one of ` +
+          `${records / 10}; ${objects} objects in both`,
         goal: 2,
         ratio: median(times.long) / median(times.tenth),
         detail: {

@@ -184,10 +184,12 @@ interface Raw {
 function openRaw(path: string): Raw {
   const database = new DatabaseSync(path);
   database.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000',
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; ' +
+      'PRAGMA wal_autocheckpoint = 4000',
   );
   database.exec(
-    'CREATE TABLE issued (sequence INTEGER PRIMARY KEY, body BLOB, certificate BLOB); CREATE TABLE log (sequence INTEGER PRIMARY KEY, body BLOB)',
+    'CREATE TABLE issued (sequence INTEGER PRIMARY KEY, body BLOB, certificate BLOB); ' +
+      'CREATE TABLE log (sequence INTEGER PRIMARY KEY, body BLOB)',
   );
   return {
     database,

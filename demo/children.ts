@@ -167,7 +167,8 @@ export function run(
         reject(
           new PkiError(
             'DEMO_PART_FAILED',
-            `${args.slice(1, 4).join(' ')} failed (exit ${code}): ${(errors + out).trim().split('\n').slice(-6).join('\n')}`,
+            `${args.slice(1, 4).join(' ')} failed (exit ${code}): ` +
+              `${(errors + out).trim().split('\n').slice(-6).join('\n')}`,
           ),
         );
     });

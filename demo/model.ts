@@ -186,7 +186,8 @@ function changeWorkload(
         : `${name} is ${report.id}: serial ${shortSerial(report.serial)}, until ${until} UTC`;
       return {
         text: moved
-          ? `${text}, signed by a new authority ${shortKey(report.issuer)}; ${failedHandshakes(model)} failed handshakes so far`
+          ? `${text}, signed by a new authority ${shortKey(report.issuer)}; ` +
+            `${failedHandshakes(model)} failed handshakes so far`
           : text,
         tone: 'good',
       };

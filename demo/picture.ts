@@ -171,7 +171,8 @@ function card(
   const { held } = view;
   const role = name === 'greeter' ? 'serves HTTPS' : 'calls it';
   const title = apart(
-    `${paint(held === undefined ? '○' : '●', held === undefined ? 'dim' : 'green')} ${paint(name, 'bold')} ${paint(role, 'dim')}`,
+    `${paint(held === undefined ? '○' : '●', held === undefined ? 'dim' : 'green')} ` +
+      `${paint(name, 'bold')} ${paint(role, 'dim')}`,
     `${paint(String(view.renewals), 'bold')} renewals`,
     width,
   );
@@ -199,7 +200,8 @@ function trafficLines(model: DemoModel, width: number, paint: Paint, nowMs: numb
     Math.max(4, Math.min(60, width - widthOf(rate))),
   );
   const number = (value: number, text: string, tone?: Tone): string =>
-    `${paint(value.toLocaleString('en'), ...(tone === undefined ? ['bold' as const] : ['bold' as const, tone]))} ${text}`;
+    `${paint(value.toLocaleString('en'), ...(tone === undefined ? ['bold' as const] : ['bold' as const, tone]))} ` +
+    `${text}`;
   const figures = [
     number(caller.requests, 'served'),
     number(caller.connections, 'handshakes'),

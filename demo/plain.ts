@@ -16,14 +16,21 @@ export function trafficLine(model: DemoModel, nowMs: number): string {
   return plainLine({
     at: Math.floor(nowMs / 1000),
     tone: 'plain',
-    text: `requests served ${caller.requests} (${requestsPerSecond(model)}/s), handshakes ${caller.connections}, failed handshakes ${failedHandshakes(model)}, renewals ${renewals(model)}`,
+    text:
+      `requests served ${caller.requests} (${requestsPerSecond(model)}/s), handshakes ` +
+      `${caller.connections}, failed handshakes ${failedHandshakes(model)}, renewals ` +
+      `${renewals(model)}`,
   });
 }
 
 /** For a terminal after its picture has been removed. */
 export function farewell(model: DemoModel): string {
   const { caller } = model.workloads;
-  return `meshca demo: ${caller.requests} requests served, ${renewals(model)} renewals, ${failedHandshakes(model)} failed handshakes. Start again any time: same trust domain, same keys.\n`;
+  return (
+    `meshca demo: ${caller.requests} requests served, ${renewals(model)} renewals, ` +
+    `${failedHandshakes(model)} failed handshakes. Start again any time: same trust domain, ` +
+    'same keys.\n'
+  );
 }
 
 export function summary(model: DemoModel): string {

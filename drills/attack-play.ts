@@ -105,6 +105,7 @@ export function judge(row: AttackRow, most: number, breaches: Breaches): void {
   );
   breaches.expect(
     row.honestWaitedCpuMs <= mostHonestCpuMs,
-    `${row.attack}: an honest caller waited while the attacker spent ${row.honestWaitedCpuMs} ms of processor time, more than ${mostHonestCpuMs}`,
+    `${row.attack}: an honest caller waited while the attacker spent ` +
+      `${row.honestWaitedCpuMs} ms of processor time, more than ${mostHonestCpuMs}`,
   );
 }

@@ -96,7 +96,8 @@ export const auditTamper: Drill = {
     await expectNamed(
       'changed row',
       await touched(
-        `UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), '"actor"', '"aktor"') AS BLOB) WHERE sequence = ${middle}`,
+        'UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), \'"actor"\', ' +
+          `'"aktor"') AS BLOB) WHERE sequence = ${middle}`,
         putBack,
       ),
       middle,
@@ -111,7 +112,10 @@ export const auditTamper: Drill = {
       await touched(`DELETE FROM audit WHERE sequence = ${middle}`, putBack),
       middle,
     );
-    const swap = `UPDATE audit SET sequence = -1 WHERE sequence = ${middle}; UPDATE audit SET sequence = ${middle} WHERE sequence = ${middle + 1}; UPDATE audit SET sequence = ${middle + 1} WHERE sequence = -1`;
+    const swap =
+      `UPDATE audit SET sequence = -1 WHERE sequence = ${middle}; UPDATE audit SET sequence = ` +
+      `${middle} WHERE sequence = ${middle + 1}; UPDATE audit SET sequence = ${middle + 1} ` +
+      'WHERE sequence = -1';
     await expectNamed(
       'swapped rows',
       await touched(swap, (database) => database.exec(swap)),

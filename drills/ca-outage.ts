@@ -288,7 +288,8 @@ function renewalsAfter(
   try {
     const rows = database
       .prepare(
-        "SELECT created_at_ms AS at, holder, spiffe_id AS id FROM certificates WHERE state = 'issued' AND kind = 'workload' AND created_at_ms >= ? ORDER BY created_at_ms",
+        'SELECT created_at_ms AS at, holder, spiffe_id AS id FROM certificates WHERE state ' +
+          "= 'issued' AND kind = 'workload' AND created_at_ms >= ? ORDER BY created_at_ms",
       )
       .all(backMs) as { at: number; holder: string; id: string }[];
     const seen = new Set<string>();
@@ -332,7 +333,10 @@ function history(world: World, spiffeId: string, backMs: number): string {
         'SELECT created_at_ms AS at, state FROM certificates WHERE spiffe_id = ? ORDER BY sequence',
       )
       .all(spiffeId) as { at: number; state: string }[];
-    return `${spiffeId.split('/').slice(3).join('/')} ${rows.map(({ at, state }) => `${state} ${((at - backMs) / 1000).toFixed(1)}`).join(', ')}`;
+    return (
+      `${spiffeId.split('/').slice(3).join('/')} ` +
+      `${rows.map(({ at, state }) => `${state} ${((at - backMs) / 1000).toFixed(1)}`).join(', ')}`
+    );
   } finally {
     database.close();
   }

@@ -42,7 +42,8 @@ const windowSeconds = 4;
 export const compromise: Drill = {
   name: 'compromise',
   promise:
-    'a stolen intermediate: no leaf of it is missed, no handshake fails, and what the thief signs is refused, by those who ignore CRLs too',
+    'a stolen intermediate: no leaf of it is missed, no handshake fails, and what the thief ' +
+    'signs is refused, by those who ignore CRLs too',
   options: ['--agents N           nodes with a workload each (default 3 with --short, else 20)'],
   // oxlint-disable-next-line max-lines-per-function -- one scene, act by act
   async run({ short, options, say, signal }) {
@@ -117,7 +118,8 @@ export const compromise: Drill = {
     await server.admin('Authorities/ContinueRotation', { kind: 'root', stopAfter: 'published' });
     const explain = async (thrown: unknown): Promise<never> => {
       throw new Error(
-        `${(thrown as Error).message}: ${JSON.stringify((await status()).authorities.map(({ authority, live, liveUnreported }: any) => [authority.kind, authority.state, live, liveUnreported]))}`,
+        `${(thrown as Error).message}: ` +
+          `${JSON.stringify((await status()).authorities.map(({ authority, live, liveUnreported }: any) => [authority.kind, authority.state, live, liveUnreported]))}`,
       );
     };
     await eventually(
@@ -157,7 +159,8 @@ export const compromise: Drill = {
     const ignoringThen = await verdict(lax, await thief.sign());
     breaches.expect(
       ignoringThen === 'ok' && (await byId(root!.id)).authority.state === 'active',
-      `the root in service was held, and who ignores CRLs refused the thief with ${ignoringThen}: the drill does not show what the CRL does`,
+      'the root in service was held, and who ignores CRLs refused the thief with ' +
+        `${ignoringThen}: the drill does not show what the CRL does`,
     );
     say(
       `who checks CRLs refused the thief ${refusedByCrlAfter} s after the order; now the new root goes on`,

@@ -14,7 +14,8 @@ const parts = ['order', 'kills', 'rights', 'first-start'] as const;
 export const crashIssuance: Drill = {
   name: 'crash-issuance',
   promise:
-    'no released certificate is unrecorded, no unfinished one is signed later, nothing is released after a ban or delete',
+    'no released certificate is unrecorded, no unfinished one is signed later, nothing is ' +
+    'released after a ban or delete',
   options: [
     '--synchronous off    what it looks like when commits are not synced: must fail',
     `--only PART,PART     of ${parts.join(', ')}`,

@@ -73,7 +73,8 @@ export async function drillKills(
       record.check([...load.received.values()], `server killed at ${step}`, startedMs);
       if ((turn + 2) % 20 === 0)
         say(
-          `kills: ${turn + 1} of ${rounds}, ${load.received.size} certificates received, ${record.abandoned.size} abandoned`,
+          `kills: ${turn + 1} of ${rounds}, ${load.received.size} certificates received, ` +
+            `${record.abandoned.size} abandoned`,
         );
     }
     await progress(load, performance.now(), 'at the end');

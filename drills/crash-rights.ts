@@ -83,7 +83,8 @@ export async function drillRights(
     sums.withheld = withheld.size;
   }
   say(
-    `rights: ${sums.bans} bans and ${sums.deletes} deletes, ${sums.received} certificates received, ${sums.withheld} withheld`,
+    `rights: ${sums.bans} bans and ${sums.deletes} deletes, ${sums.received} certificates ` +
+      `received, ${sums.withheld} withheld`,
   );
   await server.stop();
   return sums;

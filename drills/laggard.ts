@@ -27,7 +27,8 @@ import { createWorld, trustDomain, type World } from './world.ts';
 export const laggard: Drill = {
   name: 'laggard',
   promise:
-    'an authority waits for each who has not confirmed, by name, until he has, can not come back, or is left behind on record',
+    'an authority waits for each who has not confirmed, by name, until he has, can not come ' +
+    'back, or is left behind on record',
   options: [],
   async run({ short, say, signal }) {
     const breaches = new Breaches();
@@ -138,7 +139,8 @@ async function stoppedWorkload(scene: Scene): Promise<{ readonly resumedToActive
   const laggards = await namedLaggards(world, 'root', ofStopped(scene));
   breaches.expect(
     laggards.length === 1,
-    `${laggards.length} consumers are named as lagging behind, stopped is one: ${JSON.stringify(laggards.map(({ description, state }) => [description, state]))}`,
+    `${laggards.length} consumers are named as lagging behind, stopped is one: ` +
+      `${JSON.stringify(laggards.map(({ description, state }) => [description, state]))}`,
   );
   for (const { spiffeId, holds, lastSeenAt } of laggards) {
     breaches.expect(
@@ -174,7 +176,8 @@ async function stoppedAgent({
   const laggards = await namedLaggards(world, 'issuing', ({ agentId }) => agentId === far.agentId);
   breaches.expect(
     laggards.some(({ consumerId }) => consumerId === ''),
-    `the stopped agent is not named: ${JSON.stringify(laggards.map(({ agentId, description }) => [agentId, description]))}`,
+    'the stopped agent is not named: ' +
+      `${JSON.stringify(laggards.map(({ agentId, description }) => [agentId, description]))}`,
   );
   await decidesToWait(world, 'issuing', waitingCodes);
   breaches.expect(

@@ -56,7 +56,9 @@ export class RecordCheck {
         );
       const doubled = database
         .prepare(
-          "SELECT count(*) AS n FROM (SELECT 1 FROM certificates WHERE state = 'issued' AND request_id <> '' GROUP BY requester, request_id, public_key_sha256 HAVING count(*) > 1)",
+          "SELECT count(*) AS n FROM (SELECT 1 FROM certificates WHERE state = 'issued' AND " +
+            "request_id <> '' GROUP BY requester, request_id, public_key_sha256 HAVING " +
+            'count(*) > 1)',
         )
         .get() as { n: number };
       this.#breaches.expect(doubled.n === 0, `${what}: one request led to two certificates`);
@@ -103,7 +105,8 @@ export class RecordCheck {
   ): void {
     const unissued = database
       .prepare(
-        "SELECT lower(hex(serial)) AS serial, state, created_at_ms FROM certificates WHERE state <> 'issued' AND kind <> 'authority'",
+        'SELECT lower(hex(serial)) AS serial, state, created_at_ms FROM certificates WHERE ' +
+          "state <> 'issued' AND kind <> 'authority'",
       )
       .all() as unknown as Row[];
     const present = new Set<string>();
@@ -122,7 +125,8 @@ export class RecordCheck {
     for (const serial of this.#abandoned) {
       if (!present.has(serial))
         this.#breaches.add(
-          `${what}: an abandoned certificate is now ${(state.get(Buffer.from(serial, 'hex')) as { state?: string } | undefined)?.state ?? 'gone'}`,
+          `${what}: an abandoned certificate is now ` +
+            `${(state.get(Buffer.from(serial, 'hex')) as { state?: string } | undefined)?.state ?? 'gone'}`,
         );
       this.#breaches.expect(
         !this.#auditIssued.has(serial),

@@ -21,7 +21,8 @@ const id = (path: string): string => `spiffe://mesh.test${path}`;
 export const restoreStale: Drill = {
   name: 'restore-stale',
   promise:
-    'a database older than what was signed is noticed, signs nothing until an operator accepts it, and the bans of the lost time stand again',
+    'a database older than what was signed is noticed, signs nothing until an operator ' +
+    'accepts it, and the bans of the lost time stand again',
   options: ['--records N   issuances between the backup and its return (short: 100, else 2000)'],
   run: async ({ short, options, say }) => {
     const breaches = new Breaches();

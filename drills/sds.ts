@@ -39,7 +39,8 @@ interface Scene {
 export const sds: Drill = {
   name: 'sds',
   promise:
-    'each proxy has its next certificate before the last one ends, and a root signs when all have acknowledged it, and not while one refuses it',
+    'each proxy has its next certificate before the last one ends, and a root signs when ' +
+    'all have acknowledged it, and not while one refuses it',
   options: [
     '--processes N        processes with proxies',
     '--connections N      proxies of each, with two streams',

@@ -71,7 +71,9 @@ const isShort = ({ ending, instant, clock, issuingTokenAway, automatic }: Cell):
 };
 
 const textOf = ({ ending, instant, clock, issuingTokenAway, automatic }: Cell): string =>
-  `${instant} s after the end of ${ending}, clock ${clock}, ${issuingTokenAway ? 'issuing token away' : 'all tokens'}, ${automatic ? 'with' : 'without'} schedule`;
+  `${instant} s after the end of ${ending}, clock ${clock}, ` +
+  `${issuingTokenAway ? 'issuing token away' : 'all tokens'}, ` +
+  `${automatic ? 'with' : 'without'} schedule`;
 
 /** Wall clock and time since boot stand still, so that a start can not cross an end. */
 function stopped(wallMs: number): Clock {

@@ -17,7 +17,8 @@ import { createWorld, trustDomain, type World } from './world.ts';
 export const taint: Drill = {
   name: 'taint',
   promise:
-    'nothing is signed by a tainted intermediate any more, and no leaf of it that anybody received is missing among those to be replaced',
+    'nothing is signed by a tainted intermediate any more, and no leaf of it that anybody ' +
+    'received is missing among those to be replaced',
   options: ['--rounds N           how often (default 3 with --short, else 30)'],
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
@@ -218,7 +219,9 @@ function toBeReplaced(world: World, authorityId: string): ReadonlySet<string> {
   try {
     const rows = database
       .prepare(
-        "SELECT lower(hex(serial)) AS serial FROM certificates WHERE authority_id = ? AND state IN ('issued', 'abandoned') AND kind <> 'authority' AND replacement_confirmed_at IS NULL AND not_after >= ?",
+        'SELECT lower(hex(serial)) AS serial FROM certificates WHERE authority_id = ? AND ' +
+          "state IN ('issued', 'abandoned') AND kind <> 'authority' AND " +
+          'replacement_confirmed_at IS NULL AND not_after >= ?',
       )
       .all(authorityId, Math.floor(Date.now() / 1000));
     return new Set((rows as { serial: string }[]).map(({ serial }) => serial));

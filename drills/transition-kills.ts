@@ -318,7 +318,8 @@ class Kills {
         await second.kill();
         this.#breaches.expect(
           said.includes('STORE_LOCKED'),
-          `a second server on the same database, the first one ${frozen ? 'stopped' : 'running'}: ${said.slice(0, 200)}`,
+          'a second server on the same database, the first one ' +
+            `${frozen ? 'stopped' : 'running'}: ${said.slice(0, 200)}`,
         );
         this.refused += 1;
       } finally {

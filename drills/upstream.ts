@@ -132,7 +132,8 @@ export const upstream: Drill = {
         resumedSeconds.push(resumed ?? -1);
         await within(() => total.issuers.size > 2 * index, signal);
         say(
-          `round ${index}: rotated in ${rotated} s; sealed, restarted and unsealed, it went on after ${resumed} s; ${total.minted} leaves`,
+          `round ${index}: rotated in ${rotated} s; sealed, restarted and unsealed, it went ` +
+            `on after ${resumed} s; ${total.minted} leaves`,
         );
       } finally {
         await minting.stop();

@@ -88,7 +88,8 @@ function ensureToken(module, { label, pinFile, soPinFile }) {
   const found = slots.filter(({ info }) => isInitialised(info) && trimmed(info.label) === label);
   if (found.length > 1)
     throw new JobError(
-      `there are ${found.length} tokens with the label ${label}; remove the wrong ones with softhsm2-util --delete-token --serial`,
+      `there are ${found.length} tokens with the label ${label}; remove the wrong ones with ` +
+        'softhsm2-util --delete-token --serial',
     );
   const token = found[0]?.slot;
 
@@ -97,7 +98,8 @@ function ensureToken(module, { label, pinFile, soPinFile }) {
     // place.
     if (slots.some(({ info }) => info === undefined)) {
       throw new JobError(
-        `the token ${label} was not found, and one token in the store is damaged or half written: put back its folder, or remove it if it never held keys`,
+        `the token ${label} was not found, and one token in the store is damaged or half ` +
+          'written: put back its folder, or remove it if it never held keys',
       );
     }
     const free = slots.find(({ info }) => !isInitialised(info));
@@ -170,7 +172,8 @@ function isInitialised(info) {
 function readPin(path, label) {
   if (!existsSync(path)) {
     throw new JobError(
-      `the token ${label} exists, but its PIN file ${path} does not: put the file back, or move the folder ${dirname(dirname(path))} away to begin with new keys`,
+      `the token ${label} exists, but its PIN file ${path} does not: put the file back, or ` +
+        `move the folder ${dirname(dirname(path))} away to begin with new keys`,
     );
   }
   return readFileSync(path, 'utf8').trim();

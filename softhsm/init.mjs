@@ -106,7 +106,8 @@ function runChild(job, confPath) {
   // SoftHSM aborts on some damaged stores, for instance with two tokens that it can't read.
   if (result.signal !== null)
     throw new SoftHsmError(
-      `the module crashed (${result.signal}): the token store is damaged or half written; put back its folders. ${result.stderr.trim()}`,
+      `the module crashed (${result.signal}): the token store is damaged or half written; ` +
+        `put back its folders. ${result.stderr.trim()}`,
     );
   if (result.status !== 0)
     throw new SoftHsmError(

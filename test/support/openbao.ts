@@ -48,7 +48,8 @@ export function baoPath(): string {
 }
 
 export const signingPolicy =
-  'path "pki/root/sign-intermediate" { capabilities = ["update"] }\npath "secret/data/meshca/*" { capabilities = ["read"] }';
+  'path "pki/root/sign-intermediate" { capabilities = ["update"] }\npath ' +
+  '"secret/data/meshca/*" { capabilities = ["read"] }';
 
 /** The section `authorities.upstream` of a server below this OpenBao. */
 export const upstreamOf = (bao: OpenBao, over: object = {}): object => ({
@@ -92,7 +93,8 @@ export async function startOpenBao(): Promise<OpenBao> {
   const address = `https://127.0.0.1:${port}`;
   await writeFile(
     join(dir, 'bao.hcl'),
-    `storage "inmem" {}\nlistener "tcp" {\n  address = "127.0.0.1:${port}"\n  tls_cert_file = "${caFile}"\n  tls_key_file = "${join(dir, 'tls.key')}"\n}\napi_addr = "${address}"\n`,
+    `storage "inmem" {}\nlistener "tcp" {\n  address = "127.0.0.1:${port}"\n  tls_cert_file ` +
+      `= "${caFile}"\n  tls_key_file = "${join(dir, 'tls.key')}"\n}\napi_addr = "${address}"\n`,
   );
   const child = spawn(baoPath(), ['server', '-config', join(dir, 'bao.hcl')], {
     stdio: ['ignore', 'pipe', 'pipe'],

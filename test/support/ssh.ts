@@ -76,7 +76,9 @@ export const mpint = (bytes: Buffer): Buffer => {
 };
 
 export const armor = (blob: Buffer): string =>
-  `-----BEGIN SSH SIGNATURE-----\n${(blob.toString('base64').match(/.{1,70}/g) ?? []).join('\n')}\n-----END SSH SIGNATURE-----\n`;
+  '-----BEGIN SSH ' +
+  `SIGNATURE-----\n${(blob.toString('base64').match(/.{1,70}/g) ?? []).join('\n')}\n-----END ` +
+  'SSH SIGNATURE-----\n';
 
 export const signatureBlob = (parts: {
   readonly publicKey: Buffer;

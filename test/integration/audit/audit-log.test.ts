@@ -353,7 +353,9 @@ test('roles, delegations, join tokens, agents and authorities that were changed 
   const workload = await server.mint(id('/istiod'));
   sql(server, (database) =>
     database.exec(
-      `INSERT INTO delegations VALUES ('forged', '${workload.spiffeId}', '["spiffe://mesh.test/**"]', 3600, '["ec-p256"]', '[]', 'short-lived', 0, NULL, 1, 'uid:0')`,
+      `INSERT INTO delegations VALUES ('forged', '${workload.spiffeId}', ` +
+        "'[\"spiffe://mesh.test/**\"]', 3600, '[\"ec-p256\"]', '[]', 'short-lived', 0, NULL, 1, " +
+        "'uid:0')",
     ),
   );
   const { privateKey } = await generateKeyPairAsync('ec-p256');
@@ -421,20 +423,23 @@ test('a server with a changed, cut or foreign log does not start or does not sig
   };
   assert.equal(
     await after(
-      `UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), '"actor"', '"aktor"') AS BLOB) WHERE sequence = 5`,
+      'UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), \'"actor"\', ' +
+        '\'"aktor"\') AS BLOB) WHERE sequence = 5',
     ),
     'AUDIT_INVALID 5',
   );
   assert.equal(await after(`DELETE FROM audit WHERE sequence = 4`), 'AUDIT_INVALID 4');
   assert.equal(
     await after(
-      `UPDATE audit SET sequence = -1 WHERE sequence = 6; UPDATE audit SET sequence = 6 WHERE sequence = 7; UPDATE audit SET sequence = 7 WHERE sequence = -1`,
+      'UPDATE audit SET sequence = -1 WHERE sequence = 6; UPDATE audit SET sequence = 6 ' +
+        'WHERE sequence = 7; UPDATE audit SET sequence = 7 WHERE sequence = -1',
     ),
     'AUDIT_INVALID 6',
   );
   assert.equal(
     await after(
-      `UPDATE log_checkpoints SET note = replace(note, 'mesh', 'mess') WHERE size = (SELECT max(size) FROM log_checkpoints)`,
+      "UPDATE log_checkpoints SET note = replace(note, 'mesh', 'mess') WHERE size = (SELECT " +
+        'max(size) FROM log_checkpoints)',
     ),
     'AUDIT_INVALID',
   );
@@ -495,7 +500,9 @@ test("with a foreign trigger in the database a running server stops writing and 
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   await addEntry(server, 'web', agent);
-  const trigger = `CREATE TRIGGER quiet AFTER INSERT ON entries BEGIN UPDATE entries SET spiffe_id = '${id('/admin')}' WHERE id = NEW.id; END`;
+  const trigger =
+    'CREATE TRIGGER quiet AFTER INSERT ON entries BEGIN UPDATE entries SET spiffe_id = ' +
+    `'${id('/admin')}' WHERE id = NEW.id; END`;
   sql(server, (database) => database.exec(trigger));
   const { results } = await server
     .admin('Entries/CreateEntries', {

@@ -284,7 +284,8 @@ function takeOver(database: DatabaseSync, id: string): string {
 function forgeParts(database: DatabaseSync, id: string, sha256: string): Buffer {
   const parts = database
     .prepare(
-      'SELECT size, position, content FROM log_snapshot_parts WHERE size = (SELECT max(size) FROM log_snapshots) ORDER BY position',
+      'SELECT size, position, content FROM log_snapshot_parts WHERE size = (SELECT ' +
+        'max(size) FROM log_snapshots) ORDER BY position',
     )
     .all() as { size: number; position: number; content: Uint8Array }[];
   const digest = createHash('sha256');
@@ -407,7 +408,8 @@ test('a start from an older snapshot reads the later records, and notices missin
     // cut so that what is left fits together: the checkpoint beside the database has more
     exec(
       world,
-      `UPDATE log_head SET size = (SELECT min(size) FROM log_snapshots); DELETE FROM log_checkpoints WHERE size > (SELECT size FROM log_head)`,
+      'UPDATE log_head SET size = (SELECT min(size) FROM log_snapshots); DELETE FROM ' +
+        'log_checkpoints WHERE size > (SELECT size FROM log_head)',
     );
     const left = sql(
       world,
@@ -596,7 +598,9 @@ test('parts of a snapshot of a killed process are never used, and removed with t
     const { kept } = await lived(world);
     exec(
       world,
-      `INSERT INTO log_snapshot_parts SELECT size + 7, position, x'00' FROM log_snapshot_parts; INSERT INTO log_snapshot_parts SELECT 100000 + value, 0, x'00' FROM json_each('[1,2,3,4,5,6,7,8,9]')`,
+      "INSERT INTO log_snapshot_parts SELECT size + 7, position, x'00' FROM " +
+        "log_snapshot_parts; INSERT INTO log_snapshot_parts SELECT 100000 + value, 0, x'00' " +
+        "FROM json_each('[1,2,3,4,5,6,7,8,9]')",
     );
     await inStore(world, async ({ store }) => {
       assert.equal(await provenEntry(store, kept), true);
@@ -693,7 +697,9 @@ test('after a new key took over the log, a start uses only snapshots of the new 
     // what the lost key has signed is of no more use
     exec(
       world,
-      `ATTACH '${world.path}.before' AS before; DELETE FROM log_snapshots; DELETE FROM log_snapshot_parts; INSERT INTO log_snapshots SELECT * FROM before.log_snapshots; INSERT INTO log_snapshot_parts SELECT * FROM before.log_snapshot_parts`,
+      `ATTACH '${world.path}.before' AS before; DELETE FROM log_snapshots; DELETE FROM ` +
+        'log_snapshot_parts; INSERT INTO log_snapshots SELECT * FROM before.log_snapshots; ' +
+        'INSERT INTO log_snapshot_parts SELECT * FROM before.log_snapshot_parts',
     );
     await inStore(after, async (opened) => {
       assert.equal(await basisOf(opened), undefined);
@@ -719,7 +725,8 @@ test('a row of the table of runs gives a forged record no place in the log', asy
         });
         database
           .prepare(
-            `INSERT INTO audit SELECT ?, time_ms, time_high_ms, actor, 'entry.created', ?, ?, ? FROM audit WHERE sequence = 1`,
+            "INSERT INTO audit SELECT ?, time_ms, time_high_ms, actor, 'entry.created', ?, " +
+              '?, ? FROM audit WHERE sequence = 1',
           )
           .run(next, kept, canonical, leafHash(canonical));
         database

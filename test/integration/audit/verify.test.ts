@@ -253,7 +253,8 @@ test('rows changed in the database of a running server are named in the next exp
   const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 1000 } });
   const next = records.at(-1)!.sequence + 1;
   sql(
-    `INSERT INTO audit SELECT ${next}, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 9`,
+    `INSERT INTO audit SELECT ${next}, time_ms, time_high_ms, actor, kind, subject, ` +
+      'canonical, sha256 FROM audit WHERE sequence = 9',
   );
   await issue(server, agent, 'web', 1);
   await until(() => newestSize(server) >= next);

@@ -324,32 +324,36 @@ describe('the start of the signers', () => {
     await signers.close();
   });
 
-  it('leaves no signer behind when the parent is killed, and ignores signals that are meant for the parent', async () => {
-    const script = `
+  it(
+    'leaves no signer behind when the parent is killed, and ignores signals that are meant ' +
+      'for the parent',
+    async () => {
+      const script = `
       const { createSigners } = await import(${JSON.stringify(new URL(`../../../src/hsm/index.${extension}`, import.meta.url).href)});
       const { systemClock, systemRandom, silentLogger } = await import(${JSON.stringify(new URL(`../../../src/common/runtime/index.${extension}`, import.meta.url).href)});
       process.once('message', async (token) => {
         const signers = await createSigners({ token, processes: 2, mode: 'async', sessionsPerProcess: 2, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger });
         process.send(signers.pids());
       });`;
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    const pids = await new Promise<number[]>((resolve) => {
-      parent.once('message', (message) => resolve(message as number[]));
-      parent.send(fixture.token);
-    });
-    assert.equal(pids.length, 2);
-    for (const pid of pids)
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
-    // a later signal has its effect, which it has on a living process alone
-    for (const pid of pids) process.kill(pid, 'SIGSTOP');
-    await until(() => pids.every(isStopped), 'both signers are stopped');
-    process.kill(pids[1] as number, 'SIGCONT');
-    // The other can not notice the end of its channel, as one that hangs in its module can not.
-    parent.kill('SIGKILL');
-    await until(() => !pids.some(isAlive), 'the signers end with their parent');
-  });
+      const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      });
+      const pids = await new Promise<number[]>((resolve) => {
+        parent.once('message', (message) => resolve(message as number[]));
+        parent.send(fixture.token);
+      });
+      assert.equal(pids.length, 2);
+      for (const pid of pids)
+        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
+      // a later signal has its effect, which it has on a living process alone
+      for (const pid of pids) process.kill(pid, 'SIGSTOP');
+      await until(() => pids.every(isStopped), 'both signers are stopped');
+      process.kill(pids[1] as number, 'SIGCONT');
+      // The other can not notice the end of its channel, as one that hangs in its module can not.
+      parent.kill('SIGKILL');
+      await until(() => !pids.some(isAlive), 'the signers end with their parent');
+    },
+  );
 });
 
 /**

@@ -92,7 +92,8 @@ test('the first record that is not the one in the tree is named, whichever way i
     const restore = 'DELETE FROM audit; INSERT INTO audit SELECT * FROM kept';
     assert.deepEqual(
       await wrongAfter(
-        `UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), 'a.b', 'a.c') AS BLOB) WHERE sequence IN (301, 500)`,
+        "UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), 'a.b', 'a.c') " +
+          'AS BLOB) WHERE sequence IN (301, 500)',
         restore,
       ),
       { index: 300, sequence: 301 },
@@ -107,7 +108,8 @@ test('the first record that is not the one in the tree is named, whichever way i
     });
     assert.deepEqual(
       await wrongAfter(
-        'UPDATE audit SET sequence = -1 WHERE sequence = 9; UPDATE audit SET sequence = 9 WHERE sequence = 10; UPDATE audit SET sequence = 10 WHERE sequence = -1',
+        'UPDATE audit SET sequence = -1 WHERE sequence = 9; UPDATE audit SET sequence = 9 ' +
+          'WHERE sequence = 10; UPDATE audit SET sequence = 10 WHERE sequence = -1',
         restore,
       ),
       { index: 8, sequence: 9 },
@@ -140,7 +142,9 @@ test('a pending record is recognised as ours, gone, changed, foreign, or sealed 
     );
     await store.audit.append([event('a.b', '2'), event('a.b', '3'), event('a.b', '4')]);
     opened.sql(
-      `DELETE FROM audit WHERE sequence = 3; UPDATE audit SET canonical = x'00' WHERE sequence = 4; INSERT INTO audit SELECT 5, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 2`,
+      "DELETE FROM audit WHERE sequence = 3; UPDATE audit SET canonical = x'00' WHERE " +
+        'sequence = 4; INSERT INTO audit SELECT 5, time_ms, time_high_ms, actor, kind, ' +
+        'subject, canonical, sha256 FROM audit WHERE sequence = 2',
     );
     assert.deepEqual(await kinds(store), ['2 own', '3 gone', '4 foreign', '5 foreign']);
     assert.equal(store.log.pendingHash(5), undefined);

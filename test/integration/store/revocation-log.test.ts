@@ -160,7 +160,8 @@ test('SQL can neither undo a revocation nor add one, on the CRL or at the server
     path,
     `DELETE FROM revocations WHERE serial IN (x'${gone.serial}', x'${admin.serial}')`,
     `UPDATE revocations SET authority_id = 'another', not_after = 1 WHERE serial = x'${moved.serial}'`,
-    `INSERT INTO revocations SELECT serial, authority_id, 'keyCompromise', 1, 'uid:0', not_after FROM certificates WHERE serial = x'${good.serial}'`,
+    "INSERT INTO revocations SELECT serial, authority_id, 'keyCompromise', 1, 'uid:0', " +
+      `not_after FROM certificates WHERE serial = x'${good.serial}'`,
     // who was revoked would be looked at no more, if that rested on the profile in his row
     `UPDATE certificates SET profile = 'short-lived' WHERE serial = x'${admin.serial}'`,
     // and the CRL that names them is forgotten
@@ -218,7 +219,8 @@ test('a certificate whose inventory row was altered by SQL is not revoked by wha
     assert.equal(await codeOf(revoke(server, target.serial)), 'OBJECT_NOT_IN_LOG', change);
     sql(
       databaseOf(server),
-      `UPDATE certificates SET (authority_id, profile, not_after) = (SELECT authority_id, profile, not_after FROM kept) WHERE serial = x'${target.serial}'`,
+      'UPDATE certificates SET (authority_id, profile, not_after) = (SELECT authority_id, ' +
+        `profile, not_after FROM kept) WHERE serial = x'${target.serial}'`,
       'DROP TABLE kept',
     );
   }

@@ -178,7 +178,8 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
 /** As the records of existing logs commit to them. */
 const texts: Readonly<Record<keyof LoggedValues, string>> = {
   entry:
-    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a \\"hint\\"",9,0,1,0,7,1,2,"uid:0",5]',
+    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a ' +
+    '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5]',
   delegation:
     '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0"]',
   role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',

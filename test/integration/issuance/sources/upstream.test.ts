@@ -149,7 +149,8 @@ describe('intermediates that a real OpenBao signs', () => {
     assert.equal(await request(), 'UPSTREAM_DENIED');
     await bao.api('PUT', 'sys/policies/acl/meshca', {
       policy:
-        'path "+/root/sign-intermediate" { capabilities = ["update"] }\npath "secret/data/meshca/*" { capabilities = ["read"] }',
+        'path "+/root/sign-intermediate" { capabilities = ["update"] }\npath ' +
+        '"secret/data/meshca/*" { capabilities = ["read"] }',
     });
     await bao.api('POST', 'sys/mounts/pki/tune', { max_lease_ttl: '240h' });
     assert.equal(await request(), 'UPSTREAM_TTL');

@@ -508,7 +508,9 @@ describe('one admin alone, with write access to the database', () => {
     }
     database((each) =>
       each.exec(
-        "PRAGMA foreign_keys = OFF; CREATE TEMP TABLE away AS SELECT * FROM entries WHERE id = 'bobs-entry'; DELETE FROM entries WHERE id = 'bobs-entry'; CREATE TABLE main.kept AS SELECT * FROM temp.away",
+        'PRAGMA foreign_keys = OFF; CREATE TEMP TABLE away AS SELECT * FROM entries WHERE ' +
+          "id = 'bobs-entry'; DELETE FROM entries WHERE id = 'bobs-entry'; CREATE TABLE " +
+          'main.kept AS SELECT * FROM temp.away',
       ),
     );
     assert.equal(await ask(), 'OBJECT_NOT_IN_LOG');

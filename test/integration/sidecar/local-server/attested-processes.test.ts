@@ -329,7 +329,8 @@ test('in another mount namespace a path counts only if it is the same file for t
   const idsOf = async (script: string): Promise<readonly (string | undefined)[]> => {
     // where / is no mount point (a chroot), its propagation can not be changed, nor need it be
     const unshared =
-      'if /usr/bin/unshare -m true 2>/dev/null; then exec /usr/bin/unshare -m "$@"; fi; exec /usr/bin/unshare -m --propagation unchanged "$@"';
+      'if /usr/bin/unshare -m true 2>/dev/null; then exec /usr/bin/unshare -m "$@"; fi; ' +
+      'exec /usr/bin/unshare -m --propagation unchanged "$@"';
     const actor = await harness.actor({
       file: '/bin/sh',
       args: ['-c', unshared, 'sh', '/bin/sh', '-c', script, 'sh'],

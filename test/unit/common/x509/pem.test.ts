@@ -16,7 +16,9 @@ suite('PEM', () => {
         fc.uint8Array({ minLength: 1, maxLength: 300 }),
         fc.uint8Array({ minLength: 1, maxLength: 300 }),
         (first, second) => {
-          const text = `subject: x\n${pemEncode('CERTIFICATE', Buffer.from(first))}issuer: y\r\n${pemEncode('PRIVATE KEY', Buffer.from(second)).replaceAll('\n', '\r\n')}`;
+          const text =
+            `subject: x\n${pemEncode('CERTIFICATE', Buffer.from(first))}issuer: ` +
+            `y\r\n${pemEncode('PRIVATE KEY', Buffer.from(second)).replaceAll('\n', '\r\n')}`;
           const decoded = pemDecode(text);
           assert.ok(decoded.ok);
           assert.deepEqual(

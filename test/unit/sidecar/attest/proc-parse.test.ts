@@ -122,7 +122,8 @@ test('names that Debian and directories allow are account names', () => {
 
 test('account files give the first name of each ID and skip what is malformed', () => {
   const names = parseAccounts(
-    'root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\n# comment\n+@nis::::::\nbad name:x:5:5\nx:y:notanumber:1\nweb:x:33:33:www:/:/x\nshort:x\n',
+    'root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\n# comment\n+@nis::::::\nbad ' +
+      'name:x:5:5\nx:y:notanumber:1\nweb:x:33:33:www:/:/x\nshort:x\n',
   );
   assert.deepEqual(
     [...names],

@@ -113,7 +113,8 @@ test('names of files of Istio’s agent are known, and never granted', () => {
 test('a caller is told its own names alone, in a text that fits into trailers', () => {
   assert.equal(
     allowedNames(rights(), validation),
-    'default, ROOTCA, ALL, spiffe://td.test/web, spiffe://td.test/db, spiffe://td.test, spiffe://a.test, spiffe://b.test',
+    'default, ROOTCA, ALL, spiffe://td.test/web, spiffe://td.test/db, spiffe://td.test, ' +
+      'spiffe://a.test, spiffe://b.test',
   );
   assert.doesNotMatch(allowedNames(rights(), plain), /ALL/);
   const many = Array.from({ length: 500 }, (_, index) => identity(`service-${index}`));
