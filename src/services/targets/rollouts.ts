@@ -31,6 +31,8 @@ interface Standing {
 
 /** A group that waits is looked at this often: time passes, and handshakes come in. */
 const everyMs = 5_000;
+/** Reports within this time share a look. */
+const gatherMs = 100;
 const maximumHolds = 100;
 
 /**
@@ -40,17 +42,20 @@ const maximumHolds = 100;
 export class Rollouts {
   readonly #dependencies: RolloutDependencies;
   readonly #standings = new Map<string, Standing>();
-  /** Failures that an operator has answered, by `turnKey`. */
-  readonly #answered = new Set<string>();
+  /** By group: failures that an operator has answered, as `turnKey`. */
+  readonly #answered = new Map<string, Set<string>>();
   readonly #stop: () => void;
+  /** Groups to look at. */
+  #dirty = new Set<string>();
+  /** Groups that could not be looked at. */
+  #failed = new Set<string>();
   #cancelTimer: (() => void) | undefined;
   #looking: Promise<void> | undefined;
-  #again = false;
   #closed = false;
 
   constructor(dependencies: RolloutDependencies) {
     this.#dependencies = dependencies;
-    this.#stop = dependencies.states.onChange(() => this.#look());
+    this.#stop = dependencies.states.onChange((groups) => this.#look(groups));
   }
 
   /** Groups with a round under way. */
@@ -81,9 +86,11 @@ export class Rollouts {
 
   /** An operator promotes the group: the failures of now hold nobody any more. */
   answer(group: string): void {
-    for (const turn of this.#standings.get(group)?.decision.round?.failed ?? [])
-      this.#answered.add(turnKey(turn));
-    this.#look();
+    const failed = this.#standings.get(group)?.decision.round?.failed ?? [];
+    const answered = this.#answered.get(group) ?? new Set();
+    for (const turn of failed) answered.add(turnKey(turn));
+    this.#answered.set(group, answered);
+    this.#look([group]);
   }
 
   /** Resolves when everything known was decided on. For tests. */
@@ -97,64 +104,56 @@ export class Rollouts {
     this.#cancelTimer?.();
   }
 
-  /** Changes that come during a look share the next one. */
-  #look(): void {
-    if (this.#closed) return;
-    this.#again = true;
-    this.#looking ??= this.#looks().finally(() => {
-      this.#looking = undefined;
+  #look(groups: Iterable<string>): void {
+    for (const group of groups) this.#dirty.add(group);
+    if (this.#dirty.size > 0) this.#planned(gatherMs);
+  }
+
+  #planned(delayMs: number): void {
+    if (this.#closed || this.#looking !== undefined) return;
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#dependencies.clock.after(delayMs, () => {
+      this.#looking = this.#once().finally(() => {
+        this.#looking = undefined;
+        if (this.#dirty.size > 0) this.#planned(gatherMs);
+        else if (this.#standings.size + this.#failed.size > 0) this.#planned(everyMs);
+      });
     });
   }
 
-  async #looks(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
+  /** Looks at the groups that changed, and at those that wait. */
+  async #once(): Promise<void> {
+    const groups = new Set([...this.#dirty, ...this.#failed, ...this.#standings.keys()]);
+    this.#dirty = new Set();
+    this.#failed = new Set();
+    for (const group of groups)
       try {
-        await this.#once();
+        await this.#decide(group);
       } catch (thrown) {
+        this.#failed.add(group);
         this.#dependencies.logger.error(
-          { ...errorFields(thrown) },
-          'no turns could be given to the file targets; it is tried again',
+          { group, ...errorFields(thrown) },
+          'no turns could be given to file targets; it is tried again',
         );
       }
-    }
-    this.#cancelTimer?.();
-    this.#cancelTimer = this.#dependencies.clock.after(everyMs, () => {
-      if ([...this.#standings.values()].some(({ decision }) => decision.round !== undefined))
-        this.#look();
-    });
   }
 
-  async #once(): Promise<void> {
-    const byGroup = Map.groupBy(
-      [...this.#dependencies.states.all()].map(
-        ({ agentId, connected, target, heardAt }): RolloutMember => ({
-          ...{ agentId, connected, target, heardAt },
-        }),
-      ),
-      ({ target }) => target.rollout?.group ?? '',
-    );
-    byGroup.delete('');
-    for (const group of this.#standings.keys())
-      if (!byGroup.has(group)) this.#standings.delete(group);
-    for (const [group, members] of byGroup) await this.#decide(group, members);
-    this.#forgetAnswered([...byGroup.values()].flat());
-  }
-
-  async #decide(group: string, members: readonly RolloutMember[]): Promise<void> {
-    const { clock, lyingShare } = this.#dependencies;
+  async #decide(group: string): Promise<void> {
+    const { clock, lyingShare, states } = this.#dependencies;
+    const members = [...states.inGroup(group)];
     const before = this.#standings.get(group);
     const round = before?.decision.round;
     const handshakes = await this.#handshakes(members, round);
     const decision = decideRollout({
       ...{ members, round, handshakes, lyingShare },
-      answered: this.#answered,
+      answered: this.#answered.get(group) ?? new Set(),
       now: clock.monotonicMs() / 1000,
       unixNow: clock.now(),
     });
     const told = this.#tell(group, decision, before?.told ?? '');
     if (decision.round === undefined) this.#standings.delete(group);
     else this.#standings.set(group, { decision, told });
+    this.#forgetAnswered(group, members);
     for (const turn of decision.turns) this.#give(group, turn);
   }
 
@@ -200,7 +199,7 @@ export class Rollouts {
     const at = this.#dependencies.clock.monotonicMs() / 1000;
     const next = { ...round, given, passedOver: [...round.passedOver, { ...turn, at }] };
     this.#standings.set(group, { ...standing, decision: { ...standing.decision, round: next } });
-    this.#look();
+    this.#look([group]);
   }
 
   /** Tells the log once when a group is held, and when it goes on. */
@@ -239,7 +238,8 @@ export class Rollouts {
     return { kind: 'observing', until: clock.now() + left };
   }
 
-  #forgetAnswered(members: readonly RolloutMember[]): void {
+  /** An answer counts for as long as the agent reports the set or the turn. */
+  #forgetAnswered(group: string, members: readonly RolloutMember[]): void {
     const kept = new Set(
       members.flatMap(({ agentId, target }) =>
         [newestSet(target), target.turn?.set ?? ''].map((set) =>
@@ -247,6 +247,8 @@ export class Rollouts {
         ),
       ),
     );
-    for (const key of this.#answered) if (!kept.has(key)) this.#answered.delete(key);
+    const answered = this.#answered.get(group);
+    for (const key of answered ?? []) if (!kept.has(key)) answered?.delete(key);
+    if (answered?.size === 0) this.#answered.delete(group);
   }
 }

@@ -29,6 +29,8 @@ export class TargetCommands {
   readonly #clock: Clock;
   readonly #sessions = new Map<string, Session>();
   readonly #waiting = new Map<string, Waiting>();
+  /** The number of them by agent. */
+  readonly #counts = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -62,9 +64,8 @@ export class TargetCommands {
     const commandId = uuidv7(this.#clock.nowMs());
     const session = this.#sessions.get(agentId);
     if (session === undefined) return { commandId, answer: Promise.resolve(notConnected(agentId)) };
-    if (
-      [...this.#waiting.values()].filter((one) => one.agentId === agentId).length >= maximumWaiting
-    )
+    const count = this.#counts.get(agentId) ?? 0;
+    if (count >= maximumWaiting)
       return {
         commandId,
         answer: Promise.resolve(
@@ -83,9 +84,13 @@ export class TargetCommands {
     );
     const settle = (error: PkiError | undefined): void => {
       if (!this.#waiting.delete(commandId)) return;
+      const left = (this.#counts.get(agentId) ?? 1) - 1;
+      if (left > 0) this.#counts.set(agentId, left);
+      else this.#counts.delete(agentId);
       cancel();
       resolve(error);
     };
+    this.#counts.set(agentId, count + 1);
     this.#waiting.set(commandId, { agentId, session: session.token, settle });
     session.send({
       ...{ kind: 'target', commandId, target, act: what.act },

@@ -29,13 +29,16 @@ const reportRate = { perSecond: 10, burst: 100 };
 export class TargetStates {
   readonly #clock: Clock;
   readonly #agents = new Map<string, AgentTargets>();
-  readonly #listeners = new Set<() => void>();
+  /** By rollout group: the agents that have targets in it. */
+  readonly #groups = new Map<string, Set<string>>();
+  readonly #listeners = new Set<(groups: Iterable<string>) => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  onChange(listener: () => void): () => void {
+  /** Called with the groups that a change concerns. */
+  onChange(listener: (groups: Iterable<string>) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -48,7 +51,7 @@ export class TargetStates {
     const bucket = new TokenBucket(reportRate, this.#clock);
     return (report) => {
       enforceRate(bucket.take(), 'too many reports of targets');
-      if (agent.session === session) this.#take(agent, report);
+      if (agent.session === session) this.#take(agentId, agent, report);
     };
   }
 
@@ -58,12 +61,24 @@ export class TargetStates {
     if (agent?.session !== session) return;
     Object.assign(agent, { session: undefined, told: false });
     if (agent.targets.size === 0) this.#agents.delete(agentId);
-    this.#changed();
+    this.#changed(groupsOf(agent.targets));
   }
 
   /** The agent was banned or evicted, or reports no targets. */
   forget(agentId: string): void {
-    if (this.#agents.delete(agentId)) this.#changed();
+    const agent = this.#agents.get(agentId);
+    if (agent === undefined) return;
+    this.#agents.delete(agentId);
+    this.#reindex(agentId, groupsOf(agent.targets), new Set());
+  }
+
+  /** The targets of a rollout group. */
+  *inGroup(group: string): Iterable<TargetView & { readonly heardAt: number }> {
+    for (const agentId of this.#groups.get(group) ?? []) {
+      const { told, targets } = this.#agents.get(agentId) as AgentTargets;
+      for (const { target, heardAt } of targets.values())
+        if (target.rollout?.group === group) yield { agentId, connected: told, target, heardAt };
+    }
   }
 
   get(agentId: string, name: string): TargetView | undefined {
@@ -85,7 +100,11 @@ export class TargetStates {
     }
   }
 
-  #take(agent: AgentTargets, { snapshot, targets, removedNames }: TargetReport): void {
+  #take(
+    agentId: string,
+    agent: AgentTargets,
+    { snapshot, targets, removedNames }: TargetReport,
+  ): void {
     if (!snapshot && !agent.told)
       throw new PkiError('INVALID_REQUEST', 'the first report of targets is a snapshot');
     const checked = targets.map(checkTarget);
@@ -94,9 +113,23 @@ export class TargetStates {
     for (const target of checked) next.set(target.name, this.#known(agent, target));
     if (next.size > maximumTargets)
       throw new PkiError('REQUEST_TOO_LARGE', `an agent reports at most ${maximumTargets} targets`);
+    const before = groupsOf(agent.targets);
     agent.targets = next;
     agent.told = true;
-    this.#changed();
+    // an agent that was banned meanwhile is not in the list any more
+    if (this.#agents.get(agentId) === agent) this.#reindex(agentId, before, groupsOf(next));
+  }
+
+  #reindex(agentId: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void {
+    for (const group of before) {
+      if (after.has(group)) continue;
+      const agents = this.#groups.get(group);
+      agents?.delete(agentId);
+      if (agents?.size === 0) this.#groups.delete(group);
+    }
+    for (const group of after)
+      this.#groups.set(group, (this.#groups.get(group) ?? new Set()).add(agentId));
+    this.#changed(new Set([...before, ...after]));
   }
 
   #known({ targets }: AgentTargets, target: ReportedTarget): Known {
@@ -109,7 +142,14 @@ export class TargetStates {
     return { target, heardAt: same ? before.heardAt : this.#clock.monotonicMs() / 1000 };
   }
 
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
+  #changed(groups: ReadonlySet<string>): void {
+    for (const listener of this.#listeners) listener(groups);
   }
 }
+
+const groupsOf = (targets: ReadonlyMap<string, Known>): ReadonlySet<string> =>
+  new Set(
+    [...targets.values()].flatMap(({ target }) =>
+      target.rollout === undefined ? [] : [target.rollout.group],
+    ),
+  );

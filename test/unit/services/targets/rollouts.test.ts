@@ -33,24 +33,35 @@ function world() {
   const clock = new FakeClock();
   const states = new TargetStates(clock);
   const commands = new TargetCommands(clock);
-  const handshakes = { of: async () => [] };
+  const store = { broken: false };
+  const handshakes = {
+    of: async () => {
+      if (store.broken) throw new Error('the disk is gone');
+      return [];
+    },
+  };
   const rollouts = new Rollouts({
     ...{ states, commands, clock, lyingShare: 0.25, logger: silentLogger },
     handshakes: handshakes as never,
   });
+  /** Until what was reported so far is decided on. */
+  const looked = async (): Promise<void> => {
+    clock.advance(100);
+    await rollouts.settled();
+  };
   const sessions = new TargetSessions(states, commands);
   const sent: [string, Command][] = [];
   const open = (agent: string) => sessions.open(agent, (command) => sent.push([agent, command]));
   const report = (session: ReturnType<typeof open>, ...targets: StatedTarget[]) =>
     session.report({ snapshot: true, targets, removedNames: [] });
-  return { clock, states, commands, rollouts, sessions, sent, open, report };
+  return { store, clock, looked, states, commands, rollouts, sessions, sent, open, report };
 }
 
 test('time alone ends an observation', async () => {
-  const { clock, rollouts, sent, open, report } = world();
+  const { clock, looked, rollouts, sent, open, report } = world();
   const [a, b] = [open('a'), open('b')];
   report(a, stated());
-  await rollouts.settled();
+  await looked();
   report(b, stated());
   const [[first, command]] = sent as [[string, Command]];
   assert.deepEqual(
@@ -58,33 +69,72 @@ test('time alone ends an observation', async () => {
     ['a', 'turn', { set: '2-bb', part: 'canary' }],
   );
   report(a, served);
-  await rollouts.settled();
+  await looked();
   assert.equal(rollouts.groups()[0]?.hold?.kind, 'observing');
   clock.advance(59_000);
-  await rollouts.settled();
+  await looked();
   assert.equal(sent.length, 1);
   clock.advance(6_000);
-  await rollouts.settled();
+  await looked();
   assert.deepEqual(
     sent.map(([agent]) => agent),
     ['a', 'b'],
   );
 });
 
+test('a look that failed is made again after a while', async () => {
+  const { store, clock, looked, sent, open, report } = world();
+  const a = open('a');
+  store.broken = true;
+  report(a, stated());
+  await looked();
+  assert.equal(sent.length, 0);
+  store.broken = false;
+  clock.advance(5_000);
+  await looked();
+  assert.equal(sent.length, 1);
+});
+
+test('a target that leaves its group, or whose agent is banned, holds nobody', async () => {
+  const { rollouts, looked, sessions, sent, open, report } = world();
+  const turn = { set: '2-bb', part: 'canary' };
+  for (const end of ['leaves', 'moves', 'banned'] as const) {
+    const [a, b] = [open('a'), open('b')];
+    report(a, stated({ state: 'failed', waitsFor: '', turn }));
+    report(b, stated());
+    sent.length = 0;
+    await looked();
+    assert.equal(rollouts.groups()[0]?.hold?.kind, 'canary');
+    assert.equal(rollouts.holding()[0]?.code, 'ROLLED_BACK');
+    if (end === 'leaves') report(a);
+    else if (end === 'banned') sessions.forget('a');
+    else report(a, stated({ rollout: { group: 'other', canaryShare: 0, observeSeconds: 0 } }));
+    await looked();
+    assert.deepEqual(
+      sent.filter(([agent]) => agent === 'b').map(([agent]) => agent),
+      ['b'],
+      end,
+    );
+    report(a);
+    report(b);
+    await looked();
+  }
+});
+
 test('a turn that the agent refuses is not given again for the same set', async () => {
-  const { clock, rollouts, sent, open, report } = world();
+  const { clock, looked, sent, open, report } = world();
   const a = open('a');
   report(a, stated());
-  await rollouts.settled();
+  await looked();
   const { commandId } = (sent[0] as [string, Command])[1];
   a.answered({ commandId, code: 'CONFLICT', message: 'another one', next: '' });
-  await rollouts.settled();
+  await looked();
   clock.advance(600_000);
-  await rollouts.settled();
+  await looked();
   assert.equal(sent.length, 1);
   const next = { name: '3-cc', serial: 'cc', notBefore: 0, notAfter: 4e9, current: false };
   report(a, stated({ sets: [next] }));
-  await rollouts.settled();
+  await looked();
   assert.equal((sent[1] as [string, Command])[1].turn?.set, '3-cc');
 });
 
