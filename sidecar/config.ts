@@ -71,7 +71,9 @@ export const agentConfigSchema = z.strictObject({
         )
         .optional()
         .describe(
-          'SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the issuing authority of the server, for the first contact; several with commas. Needed for a nested server, and where the root is no meshca root',
+          'SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the issuing authority ' +
+            'of the server, for the first contact; several with commas. Needed for a nested ' +
+            'server, and where the root is no meshca root',
         ),
       insecureBootstrap: z
         .boolean()
@@ -117,19 +119,23 @@ export const agentConfigSchema = z.strictObject({
         .boolean()
         .default(true)
         .describe(
-          "Send bundles with Envoy's SPIFFE validator (envoy.tls.cert_validator.spiffe). false: as plain trusted_ca, which holds one trust domain",
+          "Send bundles with Envoy's SPIFFE validator (envoy.tls.cert_validator.spiffe). " +
+            'false: as plain trusted_ca, which holds one trust domain',
         ),
       crls: z
         .boolean()
         .default(false)
         .describe(
-          'Send the CRLs beside the own roots. A proxy that has one demands one for every level of a chain; an incomplete set, or one about to end, is left out with an alert',
+          'Send the CRLs beside the own roots. A proxy that has one demands one for every ' +
+            'level of a chain; an incomplete set, or one about to end, is left out with an ' +
+            'alert',
         ),
       crlFailClosed: z
         .boolean()
         .default(false)
         .describe(
-          'Keep the last complete set instead, also when it has ended: proxies then refuse everybody. Without a set no bundle is sent',
+          'Keep the last complete set instead, also when it has ended: proxies then refuse ' +
+            'everybody. Without a set no bundle is sent',
         ),
     })
     .prefault({})
@@ -154,7 +160,8 @@ export const agentConfigSchema = z.strictObject({
         })
         .optional()
         .describe(
-          'The identity that the socket shows. An entry must give it, with dnsName, to the process of the agent; callers do not get it here',
+          'The identity that the socket shows. An entry must give it, with dnsName, to the ' +
+            'process of the agent; callers do not get it here',
         ),
       dnsName: z
         .string()
@@ -319,10 +326,17 @@ function contradiction(config: AgentConfig): string | undefined {
   if (types.length > 1) return `attestation: give one of ${types.join(', ')}`;
   const survived = configuredOutageSeconds(config);
   if (outage.promisedSeconds !== undefined && outage.promisedSeconds > survived) {
-    return `outage.promisedSeconds (${outage.promisedSeconds}) is more than SVIDs of ${outage.shortestTtlSeconds} s survive for certain (${survived}): raise the lives, and outage.shortestTtlSeconds with them, or promise less`;
+    return (
+      `outage.promisedSeconds (${outage.promisedSeconds}) is more than SVIDs of ` +
+      `${outage.shortestTtlSeconds} s survive for certain (${survived}): raise the lives, and ` +
+      'outage.shortestTtlSeconds with them, or promise less'
+    );
   }
   if (!isLoopback(ops.address))
-    return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
+    return (
+      `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or ` +
+      'scraper on the node reach it'
+    );
   if (connection.backoffBaseMs > connection.backoffCapMs)
     return 'connection.backoffBaseMs is above connection.backoffCapMs';
   const ofSockets = socketsProblem(config) ?? targetsProblem(config);

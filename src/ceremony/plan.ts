@@ -68,7 +68,8 @@ const planSchema = z.strictObject({
         .enum(['server', 'downstream'])
         .default('server')
         .describe(
-          'server: the server of this trust domain, which agents recognise by its mark; downstream: any other CA in it, without the mark',
+          'server: the server of this trust domain, which agents recognise by its mark; ' +
+            'downstream: any other CA in it, without the mark',
         ),
       lifeDays: days('Life of the intermediate').default(365),
       crlUrl: url,

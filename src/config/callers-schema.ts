@@ -19,7 +19,8 @@ export const attestationSchema = z
       .max(365)
       .default(7)
       .describe(
-        'How long after its expiry an agent SVID may be renewed by proving its key (days). The time in which the server was away does not count, up to 90 days',
+        'How long after its expiry an agent SVID may be renewed by proving its key (days). ' +
+          'The time in which the server was away does not count, up to 90 days',
       ),
     perSecond: count('Attestations per second, for all callers together').default(50),
   })

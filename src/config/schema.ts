@@ -147,7 +147,8 @@ export const serverConfigSchema = z.strictObject({
         .enum(['hsm', 'external', 'upstream'])
         .default('hsm')
         .describe(
-          'What certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao',
+          'What certifies issuing intermediates: a root in our token, another CA by CSR and ' +
+            'import (offline root, company CA), or Vault or OpenBao',
         ),
       upstream: upstream.optional(),
       replica: z
@@ -203,7 +204,8 @@ export const serverConfigSchema = z.strictObject({
         .boolean()
         .default(false)
         .describe(
-          'Whether chains end with the cross-certificates of their root, for consumers that have only the previous root',
+          'Whether chains end with the cross-certificates of their root, for consumers that ' +
+            'have only the previous root',
         ),
       jwksCacheSeconds: seconds(
         'The longest time that a reader caches the JWKS: a new JWT key signs no earlier',
@@ -338,7 +340,8 @@ export const serverConfigSchema = z.strictObject({
         .max(36_500)
         .default(90)
         .describe(
-          'Certificates and JWT-SVIDs are removed from the database this long after their expiry; their records in the audit log stay. 0: never (days)',
+          'Certificates and JWT-SVIDs are removed from the database this long after their ' +
+            'expiry; their records in the audit log stay. 0: never (days)',
         ),
     })
     .prefault({}),

@@ -92,13 +92,7 @@ function verifiedIssuer(
   if (roots.length === 0)
     throw trust.kind === 'bundle'
       ? untrusted('no bundle is held to verify the server with')
-      : new PkiError(
-          'SERVER_UNTRUSTED',
-          `the server shows no root with the configured fingerprint (${settings.root}: ${trust.rootsSha256Hex.join(', ')})`,
-          {
-            next: 'If the root was replaced since, that fingerprint is stale: set the one that "meshca token create" prints on the server, and try again. Otherwise find out who answers at this address; nothing was sent there.',
-          },
-        );
+      : anotherRoot(settings, trust.rootsSha256Hex);
   let foreign: string | undefined;
   const svid = verifyX509Svid({
     chainDer,
@@ -124,13 +118,29 @@ function verifiedIssuer(
         cause: issuer.error,
         ...(issuers.kind === 'mark'
           ? {
-              next: `If this server is nested, or a ceremony certified it without the mark: set ${settings.issuer}, which its "meshca token create" prints. Otherwise find out who answers at this address.`,
+              next:
+                'If this server is nested, or a ceremony certified it without the mark: set ' +
+                `${settings.issuer}, which its "meshca token create" prints. Otherwise find ` +
+                'out who answers at this address.',
             }
           : {}),
       },
     );
   return { ...issuer.value, rootSha256Hex: sha256Hex(svid.value.root.raw) };
 }
+
+const anotherRoot = ({ root }: TrustSettings, rootsSha256Hex: readonly string[]): PkiError =>
+  new PkiError(
+    'SERVER_UNTRUSTED',
+    `the server shows no root with the configured fingerprint (${root}: ` +
+      `${rootsSha256Hex.join(', ')})`,
+    {
+      next:
+        'If the root was replaced since, that fingerprint is stale: set the one that ' +
+        '"meshca token create" prints on the server, and try again. Otherwise find out ' +
+        'who answers at this address; nothing was sent there.',
+    },
+  );
 
 function sentChain(socket: TLSSocket): readonly Buffer[] {
   const chain: Buffer[] = [];
@@ -152,7 +162,10 @@ function unverified({ code, message }: PkiError): PkiError {
     'SERVER_UNTRUSTED',
     `the certificate of the server is not valid by the clock of this node: ${message} (${code})`,
     {
-      next: 'Compare the clocks of this node and of the server (date -u on both), and set the wrong one right. If both are right, "meshca status" on the server tells why its certificate is not renewed.',
+      next:
+        'Compare the clocks of this node and of the server (date -u on both), and set the ' +
+        'wrong one right. If both are right, "meshca status" on the server tells why its ' +
+        'certificate is not renewed.',
     },
   );
 }

@@ -115,7 +115,8 @@ const tokenIssuerSchema = z.strictObject({
   review: reviewSchema
     .optional()
     .describe(
-      'kubernetes: ask the API server about each token (TokenReview), which also knows deleted pods; without it the JWKS decides alone',
+      'kubernetes: ask the API server about each token (TokenReview), which also knows ' +
+        'deleted pods; without it the JWKS decides alone',
     ),
   allowUnbound: z
     .boolean()

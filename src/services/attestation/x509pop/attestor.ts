@@ -35,7 +35,8 @@ export const x509pop = nodeAttestorType({
         .min(1)
         .optional()
         .describe(
-          'PEM file with a CRL of each of these CAs; read again when it changes. A revoked node certificate is refused, and so is each one without a CRL that is valid now',
+          'PEM file with a CRL of each of these CAs; read again when it changes. A revoked ' +
+            'node certificate is refused, and so is each one without a CRL that is valid now',
         ),
     })
     .prefault({}),

@@ -20,7 +20,9 @@ export const istioConfiguration = z.strictObject({
     .min(1)
     .max(64)
     .describe(
-      'Names of token issuers (tokens.issuers, with purpose istio) whose pods may get certificates; what each may get stands in delegations of /meshca/control-plane/istio/NAME',
+      'Names of token issuers (tokens.issuers, with purpose istio) whose pods may get ' +
+        'certificates; what each may get stands in delegations of ' +
+        '/meshca/control-plane/istio/NAME',
     ),
   audiences: z
     .array(z.string().min(1).max(512))
