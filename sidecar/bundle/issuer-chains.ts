@@ -13,8 +13,9 @@ const maximumChains = 100;
 /**
  * The issuing authorities that may sign, now or next, as the server published them: each is
  * verified under the roots that this agent holds, and its key must stand in the signed step, before it
- * counts as held; and again when the bundle changes. Owner of what it keeps. Nothing here makes anything trusted: trust are the roots alone,
- * so that a server which lies only keeps itself from activating.
+ * counts as held; and again when the bundle changes. Owner of what it keeps. Nothing here makes
+ * anything trusted: trust are the roots alone, so that a server which lies only keeps itself from
+ * activating.
  */
 export class IssuerChains {
   readonly #bundles: Pick<BundleStore, 'roots' | 'issuersSha256'>;

@@ -31,7 +31,8 @@ const placeLocks = '/dev/shm';
  * Admits one agent per data directory, from before anything in it is read or cleared until its
  * process ends. Two agents would renew one identity past each other and remove each other's new
  * files. The path is locked as well as the directory, so that a lost or replaced directory admits
- * no second agent, and neither does a disk that takes no lock file. Throws STATE_LOCKED with the holder's `pid` and `since`, or STATE_UNUSABLE.
+ * no second agent, and neither does a disk that takes no lock file. Throws STATE_LOCKED with the
+ * holder's `pid` and `since`, or STATE_UNUSABLE.
  */
 export async function lockDirectory(directory: string, holder: Holder): Promise<DirectoryLock> {
   let lock: ContentLock;

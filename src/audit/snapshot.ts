@@ -4,8 +4,8 @@ import type { LogSnapshot } from '../store/ports/index.ts';
 
 /**
  * The number in its first line grows with the content of snapshots: one of an older release lacks
- * something, and is not used. The statement can not be mistaken for a checkpoint, which begins with the log's origin, nor for a
- * session.
+ * something, and is not used. The statement can not be mistaken for a checkpoint, which begins with
+ * the log's origin, nor for a session.
  */
 export const snapshotStatement = (
   snapshot: Omit<LogSnapshot, 'signature'>,
