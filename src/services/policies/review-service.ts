@@ -34,6 +34,8 @@ export interface ReviewDependencies extends RecordDependencies, DecisionDependen
 const maximumWaiting = 4;
 /** How many records are read at most to find what is live. */
 const defaultRecords = 1_000_000;
+/** Progress is told so seldom that it never waits for a slow reader. */
+const progressMs = 200;
 
 /** Reads the log to say what another policy would decide. Owner of the queue of reviews. */
 export class PolicyReviewService implements PolicyReviews {
@@ -140,8 +142,10 @@ export class PolicyReviewService implements PolicyReviews {
     signal: AbortSignal,
     visit: (record: ProvenRecord) => boolean,
   ): AsyncGenerator<{ readonly type: 'progress'; readonly progress: ReviewProgress }> {
-    const turns = new Turns(this.#dependencies.clock, signal);
+    const { clock } = this.#dependencies;
+    const turns = new Turns(clock, signal);
     let records = 0;
+    let toldMs = -Infinity;
     for await (const page of provenRecords(this.#dependencies, filter, signal)) {
       for (const record of page) {
         if (!visit(record)) return;
@@ -149,24 +153,41 @@ export class PolicyReviewService implements PolicyReviews {
       }
       records += page.length;
       const last = page.at(-1);
-      if (last !== undefined) yield { type: 'progress', progress: { records, atMs: last.timeMs } };
+      const nowMs = clock.monotonicMs();
+      if (last === undefined || nowMs - toldMs < progressMs) continue;
+      toldMs = nowMs;
+      yield { type: 'progress', progress: { records, atMs: last.timeMs } };
     }
   }
 
-  /** Reviews wait for each other, so that many of them do not slow down the server. */
-  async *#inTurn<T>(review: () => AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
+  /**
+   * Reviews wait for each other, so that many of them do not slow down the server. A review that has
+   * its result waits for its reader, and nobody waits for it.
+   */
+  async *#inTurn<T extends { readonly type: string }>(
+    review: () => AsyncGenerator<T>,
+    signal: AbortSignal,
+  ): AsyncGenerator<T> {
     if (this.#waiting >= maximumWaiting)
       throw new PkiError('OVERLOADED', `${maximumWaiting} other reviews of policies are under way`);
     this.#waiting += 1;
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
     const before = this.#tail;
-    this.#tail = before.then(() => promise);
+    this.#tail = before.then(() => ended.promise);
+    let isOver = false;
+    const end = (): void => {
+      if (!isOver) this.#waiting -= 1;
+      isOver = true;
+      ended.resolve();
+    };
     try {
       await orAborted(before, signal);
-      yield* review();
+      for await (const step of review()) {
+        if (step.type === 'end') end();
+        yield step;
+      }
     } finally {
-      this.#waiting -= 1;
-      resolve();
+      end();
     }
   }
 

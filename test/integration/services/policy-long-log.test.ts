@@ -124,8 +124,7 @@ test('a replay over 100,000 records keeps a bounded memory and lets other work r
     const steps = await reviews.replay(local, asked, new AbortController().signal);
     for await (const step of steps) {
       if (step.type === 'end') return step;
-      const { records: read } = step.progress;
-      if (read !== 20_000 && read !== 90_000) continue;
+      if (step.progress.records < 2_000) continue;
       collect();
       heap.push(process.memoryUsage().heapUsed);
     }
@@ -152,8 +151,8 @@ test('a replay over 100,000 records keeps a bounded memory and lets other work r
   );
   assert.ok(pages.longest <= 250);
   assert.ok(turns >= records / 250);
-  const [early, late] = heap as [number, number];
-  assert.ok(late - early < 8 * 1024 * 1024, `the heap grew by ${late - early} bytes`);
+  const grown = Math.max(0, ...heap) - (heap[0] ?? 0);
+  assert.ok(grown < 8 * 1024 * 1024, `the heap grew by ${grown} bytes`);
 });
 
 test('what a longer log has replaced is not live, and each identity is named once', async (t) => {
@@ -213,6 +212,17 @@ test('reviews wait for each other; one that is not awaited any more leaves the q
   kept.abort();
   await first.return?.();
   for (const other of others.slice(0, 3)) await assert.rejects(other, { code: 'CANCELLED' });
+});
+
+test('a result that its reader does not take holds up no other review', async () => {
+  const asked = { text: rules(anHour), version: 0, limit: 1, maximumRecords: 300 };
+  const { signal } = new AbortController();
+  const slow = (await reviews.renewalLosses(local, asked, signal))[Symbol.asyncIterator]();
+  for (let step = await slow.next(); step.value?.type !== 'end'; ) step = await slow.next();
+  const seen: string[] = [];
+  for await (const { type } of await reviews.renewalLosses(local, asked, signal)) seen.push(type);
+  assert.equal(seen.at(-1), 'end');
+  await slow.return?.();
 });
 
 test('a record that somebody altered in the database is counted and not believed', async () => {
