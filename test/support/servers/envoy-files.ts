@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePorts } from '../ports.ts';
+import { Guide } from './guide.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
@@ -17,42 +18,19 @@ export async function startEnvoyFiles(
 ): Promise<RunningServer> {
   const folder = serverFolder('envoy');
   const [port, adminPort] = (await freePorts(2)) as [number, number];
-  const write = (name: string, content: object): string => {
+  const write = (name: string, content: string): string => {
     const path = join(folder, `${name}.json`);
-    writeFileSync(path, JSON.stringify(content));
+    writeFileSync(path, content);
     return path;
   };
-  const watched_directory = { path: target.path };
-  const svid = write('svid', {
-    resources: [
-      {
-        '@type': tlsType('Secret'),
-        name: 'svid',
-        tls_certificate: {
-          certificate_chain: { filename: target.file('fullchain') },
-          private_key: { filename: target.file('key') },
-          watched_directory,
-        },
-      },
-    ],
-  });
-  const roots = write('roots', {
-    resources: [
-      {
-        '@type': tlsType('Secret'),
-        name: 'roots',
-        validation_context: { trusted_ca: { filename: target.file('ca') }, watched_directory },
-      },
-    ],
-  });
-  const configFile = write('envoy', bootstrapOf(port, adminPort, svid, roots));
+  const guide = new Guide('Envoy');
+  const svid = write('svid', guide.config('json', target, {}, 0));
+  const roots = write('roots', guide.config('json', target, {}, 1));
+  const configFile = write('envoy', JSON.stringify(bootstrapOf(port, adminPort, svid, roots)));
   return startServer({
     ...{ name: 'envoy', port, folder, target },
     argv: [program, '-c', configFile, '--disable-hot-restart', '--concurrency', '2'],
-    driver: {
-      type: 'envoy',
-      settings: { admin: `127.0.0.1:${adminPort}`, secret: 'svid' },
-    },
+    driver: guide.driver({ '127.0.0.1:9901': `127.0.0.1:${adminPort}` }),
   });
 }
 

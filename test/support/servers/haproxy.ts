@@ -2,8 +2,18 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
-import { serverFolder, startServer, type RunningServer } from './server-process.ts';
+import { Guide } from './guide.ts';
+import {
+  serverFolder,
+  startServer,
+  type DriverSettings,
+  type RunningServer,
+} from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
+
+interface HaproxyDriver extends DriverSettings {
+  readonly settings: { readonly socket: string; readonly reload: object };
+}
 
 /**
  * HAProxy with a socket of level admin, which asks clients for a certificate under `ca`. It takes new
@@ -18,30 +28,22 @@ export async function startHaproxy(
   const { path, executable } = debianProgram('haproxy');
   const [socket, configFile] = [join(folder, 'admin.sock'), join(folder, 'haproxy.cfg')];
   const pidFile = join(folder, 'haproxy.pid');
-  writeFileSync(
-    configFile,
-    `global
-  stats socket ${socket} mode 600 level admin
-  stats timeout 30s
-  hard-stop-after 30s
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend web
-  bind 127.0.0.1:${port} ssl crt ${target.file('combined')} ca-file ${target.file('ca')} verify optional
-  http-request return status 200 content-type text/plain string ok
-`,
-  );
+  const guide = new Guide('HAProxy');
+  const places = { '127.0.0.1:443': `127.0.0.1:${port}`, '/run/haproxy/admin.sock': socket };
+  writeFileSync(configFile, guide.config('haproxy', target, places));
+  const { type, settings } = guide.driver({
+    '/run/haproxy/admin.sock': socket,
+    '/run/haproxy.pid': pidFile,
+    '/etc/haproxy/haproxy.cfg': configFile,
+  }) as HaproxyDriver;
   return startServer({
     ...{ name: 'haproxy', port, folder, target },
     argv: [path, '-W', '-f', configFile, '-p', pidFile],
     driver: {
-      type: 'haproxy',
+      type,
       settings: {
-        ...(by !== 'reload' && { socket }),
-        ...(by !== 'socket' && { reload: { program: path, executable, pidFile, configFile } }),
+        ...(by !== 'reload' && { socket: settings.socket }),
+        ...(by !== 'socket' && { reload: { ...settings.reload, program: path, executable } }),
       },
     },
   });

@@ -22,3 +22,4 @@ export {
 } from './target-directory.ts';
 export { startTraefik } from './traefik.ts';
 export { codeOf, driverOf, DriverSteps, neverAborted } from './driver-steps.ts';
+export { Guide } from './guide.ts';

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
+import { Guide } from './guide.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
@@ -11,33 +12,26 @@ export async function startNginx(target: ServedDirectory): Promise<RunningServer
   const port = await freePort();
   const { path, executable } = debianProgram('nginx');
   const [pidFile, configFile] = [join(folder, 'nginx.pid'), join(folder, 'nginx.conf')];
+  const guide = new Guide('nginx');
+  const web = guide.config('nginx', target, { '127.0.0.1:443': `127.0.0.1:${port}` });
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${folder}/${name};`,
+  );
   writeFileSync(
     configFile,
-    `daemon off;
-pid ${pidFile};
-error_log stderr info;
-worker_processes 2;
-worker_shutdown_timeout 10s;
-events {}
-http {
-  access_log off;
-  ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join('\n  ')}
-  server {
-    listen 127.0.0.1:${port} ssl;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_certificate ${target.file('fullchain')};
-    ssl_certificate_key ${target.file('key')};
-    ssl_client_certificate ${target.file('ca')};
-    ssl_verify_client optional;
-    ssl_verify_depth 3;
-    location / { return 200 "ok\\n"; }
-  }
-}
-`,
+    [
+      ...['daemon off;', `pid ${pidFile};`, 'error_log stderr info;', 'worker_processes 2;'],
+      web.replace('http {', ['http {', 'access_log off;', ...temporary].join('\n')),
+    ].join('\n'),
   );
+  const { type, settings } = guide.driver({
+    '/run/nginx.pid': pidFile,
+    '/etc/nginx/nginx.conf': configFile,
+  });
   return startServer({
     ...{ name: 'nginx', port, folder, target },
     argv: [path, '-c', configFile, '-e', 'stderr'],
-    driver: { type: 'nginx', settings: { program: path, executable, pidFile, configFile } },
+    files: { configFile, pidFile, program: path },
+    driver: { type, settings: { ...settings, program: path, executable } },
   });
 }

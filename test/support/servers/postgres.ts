@@ -3,7 +3,13 @@ import { appendFileSync, chownSync, cpSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram, unpackedServers } from './debian-programs.ts';
-import { serverFolder, startServer, type RunningServer } from './server-process.ts';
+import { Guide } from './guide.ts';
+import {
+  serverFolder,
+  startServer,
+  type DriverSettings,
+  type RunningServer,
+} from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
 const nobody = 65_534;
@@ -17,7 +23,7 @@ const prefix: readonly string[] =
 
 export interface RunningPostgres extends RunningServer {
   /** For the driver by SQL. */
-  readonly sql: { readonly psql: string; readonly socketDirectory: string };
+  readonly sql: DriverSettings;
 }
 
 /** PostgreSQL with TLS, which asks clients for a certificate under `ca`. */
@@ -33,6 +39,7 @@ export async function startPostgres(target: ServedDirectory): Promise<RunningPos
     [...initdb.slice(1), '-A', 'trust', '-N', '--locale=C', '-E', 'UTF8'],
     { cwd: '/', env: environment, stdio: 'pipe' },
   );
+  const guide = new Guide('PostgreSQL');
   appendFileSync(
     join(data, 'postgresql.conf'),
     `listen_addresses = '127.0.0.1'
@@ -41,11 +48,7 @@ unix_socket_directories = '${folder}'
 fsync = off
 jit = off
 shared_buffers = 16MB
-ssl = on
-ssl_cert_file = '${target.file('fullchain')}'
-ssl_key_file = '${target.file('key')}'
-ssl_ca_file = '${target.file('ca')}'
-`,
+${guide.config('postgresql', target, {})}`,
   );
   const server = await startServer({
     ...{ name: 'postgresql', port, protocol: 'postgresql', environment, folder, target },
@@ -53,12 +56,21 @@ ssl_ca_file = '${target.file('ca')}'
     endSignal: 'SIGINT',
     // a StartupMessage without parameters
     greeting: Buffer.from('000000090003000000', 'hex'),
-    driver: {
-      type: 'postgresql',
-      settings: { dataDirectory: data, executable: join(programs, 'postgres') },
-    },
+    driver: guide.driver({
+      '/var/lib/postgresql/15/main': data,
+      '/usr/lib/postgresql/15/bin/postgres': join(programs, 'postgres'),
+    }),
   });
-  return { ...server, sql: { psql: debianProgram('psql').path, socketDirectory: folder } };
+  const sql = guide.driver(
+    {
+      '/usr/lib/postgresql/15/bin/psql': debianProgram('psql').path,
+      '/var/run/postgresql': folder,
+      '5432': `${port}`,
+      'user: meshca': 'user: postgres',
+    },
+    1,
+  );
+  return { ...server, sql };
 }
 
 /**

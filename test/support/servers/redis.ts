@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram } from './debian-programs.ts';
+import { Guide } from './guide.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
@@ -15,26 +16,20 @@ export async function startRedis(target: ServedDirectory): Promise<RunningServer
   const [socket, configFile] = [join(folder, 'redis.sock'), join(folder, 'redis.conf')];
   const passwordFile = join(folder, 'password');
   writeFileSync(passwordFile, `${redisPassword}\n`, { mode: 0o600 });
-  writeFileSync(
-    configFile,
-    `port 0
-tls-port ${port}
-bind 127.0.0.1
-tls-cert-file ${target.file('fullchain')}
-tls-key-file ${target.file('key')}
-tls-ca-cert-file ${target.file('ca')}
-tls-auth-clients optional
-unixsocket ${socket}
-unixsocketperm 700
-requirepass ${JSON.stringify(redisPassword)}
-dir ${folder}
-save ""
-`,
-  );
+  const guide = new Guide('Redis');
+  const config = guide.config('redis', target, {
+    'tls-port 6379': `tls-port ${port}`,
+    '/run/redis/redis.sock': socket,
+  });
+  const others = [`requirepass ${JSON.stringify(redisPassword)}`, `dir ${folder}`, 'save ""'];
+  writeFileSync(configFile, [config, ...others, ''].join('\n'));
   return startServer({
     ...{ name: 'redis', port, folder, target },
     argv: [path, configFile],
     greeting: Buffer.from('PING\r\n'),
-    driver: { type: 'redis', settings: { address: socket, passwordFile } },
+    driver: guide.driver({
+      '/run/redis/redis.sock': socket,
+      '/etc/meshca/redis.password': passwordFile,
+    }),
   });
 }

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../ports.ts';
+import { Guide } from './guide.ts';
 import { serverFolder, startServer, type RunningServer } from './server-process.ts';
 import type { ServedDirectory } from './served-directory.ts';
 
@@ -26,31 +27,13 @@ export async function startTraefik(
       ping: { manualRouting: true },
     }),
   );
-  const pair = { certFile: target.file('fullchain'), keyFile: target.file('key') };
-  writeFileSync(
-    dynamicFile,
-    JSON.stringify({
-      http: {
-        routers: { all: { rule: 'PathPrefix(`/`)', service: 'ping@internal', tls: {} } },
-      },
-      tls: {
-        stores: { default: { defaultCertificate: pair } },
-        options: {
-          default: {
-            clientAuth: {
-              caFiles: [target.file('ca')],
-              clientAuthType: 'VerifyClientCertIfGiven',
-            },
-          },
-        },
-      },
-    }),
-  );
+  const guide = new Guide('Traefik');
+  writeFileSync(dynamicFile, guide.config('yaml', target, {}));
   const server = await startServer({
     ...{ name: 'traefik', port, folder, target },
     argv: [program, `--configFile=${staticFile}`],
     files: { pidFile },
-    driver: { type: 'traefik', settings: { dynamicFile } },
+    driver: guide.driver({ '/etc/traefik/dynamic.yaml': dynamicFile }),
   });
   // it writes none itself
   writeFileSync(pidFile, `${server.pid}\n`);

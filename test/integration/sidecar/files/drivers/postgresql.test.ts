@@ -45,9 +45,8 @@ test('PostgreSQL reloads by SQL over its Unix socket, which needs no right to se
   const first = target.write();
   target.swap(first);
   await using server = await startPostgres(target);
-  const { psql, socketDirectory } = server.sql;
-  const settings = { psql, socketDirectory, port: server.port, user: 'postgres' };
-  const steps = new DriverSteps({ type: 'postgresql', settings }, target, first);
+  const { settings } = server.sql;
+  const steps = new DriverSteps(server.sql, target, first);
   const second = target.write();
   assert.equal(unwrap(await steps.deliver(second)).note, 'pg_reload_conf() was called');
   await server.shows(second.serial);
