@@ -9,6 +9,7 @@ import type { Drill, DrillReport } from './drill.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
+import { provision } from './provision.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { listJson, listText } from './list.ts';
@@ -45,6 +46,7 @@ const drills: readonly Drill[] = [
   startSweep,
   upstream,
   ceremony,
+  provision,
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]

@@ -2,6 +2,9 @@ import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { credentials } from '@grpc/grpc-js';
+import { agentContract } from '../src/common/wire/index.ts';
+import type { FileTarget__Output } from '../src/common/wire/generated/meshca/agent/v1/FileTarget.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { patienceMs } from '../test/support/until.ts';
@@ -12,6 +15,13 @@ import { productEntry } from '../test/support/product.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const clientEntry = fileURLToPath(new URL(`./outage-client.${extension}`, import.meta.url));
+
+export interface NodeOptions {
+  readonly port: number;
+  readonly lifeSeconds: number;
+  /** Further sections of the agent's configuration. */
+  readonly sections?: object;
+}
 
 /**
  * One node: an agent as the product runs it, and a workload of its own process that holds all that
@@ -39,7 +49,7 @@ export class OutageNode implements AsyncDisposable {
    * Joins by token, once; the token is gone afterwards, so that the node has to come back without
    * anyone.
    */
-  async join(options: { readonly port: number; readonly lifeSeconds: number }): Promise<void> {
+  async join(options: NodeOptions): Promise<void> {
     await mkdir(this.#dir, { mode: 0o700 });
     const { token } = await this.#world.calls.admin('Tokens/CreateJoinToken', {
       agentName: this.name,
@@ -61,6 +71,36 @@ export class OutageNode implements AsyncDisposable {
     );
     await rm(join(this.#dir, 'token'));
     await this.#configure(options, false);
+  }
+
+  /** The agent ends as when the power fails, and starts with another configuration. */
+  async reconfigure(options: NodeOptions): Promise<void> {
+    await this.killAgent();
+    await this.#configure(options, false);
+    this.startAgent();
+  }
+
+  /** A file target of its agent. While the agent is away its state is empty. */
+  async target(name: string): Promise<FileTarget__Output> {
+    const client = new (agentContract().packages.meshca.agent.v1.AgentLocal)(
+      `unix:${this.#localSocketPath}`,
+      credentials.createInsecure(),
+      { 'grpc.default_authority': 'localhost' },
+    );
+    try {
+      return await new Promise((resolve) => {
+        client.listTargets({ name }, (error, answer) => {
+          const target = error === null ? answer?.targets[0] : undefined;
+          resolve(target ?? ({ name, state: '', reason: String(error) } as FileTarget__Output));
+        });
+      });
+    } finally {
+      client.close();
+    }
+  }
+
+  get #localSocketPath(): string {
+    return join(this.#dir, 'l.sock');
   }
 
   startAgent(): void {
@@ -151,10 +191,7 @@ export class OutageNode implements AsyncDisposable {
     await Promise.all([ended(this.#client, 'SIGKILL'), ended(this.#agent, 'SIGKILL')]);
   }
 
-  #configure(
-    { port, lifeSeconds }: { readonly port: number; readonly lifeSeconds: number },
-    joins: boolean,
-  ): Promise<void> {
+  #configure({ port, lifeSeconds, sections }: NodeOptions, joins: boolean): Promise<void> {
     return writeFile(
       join(this.#dir, 'agent.json'),
       JSON.stringify({
@@ -164,10 +201,11 @@ export class OutageNode implements AsyncDisposable {
         bootstrap: { bundlePath: join(this.#dir, 'bundle.pem') },
         attestation: joins ? { joinToken: { path: join(this.#dir, 'token') } } : {},
         workloadApi: { socketPath: this.socketPath },
-        localApi: { socketPath: join(this.#dir, 'l.sock') },
+        localApi: { socketPath: this.#localSocketPath },
         ops: { port: 0 },
         outage: { shortestTtlSeconds: lifeSeconds },
         log: { format: 'json' },
+        ...sections,
       }),
     );
   }
