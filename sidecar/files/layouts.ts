@@ -15,9 +15,11 @@ const nothing: PemNames = {
 
 /** Names of files that programs expect. */
 export const layouts = {
+  /** No CRLs: they change often, and each change makes a new set with a new leaf. */
   default: {
-    ...{ links: false, cert: 'cert.pem', chain: 'chain.pem', fullchain: 'fullchain.pem' },
-    ...{ key: 'key.pem', combined: 'combined.pem', ca: 'ca.pem', crl: 'crl.pem' },
+    ...nothing,
+    ...{ cert: 'cert.pem', chain: 'chain.pem', fullchain: 'fullchain.pem' },
+    ...{ key: 'key.pem', combined: 'combined.pem', ca: 'ca.pem' },
   },
   /** As in the example of the file_watcher of gRPC's proposal A29; its configuration names the paths. */
   grpc: {

@@ -244,7 +244,7 @@ function keyFaults(forms: readonly Form[], leaf: ParsedCertificate): readonly st
 }
 
 function trustFaults(
-  { rootsDer, crlsDer, now }: SetExpectation,
+  { target, rootsDer, crlsDer, now }: SetExpectation,
   chainDer: readonly Buffer[],
   forms: readonly Form[],
 ): readonly string[] {
@@ -254,6 +254,8 @@ function trustFaults(
     faults.push(`the chain does not hold: ${verified.error.code}, ${verified.error.message}`);
   const of = (wanted: FileKind): Form | undefined => forms.find(({ kind }) => kind === wanted);
   const [ca, crl] = [of('ca'), of('crl')];
+  if (crl === undefined && target.layout.crl !== undefined && crlsDer.length > 0)
+    faults.push('the crl file is missing');
   if (ca !== undefined && !sameDers(sorted(ca.certificates), sorted(rootsDer)))
     faults.push('the ca file does not hold exactly the roots of the trust bundle');
   if (crl !== undefined && !sameDers(crl.crls, crlsDer))

@@ -132,6 +132,14 @@ describe('a set on disk is refused where', () => {
       },
       /blank line/,
     ],
+    'the combined file has another chain than the fullchain file': [
+      replace(
+        'combined.pem',
+        ({ privateKeyPkcs8Der }) =>
+          pemEncode('PRIVATE KEY', privateKeyPkcs8Der) + certificatesToPem(other.chainDer),
+      ),
+      /combined and fullchain hold other certificates/,
+    ],
     'a file has no key': [replace('key.pem', () => ''), /holds 0 private keys/],
     'the key lies in a certificate file too': [
       replace(
@@ -213,6 +221,29 @@ describe('a set on disk is refused where', () => {
     });
 });
 
+test('all CRLs must be there, and no others', async (context) => {
+  const { write, check } = await worldOf(context);
+  // a set does not look into them
+  const crlsDer = [Buffer.from('3000', 'hex'), Buffer.from('30020500', 'hex')];
+  const content = { ...setContent(issuer), crlsDer };
+  const set = await write(content);
+  unwrap(await check(set, content));
+  const fault = /not hold the CRLs/;
+  expectFault(await check(set, content, { crlsDer: crlsDer.slice(1) }), fault);
+  expectFault(await check(set, content, { crlsDer: [] }), fault);
+  await rm(join(set.directory, 'crl.pem'));
+  expectFault(await check(set, content), /the crl file is missing/);
+  unwrap(await check(set, content, { crlsDer: [] }));
+});
+
+test('a set that another one stands in the place of is refused by its serial', async (context) => {
+  const { write, check } = await worldOf(context);
+  const content = setContent(issuer);
+  const set = await write(content);
+  const serial = 'aa'.repeat(16);
+  expectFault(await check({ ...set, serial }, content), /the certificate has serial/);
+});
+
 describe('a set is refused by what it is', () => {
   const cases: Readonly<
     Record<string, readonly [Partial<SetExpectation>, Parameters<typeof setContent>[1], RegExp]>
@@ -260,7 +291,11 @@ describe('a set is refused by what it is', () => {
     ];
     const previous = await write(long);
     const set = await write(short);
-    expectFault(await check(set, short, { previous }), /ends at .* not after that of 1-/);
+    const fault = /ends at .* not after that of 1-/;
+    expectFault(await check(set, short, { previous }), fault);
+    const { notAfter } = set;
+    expectFault(await check(set, short, { previous: { ...previous, notAfter } }), fault);
+    unwrap(await check(set, short, { previous: { ...previous, notAfter: notAfter - 1 } }));
     unwrap(await check(set, short));
     unwrap(await check(previous, long, { previous: set }));
   });

@@ -212,6 +212,11 @@ describe('a set that is not served where others have a hand in the path:', () =>
       await chown(join(directory, '..'), stranger, stranger);
       return /belongs to user 23456/;
     },
+    'a link of a stranger with the name and text of ours': async (directory) => {
+      await symlink('sets/1-ab', join(directory, 'current'));
+      execFileSync('chown', ['-h', String(stranger), join(directory, 'current')]);
+      return /current is there already/;
+    },
     'a symbolic link of a stranger on the way': async (directory) => {
       const way = join(directory, '..');
       await rename(directory, join(way, 'real'));

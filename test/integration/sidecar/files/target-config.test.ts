@@ -68,7 +68,7 @@ test('what is not configured is safe', async (context) => {
     layout: {
       links: false,
       ...{ cert: 'cert.pem', chain: 'chain.pem', fullchain: 'fullchain.pem', key: 'key.pem' },
-      ...{ combined: 'combined.pem', ca: 'ca.pem', crl: 'crl.pem' },
+      ...{ combined: 'combined.pem', ca: 'ca.pem', crl: undefined },
       ...{ pkcs12: undefined, jks: undefined },
     },
     permissions: {
