@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fail, ok, PkiError, unwrap, type Result } from '../errors/index.ts';
 import { parseInstant } from '../runtime/instant.ts';
-import { SpiffeId, SpiffeIdPattern } from '../spiffe/index.ts';
+import { SpiffeIdPattern } from '../spiffe/index.ts';
 import { keyTypes } from '../x509/index.ts';
 import { compileExpression } from './cel/expression.ts';
 import { loadCel } from './cel/library.ts';
@@ -10,7 +10,7 @@ import { policyCallers, policyKinds, policyProfiles } from './facts.ts';
 import { problemsIn, quoted, readYaml, secondsFrom, unknownWord } from './file-text.ts';
 import { IpRange } from './ip-range.ts';
 import type { Policy } from './policy.ts';
-import { conditionsOf, effects, type CallerPattern, type Rule } from './rule.ts';
+import { audiencePattern, conditionsOf, effects, type CallerPattern, type Rule } from './rule.ts';
 import { minutesOf, weekdays } from './time-window.ts';
 
 /** Bounds, so that neither a decision nor the reading of the file is slow. */
@@ -94,7 +94,7 @@ const callerIds = list(by(text, callerPattern));
 const audience = by(text, (value) => {
   if (value.slice(0, -1).includes('*'))
     throw new PkiError('POLICY_INVALID', `${JSON.stringify(value)}: * stands at the end alone`);
-  return value;
+  return audiencePattern(value);
 });
 
 const expression = by(z.string('it is text').min(1, 'it is empty'), (value) =>
@@ -240,9 +240,6 @@ function callerPattern(value: string): CallerPattern {
   const pattern = unwrap(SpiffeIdPattern.parse(value));
   return {
     text: value,
-    matches: (name) => {
-      const id = SpiffeId.parse(name);
-      return id.ok && pattern.matches(id.value);
-    },
+    matches: (_, id) => id !== undefined && pattern.matches(id),
   };
 }

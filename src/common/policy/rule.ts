@@ -1,5 +1,5 @@
 import { ok, type Result } from '../errors/index.ts';
-import type { SpiffeIdPattern } from '../spiffe/index.ts';
+import { SpiffeId, type SpiffeIdPattern } from '../spiffe/index.ts';
 import type { KeyType } from '../x509/index.ts';
 import type { Expression } from './cel/expression.ts';
 import type { DnsPattern } from './dns-pattern.ts';
@@ -24,8 +24,7 @@ export interface Conditions {
   readonly spiffeIds?: readonly SpiffeIdPattern[];
   readonly dnsNames?: readonly DnsPattern[];
   readonly ips?: readonly IpRange[];
-  /** `*` at the end stands for any text. */
-  readonly audiences?: readonly string[];
+  readonly audiences?: readonly AudiencePattern[];
   readonly profiles?: ReadonlySet<PolicyProfile>;
   readonly keyTypes?: ReadonlySet<KeyType>;
   readonly ttl?: Range;
@@ -39,10 +38,24 @@ export interface Conditions {
 }
 export type Condition = keyof Conditions | 'wildcardNames';
 
+export interface AudiencePattern {
+  covers(name: string): boolean;
+  touches(name: string): boolean;
+}
+
+/** `*` at the end stands for any text. */
+export function audiencePattern(text: string): AudiencePattern {
+  const start = text.endsWith('*') ? text.slice(0, -1) : undefined;
+  const matches = (name: string): boolean =>
+    start === undefined ? name === text : name.startsWith(start);
+  return { covers: matches, touches: matches };
+}
+
 /** Callers by SPIFFE ID, `uid:N`, or the ID of the issuer of a token. */
 export interface CallerPattern {
   readonly text: string;
-  readonly matches: (name: string) => boolean;
+  /** `id`: the name as a SPIFFE ID; undefined: it is none. */
+  readonly matches: (name: string, id: SpiffeId | undefined) => boolean;
 }
 
 export interface Rule {
@@ -57,6 +70,15 @@ export interface Rule {
   readonly wildcardNames: boolean;
   /** As it stands in the file, as JSON. */
   readonly source: string;
+}
+
+/** Each request is asked about by many rules, and its caller is parsed once. */
+const parsedCallers = new WeakMap<PolicyFacts, Result<SpiffeId>>();
+
+function callerIdOf(facts: PolicyFacts): SpiffeId | undefined {
+  let id = parsedCallers.get(facts);
+  if (id === undefined) parsedCallers.set(facts, (id = SpiffeId.parse(facts.callerName)));
+  return id.ok ? id.value : undefined;
 }
 
 type Check = (rule: Rule, facts: PolicyFacts) => boolean;
@@ -84,12 +106,6 @@ function names<Pattern extends { covers(name: string): boolean; touches(name: st
     : own.some((name) => patterns.some((pattern) => pattern.touches(name)));
 }
 
-const audiencePattern = (text: string) => {
-  const matches = (name: string): boolean =>
-    text.endsWith('*') ? name.startsWith(text.slice(0, -1)) : name === text;
-  return { covers: matches, touches: matches };
-};
-
 export type SimpleCondition = Exclude<keyof Conditions, 'when'>;
 
 /** The cheap checks come first. */
@@ -107,15 +123,14 @@ const checks: { readonly [Key in SimpleCondition]-?: Check } = {
     ttl !== undefined && ttlSeconds >= ttl.min && ttlSeconds <= ttl.max,
   spiffeIds: ({ conditions: { spiffeIds = [] } }, { spiffeId }) =>
     spiffeId !== undefined && spiffeIds.some((pattern) => pattern.matches(spiffeId)),
-  callerIds: ({ conditions: { callerIds = [] } }, { callerName }) =>
-    callerIds.some((pattern) => pattern.matches(callerName)),
+  callerIds: ({ conditions: { callerIds = [] } }, facts) =>
+    callerIds.some((pattern) => pattern.matches(facts.callerName, callerIdOf(facts))),
   dnsNames: (rule, facts) => names(rule, rule.conditions.dnsNames ?? [], facts.dnsNames),
   ips: (rule, facts) =>
     names(rule, rule.conditions.ips ?? [], facts.ips) ||
     // an address among the DNS names counts as an address for who denies it
     (rule.effect === 'deny' && names(rule, rule.conditions.ips ?? [], facts.dnsNames)),
-  audiences: (rule, facts) =>
-    names(rule, (rule.conditions.audiences ?? []).map(audiencePattern), facts.audiences),
+  audiences: (rule, facts) => names(rule, rule.conditions.audiences ?? [], facts.audiences),
 };
 
 const everyCondition = Object.keys(checks) as readonly SimpleCondition[];
