@@ -9,6 +9,7 @@ export {
   type TargetState,
 } from './target.ts';
 export {
+  awaySeconds,
   decideRollout,
   silentTurnSeconds,
   turnKey,

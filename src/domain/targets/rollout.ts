@@ -5,7 +5,10 @@ import { newestSet, servedSet, type ReportedTarget, type RolloutPart } from './t
 /** A target of the group, with what the server itself knows of it. */
 export interface RolloutMember {
   readonly agentId: string;
+  /** Whether it can be given a turn now. */
   readonly connected: boolean;
+  /** When its last session ended, while it is not connected; monotonic seconds. */
+  readonly leftAt: number;
   readonly target: ReportedTarget;
   /** When the server first heard of its present state and sets; monotonic seconds. */
   readonly heardAt: number;
@@ -71,6 +74,8 @@ export interface RolloutDecision {
 
 /** An agent settles a turn by its own time limits. One that takes longer is passed over. */
 export const silentTurnSeconds = 900;
+/** An agent that comes back within this time, as after the renewal of its own SVID, was not away. */
+export const awaySeconds = 60;
 /** No configuration of an agent holds its group for longer. */
 const longestObservationSeconds = 86_400;
 /** How far the rate of failed handshakes may rise. */
@@ -94,7 +99,7 @@ export const turnKey = ({
  * success gains nothing: each target is proven, and goes back, by its own agent.
  */
 export function decideRollout(input: RolloutInput): RolloutDecision {
-  const world = worldOf(input.members);
+  const world = worldOf(input.members, input.now);
   const round = settle(input.round ?? opened(input), world, input);
   const waiting = waitingIn(world, round);
   return withEnding(inOrder(round, waiting, world, input), waiting, input);
@@ -154,9 +159,9 @@ interface World {
 const memberKey = (agentId: string, target: string): string => `${agentId} ${target}`;
 
 /** The settings of a group are the medians over its agents: no single one decides. */
-function worldOf(members: readonly RolloutMember[]): World {
-  const connected = members.filter((member) => member.connected);
-  const byAgent = new Map(connected.map(({ agentId, target }) => [agentId, target.rollout]));
+function worldOf(members: readonly RolloutMember[], now: number): World {
+  const present = members.filter((member) => isPresent(member, now));
+  const byAgent = new Map(present.map(({ agentId, target }) => [agentId, target.rollout]));
   const rollouts = [...byAgent.values()].filter((rollout) => rollout !== undefined);
   const shares = rollouts.map(({ canaryShare }) => canaryShare).toSorted((a, b) => b - a);
   const observed = rollouts.map(({ observeSeconds }) => observeSeconds).toSorted((a, b) => a - b);
@@ -164,10 +169,13 @@ function worldOf(members: readonly RolloutMember[]): World {
     members: new Map(
       members.map((member) => [memberKey(member.agentId, member.target.name), member]),
     ),
-    canaries: Math.max(1, Math.ceil(Math.min(1, median(shares)) * connected.length)),
+    canaries: Math.max(1, Math.ceil(Math.min(1, median(shares)) * present.length)),
     observeSeconds: Math.min(longestObservationSeconds, median(observed)),
   };
 }
+
+const isPresent = ({ connected, leftAt }: RolloutMember, now: number): boolean =>
+  connected || now - leftAt <= awaySeconds;
 
 /** Of an even number the later one, which is the more careful one in both lists. */
 const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.length / 2)] ?? 0;
@@ -210,7 +218,7 @@ function settle(round: Round, { members }: World, { answered, now }: RolloutInpu
   );
   for (const turn of round.given) {
     const member = of(turn);
-    const connected = member?.connected === true;
+    const present = member !== undefined && isPresent(member, now);
     const silent = now - turn.at > silentTurnSeconds;
     switch (outcomeOf(member, turn)) {
       case 'failed':
@@ -219,10 +227,10 @@ function settle(round: Round, { members }: World, { answered, now }: RolloutInpu
         break;
       case 'good':
         // who went away is watched no more
-        if (connected || turn.part === 'rest') given.push(turn);
+        if (present || turn.part === 'rest') given.push(turn);
         break;
       case 'moving':
-        if (connected && !silent) given.push(turn);
+        if (present && !silent) given.push(turn);
         else passedOver.push({ ...turn, at: now });
         break;
       case 'gone':
@@ -265,17 +273,16 @@ function isDone(
   return phase === 'rest' || now >= member.heardAt + observeSeconds;
 }
 
-/** Those that wait for a turn, in the order in which they get one. */
+/** Those that wait for a turn. */
 function waitingIn({ members }: World, round: Round): readonly RolloutMember[] {
   const taken = new Set([...round.given, ...round.failed, ...round.passedOver].map(turnKey));
-  const waiting = [...members.values()].filter(
+  return [...members.values()].filter(
     ({ agentId, connected, target }) =>
       connected &&
       target.state === 'staged' &&
       target.waitsFor === 'turn' &&
       !taken.has(turnKey({ agentId, target: target.name, set: newestSet(target) })),
   );
-  return inTurn(waiting);
 }
 
 /**
@@ -318,7 +325,7 @@ function canaryPhase(
   const canaryTurns = round.given.filter(({ part }) => part === 'canary');
   const missing = world.canaries - canaryTurns.length;
   if (missing > 0 && waiting.length > 0) {
-    const first = give(round, waiting.slice(0, missing), 'canary', now);
+    const first = give(round, inTurn(waiting).slice(0, missing), 'canary', now);
     return { ...first, hold: waiting.length > missing ? { kind: 'proving' } : undefined };
   }
   const held = (hold: RolloutHold): RolloutDecision => ({
@@ -337,7 +344,8 @@ function canaryPhase(
   const accepted = round.failuresBefore + acceptedRise;
   const verdict = judgeCanary(handshakes, { maximumFailureRate: accepted, lyingShare });
   if (verdict.failureRate > accepted) return held({ kind: 'handshakes', agents: verdict.failing });
-  return now < until
+  // one that is away for a moment is heard before the rest follows it
+  return now < until || canaries.some(({ member }) => member?.connected !== true)
     ? held({ kind: 'observing', until })
     : give({ ...round, phase: 'rest' }, waiting, 'rest', now);
 }

@@ -1,6 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
-import { newestSet, servedSet, type ReportedTarget } from '../../domain/index.ts';
+import {
+  newestSet,
+  servedSet,
+  type ReportedTarget,
+  type RolloutMember,
+} from '../../domain/index.ts';
 import { enforceRate } from '../requests.ts';
 import { checkTarget, maximumTargets, type TargetReport } from './target-report.ts';
 import type { TargetView } from './targets.ts';
@@ -16,6 +21,8 @@ interface AgentTargets {
   session: object | undefined;
   /** The snapshot of this session has come. */
   told: boolean;
+  /** When the last session ended that had told; monotonic seconds. */
+  leftAt: number;
   targets: Map<string, Known>;
 }
 
@@ -45,8 +52,12 @@ export class TargetStates {
 
   /** A session of the agent begins. Its reports go to the function that is returned. */
   opened(agentId: string, session: object): (report: TargetReport) => void {
-    const agent = this.#agents.get(agentId) ?? { session, told: false, targets: new Map() };
-    Object.assign(agent, { session, told: false });
+    const agent = this.#agents.get(agentId) ?? {
+      ...{ session, told: false, leftAt: this.#now() },
+      targets: new Map(),
+    };
+    this.#left(agent);
+    agent.session = session;
     this.#agents.set(agentId, agent);
     const bucket = new TokenBucket(reportRate, this.#clock);
     return (report) => {
@@ -59,7 +70,8 @@ export class TargetStates {
   closed(agentId: string, session: object): void {
     const agent = this.#agents.get(agentId);
     if (agent?.session !== session) return;
-    Object.assign(agent, { session: undefined, told: false });
+    this.#left(agent);
+    agent.session = undefined;
     if (agent.targets.size === 0) this.#agents.delete(agentId);
     this.#changed(groupsOf(agent.targets));
   }
@@ -73,11 +85,12 @@ export class TargetStates {
   }
 
   /** The targets of a rollout group. */
-  *inGroup(group: string): Iterable<TargetView & { readonly heardAt: number }> {
+  *inGroup(group: string): Iterable<RolloutMember> {
     for (const agentId of this.#groups.get(group) ?? []) {
-      const { told, targets } = this.#agents.get(agentId) as AgentTargets;
+      const { told, leftAt, targets } = this.#agents.get(agentId) as AgentTargets;
       for (const { target, heardAt } of targets.values())
-        if (target.rollout?.group === group) yield { agentId, connected: told, target, heardAt };
+        if (target.rollout?.group === group)
+          yield { agentId, connected: told, leftAt, target, heardAt };
     }
   }
 
@@ -90,12 +103,12 @@ export class TargetStates {
   }
 
   /** All targets, by agent and name. */
-  *all(): Iterable<TargetView & { readonly heardAt: number }> {
+  *all(): Iterable<TargetView> {
     for (const agentId of [...this.#agents.keys()].sort()) {
       const { told, targets } = this.#agents.get(agentId) as AgentTargets;
       for (const name of [...targets.keys()].sort()) {
-        const { target, heardAt } = targets.get(name) as Known;
-        yield { agentId, connected: told, target, heardAt };
+        const { target } = targets.get(name) as Known;
+        yield { agentId, connected: told, target };
       }
     }
   }
@@ -120,6 +133,15 @@ export class TargetStates {
     if (this.#agents.get(agentId) === agent) this.#reindex(agentId, before, groupsOf(next));
   }
 
+  #left(agent: AgentTargets): void {
+    if (agent.told) agent.leftAt = this.#now();
+    agent.told = false;
+  }
+
+  #now(): number {
+    return this.#clock.monotonicMs() / 1000;
+  }
+
   #reindex(agentId: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void {
     for (const group of before) {
       if (after.has(group)) continue;
@@ -139,7 +161,7 @@ export class TargetStates {
       before.target.state === target.state &&
       newestSet(before.target) === newestSet(target) &&
       servedSet(before.target) === servedSet(target);
-    return { target, heardAt: same ? before.heardAt : this.#clock.monotonicMs() / 1000 };
+    return { target, heardAt: same ? before.heardAt : this.#now() };
   }
 
   #changed(groups: ReadonlySet<string>): void {

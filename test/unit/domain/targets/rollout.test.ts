@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
+  awaySeconds,
   decideRollout,
   silentTurnSeconds,
   turnKey,
@@ -21,6 +22,7 @@ interface Shape {
   readonly observe?: number;
   readonly connected?: boolean;
   readonly heardAt?: number;
+  readonly leftAt?: number;
   readonly waitsFor?: ReportedTarget['waitsFor'];
   readonly turn?: ReportedTarget['turn'];
   readonly target?: string;
@@ -36,6 +38,7 @@ function member(agent: string, shape: Shape = {}): RolloutMember {
   return {
     agentId: `spiffe://td/meshca/agent/${agent}`,
     connected: shape.connected ?? true,
+    leftAt: shape.leftAt ?? -Infinity,
     heardAt: shape.heardAt ?? 0,
     target: {
       ...{ name: shape.target ?? 'web', driver: 'nginx', state, spiffeId: 'spiffe://td/web' },
@@ -229,6 +232,18 @@ describe('a rollout over a group', () => {
     const silent = decide(with_({}), round, { now: silentTurnSeconds + 1 });
     assert.equal(silent.turns.length, 1);
     assert.notEqual(nameOf(silent.turns[0]?.agentId as string), canary);
+  });
+
+  test('an agent that comes back at once was not away', () => {
+    const { with_, round } = afterFirst();
+    for (const state of ['applying', 'proven'] as const) {
+      const gone = with_({ state, connected: false, leftAt: 5, heardAt: 5 });
+      const still = decide(gone, round, { now: 5 + awaySeconds });
+      assert.deepEqual(still.turns, []);
+      assert.equal(decide(gone, still.round, { now: 6 + awaySeconds }).turns.length, 1);
+    }
+    const waits = member('n0', { connected: false, leftAt: 0 });
+    assert.deepEqual(decide([waits], undefined).turns, [], 'nothing is given meanwhile');
   });
 
   test('a proven canary that goes away is observed no more: another one takes its place', () => {
