@@ -348,6 +348,7 @@ const noteOf: Readonly<Partial<Record<DeliveryEvent['kind'], string>>> = {
   applied: 'the driver told the server',
   verified: 'the driver asked the server',
   shown: 'every listener shows it',
+  promoted: 'goes on, by a hand or its turn',
   'rolled-back-by-hand': 'an operator takes the set before',
   'shown-back': 'every listener shows the set before',
   restarted: 'the agent started again',
