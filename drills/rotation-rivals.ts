@@ -13,7 +13,6 @@ import {
   AuthorityRegistry,
   createRecordedIssuance,
   openOperation,
-  passThroughPolicy,
   publishBundle,
   type RotationController,
 } from '../src/issuance/index.ts';
@@ -22,6 +21,7 @@ import { openStore } from '../test/support/open-store.ts';
 import { startTestServer, type TestServer } from '../test/support/server.ts';
 import type { Breaches } from './drill.ts';
 import { RotationRecord } from './rotation-record.ts';
+import { passThroughPolicy } from '../test/support/pass-through-policy.ts';
 
 /**
  * The clock of the second actor: so far ahead that any lease of the first has run out for it,

@@ -33,7 +33,7 @@ export {
 export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
 export {
   admit,
-  passThroughPolicy,
+  builtInPolicy,
   PolicyDenial,
   policyOf,
   type Admission,

@@ -51,11 +51,6 @@ export interface IssuancePolicy {
   decide(request: PolicyRequest, caller: Requester): PolicyDecision;
 }
 
-/** Allows everything that the caller has a right to, and leaves nothing on record. */
-export const passThroughPolicy: IssuancePolicy = {
-  decide: () => ({ allowed: true, version: builtInPolicyVersion }),
-};
-
 /** Allows everything that the caller has a right to. */
 export const builtInPolicy = (clock: Pick<Clock, 'now'>): IssuancePolicy => ({
   decide: (request, caller) => {

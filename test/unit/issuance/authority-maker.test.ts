@@ -12,7 +12,6 @@ import {
 } from '../../../src/domain/index.ts';
 import {
   completeAuthority,
-  passThroughPolicy,
   recordAuthority,
   type IssuancePolicy,
 } from '../../../src/issuance/index.ts';
@@ -25,6 +24,7 @@ import {
   recordedWorld,
   trustDomain,
 } from './authorities-support.ts';
+import { passThroughPolicy } from '../../support/pass-through-policy.ts';
 
 /** An audit store over a list of events. */
 const auditOver = (events: AuditEvent[]) => ({

@@ -7,13 +7,13 @@ import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import type { SignOutcome } from '../../../src/hsm/signing-port.ts';
 import {
   createJwtIssuer,
-  passThroughPolicy,
   type IssuancePolicy,
   type JwtRequest,
 } from '../../../src/issuance/index.ts';
 import type { FinishOutcome, JwtSvidRecord } from '../../../src/store/ports/index.ts';
 import { FakeClock } from '../../support/agent.ts';
 import { authority, newKey } from './authorities-support.ts';
+import { passThroughPolicy } from '../../support/pass-through-policy.ts';
 
 function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
   const clock = new FakeClock();

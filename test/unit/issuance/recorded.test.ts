@@ -26,7 +26,6 @@ import type { SignItem, SignOutcome } from '../../../src/hsm/signing-port.ts';
 import {
   admit,
   createRecordedIssuance,
-  passThroughPolicy,
   type Admission,
   signerOf,
   type CertificateDraft,
@@ -34,6 +33,7 @@ import {
   type RecordedIssuance,
 } from '../../../src/issuance/index.ts';
 import type { FinishItem, FinishOutcome } from '../../../src/store/ports/index.ts';
+import { passThroughPolicy } from '../../support/pass-through-policy.ts';
 
 const now = systemClock.now();
 const issuingKey = (await generateKeyPairAsync('ec-p256')).privateKey;

@@ -35,7 +35,6 @@ import type { SignItem, SignOutcome } from '../../../../src/hsm/signing-port.ts'
 import {
   createIssuer,
   createRecordedIssuance,
-  passThroughPolicy,
   type IssuancePolicy,
   type LeafRequest,
   type PipelineDependencies,
@@ -43,6 +42,7 @@ import {
 import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/index.ts';
 import { statedCsr } from '../../../support/csr.ts';
 import { nextTurn, until } from '../../../support/until.ts';
+import { passThroughPolicy } from '../../../support/pass-through-policy.ts';
 
 const linkerd = { namespace: 'linkerd', trustDomain: 'cluster.local' } as const;
 const trustDomain = TrustDomain.of('mesh.test');

@@ -4,7 +4,7 @@ import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../../src/common/runtime/index.ts';
 import { parseCertificate, verifyChain } from '../../../../src/common/x509/index.ts';
 import type { Authority } from '../../../../src/domain/index.ts';
-import { crossSign, passThroughPolicy, type CrossRequest } from '../../../../src/issuance/index.ts';
+import { crossSign, type CrossRequest } from '../../../../src/issuance/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import {
   authority,
@@ -13,6 +13,7 @@ import {
   recordedWorld,
   trustDomain,
 } from '../authorities-support.ts';
+import { passThroughPolicy } from '../../../support/pass-through-policy.ts';
 
 function world() {
   const clock = new FakeClock();

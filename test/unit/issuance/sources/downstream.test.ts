@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
+import { decisionIn } from '../../../../src/common/policy/index.ts';
 import { systemRandom, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
 import {
-  passThroughPolicy,
+  builtInPolicy,
   signDownstream,
   type DownstreamGrant,
   type DownstreamRequest,
+  type IssuancePolicy,
 } from '../../../../src/issuance/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import {
@@ -19,8 +21,9 @@ import {
   recordedWorld,
   trustDomain,
 } from '../authorities-support.ts';
+import { passThroughPolicy } from '../../../support/pass-through-policy.ts';
 
-function world() {
+function world(policy: (clock: FakeClock) => IssuancePolicy = () => passThroughPolicy) {
   const clock = new FakeClock();
   const keys = { root: newKey(), issuing: newKey() };
   const root = authority(clock, 'root', keys.root);
@@ -34,7 +37,7 @@ function world() {
   const dependencies = {
     authorities: { list: () => Promise.resolve([root.record, issuing.record]) },
     recorded: store.recorded,
-    issuancePolicy: passThroughPolicy,
+    issuancePolicy: policy(clock),
     issuance: { findRequest: () => Promise.resolve(undefined) },
     openToken: token.open,
     trustDomain,
@@ -93,6 +96,30 @@ test('the rights of the grant go into the transaction that releases, together wi
   assert.deepEqual(
     [intents[0]?.entryId, intents[0]?.holder, intents[0]?.kind],
     ['e1', grant.holder, 'authority'],
+  );
+});
+
+test('the record has the facts that a policy decides by, without a SPIFFE ID or a life of its own', async () => {
+  const { ask, finished } = world(builtInPolicy);
+  await ask(newKey());
+  const [item] = finished;
+  assert.ok(item?.kind === 'signed');
+  const decision = decisionIn(item.event);
+  assert.ok(decision.type === 'decided');
+  const { kind, caller, callerName, spiffeId, profile, keyType, ttlSeconds, entryId } =
+    decision.facts;
+  assert.deepEqual(
+    { kind, caller, callerName, spiffeId, profile, keyType, ttlSeconds, entryId },
+    {
+      kind: 'downstream',
+      caller: 'workload',
+      callerName: 'spiffe://mesh.test/nested',
+      spiffeId: undefined,
+      profile: 'downstream',
+      keyType: 'ec-p256',
+      ttlSeconds: undefined,
+      entryId: 'e1',
+    },
   );
 });
 

@@ -6,12 +6,7 @@ import { unwrap, type PkiError } from '../../../../src/common/errors/index.ts';
 import { systemRandom, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { parseCertificate, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
 import { subjectText, type NamesKind, type NamesSubject } from '../../../../src/domain/index.ts';
-import {
-  admit,
-  createRecordedIssuance,
-  passThroughPolicy,
-  signerOf,
-} from '../../../../src/issuance/index.ts';
+import { admit, createRecordedIssuance, signerOf } from '../../../../src/issuance/index.ts';
 import type { AdminCaller } from '../../../../src/services/index.ts';
 import {
   createServicesWorld,
@@ -20,6 +15,7 @@ import {
   newKey,
   type ServicesWorld,
 } from '../../../support/services-world.ts';
+import { passThroughPolicy } from '../../../support/pass-through-policy.ts';
 
 /** A certificate of names on record, by the one recorded way. */
 async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly string[]) {
