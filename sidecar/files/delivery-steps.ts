@@ -47,14 +47,19 @@ export class DeliverySteps {
     }
   }
 
-  /** Whether every listener shows this set. */
-  async prove(set: DeliveredSet, signal: AbortSignal): Promise<Result<boolean>> {
+  /** Whether every listener shows this set. `before`: what they showed until now. */
+  async prove(
+    set: DeliveredSet,
+    signal: AbortSignal,
+    before?: DeliveredSet,
+  ): Promise<Result<boolean>> {
     const { prober, target } = this.#dependencies;
     const proof = await prober.prove(
       {
         listeners: target.listeners,
         serial: set.serial,
         leafSha256: set.leafSha256,
+        leafSha256Before: before?.leafSha256,
         rootNamesDer: set.rootNames.map((name) => Buffer.from(name, 'hex')),
         handshakes: target.proof.handshakes,
         timeoutMs: target.proof.timeoutSeconds * 1000,
@@ -134,7 +139,7 @@ export class DeliverySteps {
           : verified;
       }
       case 'prove': {
-        const shown = await this.prove(set, signal);
+        const shown = await this.prove(set, signal, call.previous && served);
         return shown.ok ? ok({ kind: 'shown', trusted: shown.value }) : shown;
       }
       case 'driver-back': {

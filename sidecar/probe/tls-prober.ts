@@ -6,6 +6,7 @@ import type { ProvenListener, Shown } from './listener.ts';
 import { lookOnce } from './look.ts';
 import type { Prober } from './prober.ts';
 import { prove } from './prove.ts';
+import { AlertFailure } from './tls/records.ts';
 
 export interface ProberDependencies {
   readonly clock: Clock;
@@ -41,6 +42,9 @@ async function lookAt(
     return ok(await lookOnce(listener, { clock, limitMs: connectionLimitMs, signal }));
   } catch (thrown) {
     if (!(thrown instanceof ProbeFailure)) throw thrown;
-    return fail('PROBE_FAILED', `${address}: ${oneLine(thrown.message)}`, { cause: thrown });
+    return fail('PROBE_FAILED', `${address}: ${oneLine(thrown.message)}`, {
+      cause: thrown,
+      ...(thrown instanceof AlertFailure ? { detail: { alert: thrown.description } } : {}),
+    });
   }
 }
