@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import koffi from 'koffi';
+import { PkiError } from '../../../src/common/errors/index.ts';
 import { linuxKernel } from '../../attest/kernel.ts';
 
 export type SignalName = 'SIGHUP' | 'SIGUSR1' | 'SIGUSR2' | 'SIGWINCH' | 'SIGTERM' | 'SIGKILL';
@@ -34,17 +35,27 @@ export function signalGroup(group: number, signal: SignalName): void {
   calls().kill(-group, constants.signals[signal]);
 }
 
+const noSuchProcess = 3;
+
 /**
  * Holds one process by a pidfd: its number may be used again, this handle then still means the old
- * one. Undefined if there is no such process.
+ * one. Undefined if there is no such process. Throws DRIVER_FAILED if the kernel gives no pidfd.
  */
 export function holdProcess(pid: number): HeldProcess | undefined {
   try {
     const fd = linuxKernel().pidfdOpen(pid);
-    return fd === undefined ? undefined : new HeldProcess(fd);
-  } catch {
-    return undefined;
+    if (fd !== undefined) return new HeldProcess(fd);
+  } catch (thrown) {
+    const { detail } = PkiError.from(thrown);
+    if (detail['errno'] === noSuchProcess) return undefined;
+    throw new PkiError('DRIVER_FAILED', `the kernel does not let the agent hold process ${pid}`, {
+      cause: thrown,
+      detail,
+    });
   }
+  throw new PkiError('DRIVER_FAILED', `this kernel can not hold process ${pid} (pidfd_open)`, {
+    next: 'Use a kernel from 5.3 on, or a driver that needs no pid file.',
+  });
 }
 
 export class HeldProcess {

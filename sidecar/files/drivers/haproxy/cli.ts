@@ -2,6 +2,9 @@ import { connect } from 'node:net';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { addressOf } from '../local-address.ts';
 
+/** One word, in which nothing ends a command. */
+export const storeName = /^[A-Za-z0-9_./@:+=-]{1,1024}$/;
+
 const maximumAnswer = 1024 * 1024;
 
 /**

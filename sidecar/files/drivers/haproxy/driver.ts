@@ -2,26 +2,20 @@ import { z } from 'zod';
 import { driverType } from '../driver-type.ts';
 import { localAddress } from '../local-address.ts';
 import { executableKey, pidFileKey } from '../signal/driver.ts';
+import { storeName } from './cli.ts';
 import { HaproxyReloadDriver } from './reload-driver.ts';
 import { HaproxyRuntimeDriver } from './runtime-driver.ts';
 
-/** As the runtime API takes it: one word, in which nothing ends the command. */
-const storeName = (description: string) =>
-  z
-    .string()
-    .regex(/^[A-Za-z0-9_./@:+=-]{1,1024}$/)
-    .optional()
-    .describe(description);
+const nameKey = (description: string) =>
+  z.string().regex(storeName).optional().describe(description);
 
 const settings = z
   .strictObject({
     socket: localAddress('The stats socket with level admin').optional(),
-    certificateName: storeName(
+    certificateName: nameKey(
       'The certificate as the configuration names it. Absent: the file combined of current',
     ),
-    rootsName: storeName(
-      'The ca-file as the configuration names it. Absent: the file ca of current',
-    ),
+    rootsName: nameKey('The ca-file as the configuration names it. Absent: the file ca of current'),
     reload: z
       .strictObject({
         program: z.string().startsWith('/').default('/usr/sbin/haproxy'),

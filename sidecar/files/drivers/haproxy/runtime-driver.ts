@@ -8,7 +8,7 @@ import { isAway } from '../local-address.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { said } from '../said.ts';
 import { plainSerial, sameSerials, serialsOf } from '../serials.ts';
-import { asPayload, tell } from './cli.ts';
+import { asPayload, storeName, tell } from './cli.ts';
 import type { HaproxyReloadDriver } from './reload-driver.ts';
 
 export interface RuntimeOptions {
@@ -94,7 +94,7 @@ export class HaproxyRuntimeDriver extends ReloadingDriver {
     const pem = await pemOf(call, served);
     const set = await this.#tell(signal, `set ssl cert ${name}`, pem);
     if (!/transaction (created|updated)/i.test(set))
-      return fail('DRIVER_FAILED', `HAProxy did not take ${name}: ${said(set)}`, {
+      return fail('DRIVER_FAILED', `HAProxy did not take ${name}: ${withoutKey(set, pem)}`, {
         next: 'If another transaction is open, end it with "abort ssl cert". If the text was cut, raise tune.bufsize above its size.',
       });
     const commit = await this.#tell(signal, `commit ssl cert ${name}`);
@@ -152,8 +152,8 @@ export class HaproxyRuntimeDriver extends ReloadingDriver {
     const { certificateName, rootsName } = this.#options;
     const file = files['combined'] ?? files['fullchain'] ?? '';
     return {
-      certificate: certificateName ?? join(directory, 'current', file),
-      roots: rootsName ?? join(directory, 'current', files['ca'] ?? ''),
+      certificate: word(certificateName ?? join(directory, 'current', file)),
+      roots: word(rootsName ?? join(directory, 'current', files['ca'] ?? '')),
     };
   }
 
@@ -195,6 +195,20 @@ async function pemOf({ files }: DriverCall, { directory }: StoredSet): Promise<s
   });
   return asPayload(...(await Promise.all(pems)));
 }
+
+/** A name as one word of a command. */
+function word(name: string): string {
+  if (storeName.test(name)) return name;
+  throw new PkiError('DRIVER_FAILED', `${name} can not stand in a command of HAProxy`, {
+    next: 'Use letters, digits and "_./@:+=-" in the path of the target, or in the name.',
+  });
+}
+
+/** An answer that repeats what it was given would bring the private key into logs. */
+const withoutKey = (answer: string, pem: string): string =>
+  pem.split('\n').some((line) => line.length > 8 && answer.includes(line.slice(0, 16)))
+    ? 'its answer repeats the text, and is left out'
+    : said(answer);
 
 /** The serials in an answer to `show ssl`. */
 const serialsIn = (answer: string): readonly string[] =>
