@@ -65,6 +65,9 @@ export const targetOperations: OperationsOf<'meshca.admin.v1.Targets'> = {
   RollBackTargets: { admits: 'operators', dualControl: 'never', run: act('rollback') },
 };
 
+/** Targets or agents that are named for a group. */
+const maximumHolding = 20;
+
 /** Either an agent with a target, or a group. */
 function selectionOf({ agentId, target, group }: TargetsRequest__Output): TargetSelection {
   if (group !== '' && agentId === '' && target === '') return { group };
@@ -101,8 +104,10 @@ const groupMessage = ({ name, phase, hold }: TargetGroupView): TargetGroup => ({
   until: hold?.kind === 'observing' ? hold.until : 0,
   holding:
     hold?.kind === 'canary'
-      ? hold.failed.map(({ agentId, target, set, reason }) => ({ agentId, target, set, reason }))
+      ? hold.failed
+          .slice(0, maximumHolding)
+          .map(({ agentId, target, set, reason }) => ({ agentId, target, set, reason }))
       : hold?.kind === 'handshakes'
-        ? hold.agents.slice(0, 20).map((agentId) => ({ agentId }))
+        ? hold.agents.slice(0, maximumHolding).map((agentId) => ({ agentId }))
         : [],
 });

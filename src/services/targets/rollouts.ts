@@ -1,3 +1,4 @@
+import { isErrorCode } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import {
   decideRollout,
@@ -34,6 +35,12 @@ const everyMs = 5_000;
 /** Reports within this time share a look. */
 const gatherMs = 100;
 const maximumHolds = 100;
+
+/** An agent puts the code before the text. Others than those of ours are no label. */
+function codeIn(reason: string): string {
+  const code = reason.split(':')[0] ?? '';
+  return isErrorCode(code) ? code : 'ROLLED_BACK';
+}
 
 /**
  * Gives the targets of each group their turns. After a restart of the server a round begins anew, and
@@ -78,7 +85,7 @@ export class Rollouts {
       .flatMap(([group, { decision }]) =>
         (decision.round?.failed ?? []).map(({ agentId, target, reason }) => ({
           ...{ group, agentId, target },
-          code: /^[A-Z][A-Z_]{2,40}/.exec(reason)?.[0] ?? 'ROLLED_BACK',
+          code: codeIn(reason),
         })),
       )
       .slice(0, maximumHolds);

@@ -58,9 +58,10 @@ export class TargetService implements Targets {
           fits(view, filter) &&
           rights.permits('target.read', { kind: 'id', spiffeId: view.agentId }),
       );
-      const groups = new Set(visible.map(({ target }) => target.rollout?.group));
+      const shown = paged(visible, checkPage(page));
+      const groups = new Set(shown.items.map(({ target }) => target.rollout?.group));
       return {
-        ...paged(visible, checkPage(page)),
+        ...shown,
         groups: rollouts.groups().filter(({ name }) => groups.has(name)),
       };
     });

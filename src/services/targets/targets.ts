@@ -44,7 +44,7 @@ export interface TargetOutcome {
 
 /** The file targets of all agents. */
 export interface Targets {
-  /** By agent and name. The groups are those of the targets that the filter leaves. */
+  /** By agent and name. The groups are those of the targets on the page. */
   list(
     caller: OperatorCaller,
     filter: TargetFilter,
@@ -75,6 +75,6 @@ export interface TargetHold {
   readonly group: string;
   readonly agentId: string;
   readonly target: string;
-  /** The code of the failure, or its state. */
+  /** The code of the failure; ROLLED_BACK: the agent gave none. */
   readonly code: string;
 }

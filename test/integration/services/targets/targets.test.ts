@@ -135,6 +135,24 @@ test('an agent of an older release reports nothing, and what was known of it is 
   await eventually('it is gone', async () => (await listed(filter)).targets.length === 0);
 });
 
+test('an agent that reports nonsense loses its session, and nobody else is disturbed', async () => {
+  const [liar, honest] = [await join(), await join()];
+  for (const agent of [liar, honest]) {
+    agent.targets.add('web');
+    await eventually('it is told', async () => (await stateOf(agent, 'web')) === 'proven');
+  }
+  liar.targets.add('../../etc');
+  await eventually('its session is over', async () => (await stateOf(liar, 'web')) === undefined);
+  const { targets } = await listed({ agentId: liar.credential.spiffeId });
+  assert.deepEqual(
+    targets.map(({ name, connected }) => [name, connected]),
+    [['web', false]],
+  );
+  assert.equal(await stateOf(honest, 'web'), 'proven');
+  liar.targets.remove('../../etc');
+  await eventually('it comes back', async () => (await stateOf(liar, 'web')) === 'proven');
+});
+
 test('a banned agent has no targets any more', async () => {
   const agent = await join();
   agent.targets.add('web');

@@ -100,12 +100,14 @@ test('a target that leaves its group, or whose agent is banned, holds nobody', a
   const turn = { set: '2-bb', part: 'canary' };
   for (const end of ['leaves', 'moves', 'banned'] as const) {
     const [a, b] = [open('a'), open('b')];
-    report(a, stated({ state: 'failed', waitsFor: '', turn }));
+    const reason = end === 'moves' ? 'PROOF_MISSING: old serial' : 'MADE_UP: x';
+    report(a, stated({ state: 'failed', reason, waitsFor: '', turn }));
     report(b, stated());
     sent.length = 0;
     await looked();
     assert.equal(rollouts.groups()[0]?.hold?.kind, 'canary');
-    assert.equal(rollouts.holding()[0]?.code, 'ROLLED_BACK');
+    const code = end === 'moves' ? 'PROOF_MISSING' : 'ROLLED_BACK';
+    assert.equal(rollouts.holding()[0]?.code, code);
     if (end === 'leaves') report(a);
     else if (end === 'banned') sessions.forget('a');
     else report(a, stated({ rollout: { group: 'other', canaryShare: 0, observeSeconds: 0 } }));
