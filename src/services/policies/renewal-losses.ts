@@ -12,7 +12,7 @@ import type { AuditStatement } from '../../domain/index.ts';
 /** What is kept, whatever the number of identities. Further ones are counted only. */
 const maximumLosses = 10_000;
 /** Agents renew around this share of the life. */
-const renewalShare = 1 / 3;
+export const renewalShare = 1 / 3;
 
 /** Live certificates of one identity whose renewal another policy would deny, by one rule. */
 export interface RenewalLoss {

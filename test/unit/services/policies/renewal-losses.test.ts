@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import { readPolicy } from '../../../../src/common/policy/file.ts';
 import type { AuditEvent } from '../../../../src/domain/index.ts';
-import { RenewalLosses } from '../../../../src/services/policies/renewal-losses.ts';
+import { renewAtMonotonicMs } from '../../../../sidecar/schedule/renewal.ts';
+import { renewalShare, RenewalLosses } from '../../../../src/services/policies/renewal-losses.ts';
 
 const policy = (...rules: readonly object[]) =>
   unwrap(readPolicy(JSON.stringify({ meshcaPolicy: 1, rules })));
@@ -93,6 +94,11 @@ test('a renewal is decided at the time at which it is due', () => {
   assert.equal(found(records, { next: policy(all, from(at + 1201)) }).losses.length, 0);
   const late = { next: policy(all, from(at + 1201)), now: at + 1201 };
   assert.equal(found(records, late).losses.length, 1);
+});
+
+test('a renewal is expected where agents plan it', () => {
+  // the middle of its spread
+  assert.equal(renewAtMonotonicMs(3600, 0, 0.5), Math.round(3_600_000 * renewalShare));
 });
 
 test('a live certificate whose record has no facts is counted as unknown', () => {
