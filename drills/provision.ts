@@ -118,18 +118,24 @@ const sum = (
 
 /** Waits until the clients of each server have seen that many certificates. */
 async function seen({ clients, plan, signal }: Scene, certificates: number): Promise<void> {
-  await until(
-    async () => {
-      signal.throwIfAborted();
-      const figures = Object.values(await clients.figures());
-      return (
-        figures.length === plan.servers.length &&
-        figures.every(({ serials }) => serials.length >= certificates)
-      );
-    },
-    `each server shows ${certificates} certificates`,
-    patienceFor(plan),
-  );
+  let figures: Readonly<Record<string, LoadFigures>> = {};
+  try {
+    await until(
+      async () => {
+        signal.throwIfAborted();
+        figures = await clients.figures();
+        const all = Object.values(figures);
+        return (
+          all.length === plan.servers.length &&
+          all.every(({ serials }) => serials.length >= certificates)
+        );
+      },
+      `each server shows ${certificates} certificates`,
+      patienceFor(plan),
+    );
+  } catch (thrown) {
+    throw new Error(JSON.stringify(figures), { cause: thrown });
+  }
 }
 
 const patienceFor = ({ lifeSeconds, renewals }: Plan): number =>
