@@ -21,7 +21,6 @@ export interface DebianProgram {
  * Throws where it is missing: a missing part fails a test.
  */
 export function debianProgram(name: string): DebianProgram {
-  // Debian's /usr/bin/psql is a script, which chooses among clusters
   const folders = [...postgres(), ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'];
   const installed = folders.map((folder) => join(folder, name)).find(existsSync);
   if (installed !== undefined) return { path: installed, executable: installed };

@@ -63,7 +63,7 @@ ${guide.config('postgresql', target, {})}`,
   });
   const sql = guide.driver(
     {
-      '/usr/lib/postgresql/15/bin/psql': debianProgram('psql').path,
+      '/usr/lib/postgresql/15/bin/psql': join(dirname(debianProgram('postgres').path), 'psql'),
       '/var/run/postgresql': folder,
       '5432': `${port}`,
       'user: meshca': 'user: postgres',
