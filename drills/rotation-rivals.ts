@@ -179,7 +179,11 @@ const buildActor = async (
       random: systemRandom,
       logger: silentLogger,
       issuancePolicy: passThroughPolicy,
-      recorded: createRecordedIssuance({ store: over.store.issuance, clock: over.clock }),
+      recorded: createRecordedIssuance({
+        store: over.store.issuance,
+        quotas: over.store.quotas,
+        clock: over.clock,
+      }),
       ...over,
     })
   ).controller;

@@ -119,6 +119,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
   const jwt = createJwtIssuer({
     issuancePolicy,
     store: store.issuance,
+    quotas: store.quotas,
     signers: tokens.gate.signers,
     authority: () => registry.jwt(),
     clock,

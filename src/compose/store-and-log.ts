@@ -71,7 +71,7 @@ export async function openStoreAndLog(
   await store.meta.claim(context.trustDomain.name, clock.now());
   await requireNoneMissing(store);
 
-  const recorded = createRecordedIssuance({ store: store.issuance, clock });
+  const recorded = recordedIssuance(store, clock);
   const issuancePolicy = await openPolicy(context, store);
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
@@ -299,3 +299,8 @@ async function makeAuthorities(
     step: faults.step,
   });
 }
+
+const recordedIssuance = (
+  { issuance, quotas }: Pick<Ledger, 'issuance' | 'quotas'>,
+  clock: ServerContext['clock'],
+): RecordedIssuance => createRecordedIssuance({ store: issuance, quotas, clock });

@@ -173,7 +173,9 @@ export {
   type RightNoun,
   type RightRows,
   type Rights,
+  placeEnded,
 } from './rights.ts';
+export { placeDetail, takenPlaceIn, type TakenPlace } from './quota.ts';
 export {
   auditorGrant,
   grantsOf,

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../common/errors/index.ts';
+import { nextFreePlace, type QuotaPlace } from '../common/policy/index.ts';
 import type { AgentState } from './agent.ts';
 import { standingIn, type AgentLine } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
@@ -20,6 +21,8 @@ export interface RightRows {
   };
   /** The present policy of issuance. Its key is empty. */
   readonly policy: { readonly version: number };
+  /** The places of a quota that are taken, by its counter: when each is free again. */
+  readonly quota: { readonly ends: readonly number[] };
 }
 export type RightNoun = keyof RightRows;
 
@@ -202,6 +205,31 @@ const policy: RightKind<PolicyRight> = {
   },
 };
 
+/** A place in a quota of the policy is free. */
+export interface QuotaRight extends QuotaPlace {
+  readonly kind: 'quota';
+}
+
+const quota: RightKind<QuotaRight> = {
+  rows: ({ counter }, want) => want('quota', counter),
+  ended: (right, read, now) => placeEnded(right, read('quota', right.counter)?.ends ?? [], now),
+};
+
+/** Why no place is free. Undefined: one is. */
+export function placeEnded(
+  place: QuotaPlace,
+  ends: readonly number[],
+  now: number,
+): RightEnded | undefined {
+  const free = nextFreePlace(place, ends, now);
+  if (free === undefined) return undefined;
+  const { rule, limit, perSeconds } = place;
+  return ended(
+    'POLICY_QUOTA_USED',
+    `the rule ${rule} of the policy allows ${limit} in ${perSeconds} s, and all are used; the next place is free at ${new Date(free * 1000).toISOString()}`,
+  );
+}
+
 const kinds = {
   authority,
   entry,
@@ -210,6 +238,7 @@ const kinds = {
   delegation,
   caller,
   policy,
+  quota,
 } as const;
 
 /**

@@ -10,15 +10,18 @@ import {
 } from '../domain/index.ts';
 import { signatureOf } from '../hsm/signature-of.ts';
 import type { Signers } from '../hsm/signing-port.ts';
+import type { LedgerQuotas } from '../ledger/index.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
 import { cutDetail, issuerEnded } from './issuer-end.ts';
 import type { IssuedJwt, JwtRequest } from './issuer.ts';
-import { admit, type Admission, type IssuancePolicy } from './policy.ts';
+import { admit, quotaUsed, type Admission, type IssuancePolicy } from './policy.ts';
 
 export interface JwtIssuerDependencies {
   readonly issuancePolicy: IssuancePolicy;
   readonly store: Pick<IssuanceStore, 'recordJwtSvids' | 'raiseJwtExpiry'>;
+  /** Of the policy: places that are taken. */
+  readonly quotas: LedgerQuotas;
   readonly signers: Pick<Signers, 'sign'>;
   /** The active JWT authority, or undefined. */
   readonly authority: () => Authority | undefined;
@@ -95,6 +98,8 @@ class JwtIssuer {
     const admission = unwrap(
       admit(issuancePolicy, { type: 'jwt', spiffeId, audience, ttlSeconds, entryId }, caller),
     );
+    const used = quotaUsed(admission, this.#dependencies.quotas, clock.now());
+    if (used !== undefined) unwrap(used);
     const authority = this.#dependencies.authority();
     if (authority === undefined) throw new PkiError('NO_ISSUER', 'no JWT authority is active');
     const issuedAt = clock.now();
@@ -144,7 +149,7 @@ const recordOf = (draft: Draft, timeMs: number): JwtSvidRecord => {
     rights: [
       { kind: 'authority', id: authority.id, states: finishingStates },
       ...request.rights,
-      { kind: 'policy', version: admission.version },
+      ...admission.rights,
     ],
     event: issuedEvent(draft, timeMs),
   };

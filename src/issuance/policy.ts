@@ -1,4 +1,4 @@
-import { ok, PkiError, type Result } from '../common/errors/index.ts';
+import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import {
   decide,
@@ -6,20 +6,31 @@ import {
   unstatedFacts,
   type Policy,
   type PolicyFacts,
+  type QuotaPlace,
   type RecordedAct,
 } from '../common/policy/index.ts';
 import {
   builtInPolicyVersion,
   isNamesKind,
+  placeDetail,
+  placeEnded,
   sameSubject,
   type CertificateKind,
   type Requester,
+  type Right,
   type Subject,
 } from '../domain/index.ts';
+import type { LedgerQuotas } from '../ledger/index.ts';
 import { factsOf, type PolicyRequest } from './policy-request.ts';
 
 export type PolicyDecision =
-  | { readonly allowed: true; readonly version: number; readonly basis?: DecisionBasis }
+  | {
+      readonly allowed: true;
+      readonly version: number;
+      readonly basis?: DecisionBasis;
+      /** What the request takes of a quota. */
+      readonly place?: QuotaPlace;
+    }
   | {
       readonly allowed: false;
       readonly version: number;
@@ -70,17 +81,18 @@ export function policyOf(
     decide: (request, caller) => {
       const facts = factsOf(request, caller, clock.now());
       if (facts === undefined) return { allowed: true, version };
-      const { allowed, rule, reason, failure } = decide(policy, facts);
+      const { allowed, rule, reason, failure, place } = decide(policy, facts);
       const basis = { facts, factsSha256: factsSha256(facts), rule };
       return allowed
-        ? { allowed: true, version, basis }
+        ? { allowed: true, version, basis, ...(place !== undefined && { place }) }
         : { allowed: false, version, basis, reason, ...(failure !== undefined && { failure }) };
     },
   };
 }
 
 /** What of a decision the record of an act does not state by itself. */
-function decisionDetail({ version, basis }: PolicyDecision, act: RecordedAct): DecisionDetail {
+function decisionDetail(decision: PolicyDecision, act: RecordedAct): DecisionDetail {
+  const { version, basis } = decision;
   if (basis === undefined) return {};
   const { facts, factsSha256: digest, rule } = basis;
   const detail: Record<string, DecisionDetail[string]> = { ...unstatedFacts(facts, act) };
@@ -88,6 +100,8 @@ function decisionDetail({ version, basis }: PolicyDecision, act: RecordedAct): D
   detail['policyVersion'] = version;
   detail['policyFacts'] = digest;
   if (rule !== undefined) detail['policyRule'] = rule;
+  if (decision.allowed && decision.place !== undefined)
+    Object.assign(detail, placeDetail(decision.place, facts.at));
   return detail;
 }
 
@@ -112,6 +126,18 @@ class Admitted {
   /** The version of the policy that decided. */
   get version(): number {
     return this.#decision.version;
+  }
+
+  /** Undefined: the rule that allowed has no quota. */
+  get place(): QuotaPlace | undefined {
+    return this.#decision.allowed ? this.#decision.place : undefined;
+  }
+
+  /** The transaction that releases checks them. The place in the quota comes last. */
+  get rights(): readonly Right[] {
+    const { place } = this;
+    const policy = { kind: 'policy', version: this.version } as const;
+    return place === undefined ? [policy] : [policy, { kind: 'quota', ...place }];
   }
 
   /** What the record of the act states of the decision. */
@@ -181,4 +207,17 @@ export function requireAdmitted(
       'INTERNAL',
       `a certificate of kind ${kind} has no profile ${request.profile}`,
     );
+}
+
+/**
+ * Fails with POLICY_QUOTA_USED if no place is free, so that nothing is signed. The transaction that
+ * releases decides: of several requests for the last place it lets one pass.
+ */
+export function quotaUsed(
+  { place }: Admitted,
+  quotas: LedgerQuotas,
+  now: number,
+): Result<never> | undefined {
+  const used = place === undefined ? undefined : placeEnded(place, quotas.ends(place.counter), now);
+  return used === undefined ? undefined : fail(used.code, used.message);
 }

@@ -11,9 +11,10 @@ import {
   type Rights,
 } from '../domain/index.ts';
 import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
+import type { LedgerQuotas } from '../ledger/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
-import { requireAdmitted, type Admission } from './policy.ts';
+import { quotaUsed, requireAdmitted, type Admission } from './policy.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
 
 /** A certificate that the policy allowed, before it is checked and recorded. */
@@ -115,6 +116,8 @@ export interface RecordedIssuance {
 
 export interface RecordedDependencies {
   readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish'>;
+  /** Of the policy: places that are taken. */
+  readonly quotas: LedgerQuotas;
   readonly clock: Clock;
 }
 
@@ -153,7 +156,11 @@ class Prepared {
 export type { Prepared as PreparedCertificate };
 type PreparedCertificate = Prepared;
 
-export function createRecordedIssuance({ store, clock }: RecordedDependencies): RecordedIssuance {
+export function createRecordedIssuance({
+  store,
+  quotas,
+  clock,
+}: RecordedDependencies): RecordedIssuance {
   const intents = new Batcher<Intent, undefined>(async (batch) => {
     await store.recordIntents(batch);
     return batch.map(() => undefined);
@@ -175,6 +182,8 @@ export function createRecordedIssuance({ store, clock }: RecordedDependencies): 
           'ISSUER_ENDED',
           `authority ${draft.signer.authorityId} has ended and signs nothing more`,
         );
+      const full = quotaUsed(admission, quotas, clock.now());
+      if (full !== undefined) return full;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
     },
     async run(prepared, { sign, wanted, step = noStep }) {
@@ -281,7 +290,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
       rights: [
         { kind: 'authority', id: draft.signer.authorityId, states: draft.signer.states },
         ...draft.rights,
-        { kind: 'policy', version: draft.admission.version },
+        ...draft.admission.rights,
       ],
       event: issuedEvent(draft, intent, sha256, nowMs),
     },

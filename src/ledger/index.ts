@@ -10,6 +10,7 @@ export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';
 export type { LogReview } from './review.ts';
 export type { AcceptedRestore } from './restores.ts';
+export type { LedgerQuotas } from './quota-places.ts';
 export type { LedgerRevocations } from './revocations.ts';
 export { RowComparison } from './row-comparison.ts';
 export type { RevokedMark, RevokedSince } from './revoked.ts';

@@ -108,6 +108,7 @@ export class LogLoad {
       content = contentOf(parts);
       fresh.objects.restore(content.objects);
       fresh.issued.restore(content.issued);
+      fresh.quotas.restore(content.places);
     } catch (thrown) {
       return (thrown as Error).message;
     }
@@ -222,6 +223,7 @@ export class LogLoad {
     for (const [sequence, lesson] of own()) apply(fresh, lesson, sequence);
     memory.objects.become(fresh.objects);
     memory.issued.become(fresh.issued);
+    memory.quotas.become(fresh.quotas);
     this.#computed = range;
     this.#basis = basis;
   }

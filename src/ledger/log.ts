@@ -11,7 +11,7 @@ import type {
 import { LogLoad } from './load.ts';
 import { apply, lessonFrom, lessonOf, type Lesson, type Memory } from './memory.ts';
 import type { LogReview } from './review.ts';
-import { leafParts, objectParts } from './snapshot-parts.ts';
+import { leafParts, objectParts, placeParts } from './snapshot-parts.ts';
 
 /** An audit record that is not in the tree yet. */
 export interface PendingRecord {
@@ -252,11 +252,13 @@ export class LogBook {
     if (!this.#exact) return undefined;
     const { memory } = this.#source;
     const [objects, leaves] = [memory.objects.copy(), memory.issued.copy()];
+    const places = memory.quotas.copy();
     let pending: number | undefined;
     for (const sequence of this.#own.keys()) pending = Math.max(pending ?? 0, sequence);
     function* parts(): Generator<Buffer> {
       yield* objectParts(objects);
       yield* leafParts(leaves);
+      yield* placeParts(places);
     }
     return { pending, objects: objects.objects.length, good: () => this.#exact, parts };
   }

@@ -2,18 +2,22 @@ import type { Clock } from '../common/runtime/index.ts';
 import {
   committedObject,
   loggedIn,
+  takenPlaceIn,
   type AuditStatement,
   type LoggedObject,
+  type TakenPlace,
 } from '../domain/index.ts';
 import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
+import { QuotaPlaces, takenPlaceFrom } from './quota-places.ts';
 import { restoredFrom, restoredIn, type AcceptedRestore } from './restores.ts';
 
 /** What this process keeps of the records. */
 export interface Memory {
   readonly objects: Objects;
   readonly issued: IssuedLeaves;
+  readonly quotas: QuotaPlaces;
 }
 
 /** The content of one record for the memory. */
@@ -21,6 +25,7 @@ export interface Lesson {
   readonly object: LoggedObject | undefined;
   readonly issued: Issued | undefined;
   readonly restored: AcceptedRestore | undefined;
+  readonly place: TakenPlace | undefined;
 }
 
 export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
@@ -28,7 +33,7 @@ export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
     isAgent: (holder) => objects.expects('agent', holder),
     isRevoked: (serial) => objects.revoked.get(serial) !== undefined,
   });
-  return { objects, issued };
+  return { objects, issued, quotas: new QuotaPlaces(() => issued.keptFrom) };
 }
 
 /**
@@ -43,10 +48,11 @@ const believed = (clock: Clock, objects: Objects): Pick<Clock, 'now'> => ({
   },
 });
 
-export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: number): void {
+export function apply({ objects, issued, quotas }: Memory, lesson: Lesson, sequence: number): void {
   if (lesson.object !== undefined) objects.apply(lesson.object, sequence);
   if (lesson.issued !== undefined) issued.apply(lesson.issued);
   if (lesson.restored !== undefined) objects.applyRestore(lesson.restored);
+  if (lesson.place !== undefined) quotas.apply(lesson.place, sequence);
 }
 
 /** The lesson of a record that this process wrote. */
@@ -54,6 +60,7 @@ export const lessonOf = (statement: AuditStatement): Lesson => ({
   object: statement.object === undefined ? undefined : loggedIn(statement.object, statement),
   issued: issuedIn(statement),
   restored: restoredIn(statement),
+  place: takenPlaceIn(statement),
 });
 
 /** The lesson of a stored record. Leaves that ended before `keptFrom` (Unix seconds) are left out. */
@@ -63,5 +70,6 @@ export function lessonFrom(canonical: Buffer, keptFrom: number): Lesson {
     object,
     issued: object === undefined ? issuedFrom(canonical, keptFrom) : undefined,
     restored: object === undefined ? restoredFrom(canonical) : undefined,
+    place: takenPlaceFrom(canonical, keptFrom),
   };
 }

@@ -11,6 +11,7 @@ import { ledgerIssuance } from './issuance.ts';
 import { LogBook, type LedgerLog } from './log.ts';
 import { emptyMemory } from './memory.ts';
 import { Objects, type ObjectLedger } from './objects.ts';
+import type { LedgerQuotas } from './quota-places.ts';
 import { ledgerRevocations, type LedgerRevocations } from './revocations.ts';
 import { ledgerRoles, type LedgerRoles } from './roles.ts';
 import { ledgerRotations, type LedgerRotations } from './rotations.ts';
@@ -37,6 +38,7 @@ interface LoggedNouns {
 /** The store as the layers above see it: its rows, and what the log says of them. */
 export interface Ledger extends Omit<Store, keyof LoggedNouns | 'consumers'>, LoggedNouns {
   readonly objects: ObjectLedger;
+  readonly quotas: LedgerQuotas;
   readonly watchers: LedgerWatchers;
 }
 
@@ -58,7 +60,7 @@ export interface LedgerOptions {
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const { engine, clock, logger, unchecked = false } = options;
   const memory = emptyMemory(clock, unchecked ? new UncheckedObjects() : new Objects());
-  const { objects, issued } = memory;
+  const { objects, issued, quotas } = memory;
   const book = new LogBook({ memory, clock, logger, complete: !unchecked });
   const store = await engine({
     guard: {
@@ -68,6 +70,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       living: () => objects.living(),
       revocation: (serial) => objects.revoked.get(serial),
       crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),
+      placeEnds: (counter) => quotas.ends(counter),
     },
     begin: (log) => book.begin(log),
     committed: unchecked ? () => {} : (records) => book.committed(records),
@@ -93,6 +96,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     issuancePolicies: ledgerIssuancePolicies(store.issuancePolicies, objects),
     log: book.view(),
     objects,
+    quotas,
     revocations: ledgerRevocations(store.revocations, objects),
     roles: ledgerRoles(store.roles, objects),
     authorities: ledgerAuthorities(store.authorities, objects, standing),

@@ -3,6 +3,7 @@ import type { ClockState, Revocation } from '../domain/index.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
+import type { PlaceContent } from './quota-places.ts';
 import type { AcceptedRestore } from './restores.ts';
 
 /** Small enough that a part takes one or two milliseconds to make or read. */
@@ -20,6 +21,7 @@ type LeafItem =
   | readonly ['holder' | 'authority' | 'watcher', id: string, last: number]
   | readonly ['given', holder: string, start: number, last: number]
   | readonly ['downstream', serial: string, authorityId: string, last: number];
+type PlaceItem = readonly ['place', counter: string, sequence: number, until: number];
 
 /**
  * What the log says of objects, as JSON with a thousand items per part. The same content gives the
@@ -75,11 +77,18 @@ export function* leafParts({
   );
 }
 
-function* parts(
-  of: 'objects' | 'leaves',
-  items: Iterable<ObjectItem | LeafItem>,
-): Generator<Buffer> {
-  let part: (ObjectItem | LeafItem)[] = [];
+/** What the log says of quotas. A log without any gives no part. */
+export function* placeParts(places: readonly PlaceContent[]): Generator<Buffer> {
+  yield* parts(
+    'leaves',
+    places.map(({ counter, sequence, until }): PlaceItem => ['place', counter, sequence, until]),
+  );
+}
+
+type Item = ObjectItem | LeafItem | PlaceItem;
+
+function* parts(of: 'objects' | 'leaves', items: Iterable<Item>): Generator<Buffer> {
+  let part: Item[] = [];
   for (const item of items) {
     part.push(item);
     if (part.length < itemsPerPart) continue;
@@ -92,6 +101,7 @@ function* parts(
 export interface PartsContent {
   readonly objects: ObjectsContent;
   readonly issued: IssuedContent;
+  readonly places: readonly PlaceContent[];
   /** SHA-256 of the parts about objects. */
   readonly objectParts: readonly Buffer[];
 }
@@ -119,11 +129,12 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     downstream: [] as [string, string, number][],
     watchers: [] as [string, number][],
   };
+  const places: PlaceContent[] = [];
   const hashes: Buffer[] = [];
   for (const part of all) {
     const [of, ...items] = JSON.parse(part.toString('utf8')) as readonly [
       'objects' | 'leaves',
-      ...(ObjectItem | LeafItem)[],
+      ...Item[],
     ];
     if (of === 'objects') hashes.push(partHash(part));
     for (const item of items) {
@@ -139,6 +150,8 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
+      else if (item[0] === 'place')
+        places.push({ counter: item[1], sequence: item[2], until: item[3] });
       else if (item[0] === 'watcher') issued.watchers.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
@@ -146,7 +159,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else throw new TypeError('an item of a snapshot is of an unknown kind');
     }
   }
-  return { objects: content, issued, objectParts: hashes };
+  return { objects: content, issued, places, objectParts: hashes };
 }
 
 export const partHash = (part: Buffer): Buffer => createHash('sha256').update(part).digest();

@@ -79,7 +79,7 @@ const value = fc.oneof(
 const conditions = [
   ...['kinds', 'callers', 'callerIds', 'spiffeIds', 'dnsNames', 'ips', 'audiences', 'profiles'],
   ...['keyTypes', 'ttl', 'entries', 'delegations', 'times', 'validFrom', 'validUntil', 'message'],
-  'when',
+  ...['when', 'quota', 'wildcardNames'],
 ];
 const anyRule = fc.record(
   {

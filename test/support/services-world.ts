@@ -186,7 +186,7 @@ export async function createServicesWorld(
   const issuer = createIssuer({
     store: store.issuance,
     issuancePolicy: policyInForce,
-    recorded: createRecordedIssuance({ store: store.issuance, clock }),
+    recorded: createRecordedIssuance({ store: store.issuance, quotas: store.quotas, clock }),
     audit: store.audit,
     signers: {
       sign: async (items) => {

@@ -45,12 +45,13 @@ async function check(context: CliContext, options: GlobalOptions, path: string):
   const count = (effect: 'allow' | 'deny'): number =>
     rules.filter((rule) => rule.effect === effect).length;
   if (options.json) {
-    const shown = rules.map(({ name, effect, conditions }) => ({
+    const shown = rules.map(({ name, effect, conditions, quota }) => ({
       name,
       effect,
       conditions: Object.entries(conditions)
         .filter(([, value]) => value !== undefined)
         .map(([condition]) => condition),
+      ...(quota !== undefined && { quota }),
     }));
     json(context, { description, sha256, rules: shown });
     return;

@@ -10,11 +10,15 @@ import { policyCallers, policyKinds, policyProfiles } from './facts.ts';
 import { problemsIn, quoted, readYaml, secondsFrom, unknownWord } from './file-text.ts';
 import { IpRange } from './ip-range.ts';
 import type { Policy } from './policy.ts';
+import { quotaBases } from './quota.ts';
 import { audiencePattern, conditionsOf, effects, type CallerPattern, type Rule } from './rule.ts';
 import { minutesOf, weekdays } from './time-window.ts';
 
 /** Bounds, so that neither a decision nor the reading of the file is slow. */
 const maximumBytes = 256 * 1024;
+/** Of a quota: each place that is taken is remembered. */
+const maximumPlaces = 10_000;
+const maximumQuotaSeconds = 31 * 86_400;
 const maximumRules = 200;
 const maximumItems = 500;
 const maximumPatterns = 2000;
@@ -101,6 +105,23 @@ const expression = by(z.string('it is text').min(1, 'it is empty'), (value) =>
   unwrap(compileExpression(value, loadCel())),
 );
 
+const quota = z
+  .strictObject(
+    {
+      count: z
+        .int('it is a whole number')
+        .min(1, 'it is below 1; write a rule that denies')
+        .max(maximumPlaces, `it is above ${maximumPlaces}`),
+      per: seconds,
+      by: oneOf(quotaBases),
+    },
+    'it has count, per and by',
+  )
+  .transform(({ count, per: perSeconds, by: counted }, { addIssue }) => {
+    if (perSeconds > maximumQuotaSeconds) addIssue('per is longer than 31d');
+    return { count, perSeconds, by: counted };
+  });
+
 const ruleSchema = z
   .strictObject(
     {
@@ -108,6 +129,7 @@ const ruleSchema = z
       effect: oneOf(effects),
       message: text.max(200, 'it is longer than 200').optional(),
       wildcardNames: z.boolean('it is true or false').optional(),
+      quota: quota.optional(),
       kinds: setOf(policyKinds).optional(),
       callers: setOf(policyCallers).optional(),
       callerIds: callerIds.optional(),
@@ -127,7 +149,10 @@ const ruleSchema = z
     },
     'it is a mapping of keys to values',
   )
-  .transform(({ name, effect, message = '', wildcardNames = false, ...conditions }, context) => {
+  .transform(({ name, effect, message = '', wildcardNames = false, ...stated }, context) => {
+    const { quota: places, ...conditions } = stated;
+    if (places !== undefined && effect === 'deny')
+      context.addIssue('quota: only a rule that allows has one');
     if (wildcardNames && effect === 'deny')
       context.addIssue('wildcardNames: a rule that denies matches wildcard names in any case');
     const ofCertificates = (['dnsNames', 'ips', 'profiles', 'keyTypes'] as const).find(
@@ -137,7 +162,10 @@ const ruleSchema = z
       context.addIssue(
         `audiences and ${ofCertificates}: no request has both, so the rule would match none; write two rules`,
       );
-    return { name, effect, message, wildcardNames, conditions } as Omit<Rule, 'source' | 'order'>;
+    return { name, effect, message, wildcardNames, quota: places, conditions } as Omit<
+      Rule,
+      'source' | 'order'
+    >;
   });
 
 const policySchema = z

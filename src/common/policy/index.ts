@@ -32,3 +32,4 @@ export {
   type ReplayTotals,
 } from './replay.ts';
 export type { Condition, Rule } from './rule.ts';
+export { nextFreePlace, type QuotaPlace } from './quota.ts';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { PolicyFacts } from './facts.ts';
+import { placeOf, type QuotaPlace } from './quota.ts';
 import { mismatch, type Condition, type Rule } from './rule.ts';
 
 /** Of the file of a policy. */
@@ -20,6 +21,8 @@ export interface Verdict {
   readonly reason: string;
   /** The expression of the rule could not be decided: why. */
   readonly failure?: string;
+  /** Of an allow by a rule with a quota: the place that the request needs. */
+  readonly place?: QuotaPlace;
 }
 
 /**
@@ -34,6 +37,7 @@ export function decide({ rules }: Policy, facts: PolicyFacts): Verdict {
     if (
       rule.effect === 'allow' &&
       allowing !== undefined &&
+      (allowing.quota === undefined || rule.quota !== undefined) &&
       (rule.conditions.when === undefined || failing !== undefined)
     )
       continue;
@@ -41,13 +45,17 @@ export function decide({ rules }: Policy, facts: PolicyFacts): Verdict {
     if (!mismatched.ok) failing ??= failed(rule, mismatched.error.message);
     else if (mismatched.value === undefined) {
       if (rule.effect === 'deny') return denied(rule);
-      allowing ??= rule;
+      // an allow without a quota comes before those that have one
+      if (allowing === undefined || (allowing.quota !== undefined && rule.quota === undefined))
+        allowing = rule;
     }
   }
   if (failing !== undefined) return failing;
-  return allowing === undefined
-    ? { allowed: false, rule: undefined, reason: 'no rule of the policy allows this request' }
-    : { allowed: true, rule: allowing.name, reason: '' };
+  if (allowing === undefined)
+    return { allowed: false, rule: undefined, reason: 'no rule of the policy allows this request' };
+  const { name, quota } = allowing;
+  const allowed = { allowed: true, rule: name, reason: '' };
+  return quota === undefined ? allowed : { ...allowed, place: placeOf(name, quota, facts) };
 }
 
 const denied = ({ name, message }: Rule): Verdict => ({

@@ -5,6 +5,7 @@ import type { Expression } from './cel/expression.ts';
 import type { DnsPattern } from './dns-pattern.ts';
 import type { PolicyCaller, PolicyFacts, PolicyKind, PolicyProfile } from './facts.ts';
 import type { IpRange } from './ip-range.ts';
+import type { Quota } from './quota.ts';
 import { isWithin, type TimeWindow } from './time-window.ts';
 
 export const effects = ['allow', 'deny'] as const;
@@ -68,6 +69,8 @@ export interface Rule {
   readonly order: readonly SimpleCondition[];
   /** An allow with this lets wildcard names pass where a pattern covers them. */
   readonly wildcardNames: boolean;
+  /** Of an allow. The decision does not ask what is taken; the last transaction does. */
+  readonly quota: Quota | undefined;
   /** As it stands in the file, as JSON. */
   readonly source: string;
 }

@@ -45,6 +45,8 @@ export interface LogGuard {
   readonly revocation: (serial: string) => Revocation | undefined;
   /** The highest recorded CRL number of this authority; 0 without any. */
   readonly crlNumber: (authorityId: string) => number;
+  /** The taken places of this counter of a quota: when each is free again, Unix seconds. */
+  readonly placeEnds: (counter: string) => readonly number[];
 }
 
 /** A record that this process wrote. */

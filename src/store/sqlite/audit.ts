@@ -3,10 +3,12 @@ import { PkiError } from '../../common/errors/index.ts';
 import {
   canonicalBytes,
   leafHash,
+  takenPlaceIn,
   type AuditEvent,
   type AuditRecord,
   type LogObject,
   type LogObjectKind,
+  type TakenPlace,
 } from '../../domain/index.ts';
 import type {
   AuditFilter,
@@ -41,15 +43,17 @@ const clockToleranceMs = 3_600_000;
 
 type AuditStatements = ReturnType<typeof auditStatements>;
 
-export function createAudit(
-  engine: Engine,
-  hooks: AuditHooks,
-): {
+/** The log, and what is asked of the records of the open transaction. */
+interface OpenAudit {
   readonly store: AuditStore;
   readonly write: AuditWriter;
-  /** The newest object of that name among the records of the open transaction. */
+  /** The newest object of that name among these records. */
   readonly recorded: (kind: LogObjectKind, id: string) => LogObject | undefined;
-} {
+  /** The places in quotas that these records take. */
+  readonly takenPlaces: () => readonly TakenPlace[];
+}
+
+export function createAudit(engine: Engine, hooks: AuditHooks): OpenAudit {
   const statements = auditStatements(engine);
   const append = createAppend(engine, statements);
 
@@ -89,6 +93,7 @@ export function createAudit(
   return {
     write,
     recorded,
+    takenPlaces: () => placesIn(written),
     store: {
       append: (events) =>
         engine.write(() => {
@@ -100,6 +105,12 @@ export function createAudit(
     },
   };
 }
+
+const placesIn = (records: readonly CommittedRecord[]): readonly TakenPlace[] =>
+  records.flatMap(({ statement }) => {
+    const place = takenPlaceIn(statement);
+    return place === undefined ? [] : [place];
+  });
 
 /** Assigns the sequence of the next record and writes its row. */
 function createAppend(

@@ -188,6 +188,7 @@ async function assemble(
     store: audit,
     write,
     recorded,
+    takenPlaces,
   } = createAudit(engine, {
     sealing: options.withoutLog === true ? () => {} : log.sealing,
     committed: (records) => memory.committed(records),
@@ -195,7 +196,7 @@ async function assemble(
   await memory.begin(log.store);
   const { flushSeen, ...nouns } = createNouns(engine, options, {
     audit: write,
-    guard: createTransactionGuard(memory.guard, recorded),
+    guard: createTransactionGuard(memory.guard, { recorded, takenPlaces }),
     checkFence,
     revisions,
   });

@@ -48,11 +48,43 @@ export function createRightsCheck(
     delegation: delegationReader(engine, proven),
     certificate: certificateReader(engine, guard),
     policy: policyReader(engine, proven),
+    quota: (counter) => ({ ends: guard.placeEnds(counter) }),
   };
   return (batch, now) => {
     const rows = readRows(batch, readers);
-    return batch.map((rights) => firstEnded(rights, rows, now));
+    const taken = new PlacesOfBatch(rows);
+    return batch.map((rights) => {
+      const ended = firstEnded(rights, taken.read, now);
+      if (ended === undefined) taken.take(rights, now);
+      return ended;
+    });
   };
+}
+
+/** What items of a batch take of a quota is taken for those behind them. */
+class PlacesOfBatch {
+  readonly #rows: ReadRow;
+  readonly #taken = new Map<string, number[]>();
+
+  constructor(rows: ReadRow) {
+    this.#rows = rows;
+  }
+
+  readonly read: ReadRow = (noun, key) => {
+    const row = this.#rows(noun, key);
+    const taken = noun === 'quota' ? this.#taken.get(key) : undefined;
+    if (taken === undefined || row === undefined || row === 'unproven') return row;
+    return { ends: [...(row as RightRows['quota']).ends, ...taken] } as unknown as typeof row;
+  };
+
+  take(rights: Rights, now: number): void {
+    for (const right of rights) {
+      if (right.kind !== 'quota') continue;
+      const taken = this.#taken.get(right.counter) ?? [];
+      taken.push(now + right.perSeconds);
+      this.#taken.set(right.counter, taken);
+    }
+  }
 }
 
 function readRows(batch: readonly Rights[], readers: Readers): ReadRow {

@@ -4,17 +4,24 @@ import {
   type LoggedValues,
   type LogObject,
   type LogObjectKind,
+  type TakenPlace,
 } from '../../domain/index.ts';
 import type { LogGuard } from '../ports/index.ts';
 
 /**
  * The guard for writes that share a transaction. A record of an earlier write in the open
  * transaction counts before the memory of the log knows it. `recorded`: the newest object of that
- * name among the records of the open transaction.
+ * name among the records of the open transaction. `takenPlaces`: the places that they take.
  */
 export function createTransactionGuard(
   guard: LogGuard,
-  recorded: (kind: LogObjectKind, id: string) => LogObject | undefined,
+  {
+    recorded,
+    takenPlaces,
+  }: {
+    readonly recorded: (kind: LogObjectKind, id: string) => LogObject | undefined;
+    readonly takenPlaces: () => readonly TakenPlace[];
+  },
 ): LogGuard {
   /** undefined: this transaction has no record of it. */
   const sameHere = <Kind extends LogObjectKind>(
@@ -39,6 +46,10 @@ export function createTransactionGuard(
         );
       return row;
     },
+    placeEnds: (wanted) => [
+      ...guard.placeEnds(wanted),
+      ...takenPlaces().flatMap(({ counter, until }) => (counter === wanted ? [until] : [])),
+    ],
     sameRow: (kind, id, row) => sameHere(kind, id, row) ?? guard.sameRow(kind, id, row),
   };
 }

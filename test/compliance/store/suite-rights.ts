@@ -264,7 +264,7 @@ export function rightsCases(name: string, open: OpenStore): void {
       'the right names its states',
     );
     assert.equal(
-      await check({ kind: 'quota', id: 'a' } as unknown as Right),
+      await check({ kind: 'weather', id: 'a' } as unknown as Right),
       'WITHHELD',
       'a kind that nobody here can check',
     );

@@ -9,6 +9,7 @@ import { issuanceCases } from './suite-issuance.ts';
 import { logCases } from './suite-log.ts';
 import { recordCases } from './suite-records.ts';
 import { revocationCases } from './suite-revocations.ts';
+import { quotaCases } from './suite-quotas.ts';
 import { retentionCases } from './suite-retention.ts';
 import { rightsCases } from './suite-rights.ts';
 import { rotationCases } from './suite-rotations.ts';
@@ -35,4 +36,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   retentionCases(name, open);
   tokenUseCases(name, open);
   issuancePolicyCases(name, open);
+  quotaCases(name, open);
 }

@@ -8,6 +8,7 @@ const attestation = 'unit/services/attestation/service.test.ts';
 const external = 'integration/issuance/sources/external.test.ts';
 const streams = 'integration/sidecar/apis/workload/x509-streams.test.ts';
 const policyCli = 'unit/cli/policy.test.ts';
+const quotas = 'integration/services/policy-quotas.test.ts';
 const expressions = 'integration/services/policy-expressions.test.ts';
 const leaf = 'unit/issuance/leaf/leaf-issuer.test.ts';
 
@@ -73,6 +74,11 @@ export const issuingAdvice = {
       'an expression that fails denies, counts and is announced, until another policy is activated',
     ],
     done('activates the mended expression', 'the certificate is issued'),
+  ),
+  POLICY_QUOTA_USED: row(
+    'a rule allows three certificates, and a fourth is asked for',
+    [quotas, 'a quota counts by the log: over restarts, altered rows and the end of its time'],
+    done('asks again after the time that the message tells', 'the certificate is issued'),
   ),
   POLICY_INVALID: row(
     'a policy with a misspelt key is checked',

@@ -29,6 +29,7 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   delegation: { revokedAt: null, expiresAt: 0 },
   certificate: { state: 'issued', notBefore: now, notAfter: now, revoked: false },
   policy: { version: 7 },
+  quota: { ends: [now, now + 5] },
 };
 const standing: Rights = [
   { kind: 'authority', id: 'a', states: finishingStates },
@@ -38,6 +39,7 @@ const standing: Rights = [
   { kind: 'delegation', id: 'd' },
   { kind: 'caller', serial: '40' },
   { kind: 'policy', version: 7 },
+  { kind: 'quota', counter: 'r', rule: 'r', limit: 2, perSeconds: 60 },
 ];
 
 type Rows = { readonly [N in RightNoun]?: RightRows[N] | 'unproven' | undefined };
@@ -100,6 +102,7 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ certificate: { ...rows.certificate, notBefore: now + 1 } }, 'CERTIFICATE_EXPIRED'],
     [{ policy: { version: 8 } }, 'POLICY_CHANGED'],
     [{ policy: undefined }, 'POLICY_CHANGED'],
+    [{ quota: { ends: [now + 5, now + 1] } }, 'POLICY_QUOTA_USED'],
   ];
   for (const [changed, code] of endings)
     assert.equal(judge(standing, changed), code, JSON.stringify(changed));
@@ -126,6 +129,6 @@ test('an authority that has become old finishes a leaf, and nothing where only a
 });
 
 test('a right of a kind that is not in the list does not stand', () => {
-  for (const kind of ['quota', 'constructor', '__proto__'])
+  for (const kind of ['weather', 'constructor', '__proto__'])
     assert.equal(judge([{ kind } as unknown as Right]), 'WITHHELD');
 });

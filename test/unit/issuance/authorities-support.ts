@@ -82,6 +82,7 @@ export function recordedWorld(clock: FakeClock): {
   const finished: FinishItem[] = [];
   const ending: { code?: ErrorCode } = {};
   const recorded = createRecordedIssuance({
+    quotas: { ends: () => [] },
     clock,
     store: {
       recordIntents: async (items) => void intents.push(...items),

@@ -31,6 +31,7 @@ function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
   const hooks = { onRaise: (): void => {}, signals: [] as (AbortSignal | undefined)[] };
   const jwt = createJwtIssuer({
     issuancePolicy,
+    quotas: { ends: () => [] },
     store: {
       raiseJwtExpiry: async () => {
         log.push('raised');

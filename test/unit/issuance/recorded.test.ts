@@ -124,6 +124,7 @@ function world(): World {
     storeFails: false,
   };
   const issuance = createRecordedIssuance({
+    quotas: { ends: () => [] },
     clock: systemClock,
     store: {
       recordIntents: async (items) => {

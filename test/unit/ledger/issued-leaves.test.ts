@@ -28,7 +28,11 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
       subject: 'clock',
       detail: { ...state },
     };
-    apply(memory, { object, issued: undefined, restored: undefined }, (sequence += 1));
+    apply(
+      memory,
+      { object, issued: undefined, restored: undefined, place: undefined },
+      (sequence += 1),
+    );
   };
   told(anchor);
   const notAfter = clock.now() + day;
@@ -36,7 +40,11 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
     ...{ of: 'leaf', kind: 'workload', holder: 'n1', serial: '0a' },
     ...{ authorityId: 'a', atMs: clock.nowMs(), notAfter },
   };
-  apply(memory, { object: undefined, issued: leaf, restored: undefined }, (sequence += 1));
+  apply(
+    memory,
+    { object: undefined, issued: leaf, restored: undefined, place: undefined },
+    (sequence += 1),
+  );
   const known = (): readonly string[] => memory.issued.copy().holders.map(([holder]) => holder);
 
   clock.jumpWall(30 * day * 1000);
@@ -72,10 +80,18 @@ test('what holders can not report counts as the log has it, whatever the rows sa
     sha256: 'ab',
     detail: {},
   } as const;
-  apply(memory, { object: agent, issued: leaf(node, '0a'), restored: undefined }, 1);
-  apply(memory, { object: undefined, issued: leaf('uid:0', '0b'), restored: undefined }, 2);
+  apply(
+    memory,
+    { object: agent, issued: leaf(node, '0a'), restored: undefined, place: undefined },
+    1,
+  );
+  apply(
+    memory,
+    { object: undefined, issued: leaf('uid:0', '0b'), restored: undefined, place: undefined },
+    2,
+  );
   const ca: Issued = { of: 'downstream', serial: '0c', authorityId: 'a', notAfter };
-  apply(memory, { object: undefined, issued: ca, restored: undefined }, 3);
+  apply(memory, { object: undefined, issued: ca, restored: undefined, place: undefined }, 3);
   // rows in which all leaves are an agent's
   const rows = {
     signedBy: () =>
@@ -115,7 +131,11 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
       subject: 'clock',
       detail: { ...state },
     };
-    apply(memory, { object, issued: undefined, restored: undefined }, (sequence += 1));
+    apply(
+      memory,
+      { object, issued: undefined, restored: undefined, place: undefined },
+      (sequence += 1),
+    );
   };
   tick();
   const give = (holder: string): number => {
@@ -124,7 +144,11 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
       ...{ of: 'leaf', kind: 'linkerd', holder, serial: '0a' },
       ...{ authorityId: 'a', atMs: clock.nowMs(), notAfter },
     };
-    apply(memory, { object: undefined, issued, restored: undefined }, (sequence += 1));
+    apply(
+      memory,
+      { object: undefined, issued, restored: undefined, place: undefined },
+      (sequence += 1),
+    );
     return notAfter;
   };
   give(proxy);
@@ -161,15 +185,19 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
     [110, 0],
   ]) {
     const memory = emptyMemory(clock);
-    apply(memory, { object: undefined, issued: leaf(0), restored: undefined }, 1);
+    apply(memory, { object: undefined, issued: leaf(0), restored: undefined, place: undefined }, 1);
     assert.equal(memory.issued.unheldUntil(published), clock.now() + day, 'it waits');
     const both = emptyMemory(clock);
     for (const [index, seconds] of order.entries())
-      apply(both, { object: undefined, issued: leaf(seconds), restored: undefined }, index + 1);
+      apply(
+        both,
+        { object: undefined, issued: leaf(seconds), restored: undefined, place: undefined },
+        index + 1,
+      );
     assert.equal(both.issued.unheldUntil(published), 0);
     const [earlier, later] = [leaf(0), leaf(110)].map((each) => {
       const part = emptyMemory(clock);
-      apply(part, { object: undefined, issued: each, restored: undefined }, 1);
+      apply(part, { object: undefined, issued: each, restored: undefined, place: undefined }, 1);
       return part;
     });
     const again = emptyMemory(clock);

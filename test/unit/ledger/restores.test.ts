@@ -14,14 +14,15 @@ const event = (
 });
 
 test('accepted restores are known from the records, the latest one first, and from a snapshot', () => {
-  const { objects, issued } = emptyMemory(new FakeClock());
+  const memory = emptyMemory(new FakeClock());
+  const { objects } = memory;
   const records = [
     event(5_000, { lostFromMs: 1_000 }),
     event(9_000, {}),
     event(7_000, { lostFromMs: 2_000 }),
   ];
   for (const [at, record] of records.entries())
-    apply({ objects, issued }, lessonFrom(canonicalBytes(record), 0), at + 1);
+    apply(memory, lessonFrom(canonicalBytes(record), 0), at + 1);
   const expected = [
     { acceptedMs: 9_000, lostFromMs: 9_000 },
     { acceptedMs: 7_000, lostFromMs: 2_000 },
@@ -37,8 +38,9 @@ test('accepted restores are known from the records, the latest one first, and fr
 });
 
 test('no other record is one, whatever its texts say', () => {
-  const { objects, issued } = emptyMemory(new FakeClock());
+  const memory = emptyMemory(new FakeClock());
+  const { objects } = memory;
   const texts = event(5_000, { reason: '"kind":"database.restored"' }, 'agent.banned');
-  apply({ objects, issued }, lessonFrom(canonicalBytes(texts), 0), 1);
+  apply(memory, lessonFrom(canonicalBytes(texts), 0), 1);
   assert.deepEqual(objects.restores(), []);
 });

@@ -44,6 +44,11 @@ export const issuingCodes = {
     'Have the operator of the CA mend the expression of the rule that the message names, ' +
       'and activate the policy again.',
   ),
+  POLICY_QUOTA_USED: caller(
+    'RESOURCE_EXHAUSTED',
+    'The quota of a rule of the policy is used up.',
+    'Ask again when the next place is free, which the message tells, or have the operator of the CA change the quota.',
+  ),
   POLICY_INVALID: caller(
     'INVALID_ARGUMENT',
     'The file of a policy, or of the cases that test one, has faults.',

@@ -86,6 +86,14 @@ test('each fault is refused with its place, and words that are nearly right are 
     [withRule({ validFrom: '2026-02-30' }), /no instant/],
     [withRule({ effect: 'deny', wildcardNames: true }), /matches wildcard names in any case/],
     [withRule({ where: 'true' }), /unknown key "where"/],
+    [withRule({ quota: { count: 0, per: '1h', by: 'rule' } }), /quota.count: it is below 1/],
+    [withRule({ quota: { count: 5, per: '32d', by: 'rule' } }), /per is longer than 31d/],
+    [withRule({ quota: { count: 5, by: 'rule' } }), /quota.per/],
+    [withRule({ quota: { count: 5, per: '1h', by: 'tenant' } }), /"tenant" is none of caller/],
+    [
+      withRule({ effect: 'deny', quota: { count: 5, per: '1h', by: 'rule' } }),
+      /only a rule that allows has one/,
+    ],
     [withRule({ when: true }), /when: it is text/],
     [withRule({ when: 'true' }), /when: line 1, column 1: it reads nothing of the request/],
     [

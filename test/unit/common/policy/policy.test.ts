@@ -429,3 +429,33 @@ test('the digest of the facts differs with each fact', () => {
   assert.equal(new Set(digests).size, changes.length + 1);
   assert.equal(factsSha256(factsOf()), digests[0]);
 });
+
+test('an allow with a quota names its place, and one without a quota comes before it', () => {
+  const quota = (by: string) => ({ count: 5, per: '1h', by });
+  const place = (rules: readonly object[], asked: Asked = {}) =>
+    decide(policyOf(...rules), factsOf(asked)).place;
+  const of = (by: string, asked: Asked = {}) =>
+    place([allow({ quota: quota(by) })], asked)?.counter;
+  assert.deepEqual(place([allow({ quota: quota('rule') })]), {
+    counter: 'allowing',
+    rule: 'allowing',
+    limit: 5,
+    perSeconds: 3600,
+  });
+  assert.equal(of('caller'), `allowing caller ${td}/meshca/agent/node-1`);
+  assert.equal(of('spiffe-id'), `allowing spiffe-id ${td}/ns/prod/web`);
+  assert.equal(of('spiffe-id', { id: '', dnsNames: ['a', 'b'] }), 'allowing spiffe-id a,b');
+  const limited = allow({ quota: quota('rule') });
+  for (const rules of [
+    [limited, all],
+    [all, limited],
+  ])
+    assert.deepEqual(decide(policyOf(...rules), factsOf()), {
+      allowed: true,
+      rule: 'all',
+      reason: '',
+    });
+  const second = { ...limited, name: 'second' };
+  assert.equal(place([limited, second])?.rule, 'allowing');
+  assert.equal(decide(policyOf(limited, deny()), factsOf()).place, undefined);
+});

@@ -131,6 +131,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     finish: () => ({ state: 'issued' }),
   };
   const recorded = createRecordedIssuance({
+    quotas: { ends: () => [] },
     clock,
     store: {
       recordIntents: async (intents) => {

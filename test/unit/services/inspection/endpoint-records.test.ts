@@ -36,7 +36,11 @@ async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly s
     entryId: null,
     delegationId: null,
   } as const;
-  const recorded = createRecordedIssuance({ store: w.store.issuance, clock: w.clock });
+  const recorded = createRecordedIssuance({
+    store: w.store.issuance,
+    quotas: w.store.quotas,
+    clock: w.clock,
+  });
   const prepared = unwrap(
     recorded.prepare({
       tbsDer: buildLeafTbs({ ...expected, profile: kind }),
