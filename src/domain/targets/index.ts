@@ -11,6 +11,7 @@ export {
 export {
   awaySeconds,
   decideRollout,
+  refusedTurnSeconds,
   silentTurnSeconds,
   turnKey,
   type FailedTurn,

@@ -30,13 +30,19 @@ export interface FailedTurn extends GivenTurn {
   readonly reason: string;
 }
 
+/** A turn that led to nothing: another target has it meanwhile. */
+export interface PassedTurn extends GivenTurn {
+  /** Until then its target gets no turn for this set; monotonic seconds. */
+  readonly until: number;
+}
+
 /** One change of a group, from its first canary until nobody waits any more. */
 export interface Round {
   readonly phase: RolloutPart;
   readonly given: readonly GivenTurn[];
   readonly failed: readonly FailedTurn[];
-  /** Turns that led to nothing: the agent refused them, or was silent for too long. */
-  readonly passedOver: readonly GivenTurn[];
+  /** The agent refused them, or was silent for too long. */
+  readonly passedOver: readonly PassedTurn[];
   /** The rate of failed handshakes before the first turn. */
   readonly failuresBefore: number;
 }
@@ -74,6 +80,8 @@ export interface RolloutDecision {
 
 /** An agent settles a turn by its own time limits. One that takes longer is passed over. */
 export const silentTurnSeconds = 900;
+/** An agent refuses a turn while it looks after the target. It is asked again. */
+export const refusedTurnSeconds = 60;
 /** An agent that comes back within this time, as after the renewal of its own SVID, was not away. */
 export const awaySeconds = 60;
 /** No configuration of an agent holds its group for longer. */
@@ -214,7 +222,7 @@ function settle(round: Round, { members }: World, { answered, now }: RolloutInpu
   });
   const given: GivenTurn[] = [];
   const passedOver = round.passedOver.filter(
-    (turn) => outcomeOf(of(turn), turn) !== 'gone' && now - turn.at <= silentTurnSeconds,
+    (turn) => outcomeOf(of(turn), turn) !== 'gone' && now < turn.until,
   );
   for (const turn of round.given) {
     const member = of(turn);
@@ -231,7 +239,7 @@ function settle(round: Round, { members }: World, { answered, now }: RolloutInpu
         break;
       case 'moving':
         if (present && !silent) given.push(turn);
-        else passedOver.push({ ...turn, at: now });
+        else passedOver.push({ ...turn, until: now + silentTurnSeconds });
         break;
       case 'gone':
         break;

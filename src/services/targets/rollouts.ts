@@ -3,6 +3,7 @@ import { errorFields, type Clock, type Logger } from '../../common/runtime/index
 import {
   decideRollout,
   newestSet,
+  refusedTurnSeconds,
   turnKey,
   type GivenTurn,
   type NodeHandshakes,
@@ -196,15 +197,15 @@ export class Rollouts {
     });
   }
 
-  /** The agent refused the turn: it is asked no more for this set. */
+  /** The agent refused the turn: another target gets it, and this one is asked again later. */
   #passOver(group: string, turn: GivenTurn): void {
     const standing = this.#standings.get(group);
     const round = standing?.decision.round;
     if (standing === undefined || round === undefined) return;
     const given = round.given.filter((each) => turnKey(each) !== turnKey(turn));
     if (given.length === round.given.length) return;
-    const at = this.#dependencies.clock.monotonicMs() / 1000;
-    const next = { ...round, given, passedOver: [...round.passedOver, { ...turn, at }] };
+    const until = this.#dependencies.clock.monotonicMs() / 1000 + refusedTurnSeconds;
+    const next = { ...round, given, passedOver: [...round.passedOver, { ...turn, until }] };
     this.#standings.set(group, { ...standing, decision: { ...standing.decision, round: next } });
     this.#look([group]);
   }

@@ -123,7 +123,7 @@ test('a target that leaves its group, or whose agent is banned, holds nobody', a
   }
 });
 
-test('a turn that the agent refuses is not given again for the same set', async () => {
+test('a turn that the agent refuses is not given again at once', async () => {
   const { clock, looked, sent, open, report } = world();
   const a = open('a');
   report(a, stated());
@@ -131,13 +131,16 @@ test('a turn that the agent refuses is not given again for the same set', async 
   const { commandId } = (sent[0] as [string, Command])[1];
   a.answered({ commandId, code: 'CONFLICT', message: 'another one', next: '' });
   await looked();
-  clock.advance(600_000);
+  clock.advance(50_000);
   await looked();
   assert.equal(sent.length, 1);
+  clock.advance(15_000);
+  await looked();
+  assert.equal(sent.length, 2);
   const next = { name: '3-cc', serial: 'cc', notBefore: 0, notAfter: 4e9, current: false };
   report(a, stated({ sets: [next] }));
   await looked();
-  assert.equal((sent[1] as [string, Command])[1].turn?.set, '3-cc');
+  assert.equal((sent[2] as [string, Command])[1].turn?.set, '3-cc');
 });
 
 test('an agent that never answers a command is given up after its time', async () => {
