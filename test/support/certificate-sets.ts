@@ -59,7 +59,7 @@ export function setContent(
   { root, issuer }: SetIssuer,
   options: CertificateOptions = {},
 ): SetContent {
-  const svid = createSvid(issuer, setSpiffeId.toString(), options);
+  const svid = createSvid(issuer, setSpiffeId.toString(), { notAfterIn: 2_900, ...options });
   const { serialHex, notBefore, notAfter } = leafOf(svid);
   const rootsDer = [root.certificateDer];
   return {

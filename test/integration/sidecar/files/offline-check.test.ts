@@ -32,7 +32,6 @@ import {
 const isRoot = process.getuid?.() === 0;
 const issuer = setIssuer();
 const dependencies = { files: fileOperations, user: effectiveUser() };
-const now = Math.floor(Date.now() / 1000);
 const password = 'a password';
 
 interface World {
@@ -68,7 +67,8 @@ async function worldOf(context: TestContext): Promise<World> {
           rootsDer: content.rootsDer,
           crlsDer: content.crlsDer,
           previous: undefined,
-          now,
+          // a minute after the certificate begins, whatever the clock says by then
+          now: content.notBefore + 60,
           ...over,
         },
         dependencies,
@@ -258,8 +258,7 @@ describe('a set is refused by what it is', () => {
       { dnsSans: ['www.example.org'] },
       /lacks the name web.example.org/,
     ],
-    'that has expired': [{}, { notBeforeIn: -100, notAfterIn: -10 }, /CERTIFICATE_EXPIRED/],
-    'that is not valid yet': [{}, { notBeforeIn: 100 }, /CERTIFICATE_NOT_YET_VALID/],
+    'that has expired': [{}, { notBeforeIn: -100, notAfterIn: -50 }, /CERTIFICATE_EXPIRED/],
     'for clients alone': [{}, { extendedKeyUsage: ['1.3.6.1.5.5.7.3.2'] }, /serverAuth/],
     'that is a CA': [{}, { isCa: true }, /is a CA/],
   };
@@ -269,6 +268,13 @@ describe('a set is refused by what it is', () => {
       const content = setContent(issuer, options);
       expectFault(await check(await write(content), content, over), fault);
     });
+
+  test('that is not valid yet', async (context) => {
+    const { write, check } = await worldOf(context);
+    const content = setContent(issuer);
+    const result = await check(await write(content), content, { now: content.notBefore - 1 });
+    expectFault(result, /CERTIFICATE_NOT_YET_VALID/);
+  });
 
   test('with another type of key than the target wants', async (context) => {
     const { write, check } = await worldOf(context);
