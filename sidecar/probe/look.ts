@@ -38,7 +38,11 @@ async function connection(
   if (signal.aborted) throw new ProbeFailure('the probe was ended');
   const socket = connect({ ...target, noDelay: true });
   const stream = new ByteStream(socket);
+  let isReached = false;
+  socket.once('connect', () => (isReached = true));
+  let isEnded = false;
   const end = (reason: string): void => {
+    isEnded = true;
     socket.destroy(new ProbeFailure(reason));
   };
   const onAbort = (): void => end('the probe was ended');
@@ -49,6 +53,9 @@ async function connection(
     const shown = await handshake(stream, { serverName, applicationProtocols });
     await ended(socket, clock);
     return shown;
+  } catch (thrown) {
+    if (thrown instanceof ProbeFailure) thrown.isRefusal = isReached && !isEnded;
+    throw thrown;
   } finally {
     cancel();
     signal.removeEventListener('abort', onAbort);

@@ -98,7 +98,7 @@ function isStrange(answer: Result<Shown>, { leafSha256Before }: ProofDemand): bo
   if (leafSha256Before === undefined) return false;
   return answer.ok
     ? answer.value.leafSha256 !== leafSha256Before
-    : answer.error.detail['alert'] !== undefined;
+    : answer.error.detail['refused'] === true;
 }
 
 /**

@@ -6,7 +6,6 @@ import type { ProvenListener, Shown } from './listener.ts';
 import { lookOnce } from './look.ts';
 import type { Prober } from './prober.ts';
 import { prove } from './prove.ts';
-import { AlertFailure } from './tls/records.ts';
 
 export interface ProberDependencies {
   readonly clock: Clock;
@@ -44,7 +43,7 @@ async function lookAt(
     if (!(thrown instanceof ProbeFailure)) throw thrown;
     return fail('PROBE_FAILED', `${address}: ${oneLine(thrown.message)}`, {
       cause: thrown,
-      ...(thrown instanceof AlertFailure ? { detail: { alert: thrown.description } } : {}),
+      detail: { refused: thrown.isRefusal },
     });
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import type { FileTarget } from '../../sidecar/files/target.ts';
@@ -133,6 +133,26 @@ export function servedSuite({ name, start, watches, failsMeanwhile }: ServedShap
         await serves(served, served.first.serial);
         await clients.unharmed();
       });
+
+    test('waits where its directory is gone, and goes on when it is back', async () => {
+      await using served = await ServedTarget.start(start);
+      const next = plannedSet(served.authorities);
+      await using delivery = await taken(served, { planned: [next] });
+      await using clients = new ServedClients(served);
+      const away = `${served.path}.away`;
+      renameSync(served.path, away);
+      try {
+        const refused = await stage(delivery);
+        assert.ok(!refused.ok);
+        assert.equal(refused.error.code, 'TARGET_UNWRITABLE');
+        await clients.unharmed();
+      } finally {
+        renameSync(away, served.path);
+      }
+      assert.equal((await deliver(delivery)).state, 'proven');
+      await serves(served, next.serial);
+      await clients.unharmed();
+    });
 
     test('takes a set back whose driver hangs', async () => {
       await using served = await ServedTarget.start(start);

@@ -12,6 +12,7 @@ import {
   never,
   probeRoot,
   proberOf,
+  rawServer,
   serverPair,
   tlsServer,
   type TestServer,
@@ -129,7 +130,8 @@ suite('proof by handshakes', () => {
     await using own = await tlsServer(lost.own);
     await using refusing = await tlsServer(lost.refusing, { sigalgs: 'RSA-PSS+SHA256' });
     await using good = await tlsServer(next);
-    for (const server of [own, refusing]) {
+    await using closing = await rawServer((socket) => void socket.once('data', () => socket.end()));
+    for (const server of [own, refusing, closing]) {
       const listeners = [listenerAt(server.address), listenerAt(good.address)];
       // a limit that nobody would wait for
       const missing = await proberOf(listeners).prove(
