@@ -68,7 +68,7 @@ export class DeliveryLease {
         ? `no entry below this agent gives an identity to ${text}`
         : `no entry below this agent gives ${spiffeId.toString()} to ${text}`,
       {
-        next: `Create it: "meshca entry create --spiffe-id ${spiffeId?.toString() ?? 'ID'} --parent AGENT --selector ${text}".`,
+        next: `Create it: "meshca entry create --spiffe-id ${spiffeId?.toString() ?? 'ID'} --parent-id AGENT --selector ${text}".`,
       },
     );
   }

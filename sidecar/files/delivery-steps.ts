@@ -184,15 +184,16 @@ export class DeliverySteps {
   ): Promise<Result<T>> {
     const { target, clock } = this.#dependencies;
     const limit = new AbortController();
+    const { type } = target.driver;
     return new Promise((resolve) => {
+      const interrupt = (): void =>
+        resolve(
+          fail('DRIVER_FAILED', `the ${type} driver of target ${target.name} is interrupted`),
+        );
+      signal.addEventListener('abort', interrupt, { once: true });
       const cancel = clock.after(target.driver.timeoutSeconds * 1000 + driverGraceMs, () => {
         limit.abort();
-        resolve(
-          fail(
-            'DRIVER_TIMEOUT',
-            `the ${target.driver.type} driver of target ${target.name} does not end`,
-          ),
-        );
+        resolve(fail('DRIVER_TIMEOUT', `the ${type} driver of target ${target.name} does not end`));
       });
       void run(AbortSignal.any([signal, limit.signal]))
         .catch(
@@ -203,6 +204,7 @@ export class DeliverySteps {
         )
         .then((result) => {
           cancel();
+          signal.removeEventListener('abort', interrupt);
           resolve(result);
         });
     });

@@ -288,7 +288,7 @@ function found(
   record: DeliveryRecord,
   current: DeliveredSet | undefined,
   error: PkiError,
-  { now }: DeliveryContext,
+  { now, graceSeconds }: DeliveryContext,
 ): DeliveryRecord {
   if (record.step !== 'rest') return record;
   const { served, candidate } = record;
@@ -308,7 +308,8 @@ function found(
     obstacle: obstacleOf(error),
     retired: [
       ...record.retired.filter(({ set }) => set.name !== current?.name),
-      ...left.map((set) => ({ set, removeAt: now })),
+      // a server may have it loaded
+      ...left.map((set) => ({ set, removeAt: now + graceSeconds })),
     ],
   };
 }

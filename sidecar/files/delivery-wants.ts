@@ -1,5 +1,8 @@
+import type { Clock, Random } from '../../src/common/runtime/index.ts';
 import type { Identity } from '../ports/entries.ts';
+import type { DeliveryContext } from './delivery-event.ts';
 import type { DeliveredSet, DeliveryRecord } from './delivery-record.ts';
+import type { FileTarget } from './target.ts';
 
 /** What a set is compared with. */
 export interface DeliveryWorld {
@@ -75,4 +78,24 @@ export function retryDelaySeconds(
   const cap = Math.max(1, Math.min(3600, life / 20, left > 0 ? left / 4 : 60));
   const ceiling = Math.min(cap, 10 * 2 ** Math.min(failures - 1, 20));
   return Math.max(1, Math.round(ceiling * (0.5 + 0.5 * random)));
+}
+
+/** What a decision rests on beside the record, now. */
+export function contextOf(
+  {
+    target,
+    clock,
+    random,
+  }: { readonly target: FileTarget; readonly clock: Clock; readonly random: Random },
+  served: DeliveredSet | undefined,
+): DeliveryContext {
+  const now = clock.now();
+  return {
+    now,
+    promote: target.promote,
+    inRollout: target.rollout !== undefined,
+    hasListeners: target.listeners.length > 0,
+    graceSeconds: target.graceSeconds,
+    retryDelaySeconds: (failures) => retryDelaySeconds(failures, random.uniform(), { now, served }),
+  };
 }

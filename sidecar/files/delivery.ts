@@ -12,9 +12,16 @@ import type { DeliveryContext, DeliveryEvent } from './delivery-event.ts';
 import type { DeliveryJournal } from './delivery-journal.ts';
 import { DeliveryPlan } from './delivery-plan.ts';
 import { RenewedProof } from './delivery-proof.ts';
-import { retryDelaySeconds, type DeliveryWorld } from './delivery-wants.ts';
+import { contextOf, type DeliveryWorld } from './delivery-wants.ts';
 import { adopted, reconcile, strange } from './delivery-reconcile.ts';
-import { currentOf, emptyRecord, stateOf, type DeliveryRecord } from './delivery-record.ts';
+import {
+  currentOf,
+  emptyRecord,
+  stateOf,
+  type DeliveryRecord,
+  type Obstacle,
+} from './delivery-record.ts';
+import { setBefore } from './delivery-rollback.ts';
 import { statusOf } from './delivery-status.ts';
 import type { DeliverySteps } from './delivery-steps.ts';
 import { next } from './delivery-transitions.ts';
@@ -57,6 +64,9 @@ export class Delivery implements AsyncDisposable {
   #running: Promise<void> | undefined;
   readonly #plan: DeliveryPlan;
   readonly #renewedProof: RenewedProof;
+  #takenUp = false;
+  /** Why it stood still, which passes with its reason. */
+  #hindrance: Obstacle | undefined;
   #cancelTimer: () => void = () => {};
 
   constructor(dependencies: DeliveryDependencies) {
@@ -68,21 +78,10 @@ export class Delivery implements AsyncDisposable {
 
   /** Takes up what an earlier process left. Never rejects. */
   async start(): Promise<void> {
-    const { journal, target, consumer, logger } = this.#dependencies;
-    try {
-      const stored = await journal.load(target.name);
-      if (stored !== undefined) this.#record = stored;
-      await this.#reconcile();
-    } catch (thrown) {
-      logger.error(
-        { ...errorFields(thrown), target: target.name },
-        'a file target can not be read',
-      );
-    }
-    this.#record = next(this.#record, { kind: 'restarted' }, this.#context());
-    consumer.restored(this.#record);
-    if (this.#record.served !== undefined && this.#record.step === 'rest') this.#renewedProof.owe();
-    this.look();
+    const { journal, target } = this.#dependencies;
+    const stored = await journal.load(target.name);
+    if (stored !== undefined) this.#record = stored;
+    void this.#start(this.#pursue());
   }
 
   status(): TargetStatus {
@@ -148,19 +147,9 @@ export class Delivery implements AsyncDisposable {
     const { target, clock } = this.#dependencies;
     const busy = this.#busy();
     if (busy !== undefined) return busy;
-    const { served, retired, swapped, resume } = this.#record;
-    const to = retired
-      .filter(({ set }) => served !== undefined && set.number < served.number)
-      .at(-1)?.set;
-    if (served === undefined || swapped || resume !== undefined || to === undefined)
-      return fail('CONFLICT', `the target ${target.name} has no set before that could be served`, {
-        next: `Sets stay on disk for ${target.graceSeconds} s after the next one is proven.`,
-      });
-    if (to.endsAt <= clock.now())
-      return fail('CONFLICT', `the certificate of the set ${to.name} has ended`, {
-        next: 'Obtain a new one: "meshca set stage", then "meshca set promote".',
-      });
-    await this.#act({ kind: 'rolled-back-by-hand', to });
+    const before = setBefore(this.#record, target, clock.now());
+    if (!before.ok) return before;
+    await this.#act({ kind: 'rolled-back-by-hand', to: before.value });
     return ok(this.status());
   }
 
@@ -181,9 +170,12 @@ export class Delivery implements AsyncDisposable {
   #start(work: Promise<void>): Promise<void> {
     const { logger, target } = this.#dependencies;
     this.#running = work
-      .catch((thrown: unknown) =>
-        logger.error({ ...errorFields(thrown), target: target.name }, 'a file target stopped'),
-      )
+      .catch((thrown: unknown) => {
+        const { code, message, next: advice } = PkiError.from(thrown);
+        if (this.#record.obstacle?.message === message) return;
+        logger.error({ ...errorFields(thrown), target: target.name }, 'a file target stands still');
+        this.#hinder({ code, message, next: advice });
+      })
       .finally(() => {
         this.#running = undefined;
         this.#arm();
@@ -222,6 +214,7 @@ export class Delivery implements AsyncDisposable {
   }
 
   async #pursue(): Promise<void> {
+    if (!this.#takenUp) await this.#takeUp();
     await this.#steps();
     if (this.#stop.signal.aborted) return;
     await this.#compareDisk();
@@ -255,14 +248,26 @@ export class Delivery implements AsyncDisposable {
     const { journal, target, events } = this.#dependencies;
     try {
       await journal.save(target.name, this.#record);
+      this.#unhinder();
       return true;
     } catch (thrown) {
       const { code, message, next: advice } = PkiError.from(thrown);
       events.failed(target.name, code);
-      this.#record = { ...this.#record, obstacle: { code, message, next: advice } };
-      this.#dependencies.onChange();
+      this.#hinder({ code, message, next: advice });
       return false;
     }
+  }
+
+  #hinder(obstacle: Obstacle): void {
+    this.#hindrance = obstacle;
+    this.#record = { ...this.#record, obstacle };
+    this.#dependencies.onChange();
+  }
+
+  #unhinder(): void {
+    if (this.#hindrance !== undefined && this.#record.obstacle === this.#hindrance)
+      this.#record = { ...this.#record, obstacle: undefined };
+    this.#hindrance = undefined;
   }
 
   #take(event: DeliveryEvent): void {
@@ -305,17 +310,7 @@ export class Delivery implements AsyncDisposable {
   }
 
   #context(): DeliveryContext {
-    const { target, clock, random } = this.#dependencies;
-    const now = clock.now();
-    return {
-      now,
-      promote: target.promote,
-      inRollout: target.rollout !== undefined,
-      hasListeners: target.listeners.length > 0,
-      graceSeconds: target.graceSeconds,
-      retryDelaySeconds: (failures) =>
-        retryDelaySeconds(failures, random.uniform(), { now, served: this.#record.served }),
-    };
+    return contextOf(this.#dependencies, this.#record.served);
   }
 
   /** Somebody else may have changed `current`, or taken the directory away. */
@@ -324,7 +319,7 @@ export class Delivery implements AsyncDisposable {
     if (this.#record.step !== 'rest' || this.#record.resume === 'swap-back') return;
     const expected = currentOf(this.#record);
     const current = await sets.current();
-    if (current?.name === expected?.name) return;
+    if (current?.name === expected?.name) return this.#unhinder();
     this.#take({
       kind: 'found',
       current: current === undefined ? undefined : adopted(current),
@@ -333,8 +328,9 @@ export class Delivery implements AsyncDisposable {
     await this.#kept();
   }
 
-  async #reconcile(): Promise<void> {
-    const { sets, target, clock } = this.#dependencies;
+  /** Holds the journal against the disk. Throws while that can not be read. */
+  async #takeUp(): Promise<void> {
+    const { sets, target, clock, consumer } = this.#dependencies;
     const disk = { sets: await sets.list(), current: await sets.current() };
     const isNew = this.#record.served === undefined && this.#record.candidate === undefined;
     const {
@@ -345,16 +341,17 @@ export class Delivery implements AsyncDisposable {
       now: clock.now(),
       graceSeconds: target.graceSeconds,
     });
-    this.#record = record;
-    if (!isStrange) return;
     const context = this.#context();
-    this.#record = next(
-      { ...record, step: 'rest' },
-      { kind: 'found', current, error: strange(target, current?.name) },
-      context,
-    );
+    const error = strange(target, current?.name);
+    const taken = isStrange
+      ? next({ ...record, step: 'rest' }, { kind: 'found', current, error }, context)
+      : record;
     // sets without a journal are those of an earlier installation
-    if (isNew) this.#record = { ...this.#record, obstacle: undefined };
+    const known = isNew ? { ...taken, obstacle: undefined } : taken;
+    this.#record = next(known, { kind: 'restarted' }, context);
+    this.#takenUp = true;
+    consumer.restored(this.#record);
+    if (this.#record.served !== undefined && this.#record.step === 'rest') this.#renewedProof.owe();
   }
 
   async #removeRetired(): Promise<void> {

@@ -23,11 +23,15 @@ export class FakeSets implements SetDirectory {
   link: string | undefined;
   /** Set: the next writes and swaps fail with it. */
   unwritable: PkiError | undefined;
+  /** Set: nothing can be read. */
+  unreadable: PkiError | undefined;
 
   async list() {
+    if (this.unreadable !== undefined) throw this.unreadable;
     return [...this.sets];
   }
   async current() {
+    if (this.unreadable !== undefined) throw this.unreadable;
     return this.sets.find(({ name }) => name === this.link);
   }
   async write(content: SetContent): Promise<Result<StoredSet>> {

@@ -161,6 +161,35 @@ describe('a target', () => {
     assert.equal(bench.state, 'proven');
   });
 
+  test('says that its disk can not be read, and takes up its sets once it can', async () => {
+    const bench = await started();
+    bench.sets.unreadable = new PkiError('TARGET_UNWRITABLE', 'input/output error');
+    await bench.restart();
+    await pass(bench, 30);
+    assert.match(bench.delivery.status().reason, /TARGET_UNWRITABLE: input\/output error/);
+    bench.sets.unreadable = undefined;
+    await pass(bench, 30);
+    assert.deepEqual(
+      [bench.state, bench.delivery.status().reason, bench.sets.link, bench.leases],
+      ['proven', '', '1-0001', 1],
+    );
+    bench.sets.unreadable = new PkiError('TARGET_UNWRITABLE', 'input/output error');
+    await pass(bench, 30);
+    assert.match(bench.delivery.status().reason, /input\/output error/);
+    bench.sets.unreadable = undefined;
+    await pass(bench, 30);
+    assert.deepEqual([bench.state, bench.delivery.status().reason], ['proven', '']);
+  });
+
+  test('ends with its agent at once, also while its driver hangs', async () => {
+    const bench = await started();
+    bench.server.answers.apply = forever;
+    await pass(bench, lifeSeconds / 3 + 5);
+    assert.equal(bench.state, 'applying');
+    await bench.delivery[Symbol.asyncDispose]();
+    assert.equal(bench.journal?.step, 'apply', 'the next process goes on here');
+  });
+
   test('waits for an entry, and is served soon after it comes', async () => {
     const bench = new DeliveryBench();
     bench.leaseError = new PkiError('NO_IDENTITY', 'no entry');
@@ -272,9 +301,7 @@ describe('a process that starts anew', () => {
       await pass(bench, lifeSeconds / 3 + 5);
       delete bench.server.answers[step];
       const under = bench.delivery;
-      const restarted = bench.restart();
-      bench.clock.advance(60_000);
-      await restarted;
+      await bench.restart();
       await settle();
       assert.notEqual(bench.delivery, under);
       assert.deepEqual([bench.state, bench.server.loaded], ['proven', '2-0002'], step);
