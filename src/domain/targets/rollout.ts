@@ -177,9 +177,21 @@ function worldOf(members: readonly RolloutMember[], now: number): World {
     members: new Map(
       members.map((member) => [memberKey(member.agentId, member.target.name), member]),
     ),
-    canaries: Math.max(1, Math.ceil(Math.min(1, median(shares)) * present.length)),
+    canaries: Math.max(1, Math.ceil(Math.min(1, median(shares)) * sizeOf(present))),
     observeSeconds: Math.min(longestObservationSeconds, median(observed)),
   };
+}
+
+/**
+ * How many targets a group has. An agent with more of them than the median counts for no more than
+ * that: names of targets that one agent makes up do not let all others go first.
+ */
+function sizeOf(present: readonly RolloutMember[]): number {
+  const counts = [...Map.groupBy(present, ({ agentId }) => agentId).values()].map(
+    ({ length }) => length,
+  );
+  const most = median(counts.toSorted((a, b) => b - a));
+  return counts.reduce((sum, count) => sum + Math.min(count, most), 0);
 }
 
 const isPresent = ({ connected, leftAt }: RolloutMember, now: number): boolean =>

@@ -106,11 +106,27 @@ describe('a rollout over a group', () => {
 
   test('the names of its targets bring no agent to the front', () => {
     const many = Array.from({ length: 50 }, (_, index) =>
-      member('n0', { target: `t${index}`, share: 0.1 }),
+      member('n0', { target: `t${index}`, share: 0.6 }),
     );
-    const { turns } = decide([...many, ...names.slice(1).map((name) => member(name))], undefined);
+    const others = names.slice(1).map((name) => member(name, { share: 0.6 }));
+    const { turns } = decide([...many, ...others], undefined);
     assert.equal(turns.length, 6);
     assert.equal(new Set(turns.map(({ agentId }) => agentId)).size, 6);
+  });
+
+  test('targets that one agent makes up do not let the others go first', () => {
+    const liar = Array.from({ length: 200 }, (_, index) => member('n0', { target: `t${index}` }));
+    const others = names.slice(1).map((name) => member(name));
+    assert.equal(decide([...liar, ...others], undefined).turns.length, 1);
+    const pair = [...liar, member('n1')];
+    assert.equal(decide(pair, undefined).turns.length, 1);
+  });
+
+  test('where each agent has many targets, all of them count', () => {
+    const all = names.flatMap((name) =>
+      ['a', 'b', 'c'].map((target) => member(name, { target, share: 0.5 })),
+    );
+    assert.equal(decide(all, undefined).turns.length, 15);
   });
 
   test('waits for the proof and for the time of observation before the rest gets its turn', () => {
