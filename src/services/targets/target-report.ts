@@ -66,7 +66,7 @@ export function checkTarget(stated: StatedTarget): ReportedTarget {
     reason: checkText('target reason', stated.reason, 500),
     next: checkText('target next', stated.next, 500),
     spiffeId: stated.spiffeId,
-    since: countOrZero(stated.since),
+    since: instantOrZero(stated.since),
     sets: stated.sets.map(checkSet),
     rollout: stated.rollout ? checkRollout(stated.rollout) : undefined,
     waitsFor:
@@ -80,8 +80,8 @@ function checkSet({ name, serial, notBefore, notAfter, current }: TargetSet): Ta
     throw new PkiError('INVALID_REQUEST', 'the name of a set is not its number and its serial');
   return {
     ...{ name, serial, current },
-    notBefore: countOrZero(notBefore),
-    notAfter: countOrZero(notAfter),
+    notBefore: instantOrZero(notBefore),
+    notAfter: instantOrZero(notAfter),
   };
 }
 
@@ -103,3 +103,9 @@ function checkTurn({ set, part }: { readonly set: string; readonly part: string 
 
 const countOrZero = (value: number): number =>
   Number.isSafeInteger(value) && value > 0 ? value : 0;
+
+/** 9999-12-31T23:59:59Z, the last instant of a certificate (RFC 5280 section 4.1.2.5). */
+const lastInstant = 253_402_300_799;
+
+/** A later one could be shown to nobody. */
+const instantOrZero = (value: number): number => Math.min(lastInstant, countOrZero(value));

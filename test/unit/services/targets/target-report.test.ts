@@ -54,6 +54,8 @@ test('whatever an agent states is refused with a code, or is safe to keep and to
       const times = sets.flatMap(({ notBefore, notAfter }) => [notBefore, notAfter]);
       for (const number of [target.since, rollout?.observeSeconds ?? 0, ...times])
         assert.ok(Number.isSafeInteger(number) && number >= 0);
+      for (const at of [target.since, ...times])
+        assert.doesNotThrow(() => new Date(at * 1000).toISOString(), `${at} can not be shown`);
       if (rollout !== undefined)
         assert.ok(rollout.canaryShare >= 0 && rollout.canaryShare <= 1, `${rollout.canaryShare}`);
     } catch (thrown) {
