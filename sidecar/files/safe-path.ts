@@ -23,21 +23,42 @@ export interface SafePath {
  * error of lstat(2).
  */
 export function expectSafe(wanted: SafePath, user: EffectiveUser): void {
-  const left = partsOf(resolve(wanted.path));
+  walk(wanted.path, user, (at, found, last) => assertClosed(at, found, user, { ...wanted, last }));
+}
+
+/**
+ * The same for a directory in which a server makes its socket: it may belong to the user of the server,
+ * who can make another socket there, but not to everybody. Throws Unwritable, or the error of lstat(2).
+ */
+export function expectServersOwn(directory: string, user: EffectiveUser): void {
+  walk(directory, user, (at, found, last) => {
+    if (!found.isDirectory()) throw new Unwritable(`${at} is no directory`);
+    const replaceable = last || (found.mode & sticky) === 0;
+    if ((found.mode & writableByOthers) !== 0 && replaceable)
+      throw new Unwritable(`everybody may write into ${at}, and could listen there in its place`);
+  });
+}
+
+function walk(
+  path: string,
+  user: EffectiveUser,
+  check: (at: string, found: Stats, last: boolean) => void,
+): void {
+  const left = partsOf(resolve(path));
   let at = '/';
   let links = 0;
-  assertClosed(at, lstatSync(at), user, { ...wanted, last: left.length === 0 });
+  check(at, lstatSync(at), left.length === 0);
   while (left.length > 0) {
     const next = join(at, left.shift() as string);
     const found = lstatSync(next);
     if (!found.isSymbolicLink()) {
-      assertClosed(next, found, user, { ...wanted, last: left.length === 0 });
+      check(next, found, left.length === 0);
       at = next;
       continue;
     }
     assertOwner(next, found, user);
     links += 1;
-    if (links > maximumLinks) throw new Unwritable(`${wanted.path} has too many symbolic links`);
+    if (links > maximumLinks) throw new Unwritable(`${path} has too many symbolic links`);
     left.unshift(...partsOf(resolve(dirname(next), readlinkSync(next))));
     at = '/';
   }

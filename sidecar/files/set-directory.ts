@@ -260,7 +260,8 @@ export class TargetSets implements SetDirectory {
   }
 
   async #readText(path: string): Promise<string | undefined> {
-    const flag = constants.O_RDONLY | constants.O_NOFOLLOW;
+    // nobody waits for the writer of a FIFO
+    const flag = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const text = await this.#files
       .readFile(path, { encoding: 'utf8', flag })
       .catch((thrown: unknown) => {

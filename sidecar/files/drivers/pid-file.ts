@@ -1,4 +1,13 @@
-import { readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+} from 'node:fs';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import { parseStat } from '../../attest/proc-parse.ts';
@@ -46,23 +55,40 @@ export function namedProcess(file: PidFile, clock: Clock): NamedProcess | undefi
   return { pid, held, [Symbol.dispose]: () => held[Symbol.dispose]() };
 }
 
+/** More than the number stands there, as in PostgreSQL's postmaster.pid. */
+const maximumBytes = 4_096;
+
 /** The number in the first line, and the age of the file in seconds. */
 function readPidFile(path: string, clock: Clock): readonly [number, number] | undefined {
-  let text: string;
-  let modifiedMs: number;
+  let read: readonly [string, number];
   try {
-    text = readFileSync(path, 'utf8');
-    modifiedMs = statSync(path).mtimeMs;
+    read = readStart(path);
   } catch (thrown) {
+    if (thrown instanceof PkiError) throw thrown;
     const { code } = thrown as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
     throw new PkiError('DRIVER_FAILED', `the pid file ${path} can not be read (${code})`, {
       cause: thrown,
     });
   }
+  const [text, modifiedMs] = read;
   const pid = Number(/^\s*([1-9]\d{0,9})\s*(\n|$)/.exec(text)?.[1]);
   if (!(pid > 1)) throw new PkiError('DRIVER_FAILED', `${path} holds no process number`);
   return [pid, (clock.nowMs() - modifiedMs) / 1000];
+}
+
+/** The file may belong to the server. A FIFO in its place would hold up the whole agent. */
+function readStart(path: string): readonly [text: string, modifiedMs: number] {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = fstatSync(file);
+    if (!found.isFile())
+      throw new PkiError('DRIVER_FAILED', `the pid file ${path} is no plain file`);
+    const start = Buffer.alloc(maximumBytes);
+    return [start.toString('latin1', 0, readSync(file, start)), found.mtimeMs];
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Why the process is not the one that the file means. */

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { driverType } from '../driver-type.ts';
-import { localAddress } from '../local-address.ts';
 import { executableKey, pidFileKey } from '../signal/driver.ts';
 import { storeName } from './cli.ts';
 import { HaproxyReloadDriver } from './reload-driver.ts';
@@ -11,7 +10,11 @@ const nameKey = (description: string) =>
 
 const settings = z
   .strictObject({
-    socket: localAddress('The stats socket with level admin').optional(),
+    socket: z
+      .string()
+      .startsWith('/', 'write the absolute path of a Unix socket: any user could listen at a port')
+      .optional()
+      .describe('The stats socket with level admin, to which the private key goes'),
     certificateName: nameKey(
       'The certificate as the configuration names it. Absent: the file combined of current',
     ),

@@ -3,6 +3,7 @@ import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
 import { namedProcess } from '../pid-file.ts';
+import { checkConfiguration } from '../program-check.ts';
 import { saidBy } from '../program-end.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram } from '../run-program.ts';
@@ -37,6 +38,7 @@ export class HaproxyReloadDriver extends ReloadingDriver {
     const { program, executable = program, pidFile, configFile } = this.#settings;
     using master = namedProcess({ path: pidFile, executable }, this.#clock);
     if (master === undefined) return unknownTrust('HAProxy does not run');
+    checkConfiguration(configFile);
     const argv = [program, '-c', '-q', '-f', configFile];
     const check = await runProgram({ argv, input: '', environment: {} }, this.#clock, signal);
     if (check.exitCode !== 0)

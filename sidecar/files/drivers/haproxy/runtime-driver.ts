@@ -5,6 +5,7 @@ import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
 import { isAway } from '../local-address.ts';
+import { checkSocket } from '../program-check.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { said } from '../said.ts';
 import { plainSerial, sameSerials, serialsOf } from '../serials.ts';
@@ -48,6 +49,7 @@ export class HaproxyRuntimeDriver extends ReloadingDriver {
 
   override stage(call: DriverCall, signal: AbortSignal): Promise<Result<void>> {
     return this.#unlessAway<void>(undefined, async () => {
+      checkSocket(this.#options.socket);
       const { certificate } = this.#names(call);
       const { leaf, roots } = await this.#used(call, signal);
       if (leaf === undefined)
@@ -92,6 +94,7 @@ export class HaproxyRuntimeDriver extends ReloadingDriver {
   ): Promise<Result<Applied> | undefined> {
     const name = this.#names(call).certificate;
     const pem = await pemOf(call, served);
+    checkSocket(this.#options.socket);
     const set = await this.#tell(signal, `set ssl cert ${name}`, pem);
     if (!/transaction (created|updated)/i.test(set))
       return fail('DRIVER_FAILED', `HAProxy did not take ${name}: ${withoutKey(set, pem)}`, {

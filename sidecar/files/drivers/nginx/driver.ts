@@ -7,6 +7,7 @@ import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
 import { driverType } from '../driver-type.ts';
 import { namedProcess } from '../pid-file.ts';
+import { checkConfiguration } from '../program-check.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram, type ProgramEnd } from '../run-program.ts';
 import { said } from '../said.ts';
@@ -78,6 +79,7 @@ class NginxDriver extends ReloadingDriver {
 
   #test(signal: AbortSignal): Promise<ProgramEnd> {
     const { program, configFile } = this.#settings;
+    checkConfiguration(configFile);
     return runProgram(
       {
         argv: [program, '-T', '-q', '-c', configFile],

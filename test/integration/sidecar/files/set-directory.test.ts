@@ -248,6 +248,15 @@ describe('a set that is not served where others have a hand in the path:', () =>
   });
 });
 
+test('a FIFO in the place of a manifest holds up nobody, and is no set', async (context) => {
+  const directory = await directoryOf(context);
+  await mkdir(join(directory, 'sets', '1-ab'), { recursive: true });
+  execFileSync('mkfifo', [join(directory, 'sets', '1-ab', '.set.json')]);
+  await symlink('sets/1-ab', join(directory, 'current'));
+  assert.deepEqual(await setsIn(directory).list(), []);
+  assert.equal(await setsIn(directory).current(), undefined);
+});
+
 test('what made a set unwritable is said, and the set is written once it is mended: TARGET_UNWRITABLE', async (context) => {
   const directory = await directoryOf(context);
   await chmod(directory, 0o777);

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openDriver } from '../../../../../sidecar/files/drivers/index.ts';
+import { systemClock } from '../../../../../src/common/runtime/index.ts';
+import {
+  codeOf,
+  driverOf,
+  neverAborted,
+  TargetDirectory,
+} from '../../../../support/servers/index.ts';
+
+/** What users without root could have made of the files around a server. */
+const shell = realpathSync('/bin/sh');
+
+test('what is no plain file in the place of a pid file holds up nobody', async () => {
+  using target = new TargetDirectory();
+  const set = target.write();
+  const pidFile = join(target.path, 'pid');
+  execFileSync('mkfifo', [pidFile]);
+  for (const path of [pidFile, target.path, '/dev/zero']) {
+    const driver = driverOf({ type: 'signal', settings: { pidFile: path, executable: shell } });
+    const result = await driver.apply(target.call(set), neverAborted);
+    assert.equal(codeOf(result), 'DRIVER_FAILED');
+    assert.match(String(!result.ok && result.error.message), /is no plain file/);
+  }
+});
+
+for (const type of ['nginx', 'haproxy'] as const)
+  test(`a configuration that others may write is given to no program of ${type}`, async () => {
+    using target = new TargetDirectory();
+    const set = target.write();
+    const [pidFile, configFile, program, ran] = ['pid', 'config', 'check', 'ran'].map((name) =>
+      join(target.path, name),
+    ) as [string, string, string, string];
+    writeFileSync(program, `#!/bin/sh\necho ran > ${ran}\nexit 1\n`, { mode: 0o755 });
+    writeFileSync(configFile, '');
+    chmodSync(configFile, 0o666);
+    const server = spawn(shell, ['-c', 'while :; do sleep 1; done'], { stdio: 'ignore' });
+    try {
+      await once(server, 'spawn');
+      writeFileSync(pidFile, `${server.pid}\n`);
+      const given = { program, executable: shell, pidFile, configFile };
+      const settings = type === 'nginx' ? given : { reload: given };
+      const driver = driverOf({ type, settings });
+      const result = await driver.apply(target.call(set), neverAborted);
+      assert.equal(codeOf(result), 'DRIVER_FAILED');
+      assert.match(
+        String(!result.ok && result.error.message),
+        /config is not believed: others may/,
+      );
+      assert.ok(!existsSync(ran));
+      chmodSync(configFile, 0o644);
+      assert.equal(codeOf(await driver.apply(target.call(set), neverAborted)), 'DRIVER_REFUSED');
+      assert.ok(existsSync(ran));
+    } finally {
+      server.kill('SIGKILL');
+    }
+  });
+
+test('the key is sent to no socket that everybody could have made', async () => {
+  using target = new TargetDirectory();
+  const set = target.write();
+  target.swap(set);
+  const folder = join(target.path, 'open');
+  mkdirSync(folder);
+  const path = join(folder, 'admin.sock');
+  const texts: string[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let text = '';
+    socket.on('data', (bytes) => (text += String(bytes)));
+    socket.on('end', () => {
+      texts.push(text);
+      socket.end('Serial: 01');
+    });
+  }).listen(path);
+  await once(server, 'listening');
+  const driver = driverOf({ type: 'haproxy', settings: { socket: path } });
+  try {
+    for (const mode of [0o777, 0o1777]) {
+      chmodSync(folder, mode);
+      const result = await driver.apply(target.call(set), neverAborted);
+      assert.equal(codeOf(result), 'DRIVER_FAILED');
+      assert.match(String(!result.ok && result.error.message), /no key is sent to .*everybody/);
+    }
+    assert.ok(!texts.some((text) => text.includes('PRIVATE KEY')));
+    chmodSync(folder, 0o775);
+    await driver.apply(target.call(set), neverAborted);
+    assert.ok(texts.some((text) => text.includes('PRIVATE KEY')));
+  } finally {
+    server.close();
+  }
+});
+
+test('the key is sent to no port, at which any user can listen', () => {
+  const settings = { socket: '127.0.0.1:9999' };
+  const choice = { type: 'haproxy', settings, timeoutSeconds: 60 };
+  const opened = openDriver(choice, { clock: systemClock });
+  assert.ok(!opened.ok && /absolute path of a Unix socket/.test(opened.error.message));
+});
