@@ -16,6 +16,8 @@ export interface ProberDependencies {
   readonly connectionLimitMs: number;
 }
 
+const maximumMessage = 300;
+
 /** Probes listeners by handshakes of its own. */
 export function createProber(dependencies: ProberDependencies): Prober {
   const { clock, random } = dependencies;
@@ -40,10 +42,14 @@ async function lookAt(
   try {
     return ok(await lookOnce(listener, { clock, limitMs: connectionLimitMs, signal }));
   } catch (thrown) {
-    if (!(thrown instanceof ProbeFailure)) throw thrown;
-    return fail('PROBE_FAILED', `${address}: ${oneLine(thrown.message)}`, {
+    // whatever a server made the probe fail with, a set that is not shown goes back
+    const { message, isRefusal } =
+      thrown instanceof ProbeFailure
+        ? thrown
+        : { message: `the probe failed: ${String(thrown)}`, isRefusal: false };
+    return fail('PROBE_FAILED', `${address}: ${oneLine(message).slice(0, maximumMessage)}`, {
       cause: thrown,
-      detail: { refused: thrown.isRefusal },
+      detail: { refused: isRefusal },
     });
   }
 }

@@ -16,7 +16,14 @@ import {
 } from '../../sidecar/probe/tls/messages.ts';
 import { readServerHello } from '../../sidecar/probe/tls/server-hello.ts';
 import { uint, vector } from '../../sidecar/probe/tls/wire.ts';
-import { flight12, flight13, message, type FlightShape } from '../support/raw-tls.ts';
+import {
+  flight12,
+  flight13,
+  message,
+  readHello,
+  record,
+  type FlightShape,
+} from '../support/raw-tls.ts';
 import { probeRoot, serverPair } from '../support/tls-servers.ts';
 
 /** Each property runs until its time is over, and once at least. */
@@ -65,6 +72,16 @@ const honest = (request: Buffer): FlightShape => ({
   sign: (signed) => sign('sha256', signed, pair.privateKey),
   request,
 });
+
+/** A certificate with a serial of any length in place of its 16 octets. */
+function withSerial(der: Buffer, serial: Buffer): Buffer {
+  const tbsEnd = 8 + der.readUInt16BE(6);
+  const [version, rest] = [der.subarray(8, 13), der.subarray(31, tbsEnd)];
+  const long = (tag: number, content: Buffer): Buffer =>
+    Buffer.concat([Buffer.of(tag, 0x82), vector(2, content)]);
+  const tbs = long(0x30, Buffer.concat([version, long(0x02, serial), rest]));
+  return long(0x30, Buffer.concat([tbs, der.subarray(tbsEnd)]));
+}
 
 /** What the probe makes of a server's answer to its hello. The connection ends behind it. */
 async function shownBy(answer: (hello: Buffer) => Buffer): Promise<Shown | undefined> {
@@ -142,6 +159,36 @@ suite('a hostile server', () => {
         if (shown !== undefined) assert.equal(shown.tlsVersion, '1.2');
       }),
     );
+  });
+
+  test('a cookie that no second hello has room for shows nothing', async () => {
+    const retryRandom = 'cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c';
+    for (const length of [1, 8_192, 8_193, 16_384, 65_000, 65_500])
+      assert.equal(
+        await shownBy((first) => {
+          const extensions = [
+            ...[uint(2, 43), vector(2, uint(2, 0x0304))],
+            ...[uint(2, 44), vector(2, vector(2, Buffer.alloc(length, 1)))],
+          ];
+          const body = Buffer.concat([
+            ...[uint(2, 0x0303), Buffer.from(retryRandom, 'hex')],
+            ...[vector(1, readHello(first).sessionId), uint(2, 0x1301), Buffer.of(0)],
+            vector(2, ...extensions),
+          ]);
+          const whole = message(2, body);
+          const parts = Array.from({ length: Math.ceil(whole.length / 16_384) }, (_, index) =>
+            record(22, whole.subarray(index * 16_384, (index + 1) * 16_384)),
+          );
+          return Buffer.concat(parts);
+        }),
+        undefined,
+      );
+  });
+
+  test('a serial that fills the certificate fills no message', async () => {
+    const leafDer = withSerial(pair.leafDer, Buffer.alloc(10_000, 1));
+    const long = await shownBy((hello) => flight13(hello, { ...honest(request13), leafDer }));
+    assert.ok(long !== undefined && long.serial.length <= 65, long?.serial.slice(0, 99));
   });
 
   test('each reader of a message answers on any bytes', async () => {

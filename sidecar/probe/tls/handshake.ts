@@ -12,6 +12,9 @@ import { Records } from './records.ts';
 import { readServerHello, type ServerHello } from './server-hello.ts';
 import { vector } from './wire.ts';
 
+/** The second hello stays in one record with it. Servers send some hundred bytes. */
+const maximumCookie = 8_192;
+
 export interface HandshakeOptions {
   readonly serverName: string | undefined;
   readonly applicationProtocols: readonly string[];
@@ -57,6 +60,8 @@ async function secondHello(
   const { group, cookie, suite } = retry;
   if (group === undefined && cookie === undefined)
     throw new ProbeFailure('the server asks for another hello without a reason');
+  if (cookie !== undefined && cookie.length > maximumCookie)
+    throw new ProbeFailure(`the server sent a cookie of ${cookie.length} bytes`);
   if (group !== undefined && input.keyShares.some((share) => share.group === group))
     throw new ProbeFailure('the server asks for a key that it has');
   const changed = {

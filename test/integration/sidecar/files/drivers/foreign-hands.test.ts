@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdirSync, realpathSync, writeFileSync } from 'n
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { namesRoots } from '../../../../../sidecar/files/drivers/caddy/driver.ts';
 import { openDriver } from '../../../../../sidecar/files/drivers/index.ts';
 import { systemClock } from '../../../../../src/common/runtime/index.ts';
 import {
@@ -101,4 +102,21 @@ test('the key is sent to no port, at which any user can listen', () => {
   const choice = { type: 'haproxy', settings, timeoutSeconds: 60 };
   const opened = openDriver(choice, { clock: systemClock });
   assert.ok(!opened.ok && /absolute path of a Unix socket/.test(opened.error.message));
+});
+
+test('an answer in the place of Caddy is read in time in proportion to its size', () => {
+  const call = { directory: '/etc/meshca/web', files: { ca: 'ca.pem' } };
+  const path = JSON.stringify('/etc/meshca/web/current/ca.pem');
+  for (const [config, names] of [
+    [`{"pem_files":[${path}]}`, true],
+    [`{"pem_files":["/a",${path},"/b"]}`, true],
+    [`{"pem_files":["/a"],"other":[${path}]}`, false],
+    [`{"pem_files":["/a"],"other":{"pem_files":["/b",${path}]}}`, true],
+    [`{"pem_files":[],"pem_files":["/b"]}`, false],
+    [`{"other":[${path}],"pem_files":["/b"]}`, false],
+  ] as const)
+    assert.equal(namesRoots(config, call), names, config);
+  // with a pattern that looks back this takes hours
+  const flood = `${'"pem_files":['.repeat(600_000)}]${path}`;
+  assert.equal(namesRoots(flood, call), false);
 });
