@@ -39,6 +39,8 @@ export interface PassedTurn extends GivenTurn {
 /** One change of a group, from its first canary until nobody waits any more. */
 export interface Round {
   readonly phase: RolloutPart;
+  /** When the rest got its turn, monotonic seconds. Who staged later waits for the next round. */
+  readonly restAt: number | undefined;
   readonly given: readonly GivenTurn[];
   readonly failed: readonly FailedTurn[];
   /** The agent refused them, or was silent for too long. */
@@ -98,7 +100,9 @@ export const turnKey = ({
 /**
  * Which targets of one group get their turn. The first part is a share of the targets, at least one,
  * and spread over as many agents as possible. The rest follows after each of the first part was
- * proven and watched, and while failed handshakes do not increase. A turn that failed holds all
+ * proven and watched, and while failed handshakes do not increase. Sets that are staged while the rest
+ * has its turn begin a round of their own, so that no agent keeps a round open for them by changing
+ * again and again. A turn that failed holds all
  * others until that target stages another set, leaves the group, or an operator answers it.
  * A set that its agent or server refused before it was served has failed as well.
  *
@@ -122,11 +126,22 @@ function inOrder(
   const { now } = input;
   if (round.failed.length > 0)
     return { round, turns: [], hold: { kind: 'canary', failed: round.failed } };
-  if (waiting.length === 0 && round.given.every((turn) => isDone(turn, world, round, now)))
-    return { round: ended(round, input), turns: [], hold: undefined };
-  return round.phase === 'rest'
-    ? give(round, waiting, 'rest', now)
-    : canaryPhase(round, waiting, world, input);
+  if (round.phase === 'canary' && waiting.length > 0)
+    return canaryPhase(round, waiting, world, input);
+  const { restAt = -Infinity } = round;
+  const [inRound, late] = [
+    waiting.filter(({ heardAt }) => heardAt <= restAt),
+    waiting.filter(({ heardAt }) => heardAt > restAt),
+  ];
+  if (inRound.length > 0) return give(round, inRound, 'rest', now);
+  if (!round.given.every((turn) => isDone(turn, world, round, now)))
+    return round.phase === 'rest'
+      ? { round, turns: [], hold: undefined }
+      : canaryPhase(round, waiting, world, input);
+  const next = ended(round, input);
+  return late.length === 0
+    ? { round: next, turns: [], hold: undefined }
+    : inOrder(next ?? opened(input), late, world, input);
 }
 
 /** Nothing is cut off: a target whose certificate is about to end waits for nobody. */
@@ -211,6 +226,7 @@ function opened({ members, answered, handshakes, lyingShare, now }: RolloutInput
   });
   return {
     phase: 'canary',
+    restAt: undefined,
     given: [],
     failed,
     passedOver: [],
@@ -367,5 +383,5 @@ function canaryPhase(
   // one that is away for a moment is heard before the rest follows it
   return now < until || canaries.some(({ member }) => member?.connected !== true)
     ? held({ kind: 'observing', until })
-    : give({ ...round, phase: 'rest' }, waiting, 'rest', now);
+    : give({ ...round, phase: 'rest', restAt: now }, waiting, 'rest', now);
 }

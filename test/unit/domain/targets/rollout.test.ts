@@ -315,6 +315,68 @@ describe('a rollout over a group', () => {
   });
 });
 
+describe('a set that is staged while the rest has its turn', () => {
+  /** Ten nodes; the canary was proven and watched, and the rest has its turn since 100. */
+  function resting() {
+    const { with_, round, canary } = afterFirst();
+    const rest = decide(with_({ state: 'proven', heardAt: 10 }), round, { now: 100 });
+    assert.equal(rest.turns.length, 9);
+    return { canary, rest };
+  }
+
+  test('waits for the end of the round, and then goes by a first part of its own', () => {
+    const { rest } = resting();
+    const [liar = '', ...others] = names;
+    // one agent is never done, and the others stage again
+    const again = [
+      member(liar, { state: 'proving', heardAt: 101 }),
+      ...others.map((name) => member(name, { set: '3-cc', served: '2-bb', heardAt: 110 })),
+    ];
+    const held = decide(again, rest.round, { now: 120 });
+    assert.deepEqual(held.turns, []);
+    const silent = decide(again, held.round, { now: 100 + silentTurnSeconds + 1 });
+    assert.deepEqual(
+      silent.turns.map(({ part }) => part),
+      ['canary'],
+    );
+  });
+
+  test('of an agent that changes again and again keeps no round open', () => {
+    const { rest } = resting();
+    let { round } = rest;
+    const [liar = '', ...others] = names;
+    const done = others.map((name) => member(name, { state: 'proven', heardAt: 105 }));
+    for (let number = 3; number < 6; number += 1) {
+      const decision = decide(
+        [member(liar, { set: `${number}-cc`, heardAt: 110 }), ...done],
+        round,
+        {
+          now: 120 + number,
+        },
+      );
+      assert.deepEqual(
+        decision.turns.map(({ part }) => part),
+        ['canary'],
+      );
+      ({ round } = decision);
+    }
+  });
+
+  test('and is about to end waits for nobody', () => {
+    const { rest } = resting();
+    const [first = '', ...others] = names;
+    const ending = { set: '3-cc', heardAt: 110, notAfter: 120 };
+    const all = [
+      member(first, ending),
+      ...others.map((name) => member(name, { state: 'proving', heardAt: 101 })),
+    ];
+    assert.deepEqual(
+      decide(all, rest.round, { now: 115 }).turns.map(({ set }) => set),
+      ['3-cc'],
+    );
+  });
+});
+
 /** Agents that work, fail, go away and come back at random, under the real decision. */
 function play(seed: number): void {
   const random = seeded(seed);
