@@ -1,10 +1,10 @@
+import { oneLine } from '../../src/common/runtime/index.ts';
+
 const maximumTextLength = 400;
 
 /**
- * Makes a consumer's reason printable, since the server would refuse the whole report for one that
- * is not.
+ * Makes a text of others printable by the rule of the server, which would refuse the whole report for
+ * one that is not, and with it every identity of this node.
  */
 export const printable = (text: string): string =>
-  text.replace(controlCharacters, ' ').slice(0, maximumTextLength);
-// oxlint-disable-next-line no-control-regex -- control characters are what is replaced
-const controlCharacters = /[\u0000-\u001f\u007f-\u009f]/g;
+  oneLine(text, ' ').slice(0, maximumTextLength).toWellFormed();
