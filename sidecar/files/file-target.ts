@@ -4,7 +4,7 @@ import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { EffectiveUser } from '../../src/common/unix/effective-user.ts';
 import { ownerOf, type AccountFiles, type Owner } from './accounts.ts';
-import { driverSettingsSchema } from './drivers/index.ts';
+import { defaultProofSeconds, driverSettingsSchema } from './drivers/index.ts';
 import { layouts } from './layouts.ts';
 import { filesOf, pemKinds, type FileKind } from './set-files.ts';
 import { expectSafe } from './safe-path.ts';
@@ -65,7 +65,9 @@ export async function fileTargetOf(
   const permissions = permissionsOf(config, owner.value, { mode, keyMode });
   const problem = problemOf(layout, permissions);
   if (problem !== undefined) return fail('CONFIG_INVALID', problem);
-  const { name, keyType, promote, graceSeconds, proof, spiffeId, rollout, listeners } = config;
+  const { name, keyType, promote, graceSeconds, spiffeId, rollout, listeners } = config;
+  const { handshakes, timeoutSeconds = defaultProofSeconds(driver.type) } = config.proof;
+  const proof = { handshakes, timeoutSeconds };
   return ok({
     ...{ name, directory, keyType, layout, permissions, driver, proof, promote, graceSeconds },
     spiffeId: spiffeId === undefined ? undefined : SpiffeId.of(spiffeId),

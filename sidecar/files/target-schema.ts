@@ -129,7 +129,7 @@ export const targetSchema = z
     proof: z
       .strictObject({
         handshakes: z.number().int().min(1).max(1000).default(3),
-        timeoutSeconds: seconds('Until the set goes back', 1, 3600).default(30),
+        timeoutSeconds: seconds('Until the set goes back', 1, 3600).optional(),
       })
       .prefault({}),
     rollout: z

@@ -16,6 +16,11 @@ export interface DriverType<Settings = unknown> {
   readonly type: string;
   /** The schema of the other keys of `driver`. */
   readonly settings: z.ZodType<Settings>;
+  /**
+   * By when a server that was told shows the new certificate, where the target states nothing
+   * (seconds). Default: 30.
+   */
+  readonly proofSeconds?: number;
   open(settings: Settings, dependencies: DriverDependencies): Driver;
 }
 

@@ -14,6 +14,10 @@ export const driverTypes: readonly DriverType[] = Object.values(types);
 export const driverSettingsSchema = (type: string): z.ZodType | undefined =>
   driverTypes.find((each) => each.type === type)?.settings;
 
+/** By when a target with a driver of this type is proven, where it states nothing itself (seconds). */
+export const defaultProofSeconds = (type: string): number =>
+  driverTypes.find((each) => each.type === type)?.proofSeconds ?? 30;
+
 /**
  * The driver of a target. Its steps never throw, and end within the time limit of the choice, plus 3 s
  * for a program that ignores SIGTERM. Fails with CONFIG_INVALID.

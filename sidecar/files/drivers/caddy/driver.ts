@@ -33,6 +33,7 @@ const forced = { 'cache-control': 'must-revalidate' };
  */
 export const caddy = driverType({
   type: 'caddy',
+  proofSeconds: 4,
   settings,
   open: (given) => new CaddyDriver(given),
 });

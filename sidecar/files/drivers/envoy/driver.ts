@@ -32,6 +32,7 @@ const lookMs = 50;
  */
 export const envoy = driverType({
   type: 'envoy',
+  proofSeconds: 4,
   settings,
   open: (given, { clock }) => new EnvoyDriver(given, clock),
 });

@@ -38,6 +38,7 @@ const settings = z
 
 export const haproxy = driverType({
   type: 'haproxy',
+  proofSeconds: 4,
   settings,
   open: ({ socket, certificateName, rootsName, reload }, { clock }) => {
     const reloading = reload && new HaproxyReloadDriver(reload, clock);

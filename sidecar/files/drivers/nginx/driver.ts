@@ -37,6 +37,7 @@ const maximumConfig = 8 * 1024 * 1024;
  */
 export const nginx = driverType({
   type: 'nginx',
+  proofSeconds: 4,
   settings,
   open: (given, { clock }) => new NginxDriver(given, clock),
 });

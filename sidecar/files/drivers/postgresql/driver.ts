@@ -41,6 +41,7 @@ const noConnection = 2;
  */
 export const postgresql = driverType({
   type: 'postgresql',
+  proofSeconds: 4,
   settings,
   open: (given, { clock }) => new PostgresDriver(given, clock),
 });

@@ -29,6 +29,7 @@ type RedisSettings = z.infer<typeof settings>;
  */
 export const redis = driverType({
   type: 'redis',
+  proofSeconds: 4,
   settings,
   open: (given) => new RedisDriver(given),
 });

@@ -28,6 +28,7 @@ type TraefikSettings = z.infer<typeof settings>;
  */
 export const traefik = driverType({
   type: 'traefik',
+  proofSeconds: 4,
   settings,
   open: (given, { clock }) => new TraefikDriver(given, clock),
 });

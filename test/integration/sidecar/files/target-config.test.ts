@@ -84,6 +84,16 @@ test('what is not configured is safe', async (context) => {
   });
 });
 
+test('a server whose driver is its own shows a set at once, or the set goes back within 5 s', async (context) => {
+  const limitOf = async (over: Target): Promise<number> =>
+    (await targetOf(context, over)).proof.timeoutSeconds;
+  const redis = { type: 'redis', address: '127.0.0.1:6379' };
+  assert.equal(await limitOf({ driver: redis }), 4);
+  assert.equal(await limitOf({ driver: redis, proof: { timeoutSeconds: 20 } }), 20);
+  const command = { type: 'command', reload: ['/bin/true'] };
+  assert.equal(await limitOf({ driver: command }), 30);
+});
+
 test('owners are found by name or number, and a group that is named may read the key', async (context) => {
   const idsOf = async (over: Target): Promise<readonly (number | undefined)[]> => {
     const { uid, gid, keyMode } = (await targetOf(context, over)).permissions;
