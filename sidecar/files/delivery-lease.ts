@@ -1,25 +1,16 @@
 import { createHash } from 'node:crypto';
 import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import type { Clock, Random } from '../../src/common/runtime/index.ts';
-import { selectorText, type Selector, type TrustDomain } from '../../src/common/spiffe/index.ts';
+import { selectorText, type TrustDomain } from '../../src/common/spiffe/index.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
 import type { BundleSource } from '../ports/bundles.ts';
 import type { EntryCache, Identity } from '../ports/entries.ts';
+import { targetSelector } from '../ports/file-targets.ts';
 import { renewAtMonotonicMs } from '../schedule/index.ts';
 import { verifySigned, type SigningQueue, type Unanswered } from '../svid/index.ts';
 import type { SetContent, StoredSet } from './certificate-set.ts';
 import type { DeliveredSet } from './delivery-record.ts';
 import type { FileTarget } from './target.ts';
-
-/**
- * The selector of a target. Nobody calls for a target, so there is no process to attest: the agent
- * presents it for the targets of its own configuration, and for nothing else. No type of workload
- * attestation can give it.
- */
-export const targetSelector = (name: string): Selector => ({
-  type: 'target',
-  value: `name:${name}`,
-});
 
 /** A certificate that was obtained for a target, before it is written. */
 export interface Leased {

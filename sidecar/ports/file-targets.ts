@@ -1,4 +1,5 @@
 import type { Result } from '../../src/common/errors/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
 
 /** Targets of one group, on any number of nodes, change in two parts. */
 export interface Rollout {
@@ -81,3 +82,13 @@ export interface FileTargets {
   rollback(target: string): Promise<Result<TargetStatus>>;
   onChange(listener: () => void): () => void;
 }
+
+/**
+ * The selector of a target. Nobody calls for a target, so there is no process to attest: the agent
+ * presents it for the targets of its own configuration, and for nothing else. No type of workload
+ * attestation can give it.
+ */
+export const targetSelector = (name: string): Selector => ({
+  type: 'target',
+  value: `name:${name}`,
+});

@@ -56,7 +56,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca entry create --spiffe-id spiffe://mesh.example.org/web --parent-id ' +
       'spiffe://mesh.example.org/meshca/agent/node-1 --selector unix:user:www-data',
   ],
-  'meshca explain': ['meshca explain --pid 4711'],
+  'meshca explain': ['meshca explain --pid 4711', 'meshca explain --target web'],
   'meshca give-back': ['meshca give-back svid'],
   'meshca issue': [
     'meshca issue --oidc --server ca.example.org:8443 --trust-domain mesh.example.org --bundle roots.pem --out svid',

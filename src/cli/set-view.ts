@@ -1,4 +1,5 @@
 import type { TargetGroup__Output } from '../common/wire/generated/meshca/admin/v1/TargetGroup.ts';
+import type { FileTarget__Output } from '../common/wire/generated/meshca/agent/v1/FileTarget.ts';
 import type { CliContext } from './context.ts';
 import { facts, instant, printable, until } from './output.ts';
 import { table } from './table.ts';
@@ -51,6 +52,14 @@ export const nameOf = ({ name, agentId }: Pick<ShownTarget, 'name' | 'agentId'>)
 
 /** The last segment names an agent for people, as in other commands. */
 const shortAgent = (agentId: string): string => agentId.split('/').at(-1) ?? agentId;
+
+/** A target as the agent of this node states it. */
+export const ofNode = ({ rolloutGroup, ...target }: FileTarget__Output): ShownTarget => ({
+  ...target,
+  agentId: '',
+  connected: true,
+  group: rolloutGroup,
+});
 
 export function showTargets(
   context: CliContext,

@@ -5,8 +5,11 @@ import type { Explanation } from '../../../src/common/wire/generated/meshca/agen
 import type { Attestor } from '../../attest/index.ts';
 import type { RefusalLog } from '../../local-server/index.ts';
 import type { EntryCache, Identity } from '../../ports/entries.ts';
+import type { FileTargets } from '../../ports/file-targets.ts';
 import type { Standing } from '../../ports/svids.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
+import { targetSelector } from '../../ports/file-targets.ts';
+import { findTarget, targetToWire } from './targets.ts';
 
 const nearMissLimit = 10;
 
@@ -17,17 +20,19 @@ export interface ExplainDependencies {
   readonly standing: (identity: Identity) => Standing;
   /** The names under which a proxy with these identities gets secrets. */
   readonly secretNames: (identities: readonly Identity[]) => readonly string[];
+  readonly targets: Pick<FileTargets, 'list'>;
   readonly clock: Clock;
 }
 
-/** Why a process, or a refused call, has an identity or none. */
+/** Why a process, a refused call or a file target has an identity or none. */
 export async function explain(
   dependencies: ExplainDependencies,
-  { target, refusalId, pid }: ExplainRequest__Output,
+  { target, refusalId, pid, targetName }: ExplainRequest__Output,
 ): Promise<Explanation> {
   if (target === 'refusalId') return explainRefusal(dependencies, refusalId ?? '');
+  if (target === 'targetName') return explainTarget(dependencies, targetName ?? '');
   if (target !== 'pid' || pid === undefined || pid <= 0)
-    throw new PkiError('INVALID_REQUEST', 'name a process ID or a refusal ID');
+    throw new PkiError('INVALID_REQUEST', 'name a process ID, a refusal ID or a file target');
   try {
     return await explainProcess(dependencies, pid);
   } catch (thrown) {
@@ -56,6 +61,22 @@ function explainRefusal(dependencies: ExplainDependencies, id: string): Explanat
     code: refusal.code,
     message: refusal.message,
     time: refusal.time,
+  };
+}
+
+/** Nobody calls for a target: the agent presents the selector of its name. */
+function explainTarget(dependencies: ExplainDependencies, name: string): Explanation {
+  const { entries, targets, clock } = dependencies;
+  const status = findTarget(targets, name);
+  const answer = verdict(dependencies, [targetSelector(status.name)]);
+  const refused = entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED';
+  return {
+    ...answer,
+    // of several identities a target has one
+    ...(status.spiffeId === '' ? {} : { grantedSpiffeIds: [status.spiffeId] }),
+    code: answer.granted ? '' : refused,
+    time: clock.now(),
+    fileTarget: targetToWire(status),
   };
 }
 

@@ -11,11 +11,8 @@ export const targetMethods = (targets: FileTargets): Readonly<Record<string, Una
     kind: 'unary',
     run: async (_session, request) => {
       const { name } = request as ListTargetsRequest__Output;
-      const all = targets.list();
-      if (name === '') return { targets: all.map(toWire) };
-      const target = all.find((each) => each.name === name);
-      if (target === undefined) throw unknown(name, all);
-      return { targets: [toWire(target)] };
+      const chosen = name === '' ? targets.list() : [findTarget(targets, name)];
+      return { targets: chosen.map(targetToWire) };
     },
   },
   StageTarget: act(targets, (name) => targets.stage(name)),
@@ -30,13 +27,20 @@ const act = (
   kind: 'unary',
   run: async (_session, request) => {
     const { name } = request as TargetRequest__Output;
-    const all = targets.list();
-    if (!all.some((each) => each.name === name)) throw unknown(name, all);
+    findTarget(targets, name);
     const result = await run(name);
     if (!result.ok) throw result.error;
-    return toWire(result.value);
+    return targetToWire(result.value);
   },
 });
+
+/** @throws PkiError TARGET_UNKNOWN */
+export function findTarget(targets: Pick<FileTargets, 'list'>, name: string): TargetStatus {
+  const all = targets.list();
+  const target = all.find((each) => each.name === name);
+  if (target === undefined) throw unknown(name, all);
+  return target;
+}
 
 const unknown = (name: string, all: readonly TargetStatus[]): PkiError =>
   new PkiError('TARGET_UNKNOWN', `this agent has no file target ${JSON.stringify(name)}`, {
@@ -46,7 +50,7 @@ const unknown = (name: string, all: readonly TargetStatus[]): PkiError =>
         : `Its targets are ${all.map((each) => each.name).join(', ')}.`,
   });
 
-const toWire = (status: TargetStatus): FileTarget => ({
+export const targetToWire = (status: TargetStatus): FileTarget => ({
   name: status.name,
   driver: status.driver,
   state: status.state,

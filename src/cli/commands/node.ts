@@ -10,6 +10,7 @@ import { exitCodes } from '../exit-codes.ts';
 import { checkMachine } from './doctor.ts';
 import { mintCommand } from './mint.ts';
 import { facts, instant, json } from '../output.ts';
+import { ofNode, showTarget } from '../set-view.ts';
 import { table } from '../table.ts';
 
 /** Commands for one machine: server, mint, validate, healthcheck, explain. */
@@ -181,17 +182,19 @@ function report(
 function explainCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('explain')
-    .description('explain why a process on this node got an identity or not')
+    .description('explain why a process or file target of this node got an identity or not')
     .option('--pid <pid>', 'a running process')
     .option('--refusal <id>', 'the refusal ID that a process received')
+    .option('--target <name>', 'a file target of the agent: its identity, state and history')
     .option('--socket <path>', "the agent's local socket")
     .action(
-      action<{ pid?: string; refusal?: string; socket?: string }>(
+      action<{ pid?: string; refusal?: string; target?: string; socket?: string }>(
         context,
         outcome,
         async (options) => {
-          if ((options.pid === undefined) === (options.refusal === undefined))
-            throw new PkiError('INVALID_REQUEST', 'give either --pid or --refusal');
+          const { refusal, target } = options;
+          if ([options.pid, refusal, target].filter((each) => each !== undefined).length !== 1)
+            throw new PkiError('INVALID_REQUEST', 'give one of --pid, --refusal and --target');
           const pid = options.pid === undefined ? undefined : Number(options.pid);
           if (pid !== undefined && (!Number.isInteger(pid) || pid < 1))
             throw new PkiError(
@@ -200,10 +203,11 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
             );
           const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
           const explanation = await withAgentLocal(context, path, (calls) =>
-            calls.call(
-              'Explain',
-              pid === undefined ? { refusalId: options.refusal as string } : { pid },
-            ),
+            calls.call('Explain', {
+              ...(pid === undefined ? {} : { pid }),
+              ...(refusal === undefined ? {} : { refusalId: refusal }),
+              ...(target === undefined ? {} : { targetName: target }),
+            }),
           );
           if (options.json) {
             json(context, explanation);
@@ -216,8 +220,11 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
 }
 
 function showExplanation(context: CliContext, explanation: Explanation__Output): void {
+  const { fileTarget } = explanation;
   facts(context, [
-    ['process', explanation.pid === 0 ? '-' : String(explanation.pid)],
+    fileTarget === null
+      ? ['process', explanation.pid === 0 ? '-' : String(explanation.pid)]
+      : ['file target', fileTarget.name],
     ['time', instant(explanation.time)],
     ['outcome', explanation.granted ? 'gets an identity' : `refused: ${explanation.code}`],
     ...(explanation.refusalId === '' ? [] : [['refusal ID', explanation.refusalId] as const]),
@@ -228,6 +235,10 @@ function showExplanation(context: CliContext, explanation: Explanation__Output):
       : [['SDS names', explanation.secretNames.join('\n')] as const]),
     ['selectors', explanation.selectors.join('\n') || '-'],
   ]);
+  if (fileTarget !== null) {
+    context.out('\n');
+    showTarget(context, ofNode(fileTarget));
+  }
   if (explanation.nearMisses.length === 0) return;
   context.out('\nThe entries that matched best:\n');
   table(

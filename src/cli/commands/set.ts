@@ -3,13 +3,19 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { AgentTarget__Output } from '../../common/wire/generated/meshca/admin/v1/AgentTarget.ts';
 import type { ChangedTarget__Output } from '../../common/wire/generated/meshca/admin/v1/ChangedTarget.ts';
 import type { TargetGroup__Output } from '../../common/wire/generated/meshca/admin/v1/TargetGroup.ts';
-import type { FileTarget__Output } from '../../common/wire/generated/meshca/agent/v1/FileTarget.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin, withAgentLocal } from '../connect.ts';
 import { defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { json, printable } from '../output.ts';
-import { nameOf, outcomeText, showTarget, showTargets, type ShownTarget } from '../set-view.ts';
+import {
+  nameOf,
+  ofNode,
+  outcomeText,
+  showTarget,
+  showTargets,
+  type ShownTarget,
+} from '../set-view.ts';
 
 interface Where {
   readonly agent?: string;
@@ -166,13 +172,6 @@ async function unlessLeft<T>(context: CliContext, next: string, answer: Promise<
 
 const socketOf = (context: CliContext, { socket }: Where): string =>
   socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-
-const ofNode = ({ rolloutGroup, ...target }: FileTarget__Output): ShownTarget => ({
-  ...target,
-  agentId: '',
-  connected: true,
-  group: rolloutGroup,
-});
 
 /** The targets that fit, from the server or from the agent of this node. */
 async function listed(

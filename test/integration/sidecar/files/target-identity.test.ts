@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fromServiceError } from '../../../../src/common/wire/index.ts';
-import { targetSelector } from '../../../../sidecar/files/delivery-lease.ts';
+import { targetSelector } from '../../../../sidecar/ports/file-targets.ts';
 import { selectorText } from '../../../../src/common/spiffe/index.ts';
 import { entryOf } from '../../../support/local-server-fakes.ts';
 import { collect, header, startHarness } from '../local-server/support.ts';

@@ -3,13 +3,17 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { test } from 'node:test';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { runCli } from '../../../../../src/cli/program.ts';
 import { fail, ok } from '../../../../../src/common/errors/index.ts';
 import { systemClock } from '../../../../../src/common/runtime/index.ts';
 import { agentContract, fromServiceError } from '../../../../../src/common/wire/index.ts';
+import type { Explanation__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
 import type { FileTargets, TargetStatus } from '../../../../../sidecar/ports/file-targets.ts';
-import { startHarness } from '../../local-server/support.ts';
+import { testContext } from '../../../../support/command.ts';
+import { entryOf } from '../../../../support/local-server-fakes.ts';
+import { startHarness, type Harness } from '../../local-server/support.ts';
 
 const web: TargetStatus = {
   name: 'web',
@@ -42,8 +46,7 @@ const targets: FileTargets = {
   onChange: () => () => {},
 };
 
-test('operators of the node list its file targets and act on them by name', async () => {
-  await using harness = await startHarness();
+async function startLocal(harness: Harness) {
   const path = join(harness.folder, 'local.sock');
   const { attestor, entries, refusals } = harness;
   const api = await startLocalServer({
@@ -69,11 +72,23 @@ test('operators of the node list its file targets and act on them by name', asyn
     `unix:${path}`,
     credentials.createInsecure(),
   );
-  const call = (method: string, name: string): Promise<unknown> =>
-    promisify((client as never)[method] as never).call(client, { name }) as Promise<unknown>;
-  const code = (wanted: string) => (thrown: ServiceError) =>
-    fromServiceError(thrown).code === wanted;
+  return {
+    path,
+    call: (method: string, request: object): Promise<unknown> =>
+      promisify((client as never)[method] as never).call(client, request) as Promise<unknown>,
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await api.drain(50);
+    },
+  };
+}
 
+const code = (wanted: string) => (thrown: ServiceError) => fromServiceError(thrown).code === wanted;
+
+test('operators of the node list its file targets and act on them by name', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  const call = (method: string, name: string): Promise<unknown> => local.call(method, { name });
   assert.deepEqual(await call('ListTargets', ''), { targets: [shown] });
   assert.deepEqual(await call('ListTargets', 'web'), { targets: [shown] });
   assert.deepEqual(await call('StageTarget', 'web'), shown);
@@ -81,6 +96,38 @@ test('operators of the node list its file targets and act on them by name', asyn
   await assert.rejects(call('RollbackTarget', 'web'), code('CONFLICT'));
   for (const method of ['ListTargets', 'StageTarget', 'PromoteTarget', 'RollbackTarget'])
     await assert.rejects(call(method, 'db'), code('TARGET_UNKNOWN'));
-  client.close();
-  await api.drain(50);
+});
+
+test('explain tells which entry gives a file target its identity, or which one nearly does', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  const explain = (targetName: string): Promise<Explanation__Output> =>
+    local.call('Explain', { targetName }) as Promise<Explanation__Output>;
+  harness.entries.set(entryOf('near', 'spiffe://td.test/web', ['target:name:web', 'unix:uid:0']));
+  const missed = await explain('web');
+  assert.deepEqual(
+    [missed.granted, missed.code, missed.pid, missed.selectors],
+    [false, 'NO_IDENTITY', 0, ['target:name:web']],
+  );
+  assert.deepEqual(missed.nearMisses[0]?.missed, ['unix:uid:0']);
+  harness.entries.set(entryOf('one', 'spiffe://td.test/web', ['target:name:web']));
+  const granted = await explain('web');
+  assert.deepEqual(
+    [granted.granted, granted.code, granted.grantedSpiffeIds],
+    [true, '', ['spiffe://td.test/web']],
+  );
+  assert.deepEqual(granted.fileTarget, shown);
+  await assert.rejects(explain('db'), code('TARGET_UNKNOWN'));
+
+  const { context, seen } = testContext({
+    terminal: { isTerminal: false, columns: 80, color: false },
+  });
+  assert.equal(await runCli(['explain', '--target', 'web', '--socket', local.path], context), 0);
+  assert.match(seen.out, /file target +web\n/);
+  assert.match(seen.out, /next +meshca set promote web\n/);
+  assert.match(seen.out, /waits for a hand/);
+  assert.ok(
+    seen.out.split('\n').every((line) => line.length <= 80),
+    seen.out,
+  );
 });

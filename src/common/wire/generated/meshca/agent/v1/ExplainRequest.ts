@@ -4,11 +4,13 @@
 export interface ExplainRequest {
   'pid'?: (number);
   'refusalId'?: (string);
-  'target'?: "pid"|"refusalId";
+  'targetName'?: (string);
+  'target'?: "pid"|"refusalId"|"targetName";
 }
 
 export interface ExplainRequest__Output {
   'pid'?: (number);
   'refusalId'?: (string);
-  'target'?: "pid"|"refusalId";
+  'targetName'?: (string);
+  'target'?: "pid"|"refusalId"|"targetName";
 }

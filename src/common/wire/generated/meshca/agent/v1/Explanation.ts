@@ -2,6 +2,7 @@
 // Source: proto/meshca/agent/v1/agent.proto
 
 import type { NearMiss as _meshca_agent_v1_NearMiss, NearMiss__Output as _meshca_agent_v1_NearMiss__Output } from '../../../meshca/agent/v1/NearMiss.ts';
+import type { FileTarget as _meshca_agent_v1_FileTarget, FileTarget__Output as _meshca_agent_v1_FileTarget__Output } from '../../../meshca/agent/v1/FileTarget.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Explanation {
@@ -18,6 +19,10 @@ export interface Explanation {
    * The names under which the process gets secrets by Envoy's secret discovery.
    */
   'secretNames'?: (string)[];
+  /**
+   * Where a file target was asked for.
+   */
+  'fileTarget'?: (_meshca_agent_v1_FileTarget | null);
 }
 
 export interface Explanation__Output {
@@ -34,4 +39,8 @@ export interface Explanation__Output {
    * The names under which the process gets secrets by Envoy's secret discovery.
    */
   'secretNames': (string)[];
+  /**
+   * Where a file target was asked for.
+   */
+  'fileTarget': (_meshca_agent_v1_FileTarget__Output | null);
 }
