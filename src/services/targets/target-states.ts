@@ -26,8 +26,11 @@ interface AgentTargets {
   targets: Map<string, Known>;
 }
 
-/** A report costs no commit, but everybody who waits looks at it. */
-const reportRate = { perSecond: 10, burst: 100 };
+/**
+ * A report costs no commit, but everybody who waits looks at it. Each answer to a command has one
+ * before it, and commands to all targets of an agent come together: to stage, to promote, and turns.
+ */
+const reportRate = { perSecond: 10, burst: 3 * maximumTargets };
 
 /**
  * What agents report of their file targets. It is kept in memory: after a restart they report again.

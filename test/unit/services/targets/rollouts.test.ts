@@ -249,3 +249,17 @@ test('a session that was replaced reports nothing any more, and its end leaves t
     [false, 'proven'],
   );
 });
+
+test('an agent with as many targets as it may have answers commands to all of them at once', () => {
+  const { open, report } = world();
+  const session = open('spiffe://td/meshca/agent/n1');
+  const all = Array.from({ length: 200 }, (_, index) => stated({ name: `t${index}` }));
+  report(session, ...all);
+  const told = (): void => {
+    for (const target of all)
+      session.report({ snapshot: false, targets: [target], removedNames: [] });
+  };
+  told();
+  told();
+  assert.throws(told, { code: 'RATE_LIMITED' });
+});
