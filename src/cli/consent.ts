@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { CliContext } from './context.ts';
+import { printableLines } from './output.ts';
 
 /**
  * Asks before an act that can not be undone. Throws INVALID_REQUEST if there is no terminal, and
@@ -11,7 +12,7 @@ export async function consent(
   question: string,
 ): Promise<void> {
   if (consented === true) return;
-  const answer = await context.ask(`${question} Type yes: `);
+  const answer = await context.ask(`${printableLines(question)} Type yes: `);
   if (answer === true) return;
   if (answer === undefined)
     throw new PkiError(

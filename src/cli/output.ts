@@ -21,14 +21,14 @@ export function facts(
  */
 export function json(context: CliContext, value: unknown): void {
   context.out(
-    `${JSON.stringify(value, (_, item: unknown) => (isBufferJson(item) ? Buffer.from(item.data).toString('base64') : item), 2)}\n`,
+    `${escaped(JSON.stringify(value, (_, item: unknown) => (isBufferJson(item) ? Buffer.from(item.data).toString('base64') : item), 2))}\n`,
   );
 }
 
 export function printError(context: CliContext, error: PkiError, asJson: boolean): void {
   if (asJson) {
     context.err(
-      `${JSON.stringify({ error: { code: error.code, message: error.message, next: error.next, ...error.detail } })}\n`,
+      `${escaped(JSON.stringify({ error: { code: error.code, message: error.message, next: error.next, ...error.detail } }))}\n`,
     );
     return;
   }
@@ -96,6 +96,20 @@ export function parseDuration(text: string): number {
 
 /** Text of others, changed so that it can not move the cursor or hide lines. */
 export const printable = (text: string): string => oneLine(text);
+
+/** The same for a text of several lines, in which a tab stands for spaces. */
+export const printableLines = (text: string): string =>
+  text
+    .split(/\r?\n/)
+    .map((line) => printable(line.replaceAll('\t', '  ')))
+    .join('\n');
+
+/** JSON for a terminal as well: the same values, without characters that move the cursor or hide text. */
+const escaped = (text: string): string =>
+  text.replace(
+    /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 
 const isBufferJson = (value: unknown): value is { readonly data: number[] } =>
   typeof value === 'object' &&

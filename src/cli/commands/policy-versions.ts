@@ -3,7 +3,7 @@ import type { IssuancePolicy__Output } from '../../common/wire/generated/meshca/
 import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json } from '../output.ts';
+import { facts, instant, json, printableLines } from '../output.ts';
 import { versionNumber, versionOf } from '../policy-source.ts';
 import { table } from '../table.ts';
 import { policyActivationCommands } from './policy-activation.ts';
@@ -32,7 +32,7 @@ function showCommand(policy: Command, context: CliContext, outcome: Outcome): vo
           context.out('the built-in policy: everything that the rights of a caller allow\n');
         else {
           facts(context, rowsOf(record));
-          context.out(`\n${record.text}`);
+          context.out(`\n${printableLines(record.text)}`);
         }
       }),
     );

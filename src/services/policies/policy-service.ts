@@ -9,7 +9,7 @@ import type { Access } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import type { Policies } from '../services.ts';
-import { checkPage } from '../requests.ts';
+import { checkPage, checkText } from '../requests.ts';
 
 export interface PolicyDependencies {
   readonly policies: LedgerIssuancePolicies;
@@ -64,6 +64,7 @@ export class PolicyService implements Policies {
       const policy = unwrap(readPolicy(text));
       if (reason === '' || reason.length > maximumReason)
         throw new PkiError('INVALID_REQUEST', `the reason has 1 to ${maximumReason} characters`);
+      checkText('reason', reason, maximumReason);
       const present = policies.presentVersion();
       if (version !== present)
         throw new PkiError('CONFLICT', `the policy is at version ${present}, not ${version}`);

@@ -167,3 +167,16 @@ test('a start with an altered policy issues only what is subject to none, until 
   assert.equal(await minted('/web'), 'resolved');
   assert.equal(await minted('/boss'), 'POLICY_DENIED');
 });
+
+test('no character of a policy moves the cursor of who reads it, or shows another text', async () => {
+  const text = `# deny \u202eyned\u202c \u009b2J\ttext\n${policy(allowAll)}\n`;
+  assert.equal((await activate(text)).code, 0);
+  const { out } = await run('show');
+  assert.match(out, /# deny \ufffdyned\ufffd \ufffd2J {2}text\n/);
+  const json = (await run('show', '--json')).out;
+  assert.ok(!/[\u0080-\u009f\u202a-\u202e]/.test(json));
+  assert.equal((JSON.parse(json) as { readonly text: string }).text, text);
+  const file = join(server.dir, 'policy.yaml');
+  const refused = await run('activate', file, '--reason', 'a\u001b[2Jb', '--yes');
+  assert.match(refused.err, /error INVALID_REQUEST/);
+});
