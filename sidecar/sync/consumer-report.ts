@@ -34,3 +34,19 @@ export const departedToWire = (
   issuerSetDigest: none,
   departedUntil: until,
 });
+
+/** From here on texts are cut: the server takes no message of more than 4 MiB. */
+const manyLines = 1_000;
+const shortText = 40;
+
+/** A report that the server takes, however long the texts are that workloads gave it. */
+export const bounded = (consumers: readonly Consumer[]): readonly Consumer[] =>
+  consumers.length <= manyLines
+    ? consumers
+    : consumers.map((consumer) => ({
+        ...consumer,
+        reason: short(consumer.reason ?? ''),
+        description: short(consumer.description ?? ''),
+      }));
+
+const short = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, shortText);

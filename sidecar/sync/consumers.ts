@@ -6,7 +6,7 @@ import type {
   ConsumerRegistry,
   Left,
 } from '../ports/consumers.ts';
-import { departedToWire, none } from './consumer-report.ts';
+import { bounded, departedToWire, none } from './consumer-report.ts';
 import { Departed } from './departed.ts';
 import { printable } from './printable.ts';
 
@@ -148,7 +148,7 @@ export class Consumers implements ConsumerRegistry {
       ...[...this.#groupLines.values()].map(({ id }) => this.#wire(id)),
     ].filter((each) => each !== undefined);
     this.#told = new Set(consumers.map(({ id }) => id as string));
-    return { snapshot: true, consumers, removedIds: [] };
+    return { snapshot: true, consumers: bounded(consumers), removedIds: [] };
   }
 
   /** The changes since the last snapshot or drain. Undefined if there are none. */
@@ -160,7 +160,7 @@ export class Consumers implements ConsumerRegistry {
     for (const id of removedIds) this.#told.delete(id);
     this.#dirty.clear();
     this.#removed.clear();
-    return { snapshot: false, consumers, removedIds };
+    return { snapshot: false, consumers: bounded(consumers), removedIds };
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Consumers } from '../../../../sidecar/sync/index.ts';
+import { issuerContract } from '../../../../src/common/wire/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
 const firstOctet = (bytes: unknown): number | undefined => (bytes as Buffer | undefined)?.[0];
@@ -249,4 +250,24 @@ test('of a set that is inferred the server is told so, also after a restart', ()
     [2],
     'the next certificate of the process settles the one before',
   );
+});
+
+test('a report of as many lines as there can be is one that the server takes', () => {
+  const { definition } = issuerContract();
+  const { Sync } = definition['meshca.issuer.v1.AgentIssuer'] as unknown as {
+    readonly Sync: { readonly requestSerialize: (message: object) => Buffer };
+  };
+  const { consumers } = world();
+  const spiffeId = `spiffe://td.test/${'x'.repeat(80)}`;
+  for (let line = 0; line < 9_000; line += 1) {
+    const handle = consumers.register({
+      ...{ ...web, spiffeId, holder: `${line} 1` },
+      description: '\u5b57'.repeat(500),
+    });
+    handle.refused(digest(1), '\u5b57'.repeat(500));
+  }
+  const drained = consumers.drain();
+  assert.equal(drained?.consumers.length, 9_000);
+  for (const report of [drained, consumers.snapshot()])
+    assert.ok(Sync.requestSerialize({ consumers: report }).length < 4 * 1024 * 1024);
 });
