@@ -1,5 +1,5 @@
 import { isErrorCode } from '../../common/errors/index.ts';
-import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
+import { errorFields, TokenBucket, type Clock, type Logger } from '../../common/runtime/index.ts';
 import {
   decideRollout,
   newestSet,
@@ -36,6 +36,10 @@ const everyMs = 5_000;
 /** Reports within this time share a look. */
 const gatherMs = 100;
 const maximumHolds = 100;
+/** Lines of the log, since an agent can state another failure with each report. */
+const lineRate = { perSecond: 0.5, burst: 50 };
+/** Failures and agents in one line. */
+const maximumNamed = 20;
 
 /** An agent puts the code before the text. Others than those of ours are no label. */
 function codeIn(reason: string): string {
@@ -53,6 +57,7 @@ export class Rollouts {
   /** By group: failures that an operator has answered, as `turnKey`. */
   readonly #answered = new Map<string, Set<string>>();
   readonly #stop: () => void;
+  readonly #lines: TokenBucket;
   /** Groups to look at. */
   #dirty = new Set<string>();
   /** Groups that could not be looked at. */
@@ -63,6 +68,7 @@ export class Rollouts {
 
   constructor(dependencies: RolloutDependencies) {
     this.#dependencies = dependencies;
+    this.#lines = new TokenBucket(lineRate, dependencies.clock);
     this.#stop = dependencies.states.onChange((groups) => this.#look(groups));
   }
 
@@ -189,10 +195,11 @@ export class Rollouts {
     const { answer } = commands.send(agentId, target, { act: 'turn', set, part });
     void answer.then((error) => {
       if (error === undefined || error.code === 'AGENT_NOT_CONNECTED') return;
-      logger.info(
-        { group, agentId, target, set, ...errorFields(error) },
-        'a file target did not take its turn',
-      );
+      if (this.#lines.take() === 0)
+        logger.info(
+          { group, agentId, target, set, ...errorFields(error) },
+          'a file target did not take its turn',
+        );
       this.#passOver(group, turn);
     });
   }
@@ -210,7 +217,7 @@ export class Rollouts {
     this.#look([group]);
   }
 
-  /** Tells the log once when a group is held, and when it goes on. */
+  /** Tells the log once when a group is held, and when it goes on; later where lines are too many. */
   #tell(group: string, { hold }: RolloutDecision, before: string): string {
     const { logger } = this.#dependencies;
     const told =
@@ -219,12 +226,12 @@ export class Rollouts {
         : hold?.kind === 'handshakes'
           ? 'handshakes'
           : '';
-    if (told === before) return told;
+    if (told === before || this.#lines.take() > 0) return before;
     if (hold?.kind === 'canary')
       logger.warn(
         {
-          ...{ alert: true, group },
-          failed: hold.failed.map(({ agentId, target, set, reason }) => ({
+          ...{ alert: true, group, failures: hold.failed.length },
+          failed: hold.failed.slice(0, maximumNamed).map(({ agentId, target, set, reason }) => ({
             ...{ agentId, target, set, reason },
           })),
         },
@@ -232,7 +239,7 @@ export class Rollouts {
       );
     else if (hold?.kind === 'handshakes')
       logger.warn(
-        { alert: true, group, agents: hold.agents.slice(0, 20) },
+        { alert: true, group, agents: hold.agents.slice(0, maximumNamed) },
         'more handshakes fail since the first targets of the group have new sets: the rest waits',
       );
     else logger.info({ group }, 'the rollout over the group goes on');

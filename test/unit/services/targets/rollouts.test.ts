@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
-import { isOneLine, silentLogger } from '../../../../src/common/runtime/index.ts';
+import { isOneLine, silentLogger, type Logger } from '../../../../src/common/runtime/index.ts';
 import { silentTurnSeconds } from '../../../../src/domain/index.ts';
 import type { SyncMessage } from '../../../../src/services/index.ts';
 import { Rollouts } from '../../../../src/services/targets/rollouts.ts';
@@ -29,7 +29,7 @@ const served = stated({
   sets: [{ name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 4e9, current: true }],
 });
 
-function world() {
+function world(logger: Logger = silentLogger) {
   const clock = new FakeClock();
   const states = new TargetStates(clock);
   const commands = new TargetCommands(clock);
@@ -41,7 +41,7 @@ function world() {
     },
   };
   const rollouts = new Rollouts({
-    ...{ states, commands, clock, lyingShare: 0.25, logger: silentLogger },
+    ...{ states, commands, clock, lyingShare: 0.25, logger },
     handshakes: handshakes as never,
   });
   /** Until what was reported so far is decided on. */
@@ -262,4 +262,21 @@ test('an agent with as many targets as it may have answers commands to all of th
   told();
   told();
   assert.throws(told, { code: 'RATE_LIMITED' });
+});
+
+test('an agent that states another failure with each report fills no log', async () => {
+  let lines = 0;
+  const count = (): void => void (lines += 1);
+  const { looked, open, report } = world({ ...silentLogger, warn: count, info: count });
+  const a = open('a');
+  for (let number = 10; number < 210; number += 1) {
+    const turn = { set: `${number}-aa`, part: 'canary' };
+    const all = Array.from({ length: 20 }, (_, index) => `t${index}`);
+    const reason = 'PROOF_MISSING: old serial';
+    report(a, ...all.map((name) => stated({ name, state: 'failed', reason, waitsFor: '', turn })));
+    await looked();
+    report(a);
+    await looked();
+  }
+  assert.ok(lines >= 2 && lines <= 50 + 20, `${lines} lines in 40 s`);
 });
