@@ -45,7 +45,7 @@ export function checkConfiguration(path: string): void {
 }
 
 /**
- * The socket of a server that gets the private key. Only the server, root and the agent could listen
+ * The socket of a server that gets the private key or a password. Only the server, root and the agent could listen
  * there in its place. Where there is no directory, nobody listens. Throws DRIVER_FAILED, or the error
  * of lstat(2).
  */
@@ -55,7 +55,7 @@ export function checkSocket(path: string): void {
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return;
     if (!(thrown instanceof Unwritable)) throw thrown;
-    throw new PkiError('DRIVER_FAILED', `no key is sent to ${path}: ${thrown.message}`, {
+    throw new PkiError('DRIVER_FAILED', `nothing secret is sent to ${path}: ${thrown.message}`, {
       next: 'Let the server make its socket in a directory of its own, such as /run/haproxy.',
     });
   }

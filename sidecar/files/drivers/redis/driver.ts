@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { PkiError, fail, ok, type Result } from '../../../../src/common/errors/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
 import { driverType } from '../driver-type.ts';
 import { isAway, localAddress } from '../local-address.ts';
+import { checkSocket } from '../program-check.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { said } from '../said.ts';
 import { RedisConnection, RedisError } from './resp.ts';
@@ -84,6 +85,7 @@ class RedisDriver extends ReloadingDriver {
   ): Promise<Result<Applied>> {
     const { address, username, passwordFile } = this.#settings;
     try {
+      if (passwordFile !== undefined && isAbsolute(address)) checkSocket(address);
       using connection = await RedisConnection.open(address, signal);
       if (passwordFile !== undefined) {
         const password = (await readFile(passwordFile, 'utf8')).replace(/\r?\n$/, '');

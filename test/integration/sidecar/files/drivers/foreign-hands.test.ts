@@ -86,12 +86,45 @@ test('the key is sent to no socket that everybody could have made', async () => 
       chmodSync(folder, mode);
       const result = await driver.apply(target.call(set), neverAborted);
       assert.equal(codeOf(result), 'DRIVER_FAILED');
-      assert.match(String(!result.ok && result.error.message), /no key is sent to .*everybody/);
+      assert.match(
+        String(!result.ok && result.error.message),
+        /nothing secret is sent to .*everybody/,
+      );
     }
     assert.ok(!texts.some((text) => text.includes('PRIVATE KEY')));
     chmodSync(folder, 0o775);
     await driver.apply(target.call(set), neverAborted);
     assert.ok(texts.some((text) => text.includes('PRIVATE KEY')));
+  } finally {
+    server.close();
+  }
+});
+
+test('a password is sent to no socket that everybody could have made', async () => {
+  using target = new TargetDirectory();
+  const set = target.write();
+  target.swap(set);
+  const [folder, passwordFile] = [join(target.path, 'open'), join(target.path, 'password')];
+  mkdirSync(folder);
+  writeFileSync(passwordFile, 'secret\n', { mode: 0o600 });
+  const address = join(folder, 'redis.sock');
+  let text = '';
+  const server = createServer((socket) => {
+    socket.on('data', (bytes) => {
+      text += String(bytes);
+      socket.end('-ERR no\r\n');
+    });
+  }).listen(address);
+  await once(server, 'listening');
+  const driver = driverOf({ type: 'redis', settings: { address, passwordFile } });
+  try {
+    chmodSync(folder, 0o1777);
+    const result = await driver.apply(target.call(set), neverAborted);
+    assert.match(String(!result.ok && result.error.message), /nothing secret is sent to/);
+    assert.equal(text, '');
+    chmodSync(folder, 0o755);
+    assert.equal(codeOf(await driver.apply(target.call(set), neverAborted)), 'DRIVER_FAILED');
+    assert.match(text, /AUTH[^]*secret/);
   } finally {
     server.close();
   }
