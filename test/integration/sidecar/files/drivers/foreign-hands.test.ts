@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { namesRoots } from '../../../../../sidecar/files/drivers/caddy/driver.ts';
+import { contextsIn } from '../../../../../sidecar/files/drivers/envoy/admin.ts';
 import { openDriver } from '../../../../../sidecar/files/drivers/index.ts';
 import { systemClock } from '../../../../../src/common/runtime/index.ts';
 import {
@@ -152,4 +153,26 @@ test('an answer in the place of Caddy is read in time in proportion to its size'
   // with a pattern that looks back this takes hours
   const flood = `${'"pem_files":['.repeat(600_000)}]${path}`;
   assert.equal(namesRoots(flood, call), false);
+});
+
+test('of an answer in the place of Envoy nothing is kept but its first fault', () => {
+  const certificates = [
+    { cert_chain: [{ serial_number: '0AB' }], ca_cert: [{ serial_number: '01' }] },
+    { cert_chain: [{ serial_number: 'cd' }] },
+    {},
+  ];
+  assert.deepEqual(contextsIn({ certificates }), [
+    { leaves: ['ab'], roots: ['1'] },
+    { leaves: ['cd'], roots: [] },
+    { leaves: [], roots: [] },
+  ]);
+  const before = process.memoryUsage().heapUsed;
+  for (const answer of [
+    ...[null, 1, [], {}, { certificates: {} }, { certificates: [null] }],
+    ...[{ certificates: [{ ca_cert: 1 }] }, { certificates: [{ cert_chain: [{}] }] }],
+    { certificates: Array(1_000_000).fill(1) },
+  ])
+    assert.throws(() => contextsIn(answer), { code: 'DRIVER_FAILED' });
+  // a list of all faults took more than 1.9 GB for four million of them
+  assert.ok(process.memoryUsage().heapUsed - before < 100_000_000);
 });
