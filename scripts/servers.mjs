@@ -19,6 +19,9 @@ import { ScriptError } from './lib.mjs';
 // test/support/servers/debian-programs.ts looks there
 const place = join(cache, 'debian-servers');
 
+/** No folder of a package has this name; some packages have programs in bin/. */
+const starters = 'starters';
+
 /** The program and the package. */
 const servers = [
   ['nginx', 'nginx'],
@@ -28,7 +31,7 @@ const servers = [
 ];
 
 const isInstalled = (program) => onPath(program)() || postgresFolders('/').some(has(program));
-const isUnpacked = (program) => existsSync(join(place, 'bin', program));
+const isUnpacked = (program) => existsSync(join(place, starters, program));
 const has = (program) => (folder) => existsSync(join(folder, program));
 
 const missing = () => servers.filter(([program]) => !isInstalled(program) && !isUnpacked(program));
@@ -62,18 +65,23 @@ function unpack(wanted, say) {
   say(`servers: unpacked in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
-/** One script in bin/ for each program, which runs it with the unpacked libraries. */
+/** One script for each program, which runs it with the unpacked libraries. */
 function writeStarters(made) {
-  mkdirSync(join(made, 'bin'));
-  const libraries = readdirSync(join(made, 'usr', 'lib'))
-    .filter((folder) => folder.endsWith('-linux-gnu'))
-    .map((folder) => join(place, 'usr', 'lib', folder));
+  mkdirSync(join(made, starters));
+  // where /lib is a folder of its own in a package, its libraries are there
+  const libraries = [join('usr', 'lib'), 'lib']
+    .filter((folder) => existsSync(join(made, folder)))
+    .flatMap((folder) =>
+      readdirSync(join(made, folder))
+        .filter((name) => name.endsWith('-linux-gnu'))
+        .map((name) => join(place, folder, name)),
+    );
   const folders = [join(made, 'usr', 'sbin'), join(made, 'usr', 'bin'), ...postgresFolders(made)];
   for (const program of [...servers.map(([name]) => name), 'initdb', 'psql']) {
     const folder = folders.find(has(program));
     if (folder === undefined) continue;
     const real = join(folder, program).replace(made, place);
-    const path = join(made, 'bin', program);
+    const path = join(made, starters, program);
     const line = `LD_LIBRARY_PATH='${libraries.join(':')}' exec '${real}' "$@"`;
     writeFileSync(path, `#!/bin/sh\n${line}\n`);
     chmodSync(path, 0o755);

@@ -24,7 +24,7 @@ export function debianProgram(name: string): DebianProgram {
   const folders = [...postgres(), ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'];
   const installed = folders.map((folder) => join(folder, name)).find(existsSync);
   if (installed !== undefined) return { path: installed, executable: installed };
-  const path = join(unpackedServers, 'bin', name);
+  const path = join(unpackedServers, 'starters', name);
   if (!existsSync(path)) throw new Error(`${name} is not there: run "npm run setup -- --for=test"`);
   const executable = /exec '(.*)'/.exec(readFileSync(path, 'utf8'))?.[1] as string;
   return { path, executable };
