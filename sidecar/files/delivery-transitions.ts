@@ -170,6 +170,8 @@ function leased(record: DeliveryRecord, set: DeliveredSet, now: number): Deliver
     tried: false,
     promoted: false,
     resume: undefined,
+    // what hindered the lease is over
+    obstacle: undefined,
   };
 }
 

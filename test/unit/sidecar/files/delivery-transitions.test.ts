@@ -122,6 +122,13 @@ describe('a delivery', () => {
       assert.equal(record.obstacle?.code, 'error' in failure ? failure.error.code : '');
     });
 
+  test('forgets why no set was to be had once there is one', () => {
+    const waiting = after(emptyRecord(start), [due, failedBy('TARGET_UNWRITABLE')]);
+    assert.equal(waiting.obstacle?.code, 'TARGET_UNWRITABLE');
+    const delivered = after(waiting, [{ kind: 'retry' }, leased(1)]);
+    assert.equal(delivered.obstacle, undefined);
+  });
+
   test('offers a set again that did not prove itself, and not one that the server refused', () => {
     const back = (code: ErrorCode) =>
       after(served, [due, leased(2), ...forward.slice(0, 3), failedBy(code), ...backward]);
