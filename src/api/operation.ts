@@ -61,6 +61,8 @@ export type DualControlRule<Request> = 'always' | 'never' | ByContent<Request>;
 export interface AdminOperation<Request, Response> {
   readonly admits: 'operators';
   readonly dualControl: DualControlRule<Request>;
+  /** For a call that waits for agents: the seconds it may take where unary calls have fewer. */
+  readonly patienceSeconds?: number;
   /** What the call would change, for its approvers, with the rights of the reader. */
   readonly preview?: (
     dependencies: OperationDependencies,

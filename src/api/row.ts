@@ -18,6 +18,7 @@ export interface Row {
   readonly path: MethodPath;
   readonly admits: Admission;
   readonly dualControl: DualControlRule<object>;
+  readonly patienceSeconds?: number;
   readonly preview?: (
     dependencies: OperationDependencies,
     caller: OperatorCaller,

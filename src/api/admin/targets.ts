@@ -1,4 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
+import { silentTurnSeconds } from '../../domain/index.ts';
 import type { AgentTarget } from '../../common/wire/generated/meshca/admin/v1/AgentTarget.ts';
 import type { ChangedTarget } from '../../common/wire/generated/meshca/admin/v1/ChangedTarget.ts';
 import type { TargetGroup } from '../../common/wire/generated/meshca/admin/v1/TargetGroup.ts';
@@ -13,6 +14,9 @@ import type {
 } from '../../services/services.ts';
 import { pageOf } from '../messages/common.ts';
 import type { OperationDependencies, OperationsOf } from '../operation.ts';
+
+/** The service answers by then in any case: it waits no longer for an agent. */
+const patienceSeconds = silentTurnSeconds + 60;
 
 const act =
   (what: TargetAct) =>
@@ -52,17 +56,23 @@ export const targetOperations: OperationsOf<'meshca.admin.v1.Targets'> = {
     },
   },
   // serves nothing: the certificate is one that the entries give to the agent
-  StageTargets: { admits: 'operators', dualControl: 'never', run: act('stage') },
+  StageTargets: { admits: 'operators', dualControl: 'never', patienceSeconds, run: act('stage') },
   PromoteTargets: {
     admits: 'operators',
     dualControl: 'always',
+    patienceSeconds,
     preview: async (_, __, request) => [
       `serve what is staged: ${selectedText(selectionOf(request))}`,
     ],
     run: act('promote'),
   },
   // an emergency must not wait
-  RollBackTargets: { admits: 'operators', dualControl: 'never', run: act('rollback') },
+  RollBackTargets: {
+    admits: 'operators',
+    dualControl: 'never',
+    patienceSeconds,
+    run: act('rollback'),
+  },
 };
 
 /** Targets or agents that are named for a group. */

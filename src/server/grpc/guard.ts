@@ -23,6 +23,8 @@ export interface GuardDependencies {
 export interface GuardedMethod {
   readonly path: string;
   readonly admits: readonly CallerClass[];
+  /** A call of it may take this long where `limits.unarySeconds` is less. */
+  readonly patienceSeconds?: number | undefined;
 }
 
 /**
@@ -53,7 +55,7 @@ export class Guard {
         call,
         callback,
         clock,
-        limitSeconds: limits.unarySeconds,
+        limitSeconds: Math.max(limits.unarySeconds, method.patienceSeconds ?? 0),
         refusalStatus: this.#refusalStatus,
         onAnswered: (code, seconds) => {
           this.#unaryCalls -= 1;

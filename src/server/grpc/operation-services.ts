@@ -79,7 +79,8 @@ export function guardedService(
   return Object.fromEntries(
     Object.entries(serviceDefinition(service)).map(([name, { path }]) => {
       const row = rowAt(path);
-      const method = { path, admits: admittedClasses(row) };
+      const { patienceSeconds } = row;
+      const method = { path, admits: admittedClasses(row), patienceSeconds };
       return [
         name,
         row.run === undefined

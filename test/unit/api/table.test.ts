@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { libraryMethods, operationTable, rows } from '../../../src/api/index.ts';
 import { admittedClasses } from '../../../src/api/row.ts';
+import { silentTurnSeconds } from '../../../src/domain/index.ts';
 import { methodDefinition } from '../../../src/common/wire/index.ts';
 
 /**
@@ -177,6 +178,16 @@ describe('each row fits its contract', () => {
       if (row.dualControl !== 'never')
         assert.ok(row.run !== undefined && row.admits === 'operators', row.path);
   });
+});
+
+test('a call that waits for an agent may take longer than the server waits for the agent', () => {
+  const patient = [...rows.values()].filter(({ patienceSeconds }) => patienceSeconds !== undefined);
+  assert.deepEqual(
+    patient.map(({ path }) => path.split('/').at(-1)),
+    ['StageTargets', 'PromoteTargets', 'RollBackTargets'],
+  );
+  for (const { path, patienceSeconds = 0 } of patient)
+    assert.ok(patienceSeconds > silentTurnSeconds, path);
 });
 
 test('the compiler refuses a method without a row, and a row without a method', () => {

@@ -83,7 +83,7 @@ interface Answer {
 function answerOf(
   guard: Guard,
   work: UnaryWork,
-  { peer = 'connection-1', requestId = '', call = new EventEmitter() } = {},
+  { peer = 'connection-1', requestId = '', call = new EventEmitter(), patienceSeconds = 0 } = {},
 ): Promise<Answer> {
   return new Promise((resolve) => {
     const metadata = new Metadata();
@@ -97,7 +97,7 @@ function answerOf(
               metadata: error.metadata as Metadata,
             },
       );
-    const handler = guard.unary(method, work) as unknown as (
+    const handler = guard.unary({ ...method, patienceSeconds }, work) as unknown as (
       call: object,
       callback: sendUnaryData<unknown>,
     ) => void;
@@ -167,6 +167,21 @@ describe('a unary call', () => {
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(ran, false);
     assert.deepEqual(observed, ['DEADLINE_EXCEEDED']);
+  });
+
+  test('of a method that waits for agents has the time of that method', async () => {
+    const { guard, clock, observed } = world();
+    const running = Promise.withResolvers<string>();
+    const work: UnaryWork = { run: () => running.promise };
+    const answering = answerOf(guard, work, { patienceSeconds: 90 });
+    const late = answerOf(guard, { run: () => new Promise(() => {}) }, { patienceSeconds: 90 });
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(89_000);
+    running.resolve('done');
+    assert.deepEqual(await answering, { code: 'OK', value: 'done' });
+    clock.advance(1_000);
+    assert.equal(codeIn(await late), 'DEADLINE_EXCEEDED');
+    assert.deepEqual(observed, ['OK', 'DEADLINE_EXCEEDED']);
   });
 
   test('whose client goes while it is held up does not run', async () => {
