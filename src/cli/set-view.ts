@@ -174,13 +174,24 @@ export function showTarget(context: CliContext, target: ShownTarget): void {
   );
 }
 
-/** One line on what came of an act. */
-export const outcomeText = (target: ShownTarget): string => {
+/** A promotion whose set went back or was not served; or nothing that is served can be shown. */
+export const fellShort = ({ state, reason }: ShownTarget, verb: string): boolean =>
+  (verb !== 'stage' && state === 'failed') ||
+  (verb === 'promote' &&
+    (state === 'rolled-back' || (reason !== '' && !reason.startsWith('TARGET_ENDING'))));
+
+/** One line on what came of an act; where it fell short, the reason and what to do as well. */
+export const outcomeText = (target: ShownTarget, verb: string): string => {
   const staged = target.sets.at(-1);
   const set = served(target);
   const serves = set === undefined ? 'nothing' : setText(set);
   const more = target.state === 'staged' ? `; set ${numberOf(staged)} is staged` : '';
-  return `${nameOf(target)}: ${target.state}, serves ${serves}${more}\n`;
+  const line = `${nameOf(target)}: ${target.state}, serves ${serves}${more}\n`;
+  if (!fellShort(target, verb)) return line;
+  return [line, ...detail(target.reason, ''), ...detail(target.next, 'next: ')].join('');
 };
+
+const detail = (text: string, label: string): readonly string[] =>
+  text === '' ? [] : [`  ${label}${printable(text)}\n`];
 
 const setText = (set: ShownSet): string => `set ${numberOf(set)} (${set.serial})`;

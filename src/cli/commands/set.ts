@@ -9,6 +9,7 @@ import { defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { json, printable } from '../output.ts';
 import {
+  fellShort,
   nameOf,
   ofNode,
   outcomeText,
@@ -100,8 +101,8 @@ function actCommand(
       if (options.local) {
         const target = await atNode(context, options, verb, name as string);
         if (options.json) json(context, target);
-        else context.out(outcomeText(target));
-        return exitCodes.ok;
+        else context.out(outcomeText(target, verb));
+        return fellShort(target, verb) ? exitCodes.failed : exitCodes.ok;
       }
       return atServer(context, options, verb, name);
     }),
@@ -135,15 +136,17 @@ async function atServer(
   );
   if (options.json) json(context, results);
   else if (results.length === 0) context.out(`nothing waits in the group ${group}\n`);
-  else for (const result of results) context.out(resultText(result));
-  return results.some(({ code }) => code !== '') ? exitCodes.failed : exitCodes.ok;
+  else for (const result of results) context.out(resultText(result, verb));
+  const isShort = ({ code, after }: ChangedTarget__Output): boolean =>
+    code !== '' || (after !== null && fellShort(after, verb));
+  return results.some(isShort) ? exitCodes.failed : exitCodes.ok;
 }
 
-function resultText(result: ChangedTarget__Output): string {
+function resultText(result: ChangedTarget__Output, verb: string): string {
   const { agentId, target: name, code, message, next, after } = result;
   if (code !== '')
     return `${nameOf({ agentId, name })}: ${code}: ${printable(message)}\n  next: ${printable(next)}\n`;
-  return after === null ? `${nameOf({ agentId, name })}: done\n` : outcomeText(after);
+  return after === null ? `${nameOf({ agentId, name })}: done\n` : outcomeText(after, verb);
 }
 
 const atNode = (

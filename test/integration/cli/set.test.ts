@@ -75,6 +75,12 @@ test('on its own node the sets of an agent are listed, staged, promoted and roll
   };
   assert.equal(asJson.state, 'rolled-back');
 
+  targets.bad.add('db');
+  await local('stage', 'db');
+  const wentBack = await local('promote', 'db');
+  assert.equal(wentBack.code, 1);
+  assert.match(wentBack.out, /^db: rolled-back, serves set \d+ \(.*\)\n {2}PROOF_MISSING: the old/);
+
   const refused = await local('rollback', 'web');
   assert.deepEqual([refused.code, /error CONFLICT/.test(refused.err)], [6, true]);
   const unknown = await local('promote', 'mail');
