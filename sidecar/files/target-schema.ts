@@ -20,11 +20,14 @@ const fileName = z
   .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, 'write it as a plain name of a file')
   .refine((name) => name !== 'current' && name !== 'sets', 'the agent itself uses this name');
 
+/** Without quotes YAML reads a number. */
+const octalDigits = 'write it as three octal digits in quotes, such as "0640"';
+
 /** Nobody but the owner writes. */
 const mode = (description: string) =>
   z
-    .string()
-    .regex(/^0?[0-7]{3}$/, 'write it as three octal digits, such as "0640"')
+    .string(octalDigits)
+    .regex(/^0?[0-7]{3}$/, octalDigits)
     .refine((text) => (Number.parseInt(text, 8) & 0o022) === 0, 'others than the owner may write')
     .describe(description);
 

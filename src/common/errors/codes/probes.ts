@@ -11,7 +11,8 @@ export const probeCodes = {
   PROOF_MISSING: operator(
     'FAILED_PRECONDITION',
     'A listener did not show the new certificate in time.',
-    'The message has what each listener shows. If it is the certificate before, check that ' +
+    'The message has what each listener shows. If nothing answers, start the server, or correct ' +
+      'the address of the listener. If it is the certificate before, check that ' +
       'the server reads the files below current/ and that the driver reloads it; its log may ' +
       'have the reason. If it is another one, correct the address or the server name of the ' +
       'listener.',

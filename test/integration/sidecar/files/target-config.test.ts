@@ -157,6 +157,7 @@ test('what can not work, or would be unsafe, is refused with its key', async (co
     ],
     [{ keyMode: '0644' }, /targets.0.keyMode: everybody could read the key/],
     [{ mode: '0664' }, /targets.0.mode: others than the owner may write/],
+    [{ keyMode: 600 }, /targets.0.keyMode: write it as three octal digits in quotes/],
     [{ directoryMode: '0550' }, /targets.0.directoryMode: the agent needs/],
     [{ directoryMode: '0700', group: 0 }, /directoryMode keeps owner and group out/],
     [{ files: { key: '../key' } }, /targets.0.files.key: /],
