@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, chownSync, cpSync, readdirSync } from 'node:fs';
+import { appendFileSync, chownSync, cpSync, existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { freePort } from '../ports.ts';
 import { debianProgram, unpackedServers } from './debian-programs.ts';
@@ -86,15 +86,21 @@ function readableBy(
   const programs = dirname(executable);
   const place = user === undefined ? unpackedServers : join(folder, 'programs');
   if (user !== undefined)
-    for (const part of ['usr/lib', 'usr/share/postgresql'])
-      cpSync(join(unpackedServers, part), join(place, part), {
-        recursive: true,
-        verbatimSymlinks: true,
-        filter: (source) => !/\/bitcode$|llvm|perl/i.test(source),
-      });
-  const libraries = readdirSync(join(place, 'usr/lib'))
-    .filter((name) => name.endsWith('-linux-gnu'))
-    .map((name) => join(place, 'usr/lib', name));
+    for (const part of ['usr/lib', 'lib', 'usr/share/postgresql'])
+      if (existsSync(join(unpackedServers, part)))
+        cpSync(join(unpackedServers, part), join(place, part), {
+          recursive: true,
+          verbatimSymlinks: true,
+          filter: (source) => !/\/bitcode$|llvm|perl/i.test(source),
+        });
+  const libraries = ['usr/lib', 'lib']
+    .map((part) => join(place, part))
+    .filter(existsSync)
+    .flatMap((part) =>
+      readdirSync(part)
+        .filter((name) => name.endsWith('-linux-gnu'))
+        .map((name) => join(part, name)),
+    );
   return {
     programs: programs.replace(unpackedServers, place),
     environment: { ...process.env, LD_LIBRARY_PATH: libraries.join(':') },
