@@ -30,7 +30,7 @@ export function statusOf(target: FileTarget, record: DeliveryRecord, now: number
   };
 }
 
-const instant = (at: number): string => new Date(at * 1000).toISOString();
+const instant = (at: number): string => new Date(at * 1000).toISOString().replace('.000Z', 'Z');
 
 function situation(
   { name, promote }: FileTarget,

@@ -38,7 +38,11 @@ const reasons: Readonly<Record<string, readonly [reason: string, next: string]>>
 /** Names the directory, the reason, and what to do. */
 export function unwritableBecause(directory: string, thrown: unknown): Failure {
   if (thrown instanceof Unwritable)
-    return unwritable(`${directory}: ${thrown.message}`, thrown.next, thrown);
+    return unwritable(
+      thrown.message.includes(directory) ? thrown.message : `${directory}: ${thrown.message}`,
+      thrown.next,
+      thrown,
+    );
   const { code, message } = thrown as NodeJS.ErrnoException;
   const known = reasons[code ?? ''];
   return known === undefined

@@ -29,7 +29,9 @@ export const textOf = (context: CliContext, path: string): Promise<string> | str
 
 /** The faults of a file, with its path. */
 export const inFile = <T>(read: Result<T>, path: string): Result<T> =>
-  read.ok ? read : fail(read.error.code, `${path}: ${read.error.message}`);
+  read.ok
+    ? read
+    : fail(read.error.code, `${path}: ${read.error.message}`, { next: read.error.next });
 
 /** A policy with its name for people. */
 export interface NamedPolicy {

@@ -91,6 +91,7 @@ export function readCases(source: string, now: number): Result<readonly PolicyCa
       problemsIn(parsed.error, tree.value, {
         cases: [...Object.keys(caseSchema.shape), ...Object.keys(requestShape)],
       }),
+      { next: 'Mend what the message names; docs/policy.md has a file of cases.' },
     );
   return ok(
     parsed.data.cases.map(({ name, expect, rule, request }) => ({
@@ -109,7 +110,9 @@ export function readRequest(source: string, now: number): Result<PolicyFacts> {
   const parsed = requestSchema.safeParse(tree.value);
   if (parsed.success) return ok(factsOf(parsed.data, now));
   const known = Object.fromEntries(Object.keys(requestShape).map((key) => [key, []]));
-  return fail('POLICY_INVALID', problemsIn(parsed.error, tree.value, known));
+  return fail('POLICY_INVALID', problemsIn(parsed.error, tree.value, known), {
+    next: 'Mend what the message names: the file has the fields of one request alone, "kind" first.',
+  });
 }
 
 function factsOf(request: z.output<typeof caseSchema>['request'], now: number): PolicyFacts {

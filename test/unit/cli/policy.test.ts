@@ -138,7 +138,17 @@ test('cases with faults are refused with each of them', async () => {
     const { code, err } = await run('test', path, '--cases', file('cases.yaml', text));
     assert.equal(code, 2);
     assert.match(err.replaceAll(/\s+/g, ' '), message);
+    assert.match(err, /next: [^]*docs\/policy.md has a file of cases/);
   }
+});
+
+test('a file of one request with faults is refused, and says what the file has', async () => {
+  const path = file('request.yaml', 'request: {kind: workload}');
+  const { code, err } = await run(
+    ...['explain', '--request', path, '--policy', file('policy.yaml', policy('prod'))],
+  );
+  assert.equal(code, 2);
+  assert.match(err, /unknown key "request"[^]*next: [^]*fields of one request alone/);
 });
 
 test('the cases of docs/policy.md are decided by its policy as the page says', async () => {

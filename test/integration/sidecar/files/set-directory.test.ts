@@ -232,6 +232,7 @@ describe('a set that is not served where others have a hand in the path:', () =>
       const sets = setsIn(directory, { layout: { links: true } });
       const error = refusal(await sets.write(setContent(issuer)));
       assert.match(error.message, reason);
+      assert.ok(!error.message.startsWith(`${directory}: ${directory} `), error.message);
       assert.ok(error.next.length > 20, error.next);
       const left = await readdir(directory).catch(() => []);
       assert.ok(

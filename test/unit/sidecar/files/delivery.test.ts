@@ -156,6 +156,7 @@ describe('a target', () => {
     await pass(bench, 60);
     assert.equal(bench.state, 'failed');
     assert.match(bench.delivery.status().reason, /TARGET_UNWRITABLE/);
+    assert.match(bench.delivery.status().next, /Tried again at \S+:\d\dZ\.$/);
     bench.sets.unwritable = undefined;
     await pass(bench, 300);
     assert.equal(bench.state, 'proven');
