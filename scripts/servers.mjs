@@ -76,7 +76,8 @@ function writeStarters(made) {
         .filter((name) => name.endsWith('-linux-gnu'))
         .map((name) => join(place, folder, name)),
     );
-  const folders = [join(made, 'usr', 'sbin'), join(made, 'usr', 'bin'), ...postgresFolders(made)];
+  // usr/bin/psql is a script that looks for PostgreSQL in the system
+  const folders = [...postgresFolders(made), join(made, 'usr', 'sbin'), join(made, 'usr', 'bin')];
   for (const program of [...servers.map(([name]) => name), 'initdb', 'psql']) {
     const folder = folders.find(has(program));
     if (folder === undefined) continue;
