@@ -11,7 +11,7 @@ import {
 import { PkiError } from '../../../src/common/errors/index.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import { parseStat } from '../../attest/proc-parse.ts';
-import { holdProcess, type HeldProcess } from './system-calls.ts';
+import { holdProcess, type HeldProcess, type SignalName } from './system-calls.ts';
 
 export interface PidFile {
   readonly path: string;
@@ -53,6 +53,15 @@ export function namedProcess(file: PidFile, clock: Clock): NamedProcess | undefi
     throw thrown;
   }
   return { pid, held, [Symbol.dispose]: () => held[Symbol.dispose]() };
+}
+
+/** Returns false if the process has ended. Throws DRIVER_FAILED if the agent may not signal it. */
+export function sendSignal({ pid, held }: NamedProcess, name: SignalName): boolean {
+  if (held.signal(name)) return true;
+  if (held.exited) return false;
+  throw new PkiError('DRIVER_FAILED', `the agent may not send ${name} to process ${pid}`, {
+    next: 'Run the agent as root or as the user of the server, or give it the right CAP_KILL.',
+  });
 }
 
 /** More than the number stands there, as in PostgreSQL's postmaster.pid. */

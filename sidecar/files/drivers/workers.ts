@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../../../src/common/runtime/index.ts';
+import { sendSignal, type NamedProcess } from './pid-file.ts';
+import type { SignalName } from './system-calls.ts';
 
 const lookMs = 20;
 
 /** The children of a process; undefined where the kernel does not tell (CONFIG_PROC_CHILDREN). */
-export function childrenOf(pid: number): ReadonlySet<number> | undefined {
+function childrenOf(pid: number): ReadonlySet<number> | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return new Set(text.split(' ').filter(Boolean).map(Number));
@@ -13,28 +15,32 @@ export function childrenOf(pid: number): ReadonlySet<number> | undefined {
   }
 }
 
-/** A server whose master starts new workers at a reload. */
-export interface Master {
-  readonly pid: number;
-  /** Its children before the reload. */
-  readonly before: ReadonlySet<number>;
-  /** Whether an old child takes no new connections. */
+/** How the master of a server starts new workers. */
+export interface WorkerReload {
+  readonly signalName: SignalName;
+  /** Whether an old worker takes no new connections. */
   readonly isLeaving: (pid: number) => boolean;
 }
 
 /**
- * Waits until a master has a child that it had not before, and each child from before is gone or
- * leaving.
+ * Signals a master, and waits until it has a worker that it had not before, and each worker from
+ * before is gone or leaving: `replaced`. `untold`: this kernel does not tell the workers. `ended`: the
+ * master has ended. Throws DRIVER_FAILED if the agent may not signal it.
  */
-export async function workersReplaced(
-  { pid, before, isLeaving }: Master,
+export async function reloadWorkers(
+  master: NamedProcess,
+  { signalName, isLeaving }: WorkerReload,
   clock: Clock,
   signal: AbortSignal,
-): Promise<void> {
-  for (;;) {
-    const now = [...(childrenOf(pid) ?? [])];
+): Promise<'replaced' | 'untold' | 'ended'> {
+  const before = childrenOf(master.pid);
+  if (!sendSignal(master, signalName)) return 'ended';
+  if (before === undefined) return 'untold';
+  while (!master.held.exited) {
+    const now = [...(childrenOf(master.pid) ?? [])];
     const isNew = now.some((child) => !before.has(child));
-    if (isNew && now.every((child) => !before.has(child) || isLeaving(child))) return;
+    if (isNew && now.every((child) => !before.has(child) || isLeaving(child))) return 'replaced';
     await clock.sleep(lookMs, { signal });
   }
+  return 'ended';
 }

@@ -1,4 +1,4 @@
-import { PkiError, fail, type Result } from '../../../../src/common/errors/index.ts';
+import { fail, type Result } from '../../../../src/common/errors/index.ts';
 import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
@@ -7,7 +7,7 @@ import { checkConfiguration } from '../program-check.ts';
 import { saidBy } from '../program-end.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram } from '../run-program.ts';
-import { childrenOf, workersReplaced } from '../workers.ts';
+import { reloadWorkers } from '../workers.ts';
 
 export interface ReloadSettings {
   readonly program: string;
@@ -43,16 +43,12 @@ export class HaproxyReloadDriver extends ReloadingDriver {
     const check = await runProgram({ argv, input: '', environment: {} }, this.#clock, signal);
     if (check.exitCode !== 0)
       return fail('DRIVER_REFUSED', `haproxy -c refused the files: ${saidBy(check)}`);
-    const before = childrenOf(master.pid);
-    if (!master.held.signal('SIGUSR2'))
-      throw new PkiError('DRIVER_FAILED', `the agent may not send SIGUSR2 to ${master.pid}`, {
-        next: 'Run the agent as root, or give it the right CAP_KILL.',
-      });
-    if (before === undefined)
-      return unknownTrust('SIGUSR2 was sent; this kernel does not tell the workers of HAProxy');
     // the worker before keeps its connections, and listens no more once the new one does
-    const { pid } = master;
-    await workersReplaced({ pid, before, isLeaving: () => true }, this.#clock, signal);
+    const reload = { signalName: 'SIGUSR2', isLeaving: () => true } as const;
+    const came = await reloadWorkers(master, reload, this.#clock, signal);
+    if (came === 'ended') return unknownTrust('HAProxy has ended');
+    if (came === 'untold')
+      return unknownTrust('SIGUSR2 was sent; this kernel does not tell the workers of HAProxy');
     return unknownTrust('HAProxy has a new worker');
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { PkiError, fail, ok, type Result } from '../../../../src/common/errors/index.ts';
+import { fail, ok, type Result } from '../../../../src/common/errors/index.ts';
 import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
@@ -11,7 +11,7 @@ import { checkConfiguration } from '../program-check.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram, type ProgramEnd } from '../run-program.ts';
 import { said } from '../said.ts';
-import { childrenOf, workersReplaced } from '../workers.ts';
+import { reloadWorkers } from '../workers.ts';
 
 const settings = z.strictObject({
   program: z.string().startsWith('/').default('/usr/sbin/nginx'),
@@ -63,15 +63,11 @@ class NginxDriver extends ReloadingDriver {
     const test = await this.#test(signal);
     if (test.exitCode !== 0)
       return fail('DRIVER_REFUSED', `nginx -T refused the files: ${said(test.stderr)}`);
-    const before = childrenOf(master.pid);
-    if (!master.held.signal('SIGHUP'))
-      throw new PkiError('DRIVER_FAILED', `the agent may not send SIGHUP to ${master.pid}`, {
-        next: 'Run the agent as root, or give it the right CAP_KILL.',
-      });
-    if (before === undefined)
+    const reload = { signalName: 'SIGHUP', isLeaving: isShuttingDown } as const;
+    const came = await reloadWorkers(master, reload, this.#clock, signal);
+    if (came === 'ended') return unknownTrust('nginx has ended');
+    if (came === 'untold')
       return unknownTrust('SIGHUP was sent; this kernel does not tell the workers of nginx');
-    const { pid } = master;
-    await workersReplaced({ pid, before, isLeaving: isShuttingDown }, this.#clock, signal);
     return ok({
       trust: namesRoots(test.stdout, call) ? 'loaded' : 'unknown',
       note: 'nginx has new workers',

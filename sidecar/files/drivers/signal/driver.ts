@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { PkiError, type Result } from '../../../../src/common/errors/index.ts';
+import type { Result } from '../../../../src/common/errors/index.ts';
 import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { Applied } from '../../driver.ts';
 import { driverType } from '../driver-type.ts';
-import { namedProcess, type PidFile } from '../pid-file.ts';
+import { namedProcess, sendSignal, type PidFile } from '../pid-file.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import type { SignalName } from '../system-calls.ts';
 
@@ -51,9 +51,7 @@ class SignalDriver extends ReloadingDriver {
 export function signalNamed(file: PidFile, name: SignalName, clock: Clock): string {
   using named = namedProcess(file, clock);
   if (named === undefined) return `${file.path} names no process: the server does not run`;
-  if (!named.held.signal(name) && !named.held.exited)
-    throw new PkiError('DRIVER_FAILED', `the agent may not send ${name} to process ${named.pid}`, {
-      next: 'Run the agent as root or as the user of the server, or give it the right CAP_KILL.',
-    });
-  return `${name} was sent to process ${named.pid}`;
+  return sendSignal(named, name)
+    ? `${name} was sent to process ${named.pid}`
+    : `process ${named.pid} has ended: the server does not run`;
 }
