@@ -10,7 +10,7 @@ import {
   seconds,
   successor,
 } from './laggard-status.ts';
-import { createWorld, type World } from './world.ts';
+import { createWorld, livesOf, type World } from './world.ts';
 
 /**
  * A deadline a few seconds ahead: the margin is all of the intermediate's life but those seconds.
@@ -71,14 +71,7 @@ export async function passDeadline(
 const ttl = 90;
 /** All steps before the alert must be done by then, while the rest of the drill runs beside them. */
 const aheadSeconds = 45;
-const issuance = {
-  minimumTtlSeconds: 2,
-  defaultTtlSeconds: ttl,
-  maximumTtlSeconds: ttl,
-  agentTtlSeconds: ttl,
-  serverTtlSeconds: ttl,
-  bundleRefreshHintSeconds: 1,
-};
+const issuance = livesOf(ttl);
 
 const sections = (onDeadline: 'alert' | 'proceed'): object => ({
   authorities: { issuing: { lifeDays: 1 } },

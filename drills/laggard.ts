@@ -18,7 +18,7 @@ import {
 } from './laggard-status.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
-import { createWorld, trustDomain, type World } from './world.ts';
+import { createWorld, livesOf, trustDomain, type World } from './world.ts';
 
 /**
  * A workload or an agent does not read. Then it reads again, dies, or is left behind by force or by
@@ -99,14 +99,7 @@ const laggardWorld = (ttl: number, signal: AbortSignal): Promise<World> =>
   createWorld({
     signal,
     signers: 1,
-    issuance: {
-      minimumTtlSeconds: 2,
-      defaultTtlSeconds: ttl,
-      maximumTtlSeconds: ttl,
-      agentTtlSeconds: ttl,
-      serverTtlSeconds: 60,
-      bundleRefreshHintSeconds: 1,
-    },
+    issuance: { ...livesOf(ttl), serverTtlSeconds: 60 },
     sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } },
   });
 

@@ -12,7 +12,7 @@ import {
 import { OutageNode } from './outage-node.ts';
 import { runNode } from './run-node.ts';
 import type { LoadFigures } from './server-load.ts';
-import { createWorld, type World } from './world.ts';
+import { createWorld, livesOf, type World } from './world.ts';
 import { productEntry } from '../test/support/product.ts';
 
 interface Plan {
@@ -100,14 +100,7 @@ const provisionWorld = ({ lifeSeconds: ttl }: Plan, signal: AbortSignal): Promis
   createWorld({
     signal,
     signers: 1,
-    issuance: {
-      minimumTtlSeconds: 2,
-      defaultTtlSeconds: ttl,
-      maximumTtlSeconds: ttl,
-      agentTtlSeconds: ttl,
-      serverTtlSeconds: ttl,
-      bundleRefreshHintSeconds: 1,
-    },
+    issuance: livesOf(ttl),
     sections: { rotation: { automatic: false, retireMarginSeconds: 2, jwksCacheSeconds: 1 } },
   });
 

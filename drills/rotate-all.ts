@@ -10,7 +10,7 @@ import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { runNode } from './run-node.ts';
-import { createWorld, trustDomain, type World } from './world.ts';
+import { createWorld, livesOf, trustDomain, type World } from './world.ts';
 import { productEntry } from '../test/support/product.ts';
 
 interface Plan {
@@ -52,14 +52,7 @@ export const rotateAll: Drill = {
     await using world = await createWorld({
       signal,
       signers: 1,
-      issuance: {
-        minimumTtlSeconds: 2,
-        defaultTtlSeconds: ttl,
-        maximumTtlSeconds: ttl,
-        agentTtlSeconds: ttl,
-        serverTtlSeconds: ttl,
-        bundleRefreshHintSeconds: 1,
-      },
+      issuance: livesOf(ttl),
       sections: { rotation: { automatic: false, retireMarginSeconds: 2, jwksCacheSeconds: 1 } },
     });
     const server = world.start();

@@ -13,7 +13,7 @@ import {
 import { OutageNode } from './outage-node.ts';
 import { SdsProxies } from './sds-proxies.ts';
 import type { SeenStream, SentSecret } from './sds-proxy.ts';
-import { createWorld, trustDomain, type World } from './world.ts';
+import { createWorld, livesOf, trustDomain, type World } from './world.ts';
 
 interface Plan {
   readonly processes: number;
@@ -105,14 +105,7 @@ const sdsWorld = ({ lifeSeconds }: Plan, signal: AbortSignal): Promise<World> =>
   createWorld({
     signal,
     signers: 1,
-    issuance: {
-      minimumTtlSeconds: 2,
-      defaultTtlSeconds: lifeSeconds,
-      maximumTtlSeconds: lifeSeconds,
-      agentTtlSeconds: lifeSeconds,
-      serverTtlSeconds: lifeSeconds,
-      bundleRefreshHintSeconds: 1,
-    },
+    issuance: livesOf(lifeSeconds),
     sections: { rotation: { automatic: false, retireMarginSeconds: 2, jwksCacheSeconds: 1 } },
   });
 

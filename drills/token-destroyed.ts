@@ -12,7 +12,7 @@ import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { runNode } from './run-node.ts';
-import { createWorld, trustDomain } from './world.ts';
+import { createWorld, livesOf, trustDomain } from './world.ts';
 import { productEntry } from '../test/support/product.ts';
 
 interface Plan {
@@ -66,14 +66,7 @@ export const tokenDestroyed: Drill = {
           ...(automatic ? { activate: 'automatic', afterSeconds: 2 } : {}),
         },
       },
-      issuance: {
-        minimumTtlSeconds: 2,
-        defaultTtlSeconds: ttl,
-        maximumTtlSeconds: ttl,
-        agentTtlSeconds: ttl,
-        serverTtlSeconds: ttl,
-        bundleRefreshHintSeconds: 1,
-      },
+      issuance: livesOf(ttl),
       sections: { rotation: { automatic: false, retireMarginSeconds: 2, jwksCacheSeconds: 1 } },
     });
     const server = world.start();

@@ -5,7 +5,7 @@ import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { drillRivals } from './rotation-rivals.ts';
 import { RotationRecord } from './rotation-record.ts';
-import { createWorld, trustDomain, type World } from './world.ts';
+import { createWorld, livesOf, trustDomain, type World } from './world.ts';
 
 interface Case {
   readonly what: string;
@@ -157,14 +157,7 @@ const longLivedWorld = (ttl: number, signal: AbortSignal): Promise<World> =>
   createWorld({
     signal,
     signers: 1,
-    issuance: {
-      minimumTtlSeconds: 2,
-      defaultTtlSeconds: ttl,
-      maximumTtlSeconds: ttl,
-      agentTtlSeconds: ttl,
-      serverTtlSeconds: ttl,
-      bundleRefreshHintSeconds: 1,
-    },
+    issuance: livesOf(ttl),
     sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } },
   });
 

@@ -39,6 +39,15 @@ export interface WorldOptions {
   readonly signal: AbortSignal;
 }
 
+/** Everything that is issued lives as long (seconds), and agents look at the bundle each second. */
+export const livesOf = (seconds: number) => ({
+  defaultTtlSeconds: seconds,
+  maximumTtlSeconds: seconds,
+  agentTtlSeconds: seconds,
+  serverTtlSeconds: seconds,
+  bundleRefreshHintSeconds: 1,
+});
+
 /**
  * Fresh tokens, an empty data directory, ports that are free, a configuration; everything is
  * removed and stopped at the end.
