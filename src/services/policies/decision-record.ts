@@ -32,8 +32,8 @@ export async function recordedDecision(
       }
   throw new PkiError('NOT_FOUND', `no record of the log has the ID ${id}`, {
     next:
-      'Name the serial of a certificate (meshca certificate list), the jti of a JWT-SVID, or ' +
-      'the refusal ID that the caller was told.',
+      'Name the whole serial of a certificate (meshca certificate list --wide), the jti of a ' +
+      'JWT-SVID, or the refusal ID that the caller was told.',
   });
 }
 
