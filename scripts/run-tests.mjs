@@ -1,7 +1,7 @@
 // Node's test runner on compiled test files, judged more strictly than it judges itself.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { foreground, inRoot, projectEnvironment, projectNode, ScriptError } from './lib.mjs';
 
 /**
@@ -32,10 +32,22 @@ export async function runTests(files, options = [], environment = {}) {
       ],
       { env: projectEnvironment(environment) },
     );
-    return code === 0 ? judge(JSON.parse(readFileSync(counts, 'utf8'))) : code;
+    const results = JSON.parse(readFileSync(counts, 'utf8'));
+    keepTimes(results);
+    return code === 0 ? judge(results) : code;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Writes the seconds of each file, the longest first, to dist/test-times.txt. */
+function keepTimes({ fileMs }) {
+  const lines = Object.entries(fileMs)
+    .sort(([, one], [, other]) => other - one)
+    .map(
+      ([file, ms]) => `${(ms / 1000).toFixed(1).padStart(8)}  ${relative(inRoot('dist'), file)}\n`,
+    );
+  writeFileSync(inRoot('dist', 'test-times.txt'), lines.join(''));
 }
 
 /** Refuses what Node's runner lets pass: no test ran, or a test was left out. */
