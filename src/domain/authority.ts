@@ -4,7 +4,38 @@ import type { KeyType } from '../common/x509/key-type.ts';
  * `log`: the key that signs checkpoints of the audit log. It is in no bundle; exports contain its
  * public key.
  */
-export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log';
+export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log' | NamesAuthorityKind;
+
+/**
+ * Root and issuing intermediate of certificates for names. They are in no bundle, and no workload
+ * or agent is sent anything of them.
+ */
+export type NamesAuthorityKind = 'names-root' | 'names-issuing';
+
+export const authorityKinds: readonly AuthorityKind[] = [
+  'root',
+  'issuing',
+  'jwt',
+  'log',
+  'names-root',
+  'names-issuing',
+];
+
+export const isRootKind = (kind: AuthorityKind): kind is 'root' | 'names-root' =>
+  kind === 'root' || kind === 'names-root';
+
+/** True for the kinds of intermediates that sign leaves. */
+export const isIssuingKind = (kind: AuthorityKind): kind is 'issuing' | 'names-issuing' =>
+  kind === 'issuing' || kind === 'names-issuing';
+
+/** True for the kinds of the hierarchy that certifies names without an identity. */
+export const isNamesAuthority = (kind: AuthorityKind): kind is NamesAuthorityKind =>
+  kind === 'names-root' || kind === 'names-issuing';
+
+/** True for the kinds with a certificate: roots, and intermediates that sign leaves. */
+export const hasCertificate = (
+  kind: AuthorityKind,
+): kind is 'root' | 'issuing' | NamesAuthorityKind => isRootKind(kind) || isIssuingKind(kind);
 
 /**
  * The life of an authority. `preparing`: its record is durable, but its key may not exist in the

@@ -57,6 +57,8 @@ const tokenOf: Readonly<Record<AuthorityKind, TokenRole>> = {
   issuing: 'issuing',
   jwt: 'issuing',
   log: 'issuing',
+  'names-root': 'root',
+  'names-issuing': 'issuing',
 };
 
 export interface AuthorityAsk {

@@ -1,4 +1,4 @@
-import { authorityStates, type AuthorityKind } from '../../domain/index.ts';
+import { authorityKinds, authorityStates } from '../../domain/index.ts';
 import { oneOf } from '../messages/common.ts';
 import { rotationStatus } from '../messages/rotation.ts';
 import { authorityMessage, bundleMessage } from '../messages/views.ts';
@@ -6,8 +6,6 @@ import type { OperationsOf } from '../operation.ts';
 import { mapEach, newestOf } from '../streams.ts';
 import { compromiseOperations } from './compromise.ts';
 import { rotationOperations } from './rotation.ts';
-
-const authorityKinds: readonly AuthorityKind[] = ['root', 'issuing', 'jwt', 'log'];
 
 export const authorityOperations: OperationsOf<'meshca.admin.v1.Authorities'> = {
   ...rotationOperations,

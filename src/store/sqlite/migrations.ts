@@ -16,6 +16,7 @@ import { clockInLog } from './migrations/0012-clock-in-log.ts';
 import { createdOrder } from './migrations/0013-created-order.ts';
 import { tokenUses } from './migrations/0014-token-uses.ts';
 import { issuancePolicies } from './migrations/0015-issuance-policies.ts';
+import { namesAuthorities } from './migrations/0016-names-authorities.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -34,6 +35,7 @@ export const migrations: readonly Migration[] = [
   createdOrder,
   tokenUses,
   issuancePolicies,
+  namesAuthorities,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

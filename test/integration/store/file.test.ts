@@ -113,6 +113,47 @@ test('an old copy is brought forward in order, once, and a step that fails leave
   old.close();
 });
 
+test('the step to authorities for names keeps authorities, their parents, evidence and rotations', (t) => {
+  const database = new DatabaseSync(databasePath(t), { enableForeignKeyConstraints: true });
+  t.after(() => database.close());
+  const before = migrations.filter(({ version }) => version < 16);
+  migrate(database, 1, before);
+  const authority = (id: string, kind: string, parent: string): string =>
+    'INSERT INTO authorities (id, kind, state, version, key_type, token, cka_id, parent_id, ' +
+    'scope, not_before, not_after, created_at, highest_jwt_expiry, published_at, ' +
+    `taint_window_seconds) VALUES ('${id}', '${kind}', 'active', 3, 'ec-p256', 'root', ` +
+    `'key-${id}', ${parent}, '{}', 1, 2, 3, 4, 5, 6)`;
+  const rotation = (id: string, kind: string): string =>
+    `INSERT INTO rotations VALUES ('${id}', '${kind}', 'running', 1, '{}', 'a', 1, 2)`;
+  // the child has the smaller key, so that a copy in the order of the keys meets it first
+  database.exec(authority('b', 'root', 'NULL'));
+  database.exec(authority('a', 'issuing', "'b'"));
+  database.exec("INSERT INTO activation_evidence VALUES ('ab', 'a', 1, x'01')");
+  database.exec("INSERT INTO activation_evidence_parts VALUES ('ab', 0, x'02')");
+  database.exec(rotation('r', 'root'));
+  assert.throws(() => database.exec(authority('n', 'names-root', 'NULL')), /CHECK/);
+  const rows = (): unknown[] =>
+    ['authorities', 'activation_evidence', 'activation_evidence_parts', 'rotations'].map((table) =>
+      database
+        .prepare(`SELECT * FROM ${table}`)
+        .all()
+        .map((row) => ({ ...row })),
+    );
+  const kept = rows();
+  migrate(database, 2);
+  assert.deepEqual(rows(), kept);
+  database.exec(authority('n', 'names-root', 'NULL'));
+  database.exec(authority('m', 'names-issuing', "'n'"));
+  database.exec(rotation('q', 'names-root'));
+  assert.throws(() => database.exec(rotation('p', 'names-root')), /UNIQUE/, 'one under way a kind');
+  assert.throws(() => database.exec(authority('x', 'names-leaf', 'NULL')), /CHECK/);
+  assert.throws(() => database.exec(authority('y', 'issuing', "'none'")), /FOREIGN KEY/);
+  assert.throws(
+    () => database.exec("INSERT INTO activation_evidence VALUES ('cd', 'none', 1, x'01')"),
+    /FOREIGN KEY/,
+  );
+});
+
 test('a cut, overwritten or foreign database file is corrupt by code, and the message names the file', async (t) => {
   const path = databasePath(t);
   writeFileSync(path, Buffer.alloc(8192, 'x'));
