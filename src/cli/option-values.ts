@@ -42,7 +42,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
   'meshca audit search --kind': recordKinds,
   'meshca audit watch --kind': recordKinds,
   'meshca authority activate --kind': authorityKinds,
-  'meshca authority list --kind': [...authorityKinds, 'log', 'names-root', 'names-issuing'],
+  'meshca authority list --kind': [...authorityKinds, 'log', 'names-root', 'names-issuing', 'ocsp'],
   'meshca authority list --state': authorityStates,
   'meshca authority prepare --kind': authorityKinds,
   'meshca authority publish --kind': authorityKinds,

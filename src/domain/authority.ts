@@ -2,9 +2,10 @@ import type { KeyType } from '../common/x509/key-type.ts';
 
 /**
  * `log`: the key that signs checkpoints of the audit log. It is in no bundle; exports contain its
- * public key.
+ * public key. `ocsp`: the key that signs OCSP answers for the leaves of the authority in `parentId`.
+ * Its certificates are in the inventory.
  */
-export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log' | NamesAuthorityKind;
+export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log' | NamesAuthorityKind | 'ocsp';
 
 /**
  * Root and issuing intermediate of certificates for names. They are in no bundle, and no workload
@@ -19,6 +20,7 @@ export const authorityKinds: readonly AuthorityKind[] = [
   'log',
   'names-root',
   'names-issuing',
+  'ocsp',
 ];
 
 export const isRootKind = (kind: AuthorityKind): kind is 'root' | 'names-root' =>

@@ -59,6 +59,7 @@ const tokenOf: Readonly<Record<AuthorityKind, TokenRole>> = {
   log: 'issuing',
   'names-root': 'root',
   'names-issuing': 'issuing',
+  ocsp: 'issuing',
 };
 
 export interface AuthorityAsk {

@@ -7,7 +7,7 @@ import type { Migration } from './migration.ts';
 const sql = `
 CREATE TABLE authorities_new (
   id TEXT PRIMARY KEY,
-  kind TEXT NOT NULL CHECK (kind IN ('root', 'issuing', 'jwt', 'log', 'names-root', 'names-issuing')),
+  kind TEXT NOT NULL CHECK (kind IN ('root', 'issuing', 'jwt', 'log', 'names-root', 'names-issuing', 'ocsp')),
   state TEXT NOT NULL CHECK (state IN ('preparing', 'prepared', 'published', 'active', 'old', 'tainted', 'revoked', 'retired', 'discarded', 'withdrawn')),
   version INTEGER NOT NULL,
   key_type TEXT NOT NULL,
