@@ -22,6 +22,8 @@ export interface AgentEntry {
   readonly createdAt: number;
   /** The place in the order of creation. 0: an entry of an older release, before all others. */
   readonly createdOrder: number;
+  /** Names of foreign trust domains whose bundles its processes get. */
+  readonly federatesWith: readonly string[];
 }
 
 /** An identity that an entry gives to a process. A template is filled in from the selectors. */

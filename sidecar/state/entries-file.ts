@@ -73,6 +73,7 @@ export async function loadEntries(
           ...(record as unknown as AgentEntry),
           // absent in the file of an older release
           createdOrder: Number(record['createdOrder'] ?? 0),
+          federatesWith: (record['federatesWith'] ?? []) as readonly string[],
           placeholders: new Map(record['placeholders'] as [string, string[]][]),
         });
     }

@@ -22,4 +22,5 @@ export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
       : new Map(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
   createdAt: entry.createdAt,
   createdOrder: entry.createdOrder,
+  federatesWith: entry.federatesWith.length === 0 ? none : entry.federatesWith,
 });

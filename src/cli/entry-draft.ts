@@ -16,6 +16,7 @@ export interface EntryFlags {
   readonly admin?: boolean;
   readonly downstream?: boolean;
   readonly allowWeakSelectors?: boolean;
+  readonly federatesWith?: readonly string[];
   readonly allow?: readonly string[];
 }
 
@@ -34,6 +35,7 @@ export function draftOf(flags: EntryFlags, present: Entry__Output | undefined, n
     admin: flags.admin ?? present?.admin ?? false,
     downstream: flags.downstream ?? present?.downstream ?? false,
     allowWeakSelectors: flags.allowWeakSelectors ?? present?.allowWeakSelectors ?? false,
+    federatesWith: [...(flags.federatesWith ?? present?.federatesWith ?? [])],
     placeholders:
       flags.allow === undefined ? (present?.placeholders ?? []) : flags.allow.map(allowed),
   };

@@ -51,6 +51,7 @@ const entryFileSchema = z.strictObject(
     admin: flag.optional(),
     downstream: flag.optional(),
     allowWeakSelectors: flag.optional(),
+    federatesWith: texts.optional(),
     placeholders: z
       .record(z.string(), texts, 'it is a mapping of placeholders to lists of values')
       .optional(),
@@ -86,6 +87,7 @@ export function entryFromFile(value: unknown, where: string): Entry {
     admin: file.admin ?? false,
     downstream: file.downstream ?? false,
     allowWeakSelectors: file.allowWeakSelectors ?? false,
+    federatesWith: file.federatesWith ?? [],
     placeholders: Object.entries(file.placeholders ?? {}).map(([placeholder, allowed]) => ({
       placeholder,
       allowed,

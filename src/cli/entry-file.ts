@@ -17,6 +17,7 @@ export function entryFile(entry: Entry__Output): EntryFile {
     ...(entry.admin ? { admin: true } : {}),
     ...(entry.downstream ? { downstream: true } : {}),
     ...(entry.allowWeakSelectors ? { allowWeakSelectors: true } : {}),
+    ...(entry.federatesWith.length === 0 ? {} : { federatesWith: entry.federatesWith }),
     ...(entry.placeholders.length === 0
       ? {}
       : {

@@ -72,6 +72,7 @@ export function showEntry(context: CliContext, options: GlobalOptions, entry: En
     ['expires', instant(entry.expiresAt)],
     ['admin', entry.admin ? 'yes' : 'no'],
     ['downstream', entry.downstream ? 'yes' : 'no'],
+    ['federates with', entry.federatesWith.join(' ') || '-'],
     ...entry.placeholders.map(
       ({ placeholder, allowed: values }) => [`{${placeholder}}`, values.join(' ')] as const,
     ),

@@ -19,6 +19,7 @@ import {
 import { workloadProfiles, shortLivedMaximumSeconds } from './certificate.ts';
 import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
+import { checkFederatesWith } from './federation.ts';
 import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
 
 export interface EntryLimits {
@@ -88,6 +89,7 @@ export function checkEntry(
     placeholders,
     selectors: checkSelectors(input, parent),
     dnsNames: checkDnsNames(input.dnsNames, limits.reservedDnsNames),
+    federatesWith: checkFederatesWith(input.federatesWith, limits.trustDomain),
   };
 }
 
@@ -265,11 +267,16 @@ function checkNodeSet(input: Omit<EntryDraft, 'isTemplate'>, isTemplate: boolean
       'PARENT_INVALID',
       'a node set has a fixed ID: the server can not be the parent of a template',
     );
-  if (input.admin || input.downstream || input.dnsNames.length > 0)
+  if (
+    input.admin ||
+    input.downstream ||
+    input.dnsNames.length > 0 ||
+    input.federatesWith.length > 0
+  )
     throw new PkiError(
       'PARENT_INVALID',
       'an entry with the server as parent defines a node set: it gets no certificate, so it ' +
-        'can be neither admin nor downstream nor have DNS names',
+        'can be neither admin nor downstream nor have DNS names or foreign trust domains',
     );
 }
 

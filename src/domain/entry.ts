@@ -27,6 +27,8 @@ export interface RegistrationEntry {
   readonly admin: boolean;
   readonly downstream: boolean;
   readonly allowWeakSelectors: boolean;
+  /** Names of foreign trust domains whose bundles its processes get. Sorted and unique. */
+  readonly federatesWith: readonly string[];
   /** The revision of the store at its last change. */
   readonly revision: number;
   readonly createdAt: number;

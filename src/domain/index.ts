@@ -51,6 +51,13 @@ export {
 } from './logged-values.ts';
 export type { Proven } from './proven.ts';
 export {
+  endpointProfiles,
+  type EndpointProfile,
+  type FederationRelationship,
+  type ForeignBundle,
+  type ForeignJwtKey,
+} from './federation.ts';
+export {
   authorityStates,
   crossOf,
   hasOwnKey,

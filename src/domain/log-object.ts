@@ -18,6 +18,8 @@ export const logObjectKinds = [
   'agent-line',
   'clock',
   'token-use',
+  'federation',
+  'foreign-bundle',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

@@ -7,6 +7,8 @@ import type { Authority } from './authority.ts';
 import type { BundleRevision } from './bundle.ts';
 import type { Delegation, Role } from './delegation.ts';
 import type { RegistrationEntry } from './entry.ts';
+import type { FederationRelationship, ForeignBundle } from './federation.ts';
+import { form, type LoggedForm } from './logged-form.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
 import type { IssuancePolicyVersion } from './issuance-policy.ts';
 import type { Revocation, StoredCrl } from './revocation.ts';
@@ -32,79 +34,12 @@ export interface LoggedValues {
   readonly 'agent-line': AgentLine;
   readonly clock: ClockState;
   readonly 'token-use': TokenUse;
+  readonly federation: FederationRelationship;
+  readonly 'foreign-bundle': ForeignBundle;
 }
 
 /** A database has one approval policy. */
 export const approvalPolicyId = 'policy';
-
-interface LoggedForm<T> {
-  readonly id: (value: T) => string;
-  /** Newest first. */
-  readonly versions: readonly LoggedVersion<T>[];
-}
-
-interface LoggedVersion<T> {
-  readonly parts: (value: T) => readonly unknown[];
-  /** The value as a record of this version vouches for it. */
-  readonly vouched: (value: T) => T;
-}
-
-/** An earlier form of the text, to which older records commit. */
-interface EarlierForm<T> {
-  readonly digested: readonly (keyof T & string)[];
-  /**
-   * Replaces every field that the older text lacks by a value that grants nothing, because the row
-   * may hold anything there.
-   */
-  readonly vouched: (value: T) => T;
-}
-
-type Encoders<T> = { readonly [Field in keyof T]?: (value: T[Field]) => unknown };
-
-/**
- * States how a value becomes the text that its record commits to. `digested` names the fields in
- * the order of the text. `undigested` names every other field, with the reason why it may change
- * without a record. A field in neither list does not compile, so that a new field is in the digest
- * unless somebody gives a reason. `earlier` keeps the texts of older releases. The digest in the
- * newest record tells which text counts, never the row.
- */
-const form =
-  <T>() =>
-  <const Digested extends readonly (keyof T & string)[]>({
-    id,
-    digested,
-    earlier = [],
-    encode = {},
-  }: {
-    readonly id: (value: T) => string;
-    readonly digested: Digested;
-    readonly undigested: { readonly [Field in Exclude<keyof T, Digested[number]>]-?: string };
-    readonly earlier?: readonly EarlierForm<T>[];
-    readonly encode?: Encoders<T>;
-  }): LoggedForm<T> => ({
-    id,
-    versions: [{ digested, vouched: (value: T) => value }, ...earlier].map((version) => ({
-      parts: (value) =>
-        version.digested.map((field) => {
-          const special = (encode as Record<string, ((part: unknown) => unknown) | undefined>)[
-            field
-          ];
-          return special === undefined ? encoded(value[field]) : special(value[field]);
-        }),
-      vouched: version.vouched,
-    })),
-  });
-
-/**
- * The form of a value in the columns of a row: bytes as hex, flags as 0 or 1, lists and records as
- * JSON.
- */
-function encoded(part: unknown): unknown {
-  if (part === undefined || part === null) return null;
-  if (typeof part === 'boolean') return part ? 1 : 0;
-  if (part instanceof Uint8Array) return Buffer.from(part).toString('hex');
-  return typeof part === 'object' ? JSON.stringify(part) : part;
-}
 
 /**
  * `type:value`, sorted and unique. Two entries have the same set of selectors exactly if these
@@ -136,6 +71,9 @@ const firstEntryFields = [
   'createdBy',
 ] as const;
 
+/** The fields of an entry before `federatesWith` was added. */
+const orderedEntryFields = [...firstEntryFields, 'createdOrder'] as const;
+
 /**
  * The records of existing logs contain these texts: an order or encoding never changes. A new field
  * is added at the end of `digested`, and the previous list is added to `earlier`.
@@ -143,9 +81,15 @@ const firstEntryFields = [
 const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
   entry: form<RegistrationEntry>()({
     id: ({ id }) => id,
-    digested: [...firstEntryFields, 'createdOrder'],
+    digested: [...orderedEntryFields, 'federatesWith'],
     undigested: {},
-    earlier: [{ digested: firstEntryFields, vouched: (entry) => ({ ...entry, createdOrder: 0 }) }],
+    earlier: [
+      { digested: orderedEntryFields, vouched: (entry) => ({ ...entry, federatesWith: [] }) },
+      {
+        digested: firstEntryFields,
+        vouched: (entry) => ({ ...entry, createdOrder: 0, federatesWith: [] }),
+      },
+    ],
     encode: { selectors: (selectors) => JSON.stringify(selectorList(selectors)) },
   }),
   delegation: form<Delegation>()({
@@ -317,6 +261,37 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
       'endedAt',
     ],
     undigested: {},
+  }),
+  federation: form<FederationRelationship>()({
+    id: ({ trustDomain }) => trustDomain,
+    digested: [
+      'trustDomain',
+      'id',
+      'endpointUrl',
+      'endpointProfile',
+      'endpointSpiffeId',
+      'webRoots',
+      'createdAt',
+      'createdBy',
+    ],
+    undigested: {},
+  }),
+  'foreign-bundle': form<ForeignBundle>()({
+    id: ({ trustDomain }) => trustDomain,
+    digested: [
+      'trustDomain',
+      'relationshipId',
+      'sequence',
+      'refreshHintSeconds',
+      'roots',
+      'jwtKeys',
+      'documentSha256',
+      'receivedAt',
+    ],
+    undigested: {},
+    encode: {
+      jwtKeys: (keys) => JSON.stringify(keys.map(({ keyId, spki }) => [keyId, spki])),
+    },
   }),
   'agent-line': form<AgentLine>()({
     id: ({ spiffeId }) => spiffeId,

@@ -4,6 +4,7 @@ import type {
   CertificateState,
   OperationState,
 } from '../domain/index.ts';
+import type { FederationTable, ForeignBundleTable } from './federation-schema.ts';
 
 /**
  * The tables as kysely sees them. The DDL is in the migrations of each engine. Digests, serials and
@@ -36,6 +37,8 @@ export interface Schema {
   readonly consumers: ConsumerTable;
   readonly join_tokens: JoinTokenTable;
   readonly token_uses: TokenUseTable;
+  readonly federation: FederationTable;
+  readonly foreign_bundles: ForeignBundleTable;
   readonly delegations: DelegationTable;
   readonly issuance_policies: IssuancePolicyTable;
   readonly roles: RoleTable;
@@ -217,6 +220,7 @@ export interface EntryTable {
   readonly admin: number;
   readonly downstream: number;
   readonly allow_weak_selectors: number;
+  readonly federates_with: string;
   readonly revision: number;
   readonly created_at: number;
   readonly updated_at: number;

@@ -136,5 +136,6 @@ export const entryOf = (
   placeholders: new Map(),
   createdAt: 1,
   createdOrder: 0,
+  federatesWith: [],
   ...more,
 });

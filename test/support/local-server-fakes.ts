@@ -42,6 +42,7 @@ export const entryOf = (
   placeholders: new Map(),
   createdAt: 0,
   createdOrder: 0,
+  federatesWith: [],
   ...more,
 });
 

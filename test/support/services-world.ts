@@ -109,6 +109,7 @@ export const entryInput = (
   admin: false,
   downstream: false,
   allowWeakSelectors: false,
+  federatesWith: [],
   ...entry,
 });
 export const selector = (text: string): { readonly type: string; readonly value: string } =>

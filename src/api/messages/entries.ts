@@ -18,6 +18,7 @@ export function entryInput(entry: Entry__Output): EntryInput {
     admin: entry.admin,
     downstream: entry.downstream,
     allowWeakSelectors: entry.allowWeakSelectors,
+    federatesWith: entry.federatesWith,
     placeholders: Object.fromEntries(
       entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed]),
     ),
@@ -39,6 +40,7 @@ export function entryMessage(entry: RegistrationEntry): Entry {
     admin: entry.admin,
     downstream: entry.downstream,
     allowWeakSelectors: entry.allowWeakSelectors,
+    federatesWith: [...entry.federatesWith],
     revision: entry.revision,
     createdAt: entry.createdAt,
     updatedAt: entry.updatedAt,

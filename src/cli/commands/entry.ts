@@ -27,6 +27,7 @@ const entryFlags = [
   'admin',
   'downstream',
   'allowWeakSelectors',
+  'federatesWith',
   'allow',
 ] as const satisfies readonly (keyof EntryFlags)[];
 
@@ -47,6 +48,11 @@ const withFlags = (command: Command): Command =>
     .option('--admin', 'the identity may use the admin API within its roles')
     .option('--downstream', 'the identity may request CA certificates (downstream CA)')
     .option('--allow-weak-selectors', 'allow a path or hash as the only selector')
+    .option(
+      '--federates-with <trust-domain>',
+      'repeat: a foreign trust domain whose bundle the process gets',
+      collect,
+    )
     .option(
       '--allow <placeholder=value,...>',
       'repeat, for a template: the allowed values of a placeholder',

@@ -30,5 +30,6 @@ function comparable(entry: EntryDraft): string {
     entry.admin,
     entry.downstream,
     entry.allowWeakSelectors,
+    entry.federatesWith,
   ]);
 }

@@ -41,6 +41,7 @@ function entryDetail(entry: EntryDraft | RegistrationEntry): Readonly<Record<str
     admin: entry.admin,
     downstream: entry.downstream,
     allowWeakSelectors: entry.allowWeakSelectors,
+    federatesWith: entry.federatesWith,
     placeholders: Object.entries(entry.placeholders)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, values]) => `${name}=${values.join(',')}`),

@@ -39,6 +39,7 @@ export function toEntryRow(draft: EntryDraft, stamp: Stamp): EntryTable {
     admin: flag(draft.admin),
     downstream: flag(draft.downstream),
     allow_weak_selectors: flag(draft.allowWeakSelectors),
+    federates_with: JSON.stringify(draft.federatesWith),
     ...stamp,
   };
 }
@@ -59,6 +60,7 @@ export const toEntry = (row: EntryTable): RegistrationEntry => ({
   admin: row.admin === 1,
   downstream: row.downstream === 1,
   allowWeakSelectors: row.allow_weak_selectors === 1,
+  federatesWith: fromJson<readonly string[]>('entries', row.federates_with),
   revision: row.revision,
   createdAt: row.created_at,
   updatedAt: row.updated_at,

@@ -17,6 +17,7 @@ import { createdOrder } from './migrations/0013-created-order.ts';
 import { tokenUses } from './migrations/0014-token-uses.ts';
 import { issuancePolicies } from './migrations/0015-issuance-policies.ts';
 import { namesAuthorities } from './migrations/0016-names-authorities.ts';
+import { federation } from './migrations/0017-federation.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -36,6 +37,7 @@ export const migrations: readonly Migration[] = [
   tokenUses,
   issuancePolicies,
   namesAuthorities,
+  federation,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

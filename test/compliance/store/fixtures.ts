@@ -241,6 +241,7 @@ export const draft = (
   admin: false,
   downstream: false,
   allowWeakSelectors: false,
+  federatesWith: [],
   ...changes,
 });
 export const creates = (made: EntryDraft): EntryWrite => ({

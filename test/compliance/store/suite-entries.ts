@@ -36,6 +36,7 @@ export function entryCases(name: string, open: OpenStore): void {
         spiffeId: 'spiffe://example.org/user/{unix.user}',
         dnsNames: ['a.example'],
         admin: true,
+        federatesWith: ['a.test', 'b.test'],
       },
       ['unix:uid:2', 'unix:gid:1', 'unix:uid:2'],
     );

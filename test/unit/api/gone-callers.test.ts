@@ -37,6 +37,7 @@ const entry = {
   admin: false,
   downstream: false,
   allowWeakSelectors: false,
+  federatesWith: [],
   revision: 0,
 };
 const role = { name: 'ops', verbs: ['*.read'], prefixes: [id('/')], members: [id('/a')] };

@@ -18,6 +18,7 @@ const present = {
   admin: true,
   downstream: false,
   allowWeakSelectors: false,
+  federatesWith: ['partner.test'],
   placeholders: [],
   revision: 4,
 } as unknown as Entry__Output;
@@ -44,6 +45,7 @@ describe('the entry that flags state', () => {
         admin: false,
         downstream: false,
         allowWeakSelectors: false,
+        federatesWith: [],
         placeholders: [],
       },
     );

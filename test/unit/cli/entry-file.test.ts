@@ -23,6 +23,7 @@ const complete = {
   admin: true,
   downstream: false,
   allowWeakSelectors: true,
+  federatesWith: ['partner.test'],
   placeholders: { user: ['alice', 'bob'] },
 };
 
@@ -50,6 +51,7 @@ describe('an entry of a file', () => {
       admin: false,
       downstream: false,
       allowWeakSelectors: false,
+      federatesWith: [],
       placeholders: [],
     });
   });

@@ -35,6 +35,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     updatedAt: 2,
     createdBy: 'uid:0',
     createdOrder: 5,
+    federatesWith: ['partner.example.org'],
   },
   delegation: {
     id: 'd',
@@ -173,13 +174,33 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     serial: '0a',
     endedAt: null,
   },
+  federation: {
+    trustDomain: 'partner.test',
+    id: 'r',
+    endpointUrl: 'https://partner.test/bundle',
+    endpointProfile: 'https_spiffe',
+    endpointSpiffeId: 'spiffe://partner.test/server',
+    webRoots: ['MII='],
+    createdAt: 1,
+    createdBy: 'uid:0',
+  },
+  'foreign-bundle': {
+    trustDomain: 'partner.test',
+    relationshipId: 'r',
+    sequence: 3,
+    refreshHintSeconds: 60,
+    roots: ['MII='],
+    jwtKeys: [{ keyId: 'k', spki: 'MFk=' }],
+    documentSha256: 'ab',
+    receivedAt: 5,
+  },
 };
 
 /** As the records of existing logs commit to them. */
 const texts: Readonly<Record<keyof LoggedValues, string>> = {
   entry:
     '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a ' +
-    '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5]',
+    '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5,"[\\"partner.example.org\\"]"]',
   delegation:
     '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0"]',
   role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',
@@ -201,6 +222,9 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
     '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
   clock: '["boot",5,9,"believed",0]',
   'token-use': '["ab","ci","repo:a","web","cd",1,2,"0a",null]',
+  federation:
+    '["partner.test","r","https://partner.test/bundle","https_spiffe","spiffe://partner.test/server","[\\"MII=\\"]",1,"uid:0"]',
+  'foreign-bundle': '["partner.test","r",3,60,"[\\"MII=\\"]","[[\\"k\\",\\"MFk=\\"]]","ab",5]',
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -216,12 +240,21 @@ test('the texts of older releases stay as they were', () => {
   assert.deepEqual(older('join-token'), [
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
   ]);
-  assert.deepEqual(older('entry'), [texts.entry.replace(',"uid:0",5]', ',"uid:0"]')]);
+  const federated = ',5,"[\\"partner.example.org\\"]"]';
+  assert.deepEqual(older('entry'), [
+    texts.entry.replace(federated, ',5]'),
+    texts.entry.replace(federated, ']'),
+  ]);
 });
 
 test('an entry under a record of an older release comes before all others, whatever its row says', () => {
-  const [, older] = loggedVersions('entry');
+  const [, , older] = loggedVersions('entry');
   assert.equal(older?.vouched({ ...values.entry, createdOrder: 99 }).createdOrder, 0);
+});
+
+test('an entry under a record of an older release names no foreign trust domain', () => {
+  for (const { vouched } of loggedVersions('entry').slice(1))
+    assert.deepEqual(vouched(values.entry).federatesWith, []);
 });
 
 test('a record commits to the digest of the text, under the ID of the object', () => {
@@ -243,6 +276,8 @@ test('a record commits to the digest of the text, under the ID of the object', (
     'spiffe://example.org/meshca/agent/node-1',
     'clock',
     'ab',
+    'partner.test',
+    'partner.test',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

@@ -200,6 +200,7 @@ test('an agent is in the node sets whose selectors it has all of, until they exp
       updatedAt: 1,
       createdBy: 'uid:0',
       createdOrder: 1,
+      federatesWith: [],
     });
   const agent = provenAlone('agent', {
     ...attested({

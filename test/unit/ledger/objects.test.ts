@@ -23,6 +23,7 @@ const entry: RegistrationEntry = {
   updatedAt: 2,
   createdBy: 'uid:0',
   createdOrder: 5,
+  federatesWith: [],
 };
 
 const agent: Agent = {

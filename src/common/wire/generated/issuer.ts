@@ -23,6 +23,7 @@ import type { ExpiredSvid as _meshca_issuer_v1_ExpiredSvid, ExpiredSvid__Output 
 import type { ExplainTokenRequest as _meshca_issuer_v1_ExplainTokenRequest, ExplainTokenRequest__Output as _meshca_issuer_v1_ExplainTokenRequest__Output } from './meshca/issuer/v1/ExplainTokenRequest.ts';
 import type { ExplainTokenResponse as _meshca_issuer_v1_ExplainTokenResponse, ExplainTokenResponse__Output as _meshca_issuer_v1_ExplainTokenResponse__Output } from './meshca/issuer/v1/ExplainTokenResponse.ts';
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from './meshca/issuer/v1/FederatedBundle.ts';
+import type { FederatedBundles as _meshca_issuer_v1_FederatedBundles, FederatedBundles__Output as _meshca_issuer_v1_FederatedBundles__Output } from './meshca/issuer/v1/FederatedBundles.ts';
 import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
 import type { IssueWithTokenRequest as _meshca_issuer_v1_IssueWithTokenRequest, IssueWithTokenRequest__Output as _meshca_issuer_v1_IssueWithTokenRequest__Output } from './meshca/issuer/v1/IssueWithTokenRequest.ts';
@@ -96,6 +97,7 @@ export interface ProtoGrpcType {
         ExplainTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenRequest, _meshca_issuer_v1_ExplainTokenRequest__Output>
         ExplainTokenResponse: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenResponse, _meshca_issuer_v1_ExplainTokenResponse__Output>
         FederatedBundle: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundle, _meshca_issuer_v1_FederatedBundle__Output>
+        FederatedBundles: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundles, _meshca_issuer_v1_FederatedBundles__Output>
         HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
         HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
         IssueWithTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_IssueWithTokenRequest, _meshca_issuer_v1_IssueWithTokenRequest__Output>

@@ -75,4 +75,5 @@ const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
   placeholders: placeholderMessages(entry),
   createdAt: entry.createdAt,
   createdOrder: entry.createdOrder,
+  federatesWith: [...entry.federatesWith],
 });

@@ -123,6 +123,11 @@ test('each rule of an entry has its code', async () => {
     ['TTL_OUT_OF_RANGE', { x509TtlSeconds: 86_401 }],
     ['TTL_OUT_OF_RANGE', { x509TtlSeconds: -1 }],
     ['TTL_OUT_OF_RANGE', { jwtTtlSeconds: 3601 }],
+    ['INVALID_REQUEST', { federatesWith: ['mesh.test'] }],
+    ['INVALID_REQUEST', { federatesWith: Array.from({ length: 33 }, (_, n) => `d${n}.test`) }],
+    ['TRUST_DOMAIN_INVALID', { federatesWith: ['Partner.test'] }],
+    ['TRUST_DOMAIN_INVALID', { federatesWith: ['https://partner.test'] }],
+    ['PARENT_INVALID', { parentId: server, federatesWith: ['partner.test'] }],
     ['INVALID_REQUEST', { id: '../x' }],
     ['INVALID_REQUEST', { id: '.x' }],
     ['INVALID_REQUEST', { id: 'x'.repeat(65) }],
@@ -137,6 +142,24 @@ test('each rule of an entry has its code', async () => {
   const [first] = (await w.services.entries.list(local, { spiffeId: id('/web') }, { size: 10 }))
     .items;
   assert.match(first?.id ?? '', /^[0-9a-f-]{36}$/);
+});
+
+test('foreign trust domains are kept sorted and once each, of a template too', async () => {
+  await using w = await createServicesWorld();
+  const federatesWith = ['b.test', 'spiffe://a.test', 'b.test'];
+  await w.addEntry({ id: 'e', spiffeId: id('/web'), parentId: agent, federatesWith });
+  await w.addEntry({
+    id: 't',
+    spiffeId: id('/u/{unix.user}'),
+    placeholders: { 'unix.user': ['alice'] },
+    parentId: agent,
+    federatesWith,
+  });
+  for (const entry of ['e', 't'])
+    assert.deepEqual((await w.services.entries.get(local, entry)).federatesWith, [
+      'a.test',
+      'b.test',
+    ]);
 });
 
 test('selectors are kept sorted and once each', async () => {

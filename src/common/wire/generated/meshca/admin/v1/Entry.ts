@@ -35,6 +35,10 @@ export interface Entry {
   'createdAt'?: (number | string | Long);
   'updatedAt'?: (number | string | Long);
   'createdBy'?: (string);
+  /**
+   * Names of foreign trust domains whose bundles its processes get.
+   */
+  'federatesWith'?: (string)[];
 }
 
 /**
@@ -68,4 +72,8 @@ export interface Entry__Output {
   'createdAt': (number);
   'updatedAt': (number);
   'createdBy': (string);
+  /**
+   * Names of foreign trust domains whose bundles its processes get.
+   */
+  'federatesWith': (string)[];
 }

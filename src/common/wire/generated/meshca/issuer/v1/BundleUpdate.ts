@@ -5,7 +5,7 @@ import type { SignedBundle as _meshca_issuer_v1_SignedBundle, SignedBundle__Outp
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from '../../../meshca/issuer/v1/FederatedBundle.ts';
 
 /**
- * Each step is signed under the one before; the last is the present bundle.
+ * Each step is signed under the one before; the last is the present bundle. federated: no server sends it (FederatedBundles).
  */
 export interface BundleUpdate {
   'steps'?: (_meshca_issuer_v1_SignedBundle)[];
@@ -13,7 +13,7 @@ export interface BundleUpdate {
 }
 
 /**
- * Each step is signed under the one before; the last is the present bundle.
+ * Each step is signed under the one before; the last is the present bundle. federated: no server sends it (FederatedBundles).
  */
 export interface BundleUpdate__Output {
   'steps': (_meshca_issuer_v1_SignedBundle__Output)[];

@@ -8,6 +8,7 @@ import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, Authorit
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from '../../../meshca/issuer/v1/LogCheckpoint.ts';
 import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from '../../../meshca/issuer/v1/RenewNow.ts';
 import type { TargetCommand as _meshca_issuer_v1_TargetCommand, TargetCommand__Output as _meshca_issuer_v1_TargetCommand__Output } from '../../../meshca/issuer/v1/TargetCommand.ts';
+import type { FederatedBundles as _meshca_issuer_v1_FederatedBundles, FederatedBundles__Output as _meshca_issuer_v1_FederatedBundles__Output } from '../../../meshca/issuer/v1/FederatedBundles.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
@@ -26,7 +27,11 @@ export interface SyncDown {
    * Only to agents with the capability "file-targets".
    */
   'target'?: (_meshca_issuer_v1_TargetCommand | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target";
+  /**
+   * Only to agents with the capability "federation".
+   */
+  'federated'?: (_meshca_issuer_v1_FederatedBundles | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated";
 }
 
 export interface SyncDown__Output {
@@ -46,5 +51,9 @@ export interface SyncDown__Output {
    * Only to agents with the capability "file-targets".
    */
   'target'?: (_meshca_issuer_v1_TargetCommand__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target";
+  /**
+   * Only to agents with the capability "federation".
+   */
+  'federated'?: (_meshca_issuer_v1_FederatedBundles__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated";
 }

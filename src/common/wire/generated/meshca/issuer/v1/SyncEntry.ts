@@ -25,6 +25,10 @@ export interface SyncEntry {
    * The place in the order of creation. 0: an entry of an older release, before all others.
    */
   'createdOrder'?: (number | string | Long);
+  /**
+   * Names of foreign trust domains whose bundles the processes of this entry get.
+   */
+  'federatesWith'?: (string)[];
 }
 
 export interface SyncEntry__Output {
@@ -47,4 +51,8 @@ export interface SyncEntry__Output {
    * The place in the order of creation. 0: an entry of an older release, before all others.
    */
   'createdOrder': (number);
+  /**
+   * Names of foreign trust domains whose bundles the processes of this entry get.
+   */
+  'federatesWith': (string)[];
 }
