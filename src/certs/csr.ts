@@ -10,12 +10,20 @@ import {
   tag,
   type AltNames,
 } from '../common/x509/index.ts';
+import { extensionOids } from './fields.ts';
 import type { ParsedCsr } from './types.ts';
 
 const maximumCsrBytes = 16_384;
 const maximumAttributes = 16;
 const extensionRequest = '2a864886f70d01090e';
 const noNames: AltNames = { uris: [], dnsNames: [], ips: [], otherKinds: [] };
+
+/** What a request asks for by its attributes. */
+interface Requested {
+  readonly names: AltNames;
+  readonly tlsFeature: boolean;
+}
+const nothing: Requested = { names: noNames, tlsFeature: false };
 
 /**
  * Reads a PKCS#10 request (RFC 2986, section 4) in strict DER, up to its last byte. Attributes must
@@ -41,7 +49,9 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     if (info.smallInteger('version') !== 0) throw new DerError('the request is not of version 0');
     const subjectDer = readName(info, 'subject');
     const spkiDer = info.element(tag.sequence, 'subjectPKInfo');
-    const names = info.more ? readAttributes(info.enter(tag.context(0), 'attributes')) : noNames;
+    const { names, tlsFeature } = info.more
+      ? readAttributes(info.enter(tag.context(0), 'attributes'))
+      : nothing;
     info.end('the attributes');
     const algorithmDer = request.element(tag.sequence, 'signatureAlgorithm');
     const signature = request.octetBits('signature');
@@ -72,6 +82,7 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
       ipSans: names.ips,
       otherSanKinds: names.otherKinds,
       commonNames: commonNamesOf(subjectDer),
+      wantsTlsFeature: tlsFeature,
     });
   });
 }
@@ -99,11 +110,11 @@ function commonNamesOf(subjectDer: Buffer): readonly string[] {
 }
 
 /**
- * Reads a SET OF Attribute. No type may appear twice. Returns only the requested SAN. Many tools do
- * not write the order of DER, which does not change the request.
+ * Reads a SET OF Attribute. No type may appear twice. Many tools do not write the order of DER, which
+ * does not change the request.
  */
-function readAttributes(attributes: DerReader): AltNames {
-  let names = noNames;
+function readAttributes(attributes: DerReader): Requested {
+  let found = nothing;
   const types: string[] = [];
   while (attributes.more) {
     const attribute = attributes.sequence('attribute');
@@ -120,8 +131,11 @@ function readAttributes(attributes: DerReader): AltNames {
       continue;
     }
     const requested = readExtensions(values.sequence('extensionRequest'), { asRequested: true });
-    names = requested.subjectAltName ?? noNames;
+    found = {
+      names: requested.subjectAltName ?? noNames,
+      tlsFeature: requested.extensionOids.includes(extensionOids.tlsFeature),
+    };
     values.end('the requested extensions');
   }
-  return names;
+  return found;
 }

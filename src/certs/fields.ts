@@ -12,6 +12,7 @@ import {
   type ParsedCertificate,
 } from '../common/x509/index.ts';
 import type { Subject } from '../domain/index.ts';
+import type { InformationAccess } from './types.ts';
 
 const {
   context,
@@ -24,6 +25,8 @@ const {
   octetString,
   oid,
   sequence,
+  setOf,
+  utf8String,
 } = derWriter;
 
 /** OIDs of extensions, dotted. */
@@ -38,6 +41,9 @@ export const extensionOids = {
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   noRevAvail: '2.5.29.56',
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  /** RFC 7633. Never issued. */
+  tlsFeature: '1.3.6.1.5.5.7.1.24',
   /**
    * The OID of a GUID below the arc that Microsoft gives to all GUIDs: no arc of it is longer than
    * 24 bits. Go can not read arcs above 31 bits, so that 2.25 (a whole UUID in one arc) would make
@@ -87,6 +93,27 @@ export const crlDistributionPoint = (url: string): Buffer =>
     false,
     sequence(sequence(context(0, context(0, contextPrimitive(6, Buffer.from(url, 'latin1')))))),
   );
+
+const ocspMethod = oid('1.3.6.1.5.5.7.48.1');
+const issuersMethod = oid('1.3.6.1.5.5.7.48.2');
+
+/** Undefined: there is nothing to say. */
+export function authorityInfoAccess({ ocspUrl, issuerUrl }: InformationAccess): Buffer | undefined {
+  const uri = (url: string): Buffer => contextPrimitive(6, Buffer.from(url, 'latin1'));
+  const descriptions = [
+    ...(ocspUrl === undefined ? [] : [sequence(ocspMethod, uri(ocspUrl))]),
+    ...(issuerUrl === undefined ? [] : [sequence(issuersMethod, uri(issuerUrl))]),
+  ];
+  return descriptions.length === 0
+    ? undefined
+    : extension('authorityInfoAccess', false, sequence(...descriptions));
+}
+
+const commonNameOid = oid('2.5.4.3');
+
+/** A Name with one common name as UTF8String. */
+export const commonNameDer = (text: string): Buffer =>
+  sequence(setOf(sequence(commonNameOid, utf8String(text))));
 
 export function authorityKeyId(issuer: ParsedCertificate): Buffer {
   if (issuer.subjectKeyId === undefined)

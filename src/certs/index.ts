@@ -27,6 +27,7 @@ export {
   type CrlInput,
   type CrlReason,
   type CsrProof,
+  type InformationAccess,
   type LeafInput,
   type LeafProfile,
   type LintContext,

@@ -1,8 +1,10 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, type ParsedCertificate } from '../common/x509/index.ts';
 import {
+  authorityInfoAccess,
   authorityKeyId,
   basicConstraints,
+  commonNameDer,
   crlDistributionPoint,
   emptyName,
   extendedKeyUsage,
@@ -15,7 +17,13 @@ import {
   validity,
   version3,
 } from './fields.ts';
-import { familyFor, profiles, type KeyFamily, type ProfileRules } from './profiles.ts';
+import {
+  commonNameFor,
+  familyFor,
+  profiles,
+  type KeyFamily,
+  type ProfileRules,
+} from './profiles.ts';
 import type { LeafInput, LeafProfile } from './types.ts';
 
 const { context, sequence } = derWriter;
@@ -33,13 +41,14 @@ interface IssuerParts {
 const partsOf = new WeakMap<ParsedCertificate, IssuerParts>();
 
 /**
- * The TBSCertificate of a leaf. The subject is empty, and the identity is in a critical SAN. It
- * must pass `lint` before it is signed.
+ * The TBSCertificate of a leaf. The identity is in the SAN. The subject is empty, so that the SAN is
+ * critical (RFC 5280 section 4.2.1.6), except in a profile with a common name. It must pass `lint`
+ * before it is signed.
  *
  * @throws PkiError LINT_FAILED if the input contradicts the profile
  */
 export function buildLeafTbs(input: LeafInput): Buffer {
-  const { issuer, profile, crlUrl } = input;
+  const { issuer, profile, crlUrl, subject, access = {} } = input;
   const crlRule = profiles[profile].crlDistributionPoint;
   if (crlUrl === undefined ? crlRule === 'required' : crlRule === 'forbidden')
     throw new PkiError(
@@ -51,22 +60,27 @@ export function buildLeafTbs(input: LeafInput): Buffer {
     parts = makeParts(issuer);
     partsOf.set(issuer, parts);
   }
-  const san = subjectAltName(true, input.subject);
+  const commonName = commonNameFor(profile, subject);
+  const san = subjectAltName(commonName === undefined, subject);
   const ski = subjectKeyId(input.spkiDer);
   const family = familyFor(profile, input.spkiDer);
   if (family === undefined)
     throw new PkiError('LINT_FAILED', 'keys of this type are not certified');
   const fixed = parts.extensions[profile][family];
-  const extensions =
-    crlUrl === undefined
-      ? sequence(fixed, ski, san)
-      : sequence(fixed, ski, san, crlDistributionPoint(crlUrl));
+  const information = authorityInfoAccess(access);
+  const extensions = sequence(
+    fixed,
+    ski,
+    san,
+    ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
+    ...(information === undefined ? [] : [information]),
+  );
   return sequence(
     version3,
     serialNumber(input.serial),
     parts.head,
     validity(input.notBefore, input.notAfter),
-    emptyName,
+    commonName === undefined ? emptyName : commonNameDer(commonName),
     input.spkiDer,
     context(3, extensions),
   );
@@ -92,7 +106,9 @@ function makeParts(issuer: ParsedCertificate): IssuerParts {
       'short-lived': byFamily('short-lived'),
       revocable: byFamily('revocable'),
       server: byFamily('server'),
-      endpoint: byFamily('endpoint'),
+      short: byFamily('short'),
+      classic: byFamily('classic'),
+      hours: byFamily('hours'),
       linkerd: byFamily('linkerd'),
     },
   };

@@ -9,8 +9,15 @@ import {
   type KeyType,
   type TbsFields,
 } from '../common/x509/index.ts';
-import { extensionOids } from './fields.ts';
-import { hasMark, isLeafProfile, keyUsageFor, profiles } from './profiles.ts';
+import { commonNameDer, extensionOids } from './fields.ts';
+import {
+  commonNameFor,
+  hasMark,
+  isLeafProfile,
+  keyUsageFor,
+  profiles,
+  type ProfileRules,
+} from './profiles.ts';
 import { statedProblem } from './subject.ts';
 import type { LintContext, Profile } from './types.ts';
 
@@ -122,13 +129,17 @@ function checkNames(
   { subject, subjectDer }: LintContext,
 ): string | undefined {
   const leaf = isLeafProfile(profile);
-  if ((tbs.subjectDer.length === 2) !== leaf)
-    return leaf ? 'the subject of a leaf is not empty' : 'an authority has no subject';
+  const commonName = commonNameFor(profile, subject);
+  const empty = leaf && commonName === undefined;
+  if ((tbs.subjectDer.length === 2) !== empty)
+    return empty ? 'the subject of a leaf is not empty' : 'it has no subject';
+  if (commonName !== undefined && !tbs.subjectDer.equals(commonNameDer(commonName)))
+    return 'the subject is not the common name alone';
   if (profile === 'cross' && subjectDer === undefined)
     return 'the name of the certified root is not given';
   if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer))
     return 'the subject is not the intended one';
-  if (tbs.sanCritical !== leaf)
+  if (tbs.sanCritical !== empty)
     return 'the SAN must be critical if, and only if, the subject is empty';
   return statedProblem(tbs, profile, subject);
 }
@@ -136,11 +147,12 @@ function checkNames(
 function checkExtensions(
   tbs: TbsFields,
   profile: Profile,
-  { issuer, spkiDer, crlUrl, subjectMarked }: LintContext,
+  context: LintContext,
 ): string | undefined {
+  const { issuer, spkiDer, subjectMarked } = context;
   const rules = profiles[profile];
   const marked = hasMark(profile, subjectMarked);
-  const { critical, plain } = expected(profile, { withCrl: crlUrl !== undefined, marked });
+  const { critical, plain } = expected(profile, context);
   const misplaced = tbs.extensionOids.find(
     (oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid),
   );
@@ -165,17 +177,32 @@ function checkExtensions(
     return 'the subject key identifier is not that of the key';
   if (tbs.authorityKeyId !== issuer?.subjectKeyId)
     return "the authority key identifier is not the issuer's";
+  return checkPlaces(tbs, rules, context);
+}
+
+/** Where revocation information and the issuer's certificate are found. */
+function checkPlaces(
+  tbs: TbsFields,
+  rules: ProfileRules,
+  { crlUrl, access = {} }: LintContext,
+): string | undefined {
   if (rules.crlDistributionPoint === 'required' && crlUrl === undefined)
     return 'a CRL distribution point is needed';
   if (rules.crlDistributionPoint === 'forbidden' && crlUrl !== undefined)
     return 'a CRL distribution point is forbidden';
-  if (
-    tbs.crlDistributionPoints.length !== (crlUrl === undefined ? 0 : 1) ||
-    tbs.crlDistributionPoints[0] !== crlUrl
-  )
+  if (!isOnly(tbs.crlDistributionPoints, crlUrl))
     return 'the CRL distribution point is not the intended one';
+  const { ocspUrl, issuerUrl } = access;
+  if (ocspUrl !== undefined && rules.access?.ocsp !== true) return 'an OCSP URL is forbidden';
+  if (issuerUrl !== undefined && rules.access?.issuer !== true)
+    return 'a URL of the issuer is forbidden';
+  if (!isOnly(tbs.ocspUrls, ocspUrl)) return 'the OCSP URL is not the intended one';
+  if (!isOnly(tbs.issuerUrls, issuerUrl)) return 'the URL of the issuer is not the intended one';
   return undefined;
 }
+
+const isOnly = (urls: readonly string[], intended: string | undefined): boolean =>
+  urls.length === (intended === undefined ? 0 : 1) && urls[0] === intended;
 
 interface ExpectedExtensions {
   readonly critical: ReadonlySet<string>;
@@ -186,9 +213,13 @@ const expectations = new Map<string, ExpectedExtensions>();
 
 function expected(
   profile: Profile,
-  { withCrl, marked }: { readonly withCrl: boolean; readonly marked: boolean },
+  { crlUrl, access = {}, subject, subjectMarked }: LintContext,
 ): ExpectedExtensions {
-  const key = `${profile}/${withCrl}/${marked}`;
+  const withCrl = crlUrl !== undefined;
+  const withAccess = access.ocspUrl !== undefined || access.issuerUrl !== undefined;
+  const marked = hasMark(profile, subjectMarked);
+  const named = commonNameFor(profile, subject) !== undefined;
+  const key = `${profile}/${withCrl}/${withAccess}/${marked}/${named}`;
   let expectation = expectations.get(key);
   if (expectation === undefined) {
     const oids = extensionOids;
@@ -196,11 +227,17 @@ function expected(
       oids.subjectKeyId,
       ...(profile === 'root' ? [] : [oids.authorityKeyId]),
       ...(withCrl ? [oids.crlDistributionPoints] : []),
+      ...(withAccess ? [oids.authorityInfoAccess] : []),
+      ...(named ? [oids.subjectAltName] : []),
     ];
     const { noRevAvail } = profiles[profile];
     expectation = isLeafProfile(profile)
       ? {
-          critical: new Set([oids.keyUsage, oids.basicConstraints, oids.subjectAltName]),
+          critical: new Set([
+            oids.keyUsage,
+            oids.basicConstraints,
+            ...(named ? [] : [oids.subjectAltName]),
+          ]),
           plain: new Set([
             ...common,
             oids.extendedKeyUsage,

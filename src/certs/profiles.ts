@@ -1,4 +1,5 @@
 import { keyTypeOfSpki, type KeyType, type KeyUsageName } from '../common/x509/index.ts';
+import { namesLives, type Subject } from '../domain/index.ts';
 import type { LeafProfile, Profile } from './types.ts';
 
 /** RFC 9608: above this life in seconds, a leaf must be revocable. */
@@ -30,6 +31,10 @@ export interface ProfileRules {
    */
   readonly serverAuthority: boolean | 'of-subject';
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
+  /** What AuthorityInfoAccess may contain. Absent: the extension is forbidden. */
+  readonly access?: { readonly issuer: boolean; readonly ocsp: boolean };
+  /** The first DNS name that fits is also the common name. */
+  readonly commonName?: boolean;
   /** Maximum of notAfter - notBefore in seconds, with the backdating. */
   readonly maximumLifeSeconds: number | undefined;
   /** The only type of key that is certified; absent: any. */
@@ -61,6 +66,15 @@ const shortLived: ProfileRules = {
   crlDistributionPoint: 'forbidden',
   maximumLifeSeconds: shortLivedLimitSeconds + maximumLeafBackdateSeconds,
 };
+/** Whoever trusts the root for names knows these rules. RFC 9608 sets no limit of life itself. */
+const shortNames = (profile: 'short' | 'hours'): ProfileRules => ({
+  ...leaf,
+  extendedKeyUsage: [serverAuth],
+  noRevAvail: true,
+  crlDistributionPoint: 'forbidden',
+  access: { issuer: true, ocsp: false },
+  maximumLifeSeconds: namesLives[profile].maximum + maximumLeafBackdateSeconds,
+});
 const authority = {
   isCa: true,
   keyUsage: sameForAll('keyCertSign', 'cRLSign'),
@@ -79,12 +93,16 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
     crlDistributionPoint: 'required',
     maximumLifeSeconds: undefined,
   },
-  endpoint: {
+  short: shortNames('short'),
+  hours: shortNames('hours'),
+  classic: {
     ...leaf,
     extendedKeyUsage: [serverAuth],
     noRevAvail: false,
-    crlDistributionPoint: 'allowed',
-    maximumLifeSeconds: undefined,
+    crlDistributionPoint: 'required',
+    access: { issuer: true, ocsp: true },
+    commonName: true,
+    maximumLifeSeconds: namesLives.classic.maximum + maximumLeafBackdateSeconds,
   },
   // a proxy of Linkerd is client and server, and its TLS library accepts P-256 leaves only
   linkerd: { ...shortLived, keyUsage: sameForAll('digitalSignature'), keyType: 'ec-p256' },
@@ -110,6 +128,15 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
 export function hasMark(profile: Profile, ofSubject: boolean | undefined): boolean {
   const { serverAuthority } = profiles[profile];
   return serverAuthority === 'of-subject' ? ofSubject === true : serverAuthority;
+}
+
+/** ub-common-name of RFC 5280. */
+const maximumCommonName = 64;
+
+/** The common name of a leaf. Undefined: its subject is empty, and its SAN critical. */
+export function commonNameFor(profile: Profile, subject: Subject): string | undefined {
+  if (profiles[profile].commonName !== true) return undefined;
+  return subject.dnsNames.find(({ length }) => length <= maximumCommonName);
 }
 
 export const isLeafProfile = (profile: Profile): profile is LeafProfile => !profiles[profile].isCa;

@@ -114,6 +114,8 @@ const ourReading = (fields: CertificateFields): Reading => ({
   dnsNames: fields.dnsSans.join(),
   otherNames: String(fields.otherSanKinds.length),
   crlDistributionPoints: fields.crlDistributionPoints.join(),
+  ocspUrls: fields.ocspUrls.join(),
+  issuerUrls: fields.issuerUrls.join(),
   serverAuthority: fields.serverAuthority ? nullDer : undefined,
 });
 
@@ -135,6 +137,7 @@ function certificateReading(readers: Readers, der: Buffer): Reading {
     ...constraintsReading(readers, valueOf),
     ...identifiersReading(readers, valueOf),
     ...namesReading(readers, valueOf),
+    ...accessReading(readers, valueOf),
     serverAuthority: markReading(valueOf),
   };
 }
@@ -218,6 +221,24 @@ function namesReading({ pkijs }: Readers, valueOf: ValueOf): Reading {
     otherNames: String(names.filter(({ type }) => type !== uri && type !== dnsName).length),
     crlDistributionPoints: valuesOf(locations, uri),
   };
+}
+
+const ocspMethod = '1.3.6.1.5.5.7.48.1';
+const issuersMethod = '1.3.6.1.5.5.7.48.2';
+
+function accessReading({ pkijs }: Readers, valueOf: ValueOf): Reading {
+  const access = valueOf(pkijs.id_AuthorityInfoAccess);
+  const descriptions =
+    access === undefined ? [] : pkijs.InfoAccess.fromBER(access).accessDescriptions;
+  const urls = (method: string): string =>
+    valuesOf(
+      descriptions
+        .filter(({ accessMethod }) => accessMethod === method)
+        .map(({ accessLocation }) => accessLocation)
+        .filter(({ value }) => /^[\x21-\x7e]+$/.test(String(value))),
+      uri,
+    );
+  return { ocspUrls: urls(ocspMethod), issuerUrls: urls(issuersMethod) };
 }
 
 const valuesOf = (names: readonly Pkijs.GeneralName[], type: number): string =>

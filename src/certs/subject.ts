@@ -1,7 +1,8 @@
 import { parseDnsName, serverId, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { ipOctets } from '../common/x509/index.ts';
 import {
-  isNamesKind,
+  isNamesProfile,
+  maximumNames,
   spiffeSubject,
   type SpiffeSubject,
   type NamesSubject,
@@ -83,8 +84,11 @@ export function statedProblem(
   profile: Profile,
   subject: Subject,
 ): string | undefined {
-  if ((subject.kind === 'names') !== isNamesKind(profile))
-    return 'the profiles endpoint and linkerd are for names without a SPIFFE ID, and for nothing else';
+  if ((subject.kind === 'names') !== (profile === 'linkerd' || isNamesProfile(profile)))
+    return (
+      'the profiles short, classic, hours and linkerd are for names without a SPIFFE ID, ' +
+      'and for nothing else'
+    );
   const problem =
     subject.kind === 'spiffe'
       ? statedSpiffeProblem(stated, profile, subject)
@@ -124,6 +128,7 @@ function statedNamesProblem(
   const kind = kindBesideIps(stated);
   if (kind !== undefined) return `a SAN of kind ${kind} is never issued`;
   if (dnsNames.length + ips.length === 0) return 'it has no name';
+  if (dnsNames.length + ips.length > maximumNames) return `it has more than ${maximumNames} names`;
   if (profile === 'linkerd' && (dnsNames.length !== 1 || ips.length !== 0))
     return 'a proxy of Linkerd has exactly one DNS name, and nothing else';
   if (profile === 'linkerd' && dnsNames[0]?.startsWith('*.') === true)

@@ -1,5 +1,5 @@
 import type { TrustDomain } from '../common/spiffe/index.ts';
-import type { Subject } from '../domain/index.ts';
+import type { NamesProfile, Subject } from '../domain/index.ts';
 import type { KeyType, ParsedCertificate, SignatureAlgorithm } from '../common/x509/index.ts';
 
 /**
@@ -32,16 +32,19 @@ export interface ParsedCsr {
   readonly otherSanKinds: readonly string[];
   /** Common names in the subject. */
   readonly commonNames: readonly string[];
+  /** The request wants the TLS feature extension (RFC 7633), as for "OCSP must staple". */
+  readonly wantsTlsFeature: boolean;
 }
 
 /**
  * - `short-lived`: life up to 24 h, noRevAvail (RFC 9608), no revocation information.
  * - `revocable`: CRL distribution point, no noRevAvail.
  * - `server`: the certificate of the CA's own server; rules of short-lived, ID `/meshca/server`.
- * - `endpoint`: names without a SPIFFE ID; serverAuth only, a CRL if there is one.
+ * - `short`, `hours`: names without a SPIFFE ID; serverAuth only, noRevAvail.
+ * - `classic`: the same with a CRL distribution point, and a common name if one fits.
  * - `linkerd`: exactly one DNS name and no SPIFFE ID, a P-256 key; otherwise the rules of short-lived.
  */
-export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint' | 'linkerd';
+export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'linkerd' | NamesProfile;
 /**
  * - `root`: self-signed, no pathLen.
  * - `intermediate`: an issuing authority of this server, signed by a root, pathLen 0.
@@ -61,8 +64,19 @@ export interface LeafInput {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly profile: LeafProfile;
-  /** Required by `revocable`, allowed with `endpoint`, refused with any other profile. */
+  /** Required by `revocable` and `classic`, refused with any other profile. */
   readonly crlUrl?: string;
+  /** See `InformationAccess`. */
+  readonly access?: InformationAccess;
+}
+
+/**
+ * AuthorityInfoAccess (RFC 5280 section 4.2.2.1), of names profiles alone. Both are http URLs.
+ * `ocspUrl` is only for profiles without noRevAvail.
+ */
+export interface InformationAccess {
+  readonly issuerUrl?: string;
+  readonly ocspUrl?: string;
 }
 
 export interface AuthorityInput {
@@ -120,6 +134,7 @@ export interface LintContext {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly crlUrl?: string;
+  readonly access?: InformationAccess;
   /** Required for `cross`: the Name of the certified root. */
   readonly subjectDer?: Buffer;
   /** For `cross`: whether the certified root has the mark of an authority of a server. */

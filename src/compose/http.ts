@@ -1,7 +1,9 @@
 import type { ServerConfig } from '../config/index.ts';
+import type { Authority } from '../domain/index.ts';
 import {
   bundlePlugin,
   crlPlugin,
+  issuerPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,
@@ -25,6 +27,7 @@ export async function openHttp(
       refreshHintSeconds: config.issuance.bundleRefreshHintSeconds,
     }),
     crlPlugin((id) => crls.crl(id)),
+    issuerPlugin((id) => certificateOf(registry.all(), id)),
   ];
   await using stack = new AsyncDisposableStack();
   const front = stack.use(
@@ -45,6 +48,9 @@ export async function openHttp(
   stack.move();
   return front;
 }
+
+const certificateOf = (all: readonly Authority[], id: string): Buffer | undefined =>
+  all.find((authority) => authority.id === id)?.certificateDer ?? undefined;
 
 /** The identities of ports whose certificates an operator maintains as files. */
 export interface PortIdentities {

@@ -10,7 +10,7 @@ import { serverHolder } from '../domain/index.ts';
 import { maximumJoinTokenTtlSeconds, type ConfiguredFront } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { crlUrlOf, frontsOf, reservedDnsNames } from './settings.ts';
+import { crlUrlOf, frontsOf, issuerUrlOf, reservedDnsNames } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -113,6 +113,8 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     minimumTtlSeconds: issuance.minimumTtlSeconds,
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     crlUrl: crlUrlOf(config),
+    issuerUrl: issuerUrlOf(config),
+    ocspUrl: () => undefined,
     reservedDnsNames: reservedDnsNames(config),
   };
   const { issuancePolicy } = records;

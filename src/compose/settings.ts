@@ -235,6 +235,12 @@ export function authorityPlans({ authorities }: ServerConfig): MakerDependencies
  */
 export const logPlan: AuthorityPlan = { keyType: 'ec-p256', lifeSeconds: 36_500 * 86_400 };
 
+/** URL of the certificate of an authority, beside its CRL. */
+export const issuerUrlOf =
+  ({ issuance: { crlBaseUrl } }: ServerConfig) =>
+  (authorityId: string): string | undefined =>
+    crlBaseUrl === undefined ? undefined : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}.cer`;
+
 /** URL of the CRL of an authority; undefined: no CRL is published. */
 export const crlUrlOf =
   ({ issuance: { crlBaseUrl } }: ServerConfig) =>

@@ -18,7 +18,7 @@ export const certificateKinds = [
 ] as const;
 export type CertificateKind = (typeof certificateKinds)[number];
 
-/** The kinds whose subject is names, without a SPIFFE ID. Each is also the name of its profile. */
+/** The kinds whose subject is names, without a SPIFFE ID. */
 const namesKinds = ['endpoint', 'linkerd'] as const;
 export type NamesKind = (typeof namesKinds)[number];
 export const isNamesKind = (kind: string): kind is NamesKind =>
@@ -37,14 +37,60 @@ export type CertificateState = (typeof certificateStates)[number];
 
 export const workloadProfiles = ['short-lived', 'revocable'] as const;
 export type WorkloadProfile = (typeof workloadProfiles)[number];
-/** Profiles in the inventory. An entry or delegation may choose `workloadProfiles` only. */
-export type RecordedProfile = WorkloadProfile | 'server' | NamesKind | 'authority';
+
+/**
+ * The profiles of an `endpoint`: serverAuth alone, from an authority for names.
+ * - `short`: 6 days, noRevAvail.
+ * - `classic`: 30 days, at most 90, with revocation information and a common name.
+ * - `hours`: up to a day, noRevAvail. Only a delegation chooses it: its holder renews too often for
+ *   renewal information (RFC 9773) to reach it.
+ */
+export const namesProfiles = ['short', 'classic', 'hours'] as const;
+export type NamesProfile = (typeof namesProfiles)[number];
+export const isNamesProfile = (profile: string): profile is NamesProfile =>
+  (namesProfiles as readonly string[]).includes(profile);
+
+/** What an entry may choose. */
+export const entryProfiles = [...workloadProfiles, 'short', 'classic'] as const;
+export type EntryProfile = (typeof entryProfiles)[number];
+/** What a delegation may choose. */
+export const delegationProfiles = [...workloadProfiles, ...namesProfiles] as const;
+export type DelegationProfile = (typeof delegationProfiles)[number];
+
+/** Profiles in the inventory. */
+export type RecordedProfile = DelegationProfile | 'server' | 'linkerd' | 'authority';
+
+/** Whether a certificate of this kind may have this profile, as far as names are concerned. */
+export const namesProfileFits = (kind: string, profile: string): boolean =>
+  (kind === 'endpoint') === isNamesProfile(profile) &&
+  (kind === 'linkerd') === (profile === 'linkerd');
 
 /**
  * Short-lived leaves carry noRevAvail, so that they may not live longer (RFC 9608; the CA/B Forum
  * has a similar limit).
  */
 export const shortLivedMaximumSeconds = 24 * 3600;
+
+/** The lives of names profiles in seconds. `usual`: where nobody asks for another. */
+export const namesLives: Readonly<
+  Record<NamesProfile, { readonly usual: number; readonly maximum: number }>
+> = {
+  short: { usual: 6 * 86_400, maximum: 6 * 86_400 },
+  classic: { usual: 30 * 86_400, maximum: 90 * 86_400 },
+  hours: { usual: 12 * 3600, maximum: 24 * 3600 },
+};
+/** The longest life of a leaf in seconds. Undefined: as long as its issuer. */
+export function maximumLifeOf(profile: RecordedProfile): number | undefined {
+  if (profile === 'revocable' || profile === 'authority') return undefined;
+  return isNamesProfile(profile) ? namesLives[profile].maximum : shortLivedMaximumSeconds;
+}
+
+/** Whether a leaf of this profile names a place of revocation information. */
+export const isRevocable = (profile: RecordedProfile): boolean =>
+  profile === 'revocable' || profile === 'classic';
+
+/** How many names a certificate of an endpoint may have. */
+export const maximumNames = 100;
 
 export interface CertificateRecord {
   /** The order of creation: the key of the table and of paging. */

@@ -93,12 +93,24 @@ export {
   certificateStates,
   isNamesKind,
   workloadProfiles,
+  namesProfiles,
+  isNamesProfile,
+  namesProfileFits,
+  namesLives,
+  maximumLifeOf,
+  isRevocable,
+  maximumNames,
+  entryProfiles,
+  delegationProfiles,
   shortLivedMaximumSeconds,
   type CertificateKind,
   type CertificateRecord,
   type CertificateState,
   type Intent,
   type WorkloadProfile,
+  type NamesProfile,
+  type EntryProfile,
+  type DelegationProfile,
   type NamesKind,
   type RecordedProfile,
 } from './certificate.ts';
@@ -112,7 +124,12 @@ export {
 } from './linkerd.ts';
 export { podHolder, renewsItsRoots } from './pod-holder.ts';
 export { keepsItsRoots, linkerdHolder, type LinkerdProxy } from './proxy-holder.ts';
-export { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
+export {
+  reservationOf,
+  reservationReached,
+  reservedText,
+  type ReservedDnsName,
+} from './reserved-names.ts';
 export {
   requesterClasses,
   isServerHolder,

@@ -12,6 +12,7 @@ import {
 import {
   builtInPolicyVersion,
   isNamesKind,
+  namesProfileFits,
   placeDetail,
   placeEnded,
   sameSubject,
@@ -202,7 +203,7 @@ export function requireAdmitted(
   const { request } = admission;
   if (request.type !== 'x509' || request.kind !== kind || !sameSubject(request.subject, subject))
     throw new PkiError('INTERNAL', 'the policy was asked about another certificate');
-  if ((isNamesKind(kind) || isNamesKind(request.profile)) && kind !== request.profile)
+  if (!namesProfileFits(kind, request.profile))
     throw new PkiError(
       'INTERNAL',
       `a certificate of kind ${kind} has no profile ${request.profile}`,

@@ -7,6 +7,7 @@ export { ServerMetrics } from './metrics.ts';
 export {
   bundlePlugin,
   crlPlugin,
+  issuerPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,

@@ -21,6 +21,8 @@ export interface StatedCsr {
   readonly ips?: readonly string[];
   /** GeneralNames in DER. */
   readonly others?: readonly Buffer[];
+  /** Other requested extensions in DER. */
+  readonly extensions?: readonly Buffer[];
 }
 
 const ecdsaSha256 = sequence(oid('1.2.840.10045.4.3.2'));
@@ -32,7 +34,15 @@ const utf8String = (text: string): Buffer => {
 
 /** A PKCS#10 request with a P-256 key and these names, for tests of foreign clients. */
 export function statedCsr(key: KeyObject, stated: StatedCsr): Buffer {
-  const { commonName, dnsSans = [], uriSans = [], emails = [], ips = [], others = [] } = stated;
+  const {
+    commonName,
+    dnsSans = [],
+    uriSans = [],
+    emails = [],
+    ips = [],
+    others = [],
+    extensions = [],
+  } = stated;
   const names = [
     ...dnsSans.map((name) => contextPrimitive(tags.dns, Buffer.from(name))),
     ...uriSans.map((uri) => contextPrimitive(tags.uri, Buffer.from(uri))),
@@ -41,14 +51,15 @@ export function statedCsr(key: KeyObject, stated: StatedCsr): Buffer {
     ...others,
   ];
   const san = sequence(oid('2.5.29.17'), octetString(sequence(...names)));
+  const requested = [...(names.length === 0 ? [] : [san]), ...extensions];
   const subject =
     commonName === undefined
       ? sequence()
       : sequence(setOf(sequence(oid('2.5.4.3'), utf8String(commonName))));
   const attributes =
-    names.length === 0
+    requested.length === 0
       ? context(0)
-      : context(0, sequence(oid('1.2.840.113549.1.9.14'), setOf(sequence(san))));
+      : context(0, sequence(oid('1.2.840.113549.1.9.14'), setOf(sequence(...requested))));
   const info = sequence(integer(0), subject, spkiOf(key), attributes);
   return sequence(info, ecdsaSha256, bitString(sign('sha256', info, key)));
 }

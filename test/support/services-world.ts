@@ -225,6 +225,8 @@ export async function createServicesWorld(
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
       crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`,
+      issuerUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.cer`,
+      ocspUrl: () => undefined,
       isAuthorityKey: () => false,
       reservedDnsNames: settings.reservedDnsNames,
     },

@@ -22,7 +22,9 @@ export type PolicyKind = (typeof policyKinds)[number];
 export const policyProfiles = [
   'short-lived',
   'revocable',
-  'endpoint',
+  'short',
+  'classic',
+  'hours',
   'linkerd',
   'downstream',
 ] as const;

@@ -122,6 +122,9 @@ const quota = z
     return { count, perSeconds, by: counted };
   });
 
+/** In files of older releases. No certificate has such a profile. */
+const olderProfiles = ['endpoint'] as const;
+
 const ruleSchema = z
   .strictObject(
     {
@@ -137,7 +140,7 @@ const ruleSchema = z
       dnsNames: list(by(text, (value) => unwrap(DnsPattern.parse(value)))).optional(),
       ips: list(by(text, (value) => unwrap(IpRange.parse(value)))).optional(),
       audiences: list(audience).optional(),
-      profiles: setOf(policyProfiles).optional(),
+      profiles: setOf([...policyProfiles, ...olderProfiles]).optional(),
       keyTypes: setOf(keyTypes).optional(),
       ttl: ttl.optional(),
       entries: texts.optional(),

@@ -52,6 +52,8 @@ export interface Extensions {
   noRevAvail: boolean;
   serverAuthority: boolean;
   hasOcsp: boolean;
+  ocspUrls: readonly string[];
+  issuerUrls: readonly string[];
   extensionOids: string[];
   criticalExtensionOids: string[];
   unknownCriticalExtensions: string[];
@@ -92,6 +94,8 @@ export function readExtensions(
     noRevAvail: false,
     serverAuthority: false,
     hasOcsp: false,
+    ocspUrls: [],
+    issuerUrls: [],
     extensionOids: [],
     criticalExtensionOids: [],
     unknownCriticalExtensions: [],
@@ -175,7 +179,7 @@ function readKnown(
       into.crlDistributionPoints = readDistributionPoints(value.sequence('cRLDistributionPoints'));
       return true;
     case extensionOid.authorityInfoAccess:
-      into.hasOcsp = readsOcsp(value.sequence('authorityInfoAccess'));
+      readInformationAccess(into, value.sequence('authorityInfoAccess'));
       return true;
     case extensionOid.noRevAvail:
       value.null('noRevAvail');
@@ -264,18 +268,25 @@ function readDistributionPoints(list: DerReader): readonly string[] {
 }
 
 const ocspMethod = '2b06010505073001';
+const issuersMethod = '2b06010505073002';
+const uriTag = 0x86;
+const printableText = /^[\x21-\x7e]+$/;
 
-/** Whether AuthorityInfoAccess (RFC 5280 section 4.2.2.1) names an OCSP responder. */
-function readsOcsp(list: DerReader): boolean {
-  let found = false;
+/** AuthorityInfoAccess (RFC 5280 section 4.2.2.1). A location that is no printable URI is left out. */
+function readInformationAccess(into: Extensions, list: DerReader): void {
+  const urls: Record<string, string[]> = { [ocspMethod]: [], [issuersMethod]: [] };
   if (!list.more) throw new DerError('authorityInfoAccess is empty');
   while (list.more) {
     const description = list.sequence('AccessDescription');
-    found = description.oidHex('accessMethod') === ocspMethod || found;
-    description.any('accessLocation');
+    const method = description.oidHex('accessMethod');
+    into.hasOcsp ||= method === ocspMethod;
+    const { tag: location, content } = description.any('accessLocation');
+    const url = content.toString('latin1');
+    if (location === uriTag && printableText.test(url)) urls[method]?.push(url);
     description.end('AccessDescription');
   }
-  return found;
+  into.ocspUrls = urls[ocspMethod] as string[];
+  into.issuerUrls = urls[issuersMethod] as string[];
 }
 
 function nonEmptyHex(content: Buffer, what: string): string {

@@ -71,6 +71,9 @@ export interface ParsedCertificate {
   readonly authorityKeyId: string | undefined;
   /** The URIs of all full names. */
   readonly crlDistributionPoints: readonly string[];
+  /** The URLs of AuthorityInfoAccess (RFC 5280 section 4.2.2.1): of responders and of the issuer. */
+  readonly ocspUrls: readonly string[];
+  readonly issuerUrls: readonly string[];
   /** RFC 9608. */
   readonly noRevAvail: boolean;
   /**

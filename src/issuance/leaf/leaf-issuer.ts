@@ -1,18 +1,14 @@
-import {
-  codes,
-  fail,
-  ok,
-  PkiError,
-  type Result,
-  type StatusName,
-} from '../../common/errors/index.ts';
+import { codes, ok, PkiError, type Result, type StatusName } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
 import {
+  isNamesAuthority,
   subjectText,
   type AuditEvent,
+  sameSubject,
   type CertificateRecord,
   type Intent,
+  type Subject,
 } from '../../domain/index.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
@@ -79,6 +75,14 @@ const faultsOfCaller: ReadonlySet<StatusName> = new Set([
   'RESOURCE_EXHAUSTED',
   'CANCELLED',
 ]);
+
+/** The record of a certificate with names states the first one only. */
+function hasNames(certificateDer: Buffer, subject: Subject): boolean {
+  const parsed = parseCertificate(certificateDer);
+  if (!parsed.ok || subject.kind === 'spiffe') return parsed.ok;
+  const { dnsSans, ipSans } = parsed.value;
+  return sameSubject(subject, { kind: 'names', dnsNames: dnsSans, ips: ipSans });
+}
 
 /** A request without an obstacle so far, and its place in the batch. */
 interface Fresh extends ReadRequest {
@@ -200,8 +204,6 @@ class LeafIssuer {
   /** Reads the CSR and asks the policy, also where the answer will be a recorded one. */
   #read(request: LeafRequest): Result<ReadRequest> {
     const { issuancePolicy, options } = this.#dependencies;
-    if (request.kind === 'endpoint')
-      return fail('NOT_IMPLEMENTED', 'this release issues no certificates for endpoints');
     const read = readCsr(request, options);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
@@ -254,6 +256,17 @@ class LeafIssuer {
       const issuer = authorities.issuerFor(request);
       if (issuer === undefined) {
         const error = new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
+        refusals.push({ index, request, error });
+        continue;
+      }
+      // a mesh peer trusts the authorities of the mesh, and would take the name for an identity
+      if ((request.kind === 'endpoint') !== isNamesAuthority(issuer.authority.kind)) {
+        const error = new PkiError(
+          'NO_ISSUER',
+          request.kind === 'endpoint'
+            ? 'no authority for names is active'
+            : 'an authority for names signs nothing else',
+        );
         refusals.push({ index, request, error });
         continue;
       }
@@ -328,7 +341,7 @@ class LeafIssuer {
       record.spiffeId !== subjectText(request.subject) ||
       record.kind !== request.kind ||
       record.notAfter <= now ||
-      !parseCertificate(certificateDer).ok
+      !hasNames(certificateDer, request.subject)
     )
       return undefined;
     return { ok: true, leaf: this.#leaf(record, certificateDer, now, csr.spkiDer) };

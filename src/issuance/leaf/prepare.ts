@@ -6,14 +6,19 @@ import {
   newSerial,
   parseCsr,
   subjectProblem,
+  type InformationAccess,
   type ParsedCsr,
 } from '../../certs/index.ts';
 import {
+  isRevocable,
+  maximumLifeOf,
+  isNamesProfile,
   reservationOf,
+  reservationReached,
   reservedText,
-  shortLivedMaximumSeconds,
   subjectText,
   type Authority,
+  type NamesProfile,
   type ReservedDnsName,
 } from '../../domain/index.ts';
 import { cutDetail, issuerEnded, issuerNotBegun } from '../issuer-end.ts';
@@ -43,6 +48,10 @@ export interface PrepareOptions {
   readonly minimumTtlSeconds: number;
   /** URL of the CRL of an authority, for revocable leaves; undefined: no CRL is published. */
   readonly crlUrl: (authorityId: string) => string | undefined;
+  /** URL of the certificate of an authority, for leaves of names; undefined: none is published. */
+  readonly issuerUrl: (authorityId: string) => string | undefined;
+  /** URL of the OCSP responder of an authority, for revocable leaves of names; undefined: none. */
+  readonly ocspUrl: (authorityId: string) => string | undefined;
   /** True for the key of any present or past authority. */
   readonly isAuthorityKey: (publicKeySha256: string) => boolean;
   /** What only the server's own certificates, and those of Linkerd's proxies, may contain. */
@@ -64,6 +73,11 @@ export function readCsr(
     return fail(
       'KEY_UNSUPPORTED',
       `a key of type ${csr.keyType} is not allowed here; allowed: ${allowed.join(', ')}`,
+    );
+  if (request.kind === 'endpoint' && csr.wantsTlsFeature)
+    return fail(
+      'CSR_EXTENSION_REFUSED',
+      'the request asks for the TLS feature extension (OCSP must-staple), which no certificate here has',
     );
   const named = subjectProblem(csr, request.subject);
   if (named !== undefined) return fail('CSR_IDENTITY_MISMATCH', named);
@@ -87,7 +101,7 @@ function reservedNameOf(
   const refusing =
     kind === 'linkerd' ? reserved.filter((each) => !ofProxies.includes(each)) : reserved;
   for (const name of dnsNames) {
-    const reservation = reservationOf(name, refusing);
+    const reservation = reservationReached(name, refusing);
     if (reservation !== undefined) return reservedText(name, reservation);
     if (kind === 'linkerd' && reservationOf(name, ofProxies) === undefined)
       return `${name} is no name of a proxy of a configured control plane of Linkerd`;
@@ -106,15 +120,9 @@ export function draftLeaf(
   const lifetime = validity(request, issuer, now, options);
   if (!lifetime.ok) return lifetime;
   const life = lifetime.value;
-  const crlUrl = request.profile === 'revocable' ? options.crlUrl(authority.id) : undefined;
-  if (request.profile === 'revocable' && crlUrl === undefined) {
-    return fail(
-      'INVALID_REQUEST',
-      'the entry asks for a revocable certificate, and this server has no CRL distribution point',
-      { next: 'Set issuance.crlBaseUrl, or let the entry use the short-lived profile.' },
-    );
-  }
   const { profile, subject } = request;
+  const crlUrl = isRevocable(profile) ? options.crlUrl(authority.id) : undefined;
+  if (isRevocable(profile) && crlUrl === undefined) return noPlaceOfRevocation(profile);
   const expected = {
     serial: newSerial(options.clock.nowMs(), options.random),
     issuer: issuer.certificate,
@@ -122,6 +130,7 @@ export function draftLeaf(
     subject,
     ...life,
     ...(crlUrl === undefined ? {} : { crlUrl }),
+    ...(isNamesProfile(profile) ? { access: accessOf(profile, authority.id, options) } : {}),
   };
   return ok({
     tbsDer: buildLeafTbs({ ...expected, profile }),
@@ -138,6 +147,29 @@ export function draftLeaf(
       detail: { ...request.reason, ...cutDetail(request.ttlSeconds, life.notAfter - now) },
     },
   });
+}
+
+const noPlaceOfRevocation = (profile: string): Result<never> =>
+  fail(
+    'INVALID_REQUEST',
+    `a certificate of the profile ${profile} is revocable, and this server has no CRL distribution point`,
+    {
+      next: 'Set issuance.crlBaseUrl, or use a profile without revocation: short-lived, or short for names.',
+    },
+  );
+
+/** Under noRevAvail there is no responder to name (RFC 9608 section 2). */
+function accessOf(
+  profile: NamesProfile,
+  authorityId: string,
+  { issuerUrl, ocspUrl }: PrepareOptions,
+): InformationAccess {
+  const issuer = issuerUrl(authorityId);
+  const responder = isRevocable(profile) ? ocspUrl(authorityId) : undefined;
+  return {
+    ...(issuer === undefined ? {} : { issuerUrl: issuer }),
+    ...(responder === undefined ? {} : { ocspUrl: responder }),
+  };
 }
 
 const recordOf = ({
@@ -176,14 +208,17 @@ function validity(
     );
   }
   const notBefore = Math.max(now - options.leafBackdateSeconds, issuer.notBefore);
-  if (request.profile !== 'revocable' && ttlSeconds > shortLivedMaximumSeconds) {
+  const maximum = maximumLifeOf(request.profile);
+  if (maximum !== undefined && ttlSeconds > maximum) {
     return fail(
       'TTL_OUT_OF_RANGE',
-      `a lifetime of ${ttlSeconds} s is above ${shortLivedMaximumSeconds} s, the maximum of the short-lived profile`,
+      `a lifetime of ${ttlSeconds} s is above ${maximum} s, the maximum of the ${request.profile} profile`,
     );
   }
   const notAfter = now + ttlSeconds;
-  if (notAfter > issuer.notAfter && request.endsWithIssuer !== true) {
+  // whoever asks for names takes what is left: an ACME client could not ask again with less
+  const isCut = request.endsWithIssuer === true || request.kind === 'endpoint';
+  if (notAfter > issuer.notAfter && !isCut) {
     const left = issuer.notAfter - now;
     return fail(
       'ISSUER_LIFETIME',

@@ -50,6 +50,17 @@ export const identityAdvice = {
     [services, signing],
     done('leaves the name out', 'the certificate is signed'),
   ),
+  CSR_EXTENSION_REFUSED: row(
+    'a request for names asks for OCSP must-staple',
+    [
+      'unit/issuance/leaf/leaf-issuer.test.ts',
+      'a request for names that may not be is refused, and nothing is signed for it',
+    ],
+    done('makes the request without it', 'the certificate is signed', [
+      'unit/issuance/leaf/leaf-issuer.test.ts',
+      'an endpoint gets its names from an authority for names, by its profile',
+    ]),
+  ),
   KEY_UNSUPPORTED: row(
     'a delegation asks for Ed25519',
     [services, delegations],

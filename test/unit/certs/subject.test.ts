@@ -48,19 +48,19 @@ const spiffe = spiffeSubject(SpiffeId.of('spiffe://example.org/web'), ['web.exam
 function endpoint(subject: Subject, keyType: KeyType = 'ec-p256') {
   const key = makeKey(keyType);
   const said: LintContext = { issuer, spkiDer: key.spkiDer, subject, ...times };
-  const tbs = buildLeafTbs({ serial, ...said, issuer, profile: 'endpoint' });
+  const tbs = buildLeafTbs({ serial, ...said, issuer, profile: 'short' });
   return { said, tbs, key };
 }
 const verdict = (subject: Subject): string => {
   const { tbs, said } = endpoint(subject);
-  const result = lint(tbs, 'endpoint', said);
+  const result = lint(tbs, 'short', said);
   return result.ok ? 'OK' : result.error.message;
 };
 
 suite('a certificate of names', () => {
   test('has DNS names, wildcards and addresses, and no URI', () => {
     const { tbs, said } = endpoint(names());
-    assert.ok(lint(tbs, 'endpoint', said).ok);
+    assert.ok(lint(tbs, 'short', said).ok);
     const certificate = unwrap(
       parseCertificate(assembleSigned(tbs, issuerKey.keyType, signWith(issuerKey, tbs))),
     );
@@ -74,7 +74,7 @@ suite('a certificate of names', () => {
   test('lets an RSA key decipher, and an EC key sign alone', () => {
     const usage = (keyType: KeyType): readonly string[] => {
       const { tbs, said } = endpoint(names(), keyType);
-      assert.ok(lint(tbs, 'endpoint', said).ok);
+      assert.ok(lint(tbs, 'short', said).ok);
       const der = assembleSigned(tbs, issuerKey.keyType, signWith(issuerKey, tbs));
       return [...(unwrap(parseCertificate(der)).keyUsage?.names ?? [])];
     };
@@ -82,12 +82,53 @@ suite('a certificate of names', () => {
     assert.deepEqual(usage('rsa-2048'), ['digitalSignature', 'keyEncipherment']);
   });
 
-  test('may have a CRL, or none', () => {
+  test('names its CRL, its issuer and a responder if, and only if, its profile is classic', () => {
     const { said } = endpoint(names());
     const crlUrl = 'http://ca.example.org/1.crl';
-    const tbs = buildLeafTbs({ serial, ...said, issuer, profile: 'endpoint', crlUrl });
-    assert.ok(lint(tbs, 'endpoint', { ...said, crlUrl }).ok);
-    assert.ok(!lint(tbs, 'endpoint', said).ok);
+    const issuerUrl = 'http://ca.example.org/1.cer';
+    const ocspUrl = 'http://ca.example.org/ocsp/1';
+    const context = { ...said, crlUrl, access: { issuerUrl, ocspUrl } };
+    const tbs = buildLeafTbs({ serial, ...context, issuer, profile: 'classic' });
+    assert.ok(lint(tbs, 'classic', context).ok);
+    assert.ok(lint(tbs, 'short', said).ok === false);
+    for (const other of [
+      said,
+      { ...context, access: { issuerUrl } },
+      { ...context, access: { ocspUrl } },
+      { ...context, access: { issuerUrl: ocspUrl, ocspUrl: issuerUrl } },
+      { ...context, crlUrl: ocspUrl },
+    ])
+      assert.ok(!lint(tbs, 'classic', other).ok);
+    assert.throws(() => buildLeafTbs({ serial, ...said, issuer, profile: 'classic' }), {
+      code: 'LINT_FAILED',
+    });
+    const short = { ...said, access: { issuerUrl } };
+    const fresh = buildLeafTbs({ serial, ...short, issuer, profile: 'hours' });
+    assert.ok(lint(fresh, 'hours', short).ok);
+    const contradiction = { ...said, access: { ocspUrl } };
+    const tbsWithOcsp = buildLeafTbs({ serial, ...contradiction, issuer, profile: 'short' });
+    assert.ok(!lint(tbsWithOcsp, 'short', contradiction).ok, 'a responder beside noRevAvail');
+  });
+
+  test('of the profile classic has the first name that fits as its common name', () => {
+    const classic = (subject: NamesSubject) => {
+      const { said } = endpoint(subject);
+      const context = { ...said, crlUrl: 'http://ca.example.org/1.crl' };
+      const tbs = buildLeafTbs({ serial, ...context, issuer, profile: 'classic' });
+      const result = lint(tbs, 'classic', context);
+      assert.ok(result.ok, result.ok ? '' : result.error.message);
+      return unwrap(
+        parseCertificate(assembleSigned(tbs, issuerKey.keyType, signWith(issuerKey, tbs))),
+      );
+    };
+    const long = `${'a'.repeat(60)}.example.org`;
+    const named = classic(names({ dnsNames: [long, 'www.example.org'] }));
+    assert.match(named.subjectDer.toString('latin1'), /www\.example\.org$/);
+    assert.equal(named.sanCritical, false);
+    for (const subject of [names({ dnsNames: [long] }), names({ dnsNames: [] })]) {
+      const unnamed = classic(subject);
+      assert.deepEqual([unnamed.subjectDer.length, unnamed.sanCritical], [2, true]);
+    }
   });
 
   test('is refused with bad, doubled or missing names', () => {
@@ -109,10 +150,10 @@ suite('a certificate of names', () => {
   test('and one of a SPIFFE ID do not pass for each other', () => {
     const { tbs, said } = endpoint(names());
     assert.ok(!lint(tbs, 'short-lived', said).ok);
-    assert.ok(!lint(tbs, 'endpoint', { ...said, subject: spiffe }).ok);
-    assert.match(verdict(spiffe), /profiles endpoint/);
+    assert.ok(!lint(tbs, 'short', { ...said, subject: spiffe }).ok);
+    assert.match(verdict(spiffe), /profiles short/);
     const missing = { ...said, subject: names({ ips: ['192.0.2.7'] }) };
-    assert.ok(!lint(tbs, 'endpoint', missing).ok, 'an address that the subject lacks');
+    assert.ok(!lint(tbs, 'short', missing).ok, 'an address that the subject lacks');
   });
 });
 
@@ -151,7 +192,7 @@ suite('a certificate of a Linkerd proxy', () => {
 
   test('and one of an endpoint do not pass for each other', () => {
     const { tbs, said } = proxy();
-    assert.ok(!lint(tbs, 'endpoint', said).ok);
+    assert.ok(!lint(tbs, 'short', said).ok);
     assert.ok(!lint(tbs, 'short-lived', said).ok);
     const { tbs: other, said: otherSaid } = endpoint(names({ dnsNames: [one], ips: [] }));
     assert.ok(!lint(other, 'linkerd', otherSaid).ok);

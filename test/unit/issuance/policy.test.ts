@@ -90,11 +90,11 @@ test('a request of the issuance becomes the facts of a policy', () => {
     delegationId: undefined,
   });
   const names = { kind: 'names', dnsNames: ['a.test'], ips: ['10.0.0.1'] } as const;
-  const endpoint = certificate({ kind: 'endpoint', profile: 'endpoint', subject: names });
+  const endpoint = certificate({ kind: 'endpoint', profile: 'classic', subject: names });
   const facts = factsOf(endpoint, { class: 'admin', name: `${td}/a` }, at);
   assert.deepEqual(
     [facts?.spiffeId, facts?.dnsNames, facts?.ips, facts?.profile],
-    [undefined, ['a.test'], ['10.0.0.1'], 'endpoint'],
+    [undefined, ['a.test'], ['10.0.0.1'], 'classic'],
   );
   const downstream = certificate({
     kind: 'authority',

@@ -56,6 +56,11 @@ export const identityCodes = {
     'The request states an identity other than the one that the certificate would carry.',
     'Leave subject and SAN out of the request, or state the identity that you are authenticated as.',
   ),
+  CSR_EXTENSION_REFUSED: caller(
+    'INVALID_ARGUMENT',
+    'The request asks for an extension that a certificate of this CA never has.',
+    'Make the request again without the extension that the message names, for example without must-staple.',
+  ),
   KEY_UNSUPPORTED: caller(
     'INVALID_ARGUMENT',
     'The key is of a kind or size that this CA does not certify.',

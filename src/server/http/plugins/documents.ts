@@ -1,3 +1,4 @@
+import { PkiError } from '../../../common/errors/index.ts';
 import { jsonErrorForm } from '../failure.ts';
 import type { HttpAnswer, HttpPlugin } from '../plugin.ts';
 
@@ -58,6 +59,32 @@ export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPl
         headers: { 'content-type': 'application/pkix-crl' },
         body: await crl(parameters['id'] ?? ''),
       }),
+    },
+  ],
+});
+
+/**
+ * The certificate of each authority, to which certificates of names point (RFC 5280 section
+ * 4.2.2.1, caIssuers). It is beside the CRL, over plain HTTP too, since it is signed.
+ */
+export const issuerPlugin = (
+  certificateDer: (authorityId: string) => Buffer | undefined,
+): HttpPlugin => ({
+  name: 'issuer',
+  listeners: ['tls', 'plain'],
+  limits,
+  errorForm: jsonErrorForm,
+  routes: [
+    {
+      method: 'GET',
+      path: '/crl/:id(^[0-9A-Za-z-]{1,64}).cer',
+      handle: ({ parameters }): HttpAnswer => {
+        const id = parameters['id'] ?? '';
+        const body = certificateDer(id);
+        if (body === undefined)
+          throw new PkiError('NOT_FOUND', `there is no certificate of an authority ${id}`);
+        return { status: 200, headers: { 'content-type': 'application/pkix-cert' }, body };
+      },
     },
   ],
 });

@@ -12,6 +12,7 @@ import {
 import { SpiffeId, TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import {
   createCsr,
+  derWriter,
   parseCertificate,
   sha256Hex,
   spkiOf,
@@ -33,6 +34,7 @@ import {
 } from '../../../../src/domain/index.ts';
 import type { SignItem, SignOutcome } from '../../../../src/hsm/signing-port.ts';
 import {
+  builtInPolicy,
   createIssuer,
   createRecordedIssuance,
   type IssuancePolicy,
@@ -112,6 +114,7 @@ interface World {
   /** Commits of intents that have begun. */
   commits: number;
   issuerAvailable: boolean;
+  issuerKind: 'issuing' | 'names-issuing';
 }
 
 // oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
@@ -127,6 +130,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     committing: Promise.resolve(),
     commits: 0,
     issuerAvailable: true,
+    issuerKind: 'issuing',
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
     finish: () => ({ state: 'issued' }),
   };
@@ -168,7 +172,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
       issuerFor: () =>
         state.issuerAvailable
           ? {
-              authority: issuing.authority,
+              authority: { ...issuing.authority, kind: state.issuerKind },
               certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)),
             }
           : undefined,
@@ -181,6 +185,8 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
       crlUrl: (id) => `http://ca.mesh.test/crl/${id}.crl`,
+      issuerUrl: (id) => `http://ca.mesh.test/crl/${id}.cer`,
+      ocspUrl: (id) => `http://ca.mesh.test/ocsp/${id}`,
       reservedDnsNames: [
         'ca.mesh.test',
         linkerdServingName(linkerd),
@@ -597,7 +603,6 @@ test('a proxy of Linkerd gets no other name, key or life, and nobody else gets i
     request({ subject: spiffeSubject(web, [proxyName]) }),
     request({ subject: spiffeSubject(web, [serving]), kind: 'delegated' }),
     request({ subject: spiffeSubject(web, ['ca.mesh.test']) }),
-    proxy({ kind: 'endpoint', profile: 'endpoint' }),
   ]);
   assert.deepEqual(
     results.map((result) => (result.ok ? 'ok' : result.error.code)),
@@ -611,8 +616,151 @@ test('a proxy of Linkerd gets no other name, key or life, and nobody else gets i
       'DNS_NAME_RESERVED',
       'DNS_NAME_RESERVED',
       'DNS_NAME_RESERVED',
-      'NOT_IMPLEMENTED',
     ],
   );
   assert.deepEqual(w.log, [], 'nothing was recorded or signed');
+});
+
+const shop: NamesSubject = {
+  kind: 'names',
+  dnsNames: ['www.shop.test', '*.shop.test'],
+  ips: ['192.0.2.7', '2001:db8::7'],
+};
+const endpoint = (over: Partial<LeafRequest> = {}): LeafRequest =>
+  request({
+    subject: shop,
+    kind: 'endpoint',
+    profile: 'classic',
+    ttlSeconds: 86_400,
+    caller: { class: 'local', name: 'uid:0' },
+    holder: 'uid:0',
+    entryId: null,
+    ...over,
+  });
+
+function namesWorld() {
+  const w = world();
+  w.issuerKind = 'names-issuing';
+  return w;
+}
+
+test('an endpoint gets its names from an authority for names, by its profile', async () => {
+  const w = namesWorld();
+  w.decide = builtInPolicy(systemClock).decide;
+  const results = await w.issuer.issue([
+    endpoint({ csrDer: statedCsr(requesterKey, { commonName: 'www.shop.test' }) }),
+    endpoint({ profile: 'short' }),
+    endpoint({ profile: 'hours', ttlSeconds: 3600 }),
+  ]);
+  const leaves = results.map((result) => {
+    assert.ok(result.ok, result.ok ? '' : result.error.message);
+    return unwrap(parseCertificate(result.leaf.chainDer[0] as Buffer));
+  });
+  const { id } = issuing.authority;
+  const issuerUrls = [`http://ca.mesh.test/crl/${id}.cer`];
+  for (const leaf of leaves) {
+    assert.deepEqual([leaf.dnsSans, leaf.ipSans, leaf.uriSans], [shop.dnsNames, shop.ips, []]);
+    assert.deepEqual(leaf.extendedKeyUsage, ['1.3.6.1.5.5.7.3.1']);
+    assert.deepEqual(leaf.issuerUrls, issuerUrls);
+  }
+  assert.deepEqual(
+    leaves.map(({ noRevAvail, crlDistributionPoints, ocspUrls, sanCritical }) => [
+      noRevAvail,
+      crlDistributionPoints,
+      ocspUrls,
+      sanCritical,
+    ]),
+    [
+      [false, [`http://ca.mesh.test/crl/${id}.crl`], [`http://ca.mesh.test/ocsp/${id}`], false],
+      [true, [], [], true],
+      [true, [], [], true],
+    ],
+  );
+  assert.deepEqual(
+    w.finished.map((item) => (item.kind === 'signed' ? item.event.detail['dnsNames'] : undefined)),
+    leaves.map(() => shop.dnsNames),
+    'the log has every name',
+  );
+});
+
+test('the life of an endpoint is cut to the end of its issuer, on record', async () => {
+  const w = namesWorld();
+  const [result] = await w.issuer.issue([endpoint({ ttlSeconds: 30 * 86_400 })]);
+  assert.ok(result?.ok);
+  assert.equal(result.leaf.notAfter, issuing.authority.notAfter);
+  const [finished] = w.finished;
+  assert.ok(finished?.kind === 'signed');
+  assert.equal(finished.event.detail['cutFromSeconds'], 30 * 86_400);
+});
+
+test('a request for names that may not be is refused, and nothing is signed for it', async () => {
+  const w = namesWorld();
+  const ofNames = (over: Partial<NamesSubject>): LeafRequest =>
+    endpoint({ subject: { ...shop, ...over } });
+  const mustStaple = derWriter.sequence(
+    derWriter.oid('1.3.6.1.5.5.7.1.24'),
+    derWriter.octetString(derWriter.sequence(derWriter.integer(5))),
+  );
+  const many = Array.from({ length: 101 }, (_, index) => `n${index}.shop.test`);
+  const results = await w.issuer.issue([
+    endpoint({ csrDer: statedCsr(requesterKey, { extensions: [mustStaple] }) }),
+    ofNames({ dnsNames: ['ca.mesh.test'] }),
+    ofNames({ dnsNames: ['*.mesh.test'] }),
+    ofNames({ dnsNames: [proxyName] }),
+    ofNames({ dnsNames: many }),
+    ofNames({ dnsNames: ['*.test'] }),
+    endpoint({ csrDer: statedCsr(requesterKey, { dnsSans: ['other.test'] }) }),
+    endpoint({ profile: 'short', ttlSeconds: 6 * 86_400 + 1 }),
+    endpoint({ profile: 'classic', ttlSeconds: 90 * 86_400 + 1 }),
+    endpoint({ profile: 'hours', ttlSeconds: 86_401 }),
+    request(),
+  ]);
+  assert.deepEqual(
+    results.map((result) => (result.ok ? 'ok' : result.error.code)),
+    [
+      'CSR_EXTENSION_REFUSED',
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'DNS_NAME_RESERVED',
+      'LINT_FAILED',
+      'LINT_FAILED',
+      'CSR_IDENTITY_MISMATCH',
+      'TTL_OUT_OF_RANGE',
+      'TTL_OUT_OF_RANGE',
+      'TTL_OUT_OF_RANGE',
+      'NO_ISSUER',
+    ],
+  );
+  assert.deepEqual(w.log, [], 'nothing was recorded or signed');
+});
+
+test('an authority of the mesh signs no names of endpoints', async () => {
+  const w = world();
+  const [result] = await w.issuer.issue([endpoint()]);
+  assert.ok(result?.ok === false && result.error.code === 'NO_ISSUER');
+  assert.deepEqual(w.log, []);
+});
+
+test('a repeated request gets the recorded certificate for the same names alone', async () => {
+  const w = namesWorld();
+  const asked = endpoint();
+  const [first] = await w.issuer.issue([asked]);
+  assert.ok(first?.ok);
+  w.recorded = {
+    ...(w.intents[0] as Intent),
+    sequence: 1,
+    state: 'issued',
+    stateReason: null,
+    sha256: null,
+    replacedBy: null,
+    replacementConfirmedAt: null,
+    certificateDer: first.leaf.chainDer[0] as Buffer,
+  };
+  const [again, fewer] = await w.issuer.issue([
+    asked,
+    { ...asked, subject: { ...shop, dnsNames: ['www.shop.test'] } },
+  ]);
+  assert.ok(again?.ok && fewer?.ok);
+  assert.equal(again.leaf.serial, first.leaf.serial);
+  assert.notEqual(fewer.leaf.serial, first.leaf.serial);
 });

@@ -20,6 +20,7 @@ import { passThroughPolicy } from '../../../support/pass-through-policy.ts';
 /** A certificate of names on record, by the one recorded way. */
 async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly string[]) {
   const subject: NamesSubject = { kind: 'names', dnsNames, ips: [] };
+  const profile = kind === 'endpoint' ? 'short' : kind;
   const caller = { class: 'local', name: 'uid:0' } as const;
   const spkiDer = spkiOf(newKey());
   const expected = {
@@ -31,7 +32,7 @@ async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly s
     notAfter: w.clock.now() + 3600,
   };
   const about = {
-    profile: kind,
+    profile,
     kind,
     entryId: null,
     delegationId: null,
@@ -43,8 +44,8 @@ async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly s
   });
   const prepared = unwrap(
     recorded.prepare({
-      tbsDer: buildLeafTbs({ ...expected, profile: kind }),
-      profile: kind,
+      tbsDer: buildLeafTbs({ ...expected, profile }),
+      profile,
       expected,
       admission: unwrap(
         admit(
@@ -81,7 +82,7 @@ test('the certificate of an endpoint is on record under its name, and admitted a
   const record = await w.services.certificates.get(local, certificate.serial);
   assert.deepEqual(
     [record.kind, record.profile, record.spiffeId, record.state],
-    ['endpoint', 'endpoint', 'dns:www.shop.test', 'issued'],
+    ['endpoint', 'short', 'dns:www.shop.test', 'issued'],
   );
   await assert.rejects(w.callerOf(certificate), { code: 'CALLER_NOT_ADMITTED' });
 });

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError } from '../../../../../src/common/errors/index.ts';
 import type { HttpRequest } from '../../../../../src/server/http/plugin.ts';
-import { bundlePlugin, crlPlugin } from '../../../../../src/server/http/plugins/documents.ts';
+import {
+  bundlePlugin,
+  crlPlugin,
+  issuerPlugin,
+} from '../../../../../src/server/http/plugins/documents.ts';
 import { Routes } from '../../../../../src/server/http/routes.ts';
 
 test('the bundle goes out as JSON with its refresh hint, and over no plain network', async () => {
@@ -45,4 +49,23 @@ test('a CRL goes out by the ID of its authority, also over plain HTTP, since it 
   assert.deepEqual(asked, ['0190-aB', 'gone']);
   for (const path of ['/crl/.crl', '/crl/a.b.crl', `/crl/${'a'.repeat(65)}.crl`, '/crl/a'])
     assert.equal(new Routes([plugin]).find('GET', path).kind, 'none', path);
+});
+
+test('the certificate of an authority goes out beside its CRL', async () => {
+  const plugins = [
+    crlPlugin(() => Promise.resolve(Buffer.from([0x30, 0]))),
+    issuerPlugin((id) => (id === '0190-aB' ? Buffer.from([0x30, 3]) : undefined)),
+  ];
+  const ask = async (id: string) => {
+    const found = new Routes(plugins).find('GET', `/crl/${id}.cer`);
+    assert.ok(found.kind === 'match');
+    const { route, parameters } = found.match;
+    return route.handle({ parameters } as HttpRequest);
+  };
+  assert.deepEqual(await ask('0190-aB'), {
+    status: 200,
+    headers: { 'content-type': 'application/pkix-cert' },
+    body: Buffer.from([0x30, 3]),
+  });
+  await assert.rejects(ask('0190'), { code: 'NOT_FOUND' });
 });
