@@ -182,6 +182,7 @@ const buildActor = async (
       recorded: createRecordedIssuance({
         store: over.store.issuance,
         quotas: over.store.quotas,
+        blockedKeys: over.store.blockedKeys,
         clock: over.clock,
       }),
       ...over,

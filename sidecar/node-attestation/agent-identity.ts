@@ -16,6 +16,7 @@ import { pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/ind
 import type { AgentCredential, AgentState, PendingRequest } from '../state/index.ts';
 import { attest, evidencePurpose, purposeOf, type NodeCredential } from './attest.ts';
 import { supersededAdvice, unknownTo } from './advice.ts';
+import { recoverable } from './refusals.ts';
 import type { ConfiguredEvidence } from './configured-evidence.ts';
 
 export interface AgentIdentityDependencies {
@@ -44,21 +45,6 @@ interface Held {
   readonly expiresAtMonotonicMs: number;
   readonly renewAtMonotonicMs: number;
 }
-
-/**
- * Refusals of a recovery after which the configured credential may still help. A ban is none of
- * them.
- */
-const recoverable: ReadonlySet<string> = new Set([
-  'RENEWAL_GRACE_EXCEEDED',
-  'AGENT_SUPERSEDED',
-  'AGENT_EVICTED',
-  'ATTESTATION_FAILED',
-  'NOT_FOUND',
-  'CERTIFICATE_UNKNOWN',
-  'UNAUTHENTICATED',
-  'CERTIFICATE_EXPIRED',
-]);
 
 /**
  * The agent's own SVID: joined, renewed, recovered, kept on disk. Owner of that state; calls to it

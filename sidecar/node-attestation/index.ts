@@ -2,6 +2,7 @@ import type { NodeAttestorType } from './node-attestor.ts';
 import * as types from './types.ts';
 
 export { AgentIdentity, type AgentIdentityDependencies } from './agent-identity.ts';
+export { attestsAgain } from './refusals.ts';
 export {
   configuredEvidence,
   configuredTypes,

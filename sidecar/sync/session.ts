@@ -14,7 +14,7 @@ import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
-import type { AgentIdentity } from '../node-attestation/index.ts';
+import { attestsAgain, type AgentIdentity } from '../node-attestation/index.ts';
 import { backoffMs, reconnectCapMs, retryDelayMs } from '../schedule/index.ts';
 import type { LostState } from '../state/index.ts';
 import { acrossHandOver } from './hand-over.ts';
@@ -320,7 +320,7 @@ export class IssuerSession {
     this.#lastError = error;
     const barredBefore = this.#barred !== undefined;
     if (barring.has(error.code)) this.#barred = error;
-    if (error.code === 'AGENT_EVICTED') identity.reject('attest-again');
+    if (attestsAgain.has(error.code)) identity.reject('attest-again');
     else if (error.code === 'CERTIFICATE_UNKNOWN') identity.reject('unknown');
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
     // a session that another one displaced says nothing of the SVID: the next hello tells

@@ -1,4 +1,5 @@
 import type { AuditLog, OutsideCheckpoint } from '../audit/index.ts';
+import type { BlockedKey } from '../domain/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { RestoreFacts } from '../services/inspection/restore-service.ts';
 import type { Ledger } from '../ledger/index.ts';
@@ -46,7 +47,7 @@ export const restoreFacts = (
 
 /**
  * Handles a loss that an operator has accepted: a new epoch, a record of the acceptance, and the
- * lost bans, evictions and revocations again, if the replaced database still proves them.
+ * lost bans, evictions, revocations and blocked keys again, if the replaced database still proves them.
  */
 export async function recordAcceptedLoss(
   { context: { config, clock, logger }, store }: AcceptedLossDependencies,
@@ -59,6 +60,9 @@ export async function recordAcceptedLoss(
   const evictions = ended.get('evicted') ?? [];
   const revocations = proven.flatMap(({ revocation }) =>
     revocation === undefined ? [] : [revocation],
+  );
+  const blocked = proven.flatMap(({ blockedKey }) =>
+    blockedKey === undefined ? [] : [blockedKey],
   );
   await store.meta.renewEpoch(clock.now());
   const event = { timeMs: clock.nowMs(), actor };
@@ -77,6 +81,7 @@ export async function recordAcceptedLoss(
         bansAgain: bans,
         evictionsAgain: evictions,
         revokedAgain: revocations.length,
+        blockedAgain: blocked.length,
       },
     },
   ]);
@@ -89,9 +94,11 @@ export async function recordAcceptedLoss(
       detail: { cause: 'revoked before the restore' },
     });
   }
+  await blockAgain(store, blocked, event);
   logger.warn(
     {
       ...{ lostSize: lost.size, keptRecords, revokedAgain: revocations.length },
+      blockedAgain: blocked.length,
       ...{ bansAgain: bans, evictionsAgain: evictions },
     },
     'the database was restored from a backup and its loss was accepted',
@@ -125,6 +132,20 @@ async function endAgain(
       });
     }
   }
+}
+
+async function blockAgain(
+  { blockedKeys }: Pick<Ledger, 'blockedKeys'>,
+  keys: readonly BlockedKey[],
+  event: { readonly timeMs: number; readonly actor: string },
+): Promise<void> {
+  for (const key of keys)
+    await blockedKeys.block(key, {
+      ...event,
+      kind: 'key.blocked',
+      subject: key.publicKeySha256,
+      detail: { cause: 'blocked before the restore' },
+    });
 }
 
 /** Agents that were banned or evicted at the end of the lost time, and did not attest again. */

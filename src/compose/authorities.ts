@@ -210,6 +210,7 @@ function createSources(
     authorities: store.authorities,
     audit: store.audit,
     rotations: store.rotations,
+    blockedKeys: store.blockedKeys,
     openIssuingToken: () => tokens.gate.openToken('issuing'),
     trustDomain,
     plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },

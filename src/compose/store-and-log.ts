@@ -301,6 +301,6 @@ async function makeAuthorities(
 }
 
 const recordedIssuance = (
-  { issuance, quotas }: Pick<Ledger, 'issuance' | 'quotas'>,
+  { issuance, quotas, blockedKeys }: Pick<Ledger, 'issuance' | 'quotas' | 'blockedKeys'>,
   clock: ServerContext['clock'],
-): RecordedIssuance => createRecordedIssuance({ store: issuance, quotas, clock });
+): RecordedIssuance => createRecordedIssuance({ store: issuance, quotas, blockedKeys, clock });

@@ -87,6 +87,7 @@ export {
   type StoredPolicy,
   type SubmittedApproval,
 } from './approval.ts';
+export { blockedKeyText, loggedBlockedKey, type BlockedKey } from './blocked-key.ts';
 export type { BundleRevision, Position } from './bundle.ts';
 export {
   certificateKinds,

@@ -20,6 +20,7 @@ export const logObjectKinds = [
   'token-use',
   'federation',
   'foreign-bundle',
+  'blocked-key',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

@@ -4,6 +4,7 @@ import { revokedTokenExpiry, type Agent, type JoinToken } from './agent.ts';
 import type { AgentLine } from './agent-line.ts';
 import type { PendingOperation, StoredPolicy } from './approval.ts';
 import type { Authority } from './authority.ts';
+import type { BlockedKey } from './blocked-key.ts';
 import type { BundleRevision } from './bundle.ts';
 import type { Delegation, Role } from './delegation.ts';
 import type { RegistrationEntry } from './entry.ts';
@@ -36,6 +37,7 @@ export interface LoggedValues {
   readonly 'token-use': TokenUse;
   readonly federation: FederationRelationship;
   readonly 'foreign-bundle': ForeignBundle;
+  readonly 'blocked-key': BlockedKey;
 }
 
 /** A database has one approval policy. */
@@ -292,6 +294,11 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
     encode: {
       jwtKeys: (keys) => JSON.stringify(keys.map(({ keyId, spki }) => [keyId, spki])),
     },
+  }),
+  'blocked-key': form<BlockedKey>()({
+    id: ({ publicKeySha256 }) => publicKeySha256,
+    digested: ['publicKeySha256', 'reason', 'blockedAt', 'blockedBy'],
+    undigested: {},
   }),
   'agent-line': form<AgentLine>()({
     id: ({ spiffeId }) => spiffeId,

@@ -3,6 +3,7 @@ import { nextFreePlace, type QuotaPlace } from '../common/policy/index.ts';
 import type { AgentState } from './agent.ts';
 import { standingIn, type AgentLine } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
+import { blockedKeyText } from './blocked-key.ts';
 import type { CertificateState } from './certificate.ts';
 
 /** The rows that rights read: the needed part of each. */
@@ -19,6 +20,8 @@ export interface RightRows {
     readonly notAfter: number;
     readonly revoked: boolean;
   };
+  /** A public key, by its SHA-256. */
+  readonly 'public-key': { readonly blocked: boolean };
   /** The present policy of issuance. Its key is empty. */
   readonly policy: { readonly version: number };
   /** The places of a quota that are taken, by its counter: when each is free again. */
@@ -183,6 +186,20 @@ const caller: RightKind<CallerRight> = {
   },
 };
 
+/** The key in the certificate is not blocked. */
+export interface KeyRight {
+  readonly kind: 'key';
+  readonly publicKeySha256: string;
+}
+
+const key: RightKind<KeyRight> = {
+  rows: ({ publicKeySha256 }, want) => want('public-key', publicKeySha256),
+  ended: ({ publicKeySha256 }, read) =>
+    read('public-key', publicKeySha256)?.blocked === false
+      ? undefined
+      : ended('KEY_BLOCKED', blockedKeyText(publicKeySha256)),
+};
+
 /** The version of the built-in policy. */
 export const builtInPolicyVersion = 0;
 
@@ -237,6 +254,7 @@ const kinds = {
   'agent-svid': agentSvid,
   delegation,
   caller,
+  key,
   policy,
   quota,
 } as const;

@@ -3,6 +3,7 @@ import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
 import {
+  blockedKeyText,
   finishingStates,
   subjectText,
   type Authority,
@@ -11,7 +12,7 @@ import {
   type Rights,
 } from '../domain/index.ts';
 import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
-import type { LedgerQuotas } from '../ledger/index.ts';
+import type { LedgerBlockedKeys, LedgerQuotas } from '../ledger/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
 import { quotaUsed, requireAdmitted, type Admission } from './policy.ts';
@@ -118,6 +119,7 @@ export interface RecordedDependencies {
   readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish'>;
   /** Of the policy: places that are taken. */
   readonly quotas: LedgerQuotas;
+  readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   readonly clock: Clock;
 }
 
@@ -159,6 +161,7 @@ type PreparedCertificate = Prepared;
 export function createRecordedIssuance({
   store,
   quotas,
+  blockedKeys,
   clock,
 }: RecordedDependencies): RecordedIssuance {
   const intents = new Batcher<Intent, undefined>(async (batch) => {
@@ -182,6 +185,8 @@ export function createRecordedIssuance({
           'ISSUER_ENDED',
           `authority ${draft.signer.authorityId} has ended and signs nothing more`,
         );
+      if (blockedKeys.get(record.publicKeySha256) !== undefined)
+        return fail('KEY_BLOCKED', blockedKeyText(record.publicKeySha256));
       const full = quotaUsed(admission, quotas, clock.now());
       if (full !== undefined) return full;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
@@ -289,6 +294,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
       sha256,
       rights: [
         { kind: 'authority', id: draft.signer.authorityId, states: draft.signer.states },
+        { kind: 'key', publicKeySha256: intent.publicKeySha256 },
         ...draft.rights,
         ...draft.admission.rights,
       ],

@@ -2,6 +2,7 @@ export type { LedgerIssuancePolicies } from './issuance-policies.ts';
 export type { LedgerAgents } from './agents.ts';
 export type { LedgerAuthorities, Standing } from './authorities.ts';
 export type { LedgerApprovals } from './approvals.ts';
+export { requireUnblocked, type LedgerBlockedKeys } from './blocked-keys.ts';
 export type { LedgerDelegations } from './delegations.ts';
 export type { LedgerEvidence } from './evidence.ts';
 export type { LivingObject } from './living.ts';

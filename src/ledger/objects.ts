@@ -12,6 +12,7 @@ import {
   type Proven,
 } from '../domain/index.ts';
 import { AdminIds } from './admin-ids.ts';
+import { Blocked } from './blocked.ts';
 import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
 import { Restores, type AcceptedRestore } from './restores.ts';
@@ -89,6 +90,7 @@ interface Known {
 /** By kind and ID, as `kind id`. */
 export interface ObjectsContent extends RevokedCopy {
   readonly admins: ReturnType<AdminIds['copy']>;
+  readonly blocked: ReturnType<Blocked['copy']>;
   readonly living: ReturnType<Living['copy']>;
   readonly clock: ClockState | undefined;
   readonly restores: readonly AcceptedRestore[];
@@ -112,6 +114,7 @@ const rememberedTexts = 20_000;
 export class Objects implements ObjectLedger {
   /** The content that is known without a row. */
   revoked = new Revoked();
+  blocked = new Blocked();
   #adminIds = new AdminIds();
   #living = new Living();
   #restores = new Restores();
@@ -140,6 +143,7 @@ export class Objects implements ObjectLedger {
     this.#known.delete(key);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
+    this.blocked.apply(object);
     this.#adminIds.apply(object);
     this.#living.apply(object);
     if (object.kind === 'clock') this.#clock = loggedClock(object);
@@ -160,6 +164,7 @@ export class Objects implements ObjectLedger {
       objects,
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
       admins: this.#adminIds.copy(),
+      blocked: this.blocked.copy(),
       living: this.#living.copy(),
       clock: this.#clock,
       restores: this.restores(),
@@ -171,6 +176,7 @@ export class Objects implements ObjectLedger {
     objects,
     evidence,
     admins,
+    blocked,
     living,
     clock,
     restores,
@@ -183,6 +189,7 @@ export class Objects implements ObjectLedger {
     }
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.#adminIds.restore(admins);
+    this.blocked.restore(blocked);
     this.#living.restore(living);
     this.#clock = clock;
     for (const each of restores) this.#restores.apply(each);
@@ -200,6 +207,7 @@ export class Objects implements ObjectLedger {
     this.#newest = other.#newest;
     this.#withText = other.#withText;
     this.revoked = other.revoked;
+    this.blocked = other.blocked;
     this.#adminIds = other.#adminIds;
     this.#living = other.#living;
     this.#clock = other.#clock;

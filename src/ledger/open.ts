@@ -3,6 +3,7 @@ import type { LogMemory, Store } from '../store/ports/index.ts';
 import { ledgerAgents, type LedgerAgents } from './agents.ts';
 import { ledgerApprovals, type LedgerApprovals } from './approvals.ts';
 import { ledgerAuthorities, standingOf, type LedgerAuthorities } from './authorities.ts';
+import { ledgerBlockedKeys, type LedgerBlockedKeys } from './blocked-keys.ts';
 import { Confirmations } from './confirmations.ts';
 import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
@@ -25,6 +26,7 @@ interface LoggedNouns {
   readonly agents: LedgerAgents;
   readonly authorities: LedgerAuthorities;
   readonly approvals: LedgerApprovals;
+  readonly blockedKeys: LedgerBlockedKeys;
   readonly delegations: LedgerDelegations;
   readonly evidence: LedgerEvidence;
   readonly issuancePolicies: LedgerIssuancePolicies;
@@ -69,6 +71,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       announce: (mismatch) => objects.announce(mismatch),
       living: () => objects.living(),
       revocation: (serial) => objects.revoked.get(serial),
+      blockedKey: (sha256) => objects.blocked.get(sha256),
       crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),
       placeEnds: (counter) => quotas.ends(counter),
     },
@@ -90,9 +93,14 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     ...rows,
     agents: ledgerAgents(store.agents, confirmations, objects),
     approvals: ledgerApprovals(store.approvals, objects),
+    blockedKeys: ledgerBlockedKeys(store.blockedKeys, objects),
     delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
-    issuance: ledgerIssuance(store.issuance, issued.unreplaced),
+    issuance: ledgerIssuance(
+      store.issuance,
+      issued.unreplaced,
+      (sha256) => objects.blocked.get(sha256) !== undefined,
+    ),
     issuancePolicies: ledgerIssuancePolicies(store.issuancePolicies, objects),
     log: book.view(),
     objects,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ClockState, Revocation } from '../domain/index.ts';
+import type { BlockedKey, ClockState, Revocation } from '../domain/index.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
@@ -16,6 +16,7 @@ type ObjectItem =
   | readonly ['clock', ClockState]
   | readonly ['restore', AcceptedRestore]
   | readonly ['revocation', Revocation]
+  | readonly ['blocked', BlockedKey]
   | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
 type LeafItem =
   | readonly ['holder' | 'authority' | 'watcher', id: string, last: number]
@@ -35,6 +36,7 @@ export function* objectParts({
   clock,
   restores,
   revocations,
+  blocked,
   crls,
 }: ObjectsContent): Generator<Buffer> {
   yield* parts(
@@ -49,6 +51,8 @@ export function* objectParts({
         yield ['restore', { acceptedMs, lostFromMs }];
       for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
         yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
+      for (const { publicKeySha256, reason, blockedAt, blockedBy } of blocked)
+        yield ['blocked', { publicKeySha256, reason, blockedAt, blockedBy }];
       for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
     })(),
   );
@@ -120,6 +124,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     clock: undefined as ClockState | undefined,
     restores: [] as AcceptedRestore[],
     revocations: [] as Revocation[],
+    blocked: [] as BlockedKey[],
     crls: [] as { id: string; number: number; issuerNumber: string }[],
   };
   const issued = {
@@ -147,6 +152,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'clock') content.clock = item[1];
       else if (item[0] === 'restore') content.restores.push(item[1]);
       else if (item[0] === 'revocation') content.revocations.push(item[1]);
+      else if (item[0] === 'blocked') content.blocked.push(item[1]);
       else if (item[0] === 'crl')
         content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);

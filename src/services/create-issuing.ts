@@ -80,9 +80,10 @@ function createAttestation(
 ): NodeAttestationService {
   const { inventory, attestors, checkpoints, untrusted, logFacts: facts } = dependencies;
   const { authorities, clock, random, settings } = dependencies;
-  const { agents, audit, bundles, certificates, objects, revocations, tokens } = dependencies.store;
+  const { agents, audit, blockedKeys, bundles, certificates, objects, revocations, tokens } =
+    dependencies.store;
   return new NodeAttestationService({
-    ...{ agents, bundles, certificates, objects, revocations, tokens },
+    ...{ agents, blockedKeys, bundles, certificates, objects, revocations, tokens },
     ...{ inventory, attestors, checkpoints, untrusted, doubles, enrolment, refusals },
     ...{ clock, random, settings },
     singleUse: new SingleUse({

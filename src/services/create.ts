@@ -132,6 +132,7 @@ function createCommon(dependencies: ServicesDependencies): Common {
     doubles,
     certificates: store.certificates,
     revocations: store.revocations,
+    blockedKeys: store.blockedKeys,
     agents: store.agents,
     delegations: store.delegations,
     entries: store.entries,

@@ -39,6 +39,7 @@ export interface Schema {
   readonly token_uses: TokenUseTable;
   readonly federation: FederationTable;
   readonly foreign_bundles: ForeignBundleTable;
+  readonly blocked_keys: BlockedKeyTable;
   readonly delegations: DelegationTable;
   readonly issuance_policies: IssuancePolicyTable;
   readonly roles: RoleTable;
@@ -290,6 +291,13 @@ export interface TokenUseTable {
   readonly expires_at: number;
   readonly serial: Uint8Array | null;
   readonly ended_at: number | null;
+}
+
+export interface BlockedKeyTable {
+  readonly public_key_sha256: Uint8Array;
+  readonly reason: string;
+  readonly blocked_at: number;
+  readonly blocked_by: string;
 }
 
 export interface IssuancePolicyTable {

@@ -187,7 +187,12 @@ export async function createServicesWorld(
   const issuer = createIssuer({
     store: store.issuance,
     issuancePolicy: policyInForce,
-    recorded: createRecordedIssuance({ store: store.issuance, quotas: store.quotas, clock }),
+    recorded: createRecordedIssuance({
+      store: store.issuance,
+      quotas: store.quotas,
+      blockedKeys: store.blockedKeys,
+      clock,
+    }),
     audit: store.audit,
     signers: {
       sign: async (items) => {

@@ -75,6 +75,7 @@ export const actKinds = [
   'entry.created',
   'entry.deleted',
   'entry.updated',
+  'key.blocked',
   'role.deleted',
   'role.put',
   'rotation.cancelled',

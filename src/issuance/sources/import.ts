@@ -3,6 +3,7 @@ import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
 import { checkAuthorityChain, confirmReading, type AuthorityChain } from '../../certs/index.ts';
 import { preparingAuthority, type Authority, type AuthorityState } from '../../domain/index.ts';
+import { requireUnblocked } from '../../ledger/index.ts';
 import { authorityEvent } from '../authority-event.ts';
 import type { ImportedAuthority } from './imported-authority.ts';
 import type { SourceDependencies } from './source-dependencies.ts';
@@ -20,7 +21,8 @@ export interface ImportInput {
  * Checks a chain against the key in the token and the rules for foreign authorities. Two
  * independent readers must agree on each certificate. Writes nothing.
  *
- * @throws the codes of `checkAuthorityChain`, and CHAIN_UNTRUSTED for another root than expected
+ * @throws the codes of `checkAuthorityChain`, CHAIN_UNTRUSTED for another root than expected, and
+ *   KEY_BLOCKED
  */
 export async function checkImport(
   dependencies: SourceDependencies,
@@ -37,8 +39,10 @@ export async function checkImport(
       plannedLifeSeconds: dependencies.plan.lifeSeconds,
     }),
   );
-  for (const certificate of [chain.authority, ...chain.above, chain.root])
+  for (const certificate of [chain.authority, ...chain.above, chain.root]) {
+    requireUnblocked(dependencies.blockedKeys, certificate.spkiDer);
     unwrap(await readAgain(certificate));
+  }
   const rootDigest = sha256Hex(chain.root.raw);
   if (rootSha256 !== undefined && rootSha256 !== rootDigest) {
     throw new PkiError(

@@ -2,6 +2,7 @@ import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
+import type { LedgerBlockedKeys } from '../../ledger/index.ts';
 import type { AuditStore, AuthorityStore, RotationStore } from '../../store/ports/index.ts';
 import type { UpstreamAuthority } from './upstream-authority.ts';
 
@@ -12,6 +13,7 @@ export interface SourceDependencies {
   >;
   /** Keeps the CSRs that were handed out. */
   readonly audit: Pick<AuditStore, 'append' | 'list'>;
+  readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   readonly rotations: Pick<RotationStore, 'create' | 'list'>;
   /** Opens a session process on the issuing token. */
   readonly openIssuingToken: () => Promise<TokenAdmin>;

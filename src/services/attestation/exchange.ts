@@ -4,6 +4,7 @@ import type { Clock, Random } from '../../common/runtime/index.ts';
 import { attestationMessage } from '../../common/wire/attestation-message.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import type { Agent } from '../../domain/index.ts';
+import { requireUnblocked } from '../../ledger/index.ts';
 import type { JoinTokenStore } from '../../store/ports/index.ts';
 import type { AnonymousCaller } from '../callers/caller.ts';
 import type { AgentDoubles } from '../agents/agent-doubles.ts';
@@ -28,7 +29,14 @@ import { Recovery, type RecoveryDependencies, type RecoveryProof } from './recov
 export interface ExchangeDependencies
   extends Pick<
     RecoveryDependencies,
-    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory' | 'absences' | 'lostSvids'
+    | 'agents'
+    | 'certificates'
+    | 'revocations'
+    | 'blockedKeys'
+    | 'objects'
+    | 'inventory'
+    | 'absences'
+    | 'lostSvids'
   > {
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
@@ -148,6 +156,8 @@ export class Exchange implements AttestExchange {
     if (start.csrDer.length > maximumCsrBytes)
       throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
     const { spkiDer } = unwrap(parseCsr(start.csrDer));
+    // before evidence that counts once is used for this key
+    requireUnblocked(this.#dependencies.blockedKeys, spkiDer);
     return {
       requestId: start.requestId,
       csrDer: start.csrDer,

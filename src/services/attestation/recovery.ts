@@ -9,7 +9,13 @@ import {
   type LineStanding,
   type Proven,
 } from '../../domain/index.ts';
-import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
+import {
+  requireUnblocked,
+  type LedgerAgents,
+  type LedgerBlockedKeys,
+  type LedgerRevocations,
+  type ObjectLedger,
+} from '../../ledger/index.ts';
 import type { CertificateStore } from '../../store/ports/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { ServiceSettings } from '../settings.ts';
@@ -23,6 +29,7 @@ export interface RecoveryDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   readonly objects: Pick<ObjectLedger, 'require' | 'announceAbsent'>;
   readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
   readonly lostSvids: Pick<LostSvids, 'find'>;
@@ -81,7 +88,7 @@ export class Recovery {
   /**
    * @param held a living process has the session of this agent
    * @throws PkiError AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED, AGENT_DOUBLED,
-   *   CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED
+   *   CERTIFICATE_REVOKED, KEY_BLOCKED, RENEWAL_GRACE_EXCEEDED
    */
   async recovering({ agent, svid }: RecoveryProof, held: boolean): Promise<ProvenNode> {
     if (agent.state === 'banned')
@@ -103,6 +110,7 @@ export class Recovery {
       );
     if (this.#dependencies.revocations.revoked(svid.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);
+    requireUnblocked(this.#dependencies.blockedKeys, svid.spkiDer);
     await this.#checkGrace(svid);
     return {
       agentId: agent.spiffeId,

@@ -1,9 +1,15 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
-import { isTrusted, standingIn, type CertificateRecord } from '../../domain/index.ts';
+import {
+  blockedKeyText,
+  isTrusted,
+  standingIn,
+  type CertificateRecord,
+} from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   LedgerAgents,
+  LedgerBlockedKeys,
   LedgerDelegations,
   LedgerRevocations,
   ObjectLedger,
@@ -19,6 +25,7 @@ import type { RefusalLog } from './refusal-log.ts';
 export interface CallerDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
   readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly entries: Pick<EntryStore, 'byId'>;
@@ -203,6 +210,9 @@ export class CallerRegistry implements Callers {
     // what was revoked is known from the log, whatever became of the row
     if (this.#dependencies.revocations.revoked(record.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    // whoever has a blocked key may have stolen it
+    if (this.#dependencies.blockedKeys.get(record.publicKeySha256) !== undefined)
+      throw new PkiError('KEY_BLOCKED', blockedKeyText(record.publicKeySha256));
     // then at once: a refusal that rests on an altered row would say nothing of the alteration
     await this.#dependencies.inventory.require(record);
     this.#refuseExpired(record, now);

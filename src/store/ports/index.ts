@@ -3,6 +3,7 @@ export type * from './agents.ts';
 export type * from './approvals.ts';
 export type * from './audit.ts';
 export type * from './authorities.ts';
+export type * from './blocked-keys.ts';
 export type * from './bundles.ts';
 export type * from './certificates.ts';
 export type * from './consumers.ts';

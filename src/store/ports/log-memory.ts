@@ -1,6 +1,7 @@
 import type {
   AuditStatement,
   AuthorityKind,
+  BlockedKey,
   LoggedValues,
   LogObjectKind,
   ObjectMismatch,
@@ -43,6 +44,8 @@ export interface LogGuard {
   }[];
   /** The recorded revocation of this serial, whatever its row says. */
   readonly revocation: (serial: string) => Revocation | undefined;
+  /** The recorded block of the key with this SHA-256, whatever its row says. */
+  readonly blockedKey: (publicKeySha256: string) => BlockedKey | undefined;
   /** The highest recorded CRL number of this authority; 0 without any. */
   readonly crlNumber: (authorityId: string) => number;
   /** The taken places of this counter of a quota: when each is free again, Unix seconds. */

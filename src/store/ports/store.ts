@@ -4,6 +4,7 @@ import type { AgentStore } from './agents.ts';
 import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
 import type { AuthorityStore } from './authorities.ts';
+import type { BlockedKeyStore } from './blocked-keys.ts';
 import type { BundleStore } from './bundles.ts';
 import type { CertificateStore } from './certificates.ts';
 import type { ConsumerStore } from './consumers.ts';
@@ -42,6 +43,7 @@ export interface Store {
   readonly certificates: CertificateStore;
   readonly authorities: AuthorityStore;
   readonly evidence: EvidenceStore;
+  readonly blockedKeys: BlockedKeyStore;
   readonly bundles: BundleStore;
   readonly rotations: RotationStore;
   readonly entries: EntryStore;

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { ActivationEvidence } from '../../common/tlog/index.ts';
-import { parseCertificate } from '../../common/x509/index.ts';
+import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import {
+  blockedKeyText,
   loggedObject,
   isLegalTransition,
   legalTransitions,
@@ -20,6 +21,7 @@ import type {
 } from '../ports/index.ts';
 import type { AuthorityTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
+import type { IsKeyBlocked } from './blocked-keys.ts';
 import type { CountStates } from './certificates.ts';
 import { fromHex } from './codec.ts';
 import type { FenceCheck } from './leases.ts';
@@ -35,6 +37,7 @@ export interface AuthorityDependencies {
   readonly checkFence: FenceCheck;
   readonly audit: AuditWriter;
   readonly countStates: CountStates;
+  readonly isBlocked: IsKeyBlocked;
   readonly revisions: Revisions;
   readonly jwt: JwtWriter;
   readonly evidence: EvidenceWriter;
@@ -169,14 +172,21 @@ function rescope(
   step(rows, row, { to: 'active', now: row.activated_at ?? 0 }, { scope });
 }
 
+/** Whoever made the certificate of an authority: none with a blocked key is recorded. */
+function refuseBlocked(spkiDer: Buffer, isBlocked: IsKeyBlocked): void {
+  const sha256 = sha256Hex(spkiDer);
+  if (isBlocked(sha256)) throw new PkiError('KEY_BLOCKED', blockedKeyText(sha256));
+}
+
 function complete(
   rows: AuthorityRows,
-  { countStates }: Pick<AuthorityDependencies, 'countStates'>,
+  { countStates, isBlocked }: Pick<AuthorityDependencies, 'countStates' | 'isBlocked'>,
   { id, version }: AuthorityVersion,
   completion: Made & { readonly createdAtMs: number },
 ): void {
   const row = rows.standing(id, version);
   refuseIllegal(row, 'prepared');
+  refuseBlocked(completion.spkiDer, isBlocked);
   rows.fill.run({
     id,
     spki_der: completion.spkiDer,

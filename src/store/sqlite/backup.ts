@@ -14,7 +14,9 @@ import { CompactRange } from '../../common/tlog/index.ts';
 import {
   committedObject,
   leafHash,
+  loggedBlockedKey,
   loggedRevocation,
+  type BlockedKey,
   type Revocation,
 } from '../../domain/index.ts';
 import { bytes } from './codec.ts';
@@ -138,6 +140,8 @@ export interface LostRecord {
   readonly subject: string;
   /** The whole content of the record of a revocation. */
   readonly revocation?: Revocation;
+  /** The same of a blocked key. */
+  readonly blockedKey?: BlockedKey;
 }
 
 /**
@@ -177,6 +181,7 @@ export function readReplaced(
       const object = committedObject(bytes(row.canonical));
       lost.push({
         ...(object?.kind === 'revocation' ? { revocation: loggedRevocation(object) } : {}),
+        ...(object?.kind === 'blocked-key' ? { blockedKey: loggedBlockedKey(object) } : {}),
         sequence: row.sequence,
         timeMs: content.timeMs ?? 0,
         actor: content.actor ?? '',

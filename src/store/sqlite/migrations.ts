@@ -18,6 +18,7 @@ import { tokenUses } from './migrations/0014-token-uses.ts';
 import { issuancePolicies } from './migrations/0015-issuance-policies.ts';
 import { namesAuthorities } from './migrations/0016-names-authorities.ts';
 import { federation } from './migrations/0017-federation.ts';
+import { blockedKeys } from './migrations/0018-blocked-keys.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -38,6 +39,7 @@ export const migrations: readonly Migration[] = [
   issuancePolicies,
   namesAuthorities,
   federation,
+  blockedKeys,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

@@ -10,6 +10,7 @@ import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit, type AuditWriter } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
+import { createBlockedKeys } from './blocked-keys.ts';
 import { createBundles } from './bundles.ts';
 import { createCertificates } from './certificates.ts';
 import { createDelegations } from './delegations.ts';
@@ -246,10 +247,12 @@ function createNouns(
     lines,
     bindTokenResult: bindResult,
   });
-  const checkRights = createRightsCheck(engine, guard, lines);
+  const { store: blockedKeys, isBlocked } = createBlockedKeys(engine, dependencies);
+  const checkRights = createRightsCheck(engine, guard, { lines, isBlocked });
   return {
     certificates,
     tokens,
+    blockedKeys,
     tokenUses: createTokenUses(engine, dependencies),
     evidence,
     agents: agents.store,
@@ -258,6 +261,7 @@ function createNouns(
     issuance: createIssuance(engine, { clock, audit, checkRights, countStates, jwt }),
     authorities: createAuthorities(engine, {
       ...dependencies,
+      isBlocked,
       countStates,
       jwt,
       evidence: writeEvidence,

@@ -16,7 +16,8 @@ import type { LogGuard } from '../ports/index.ts';
 import type { AgentLineRows } from './agent-lines.ts';
 import { toAgent } from './agents.ts';
 import { toAuthority } from './authority-rows.ts';
-import { fromHexOrUndefined } from './codec.ts';
+import type { IsKeyBlocked } from './blocked-keys.ts';
+import { fromHexOrUndefined, hex } from './codec.ts';
 import { createDelegationReader } from './delegations.ts';
 import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
@@ -38,7 +39,7 @@ type Readers = { readonly [N in RightNoun]: (key: string) => Row<N> };
 export function createRightsCheck(
   engine: Engine,
   guard: LogGuard,
-  lines: AgentLineRows,
+  { lines, isBlocked }: { readonly lines: AgentLineRows; readonly isBlocked: IsKeyBlocked },
 ): RightsCheck {
   const proven = provenReader(guard);
   const readers: Readers = {
@@ -46,7 +47,8 @@ export function createRightsCheck(
     entry: entryReader(engine, proven),
     ...agentReaders(engine, proven, lines),
     delegation: delegationReader(engine, proven),
-    certificate: certificateReader(engine, guard),
+    certificate: certificateReader(engine, guard, isBlocked),
+    'public-key': (sha256) => ({ blocked: isBlocked(sha256) }),
     policy: policyReader(engine, proven),
     quota: (counter) => ({ ends: guard.placeEnds(counter) }),
   };
@@ -186,11 +188,15 @@ function delegationReader(engine: Engine, proven: ProvenReader): Readers['delega
   return (id) => proven('delegation', id, () => read(byId.get({ id }), toDelegation));
 }
 
-function certificateReader(engine: Engine, guard: LogGuard): Readers['certificate'] {
+function certificateReader(
+  engine: Engine,
+  guard: LogGuard,
+  isBlocked: IsKeyBlocked,
+): Readers['certificate'] {
   const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
     query
       .selectFrom('certificates')
-      .select(['state', 'not_before', 'not_after'])
+      .select(['state', 'not_before', 'not_after', 'public_key_sha256'])
       .where('serial', '=', slot('serial')),
   );
   const revocation = engine.statement<{ serial: Buffer }>()((query, slot) =>
@@ -213,8 +219,11 @@ function certificateReader(engine: Engine, guard: LogGuard): Readers['certificat
       notBefore: row.not_before,
       notAfter: row.not_after,
       // Decided by the log, whatever the row says. A row that the log does not know yet may belong
-      // to this very transaction.
-      revoked: guard.revocation(text) !== undefined || revocation.get({ serial }) !== undefined,
+      // to this very transaction. Whoever has a blocked key may have stolen it.
+      revoked:
+        guard.revocation(text) !== undefined ||
+        revocation.get({ serial }) !== undefined ||
+        isBlocked(hex(row.public_key_sha256)),
     };
   };
 }

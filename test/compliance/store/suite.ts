@@ -1,6 +1,7 @@
 import { approvalCases } from './suite-approvals.ts';
 import { agentCases } from './suite-agents.ts';
 import { authorityCases } from './suite-authorities.ts';
+import { blockedKeyCases } from './suite-blocked-keys.ts';
 import { certificateCases } from './suite-certificates.ts';
 import { entryCases } from './suite-entries.ts';
 import { entryChangeCases } from './suite-changes.ts';
@@ -33,6 +34,7 @@ export function storeSuite(name: string, open: OpenStore): void {
   approvalCases(name, open);
   rotationCases(name, open);
   revocationCases(name, open);
+  blockedKeyCases(name, open);
   retentionCases(name, open);
   tokenUseCases(name, open);
   issuancePolicyCases(name, open);

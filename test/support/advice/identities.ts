@@ -82,6 +82,14 @@ export const identityAdvice = {
     ['unit/issuance/leaf/leaf-issuer.test.ts', 'refusals name what was wrong'],
     done('asks with a key of its own', 'the certificate is signed'),
   ),
+  KEY_BLOCKED: row(
+    'a request has a key that was blocked',
+    [
+      'unit/issuance/recorded.test.ts',
+      'a certificate for a blocked key is refused before anything is recorded',
+    ],
+    done('asks with a new key', 'the certificate is signed'),
+  ),
   CERTIFICATE_MALFORMED: row(
     'the chain of an imported authority is empty',
     [

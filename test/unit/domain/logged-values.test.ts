@@ -194,6 +194,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     documentSha256: 'ab',
     receivedAt: 5,
   },
+  'blocked-key': { publicKeySha256: 'cd', reason: 'stolen', blockedAt: 1, blockedBy: 'uid:0' },
 };
 
 /** As the records of existing logs commit to them. */
@@ -225,6 +226,7 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   federation:
     '["partner.test","r","https://partner.test/bundle","https_spiffe","spiffe://partner.test/server","[\\"MII=\\"]",1,"uid:0"]',
   'foreign-bundle': '["partner.test","r",3,60,"[\\"MII=\\"]","[[\\"k\\",\\"MFk=\\"]]","ab",5]',
+  'blocked-key': '["cd","stolen",1,"uid:0"]',
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -278,6 +280,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     'ab',
     'partner.test',
     'partner.test',
+    'cd',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

@@ -28,6 +28,7 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   },
   delegation: { revokedAt: null, expiresAt: 0 },
   certificate: { state: 'issued', notBefore: now, notAfter: now, revoked: false },
+  'public-key': { blocked: false },
   policy: { version: 7 },
   quota: { ends: [now, now + 5] },
 };
@@ -38,6 +39,7 @@ const standing: Rights = [
   { kind: 'agent-svid', spiffeId: 'spiffe://mesh.test/meshca/agent/n', serial: '40' },
   { kind: 'delegation', id: 'd' },
   { kind: 'caller', serial: '40' },
+  { kind: 'key', publicKeySha256: 'ab' },
   { kind: 'policy', version: 7 },
   { kind: 'quota', counter: 'r', rule: 'r', limit: 2, perSeconds: 60 },
 ];
@@ -100,6 +102,8 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ certificate: { ...rows.certificate, revoked: true } }, 'CERTIFICATE_REVOKED'],
     [{ certificate: { ...rows.certificate, notAfter: now - 1 } }, 'CERTIFICATE_EXPIRED'],
     [{ certificate: { ...rows.certificate, notBefore: now + 1 } }, 'CERTIFICATE_EXPIRED'],
+    [{ 'public-key': { blocked: true } }, 'KEY_BLOCKED'],
+    [{ 'public-key': undefined }, 'KEY_BLOCKED'],
     [{ policy: { version: 8 } }, 'POLICY_CHANGED'],
     [{ policy: undefined }, 'POLICY_CHANGED'],
     [{ quota: { ends: [now + 5, now + 1] } }, 'POLICY_QUOTA_USED'],

@@ -83,6 +83,7 @@ export function recordedWorld(clock: FakeClock): {
   const ending: { code?: ErrorCode } = {};
   const recorded = createRecordedIssuance({
     quotas: { ends: () => [] },
+    blockedKeys: { get: () => undefined },
     clock,
     store: {
       recordIntents: async (items) => void intents.push(...items),

@@ -18,6 +18,7 @@ import {
 } from '../../../src/common/x509/index.ts';
 import {
   spiffeSubject,
+  type BlockedKey,
   type CertificateKind,
   type Intent,
   type Subject,
@@ -112,6 +113,7 @@ interface World {
   readonly finished: FinishItem[];
   finish: (item: FinishItem) => FinishOutcome;
   storeFails: boolean;
+  readonly blocked: Map<string, BlockedKey>;
   readonly issuance: RecordedIssuance;
 }
 
@@ -122,9 +124,11 @@ function world(): World {
     finished: [],
     finish: (item) => ({ state: item.kind === 'signed' ? 'issued' : item.kind }),
     storeFails: false,
+    blocked: new Map(),
   };
   const issuance = createRecordedIssuance({
     quotas: { ends: () => [] },
+    blockedKeys: { get: (publicKeySha256) => state.blocked.get(publicKeySha256) },
     clock: systemClock,
     store: {
       recordIntents: async (items) => {
@@ -171,9 +175,22 @@ test('the intent is durable before the token signs, and the end before anything 
   );
   assert.deepEqual(end.rights, [
     { kind: 'authority', id: 'a1', states: ['active', 'old'] },
+    { kind: 'key', publicKeySha256: sha256Hex(leafSpki) },
     { kind: 'entry', id: 'web', revision: 3 },
     { kind: 'policy', version: 0 },
   ]);
+});
+
+test('a certificate for a blocked key is refused before anything is recorded', () => {
+  const w = world();
+  const publicKeySha256 = sha256Hex(leafSpki);
+  const blocked = { publicKeySha256, reason: 'stolen', blockedAt: 1, blockedBy: 'uid:0' };
+  w.blocked.set(publicKeySha256, blocked);
+  const refused = w.issuance.prepare(draft());
+  assert.ok(!refused.ok && refused.error.code === 'KEY_BLOCKED');
+  w.blocked.clear();
+  assert.equal(w.issuance.prepare(draft()).ok, true);
+  assert.deepEqual(w.intents, []);
 });
 
 test('bytes that say something else than the record are refused before anything is recorded', () => {

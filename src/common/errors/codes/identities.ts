@@ -76,6 +76,11 @@ export const identityCodes = {
     'The key belongs to an authority, or waits for a certificate of one.',
     'Generate a key of your own: this one belongs to an authority.',
   ),
+  KEY_BLOCKED: caller(
+    'PERMISSION_DENIED',
+    'The key was blocked, for example because it was stolen: nothing is issued for it any more.',
+    'Generate a new key. A block has no end; "meshca key show" says who blocked the key, and why.',
+  ),
   CERTIFICATE_MALFORMED: caller(
     'INVALID_ARGUMENT',
     'The bytes are no X.509 certificate in DER.',

@@ -136,6 +136,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
   };
   const recorded = createRecordedIssuance({
     quotas: { ends: () => [] },
+    blockedKeys: { get: () => undefined },
     clock,
     store: {
       recordIntents: async (intents) => {

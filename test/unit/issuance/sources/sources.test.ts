@@ -16,6 +16,7 @@ async function world() {
     authorities: store.authorities,
     audit: store.audit,
     rotations: store.rotations,
+    blockedKeys: store.blockedKeys,
     openIssuingToken: token.open,
     trustDomain,
     plan: { keyType: 'ec-p256', lifeSeconds: 90 * day },

@@ -40,6 +40,7 @@ async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly s
   const recorded = createRecordedIssuance({
     store: w.store.issuance,
     quotas: w.store.quotas,
+    blockedKeys: w.store.blockedKeys,
     clock: w.clock,
   });
   const prepared = unwrap(
