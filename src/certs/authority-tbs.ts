@@ -70,7 +70,11 @@ const commonName = oid('2.5.4.3');
 const serialNumberAttribute = oid('2.5.4.5');
 /** ub-common-name (RFC 5280 appendix A.1). */
 const maximumCommonName = 64;
-const kindNames = { root: 'root CA', intermediate: 'issuing CA' } as const;
+const kindNames = {
+  root: 'root CA',
+  intermediate: 'issuing CA',
+  'ocsp-signer': 'OCSP signer',
+} as const;
 
 /** O=meshca, CN=`<trust domain> root CA`, serialNumber=first 8 octets of the key identifier. */
 export function authoritySubject(

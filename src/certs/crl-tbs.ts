@@ -6,7 +6,7 @@ import type { CrlEntry, CrlInput, CrlReason } from './types.ts';
 const { context, der, integer, sequence } = derWriter;
 
 /** RFC 5280 section 5.3.1. */
-const reasonCodes: Readonly<Record<CrlReason, number>> = {
+export const reasonCodes: Readonly<Record<CrlReason, number>> = {
   keyCompromise: 1,
   cACompromise: 2,
   affiliationChanged: 3,

@@ -44,6 +44,8 @@ export const extensionOids = {
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   /** RFC 7633. Never issued. */
   tlsFeature: '1.3.6.1.5.5.7.1.24',
+  /** id-pkix-ocsp-nocheck (RFC 6960, section 4.2.2.2.1). */
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
   /**
    * The OID of a GUID below the arc that Microsoft gives to all GUIDs: no arc of it is longer than
    * 24 bits. Go can not read arcs above 31 bits, so that 2.25 (a whole UUID in one arc) would make
@@ -84,6 +86,7 @@ export const basicConstraints = (isCa: boolean, pathLength: number | undefined):
     ),
   );
 export const noRevAvail = (): Buffer => extension('noRevAvail', false, derNull());
+export const ocspNoCheck = (): Buffer => extension('ocspNoCheck', false, derNull());
 export const serverAuthority = (): Buffer => extension('serverAuthority', false, derNull());
 export const subjectKeyId = (spkiDer: Buffer): Buffer =>
   extension('subjectKeyId', false, octetString(keyIdentifierOf(spkiDer)));

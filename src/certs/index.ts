@@ -18,6 +18,30 @@ export {
   type ProfileRules,
 } from './profiles.ts';
 export { confirmReading, readCrlTwice, readTwice } from './second-reading.ts';
+export { lintOcsp } from './ocsp-lint.ts';
+export {
+  parseOcspResponse,
+  parseOcspTbs,
+  type ReadOcspAnswer,
+  type ReadOcspResponse,
+} from './ocsp-reader.ts';
+export { maximumOcspRequestBytes, parseOcspRequest } from './ocsp-request.ts';
+export {
+  assembleOcsp,
+  buildOcspTbs,
+  ocspErrorResponse,
+  ocspForm,
+  ocspIssuerHashes,
+} from './ocsp-response.ts';
+export { buildOcspSignerTbs, ocspSignerProblem, ocspSignerSubject } from './ocsp-signer.ts';
+export {
+  ocspHashes,
+  type OcspAnswer,
+  type OcspCertId,
+  type OcspError,
+  type OcspHash,
+  type OcspResponder,
+} from './ocsp-types.ts';
 export { newSerial } from './serial.ts';
 export { authorityIdentity, subjectProblem } from './subject.ts';
 export {

@@ -75,7 +75,7 @@ function checkFrame(
     return 'the issuer may not sign certificates';
   const below = profiles[profile].pathLength;
   if (
-    !isLeafProfile(profile) &&
+    profiles[profile].isCa &&
     issuer.pathLength !== undefined &&
     (below ?? issuer.pathLength) >= issuer.pathLength
   )
@@ -141,7 +141,16 @@ function checkNames(
     return 'the subject is not the intended one';
   if (tbs.sanCritical !== empty)
     return 'the SAN must be critical if, and only if, the subject is empty';
+  if (profile === 'ocsp-signer') return signerNamesProblem(tbs, subjectDer);
   return statedProblem(tbs, profile, subject);
+}
+
+/** The signer of OCSP answers is no identity: nobody may take it for one. */
+function signerNamesProblem(tbs: TbsFields, subjectDer: Buffer | undefined): string | undefined {
+  if (subjectDer === undefined) return 'the name of the signer is not given';
+  return tbs.extensionOids.includes(extensionOids.subjectAltName)
+    ? 'a signer of OCSP answers has no SAN'
+    : undefined;
 }
 
 function checkExtensions(
@@ -222,37 +231,46 @@ function expected(
   const key = `${profile}/${withCrl}/${withAccess}/${marked}/${named}`;
   let expectation = expectations.get(key);
   if (expectation === undefined) {
-    const oids = extensionOids;
-    const common = [
-      oids.subjectKeyId,
-      ...(profile === 'root' ? [] : [oids.authorityKeyId]),
-      ...(withCrl ? [oids.crlDistributionPoints] : []),
-      ...(withAccess ? [oids.authorityInfoAccess] : []),
-      ...(named ? [oids.subjectAltName] : []),
-    ];
-    const { noRevAvail } = profiles[profile];
-    expectation = isLeafProfile(profile)
-      ? {
-          critical: new Set([
-            oids.keyUsage,
-            oids.basicConstraints,
-            ...(named ? [] : [oids.subjectAltName]),
-          ]),
-          plain: new Set([
-            ...common,
-            oids.extendedKeyUsage,
-            ...(noRevAvail ? [oids.noRevAvail] : []),
-          ]),
-        }
-      : {
-          critical: new Set([oids.keyUsage, oids.basicConstraints]),
-          plain: new Set([
-            ...common,
-            oids.subjectAltName,
-            ...(marked ? [oids.serverAuthority] : []),
-          ]),
-        };
+    expectation = expectationOf(profile, { withCrl, withAccess, marked, named });
     expectations.set(key, expectation);
   }
   return expectation;
+}
+
+function expectationOf(
+  profile: Profile,
+  has: Readonly<Record<'withCrl' | 'withAccess' | 'marked' | 'named', boolean>>,
+): ExpectedExtensions {
+  const oids = extensionOids;
+  const common = [
+    oids.subjectKeyId,
+    ...(profile === 'root' ? [] : [oids.authorityKeyId]),
+    ...(has.withCrl ? [oids.crlDistributionPoints] : []),
+    ...(has.withAccess ? [oids.authorityInfoAccess] : []),
+    ...(has.named ? [oids.subjectAltName] : []),
+  ];
+  const critical = [oids.keyUsage, oids.basicConstraints];
+  if (profile === 'ocsp-signer')
+    return {
+      critical: new Set(critical),
+      plain: new Set([...common, oids.extendedKeyUsage, oids.ocspNoCheck]),
+    };
+  const { noRevAvail } = profiles[profile];
+  return isLeafProfile(profile)
+    ? {
+        critical: new Set([...critical, ...(has.named ? [] : [oids.subjectAltName])]),
+        plain: new Set([
+          ...common,
+          oids.extendedKeyUsage,
+          ...(noRevAvail ? [oids.noRevAvail] : []),
+        ]),
+      }
+    : {
+        critical: new Set(critical),
+        plain: new Set([
+          ...common,
+          oids.subjectAltName,
+          ...(has.marked ? [oids.serverAuthority] : []),
+        ]),
+      };
 }

@@ -43,6 +43,7 @@ export interface ProfileRules {
 
 const serverAuth = '1.3.6.1.5.5.7.3.1';
 const clientAuth = '1.3.6.1.5.5.7.3.2';
+const ocspSigning = '1.3.6.1.5.5.7.3.9';
 
 const sameForAll = (...names: readonly KeyUsageName[]): ProfileRules['keyUsage'] => ({
   ec: names,
@@ -106,6 +107,15 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
   },
   // a proxy of Linkerd is client and server, and its TLS library accepts P-256 leaves only
   linkerd: { ...shortLived, keyUsage: sameForAll('digitalSignature'), keyType: 'ec-p256' },
+  'ocsp-signer': {
+    ...leaf,
+    keyUsage: sameForAll('digitalSignature'),
+    extendedKeyUsage: [ocspSigning],
+    noRevAvail: false,
+    crlDistributionPoint: 'forbidden',
+    // nobody can ask whether it is revoked
+    maximumLifeSeconds: 91 * 86_400,
+  },
   intermediate: { ...authority, pathLength: 0, crlDistributionPoint: 'allowed' },
   downstream: {
     ...authority,
@@ -139,7 +149,8 @@ export function commonNameFor(profile: Profile, subject: Subject): string | unde
   return subject.dnsNames.find(({ length }) => length <= maximumCommonName);
 }
 
-export const isLeafProfile = (profile: Profile): profile is LeafProfile => !profiles[profile].isCa;
+export const isLeafProfile = (profile: Profile): profile is LeafProfile =>
+  !profiles[profile].isCa && profile !== 'ocsp-signer';
 
 /**
  * The family of a key, if the profile distinguishes families (only then the key is parsed);

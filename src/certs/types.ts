@@ -53,7 +53,11 @@ export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'linkerd' | N
  *   second one; pathLen 1 for the intermediates below it.
  */
 export type AuthorityProfile = 'root' | 'intermediate' | 'downstream' | 'cross';
-export type Profile = LeafProfile | AuthorityProfile;
+/**
+ * `ocsp-signer`: a delegated signer of OCSP answers for the leaves of its issuer. It has a subject
+ * and no other name.
+ */
+export type Profile = LeafProfile | AuthorityProfile | 'ocsp-signer';
 
 export interface LeafInput {
   readonly serial: Buffer;

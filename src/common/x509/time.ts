@@ -11,9 +11,23 @@ const year10000 = Date.UTC(10000, 0, 1) / 1000;
 export function encodeTime(seconds: number): Buffer {
   if (!Number.isInteger(seconds) || seconds < year1950 || seconds >= year10000)
     throw new RangeError(`${seconds} is not an instant that a certificate can state`);
+  return timeElement(seconds, seconds < year2050);
+}
+
+/**
+ * GeneralizedTime for every year, as OCSP writes its times (RFC 6960 section 4.2.2.1). Throws
+ * RangeError outside 1950 to 9999.
+ */
+export function encodeGeneralizedTime(seconds: number): Buffer {
+  if (!Number.isInteger(seconds) || seconds < year1950 || seconds >= year10000)
+    throw new RangeError(`${seconds} is not an instant that an OCSP answer can state`);
+  return timeElement(seconds, false);
+}
+
+/** `short`: as UTCTime. */
+function timeElement(seconds: number, short: boolean): Buffer {
   const date = new Date(seconds * 1000);
   const year = date.getUTCFullYear();
-  const short = seconds < year2050;
   const out = Buffer.allocUnsafe(short ? 15 : 17);
   out[0] = short ? tag.utcTime : tag.generalizedTime;
   out[1] = short ? 13 : 15;
@@ -39,7 +53,15 @@ export function encodeTime(seconds: number): Buffer {
  * it.
  */
 export function readTime(reader: DerReader, what: string): number {
-  const short = reader.peek() === tag.utcTime;
+  return readElement(reader, what, reader.peek() === tag.utcTime);
+}
+
+/** Reads a GeneralizedTime of any year, to the second and in Z; Unix seconds. */
+export function readGeneralizedTime(reader: DerReader, what: string): number {
+  return readElement(reader, what, false);
+}
+
+function readElement(reader: DerReader, what: string, short: boolean): number {
   const text = reader.content(short ? tag.utcTime : tag.generalizedTime, what);
   const bad = (): DerError => new DerError(`${what} is not a time in the form of RFC 5280`);
   if (text.length !== (short ? 13 : 15) || text[text.length - 1] !== 0x5a) throw bad();
