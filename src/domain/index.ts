@@ -1,3 +1,4 @@
+export { answersOcsp, type OcspLeaf, type OcspRecord } from './ocsp.ts';
 export { aheadOfAgents } from './agent-clocks.ts';
 export {
   lineAfterLoss,

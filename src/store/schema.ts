@@ -4,6 +4,7 @@ import type {
   CertificateState,
   OperationState,
 } from '../domain/index.ts';
+import type { OcspAnswerTable } from './ocsp-schema.ts';
 import type { FederationTable, ForeignBundleTable } from './federation-schema.ts';
 
 /**
@@ -45,6 +46,7 @@ export interface Schema {
   readonly roles: RoleTable;
   readonly revocations: RevocationTable;
   readonly crls: CrlTable;
+  readonly ocsp_answers: OcspAnswerTable;
   readonly audit: AuditTable;
   readonly leases: {
     readonly name: string;

@@ -16,6 +16,7 @@ export type * from './leases.ts';
 export type * from './log-memory.ts';
 export type * from './log.ts';
 export type * from './meta.ts';
+export type * from './ocsp.ts';
 export type * from './pages.ts';
 export type * from './retention.ts';
 export type * from './revocations.ts';

@@ -17,6 +17,7 @@ import type { JoinTokenStore } from './join-tokens.ts';
 import type { LeaseStore } from './leases.ts';
 import type { LogStore } from './log.ts';
 import type { MetaStore } from './meta.ts';
+import type { OcspStore } from './ocsp.ts';
 import type { RetentionStore } from './retention.ts';
 import type { RevocationStore } from './revocations.ts';
 import type { RoleStore } from './roles.ts';
@@ -54,6 +55,7 @@ export interface Store {
   readonly delegations: DelegationStore;
   readonly roles: RoleStore;
   readonly revocations: RevocationStore;
+  readonly ocsp: OcspStore;
   readonly retention: RetentionStore;
   readonly approvals: ApprovalStore;
   readonly issuancePolicies: IssuancePolicyStore;

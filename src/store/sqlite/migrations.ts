@@ -19,6 +19,7 @@ import { issuancePolicies } from './migrations/0015-issuance-policies.ts';
 import { namesAuthorities } from './migrations/0016-names-authorities.ts';
 import { federation } from './migrations/0017-federation.ts';
 import { blockedKeys } from './migrations/0018-blocked-keys.ts';
+import { ocsp } from './migrations/0019-ocsp.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -40,6 +41,7 @@ export const migrations: readonly Migration[] = [
   namesAuthorities,
   federation,
   blockedKeys,
+  ocsp,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

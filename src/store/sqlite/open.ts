@@ -26,6 +26,7 @@ import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta, type Revisions } from './meta.ts';
 import { migrate } from './migrations.ts';
+import { createOcsp } from './ocsp.ts';
 import { createRetention } from './retention.ts';
 import { createRotations } from './rotations.ts';
 import { createRevocations } from './revocations.ts';
@@ -274,6 +275,7 @@ function createNouns(
     approvals: createApprovals(engine, audit, guard),
     issuancePolicies: createIssuancePolicies(engine, audit, guard),
     revocations: createRevocations(engine, dependencies),
+    ocsp: createOcsp(engine),
     retention: createRetention(engine, checkFence, countStates),
   };
 }

@@ -8,6 +8,7 @@ import { entryChangeCases } from './suite-changes.ts';
 import { issuancePolicyCases } from './suite-issuance-policies.ts';
 import { issuanceCases } from './suite-issuance.ts';
 import { logCases } from './suite-log.ts';
+import { ocspCases } from './suite-ocsp.ts';
 import { recordCases } from './suite-records.ts';
 import { revocationCases } from './suite-revocations.ts';
 import { quotaCases } from './suite-quotas.ts';
@@ -35,6 +36,7 @@ export function storeSuite(name: string, open: OpenStore): void {
   rotationCases(name, open);
   revocationCases(name, open);
   blockedKeyCases(name, open);
+  ocspCases(name, open);
   retentionCases(name, open);
   tokenUseCases(name, open);
   issuancePolicyCases(name, open);
