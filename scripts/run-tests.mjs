@@ -45,7 +45,7 @@ function keepTimes({ fileMs }) {
   const lines = Object.entries(fileMs)
     .sort(([, one], [, other]) => other - one)
     .map(
-      ([file, ms]) => `${(ms / 1000).toFixed(1).padStart(8)}  ${relative(inRoot('dist'), file)}\n`,
+      ([file, ms]) => `${(ms / 1000).toFixed(1).padStart(8)}  ${relative(inRoot(), file)}\n`,
     );
   writeFileSync(inRoot('dist', 'test-times.txt'), lines.join(''));
 }
