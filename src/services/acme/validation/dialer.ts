@@ -1,0 +1,79 @@
+import { connect, isIP, type Socket } from 'node:net';
+import { AddressPolicy, refusalText } from './address-policy.ts';
+import { invalid, type Judged, type ValidationFailure } from './outcome.ts';
+
+export interface DialerDependencies {
+  /** IPv6 first. An empty list: the name has no address. */
+  readonly addressesOf: (name: string, signal: AbortSignal) => Promise<Judged<readonly string[]>>;
+  readonly policy: Pick<AddressPolicy, 'refusal'>;
+  /** For one address. The next one is tried afterwards. */
+  readonly connectTimeoutMs: number;
+}
+
+/** A connection, with the address that was dialled. */
+export interface Dialled {
+  readonly socket: Socket;
+  readonly address: string;
+}
+
+/**
+ * Connects to a host of a validation. It resolves names itself and dials addresses alone, so that
+ * nothing can resolve a name again after its address was judged.
+ */
+export class Dialer {
+  readonly #dependencies: DialerDependencies;
+
+  constructor(dependencies: DialerDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** @param host a DNS name, or an IP address in canonical text */
+  async dial(host: string, port: number, signal: AbortSignal): Promise<Judged<Dialled>> {
+    const { addressesOf, policy } = this.#dependencies;
+    const resolved: Judged<readonly string[]> =
+      isIP(host) === 0 ? await addressesOf(host, signal) : { ok: true, value: [host] };
+    if (!resolved.ok) return resolved;
+    if (resolved.value.length === 0) return invalid('dns', `${host} has no A or AAAA record`);
+    const reasons: string[] = [];
+    let failure: ValidationFailure['type'] = 'rejectedIdentifier';
+    for (const address of resolved.value) {
+      const refusal = policy.refusal(address, port);
+      if (refusal !== undefined) {
+        reasons.push(`${address} was not dialled: ${refusalText[refusal]}`);
+        continue;
+      }
+      failure = 'connection';
+      const attempt = await this.#connect(address, port, signal);
+      if (typeof attempt !== 'string') return { ok: true, value: { socket: attempt, address } };
+      reasons.push(`${address}: ${attempt}`);
+      if (signal.aborted) break;
+    }
+    return invalid(failure, `no connection to ${host} port ${port}: ${reasons.join('; ')}`);
+  }
+
+  /** Resolves with the reason of a failure. */
+  #connect(address: string, port: number, signal: AbortSignal): Promise<Socket | string> {
+    return new Promise((resolve) => {
+      const socket = connect({ host: address, port, signal, autoSelectFamily: false });
+      const timer = setTimeout(
+        () => give('it did not answer in time'),
+        this.#dependencies.connectTimeoutMs,
+      );
+      const give = (reason: string): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        resolve(reason);
+      };
+      socket.once('error', (error: NodeJS.ErrnoException) =>
+        give(signal.aborted ? 'the time of the validation is over' : (error.code ?? 'it failed')),
+      );
+      socket.once('connect', () => {
+        clearTimeout(timer);
+        socket.removeAllListeners('error');
+        // whoever takes it over reads its errors in their own way
+        socket.on('error', () => {});
+        resolve(socket);
+      });
+    });
+  }
+}

@@ -1,0 +1,35 @@
+import type { AcmeProblemType } from '../problem.ts';
+
+/** Why a validation failed. The detail contains nothing that the validated host sent. */
+export interface ValidationFailure {
+  readonly type: Extract<
+    AcmeProblemType,
+    | 'caa'
+    | 'connection'
+    | 'dns'
+    | 'incorrectResponse'
+    | 'rejectedIdentifier'
+    | 'serverInternal'
+    | 'tls'
+    | 'unauthorized'
+  >;
+  readonly detail: string;
+}
+
+export type Judged<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly failure: ValidationFailure };
+
+export const invalid = (
+  type: ValidationFailure['type'],
+  detail: string,
+): { readonly ok: false; readonly failure: ValidationFailure } => ({
+  ok: false,
+  failure: { type, detail },
+});
+
+/** What a validated challenge was seen at, for the record. */
+export interface Evidence {
+  /** Addresses that were dialled, or names that were asked, in order. */
+  readonly seenAt: readonly string[];
+}
