@@ -44,9 +44,7 @@ export async function runTests(files, options = [], environment = {}) {
 function keepTimes({ fileMs }) {
   const lines = Object.entries(fileMs)
     .sort(([, one], [, other]) => other - one)
-    .map(
-      ([file, ms]) => `${(ms / 1000).toFixed(1).padStart(8)}  ${relative(inRoot(), file)}\n`,
-    );
+    .map(([file, ms]) => `${(ms / 1000).toFixed(1).padStart(8)}  ${relative(inRoot(), file)}\n`);
   writeFileSync(inRoot('dist', 'test-times.txt'), lines.join(''));
 }
 
