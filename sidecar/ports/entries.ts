@@ -13,7 +13,11 @@ export interface AgentEntry {
   readonly x509TtlSeconds: number;
   readonly jwtTtlSeconds: number;
   readonly hint: string;
+  /** Empty: an entry of an older server. With `short` or `classic` it gives names, no identity. */
+  readonly profile: string;
   readonly dnsNames: readonly string[];
+  /** In canonical text. */
+  readonly ips: readonly string[];
   /** 0 means never. */
   readonly expiresAt: number;
   readonly isTemplate: boolean;

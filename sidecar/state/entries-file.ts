@@ -73,6 +73,8 @@ export async function loadEntries(
           ...(record as unknown as AgentEntry),
           // absent in the file of an older release
           createdOrder: Number(record['createdOrder'] ?? 0),
+          profile: (record['profile'] ?? '') as string,
+          ips: (record['ips'] ?? []) as readonly string[],
           federatesWith: (record['federatesWith'] ?? []) as readonly string[],
           placeholders: new Map(record['placeholders'] as [string, string[]][]),
         });

@@ -13,7 +13,9 @@ export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
   x509TtlSeconds: entry.x509TtlSeconds,
   jwtTtlSeconds: entry.jwtTtlSeconds,
   hint: entry.hint,
+  profile: entry.profile,
   dnsNames: entry.dnsNames.length === 0 ? none : entry.dnsNames,
+  ips: entry.ips.length === 0 ? none : entry.ips,
   expiresAt: entry.expiresAt,
   isTemplate: entry.isTemplate,
   placeholders:

@@ -11,6 +11,7 @@ export interface EntryFlags {
   readonly jwtTtl?: string;
   readonly profile?: string;
   readonly dns?: readonly string[];
+  readonly ip?: readonly string[];
   readonly hint?: string;
   readonly expires?: string;
   readonly admin?: boolean;
@@ -30,6 +31,7 @@ export function draftOf(flags: EntryFlags, present: Entry__Output | undefined, n
     jwtTtlSeconds: flags.jwtTtl === undefined ? (present?.jwtTtlSeconds ?? 0) : ttlOf(flags.jwtTtl),
     profile: flags.profile ?? present?.profile ?? '',
     dnsNames: [...(flags.dns ?? present?.dnsNames ?? [])],
+    ips: [...(flags.ip ?? present?.ips ?? [])],
     hint: flags.hint ?? present?.hint ?? '',
     expiresAt: flags.expires === undefined ? (present?.expiresAt ?? 0) : endOf(flags.expires, now),
     admin: flags.admin ?? present?.admin ?? false,

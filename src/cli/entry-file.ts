@@ -12,6 +12,7 @@ export function entryFile(entry: Entry__Output): EntryFile {
     ...(entry.jwtTtlSeconds === 0 ? {} : { jwtTtl: entry.jwtTtlSeconds }),
     ...(entry.profile === 'short-lived' ? {} : { profile: entry.profile }),
     ...(entry.dnsNames.length === 0 ? {} : { dnsNames: entry.dnsNames }),
+    ...(entry.ips.length === 0 ? {} : { ips: entry.ips }),
     ...(entry.hint === '' ? {} : { hint: entry.hint }),
     ...(entry.expiresAt === 0 ? {} : { expiresAt: new Date(entry.expiresAt * 1000).toISOString() }),
     ...(entry.admin ? { admin: true } : {}),

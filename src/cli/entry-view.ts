@@ -68,6 +68,7 @@ export function showEntry(context: CliContext, options: GlobalOptions, entry: En
     ['x509 ttl', entry.x509TtlSeconds === 0 ? 'default' : duration(entry.x509TtlSeconds)],
     ['jwt ttl', entry.jwtTtlSeconds === 0 ? 'default' : duration(entry.jwtTtlSeconds)],
     ['dns names', entry.dnsNames.join(' ') || '-'],
+    ['ip addresses', entry.ips.join(' ') || '-'],
     ['hint', entry.hint || '-'],
     ['expires', instant(entry.expiresAt)],
     ['admin', entry.admin ? 'yes' : 'no'],

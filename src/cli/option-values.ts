@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { recordKinds } from '../common/tlog/index.ts';
 import { keyTypes } from '../common/x509/index.ts';
 
-const profiles = ['short-lived', 'revocable'];
+const entryProfiles = ['short-lived', 'revocable', 'short', 'classic'];
+const delegationProfiles = [...entryProfiles, 'hours'];
 const authorityKinds = ['root', 'issuing', 'jwt'];
 
 /** The states of authorities, as the server knows them. */
@@ -35,7 +36,7 @@ export const certificateKinds = [
 /** The values that completion offers, by command and option, or by option alone. */
 const values: Readonly<Record<string, readonly string[]>> = {
   '--key-type': keyTypes,
-  '--profile': profiles,
+  '--profile': entryProfiles,
   '--not-kind': recordKinds,
   'meshca agent list --state': ['active', 'banned', 'evicted'],
   'meshca audit list --kind': recordKinds,
@@ -60,6 +61,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
     'cessationOfOperation',
     'privilegeWithdrawn',
   ],
+  'meshca delegation create --profile': delegationProfiles,
   'meshca validate --schema': ['server', 'agent'],
 };
 

@@ -1,3 +1,5 @@
+import type { NamesSubject } from './subject.ts';
+
 /**
  * What a certificate makes of its holder. The caller's class comes from this record, never from a
  * name. An `endpoint` and a `linkerd` proxy have names and no SPIFFE ID. Holders of an `endpoint`,
@@ -58,7 +60,8 @@ export const delegationProfiles = [...workloadProfiles, ...namesProfiles] as con
 export type DelegationProfile = (typeof delegationProfiles)[number];
 
 /** Profiles in the inventory. */
-export type RecordedProfile = DelegationProfile | 'server' | 'linkerd' | 'authority';
+export const recordedProfiles = [...delegationProfiles, 'server', 'linkerd', 'authority'] as const;
+export type RecordedProfile = (typeof recordedProfiles)[number];
 
 /** Whether a certificate of this kind may have this profile, as far as names are concerned. */
 export const namesProfileFits = (kind: string, profile: string): boolean =>
@@ -144,4 +147,6 @@ export interface Intent {
   /** Serial of the certificate of the same holder that this one replaces, or null. */
   readonly replaces: string | null;
   readonly tbsDer: Buffer;
+  /** Beside the SPIFFE ID, by which the certificate is found. */
+  readonly names: Pick<NamesSubject, 'dnsNames' | 'ips'>;
 }

@@ -6,11 +6,19 @@ import {
   type TrustDomain,
 } from '../common/spiffe/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
-import { workloadProfiles, shortLivedMaximumSeconds, type WorkloadProfile } from './certificate.ts';
+import {
+  delegationProfiles,
+  isNamesProfile,
+  maximumLifeOf,
+  type DelegationProfile,
+  type NamesProfile,
+} from './certificate.ts';
 import type { Delegation } from './delegation.ts';
 import { userSpiffeId } from './entry-rules.ts';
+import { checkIpRange, dnsPatternMatches, uncoveredName } from './names.ts';
 import type { Proven } from './proven.ts';
 import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
+import { subjectNames, type NamesSubject } from './subject.ts';
 
 export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
@@ -23,7 +31,15 @@ export interface DelegationLimits {
 
 export type DelegationDraft = Pick<
   Delegation,
-  'clientId' | 'patterns' | 'maxTtlSeconds' | 'keyTypes' | 'dnsPatterns' | 'profile' | 'expiresAt'
+  | 'clientId'
+  | 'patterns'
+  | 'maxTtlSeconds'
+  | 'keyTypes'
+  | 'dnsPatterns'
+  | 'ipRanges'
+  | 'wildcards'
+  | 'profile'
+  | 'expiresAt'
 >;
 
 const maximumPatterns = 100;
@@ -35,6 +51,8 @@ export interface DelegationInput {
   readonly maxTtlSeconds: number;
   readonly keyTypes: readonly string[];
   readonly dnsPatterns: readonly string[];
+  readonly ipRanges: readonly string[];
+  readonly wildcards: boolean;
   readonly profile: string;
   readonly expiresAt: number;
 }
@@ -50,8 +68,8 @@ export function checkDelegation(
   now: number,
 ): DelegationDraft {
   const clientId = clientOf(input.clientId, limits);
-  checkPatterns(input, limits);
   const profile = profileOf(input.profile);
+  checkPatterns(input, limits, profile);
   checkMaximumTtl(input.maxTtlSeconds, profile, limits);
   const allowedKeys = keyTypesOf(input.keyTypes);
   if (
@@ -66,42 +84,56 @@ export function checkDelegation(
     maxTtlSeconds: input.maxTtlSeconds,
     keyTypes: allowedKeys,
     dnsPatterns: [...new Set(input.dnsPatterns)].sort(),
+    ipRanges: [...new Set(input.ipRanges.map(checkIpRange))].sort(),
+    wildcards: input.wildcards,
     profile,
     expiresAt: input.expiresAt,
   };
 }
 
 function checkPatterns(
-  { patterns, dnsPatterns }: DelegationInput,
+  { patterns, dnsPatterns, ipRanges, wildcards }: DelegationInput,
   { trustDomain, reservedDnsNames }: DelegationLimits,
+  profile: DelegationProfile,
 ): void {
-  if (patterns.length === 0)
+  const ofNames = isNamesProfile(profile);
+  if (ofNames && patterns.length > 0)
+    throw new PkiError(
+      'PATTERN_INVALID',
+      `a delegation of the profile ${profile} has DNS patterns and IP ranges, and no SPIFFE ID patterns`,
+      { next: 'Leave the SPIFFE ID patterns out, or make a second delegation for them.' },
+    );
+  if (!ofNames && (ipRanges.length > 0 || wildcards))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `certificates of the profile ${profile} have neither IP addresses nor wildcard names`,
+      { next: 'Leave ip_ranges and wildcards out, or use the profile short, classic or hours.' },
+    );
+  if (patterns.length === 0 && (!ofNames || dnsPatterns.length + ipRanges.length === 0))
     throw new PkiError('PATTERN_INVALID', 'the delegation has no pattern: it would allow nothing');
-  if (patterns.length > maximumPatterns || dnsPatterns.length > maximumPatterns)
+  if ([patterns, dnsPatterns, ipRanges].some(({ length }) => length > maximumPatterns))
     throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
   for (const text of patterns) checkPattern(text, trustDomain);
   for (const text of dnsPatterns) checkDnsPattern(text, reservedDnsNames);
 }
 
-function profileOf(text: string): WorkloadProfile {
-  const profile = (text === '' ? 'short-lived' : text) as WorkloadProfile;
-  if (workloadProfiles.includes(profile)) return profile;
+function profileOf(text: string): DelegationProfile {
+  const profile = (text === '' ? 'short-lived' : text) as DelegationProfile;
+  if (delegationProfiles.includes(profile)) return profile;
   throw new PkiError(
     'INVALID_REQUEST',
-    `profile ${JSON.stringify(text.slice(0, 40))} is not one of ${workloadProfiles.join(', ')}`,
+    `profile ${JSON.stringify(text.slice(0, 40))} is not one of ${delegationProfiles.join(', ')}`,
   );
 }
 
 function checkMaximumTtl(
   seconds: number,
-  profile: WorkloadProfile,
+  profile: DelegationProfile,
   limits: DelegationLimits,
 ): void {
   const { minimumTtlSeconds: minimum, maximumX509TtlSeconds } = limits;
-  const maximum =
-    profile === 'short-lived'
-      ? Math.min(shortLivedMaximumSeconds, maximumX509TtlSeconds)
-      : maximumX509TtlSeconds;
+  const ofProfile = maximumLifeOf(profile) ?? maximumX509TtlSeconds;
+  const maximum = isNamesProfile(profile) ? ofProfile : Math.min(ofProfile, maximumX509TtlSeconds);
   if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum)
     throw new PkiError(
       'TTL_OUT_OF_RANGE',
@@ -161,6 +193,7 @@ export function chooseDelegation(
     if (rank > closest.rank) closest = { rank, code, message };
   };
   for (const delegation of delegations) {
+    // one of names has no patterns
     if (!patternsOf(delegation).some((pattern) => pattern.matches(ask.spiffeId))) continue;
     const name = ask.dnsNames.find(
       (requested) =>
@@ -196,6 +229,57 @@ export function chooseDelegation(
   return fail(closest.code, closest.message());
 }
 
+export interface DelegatedNamesAsk {
+  readonly subject: NamesSubject;
+  /** Undefined: that of the delegation that is chosen. */
+  readonly profile: NamesProfile | undefined;
+  /** 0: the maximum of the delegation. */
+  readonly ttlSeconds: number;
+  readonly keyType: KeyType;
+}
+
+/** `chooseDelegation` for names without an identity. Fails with the same codes. */
+export function chooseNamesDelegation(
+  delegations: readonly Proven<Delegation>[],
+  { subject, profile, ttlSeconds, keyType }: DelegatedNamesAsk,
+): Result<{ readonly delegation: Proven<Delegation>; readonly ttlSeconds: number }> {
+  const ofNames = delegations.filter((each) =>
+    profile === undefined ? isNamesProfile(each.profile) : each.profile === profile,
+  );
+  const covering = ofNames.filter((each) => uncoveredName(each, subject) === undefined);
+  const withKey = covering.filter(({ keyTypes: allowed }) => allowed.includes(keyType));
+  const fitting = withKey.find(
+    ({ maxTtlSeconds }) => ttlSeconds >= 0 && ttlSeconds <= maxTtlSeconds,
+  );
+  if (fitting !== undefined)
+    return ok({
+      delegation: fitting,
+      ttlSeconds: ttlSeconds === 0 ? fitting.maxTtlSeconds : ttlSeconds,
+    });
+  const [longest] = withKey.toSorted((one, other) => other.maxTtlSeconds - one.maxTtlSeconds);
+  if (longest !== undefined)
+    return fail(
+      'TTL_OUT_OF_RANGE',
+      `the delegation ${longest.id} allows at most ${longest.maxTtlSeconds} s, ` +
+        `the request asks for ${ttlSeconds} s`,
+    );
+  const [covers] = covering;
+  if (covers !== undefined)
+    return fail(
+      'KEY_UNSUPPORTED',
+      `the delegation ${covers.id} allows keys of ${covers.keyTypes.join(', ')}, not ${keyType}`,
+    );
+  const [first] = ofNames;
+  return fail(
+    'OUTSIDE_DELEGATION',
+    first === undefined
+      ? `no active delegation allows names without an identity${profile === undefined ? '' : ` of the profile ${profile}`}`
+      : ofNames.length === 1
+        ? `the delegation ${first.id} does not allow ${uncoveredName(first, subject)}`
+        : `no one of ${ofNames.length} active delegations allows all of ${subjectNames(subject).slice(0, 5).join(', ')}`,
+  );
+}
+
 /**
  * Cached by the list of a delegation. The store returns the same object as long as the row is
  * unchanged.
@@ -209,16 +293,6 @@ function patternsOf({ patterns }: Delegation): readonly SpiffeIdPattern[] {
     parsedPatterns.set(patterns, parsed);
   }
   return parsed;
-}
-
-/** `*` stands for exactly one label. Nothing else is special. */
-export function dnsPatternMatches(pattern: string, name: string): boolean {
-  const patternLabels = pattern.split('.');
-  const labels = name.split('.');
-  return (
-    patternLabels.length === labels.length &&
-    patternLabels.every((label, index) => label === '*' || label === labels[index])
-  );
 }
 
 /** An identity that a workload can have, or the front of a configured control plane. */

@@ -1,5 +1,5 @@
 import type { KeyType } from '../common/x509/key-type.ts';
-import type { WorkloadProfile } from './certificate.ts';
+import type { DelegationProfile } from './certificate.ts';
 
 export interface Delegation {
   readonly id: string;
@@ -9,13 +9,17 @@ export interface Delegation {
    * (controlPlaneId): the grant is then for the processes that such tokens prove.
    */
   readonly clientId: string;
-  /** SPIFFE ID patterns (SpiffeIdPattern). */
+  /** SPIFFE ID patterns (SpiffeIdPattern). Empty if, and only if, the profile is one of names. */
   readonly patterns: readonly string[];
   readonly maxTtlSeconds: number;
   readonly keyTypes: readonly KeyType[];
   /** DNS name patterns that may be requested; `*` is one label. Empty: none. */
   readonly dnsPatterns: readonly string[];
-  readonly profile: WorkloadProfile;
+  /** IP addresses and ranges in CIDR notation that may be requested. Of names profiles alone. */
+  readonly ipRanges: readonly string[];
+  /** Whether a wildcard name may be requested where a pattern begins with `*`. */
+  readonly wildcards: boolean;
+  readonly profile: DelegationProfile;
   /** 0: never. */
   readonly expiresAt: number;
   readonly revokedAt: number | null;

@@ -4,7 +4,6 @@ import {
   expectPossible,
   isPathSegment,
   isReserved,
-  parseDnsName,
   parseSelector,
   parseTemplate,
   selectorText,
@@ -16,11 +15,13 @@ import {
   type Template,
   type TrustDomain,
 } from '../common/spiffe/index.ts';
-import { workloadProfiles, shortLivedMaximumSeconds } from './certificate.ts';
+import { entryProfiles, isNamesProfile, maximumLifeOf } from './certificate.ts';
+import { checkNamesEntry } from './entry-names.ts';
 import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
 import { checkFederatesWith } from './federation.ts';
-import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
+import { checkDnsNames } from './names.ts';
+import type { ReservedDnsName } from './reserved-names.ts';
 
 export interface EntryLimits {
   readonly trustDomain: TrustDomain;
@@ -35,7 +36,6 @@ export interface EntryLimits {
 
 const entryIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const maximumSelectors = 64;
-const maximumDnsNames = 32;
 const maximumHintLength = 128;
 const maximumAllowedValues = 1000;
 /**
@@ -72,12 +72,12 @@ export function checkEntry(
   // admins are named singly: a template would make an admin of every match
   if (isTemplate && (input.admin || input.downstream))
     throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
-  checkLifetimes(input, limits, now);
-  if (!workloadProfiles.includes(input.profile))
+  if (!entryProfiles.includes(input.profile))
     throw new PkiError(
       'INVALID_REQUEST',
-      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is not one of ${workloadProfiles.join(', ')}`,
+      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is not one of ${entryProfiles.join(', ')}`,
     );
+  checkLifetimes(input, limits, now);
   if (input.hint.length > maximumHintLength || !isOneLine(input.hint))
     throw new PkiError(
       'INVALID_REQUEST',
@@ -88,9 +88,22 @@ export function checkEntry(
     isTemplate,
     placeholders,
     selectors: checkSelectors(input, parent),
-    dnsNames: checkDnsNames(input.dnsNames, limits.reservedDnsNames),
+    ...(isNamesProfile(input.profile)
+      ? checkNamesEntry(input, parent, limits.reservedDnsNames)
+      : { dnsNames: checkDnsNames(input.dnsNames, limits.reservedDnsNames), ips: noIps(input) }),
     federatesWith: checkFederatesWith(input.federatesWith, limits.trustDomain),
   };
+}
+
+function noIps({ profile, ips }: Pick<EntryDraft, 'profile' | 'ips'>): readonly string[] {
+  if (ips.length === 0) return [];
+  throw new PkiError(
+    'INVALID_REQUEST',
+    `a certificate of the profile ${profile} has no IP address`,
+    {
+      next: 'Leave the addresses out, or use the profile short or classic, which has names alone.',
+    },
+  );
 }
 
 type ParentKind = 'server' | 'agent' | 'node-set' | 'token-issuer';
@@ -129,30 +142,6 @@ function parentKind(
       `the parent ${text} is neither an agent, nor a node set, nor the server`,
     );
   return ok('node-set');
-}
-
-/**
- * Checks DNS names for a SAN: valid, unique, not those of the CA.
- *
- * @throws PkiError DNS_NAME_INVALID, DNS_NAME_RESERVED
- */
-export function checkDnsNames(
-  names: readonly string[],
-  reserved: readonly ReservedDnsName[],
-): readonly string[] {
-  if (names.length > maximumDnsNames)
-    throw new PkiError(
-      'DNS_NAME_INVALID',
-      `at most ${maximumDnsNames} DNS names are allowed, not ${names.length}`,
-    );
-  for (const name of names) {
-    unwrap(parseDnsName(name));
-    const reservation = reservationOf(name, reserved);
-    if (reservation !== undefined)
-      throw new PkiError('DNS_NAME_RESERVED', reservedText(name, reservation));
-  }
-  // the order is kept, because consumers show the first name
-  return [...new Set(names)];
 }
 
 /**
@@ -337,10 +326,10 @@ function checkLifetimes(
   limits: EntryLimits,
   now: number,
 ): void {
-  const x509Maximum =
-    input.profile === 'short-lived'
-      ? Math.min(limits.maximumX509TtlSeconds, shortLivedMaximumSeconds)
-      : limits.maximumX509TtlSeconds;
+  const ofProfile = maximumLifeOf(input.profile) ?? limits.maximumX509TtlSeconds;
+  const x509Maximum = isNamesProfile(input.profile)
+    ? ofProfile
+    : Math.min(limits.maximumX509TtlSeconds, ofProfile);
   checkTtl('X.509', input.x509TtlSeconds, limits.minimumTtlSeconds, x509Maximum);
   checkTtl('JWT', input.jwtTtlSeconds, limits.minimumTtlSeconds, limits.maximumJwtTtlSeconds);
   if (

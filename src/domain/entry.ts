@@ -1,10 +1,13 @@
-import type { WorkloadProfile } from './certificate.ts';
+import type { EntryProfile } from './certificate.ts';
 import type { Selector } from '../common/spiffe/index.ts';
 
 export interface RegistrationEntry {
   /** At most 64 characters of [A-Za-z0-9._-]. The creator chooses it, or it is a UUIDv7. */
   readonly id: string;
-  /** A SPIFFE ID, or a template with placeholders such as `{unix.user}`. */
+  /**
+   * A SPIFFE ID, or a template with placeholders such as `{unix.user}`. With a names profile it is
+   * the identity that owns the certificate, and is not in it.
+   */
   readonly spiffeId: string;
   readonly isTemplate: boolean;
   /** The allowed values per placeholder. Empty unless it is a template. */
@@ -19,8 +22,11 @@ export interface RegistrationEntry {
   /** 0: the server's default. */
   readonly x509TtlSeconds: number;
   readonly jwtTtlSeconds: number;
-  readonly profile: WorkloadProfile;
+  /** A names profile: the certificate has the names below and no SPIFFE ID. */
+  readonly profile: EntryProfile;
   readonly dnsNames: readonly string[];
+  /** IP addresses in canonical text. Empty unless the profile is one of names. */
+  readonly ips: readonly string[];
   readonly hint: string;
   /** 0: never. */
   readonly expiresAt: number;

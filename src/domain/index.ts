@@ -104,6 +104,7 @@ export {
   maximumNames,
   entryProfiles,
   delegationProfiles,
+  recordedProfiles,
   shortLivedMaximumSeconds,
   type CertificateKind,
   type CertificateRecord,
@@ -143,6 +144,7 @@ export {
 export {
   sameSubject,
   spiffeSubject,
+  namesBeside,
   subjectNames,
   subjectText,
   type NamesSubject,
@@ -153,9 +155,10 @@ export type { EntryDraft, RegistrationEntry } from './entry.ts';
 export {
   chooseDelegation,
   checkDelegation,
-  dnsPatternMatches,
+  chooseNamesDelegation,
   patternReach,
   type DelegatedAsk,
+  type DelegatedNamesAsk,
   type DelegationDraft,
   type DelegationLimits,
 } from './delegation-rules.ts';
@@ -167,12 +170,21 @@ export {
 } from './entry-conflicts.ts';
 export {
   allowedValues,
-  checkDnsNames,
   checkEntry,
   fixedPrefix,
   userSpiffeId,
   type EntryLimits,
 } from './entry-rules.ts';
+export { namesOfEntry } from './entry-names.ts';
+export {
+  checkDnsNames,
+  checkIpRange,
+  checkNames,
+  dnsPatternMatches,
+  uncoveredName,
+  type NamesGrant,
+  type StatedNames,
+} from './names.ts';
 export { parentsOf } from './node-sets.ts';
 export {
   loggedRevocation,

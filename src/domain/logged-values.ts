@@ -80,36 +80,51 @@ const orderedEntryFields = [...firstEntryFields, 'createdOrder'] as const;
  * The records of existing logs contain these texts: an order or encoding never changes. A new field
  * is added at the end of `digested`, and the previous list is added to `earlier`.
  */
+const federatingEntryFields = [...orderedEntryFields, 'federatesWith'] as const;
+
+/** The fields of a delegation before `ipRanges` and `wildcards` were added. */
+const firstDelegationFields = [
+  'id',
+  'clientId',
+  'patterns',
+  'maxTtlSeconds',
+  'keyTypes',
+  'dnsPatterns',
+  'profile',
+  'expiresAt',
+  'revokedAt',
+  'createdAt',
+  'createdBy',
+] as const;
+
 const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
   entry: form<RegistrationEntry>()({
     id: ({ id }) => id,
-    digested: [...orderedEntryFields, 'federatesWith'],
+    digested: [...federatingEntryFields, 'ips'],
     undigested: {},
     earlier: [
-      { digested: orderedEntryFields, vouched: (entry) => ({ ...entry, federatesWith: [] }) },
+      { digested: federatingEntryFields, vouched: (entry) => ({ ...entry, ips: [] }) },
+      {
+        digested: orderedEntryFields,
+        vouched: (entry) => ({ ...entry, federatesWith: [], ips: [] }),
+      },
       {
         digested: firstEntryFields,
-        vouched: (entry) => ({ ...entry, createdOrder: 0, federatesWith: [] }),
+        vouched: (entry) => ({ ...entry, createdOrder: 0, federatesWith: [], ips: [] }),
       },
     ],
     encode: { selectors: (selectors) => JSON.stringify(selectorList(selectors)) },
   }),
   delegation: form<Delegation>()({
     id: ({ id }) => id,
-    digested: [
-      'id',
-      'clientId',
-      'patterns',
-      'maxTtlSeconds',
-      'keyTypes',
-      'dnsPatterns',
-      'profile',
-      'expiresAt',
-      'revokedAt',
-      'createdAt',
-      'createdBy',
-    ],
+    digested: [...firstDelegationFields, 'ipRanges', 'wildcards'],
     undigested: {},
+    earlier: [
+      {
+        digested: firstDelegationFields,
+        vouched: (delegation) => ({ ...delegation, ipRanges: [], wildcards: false }),
+      },
+    ],
   }),
   role: form<Role>()({
     id: ({ name }) => name,

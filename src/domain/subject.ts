@@ -35,6 +35,12 @@ export function subjectText(subject: Subject): string {
   return name === undefined ? `ip:${subject.ips[0] ?? ''}` : `dns:${name}`;
 }
 
+/** The names beside a SPIFFE ID, or all where there is none. */
+export const namesBeside = (subject: Subject): Pick<NamesSubject, 'dnsNames' | 'ips'> => ({
+  dnsNames: subject.dnsNames,
+  ips: subject.kind === 'names' ? subject.ips : [],
+});
+
 /** Every name in one line each, in order. Two subjects are the same if these lists are equal. */
 export function subjectNames(subject: Subject): readonly string[] {
   const dns = subject.dnsNames.map((name) => `dns:${name}`);

@@ -5,6 +5,7 @@ import { assembleSigned, lint, type LintContext, type Profile } from '../certs/i
 import {
   blockedKeyText,
   finishingStates,
+  namesBeside,
   subjectText,
   type Authority,
   type AuthorityState,
@@ -221,6 +222,7 @@ const intentOf = (
 ): Intent => ({
   serial: expected.serial.toString('hex'),
   spiffeId: subjectText(expected.subject),
+  names: namesBeside(expected.subject),
   kind: record.kind,
   profile: record.profile,
   entryId: record.entryId,

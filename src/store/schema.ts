@@ -15,6 +15,7 @@ import type { FederationTable, ForeignBundleTable } from './federation-schema.ts
 export interface Schema {
   readonly meta: MetaTable;
   readonly certificates: CertificateTable;
+  readonly certificate_names: { readonly name: string; readonly serial: Uint8Array };
   readonly certificate_counts: { readonly state: CertificateState; readonly count: number };
   readonly jwt_svids: JwtSvidTable;
   readonly authorities: AuthorityTable;
@@ -224,6 +225,7 @@ export interface EntryTable {
   readonly downstream: number;
   readonly allow_weak_selectors: number;
   readonly federates_with: string;
+  readonly ips: string;
   readonly revision: number;
   readonly created_at: number;
   readonly updated_at: number;
@@ -318,6 +320,8 @@ export interface DelegationTable {
   readonly max_ttl_seconds: number;
   readonly key_types: string;
   readonly dns_patterns: string;
+  readonly ip_ranges: string;
+  readonly wildcards: number;
   readonly profile: string;
   readonly expires_at: number;
   readonly revoked_at: number | null;

@@ -137,5 +137,7 @@ export const entryOf = (
   createdAt: 1,
   createdOrder: 0,
   federatesWith: [],
+  profile: 'short-lived',
+  ips: [],
   ...more,
 });

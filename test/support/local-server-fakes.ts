@@ -43,6 +43,8 @@ export const entryOf = (
   createdAt: 0,
   createdOrder: 0,
   federatesWith: [],
+  profile: 'short-lived',
+  ips: [],
   ...more,
 });
 

@@ -110,6 +110,7 @@ export const entryInput = (
   downstream: false,
   allowWeakSelectors: false,
   federatesWith: [],
+  ips: [],
   ...entry,
 });
 export const selector = (text: string): { readonly type: string; readonly value: string } =>

@@ -1,5 +1,6 @@
 import type { CertificateFilter__Output } from '../../common/wire/generated/meshca/admin/v1/CertificateFilter.ts';
-import { certificateKinds, certificateStates } from '../../domain/index.ts';
+import { canonicalIp } from '../../common/x509/index.ts';
+import { certificateKinds, certificateStates, recordedProfiles } from '../../domain/index.ts';
 import type { CertificateFilter } from '../../store/ports/index.ts';
 import { given, oneOf, pageOf, serialOf } from '../messages/common.ts';
 import { certificateMessage } from '../messages/views.ts';
@@ -68,13 +69,20 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
 
 function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
   if (filter === null) return {};
-  const { kind, state, expiresBefore, expiresAfter } = filter;
+  const { kind, state, profile, expiresBefore, expiresAfter } = filter;
   return {
     ...given('spiffeId', filter.spiffeId),
     ...given('spiffeIdPrefix', filter.spiffeIdPrefix),
     ...given('holder', filter.holder),
     ...given('authorityId', filter.authorityId),
     ...given('entryId', filter.entryId),
+    ...given('delegationId', filter.delegationId),
+    ...given('dnsName', filter.dnsName.toLowerCase()),
+    ...given('dnsSuffix', filter.dnsSuffix.toLowerCase().replace(/^\./, '')),
+    ...given('ip', filter.ip === '' ? '' : (canonicalIp(filter.ip) ?? filter.ip)),
+    ...(profile === ''
+      ? {}
+      : { profile: oneOf('profile', profile, recordedProfiles, 'short-lived') }),
     ...(kind === '' ? {} : { kind: oneOf('kind', kind, certificateKinds, 'workload') }),
     ...(state === '' ? {} : { state: oneOf('state', state, certificateStates, 'issued') }),
     ...(expiresBefore === 0 ? {} : { expiresBefore }),

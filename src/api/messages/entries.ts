@@ -1,5 +1,5 @@
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
-import { workloadProfiles, type RegistrationEntry } from '../../domain/index.ts';
+import { entryProfiles, type RegistrationEntry } from '../../domain/index.ts';
 import type { EntryInput } from '../../services/services.ts';
 import { oneOf, selectorsFromText, selectorTexts } from './common.ts';
 
@@ -11,8 +11,9 @@ export function entryInput(entry: Entry__Output): EntryInput {
     selectors: selectorsFromText(entry.selectors),
     x509TtlSeconds: entry.x509TtlSeconds,
     jwtTtlSeconds: entry.jwtTtlSeconds,
-    profile: oneOf('profile', entry.profile, workloadProfiles, 'short-lived'),
+    profile: oneOf('profile', entry.profile, entryProfiles, 'short-lived'),
     dnsNames: entry.dnsNames,
+    ips: entry.ips,
     hint: entry.hint,
     expiresAt: entry.expiresAt,
     admin: entry.admin,
@@ -35,6 +36,7 @@ export function entryMessage(entry: RegistrationEntry): Entry {
     jwtTtlSeconds: entry.jwtTtlSeconds,
     profile: entry.profile,
     dnsNames: [...entry.dnsNames],
+    ips: [...entry.ips],
     hint: entry.hint,
     expiresAt: entry.expiresAt,
     admin: entry.admin,

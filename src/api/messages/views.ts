@@ -65,6 +65,8 @@ export const delegationMessage = (delegation: Delegation): DelegationMessage => 
   maxTtlSeconds: delegation.maxTtlSeconds,
   keyTypes: [...delegation.keyTypes],
   dnsPatterns: [...delegation.dnsPatterns],
+  ipRanges: [...delegation.ipRanges],
+  wildcards: delegation.wildcards,
   profile: delegation.profile,
   expiresAt: delegation.expiresAt,
   revokedAt: delegation.revokedAt ?? 0,

@@ -1,5 +1,8 @@
 import type { Command } from 'commander';
-import type { Delegation__Output } from '../../common/wire/generated/meshca/admin/v1/Delegation.ts';
+import type {
+  Delegation,
+  Delegation__Output,
+} from '../../common/wire/generated/meshca/admin/v1/Delegation.ts';
 import { action, allPages, collect, limitOf, theOne, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -18,54 +21,72 @@ export function delegationCommands(program: Command, context: CliContext, outcom
   deleteCommand(delegation, context, outcome);
 }
 
+interface DelegationFlags {
+  readonly clientId: string;
+  readonly pattern?: readonly string[];
+  readonly maxTtl: string;
+  readonly keyType?: readonly string[];
+  readonly dnsPattern?: readonly string[];
+  readonly ipRange?: readonly string[];
+  readonly wildcards?: boolean;
+  readonly profile?: string;
+  readonly expires?: string;
+}
+
+const draftOf = (flags: DelegationFlags, now: number): Delegation => ({
+  clientId: flags.clientId,
+  patterns: [...(flags.pattern ?? [])],
+  maxTtlSeconds: parseDuration(flags.maxTtl),
+  keyTypes: [...(flags.keyType ?? [])],
+  dnsPatterns: [...(flags.dnsPattern ?? [])],
+  ipRanges: [...(flags.ipRange ?? [])],
+  wildcards: flags.wildcards ?? false,
+  profile: flags.profile ?? '',
+  expiresAt: flags.expires === undefined ? 0 : now + parseDuration(flags.expires),
+});
+
 function createCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
   delegation
     .command('create')
-    .description('let a client sign identities that match patterns')
+    .description('let a client sign identities, or names, that match patterns')
     .requiredOption('--client-id <id>', 'SPIFFE ID of the control plane')
-    .requiredOption(
+    .option(
       '--pattern <pattern>',
-      'repeat: "*" matches one segment, "/**" at the end matches any number',
+      'repeat: SPIFFE IDs; "*" matches one segment, "/**" at the end matches any number',
       collect,
     )
     .requiredOption('--max-ttl <duration>', 'longest life that the client may request')
     .option('--key-type <type>', 'repeat: an allowed key type; default: all', collect)
     .option('--dns-pattern <pattern>', 'repeat: DNS names that the client may request', collect)
-    .option('--profile <name>', 'short-lived (default) or revocable')
+    .option(
+      '--ip-range <range>',
+      'repeat: addresses that it may request, with a names profile',
+      collect,
+    )
+    .option('--wildcards', 'it may request wildcard names, with a names profile')
+    .option(
+      '--profile <name>',
+      'short-lived (default) or revocable; of names without an identity: short, classic or hours',
+    )
     .option('--expires <duration>', 'the delegation itself ends after this time')
     .action(
-      action<{
-        clientId: string;
-        pattern: readonly string[];
-        maxTtl: string;
-        keyType?: readonly string[];
-        dnsPattern?: readonly string[];
-        profile?: string;
-        expires?: string;
-      }>(context, outcome, async (options) => {
+      action<DelegationFlags>(context, outcome, async (options) => {
         const made = await withAdmin(context, options, 'Delegations', (calls) =>
-          calls.call('CreateDelegation', {
-            delegation: {
-              clientId: options.clientId,
-              patterns: [...options.pattern],
-              maxTtlSeconds: parseDuration(options.maxTtl),
-              keyTypes: [...(options.keyType ?? [])],
-              dnsPatterns: [...(options.dnsPattern ?? [])],
-              profile: options.profile ?? '',
-              expiresAt:
-                options.expires === undefined ? 0 : context.now() + parseDuration(options.expires),
-            },
-          }),
+          calls.call('CreateDelegation', { delegation: draftOf(options, context.now()) }),
         );
         if (options.json) json(context, made);
         else
           context.out(
-            `created ${made.id}: ${made.clientId} may sign ${made.patterns.join(', ')} for ` +
+            `created ${made.id}: ${made.clientId} may sign ${grantOf(made).join(', ')} for ` +
               `up to ${duration(made.maxTtlSeconds)}\n`,
           );
       }),
     );
 }
+
+/** What it is for: identities, or names where there are none. */
+const grantOf = ({ patterns, dnsPatterns, ipRanges }: Delegation__Output): readonly string[] =>
+  patterns.length > 0 ? patterns : [...dnsPatterns, ...ipRanges];
 
 function listCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
   delegation
@@ -101,7 +122,7 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
                   ? `revoked ${instant(row.revokedAt)}`
                   : until(row.expiresAt, context.now()),
             },
-            { title: 'PATTERNS', value: (row) => row.patterns.join(' ') },
+            { title: 'PATTERNS', value: (row) => grantOf(row).join(' ') },
           ],
           record,
           'no delegations',
@@ -137,10 +158,12 @@ function showCommand(delegation: Command, context: CliContext, outcome: Outcome)
         facts(context, [
           ['id', record.id],
           ['client', record.clientId],
-          ['patterns', record.patterns.join('\n')],
+          ['patterns', record.patterns.join('\n') || '-'],
           ['max ttl', duration(record.maxTtlSeconds)],
           ['key types', record.keyTypes.join(' ') || 'all'],
           ['dns names', record.dnsPatterns.join(' ') || '-'],
+          ['ip ranges', record.ipRanges.join(' ') || '-'],
+          ['wildcards', record.wildcards ? 'yes' : 'no'],
           ['profile', record.profile],
           [
             'ends',

@@ -22,6 +22,7 @@ const entryFlags = [
   'jwtTtl',
   'profile',
   'dns',
+  'ip',
   'hint',
   'expires',
   'admin',
@@ -41,8 +42,12 @@ const withFlags = (command: Command): Command =>
   command
     .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h, or "default"')
     .option('--jwt-ttl <duration>', 'life of JWT-SVIDs, or "default"')
-    .option('--profile <name>', 'short-lived (default) or revocable')
+    .option(
+      '--profile <name>',
+      'short-lived (default) or revocable; for names without an identity: short or classic',
+    )
     .option('--dns <name>', 'repeat: DNS names in the certificate', collect)
+    .option('--ip <address>', 'repeat: addresses in the certificate, with a names profile', collect)
     .option('--hint <text>', 'tells a workload the purpose of this identity')
     .option('--expires <duration>', 'the entry itself ends after this time, or "never"')
     .option('--admin', 'the identity may use the admin API within its roles')

@@ -31,5 +31,6 @@ export {
   type ReplayGroup,
   type ReplayTotals,
 } from './replay.ts';
+export { IpRange } from './ip-range.ts';
 export type { Condition, Rule } from './rule.ts';
 export { nextFreePlace, type QuotaPlace } from './quota.ts';

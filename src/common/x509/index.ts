@@ -4,7 +4,7 @@ export { checkCrlSignature, checkRevocation, isCrlOf, parseCrl, parseTbsCrl } fr
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
 export * as derWriter from './der-writer.ts';
-export { ipOctets, ipText } from './ip-address.ts';
+export { canonicalIp, ipOctets, ipText } from './ip-address.ts';
 export { readGeneralNames, readName } from './names.ts';
 export { encodeGeneralizedTime, encodeTime, readGeneralizedTime, readTime } from './time.ts';
 export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';

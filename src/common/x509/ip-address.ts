@@ -13,6 +13,21 @@ export function ipOctets(text: string): Buffer | undefined {
   return octets !== undefined && ipText(octets) === text ? octets : undefined;
 }
 
+/**
+ * The canonical text of an IPv4 or IPv6 address in any usual text. Undefined: it is none, it has a
+ * zone, or it is an IPv4 address in the form of an IPv6 one, which readers take for either.
+ */
+export function canonicalIp(text: string): string | undefined {
+  if (isIPv4(text)) return text.split('.').map(Number).join('.');
+  if (!isIPv6(text) || text.includes('%') || text.includes('.')) return undefined;
+  const octets = ipv6Octets(text);
+  return octets === undefined || octets.subarray(0, 12).equals(mappedPrefix)
+    ? undefined
+    : ipText(octets);
+}
+
+const mappedPrefix = Buffer.from('00000000000000000000ffff', 'hex');
+
 /** The canonical text of an IP address. Undefined if it has neither 4 nor 16 octets. */
 export function ipText(octets: Buffer): string | undefined {
   if (octets.length === 4) return octets.join('.');

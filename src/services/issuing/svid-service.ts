@@ -10,7 +10,10 @@ import {
 import {
   spiffeSubject,
   allowedValues,
-  shortLivedMaximumSeconds,
+  isNamesProfile,
+  maximumLifeOf,
+  namesLives,
+  namesOfEntry,
   type Agent,
   type Proven,
   type RegistrationEntry,
@@ -32,6 +35,7 @@ import {
   ttlClamped,
   ttlWithin,
 } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
 
 export interface SvidDependencies extends IssuingDependencies {
@@ -115,6 +119,11 @@ export class SvidService implements Svids {
         const { parents } = await this.#agentOf(caller);
         const [row] = await this.#dependencies.entries.byIds([ask.entryId]);
         const entry = this.#obtainable(row, ask.entryId, parents);
+        if (namesOfEntry(entry) !== undefined)
+          throw new PkiError(
+            'ENTRY_NOT_AUTHORIZED',
+            `the entry ${entry.id} gives names and no identity, so that nobody gets a JWT-SVID for it`,
+          );
         const spiffeId = identityOf(entry, ask.selectors);
         const { settings } = this.#dependencies;
         const entryTtl =
@@ -189,25 +198,17 @@ export class SvidService implements Svids {
   ): LeafRequest {
     const { settings } = this.#dependencies;
     const spiffeId = identityOf(entry, item.selectors);
-    const maximum =
-      entry.profile === 'short-lived'
-        ? Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds)
-        : settings.maximumX509TtlSeconds;
-    // a limit that was lowered after the entry was made also applies
-    const entryTtl = Math.min(
-      entry.x509TtlSeconds === 0 ? settings.defaultX509TtlSeconds : entry.x509TtlSeconds,
-      maximum,
-    );
+    const names = namesOfEntry(entry);
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,
-      subject: spiffeSubject(spiffeId, entry.dnsNames),
-      kind: entry.admin ? 'admin' : 'workload',
+      subject: names ?? spiffeSubject(spiffeId, entry.dnsNames),
+      kind: names !== undefined ? 'endpoint' : entry.admin ? 'admin' : 'workload',
       profile: entry.profile,
       ttlSeconds: (item.clampTtl === true ? ttlClamped : ttlWithin)(
         item.ttlSeconds,
         settings.minimumTtlSeconds,
-        entryTtl,
+        entryTtlSeconds(entry, settings),
       ),
       endsWithIssuer: true,
       caller: requesterOf(caller),
@@ -219,11 +220,27 @@ export class SvidService implements Svids {
       reason: {
         agent: caller.spiffeId,
         entry: entry.id,
+        ...(names === undefined ? {} : { owner: entry.spiffeId }),
         selectors: item.selectors.map(selectorText),
       },
       nodeSelectors: agent.selectors.map(selectorText),
     };
   }
+}
+
+/** The life that an entry gives. A limit that was lowered after the entry was made also applies. */
+function entryTtlSeconds(
+  { profile, x509TtlSeconds }: RegistrationEntry,
+  settings: ServiceSettings,
+): number {
+  const stated = x509TtlSeconds === 0 ? undefined : x509TtlSeconds;
+  if (isNamesProfile(profile))
+    return Math.min(stated ?? namesLives[profile].usual, namesLives[profile].maximum);
+  return Math.min(
+    stated ?? settings.defaultX509TtlSeconds,
+    settings.maximumX509TtlSeconds,
+    maximumLifeOf(profile) ?? settings.maximumX509TtlSeconds,
+  );
 }
 
 /**

@@ -42,10 +42,10 @@ export class DelegationService implements Delegations {
         const draft = checkDelegation(input, settings, now);
         assertIssuable(draft.profile, settings);
         requireReach(await this.#dependencies.access.of(caller), draft);
-        // Roles can not limit DNS names.
-        if (draft.dnsPatterns.length > 0)
+        // Roles can not limit patterns of DNS names, nor addresses.
+        if (draft.dnsPatterns.length + draft.ipRanges.length > 0)
           (await this.#dependencies.access.of(caller)).requireEverything(
-            'a delegation with DNS patterns',
+            'a delegation with DNS patterns or IP ranges',
           );
         const delegation: Delegation = {
           ...draft,
@@ -67,6 +67,8 @@ export class DelegationService implements Delegations {
               maxTtlSeconds: delegation.maxTtlSeconds,
               keyTypes: delegation.keyTypes,
               dnsPatterns: delegation.dnsPatterns,
+              ipRanges: delegation.ipRanges,
+              wildcards: delegation.wildcards,
               profile: delegation.profile,
               expiresAt: delegation.expiresAt,
             },

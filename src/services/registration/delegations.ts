@@ -9,6 +9,9 @@ export interface DelegationInput {
   /** Empty: all. */
   readonly keyTypes: readonly string[];
   readonly dnsPatterns: readonly string[];
+  /** Of names profiles alone. */
+  readonly ipRanges: readonly string[];
+  readonly wildcards: boolean;
   /** Empty: short-lived. */
   readonly profile: string;
   readonly expiresAt: number;

@@ -31,5 +31,6 @@ function comparable(entry: EntryDraft): string {
     entry.downstream,
     entry.allowWeakSelectors,
     entry.federatesWith,
+    entry.ips,
   ]);
 }

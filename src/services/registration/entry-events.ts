@@ -36,6 +36,7 @@ function entryDetail(entry: EntryDraft | RegistrationEntry): Readonly<Record<str
     jwtTtlSeconds: entry.jwtTtlSeconds,
     profile: entry.profile,
     dnsNames: entry.dnsNames,
+    ips: entry.ips,
     hint: entry.hint,
     expiresAt: entry.expiresAt,
     admin: entry.admin,

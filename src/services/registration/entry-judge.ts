@@ -1,6 +1,7 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import {
   checkEntry,
+  namesOfEntry,
   type AgentNames,
   type EntryDraft,
   type RegistrationEntry,
@@ -38,12 +39,29 @@ export class EntryJudge {
     const draft = checkEntry(input, { ...settings, agentNames, isTokenIssuer }, now);
     if (before?.profile !== draft.profile) assertIssuable(draft.profile, settings);
     requireWrite(rights, draft);
-    // Roles can not limit DNS names: a writer of one team's entries must not name the services of
-    // another.
-    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
-      rights.requireEverything('adding DNS names to an entry');
+    requireNames(rights, draft, before);
     return draft;
   }
+}
+
+/**
+ * A writer of one team's entries must not name the services of another. The names of an identity
+ * are not limited by roles; those of a certificate of names are, by DNS scopes.
+ */
+function requireNames(
+  rights: OperatorRights,
+  draft: EntryDraft,
+  before: RegistrationEntry | undefined,
+): void {
+  const subject = namesOfEntry(draft);
+  const had = before !== undefined && namesOfEntry(before) !== undefined ? before : undefined;
+  if (subject !== undefined) {
+    const isNew =
+      subject.dnsNames.some((name) => had?.dnsNames.includes(name) !== true) ||
+      subject.ips.some((ip) => had?.ips.includes(ip) !== true);
+    if (isNew) rights.require('entry.write', { kind: 'names', subject });
+  } else if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
+    rights.requireEverything('adding DNS names to an entry');
 }
 
 export function requireWrite(rights: OperatorRights, entry: EntryDraft): void {

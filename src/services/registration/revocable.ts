@@ -1,11 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
-import type { WorkloadProfile } from '../../domain/index.ts';
+import { isNamesProfile, isRevocable, type RecordedProfile } from '../../domain/index.ts';
 import type { EntryStore } from '../../store/ports/index.ts';
 
 const pageSize = 500;
 const maximumNames = 20;
-const next = 'Set issuance.crlBaseUrl, or use the short-lived profile.';
+const next = 'Set issuance.crlBaseUrl, or use the profile short-lived, or short for names.';
 
 /**
  * Refuses a profile that this server can not issue.
@@ -13,14 +13,16 @@ const next = 'Set issuance.crlBaseUrl, or use the short-lived profile.';
  * @throws PkiError INVALID_REQUEST
  */
 export function assertIssuable(
-  profile: WorkloadProfile,
+  profile: RecordedProfile,
   { revocable }: { readonly revocable: boolean },
 ): void {
-  if (profile !== 'revocable' || revocable) return;
+  if (!isRevocable(profile) || revocable) return;
   throw new PkiError(
     'INVALID_REQUEST',
-    'the profile is revocable, and this server has no CRL distribution point',
-    { next },
+    `certificates of the profile ${profile} are revocable, and this server has no CRL distribution point`,
+    {
+      next: `Set issuance.crlBaseUrl, or use the profile ${isNamesProfile(profile) ? 'short' : 'short-lived'}.`,
+    },
   );
 }
 
@@ -38,7 +40,7 @@ export async function warnOfRevocable(
       { size: pageSize, ...(after === undefined ? {} : { after }) },
     );
     for (const { id, profile } of page.items) {
-      if (profile !== 'revocable') continue;
+      if (!isRevocable(profile)) continue;
       count += 1;
       if (names.length < maximumNames) names.push(id);
     }
@@ -47,7 +49,7 @@ export async function warnOfRevocable(
   if (count > 0)
     logger.warn(
       { code: 'INVALID_REQUEST', count, entries: names, next },
-      'entries have the revocable profile, but this server has no CRL distribution point: ' +
+      'entries have a revocable profile, but this server has no CRL distribution point: ' +
         'no certificates are issued for them',
     );
 }

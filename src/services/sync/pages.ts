@@ -38,7 +38,7 @@ function sizeOf(entry: RegistrationEntry): number {
     100 + entry.id.length + Buffer.byteLength(entry.spiffeId) + Buffer.byteLength(entry.hint);
   for (const { type, value } of entry.selectors)
     bytes += 12 + Buffer.byteLength(type) + Buffer.byteLength(value);
-  for (const name of entry.dnsNames) bytes += 4 + name.length;
+  for (const name of [...entry.dnsNames, ...entry.ips]) bytes += 4 + name.length;
   for (const [name, values] of Object.entries(entry.placeholders))
     bytes += 12 + name.length + values.reduce((sum, value) => sum + 4 + value.length, 0);
   return bytes;

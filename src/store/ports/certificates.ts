@@ -1,4 +1,9 @@
-import type { CertificateKind, CertificateRecord, CertificateState } from '../../domain/index.ts';
+import type {
+  CertificateKind,
+  CertificateRecord,
+  CertificateState,
+  RecordedProfile,
+} from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface CertificateStore {
@@ -25,6 +30,14 @@ export interface CertificateFilter {
   readonly holder?: string;
   readonly authorityId?: string;
   readonly entryId?: string;
+  readonly delegationId?: string;
+  readonly profile?: RecordedProfile;
+  /** A DNS name, as it is in the certificate; also beside a SPIFFE ID. */
+  readonly dnsName?: string;
+  /** Every DNS name below this one. */
+  readonly dnsSuffix?: string;
+  /** In canonical text. */
+  readonly ip?: string;
   readonly expiresBefore?: number;
   readonly expiresAfter?: number;
 }

@@ -2,6 +2,7 @@ import { sql, type Expression, type SqlBool } from 'kysely';
 import type { CertificateRecord, CertificateState } from '../../domain/index.ts';
 import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
+import { nameRanges } from './certificate-names.ts';
 import { bytesOrNull, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
@@ -191,6 +192,21 @@ function matching(filter: CertificateFilter): Where {
     if (filter.holder !== undefined) terms.push(eb('holder', '=', filter.holder));
     if (filter.authorityId !== undefined) terms.push(eb('authority_id', '=', filter.authorityId));
     if (filter.entryId !== undefined) terms.push(eb('entry_id', '=', filter.entryId));
+    if (filter.delegationId !== undefined)
+      terms.push(eb('delegation_id', '=', filter.delegationId));
+    if (filter.profile !== undefined) terms.push(eb('profile', '=', filter.profile));
+    for (const { from, until } of nameRanges(filter))
+      terms.push(
+        eb(
+          'serial',
+          'in',
+          builder
+            .selectFrom('certificate_names')
+            .select('certificate_names.serial')
+            .where('name', '>=', from)
+            .where('name', '<', until),
+        ),
+      );
     if (filter.expiresBefore !== undefined) terms.push(eb('not_after', '<', filter.expiresBefore));
     if (filter.expiresAfter !== undefined) terms.push(eb('not_after', '>', filter.expiresAfter));
     return eb.and(terms);

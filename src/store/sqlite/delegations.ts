@@ -1,10 +1,10 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
-import { loggedObject, type Delegation, type WorkloadProfile } from '../../domain/index.ts';
+import { loggedObject, type Delegation, type DelegationProfile } from '../../domain/index.ts';
 import type { DelegationStore } from '../ports/index.ts';
 import type { DelegationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
-import { fromJson } from './codec.ts';
+import { flag, fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
@@ -72,7 +72,9 @@ export function createDelegationReader(): (row: DelegationTable) => Delegation {
     maxTtlSeconds: row.max_ttl_seconds,
     keyTypes: listsOf(row).keyTypes,
     dnsPatterns: listsOf(row).dnsPatterns,
-    profile: row.profile as WorkloadProfile,
+    ipRanges: listsOf(row).ipRanges,
+    wildcards: row.wildcards === 1,
+    profile: row.profile as DelegationProfile,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
     createdAt: row.created_at,
@@ -91,6 +93,8 @@ function delegationStatements(engine: Engine) {
           max_ttl_seconds: slot('max_ttl_seconds'),
           key_types: slot('key_types'),
           dns_patterns: slot('dns_patterns'),
+          ip_ranges: slot('ip_ranges'),
+          wildcards: slot('wildcards'),
           profile: slot('profile'),
           expires_at: slot('expires_at'),
           revoked_at: slot('revoked_at'),
@@ -126,6 +130,8 @@ const toRow = (delegation: Delegation): DelegationTable => ({
   max_ttl_seconds: delegation.maxTtlSeconds,
   key_types: JSON.stringify(delegation.keyTypes),
   dns_patterns: JSON.stringify(delegation.dnsPatterns),
+  ip_ranges: JSON.stringify(delegation.ipRanges),
+  wildcards: flag(delegation.wildcards),
   profile: delegation.profile,
   expires_at: delegation.expiresAt,
   revoked_at: delegation.revokedAt,
@@ -141,14 +147,16 @@ interface Lists {
   readonly patterns: readonly string[];
   readonly keyTypes: readonly KeyType[];
   readonly dnsPatterns: readonly string[];
+  readonly ipRanges: readonly string[];
 }
 
 const listsText = (row: DelegationTable): string =>
-  `${row.patterns}\n${row.key_types}\n${row.dns_patterns}`;
+  `${row.patterns}\n${row.key_types}\n${row.dns_patterns}\n${row.ip_ranges}`;
 
 const parseLists = (row: DelegationTable): Lists => ({
   text: listsText(row),
   patterns: fromJson<readonly string[]>('delegations', row.patterns),
   keyTypes: fromJson<readonly KeyType[]>('delegations', row.key_types),
   dnsPatterns: fromJson<readonly string[]>('delegations', row.dns_patterns),
+  ipRanges: fromJson<readonly string[]>('delegations', row.ip_ranges),
 });

@@ -3,7 +3,7 @@ import type { Selector } from '../../common/spiffe/index.ts';
 import {
   selectorList,
   type EntryDraft,
-  type WorkloadProfile,
+  type EntryProfile,
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { EntryTable } from '../schema.ts';
@@ -40,6 +40,7 @@ export function toEntryRow(draft: EntryDraft, stamp: Stamp): EntryTable {
     downstream: flag(draft.downstream),
     allow_weak_selectors: flag(draft.allowWeakSelectors),
     federates_with: JSON.stringify(draft.federatesWith),
+    ips: JSON.stringify(draft.ips),
     ...stamp,
   };
 }
@@ -53,7 +54,7 @@ export const toEntry = (row: EntryTable): RegistrationEntry => ({
   selectors: fromJson<readonly string[]>('entries', row.selectors).map(toSelector),
   x509TtlSeconds: row.x509_ttl_seconds,
   jwtTtlSeconds: row.jwt_ttl_seconds,
-  profile: row.profile as WorkloadProfile,
+  profile: row.profile as EntryProfile,
   dnsNames: fromJson<readonly string[]>('entries', row.dns_names),
   hint: row.hint,
   expiresAt: row.expires_at,
@@ -61,6 +62,7 @@ export const toEntry = (row: EntryTable): RegistrationEntry => ({
   downstream: row.downstream === 1,
   allowWeakSelectors: row.allow_weak_selectors === 1,
   federatesWith: fromJson<readonly string[]>('entries', row.federates_with),
+  ips: fromJson<readonly string[]>('entries', row.ips),
   revision: row.revision,
   createdAt: row.created_at,
   updatedAt: row.updated_at,

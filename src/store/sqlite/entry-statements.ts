@@ -81,6 +81,7 @@ const columns = (slot: <Name extends keyof Row & string>(name: Name) => unknown)
     downstream: slot('downstream'),
     allow_weak_selectors: slot('allow_weak_selectors'),
     federates_with: slot('federates_with'),
+    ips: slot('ips'),
     revision: slot('revision'),
     created_at: slot('created_at'),
     updated_at: slot('updated_at'),

@@ -11,6 +11,7 @@ import type {
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
+import { createNameWriter, type NameWriter } from './certificate-names.ts';
 import { certificateColumns, toCertificate, type CountStates } from './certificates.ts';
 import { fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
@@ -39,14 +40,19 @@ export interface IssuanceDependencies {
   readonly jwt: JwtWriter;
 }
 
-type IssuanceStatements = ReturnType<typeof issuanceReads> &
+type IssuanceStatements = { readonly writeNames: NameWriter } & ReturnType<typeof issuanceReads> &
   ReturnType<typeof intentWrites> &
   ReturnType<typeof replacementWrites>;
 
 export function createIssuance(engine: Engine, dependencies: IssuanceDependencies): IssuanceStore {
   const { jwt } = dependencies;
   const rows = new IssuanceRows(
-    { ...issuanceReads(engine), ...intentWrites(engine), ...replacementWrites(engine) },
+    {
+      ...issuanceReads(engine),
+      ...intentWrites(engine),
+      ...replacementWrites(engine),
+      writeNames: createNameWriter(engine),
+    },
     dependencies,
   );
   const { confirm, gone } = rows.statements;
@@ -95,7 +101,11 @@ class IssuanceRows {
   }
 
   recordIntents(intents: readonly Intent[]): void {
-    for (const intent of intents) this.statements.insert.run(toIntentRow(intent));
+    for (const intent of intents) {
+      const row = toIntentRow(intent);
+      this.statements.insert.run(row);
+      this.statements.writeNames(intent.names, row.serial);
+    }
     this.#dependencies.countStates({ intent: intents.length });
   }
 

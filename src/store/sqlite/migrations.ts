@@ -20,6 +20,7 @@ import { namesAuthorities } from './migrations/0016-names-authorities.ts';
 import { federation } from './migrations/0017-federation.ts';
 import { blockedKeys } from './migrations/0018-blocked-keys.ts';
 import { ocsp } from './migrations/0019-ocsp.ts';
+import { names } from './migrations/0020-names.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -42,6 +43,7 @@ export const migrations: readonly Migration[] = [
   federation,
   blockedKeys,
   ocsp,
+  names,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

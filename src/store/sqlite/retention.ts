@@ -15,15 +15,23 @@ export function createRetention(
   checkFence: FenceCheck,
   countStates: CountStates,
 ): RetentionStore {
-  const { expired, dropCertificate, expiredTokens, dropToken, checkpoints, dropCheckpoint } =
-    retentionStatements(engine);
+  const {
+    expired,
+    dropCertificate,
+    dropNames,
+    expiredTokens,
+    dropToken,
+    checkpoints,
+    dropCheckpoint,
+  } = retentionStatements(engine);
   return {
     pruneCertificates: (before, limit, lease) =>
       engine.write(() => {
         checkFence(lease);
         const rows = expired.all({ before, limit });
         const changes: Partial<Record<CertificateState, number>> = {};
-        for (const { sequence, state } of rows) {
+        for (const { sequence, serial, state } of rows) {
+          dropNames.run({ serial });
           dropCertificate.run({ sequence });
           changes[state] = (changes[state] ?? 0) - 1;
         }
@@ -65,7 +73,7 @@ function retentionStatements(engine: Engine) {
     expired: engine.statement<Expired>()((query, slot) =>
       query
         .selectFrom('certificates')
-        .select(['sequence', 'state'])
+        .select(['sequence', 'serial', 'state'])
         .where('not_after', '<', slot('before'))
         .where('kind', '<>', 'authority')
         .orderBy('not_after')
@@ -74,6 +82,9 @@ function retentionStatements(engine: Engine) {
     ),
     dropCertificate: engine.statement<{ sequence: number }>()((query, slot) =>
       query.deleteFrom('certificates').where('sequence', '=', slot('sequence')),
+    ),
+    dropNames: engine.statement<{ serial: Uint8Array }>()((query, slot) =>
+      query.deleteFrom('certificate_names').where('serial', '=', slot('serial')),
     ),
     expiredTokens: engine.statement<Expired>()((query, slot) =>
       query

@@ -105,6 +105,7 @@ export const intent = (changes: Partial<Intent> = {}): Intent => ({
   notAfter: start + 3600,
   replaces: null,
   tbsDer: Buffer.from('tbs'),
+  names: { dnsNames: [], ips: [] },
   ...changes,
 });
 
@@ -242,6 +243,7 @@ export const draft = (
   downstream: false,
   allowWeakSelectors: false,
   federatesWith: [],
+  ips: [],
   ...changes,
 });
 export const creates = (made: EntryDraft): EntryWrite => ({
@@ -304,6 +306,8 @@ export const delegation = (changes: Partial<Delegation> = {}): Delegation => ({
   maxTtlSeconds: 3600,
   keyTypes: ['ec-p256'],
   dnsPatterns: [],
+  ipRanges: [],
+  wildcards: false,
   profile: 'short-lived',
   expiresAt: 0,
   revokedAt: null,

@@ -50,6 +50,46 @@ export function certificateCases(name: string, open: OpenStore): void {
       );
   });
 
+  test(`${name}: certificates are found by their names, those below a suffix, and their addresses`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id: authorityId } = await activeAuthority(store);
+    const named = async (dnsNames: readonly string[], ips: readonly string[] = []) =>
+      (
+        await issued(store, authorityId, {
+          spiffeId: `dns:${dnsNames[0]}`,
+          kind: 'endpoint',
+          profile: 'short',
+          names: { dnsNames, ips },
+          notAfter: start + 10,
+        })
+      ).serial;
+    const shop = await named(['shop.test', 'www.shop.test'], ['192.0.2.7']);
+    const deep = await named(['a.b.shop.test']);
+    const wild = await named(['*.shop.test'], ['2001:db8::7']);
+    await named(['myshop.test'], ['192.0.2.70']);
+    await named(['shop.test.other.test']);
+    const found = async (
+      filter: Parameters<typeof store.certificates.list>[0],
+    ): Promise<readonly string[]> =>
+      (await store.certificates.list(filter, 'created', { size: 10 })).items.map(
+        ({ serial }) => serial,
+      );
+    assert.deepEqual(await found({ dnsName: 'www.shop.test' }), [shop]);
+    assert.deepEqual(await found({ dnsName: '*.shop.test' }), [wild]);
+    assert.deepEqual(await found({ dnsSuffix: 'shop.test' }), [shop, deep, wild]);
+    assert.deepEqual(await found({ dnsSuffix: 'b.shop.test' }), [deep]);
+    assert.deepEqual(await found({ ip: '192.0.2.7' }), [shop]);
+    assert.deepEqual(await found({ ip: '2001:db8::7', dnsSuffix: 'shop.test' }), [wild]);
+    assert.deepEqual(await found({ ip: '192.0.2.7', dnsName: 'a.b.shop.test' }), []);
+    assert.deepEqual(await found({ profile: 'classic' }), []);
+    assert.equal((await found({ profile: 'short' })).length, 5);
+    const lease = await store.leases.acquire('prune', 'me', start * 1000, 86_400_000);
+    assert.ok(lease !== undefined);
+    await store.retention.pruneCertificates(start + 11, 10, lease);
+    assert.deepEqual(await found({ dnsSuffix: 'shop.test' }), []);
+  });
+
   test(`${name}: each filter of certificates selects what it says, alone and together`, async () => {
     await using opened = await open();
     const { store } = opened;

@@ -37,6 +37,7 @@ export function entryCases(name: string, open: OpenStore): void {
         dnsNames: ['a.example'],
         admin: true,
         federatesWith: ['a.test', 'b.test'],
+        ips: ['192.0.2.7', '2001:db8::7'],
       },
       ['unix:uid:2', 'unix:gid:1', 'unix:uid:2'],
     );

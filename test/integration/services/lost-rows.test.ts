@@ -48,6 +48,8 @@ test('a role or delegation that somebody altered or took away is announced where
           maxTtlSeconds: 3600,
           keyTypes: [],
           dnsPatterns: [],
+          ipRanges: [],
+          wildcards: false,
           profile: '',
           expiresAt: 0,
         });

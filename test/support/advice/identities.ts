@@ -32,6 +32,11 @@ export const identityAdvice = {
   ),
   DNS_NAME_INVALID: row('an entry has a DNS name with a wildcard', [services, entries], entry),
   DNS_NAME_RESERVED: row("an entry has the CA's own DNS name", [services, entries], entry),
+  IP_ADDRESS_INVALID: row(
+    'a delegation of names has a range without an address',
+    [services, delegations],
+    done('writes the range', 'the delegation is created'),
+  ),
   CSR_MALFORMED: row(
     'a request has a trailing byte',
     [services, signing],

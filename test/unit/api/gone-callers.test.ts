@@ -38,6 +38,7 @@ const entry = {
   downstream: false,
   allowWeakSelectors: false,
   federatesWith: [],
+  ips: [],
   revision: 0,
 };
 const role = { name: 'ops', verbs: ['*.read'], prefixes: [id('/')], members: [id('/a')] };
@@ -47,6 +48,8 @@ const delegation = {
   maxTtlSeconds: 600,
   keyTypes: [],
   dnsPatterns: [],
+  ipRanges: [],
+  wildcards: false,
   profile: '',
   expiresAt: 0,
 };

@@ -19,6 +19,7 @@ const present = {
   downstream: false,
   allowWeakSelectors: false,
   federatesWith: ['partner.test'],
+  ips: ['192.0.2.7'],
   placeholders: [],
   revision: 4,
 } as unknown as Entry__Output;
@@ -46,6 +47,7 @@ describe('the entry that flags state', () => {
         downstream: false,
         allowWeakSelectors: false,
         federatesWith: [],
+        ips: [],
         placeholders: [],
       },
     );

@@ -24,6 +24,7 @@ const complete = {
   downstream: false,
   allowWeakSelectors: true,
   federatesWith: ['partner.test'],
+  ips: ['192.0.2.7'],
   placeholders: { user: ['alice', 'bob'] },
 };
 
@@ -52,6 +53,7 @@ describe('an entry of a file', () => {
       downstream: false,
       allowWeakSelectors: false,
       federatesWith: [],
+      ips: [],
       placeholders: [],
     });
   });

@@ -10,7 +10,8 @@ import {
   authorityStates,
   certificateKinds,
   certificateStates,
-  workloadProfiles,
+  delegationProfiles,
+  entryProfiles,
 } from '../../../src/domain/index.ts';
 import { testContext } from '../../support/command.ts';
 
@@ -80,7 +81,8 @@ describe('completion', () => {
       ['certificate list', '--kind', certificateKinds],
       ['certificate list', '--state', certificateStates],
       ['authority list', '--state', authorityStates],
-      ['delegation create', '--profile', workloadProfiles],
+      ['delegation create', '--profile', delegationProfiles],
+      ['entry create', '--profile', entryProfiles],
     ] as const) {
       const command = find(path.split(' '));
       assert.ok(command, path);

@@ -36,6 +36,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     createdBy: 'uid:0',
     createdOrder: 5,
     federatesWith: ['partner.example.org'],
+    ips: ['192.0.2.7'],
   },
   delegation: {
     id: 'd',
@@ -44,6 +45,8 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     maxTtlSeconds: 3600,
     keyTypes: ['ec-p256'],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: 'short-lived',
     expiresAt: 0,
     revokedAt: null,
@@ -201,9 +204,9 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
 const texts: Readonly<Record<keyof LoggedValues, string>> = {
   entry:
     '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a ' +
-    '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5,"[\\"partner.example.org\\"]"]',
+    '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5,"[\\"partner.example.org\\"]","[\\"192.0.2.7\\"]"]',
   delegation:
-    '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0"]',
+    '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0","[]",0]',
   role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',
   authority:
     '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}","6b6579",null,null,1,2,1,1,null,null,null]',
@@ -235,28 +238,38 @@ test('the text of each kind is that of the records in existing logs', () => {
 });
 
 test('the texts of older releases stay as they were', () => {
-  const older = (kind: 'join-token' | 'entry') =>
+  const older = (kind: 'join-token' | 'entry' | 'delegation') =>
     loggedVersions(kind)
       .slice(1)
       .map(({ text }) => text(values[kind] as never));
   assert.deepEqual(older('join-token'), [
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
   ]);
-  const federated = ',5,"[\\"partner.example.org\\"]"]';
+  const federated = ',5,"[\\"partner.example.org\\"]","[\\"192.0.2.7\\"]"]';
   assert.deepEqual(older('entry'), [
+    texts.entry.replace(',"[\\"192.0.2.7\\"]"]', ']'),
     texts.entry.replace(federated, ',5]'),
     texts.entry.replace(federated, ']'),
   ]);
 });
 
 test('an entry under a record of an older release comes before all others, whatever its row says', () => {
-  const [, , older] = loggedVersions('entry');
+  const older = loggedVersions('entry').at(-1);
   assert.equal(older?.vouched({ ...values.entry, createdOrder: 99 }).createdOrder, 0);
 });
 
 test('an entry under a record of an older release names no foreign trust domain', () => {
-  for (const { vouched } of loggedVersions('entry').slice(1))
+  for (const { vouched } of loggedVersions('entry').slice(2))
     assert.deepEqual(vouched(values.entry).federatesWith, []);
+});
+
+test('an entry or delegation under a record of an older release grants no address and no wildcard', () => {
+  for (const { vouched } of loggedVersions('entry').slice(1))
+    assert.deepEqual(vouched(values.entry).ips, []);
+  const altered = { ...values.delegation, ipRanges: ['0.0.0.0/0'], wildcards: true };
+  const [, older] = loggedVersions('delegation');
+  assert.deepEqual(older?.vouched(altered), values.delegation);
+  assert.deepEqual(older?.text(altered), texts.delegation.replace(/,"\[\]",0\]$/, ']'));
 });
 
 test('a record commits to the digest of the text, under the ID of the object', () => {

@@ -132,6 +132,8 @@ test('one delegation must allow all of an ask, and the closest says why not', ()
     maxTtlSeconds: 100,
     keyTypes: ['ec-p256'],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: 'short-lived',
     expiresAt: 0,
     revokedAt: null,
@@ -201,6 +203,7 @@ test('an agent is in the node sets whose selectors it has all of, until they exp
       createdBy: 'uid:0',
       createdOrder: 1,
       federatesWith: [],
+      ips: [],
     });
   const agent = provenAlone('agent', {
     ...attested({

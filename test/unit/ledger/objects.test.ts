@@ -24,6 +24,7 @@ const entry: RegistrationEntry = {
   createdBy: 'uid:0',
   createdOrder: 5,
   federatesWith: [],
+  ips: [],
 };
 
 const agent: Agent = {

@@ -103,6 +103,8 @@ test('a delegation that was refused is taken once it is corrected as the advice 
     maxTtlSeconds: 60,
     keyTypes: [] as readonly string[],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: '',
     expiresAt: 0,
   };
@@ -114,6 +116,11 @@ test('a delegation that was refused is taken once it is corrected as the advice 
   for (const [code, refused, corrected] of [
     ['PATTERN_INVALID', { patterns: [id('/a*')] }, { patterns: [id('/*')] }],
     ['KEY_UNSUPPORTED', { keyTypes: ['ed25519'] }, { keyTypes: ['ec-p256'] }],
+    [
+      'IP_ADDRESS_INVALID',
+      { profile: 'short', patterns: [], ipRanges: ['/8'] },
+      { profile: 'short', patterns: [], ipRanges: ['10.0.0.0/8'] },
+    ],
   ] as const) {
     assert.equal(await create(refused), code);
     assert.equal(await create(corrected), 'taken', code);
@@ -131,6 +138,8 @@ test('a request to sign that was refused is signed once it is corrected as the a
     maxTtlSeconds: 600,
     keyTypes: [],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: '',
     expiresAt: 0,
   });

@@ -34,6 +34,11 @@ export const identityCodes = {
     'The text is no DNS name that a certificate may carry.',
     'Use a lower-case DNS name of at most 253 characters, without wildcard.',
   ),
+  IP_ADDRESS_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The text is no IP address, or no range of them, that a certificate can have.',
+    'Write an IPv4 or IPv6 address, or a range such as 10.0.0.0/8; an IPv4 address in its own form.',
+  ),
   DNS_NAME_RESERVED: caller(
     'PERMISSION_DENIED',
     'Only the CA itself gives the DNS name: it is a name of its own servers, or of proxies of a Linkerd control plane.',

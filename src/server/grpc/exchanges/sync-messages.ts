@@ -70,6 +70,8 @@ const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
   jwtTtlSeconds: entry.jwtTtlSeconds,
   hint: entry.hint,
   dnsNames: [...entry.dnsNames],
+  profile: entry.profile,
+  ips: [...entry.ips],
   expiresAt: entry.expiresAt,
   isTemplate: entry.isTemplate,
   placeholders: placeholderMessages(entry),

@@ -111,6 +111,8 @@ test('under load nothing is issued after the record of a ban, a deleted entry or
         maxTtlSeconds: 600,
         keyTypes: [],
         dnsPatterns: [],
+        ipRanges: [],
+        wildcards: false,
         profile: '',
         expiresAt: 0,
       });

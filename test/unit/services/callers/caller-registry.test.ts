@@ -35,6 +35,8 @@ const delegateControl = (w: ServicesWorld) =>
     maxTtlSeconds: 600,
     keyTypes: [],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: '',
     expiresAt: 0,
   });
@@ -92,6 +94,8 @@ test('a delegation makes its client a delegate until it ends, but never a client
     maxTtlSeconds: 600,
     keyTypes: [],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: '',
     expiresAt: 0,
   });
@@ -118,6 +122,8 @@ test('a delegation makes its client a delegate until it ends, but never a client
     maxTtlSeconds: 600,
     keyTypes: [],
     dnsPatterns: [],
+    ipRanges: [],
+    wildcards: false,
     profile: '',
     expiresAt: w.clock.now() + 60,
   });

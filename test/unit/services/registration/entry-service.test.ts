@@ -33,6 +33,8 @@ const codeOf = async (
   return result?.ok === true ? 'ok' : (result?.error.code ?? 'none');
 };
 
+const ofTarget = [selector('target:name:web')];
+
 test('each rule of an entry has its code', async () => {
   await using w = await createServicesWorld();
   const placeholders = { 'unix.user': ['alice', 'bob'] };
@@ -128,6 +130,33 @@ test('each rule of an entry has its code', async () => {
     ['TRUST_DOMAIN_INVALID', { federatesWith: ['Partner.test'] }],
     ['TRUST_DOMAIN_INVALID', { federatesWith: ['https://partner.test'] }],
     ['PARENT_INVALID', { parentId: server, federatesWith: ['partner.test'] }],
+    ['INVALID_REQUEST', { ips: ['192.0.2.7'] }],
+    ['SELECTOR_INVALID', { profile: 'short', dnsNames: ['www.shop.test'] }],
+    ['INVALID_REQUEST', { profile: 'short', selectors: ofTarget }],
+    ['DNS_NAME_RESERVED', { profile: 'short', selectors: ofTarget, dnsNames: ['*.mesh.test'] }],
+    ['IP_ADDRESS_INVALID', { profile: 'short', selectors: ofTarget, ips: ['192.0.2.7/32'] }],
+    ['INVALID_REQUEST', { profile: 'short', selectors: ofTarget, ips: ['::1'], admin: true }],
+    [
+      'TTL_OUT_OF_RANGE',
+      { profile: 'short', selectors: ofTarget, ips: ['::1'], x509TtlSeconds: 518_401 },
+    ],
+    ['INVALID_REQUEST', { profile: 'hours' as never, selectors: ofTarget, ips: ['::1'] }],
+    [
+      'PARENT_INVALID',
+      { profile: 'short', parentId: server, selectors: ofTarget, spiffeId: id('/set') },
+    ],
+    [
+      'ok',
+      {
+        id: 'names',
+        spiffeId: id('/shop-owner'),
+        profile: 'short',
+        selectors: ofTarget,
+        dnsNames: ['WWW.shop.test', '*.shop.test'],
+        ips: ['2001:DB8::7'],
+        x509TtlSeconds: 6 * 86_400,
+      },
+    ],
     ['INVALID_REQUEST', { id: '../x' }],
     ['INVALID_REQUEST', { id: '.x' }],
     ['INVALID_REQUEST', { id: 'x'.repeat(65) }],
@@ -139,6 +168,9 @@ test('each rule of an entry has its code', async () => {
   ];
   for (const [code, entry] of table)
     assert.equal(await codeOf(w, entry), code, JSON.stringify(entry));
+  const ofNames = await w.services.entries.get(local, 'names');
+  assert.deepEqual(ofNames.dnsNames, ['www.shop.test', '*.shop.test']);
+  assert.deepEqual(ofNames.ips, ['2001:db8::7']);
   const [first] = (await w.services.entries.list(local, { spiffeId: id('/web') }, { size: 10 }))
     .items;
   assert.match(first?.id ?? '', /^[0-9a-f-]{36}$/);

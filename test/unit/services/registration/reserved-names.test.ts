@@ -26,6 +26,8 @@ const delegation = (...dnsPatterns: readonly string[]) => ({
   maxTtlSeconds: 600,
   keyTypes: [],
   dnsPatterns,
+  ipRanges: [],
+  wildcards: false,
   profile: '',
   expiresAt: 0,
 });

@@ -13,6 +13,14 @@ export interface CertificateFilter {
   'holder'?: (string);
   'authorityId'?: (string);
   'entryId'?: (string);
+  'delegationId'?: (string);
+  'profile'?: (string);
+  /**
+   * A DNS name as the certificate has it; every DNS name below this one; an IP address.
+   */
+  'dnsName'?: (string);
+  'dnsSuffix'?: (string);
+  'ip'?: (string);
 }
 
 export interface CertificateFilter__Output {
@@ -25,4 +33,12 @@ export interface CertificateFilter__Output {
   'holder': (string);
   'authorityId': (string);
   'entryId': (string);
+  'delegationId': (string);
+  'profile': (string);
+  /**
+   * A DNS name as the certificate has it; every DNS name below this one; an IP address.
+   */
+  'dnsName': (string);
+  'dnsSuffix': (string);
+  'ip': (string);
 }

@@ -16,11 +16,22 @@ export interface Delegation {
    * DNS names that may be asked for; "*" is one label.
    */
   'dnsPatterns'?: (string)[];
+  /**
+   * As of an entry, and hours. With a profile of names there are no patterns.
+   */
   'profile'?: (string);
   'expiresAt'?: (number | string | Long);
   'revokedAt'?: (number | string | Long);
   'createdAt'?: (number | string | Long);
   'createdBy'?: (string);
+  /**
+   * IP addresses and ranges in CIDR notation that may be asked for. Only with a profile of names.
+   */
+  'ipRanges'?: (string)[];
+  /**
+   * Whether wildcard names may be asked for, where a DNS pattern begins with "*". Only with a profile of names.
+   */
+  'wildcards'?: (boolean);
 }
 
 /**
@@ -36,9 +47,20 @@ export interface Delegation__Output {
    * DNS names that may be asked for; "*" is one label.
    */
   'dnsPatterns': (string)[];
+  /**
+   * As of an entry, and hours. With a profile of names there are no patterns.
+   */
   'profile': (string);
   'expiresAt': (number);
   'revokedAt': (number);
   'createdAt': (number);
   'createdBy': (string);
+  /**
+   * IP addresses and ranges in CIDR notation that may be asked for. Only with a profile of names.
+   */
+  'ipRanges': (string)[];
+  /**
+   * Whether wildcard names may be asked for, where a DNS pattern begins with "*". Only with a profile of names.
+   */
+  'wildcards': (boolean);
 }

@@ -21,7 +21,7 @@ export interface Entry {
   'x509TtlSeconds'?: (number | string | Long);
   'jwtTtlSeconds'?: (number | string | Long);
   /**
-   * short-lived (default), revocable
+   * short-lived (default), revocable; of certificates of names without an identity: short, classic
    */
   'profile'?: (string);
   'dnsNames'?: (string)[];
@@ -39,6 +39,10 @@ export interface Entry {
    * Names of foreign trust domains whose bundles its processes get.
    */
   'federatesWith'?: (string)[];
+  /**
+   * Only with a profile of names.
+   */
+  'ips'?: (string)[];
 }
 
 /**
@@ -58,7 +62,7 @@ export interface Entry__Output {
   'x509TtlSeconds': (number);
   'jwtTtlSeconds': (number);
   /**
-   * short-lived (default), revocable
+   * short-lived (default), revocable; of certificates of names without an identity: short, classic
    */
   'profile': (string);
   'dnsNames': (string)[];
@@ -76,4 +80,8 @@ export interface Entry__Output {
    * Names of foreign trust domains whose bundles its processes get.
    */
   'federatesWith': (string)[];
+  /**
+   * Only with a profile of names.
+   */
+  'ips': (string)[];
 }

@@ -29,6 +29,11 @@ export interface SyncEntry {
    * Names of foreign trust domains whose bundles the processes of this entry get.
    */
   'federatesWith'?: (string)[];
+  /**
+   * With a profile of names (short, classic) the certificate has dns_names and ips and no SPIFFE ID. It is for file targets alone.
+   */
+  'profile'?: (string);
+  'ips'?: (string)[];
 }
 
 export interface SyncEntry__Output {
@@ -55,4 +60,9 @@ export interface SyncEntry__Output {
    * Names of foreign trust domains whose bundles the processes of this entry get.
    */
   'federatesWith': (string)[];
+  /**
+   * With a profile of names (short, classic) the certificate has dns_names and ips and no SPIFFE ID. It is for file targets alone.
+   */
+  'profile': (string);
+  'ips': (string)[];
 }
