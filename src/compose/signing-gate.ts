@@ -149,6 +149,7 @@ export class SigningGate {
         ? this.#enclosed().sign(items, signal)
         : Promise.resolve(failedOutcomes(items, refusal));
     },
+    busyAt: () => this.#enclosed().busyAt(),
     state: () => this.#enclosed().state(),
     stateOf: (token) => this.#enclosed().stateOf(token),
     primaryToken: () => this.#enclosed().primaryToken(),

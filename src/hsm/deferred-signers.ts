@@ -55,6 +55,10 @@ export class DeferredSigners implements ManagedSigners {
     return Promise.resolve(items.map(() => failedOutcome(code, message)));
   }
 
+  busyAt(): number {
+    return this.#inner?.busyAt() ?? 0;
+  }
+
   state(): SignersState {
     if (this.#inner !== undefined) return this.#inner.state();
     const status = this.#closed

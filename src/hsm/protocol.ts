@@ -53,8 +53,8 @@ export type FromSigner =
       readonly error?: WireError;
     }
   /**
-   * `spentMs`: the time of the chunk in the signer. The parent derives the size of later chunks
-   * from it.
+   * `spentMs`: the time of the chunk in the signer, in `sync` mode its CPU time. The parent derives
+   * the size of later chunks from it.
    */
   | {
       readonly type: 'signed';

@@ -59,9 +59,27 @@ export interface ChunkFacts {
   readonly itemMs: number | undefined;
 }
 
-/** The number of items for one signer now: its share of the queue, limited by time. */
+/**
+ * So few items go to one signer whole. A hand-over costs both processes a system call and a
+ * wake-up, and items that are answered together share a commit.
+ */
+const unsplitItems = 16;
+/** Unless they take longer than this, and would be answered sooner by several signers. */
+const unsplitTargetMs = 8;
+
+/**
+ * The number of items for one signer now: its share of the queue, limited by time. A few items are
+ * not shared out.
+ */
 export function chunkSize(facts: ChunkFacts): number {
-  const share = Math.ceil(facts.queued / Math.max(facts.signersReady, 1));
+  const unsplit =
+    facts.itemMs === undefined || facts.itemMs <= 0
+      ? 1
+      : Math.min(unsplitItems, Math.floor(unsplitTargetMs / facts.itemMs));
+  const share = Math.max(
+    Math.min(facts.queued, unsplit),
+    Math.ceil(facts.queued / Math.max(facts.signersReady, 1)),
+  );
   const byTime =
     facts.itemMs === undefined || facts.itemMs <= 0
       ? firstChunk
@@ -73,3 +91,9 @@ export function chunkSize(facts: ChunkFacts): number {
   const limit = Math.min(Math.max(byTime, crowded, facts.concurrency, 1), chunkMaximum);
   return Math.min(share, limit);
 }
+
+/**
+ * The number of items with which a signer of this concurrency is busy for about as long as the next
+ * group needs for its commit.
+ */
+export const busyItems = (concurrency: number): number => Math.max(6, 2 * concurrency);

@@ -85,6 +85,11 @@ export class SignerRouter implements ManagedSigners {
     return outcomes;
   }
 
+  /** Of the token that signs. */
+  busyAt(): number {
+    return this.#byToken.get(this.primaryToken())?.busyAt() ?? 0;
+  }
+
   /** Status and reason of the token that signs; the counts of all tokens. */
   state(): SignersState {
     const { status, reason, code } = this.stateOf(this.primaryToken());

@@ -11,7 +11,7 @@ import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './
 import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
 import type { EngineMode } from './protocol.ts';
-import { chunkSize } from './respawn.ts';
+import { busyItems, chunkSize } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
 import { softHsmDenied } from './softhsm-guard.ts';
@@ -198,6 +198,10 @@ class ProcessSigners implements ManagedSigners {
     return outcomes;
   }
 
+  busyAt(): number {
+    return this.#group.ready.reduce((sum, link) => sum + busyItems(concurrencyOf(link)), 0);
+  }
+
   state(): SignersState {
     return {
       ...this.#group.state,
@@ -272,7 +276,7 @@ class ProcessSigners implements ManagedSigners {
       const count = chunkSize({
         queued: this.#queue.length,
         signersReady: this.#group.readyCount,
-        concurrency: link.mode === 'async' ? link.sessions : 1,
+        concurrency: concurrencyOf(link),
         itemMs: link.itemMs,
       });
       void this.#hand(link, count);
@@ -322,6 +326,8 @@ class ProcessSigners implements ManagedSigners {
     }
   }
 }
+
+const concurrencyOf = ({ mode, sessions }: SignerLink): number => (mode === 'async' ? sessions : 1);
 
 /**
  * When a signer died, its items may or may not have been signed: HSM_UNAVAILABLE, unless the port

@@ -87,6 +87,11 @@ export interface Signers {
    * Absent: all items are signed, as after a durable intent.
    */
   sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]>;
+  /**
+   * The number of unanswered items with which the signers are busy for a while. A further item
+   * would only wait, so that its caller may gather more. 0: there are no signers.
+   */
+  busyAt(): number;
   state(): SignersState;
   /** Called at each change of `state().status`. Returns the unsubscribe function. */
   onChange(listener: (state: SignersState) => void): () => void;

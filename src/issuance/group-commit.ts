@@ -10,17 +10,24 @@ export const commitLimit = 200;
  * the turn.
  *
  * Owner of its queue. `work` gets at most `limit` items and returns one result per item. A larger
- * group goes alone and whole.
+ * group goes alone and whole. While `isHeld`, asked with the number of waiting items, no batch
+ * begins: whoever lets go calls `letGo`.
  */
 export class Batcher<T, R> {
   readonly #work: (items: readonly T[]) => Promise<readonly R[]>;
   readonly #limit: number;
+  readonly #isHeld: (waiting: number) => boolean;
   #queue: Group<T, R>[] = [];
   #running = false;
 
-  constructor(work: (items: readonly T[]) => Promise<readonly R[]>, limit: number) {
+  constructor(
+    work: (items: readonly T[]) => Promise<readonly R[]>,
+    limit: number,
+    isHeld: (waiting: number) => boolean = never,
+  ) {
     this.#work = work;
     this.#limit = limit;
+    this.#isHeld = isHeld;
   }
 
   /** Rejects with CANCELLED if no caller waits for the group when its batch begins. */
@@ -28,10 +35,15 @@ export class Batcher<T, R> {
     if (items.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       this.#queue.push({ items, isWanted, resolve, reject });
-      if (this.#running) return;
-      this.#running = true;
-      atTurnEnd('gather', () => void this.#drain());
+      this.letGo();
     });
+  }
+
+  /** Begins a batch at the end of the turn if groups wait and are not held. */
+  letGo(): void {
+    if (this.#running || this.#queue.length === 0) return;
+    this.#running = true;
+    atTurnEnd('gather', () => void this.#drain());
   }
 
   get waiting(): number {
@@ -39,7 +51,7 @@ export class Batcher<T, R> {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) {
+    while (this.#queue.length > 0 && !this.#isHeld(this.waiting)) {
       const groups = this.#take();
       if (groups.length > 0) await this.#runOne(groups);
     }
@@ -81,6 +93,7 @@ export class Batcher<T, R> {
 }
 
 const always = (): boolean => true;
+const never = (): boolean => false;
 
 interface Group<T, R> {
   readonly items: readonly T[];

@@ -16,6 +16,7 @@ import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-po
 import type { LedgerBlockedKeys, LedgerQuotas } from '../ledger/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
+import { SignerLoad } from './signer-load.ts';
 import { quotaUsed, requireAdmitted, type Admission } from './policy.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
 
@@ -84,6 +85,8 @@ export interface SigningStep {
    * public key in the issuer's recorded certificate. If this throws, every item failed.
    */
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
+  /** See `Signers.busyAt`. Absent: nobody waits on account of these items. */
+  readonly busyAt?: number;
   /**
    * False when no caller waits for any of the items any more. If their intents are not durable yet,
    * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: callers wait.
@@ -165,10 +168,8 @@ export function createRecordedIssuance({
   blockedKeys,
   clock,
 }: RecordedDependencies): RecordedIssuance {
-  const intents = new Batcher<Intent, undefined>(async (batch) => {
-    await store.recordIntents(batch);
-    return batch.map(() => undefined);
-  }, commitLimit);
+  const load = new SignerLoad();
+  const intents = intentBatcher(store, load);
   const finishes = new Batcher<FinishItem, FinishOutcome>(
     (batch) => store.finish(batch),
     commitLimit,
@@ -192,7 +193,7 @@ export function createRecordedIssuance({
       if (full !== undefined) return full;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
     },
-    async run(prepared, { sign, wanted, step = noStep }) {
+    async run(prepared, { sign, busyAt, wanted, step = noStep }) {
       if (prepared.length === 0) return [];
       const items = prepared.map((certificate) => Prepared.redeem(certificate, issuance));
       step('prepared');
@@ -201,10 +202,15 @@ export function createRecordedIssuance({
         wanted,
       );
       step('intents-durable');
+      const answered = load.begin(items.length, busyAt);
       const signed = await outcomesOf(items.map(toSignItem), sign);
+      answered();
       step('signed');
       const endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
-      const finished = await finishes.run(endings.map(({ finish }) => finish));
+      const finishing = finishes.run(endings.map(({ finish }) => finish));
+      // behind the ends, whose callers wait already longer: both go into one commit
+      intents.letGo();
+      const finished = await finishing;
       step('recorded');
       return endings.map(({ outcome, finish }, index) =>
         outcome.ok ? released(outcome, finish, finished[index], clock.nowMs()) : outcome,
@@ -213,6 +219,19 @@ export function createRecordedIssuance({
   };
   return issuance;
 }
+
+const intentBatcher = (
+  store: Pick<IssuanceStore, 'recordIntents'>,
+  load: SignerLoad,
+): Batcher<Intent, undefined> =>
+  new Batcher(
+    async (batch) => {
+      await store.recordIntents(batch);
+      return batch.map(() => undefined);
+    },
+    commitLimit,
+    (waiting) => load.holds(waiting),
+  );
 
 const noStep = (): void => {};
 

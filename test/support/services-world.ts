@@ -196,6 +196,7 @@ export async function createServicesWorld(
     }),
     audit: store.audit,
     signers: {
+      busyAt: () => 12,
       sign: async (items) => {
         const act = interruption;
         interruption = undefined;

@@ -44,7 +44,7 @@ export interface PipelineDependencies {
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly signers: Pick<Signers, 'sign'>;
+  readonly signers: Pick<Signers, 'sign' | 'busyAt'>;
   readonly authorities: Pick<Authorities, 'chainDer'> & {
     issuerFor(request: LeafRequest): IssuerView | undefined;
   };
@@ -285,6 +285,7 @@ class LeafIssuer {
       ready.map(({ prepared }) => prepared),
       {
         sign: (items) => signers.sign(items),
+        busyAt: signers.busyAt(),
         wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
         ...(step === undefined ? {} : { step }),
       },

@@ -7,6 +7,7 @@ import type { SignItem } from '../../../src/hsm/signing-port.ts';
 import { keySpecs } from '../../../src/hsm/key-spec.ts';
 import {
   chunkMaximum,
+  busyItems,
   chunkSize,
   respawnDelayMs,
   respawnMaximumMs,
@@ -128,6 +129,19 @@ describe('decisions of the signers', () => {
       'little until its speed is known',
     );
     assert.equal(chunkSize({ ...facts, signersReady: 0, queued: 3 }), 3);
+  });
+
+  it('does not share out a few items that one signer answers soon', () => {
+    const facts = { queued: 12, signersReady: 2, concurrency: 1, itemMs: 0.4 };
+    assert.equal(chunkSize(facts), 12);
+    assert.equal(chunkSize({ ...facts, itemMs: 5 }), 6, 'slow ones are shared out');
+    assert.equal(chunkSize({ ...facts, itemMs: undefined }), 6, 'and those of unknown speed');
+    assert.equal(chunkSize({ ...facts, queued: 40 }), 20, 'and many');
+  });
+
+  it('calls a signer busy with several items, and with twice as many as it works on at once', () => {
+    assert.equal(busyItems(1), 6);
+    assert.equal(busyItems(16), 32);
   });
 
   it('gives each caller his outcomes in order, each settled once', async () => {

@@ -86,3 +86,34 @@ test('a failed batch fails its groups and not the ones after it', async () => {
     ['rejected', 'fulfilled'],
   );
 });
+
+test('held groups wait together until they are let go, also those that came during a batch', async () => {
+  const batches: number[][] = [];
+  const asked: number[] = [];
+  let held = true;
+  const batcher = new Batcher<number, number>(
+    async (items) => {
+      batches.push([...items]);
+      return [...items];
+    },
+    100,
+    (waiting) => {
+      asked.push(waiting);
+      return held;
+    },
+  );
+  const turns = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  const all = [batcher.run([1, 2]), batcher.run([3])];
+  await turns();
+  all.push(batcher.run([4]));
+  await turns();
+  assert.deepEqual(batches, []);
+  assert.deepEqual(asked, [3, 4], 'asked once a turn, with everything that waits');
+  held = false;
+  batcher.letGo();
+  await Promise.all(all);
+  assert.deepEqual(batches, [[1, 2, 3, 4]]);
+  batcher.letGo();
+  await turns();
+  assert.equal(batches.length, 1, 'nothing waits, nothing is asked');
+});

@@ -34,6 +34,7 @@ import {
   type RecordedIssuance,
 } from '../../../src/issuance/index.ts';
 import type { FinishItem, FinishOutcome } from '../../../src/store/ports/index.ts';
+import { until } from '../../support/until.ts';
 import { passThroughPolicy } from '../../support/pass-through-policy.ts';
 
 const now = systemClock.now();
@@ -309,4 +310,42 @@ test('concurrent calls share their commits, and each gets its own outcomes', asy
   ]);
   assert.deepEqual([one?.length, two?.length], [1, 2]);
   assert.deepEqual(w.log, ['intents', 'finish']);
+});
+
+test('while the signers are busy, later certificates gather, and share a commit with the signed ones', async () => {
+  const w = world();
+  const commits: string[] = [];
+  const run = (name: string, count: number, sign: typeof signs) =>
+    w.issuance.run(
+      Array.from({ length: count }, () => prepared(w)),
+      { sign, busyAt: 2, step: (step) => commits.push(`${name} ${step}`) },
+    );
+  const token = Promise.withResolvers<void>();
+  const first = run('first', 2, async (items) => {
+    await token.promise;
+    return signs(items);
+  });
+  await until(() => commits.includes('first intents-durable'));
+  const later = [run('second', 1, signs), run('third', 1, signs)];
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(w.log, ['intents'], 'nothing of theirs is recorded yet');
+  token.resolve();
+  await Promise.all([first, ...later]);
+  assert.deepEqual(w.log, ['intents', 'finish', 'intents', 'finish']);
+  assert.equal(w.intents.length, 4);
+});
+
+test('a lone certificate goes at once, whatever else was signed before', async () => {
+  const w = world();
+  for (let index = 0; index < 3; index += 1) {
+    const [outcome] = await w.issuance.run([prepared(w)], { sign: signs, busyAt: 1 });
+    assert.ok(outcome?.ok);
+  }
+  const failing = await w.issuance.run([prepared(w)], {
+    sign: () => Promise.reject(new PkiError('HSM_UNAVAILABLE', 'gone')),
+    busyAt: 1,
+  });
+  assert.equal(failing[0]?.ok, false);
+  const [after] = await w.issuance.run([prepared(w)], { sign: signs, busyAt: 1 });
+  assert.ok(after?.ok, 'failed signatures do not count as under way');
 });

@@ -113,6 +113,7 @@ interface World {
   committing: Promise<void>;
   /** Commits of intents that have begun. */
   commits: number;
+  readonly busyAt: number;
   issuerAvailable: boolean;
   issuerKind: 'issuing' | 'names-issuing';
 }
@@ -129,6 +130,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     recordFails: false,
     committing: Promise.resolve(),
     commits: 0,
+    busyAt: 12,
     issuerAvailable: true,
     issuerKind: 'issuing',
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
@@ -163,6 +165,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     store: { findRequests: async (keys) => keys.map(() => state.recorded) },
     audit: { append: async (events) => void state.refusals.push(...events) },
     signers: {
+      busyAt: () => state.busyAt,
       sign: async (items) => {
         state.log.push('sign');
         return items.map((item) => state.outcome(item));
