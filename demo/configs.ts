@@ -88,6 +88,7 @@ export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): v
     admin: { socketPath: pathsOf(home).adminSocket },
     ops: { address: '127.0.0.1', port: ports.serverOps },
     http: { plain: { address: '127.0.0.1', port: ports.serverHttp } },
+    names: { enabled: true },
     // in a folder of its own, as the server advises
     audit: { checkpointFile: join(home.log, 'checkpoints.log') },
     log: { format: 'json' },

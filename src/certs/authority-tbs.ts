@@ -5,6 +5,7 @@ import {
   authorityKeyId,
   basicConstraints,
   crlDistributionPoint,
+  extendedKeyUsage,
   keyUsage,
   serialNumber,
   serverAuthority,
@@ -14,7 +15,7 @@ import {
   validity,
   version3,
 } from './fields.ts';
-import { hasMark, keyUsageFor, profiles } from './profiles.ts';
+import { hasMark, keyUsageFor, rulesOf } from './profiles.ts';
 import type { AuthorityInput } from './types.ts';
 
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
@@ -22,13 +23,13 @@ const { context, der, oid, sequence, setOf, utf8String } = derWriter;
 /**
  * The TBSCertificate of an authority. Its subject names the trust domain, the kind and the key, so
  * that no two authorities share a DN. The ID of the trust domain is in a URI SAN (X.509-SVID
- * specification, section 4.1). It must pass `lint` before it is signed.
+ * specification, section 4.1); an authority of names has none, and its subject says so. It must pass `lint` before it is signed.
  *
  * @throws PkiError LINT_FAILED if the input contradicts the profile
  */
 export function buildAuthorityTbs(input: AuthorityInput): Buffer {
-  const { profile, issuer, spkiDer, trustDomain, crlUrl } = input;
-  const rules = profiles[profile];
+  const { profile, issuer, spkiDer, trustDomain, crlUrl, names = false } = input;
+  const rules = rulesOf(profile, names);
   if ((profile === 'root') !== (issuer === undefined))
     throw new PkiError(
       'LINT_FAILED',
@@ -43,15 +44,20 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
     );
   const subjectDer =
     input.subjectDer ??
-    authoritySubject(trustDomain.name, profile === 'root' ? 'root' : 'intermediate', spkiDer);
+    authoritySubject(
+      trustDomain.name,
+      `${names ? 'names-' : ''}${profile === 'root' ? 'root' : 'intermediate'}` as const,
+      spkiDer,
+    );
   const extensions = [
     basicConstraints(true, rules.pathLength),
     keyUsage(keyUsageFor(profile, spkiDer)),
     subjectKeyId(spkiDer),
     ...(issuer === undefined ? [] : [authorityKeyId(issuer)]),
-    subjectAltName(false, authorityIdentity(trustDomain)),
+    ...(rules.extendedKeyUsage.length === 0 ? [] : [extendedKeyUsage(rules.extendedKeyUsage)]),
+    ...(names ? [] : [subjectAltName(false, authorityIdentity(trustDomain))]),
     ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
-    ...(hasMark(profile, input.subjectMarked) ? [serverAuthority()] : []),
+    ...(hasMark(profile, { ofSubject: input.subjectMarked, names }) ? [serverAuthority()] : []),
   ];
   return sequence(
     version3,
@@ -73,16 +79,18 @@ const maximumCommonName = 64;
 const kindNames = {
   root: 'root CA',
   intermediate: 'issuing CA',
+  'names-root': 'names root CA',
+  'names-intermediate': 'names issuing CA',
   'ocsp-signer': 'OCSP signer',
 } as const;
 
-/** O=meshca, CN=`<trust domain> root CA`, serialNumber=first 8 octets of the key identifier. */
+/** O=meshca, CN=`<trust domain> <kind name>`, serialNumber=first 8 octets of the key identifier. */
 export function authoritySubject(
   trustDomainName: string,
-  profile: keyof typeof kindNames,
+  kind: keyof typeof kindNames,
   spkiDer: Buffer,
 ): Buffer {
-  const suffix = ` ${kindNames[profile]}`;
+  const suffix = ` ${kindNames[kind]}`;
   const room = maximumCommonName - suffix.length;
   // A longer name is cut and ends with its digest. The SAN has the full name.
   const name =

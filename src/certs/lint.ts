@@ -16,6 +16,7 @@ import {
   isLeafProfile,
   keyUsageFor,
   profiles,
+  rulesOf,
   type ProfileRules,
 } from './profiles.ts';
 import { statedProblem } from './subject.ts';
@@ -126,7 +127,7 @@ function checkTimes(
 function checkNames(
   tbs: TbsFields,
   profile: Profile,
-  { subject, subjectDer }: LintContext,
+  { subject, subjectDer, names = false }: LintContext,
 ): string | undefined {
   const leaf = isLeafProfile(profile);
   const commonName = commonNameFor(profile, subject);
@@ -139,6 +140,7 @@ function checkNames(
     return 'the name of the certified root is not given';
   if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer))
     return 'the subject is not the intended one';
+  if (names && !leaf) return hasNames(tbs) ? 'an authority of names has no SAN' : undefined;
   if (tbs.sanCritical !== empty)
     return 'the SAN must be critical if, and only if, the subject is empty';
   if (profile === 'ocsp-signer') return signerNamesProblem(tbs, subjectDer);
@@ -153,14 +155,17 @@ function signerNamesProblem(tbs: TbsFields, subjectDer: Buffer | undefined): str
     : undefined;
 }
 
+const hasNames = ({ uriSans, dnsSans, otherSanKinds }: TbsFields): boolean =>
+  uriSans.length + dnsSans.length + otherSanKinds.length > 0;
+
 function checkExtensions(
   tbs: TbsFields,
   profile: Profile,
   context: LintContext,
 ): string | undefined {
-  const { issuer, spkiDer, subjectMarked } = context;
-  const rules = profiles[profile];
-  const marked = hasMark(profile, subjectMarked);
+  const { issuer, spkiDer, subjectMarked, names = false } = context;
+  const rules = rulesOf(profile, names);
+  const marked = hasMark(profile, { ofSubject: subjectMarked, names });
   const { critical, plain } = expected(profile, context);
   const misplaced = tbs.extensionOids.find(
     (oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid),
@@ -222,16 +227,16 @@ const expectations = new Map<string, ExpectedExtensions>();
 
 function expected(
   profile: Profile,
-  { crlUrl, access = {}, subject, subjectMarked }: LintContext,
+  { crlUrl, access = {}, subject, subjectMarked, names = false }: LintContext,
 ): ExpectedExtensions {
   const withCrl = crlUrl !== undefined;
   const withAccess = access.ocspUrl !== undefined || access.issuerUrl !== undefined;
-  const marked = hasMark(profile, subjectMarked);
+  const marked = hasMark(profile, { ofSubject: subjectMarked, names });
   const named = commonNameFor(profile, subject) !== undefined;
-  const key = `${profile}/${withCrl}/${withAccess}/${marked}/${named}`;
+  const key = `${profile}/${withCrl}/${withAccess}/${marked}/${named}/${names}`;
   let expectation = expectations.get(key);
   if (expectation === undefined) {
-    expectation = expectationOf(profile, { withCrl, withAccess, marked, named });
+    expectation = expectationOf(profile, { withCrl, withAccess, marked, named, names });
     expectations.set(key, expectation);
   }
   return expectation;
@@ -239,7 +244,7 @@ function expected(
 
 function expectationOf(
   profile: Profile,
-  has: Readonly<Record<'withCrl' | 'withAccess' | 'marked' | 'named', boolean>>,
+  has: Readonly<Record<'withCrl' | 'withAccess' | 'marked' | 'named' | 'names', boolean>>,
 ): ExpectedExtensions {
   const oids = extensionOids;
   const common = [
@@ -255,7 +260,7 @@ function expectationOf(
       critical: new Set(critical),
       plain: new Set([...common, oids.extendedKeyUsage, oids.ocspNoCheck]),
     };
-  const { noRevAvail } = profiles[profile];
+  const { noRevAvail, extendedKeyUsage } = rulesOf(profile, has.names);
   return isLeafProfile(profile)
     ? {
         critical: new Set([...critical, ...(has.named ? [] : [oids.subjectAltName])]),
@@ -269,7 +274,8 @@ function expectationOf(
         critical: new Set(critical),
         plain: new Set([
           ...common,
-          oids.subjectAltName,
+          ...(has.names ? [] : [oids.subjectAltName]),
+          ...(extendedKeyUsage.length > 0 ? [oids.extendedKeyUsage] : []),
           ...(has.marked ? [oids.serverAuthority] : []),
         ]),
       };

@@ -133,10 +133,28 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
 };
 
 /**
+ * The rules of a profile. `names`: those of an authority of names, which is never above IDs. An
+ * intermediate of names is limited to servers.
+ */
+export function rulesOf(profile: Profile, names = false): ProfileRules {
+  const rules = profiles[profile];
+  return names && rules.isCa
+    ? {
+        ...rules,
+        serverAuthority: false,
+        extendedKeyUsage: profile === 'intermediate' ? [serverAuth] : [],
+      }
+    : rules;
+}
+
+/**
  * Whether a certificate has the mark. `ofSubject`: whether the root that `cross` certifies has it.
  */
-export function hasMark(profile: Profile, ofSubject: boolean | undefined): boolean {
-  const { serverAuthority } = profiles[profile];
+export function hasMark(
+  profile: Profile,
+  { ofSubject, names }: { readonly ofSubject?: boolean | undefined; readonly names?: boolean },
+): boolean {
+  const { serverAuthority } = rulesOf(profile, names);
   return serverAuthority === 'of-subject' ? ofSubject === true : serverAuthority;
 }
 

@@ -98,6 +98,8 @@ export interface AuthorityInput {
   readonly subjectDer?: Buffer;
   /** For `cross`: whether the certified root has the mark of an authority of a server. */
   readonly subjectMarked?: boolean;
+  /** An authority of names: its own subject, no SPIFFE ID, no mark, serverAuth alone below it. */
+  readonly names?: boolean;
 }
 
 export type CrlReason =
@@ -143,4 +145,6 @@ export interface LintContext {
   readonly subjectDer?: Buffer;
   /** For `cross`: whether the certified root has the mark of an authority of a server. */
   readonly subjectMarked?: boolean;
+  /** An authority of names. */
+  readonly names?: boolean;
 }

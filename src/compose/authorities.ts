@@ -120,6 +120,7 @@ function createRegistry({ context, tokens, records }: Below): AuthorityRegistry 
   const registry = new AuthorityRegistry({
     place: config.authorities,
     crossCertificates: config.rotation.crossCertificates,
+    names: config.names.enabled,
     // it compares the rows itself, and keeps what it knew in the place of an altered one
     authorities: { list: () => store.authorities.rows() },
     bundles: store.bundles,

@@ -8,7 +8,7 @@ import {
   versionCheck,
   type MachineCheck,
 } from '../common/runtime/machine-checks.ts';
-import { databasePath, type ServerConfig } from '../config/index.ts';
+import { databasePath, usesRootToken, type ServerConfig } from '../config/index.ts';
 import { openTokenAdmin } from '../hsm/index.ts';
 import { tokenConfig, vaultSession } from './settings.ts';
 
@@ -78,7 +78,7 @@ async function tokenChecks({
   try {
     for (const role of [
       'issuing',
-      ...(config.authorities.source === 'hsm' ? (['root'] as const) : []),
+      ...(usesRootToken(config) ? (['root'] as const) : []),
       ...(config.hsm.standby === undefined ? [] : (['standby'] as const)),
     ] as const)
       checks.push(await tokenCheck(role));

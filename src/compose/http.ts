@@ -1,9 +1,11 @@
+import { certificatesToPem } from '../common/x509/index.ts';
 import type { ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import {
   bundlePlugin,
   crlPlugin,
   issuerPlugin,
+  namesPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,
@@ -27,6 +29,7 @@ export async function openHttp(
       refreshHintSeconds: config.issuance.bundleRefreshHintSeconds,
     }),
     crlPlugin((id) => crls.crl(id)),
+    namesPlugin(() => certificatesToPem(registry.namesRootsDer())),
     issuerPlugin((id) => certificateOf(registry.all(), id)),
   ];
   await using stack = new AsyncDisposableStack();

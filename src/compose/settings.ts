@@ -5,8 +5,13 @@ import { controlPlaneId, TrustDomain } from '../common/spiffe/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { certificatesFromPem } from '../common/x509/index.ts';
 import { version } from '../common/runtime/version.ts';
-import { readPin, type ServerConfig } from '../config/index.ts';
-import type { ReservedDnsName, TokenRole } from '../domain/index.ts';
+import { authoritySetting, readPin, type ServerConfig } from '../config/index.ts';
+import {
+  rotatedKinds,
+  type ReservedDnsName,
+  type RotatedKind,
+  type TokenRole,
+} from '../domain/index.ts';
 import type { TokenConfig } from '../hsm/index.ts';
 import {
   VaultSession,
@@ -222,11 +227,14 @@ export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number 
 
 /** Key type and life of each kind of authority. */
 export function authorityPlans({ authorities }: ServerConfig): MakerDependencies['plans'] {
-  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({
-    keyType: authorities[kind].keyType,
-    lifeSeconds: authorities[kind].lifeDays * 86_400,
-  });
-  return { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan };
+  const plan = (kind: RotatedKind): AuthorityPlan => {
+    const { keyType, lifeDays } = authorities[authoritySetting[kind]];
+    return { keyType, lifeSeconds: lifeDays * 86_400 };
+  };
+  return {
+    ...Object.fromEntries(rotatedKinds.map((kind) => [kind, plan(kind)] as const)),
+    log: logPlan,
+  };
 }
 
 /**

@@ -288,6 +288,7 @@ async function makeAuthorities(
     issuancePolicy,
     openToken,
     ownRoot: authorities.source === 'hsm',
+    names: config.names.enabled,
     trustDomain,
     plans: authorityPlans(config),
     clockSkewSeconds: authorities.clockSkewSeconds,

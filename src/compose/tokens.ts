@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { ServerConfig } from '../config/index.ts';
+import { usesRootToken, type ServerConfig } from '../config/index.ts';
 import { LoginTurns, openTokenAdmin, type SignerRouter } from '../hsm/index.ts';
 import type { VaultSession } from '../issuance/index.ts';
 import type { ServerContext } from './context.ts';
@@ -46,7 +46,7 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
   stack.defer(() => vault?.close());
   const sources = { env, vault, logger };
   const issuingToken = await tokenConfig(config, 'issuing', sources);
-  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', sources);
+  if (usesRootToken(config)) await tokenConfig(config, 'root', sources);
   const logins = new LoginTurns();
   // the PIN is read for each session, so that it is in memory no longer than needed
   const gate = new SigningGate(async (role) =>
@@ -90,7 +90,7 @@ type Pins = ReadonlyMap<'issuing' | 'standby', string>;
 
 /** The PINs of the tokens that stay open. The root's is read too, so that a fault shows now. */
 async function presentPins(config: ServerConfig, sources: PinSources): Promise<Pins> {
-  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', sources);
+  if (usesRootToken(config)) await tokenConfig(config, 'root', sources);
   const pins = new Map([['issuing' as const, (await tokenConfig(config, 'issuing', sources)).pin]]);
   return config.hsm.standby === undefined
     ? pins

@@ -1,11 +1,13 @@
 export {
   adminSocketPath,
+  authoritySetting,
   databasePath,
   loadServerConfig,
   readPin,
   rotationPolicy,
   serverEnvPrefix,
   serverJsonSchema,
+  usesRootToken,
 } from './load.ts';
 export {
   reloadedServerKeys,

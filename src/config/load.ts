@@ -4,6 +4,7 @@ import { noteTypes, parseVerifierKey } from '../common/tlog/index.ts';
 import { isLoopback, isLoopbackUrl, type Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
 import {
+  namesLives,
   rotatedKinds,
   scheduleProblem,
   shortLivedMaximumSeconds,
@@ -80,7 +81,7 @@ export function readPin(
 
 /** The policy of rotation from the configuration. */
 export function rotationPolicy(config: ServerConfig): RotationPolicy {
-  const { issuance, authorities, rotation, hsm } = config;
+  const { issuance, authorities, names, rotation, hsm } = config;
   const hint = 2 * issuance.bundleRefreshHintSeconds;
   return {
     longestLeafSeconds: Math.max(
@@ -92,7 +93,16 @@ export function rotationPolicy(config: ServerConfig): RotationPolicy {
     issuingLifeSeconds: authorities.issuing.lifeDays * 86_400,
     marginSeconds: rotation.marginSeconds,
     retireMarginSeconds: rotation.retireMarginSeconds,
-    unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) },
+    names: {
+      longestLeafSeconds: namesLives.classic.maximum,
+      issuingLifeSeconds: authorities.namesIssuing.lifeDays * 86_400,
+    },
+    unseenSeconds: {
+      root: hint,
+      jwt: Math.max(hint, rotation.jwksCacheSeconds),
+      'names-root': names.rootPublishedSeconds,
+    },
+    idle: names.enabled ? [] : ['names-root', 'names-issuing'],
     prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
     onDeadline: rotation.onDeadline,
     canaryLyingShare: rotation.canaryLyingShare,
@@ -114,12 +124,13 @@ export function rotationPolicy(config: ServerConfig): RotationPolicy {
 function scheduleContradiction(config: ServerConfig): string | undefined {
   const policy = rotationPolicy(config);
   for (const kind of rotatedKinds) {
-    if (policy.imported.includes(kind)) continue;
-    const { lifeDays } = config.authorities[kind];
+    if (policy.imported.includes(kind) || policy.idle?.includes(kind) === true) continue;
+    const setting = authoritySetting[kind];
+    const { lifeDays } = config.authorities[setting];
     const problem = scheduleProblem(kind, lifeDays * 86_400, policy);
     if (problem === undefined) continue;
     return (
-      `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too ` +
+      `authorities.${setting}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too ` +
       `little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the ` +
       'moment from which what it signs would be cut: raise it to at least ' +
       `${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or ` +
@@ -134,7 +145,18 @@ const limitingSetting: Readonly<Record<RotatedKind, string>> = {
   root: 'authorities.issuing.lifeDays',
   issuing: 'the longest TTL in issuance',
   jwt: 'issuance.jwtMaximumTtlSeconds',
+  'names-root': 'authorities.namesIssuing.lifeDays',
+  'names-issuing': 'rotation.marginSeconds',
 };
+
+/** The key in `authorities` of each kind. */
+export const authoritySetting = {
+  root: 'root',
+  issuing: 'issuing',
+  jwt: 'jwt',
+  'names-root': 'namesRoot',
+  'names-issuing': 'namesIssuing',
+} as const satisfies Readonly<Record<RotatedKind, keyof ServerConfig['authorities']>>;
 
 /** Lives of authorities that are too short for what is above or below them. */
 function lifeContradiction({ issuance, authorities }: ServerConfig): string | undefined {
@@ -144,6 +166,12 @@ function lifeContradiction({ issuance, authorities }: ServerConfig): string | un
       `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than ` +
       `authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the ` +
       'second'
+    );
+  if (authorities.namesIssuing.lifeDays > authorities.namesRoot.lifeDays)
+    return (
+      `authorities.namesIssuing.lifeDays (${authorities.namesIssuing.lifeDays}) is longer than ` +
+      `authorities.namesRoot.lifeDays (${authorities.namesRoot.lifeDays}): lower the first or ` +
+      'raise the second'
     );
   const longestLeaf = Math.max(
     issuance.maximumTtlSeconds,
@@ -199,6 +227,8 @@ function contradiction(config: ServerConfig): string | undefined {
   const { ops, hsm } = config;
   const outside = upstreamContradiction(config);
   if (outside !== undefined) return outside;
+  const names = namesContradiction(config);
+  if (names !== undefined) return names;
   const lives =
     lifeContradiction(config) ?? scheduleContradiction(config) ?? ttlContradiction(config);
   if (lives !== undefined) return lives;
@@ -228,6 +258,24 @@ function contradiction(config: ServerConfig): string | undefined {
     );
   return undefined;
 }
+
+/** Where another CA certifies the mesh, the root token has no other use and may be missing. */
+function namesContradiction({
+  authorities: { source },
+  names,
+  hsm: { root },
+}: ServerConfig): string | undefined {
+  if (!names.enabled || source === 'hsm') return undefined;
+  const { pinFile, pinEnv, pinVault } = root;
+  return pinFile === undefined && pinEnv === undefined && pinVault === undefined
+    ? `names.enabled needs a token for the root of names, also with authorities.source ${source}: ` +
+        'set hsm.root with its PIN (hsm.root.pinFile, pinEnv or pinVault), or turn names off'
+    : undefined;
+}
+
+/** Whether a root of ours is in the root token: that of the mesh, or that of names. */
+export const usesRootToken = ({ authorities, names }: ServerConfig): boolean =>
+  authorities.source === 'hsm' || names.enabled;
 
 function httpContradiction({ http }: ServerConfig): string | undefined {
   if ((http.tls.certFile === undefined) !== (http.tls.keyFile === undefined))

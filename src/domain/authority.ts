@@ -30,12 +30,20 @@ export const isRootKind = (kind: AuthorityKind): kind is 'root' | 'names-root' =
 export const isIssuingKind = (kind: AuthorityKind): kind is 'issuing' | 'names-issuing' =>
   kind === 'issuing' || kind === 'names-issuing';
 
+/** The kind of the root above an intermediate. */
+export const rootKindAbove = (kind: 'issuing' | 'names-issuing'): 'root' | 'names-root' =>
+  kind === 'issuing' ? 'root' : 'names-root';
+
+/** The kind of the intermediates below a root. */
+export const issuingKindBelow = (kind: 'root' | 'names-root'): 'issuing' | 'names-issuing' =>
+  kind === 'root' ? 'issuing' : 'names-issuing';
+
 /** True for the kinds of the hierarchy that certifies names without an identity. */
 export const isNamesAuthority = (kind: AuthorityKind): kind is NamesAuthorityKind =>
   kind === 'names-root' || kind === 'names-issuing';
 
-/** True for the kinds with a certificate: roots, and intermediates that sign leaves. */
-export const hasCertificate = (
+/** True for the kinds that sign certificates and CRLs: roots, and intermediates. */
+export const signsCertificates = (
   kind: AuthorityKind,
 ): kind is 'root' | 'issuing' | NamesAuthorityKind => isRootKind(kind) || isIssuingKind(kind);
 
@@ -185,7 +193,8 @@ export const preparingAuthority = (
 export const crossOf = (root: Authority, all: readonly Authority[]): readonly Authority[] =>
   all.filter(
     (candidate) =>
-      candidate.kind === 'issuing' &&
+      isRootKind(root.kind) &&
+      candidate.kind === issuingKindBelow(root.kind) &&
       candidate.token === 'external' &&
       candidate.state === 'published' &&
       root.spkiDer !== null &&
@@ -194,11 +203,12 @@ export const crossOf = (root: Authority, all: readonly Authority[]): readonly Au
 
 /** True for a cross-certificate of any root here. */
 export const isCross = (authority: Authority, all: readonly Authority[]): boolean =>
-  authority.kind === 'issuing' &&
+  isIssuingKind(authority.kind) &&
   authority.token === 'external' &&
   all.some(
     (candidate) =>
-      candidate.kind === 'root' &&
+      isRootKind(candidate.kind) &&
+      issuingKindBelow(candidate.kind) === authority.kind &&
       candidate.spkiDer !== null &&
       authority.spkiDer?.equals(candidate.spkiDer) === true,
   );

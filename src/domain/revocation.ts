@@ -1,5 +1,12 @@
 import type { LoggedObject } from './audit.ts';
-import { hasEnded, hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
+import {
+  signsCertificates,
+  hasEnded,
+  hasOwnKey,
+  isCross,
+  isTrusted,
+  type Authority,
+} from './authority.ts';
 
 /** The reasons of RFC 5280, section 5.3.1, that an administrator may state. */
 export const revocationReasons = [
@@ -60,7 +67,7 @@ export interface CrlContent {
  * ours.
  */
 export const publishesCrl = (authority: Authority): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  signsCertificates(authority.kind) &&
   isTrusted(authority.state) &&
   hasOwnKey(authority) &&
   authority.certificateDer !== null;
@@ -71,7 +78,7 @@ export const publishesCrl = (authority: Authority): boolean =>
  * authority have expired, and it can sign no CRL.
  */
 export const needsCrl = (authority: Authority, now: number): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  signsCertificates(authority.kind) &&
   !hasEnded(authority, now) &&
   (authority.state === 'active' || authority.state === 'old' || authority.state === 'tainted');
 
@@ -100,7 +107,7 @@ export function crlIsDue(input: {
  * False for a cross-certificate: it has the name and key of a root with its own CRL.
  */
 export const takesCrl = (authority: Authority, all: readonly Authority[]): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  signsCertificates(authority.kind) &&
   !hasOwnKey(authority) &&
   authority.certificateDer !== null &&
   (authority.state === 'prepared' || isTrusted(authority.state)) &&

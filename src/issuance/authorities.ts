@@ -6,8 +6,10 @@ import type { Authority, BundleRevision } from '../domain/index.ts';
  */
 export interface Authorities {
   all(): readonly Authority[];
-  /** Certificates of trusted roots, DER. */
+  /** Certificates of trusted roots of the mesh, DER. */
   rootsDer(): readonly Buffer[];
+  /** Certificates of trusted roots of names, DER: in no bundle, for relying parties of names. */
+  namesRootsDer(): readonly Buffer[];
   /** The active issuing authority for a request, or undefined. */
   issuing(scope?: { readonly nodeSelectors?: readonly string[] }): Authority | undefined;
   /** The chain from the issuing authority upwards, without the root. */
@@ -15,6 +17,7 @@ export interface Authorities {
   /** The root at the end of an authority's chain. */
   rootOf(authorityId: string): Authority | undefined;
   bundle(): BundleRevision;
+  /** Those of the mesh: of authorities of names no agent or control plane is told. */
   tainted(): readonly Authority[];
   /**
    * Issuing authorities that may sign now or next (`published`, `active`), with their chain without

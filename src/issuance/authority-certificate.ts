@@ -30,6 +30,8 @@ export interface AuthorityCertificateDependencies {
 export interface AuthorityCertificateRequest {
   readonly admission: Admission;
   readonly profile: AuthorityProfile;
+  /** True for an authority of names. */
+  readonly names?: boolean;
   /** The certificate of the signing authority; undefined for a self-signed certificate. */
   readonly issuer: ParsedCertificate | undefined;
   readonly signer: CertificateDraft['signer'];
@@ -117,7 +119,7 @@ function draftAuthority(
   { trustDomain, clock, random }: AuthorityCertificateDependencies,
 ): CertificateDraft {
   const { profile, issuer, signer, spkiDer, notBefore, notAfter } = request;
-  const { subjectDer, subjectMarked, crlUrl } = request;
+  const { subjectDer, subjectMarked, crlUrl, names } = request;
   const expected = {
     serial: newSerial(clock.nowMs(), random),
     issuer,
@@ -127,6 +129,7 @@ function draftAuthority(
     ...(subjectDer === undefined ? {} : { subjectDer }),
     ...(subjectMarked === undefined ? {} : { subjectMarked }),
     ...(crlUrl === undefined ? {} : { crlUrl }),
+    ...(names === undefined ? {} : { names }),
   };
   return {
     tbsDer: buildAuthorityTbs({ ...expected, profile, trustDomain }),
@@ -149,6 +152,7 @@ function draftAuthority(
         chainDer: [certificateDer],
         roots: [issuer?.raw ?? certificateDer],
         now: clock.now(),
+        ...(names === true ? { purpose: 'server' as const } : {}),
       }),
   };
 }

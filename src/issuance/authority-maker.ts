@@ -3,6 +3,8 @@ import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex, type KeyType } from '../common/x509/index.ts';
 import {
+  signsCertificates,
+  isNamesAuthority,
   preparingAuthority,
   serverRequester,
   type AuditEvent,
@@ -144,7 +146,7 @@ export async function completeAuthority(
     notBefore: now - dependencies.clockSkewSeconds,
     notAfter: now + planOf(kind, dependencies).lifeSeconds,
   };
-  if (kind !== 'root' && kind !== 'issuing') {
+  if (!signsCertificates(kind)) {
     return complete(ask, dependencies, {
       made: { spkiDer, certificateDer: null, subjectKeyId: null, ...life },
       detail: {
@@ -236,6 +238,7 @@ async function certify(
     {
       admission,
       profile,
+      names: isNamesAuthority(authority.kind),
       issuer,
       signer: {
         authorityId: id,

@@ -5,11 +5,15 @@ import {
   crossOf,
   hasEnded,
   hasOwnKey,
+  isIssuingKind,
+  isNamesAuthority,
+  isRootKind,
   isTrusted,
   maySign,
   type Authority,
   type AuthorityScope,
   type BundleRevision,
+  type CertificateKind,
 } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { ObjectLedger } from '../ledger/index.ts';
@@ -30,6 +34,8 @@ export interface RegistryDependencies {
   readonly requestedKeys?: ReadonlySet<string>;
   /** Whether chains end with the cross-certificates of their root. Default: no. */
   readonly crossCertificates?: boolean;
+  /** Whether certificates for names are issued. Default: no. */
+  readonly names?: boolean;
   /** The place of this server, for authorities that sign in one replica or region only. */
   readonly place?: { readonly replica?: string | undefined; readonly region?: string | undefined };
 }
@@ -41,7 +47,10 @@ export class AuthorityRegistry implements Authorities {
   readonly #loadedKeys = new Set<string>();
   #missingKeys = false;
   #all: readonly Authority[] = [];
-  #issuers: readonly IssuerView[] = [];
+  #issuers: Readonly<Record<'issuing' | 'names-issuing', readonly IssuerView[]>> = {
+    issuing: [],
+    'names-issuing': [],
+  };
   #chains = new Map<string, readonly Buffer[]>();
   #published:
     | readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[]
@@ -79,18 +88,10 @@ export class AuthorityRegistry implements Authorities {
         authority.spkiDer === null ? [] : [sha256Hex(authority.spkiDer)],
       ),
     );
-    this.#issuers = all
-      .filter(
-        (authority) =>
-          authority.kind === 'issuing' &&
-          hasOwnKey(authority) &&
-          maySign(authority.state) &&
-          authority.certificateDer !== null,
-      )
-      .map((authority) => ({
-        authority,
-        certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)),
-      }));
+    this.#issuers = {
+      issuing: issuersOf(all, 'issuing'),
+      'names-issuing': this.#dependencies.names === true ? issuersOf(all, 'names-issuing') : [],
+    };
     this.#chains = new Map();
     this.#published = undefined;
     this.#fingerprint = fingerprint;
@@ -138,10 +139,18 @@ export class AuthorityRegistry implements Authorities {
   }
 
   rootsDer(): readonly Buffer[] {
+    return this.#trustedRoots('root');
+  }
+
+  namesRootsDer(): readonly Buffer[] {
+    return this.#trustedRoots('names-root');
+  }
+
+  #trustedRoots(kind: 'root' | 'names-root'): readonly Buffer[] {
     return this.#all
       .filter(
         (authority) =>
-          authority.kind === 'root' &&
+          authority.kind === kind &&
           isTrusted(authority.state) &&
           authority.certificateDer !== null,
       )
@@ -149,14 +158,16 @@ export class AuthorityRegistry implements Authorities {
   }
 
   issuing(scope: { readonly nodeSelectors?: readonly string[] } = {}): Authority | undefined {
-    return this.#pick(scope.nodeSelectors ?? [])?.authority;
+    return this.#pick(this.#issuers.issuing, scope.nodeSelectors ?? [])?.authority;
   }
 
   issuerFor(request: {
+    readonly kind: CertificateKind;
     readonly nodeSelectors?: readonly string[];
     readonly holder: string;
   }): IssuerView | undefined {
-    return this.#pick(request.nodeSelectors ?? [], request.holder);
+    const issuers = this.#issuers[request.kind === 'endpoint' ? 'names-issuing' : 'issuing'];
+    return this.#pick(issuers, request.nodeSelectors ?? [], request.holder);
   }
 
   /** The newest active JWT authority. */
@@ -171,7 +182,9 @@ export class AuthorityRegistry implements Authorities {
     if (known !== undefined) return known;
     const chain = this.#plainChain(authorityId);
     const root = this.rootOf(authorityId);
-    if (this.#dependencies.crossCertificates === true && root !== undefined) {
+    // whoever relies on names never confirms the next root, and may read it later
+    const crosses = this.#dependencies.crossCertificates === true || root?.kind === 'names-root';
+    if (crosses && root !== undefined) {
       // skip cross-certificates of a tainted root: consumers that do not know of the taint would
       // accept them
       for (const cross of crossOf(root, this.#all))
@@ -184,7 +197,7 @@ export class AuthorityRegistry implements Authorities {
 
   rootOf(authorityId: string): Authority | undefined {
     let at = this.#byId(authorityId);
-    while (at !== undefined && at.kind !== 'root') at = this.#byId(at.parentId);
+    while (at !== undefined && !isRootKind(at.kind)) at = this.#byId(at.parentId);
     return at;
   }
 
@@ -206,7 +219,7 @@ export class AuthorityRegistry implements Authorities {
   }
 
   tainted(): readonly Authority[] {
-    return this.#all.filter((authority) => authority.state === 'tainted');
+    return this.#all.filter(({ kind, state }) => state === 'tainted' && !isNamesAuthority(kind));
   }
 
   isAuthorityKey(publicKeySha256: string): boolean {
@@ -225,7 +238,7 @@ export class AuthorityRegistry implements Authorities {
     const chain: Buffer[] = [];
     for (
       let at = this.#byId(authorityId);
-      at !== undefined && at.kind === 'issuing';
+      at !== undefined && isIssuingKind(at.kind);
       at = this.#byId(at.parentId)
     )
       chain.push(at.certificateDer as Buffer);
@@ -240,10 +253,14 @@ export class AuthorityRegistry implements Authorities {
    * A living authority wins over one that has ended and signs nothing. A scoped one that applies
    * wins over an unscoped one. Among equals the newest wins.
    */
-  #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
+  #pick(
+    issuers: readonly IssuerView[],
+    nodeSelectors: readonly string[],
+    holder = '',
+  ): IssuerView | undefined {
     const { place, clock } = this.#dependencies;
     const now = clock.now();
-    const applying = this.#issuers.filter(({ authority }) =>
+    const applying = issuers.filter(({ authority }) =>
       applies(authority.scope, nodeSelectors, holder, place),
     );
     const living = applying.filter(({ authority }) => !hasEnded(authority, now));
@@ -300,6 +317,23 @@ export class AuthorityRegistry implements Authorities {
     }
   }
 }
+
+const issuersOf = (
+  all: readonly Authority[],
+  kind: 'issuing' | 'names-issuing',
+): readonly IssuerView[] =>
+  all
+    .filter(
+      (authority) =>
+        authority.kind === kind &&
+        hasOwnKey(authority) &&
+        maySign(authority.state) &&
+        authority.certificateDer !== null,
+    )
+    .map((authority) => ({
+      authority,
+      certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)),
+    }));
 
 function applies(
   scope: AuthorityScope,

@@ -1,7 +1,13 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Logger } from '../common/runtime/index.ts';
+import { errorFields, type Logger } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
-import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
+import {
+  issuingKindBelow,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityState,
+  type TokenRole,
+} from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/token-port.ts';
 import type { AuthorityStore } from '../store/ports/index.ts';
 import { authorityEvent } from './authority-event.ts';
@@ -16,6 +22,8 @@ export interface BootstrapDependencies extends MakerDependencies {
    * here. Default: true.
    */
   readonly ownRoot?: boolean;
+  /** Whether root and issuing authority of names are made. Default: false. */
+  readonly names?: boolean;
   /**
    * Asked before an authority is made, or activated without proof: an altered row of one that signs
    * would look like a first start.
@@ -56,24 +64,48 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
     );
   await withToken(dependencies, 'issuing', async (issuingToken) => {
     await checkToken(issuingToken, 'issuing', existing, dependencies);
-    if (dependencies.ownRoot !== false && (!complete('root') || !complete('issuing'))) {
-      await withToken(dependencies, 'root', async (rootToken) => {
-        await checkToken(rootToken, 'root', existing, dependencies);
-        const root = await bring(
-          'root',
-          { token: rootToken, signingToken: rootToken },
-          dependencies,
-        );
-        await bring(
-          'issuing',
-          { parent: root, token: issuingToken, signingToken: rootToken },
-          dependencies,
-        );
-      });
-    }
-    if (!complete('jwt')) await bring('jwt', { token: issuingToken }, dependencies);
+    const isDue = (root: RootKind): boolean => !complete(root) || !complete(issuingKindBelow(root));
+    const hierarchy = (root: RootKind) => bringHierarchy(root, issuingToken, dependencies);
+    const first = !complete('jwt');
+    if (dependencies.ownRoot !== false && isDue('root')) await hierarchy('root');
+    if (first) await bring('jwt', { token: issuingToken }, dependencies);
     if (!complete('log')) await bring('log', { token: issuingToken }, dependencies);
+    if (dependencies.names === true && isDue('names-root'))
+      await (first ? hierarchy('names-root') : apart(() => hierarchy('names-root'), dependencies));
   });
+}
+
+type RootKind = 'root' | 'names-root';
+
+/** Makes a root and the first issuing authority below it. */
+async function bringHierarchy(
+  kind: RootKind,
+  issuingToken: TokenAdmin,
+  dependencies: BootstrapDependencies,
+): Promise<void> {
+  const existing = await dependencies.authorities.list();
+  await withToken(dependencies, 'root', async (rootToken) => {
+    await checkToken(rootToken, 'root', existing, dependencies);
+    const parent = await bring(kind, { token: rootToken, signingToken: rootToken }, dependencies);
+    await bring(
+      issuingKindBelow(kind),
+      { parent, token: issuingToken, signingToken: rootToken },
+      dependencies,
+    );
+  });
+}
+
+/** A server that already serves a mesh starts also where the authorities of names can't be made. */
+async function apart(work: () => Promise<void>, { logger }: BootstrapDependencies): Promise<void> {
+  try {
+    await work();
+  } catch (thrown) {
+    logger.error(
+      { ...errorFields(thrown), alert: true },
+      'the authorities of names could not be made: certificates for names are refused, and the ' +
+        'next start tries again',
+    );
+  }
 }
 
 /**

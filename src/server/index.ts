@@ -8,6 +8,7 @@ export {
   bundlePlugin,
   crlPlugin,
   issuerPlugin,
+  namesPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,

@@ -55,12 +55,19 @@ const policy: RotationPolicy = {
   issuingLifeSeconds: 6_000,
   marginSeconds: 120,
   retireMarginSeconds: 2 * tolerance + 1,
-  unseenSeconds: { root: 200, jwt: 400 },
+  names: { longestLeafSeconds: ttl, issuingLifeSeconds: 6_000 },
+  unseenSeconds: { root: 200, jwt: 400, 'names-root': 300 },
   prepareAtLifeFraction: 0.5,
   onDeadline: 'alert',
   imported: [],
 };
-const lives: Readonly<Record<RotatedKind, number>> = { root: 20_000, issuing: 6_000, jwt: 6_000 };
+const lives: Readonly<Record<RotatedKind, number>> = {
+  root: 20_000,
+  issuing: 6_000,
+  jwt: 6_000,
+  'names-root': 20_000,
+  'names-issuing': 6_000,
+};
 
 interface Leaf {
   readonly authorityId: string;
@@ -447,12 +454,9 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
         move(action.authority.id, 'tainted');
         break;
       case 'retire':
-        checkEnd(action.authority);
-        move(action.authority.id, 'retired');
-        break;
       case 'revoke':
         checkEnd(action.authority);
-        move(action.authority.id, 'revoked');
+        move(action.authority.id, action.type === 'retire' ? 'retired' : 'revoked');
         break;
       case 'finish':
         end(action.operation, 'done');
@@ -460,7 +464,8 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
       case 'cancel':
         cancel(action.operation);
         break;
-      // this world has neither a standby token nor cross-certificates
+      // this world has no standby token, no cross-certificates and no names
+      case 'cross':
       case 'standby':
       case 'drop':
         broken.push(`${action.type} is decided where nothing asks for it`);

@@ -163,6 +163,7 @@ export async function createServicesWorld(
   const authorities: Authorities = {
     all: () => state.all,
     rootsDer: () => state.roots,
+    namesRootsDer: () => [],
     issuing: () => issuing.authority,
     chainDer: () => [issuing.authority.certificateDer as Buffer],
     rootOf: () => state.all.find(({ kind }) => kind === 'root'),

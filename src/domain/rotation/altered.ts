@@ -1,8 +1,6 @@
-import type { AuthorityKind } from '../authority.ts';
+import { signsCertificates, isNamesAuthority, type AuthorityKind } from '../authority.ts';
 import type { Turn } from './turn.ts';
 import type { AlteredRow } from './types.ts';
-
-const isChained = (kind: AuthorityKind): boolean => kind === 'root' || kind === 'issuing';
 
 /**
  * The altered row because of which nothing of this kind may be begun, activated or ended: another
@@ -13,7 +11,13 @@ export const hindrance = (
   altered: readonly AlteredRow[],
   kind: AuthorityKind,
 ): AlteredRow | undefined =>
-  altered.find((row) => row.kind === kind || (isChained(row.kind) && isChained(kind)));
+  altered.find(
+    (row) =>
+      row.kind === kind ||
+      (signsCertificates(row.kind) &&
+        signsCertificates(kind) &&
+        isNamesAuthority(row.kind) === isNamesAuthority(kind)),
+  );
 
 /**
  * Notes every altered row. Returns whether a kind goes on. What takes trust away goes on in any

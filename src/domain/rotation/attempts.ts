@@ -11,6 +11,8 @@ function actionKey(action: RotationAction): string {
     case 'cancel':
     case 'finish':
       return `${action.type} ${action.operation.id}`;
+    case 'cross':
+      return `cross ${action.from.id} ${action.to.id}`;
     default:
       return `${action.type} ${action.authority.id}`;
   }

@@ -1,4 +1,4 @@
-import { hasEnded, type Authority } from '../authority.ts';
+import { hasEnded, isIssuingKind, type Authority } from '../authority.ts';
 import { endedByHand } from './ended.ts';
 import { endsWithParent, prepareDue } from './schedule.ts';
 import { sameScope } from './scopes.ts';
@@ -11,12 +11,13 @@ import type { RotatedKind } from './types.ts';
 export function begin(kind: RotatedKind, turn: Turn): void {
   const { input, notes } = turn;
   if (input.operations.some((operation) => operation.kind === kind)) return;
+  if (input.policy.idle?.includes(kind) === true) return;
   const ofKind = input.authorities
     .map(({ authority }) => authority)
     .filter((authority) => authority.kind === kind);
   const active = ofKind.filter(({ state }) => state === 'active');
   const signing = active.filter(({ token }) => token !== 'external');
-  if (kind === 'issuing' && replaceOrphans(signing, turn)) return;
+  if (isIssuingKind(kind) && replaceOrphans(kind, signing, turn)) return;
   if (signing.length > 0) {
     // what an operator has to replace holds up no successor of the others
     const living = signing.filter((authority) => !hasEnded(authority, input.now));
@@ -29,12 +30,16 @@ export function begin(kind: RotatedKind, turn: Turn): void {
 }
 
 /** Replaces issuing authorities whose root is old or tainted. Returns true if there are any. */
-function replaceOrphans(signing: readonly Authority[], { input, byId, actions }: Turn): boolean {
+function replaceOrphans(
+  kind: 'issuing' | 'names-issuing',
+  signing: readonly Authority[],
+  { input, byId, actions }: Turn,
+): boolean {
   const orphans = signing.filter(
     ({ parentId }) =>
       parentId !== null && ['old', 'tainted'].includes(byId.get(parentId)?.authority.state ?? ''),
   );
-  const parent = parentOf(null, input);
+  const parent = parentOf(kind, null, input);
   // Authorities with the same scope get one successor. The scope without limits comes first,
   // because its successor can stand in for the others.
   const first = orphans.find(({ scope }) => sameScope(scope, {})) ?? orphans[0];
@@ -43,7 +48,7 @@ function replaceOrphans(signing: readonly Authority[], { input, byId, actions }:
   const force = input.operations.find(({ spec }) => spec.successorId === parent.id)?.spec.force;
   actions.push({
     type: 'open',
-    kind: 'issuing',
+    kind,
     targets: orphans.filter(({ scope }) => sameScope(scope, first.scope)).map(({ id }) => id),
     parentId: parent.id,
     trigger: 'root',
@@ -57,7 +62,7 @@ function replaceBySchedule(
   signing: readonly Authority[],
   { input, actions, notes }: Turn,
 ): void {
-  const parent = kind === 'issuing' ? parentOf(null, input) : undefined;
+  const parent = parentOf(kind, null, input);
   for (const authority of signing) {
     const due = prepareDue(kind, authority, input.policy);
     if (due === undefined) return;

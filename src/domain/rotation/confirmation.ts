@@ -1,14 +1,14 @@
 import type { ConsumerRecord } from '../agent.ts';
-import type { Authority } from '../authority.ts';
-import {
-  isRotated,
-  type AgentFacts,
-  type RotatedKind,
-  type RotationPolicy,
-  type RotationWorld,
-  type UnheldFacts,
-  type UnheldHolder,
-  type Shares,
+import { isNamesAuthority, type Authority } from '../authority.ts';
+import { unseenSeconds } from './schedule.ts';
+import type {
+  AgentFacts,
+  ConfirmedKind,
+  RotationPolicy,
+  RotationWorld,
+  UnheldFacts,
+  UnheldHolder,
+  Shares,
 } from './types.ts';
 
 /** A consumer that has not confirmed, by name. */
@@ -101,6 +101,8 @@ export interface ConfirmationInput {
  * - An issuing authority is held by an agent that verified its chain under the roots of its
  *   consumers, and by a control plane that holds its root.
  *
+ * - Whoever relies on certificates for names never reports: only time counts.
+ *
  * Others are inferred from the expiry of what they were issued before the publication, or from what
  * their agent infers, or from time if nobody observes them.
  *
@@ -112,6 +114,8 @@ export function confirmation(
   rootId: string | undefined,
   { world, policy, now }: ConfirmationInput,
 ): Confirmation {
+  const unprovable = { until: unprovableUntil(authority, policy, now) };
+  if (isNamesAuthority(authority.kind)) return { ...nobodyCounted, unprovable };
   const counted = new Map(
     world.agents
       .filter((agent) => agentCounts(agent, now, policy.retireMarginSeconds))
@@ -140,10 +144,6 @@ export function confirmation(
     needed += 1;
     laggards.push(silentAgent(agent));
   }
-  const unseen =
-    authority.kind === 'root' || authority.kind === 'jwt'
-      ? policy.unseenSeconds[authority.kind]
-      : 0;
   return {
     proven: { needed, confirmed: needed - laggards.length, laggards },
     inferred: inferredOf(
@@ -151,9 +151,24 @@ export function confirmation(
       waiting,
       inferred,
     ),
-    unprovable: { until: unseen === 0 ? 0 : (authority.publishedAt ?? now) + unseen },
+    unprovable,
     ...((world.alteredAgents ?? 0) === 0 ? {} : { alteredAgents: world.alteredAgents }),
   };
+}
+
+const nobodyCounted: Omit<Confirmation, 'unprovable'> = {
+  proven: { needed: 0, confirmed: 0, laggards: [] },
+  inferred: { needed: 0, confirmed: 0, until: 0, holders: [] },
+};
+
+/** When the time for readers that nobody observes is over; 0: there is nothing to wait for. */
+export function unprovableUntil(
+  { kind, publishedAt }: Pick<Authority, 'kind' | 'publishedAt'>,
+  policy: Pick<RotationPolicy, 'unseenSeconds'>,
+  now: number,
+): number {
+  const unseen = unseenSeconds(kind, policy);
+  return unseen === 0 ? 0 : (publishedAt ?? now) + unseen;
 }
 
 const maximumHolders = 100;
@@ -194,7 +209,7 @@ type Sets = RotationWorld['sets'];
 
 /** The proof of holding: the kind of the reported set, and its digest. */
 export interface Held {
-  readonly of: RotatedKind;
+  readonly of: ConfirmedKind;
   readonly digest: string;
 }
 
@@ -205,7 +220,7 @@ export function holding(
   sets: Sets,
 ): Held | 'missing' | 'not needed' {
   // a consumer row that no session reported to this process may be forged
-  const has = (of: RotatedKind, digest: string, id: string): Held | 'missing' =>
+  const has = (of: ConfirmedKind, digest: string, id: string): Held | 'missing' =>
     consumer.heardAt !== undefined &&
     consumer.state === 'confirmed' &&
     sets[of].get(digest)?.has(id) === true
@@ -261,7 +276,8 @@ export function laggardOf(
   agent: AgentFacts,
   sets: Sets,
 ): Laggard {
-  const kind: RotatedKind = isRotated(authority.kind) ? authority.kind : 'issuing';
+  const kind: ConfirmedKind =
+    authority.kind === 'root' || authority.kind === 'jwt' ? authority.kind : 'issuing';
   const holds = sets[kind].get(consumer[digestOf[kind]]);
   return {
     agentId: agent.id,

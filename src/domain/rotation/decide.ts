@@ -1,7 +1,9 @@
 import { activate } from './activation.ts';
 import { noteAltered } from './altered.ts';
 import { begin } from './begin.ts';
+import { isIssuingKind } from '../authority.ts';
 import { clockCode } from './clock.ts';
+import { missingCross } from './cross.ts';
 import { endedParent, noteEnded } from './ended.ts';
 import { handOver } from './hand-over.ts';
 import { dropWithRoot, endLife, taintWithRoot } from './life-end.ts';
@@ -34,7 +36,7 @@ export function decide(input: DecisionInput): Decision {
   } else {
     for (const kind of rotatedKinds.filter(free)) begin(kind, turn);
     for (const kind of (input.policy.standby ?? []).filter(free))
-      keepStandby(kind, kind === 'issuing' ? parentOf(null, input) : undefined, turn);
+      keepStandby(kind, parentOf(kind, null, input), turn);
   }
   return { actions: turn.actions, notes: turn.notes };
 }
@@ -62,8 +64,8 @@ function advance(operation: RotationOperation, turn: Turn): void {
       });
     else if (
       successor === undefined &&
-      operation.kind === 'issuing' &&
-      parentOf(spec.parentId, input) === undefined
+      isIssuingKind(operation.kind) &&
+      parentOf(operation.kind, spec.parentId, input) === undefined
     )
       wait('WAITING_CONFIRMATION');
     else actions.push({ type: 'prepare', operation });
@@ -74,10 +76,13 @@ function advance(operation: RotationOperation, turn: Turn): void {
       if (spec.stopAfter === 'prepared') wait('WAITING_OPERATOR');
       else actions.push({ type: 'publish', authority: successor });
       return;
-    case 'published':
-      if (spec.stopAfter === 'published') wait('WAITING_OPERATOR');
+    case 'published': {
+      const from = missingCross(operation, successor, turn);
+      if (from !== undefined) actions.push({ type: 'cross', from, to: successor });
+      else if (spec.stopAfter === 'published') wait('WAITING_OPERATOR');
       else activate(operation, successor, turn);
       return;
+    }
     case 'active':
       handOver(operation, successor, turn);
       return;

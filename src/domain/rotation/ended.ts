@@ -1,4 +1,4 @@
-import { hasEnded, type Authority } from '../authority.ts';
+import { hasEnded, isIssuingKind, isRootKind, type Authority } from '../authority.ts';
 import type { Confirmation } from './confirmation.ts';
 import { parentOf, type Turn } from './turn.ts';
 import type { ActivationProof, RotatedKind, RotationOperation } from './types.ts';
@@ -34,9 +34,9 @@ export function endedByHand(
 ): boolean {
   const ended = signing.filter((authority) => hasEnded(authority, input.now));
   if (ended.length === 0) return false;
-  if (kind === 'root') return ended.length === signing.length;
-  if (kind === 'jwt' || input.policy.imported.includes('issuing')) return false;
-  return input.dualControl || parentOf(null, input) === undefined;
+  if (isRootKind(kind)) return ended.length === signing.length;
+  if (kind === 'jwt' || input.policy.imported.includes(kind)) return false;
+  return input.dualControl || parentOf(kind, null, input) === undefined;
 }
 
 /** The root that an operation is bound to, if it is past its end: it certifies nothing any more. */
@@ -45,7 +45,7 @@ export function endedParent(
   { input, byId }: Turn,
 ): Authority | undefined {
   const parentId = byId.get(spec.successorId)?.authority.parentId ?? spec.parentId;
-  if (kind !== 'issuing' || parentId === null) return undefined;
+  if (!isIssuingKind(kind) || parentId === null) return undefined;
   const parent = byId.get(parentId)?.authority;
   return parent !== undefined && hasEnded(parent, input.now) ? parent : undefined;
 }
@@ -78,7 +78,7 @@ export function endedProof(
   const { input } = turn;
   const { kind, spec } = operation;
   const targets = endedTargets(operation, turn);
-  const root = parentOf(successor.parentId, input);
+  const root = parentOf(kind, successor.parentId, input);
   if (
     kind !== 'issuing' ||
     input.clock !== 'believed' ||

@@ -5,7 +5,7 @@ import {
   type EvidenceStatement,
 } from '../../common/tlog/index.ts';
 import type { ConsumerRecord } from '../agent.ts';
-import type { Authority, AuthorityScope } from '../authority.ts';
+import { isNamesAuthority, type Authority, type AuthorityScope } from '../authority.ts';
 import {
   agentCounts,
   consumerCounts,
@@ -13,6 +13,7 @@ import {
   isInferred,
   laggardOf,
   silentAgent,
+  unprovableUntil,
   type Confirmation,
   type Held,
   type Laggard,
@@ -61,7 +62,7 @@ function statementOf(
     lines.reduce((sum, line) => sum + (line.class === of ? 1 : 0), 0);
   const confirmed = count('proven');
   return {
-    alteredAgents: input.world.alteredAgents ?? 0,
+    alteredAgents: isNamesAuthority(authority.kind) ? 0 : (input.world.alteredAgents ?? 0),
     authority: {
       id: authority.id,
       kind: authority.kind,
@@ -82,15 +83,12 @@ function statementOf(
       .sort()
       .map((digest) => ({ digest, members: [...input.membersOf(digest)].sort() })),
     shares: input.shares,
-    unprovable: { until: confirmation?.unprovable.until ?? unprovableUntil(input) },
+    unprovable: {
+      until: confirmation?.unprovable.until ?? unprovableUntil(authority, input.policy, input.now),
+    },
     without: withoutOf(input.without),
   };
 }
-
-const unprovableUntil = ({ authority, policy, now }: EvidenceInput): number =>
-  authority.kind === 'root' || authority.kind === 'jwt'
-    ? (authority.publishedAt ?? now) + policy.unseenSeconds[authority.kind]
-    : 0;
 
 const withoutOf = (without: ActivationProof): EvidenceStatement['without'] => ({
   kind: without.kind,
@@ -102,6 +100,8 @@ const withoutOf = (without: ActivationProof): EvidenceStatement['without'] => ({
 
 function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
   const { authority, root, world, policy, now } = input;
+  // whoever relies on names never reports
+  if (isNamesAuthority(authority.kind)) return;
   const margin = policy.retireMarginSeconds;
   const counted = new Map(
     world.agents

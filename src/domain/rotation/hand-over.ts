@@ -1,4 +1,10 @@
-import { endedStates, type Authority, type AuthorityScope } from '../authority.ts';
+import {
+  endedStates,
+  isRootKind,
+  issuingKindBelow,
+  type Authority,
+  type AuthorityScope,
+} from '../authority.ts';
 import { judgeCanary } from './canary.ts';
 import { nextScope, sameScope, wholeScope } from './scopes.ts';
 import type { DecisionInput, Turn } from './turn.ts';
@@ -69,7 +75,7 @@ function replaceTargets(operation: RotationOperation, successor: Authority, turn
   for (const target of open) {
     // the taint of a root taints the authorities below it, so that others must be able to sign
     // first
-    const replaced = target.kind !== 'root' || signsOutside(target.id, input);
+    const replaced = !isRootKind(target.kind) || signsOutside(target.kind, target.id, input);
     if (taint && replaced)
       actions.push({
         type: 'taint',
@@ -88,11 +94,12 @@ function replaceTargets(operation: RotationOperation, successor: Authority, turn
  * each issuing authority below its targets has its own operation, which inherits the force.
  */
 function ownsOrphans({ kind, spec }: RotationOperation, { input }: Turn): boolean {
-  if (kind !== 'root' || spec.force === undefined) return false;
+  if (!isRootKind(kind) || spec.force === undefined) return false;
+  const below = issuingKindBelow(kind);
   const replaced = new Set(input.operations.flatMap((operation) => operation.spec.targets));
   return input.authorities.some(
     ({ authority }) =>
-      authority.kind === 'issuing' &&
+      authority.kind === below &&
       authority.state === 'active' &&
       authority.token !== 'external' &&
       spec.targets.includes(authority.parentId ?? '') &&
@@ -120,10 +127,14 @@ function isWorse(
  * Whether an authority below another root can stand in. If one below this root signs everywhere,
  * one below another root must sign everywhere too.
  */
-function signsOutside(rootId: string, { authorities }: DecisionInput): boolean {
+function signsOutside(
+  rootKind: 'root' | 'names-root',
+  rootId: string,
+  { authorities }: DecisionInput,
+): boolean {
   const signing = authorities
     .map(({ authority }) => authority)
-    .filter(({ kind, state }) => kind === 'issuing' && state === 'active');
+    .filter(({ kind, state }) => kind === issuingKindBelow(rootKind) && state === 'active');
   const everywhere = signing.some(
     ({ parentId, scope }) => parentId === rootId && sameScope(scope, {}),
   );

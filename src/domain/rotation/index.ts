@@ -15,4 +15,4 @@ export { Attempts } from './attempts.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';
 export { isStandby } from './standby.ts';
-export { activationDeadline, prepareDue, scheduleProblem } from './schedule.ts';
+export { activationDeadline, unseenSeconds, prepareDue, scheduleProblem } from './schedule.ts';

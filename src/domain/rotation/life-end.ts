@@ -1,4 +1,12 @@
-import { endedStates, isTrusted, type Authority, type AuthorityState } from '../authority.ts';
+import {
+  endedStates,
+  hasEnded,
+  isIssuingKind,
+  isRootKind,
+  isTrusted,
+  type Authority,
+  type AuthorityState,
+} from '../authority.ts';
 import type { Turn } from './turn.ts';
 import type { AuthorityFacts } from './types.ts';
 
@@ -13,22 +21,27 @@ export function taintWithRoot(authority: Authority, { byId, actions }: Turn): vo
 
 /** A cross-certificate ends with the root that it certifies. */
 export function dropWithRoot(authority: Authority, { input, actions }: Turn): void {
+  if (authority.token !== 'external' || !isIssuingKind(authority.kind)) return;
+  // of names, only the engine makes one, in one act: what is unfinished is left of a crash
   if (
-    authority.token !== 'external' ||
-    authority.kind !== 'issuing' ||
-    authority.state !== 'published'
+    authority.kind === 'names-issuing' &&
+    (authority.state === 'preparing' || authority.state === 'prepared')
   )
-    return;
+    actions.push({ type: 'drop', authority });
+  if (authority.state !== 'published') return;
   const certified = input.authorities.find(
     ({ authority: root }) =>
-      root.kind === 'root' &&
+      isRootKind(root.kind) &&
       root.spkiDer !== null &&
       authority.spkiDer?.equals(root.spkiDer) === true,
   )?.authority;
-  if (
-    certified !== undefined &&
-    (certified.state === 'tainted' || endedStates.includes(certified.state))
-  )
+  if (certified === undefined) return;
+  // of names, the engine made it: it goes with the earlier root, which it keeps from retiring
+  const over =
+    authority.kind === 'names-issuing' &&
+    input.clock === 'believed' &&
+    hasEnded(authority, input.now);
+  if (over || certified.state === 'tainted' || endedStates.includes(certified.state))
     actions.push({ type: 'drop', authority });
 }
 
@@ -42,7 +55,7 @@ export function endLife(
 ): void {
   if (authority.state !== 'old' && authority.state !== 'tainted') return;
   if (
-    authority.kind === 'root' &&
+    isRootKind(authority.kind) &&
     input.authorities.some(
       ({ authority: child }) => child.parentId === authority.id && stillCounts(child.state),
     )

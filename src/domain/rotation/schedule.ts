@@ -1,4 +1,4 @@
-import type { Authority } from '../authority.ts';
+import type { Authority, AuthorityKind } from '../authority.ts';
 import type { RotatedKind, RotationPolicy } from './types.ts';
 
 type Lives = Pick<
@@ -6,14 +6,32 @@ type Lives = Pick<
   | 'longestLeafSeconds'
   | 'longestJwtSeconds'
   | 'issuingLifeSeconds'
+  | 'names'
   | 'marginSeconds'
   | 'prepareAtLifeFraction'
 >;
 
+/** The minimum time in `published`, in seconds: 0 for intermediates, which their root vouches for. */
+export const unseenSeconds = (
+  kind: AuthorityKind,
+  policy: Pick<RotationPolicy, 'unseenSeconds'>,
+): number =>
+  kind === 'root' || kind === 'jwt' || kind === 'names-root' ? policy.unseenSeconds[kind] : 0;
+
 /** The longest life, in seconds, that an authority of this kind signs. */
 function longestSigned(kind: RotatedKind, policy: Lives): number {
-  if (kind === 'jwt') return policy.longestJwtSeconds;
-  return kind === 'root' ? policy.issuingLifeSeconds : policy.longestLeafSeconds;
+  switch (kind) {
+    case 'jwt':
+      return policy.longestJwtSeconds;
+    case 'root':
+      return policy.issuingLifeSeconds;
+    case 'issuing':
+      return policy.longestLeafSeconds;
+    case 'names-root':
+      return policy.names.issuingLifeSeconds;
+    case 'names-issuing':
+      return policy.names.longestLeafSeconds;
+  }
 }
 
 /**
@@ -64,7 +82,7 @@ export function scheduleProblem(
   if (fraction === undefined) return undefined;
   const waiting = Math.max(
     kind === 'root' ? policy.longestLeafSeconds : 0,
-    kind === 'issuing' ? 0 : policy.unseenSeconds[kind],
+    unseenSeconds(kind, policy),
   );
   const needed = longestSigned(kind, policy) + policy.marginSeconds + waiting;
   const left = lifeSeconds * (1 - fraction);

@@ -1,4 +1,4 @@
-import { hasEnded, type Authority } from '../authority.ts';
+import { hasEnded, isIssuingKind, type Authority } from '../authority.ts';
 import { isConfirmed } from './confirmation.ts';
 import { activationDeadline, endsWithParent } from './schedule.ts';
 import type { Turn } from './turn.ts';
@@ -30,7 +30,7 @@ export function keepStandby(kind: RotatedKind, parent: Authority | undefined, tu
   // an authority that already signs from the standby token has no standby until the other token is
   // back
   if (signing.length === 0 || !signing.every(({ token }) => token === 'issuing')) return;
-  if (kind === 'issuing' && parent === undefined) return;
+  if (isIssuingKind(kind) && parent === undefined) return;
   const running = input.operations.filter((operation) => operation.kind === kind);
   const standbys = all.filter(
     (authority) =>
@@ -79,7 +79,7 @@ function bringUp(
   { input, actions }: Turn,
 ): void {
   if (ready === undefined || ready.state === 'preparing') {
-    if (input.issuingTokenLostAt === undefined || kind !== 'issuing')
+    if (input.issuingTokenLostAt === undefined || !isIssuingKind(kind))
       actions.push({
         type: 'standby',
         kind,

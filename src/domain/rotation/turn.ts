@@ -1,4 +1,4 @@
-import { hasEnded, type Authority } from '../authority.ts';
+import { hasEnded, isIssuingKind, rootKindAbove, type Authority } from '../authority.ts';
 import type { NodeHandshakes } from './canary.ts';
 import type { ClockStanding } from './clock.ts';
 import type { Confirmation } from './confirmation.ts';
@@ -6,6 +6,7 @@ import type {
   AlteredRow,
   AuthorityFacts,
   RenewalFacts,
+  RotatedKind,
   RotationAction,
   RotationNote,
   RotationOperation,
@@ -48,18 +49,21 @@ export interface Turn {
 }
 
 /**
- * The root that signs a new issuing authority: the named one, or the newest active root whose key is
- * ours and that has not ended.
+ * The root that signs a new authority of this kind: the named one, or the newest active root whose
+ * key is ours and that has not ended. Undefined also for kinds that no root signs.
  */
 export function parentOf(
+  kind: RotatedKind,
   parentId: string | null,
   { authorities, now }: Pick<DecisionInput, 'authorities' | 'now'>,
 ): Authority | undefined {
+  if (!isIssuingKind(kind)) return undefined;
+  const rootKind = rootKindAbove(kind);
   const roots = authorities
     .map(({ authority }) => authority)
     .filter(
       (authority) =>
-        authority.kind === 'root' &&
+        authority.kind === rootKind &&
         authority.state === 'active' &&
         authority.token !== 'external' &&
         !hasEnded(authority, now),

@@ -1,9 +1,17 @@
 import type { ConsumerRecord } from '../agent.ts';
-import type { Authority, AuthorityKind, AuthorityScope } from '../authority.ts';
+import type { Authority, AuthorityKind, AuthorityScope, NamesAuthorityKind } from '../authority.ts';
 
-/** The kinds that are rotated with proof. */
-export type RotatedKind = 'root' | 'issuing' | 'jwt';
-export const rotatedKinds: readonly RotatedKind[] = ['root', 'issuing', 'jwt'];
+/** The kinds whose consumers confirm what they hold. */
+export type ConfirmedKind = 'root' | 'issuing' | 'jwt';
+/** The kinds that are rotated: with proof, or those for names by the time since publication. */
+export type RotatedKind = ConfirmedKind | NamesAuthorityKind;
+export const rotatedKinds: readonly RotatedKind[] = [
+  'root',
+  'issuing',
+  'jwt',
+  'names-root',
+  'names-issuing',
+];
 export const isRotated = (kind: AuthorityKind): kind is RotatedKind =>
   (rotatedKinds as readonly string[]).includes(kind);
 
@@ -83,12 +91,18 @@ export interface RotationPolicy {
   readonly longestJwtSeconds: number;
   /** The life that an issuing authority gets from its root. */
   readonly issuingLifeSeconds: number;
+  /** The same for authorities of names: the longest leaf, and the life of an intermediate. */
+  readonly names: { readonly longestLeafSeconds: number; readonly issuingLifeSeconds: number };
   /** The last moment for a change is this much earlier than the lives require. */
   readonly marginSeconds: number;
   /** An authority stays this much longer than its last leaf, for slow clocks. */
   readonly retireMarginSeconds: number;
   /** The minimum time in `published`, for readers that nobody observes. */
-  readonly unseenSeconds: { readonly root: number; readonly jwt: number };
+  readonly unseenSeconds: {
+    readonly root: number;
+    readonly jwt: number;
+    readonly 'names-root': number;
+  };
   /**
    * The fraction of an authority's life after which its successor is prepared, 0 to 1. Undefined:
    * only by an operator.
@@ -102,6 +116,8 @@ export interface RotationPolicy {
    * import.
    */
   readonly imported: readonly RotatedKind[];
+  /** Kinds that are switched off: nothing of them is begun by itself. Default: none. */
+  readonly idle?: readonly RotatedKind[];
   /**
    * Kinds with an authority ready in the standby token: published and confirmed, never signing.
    * Default: none.
@@ -220,6 +236,8 @@ export type RotationAction =
   | { readonly type: 'cancel'; readonly operation: RotationOperation; readonly reason: string }
   | { readonly type: 'prepare'; readonly operation: RotationOperation }
   | { readonly type: 'publish'; readonly authority: Authority }
+  /** The root `from` certifies the published root `to`, for those who have only `from`. */
+  | { readonly type: 'cross'; readonly from: Authority; readonly to: Authority }
   | {
       readonly type: 'activate';
       readonly authority: Authority;

@@ -6,6 +6,7 @@ import {
   crlState,
   hasEnded,
   hasOwnKey,
+  isNamesAuthority,
   needsCrl,
   publishesCrl,
   takesCrl,
@@ -59,8 +60,8 @@ interface Kept {
  * kept in the store. It is signed anew at half of its life and after each revocation. CRLs of
  * authorities whose keys other CAs hold are imported and checked against the recorded certificate.
  *
- * Owner of the set that is handed out. The set is complete (one CRL for each authority whose
- * certificates may be in use) or empty: a consumer that checks CRLs refuses a whole chain if one
+ * Owner of the set that is handed out. The set is complete (one CRL for each authority of the mesh
+ * whose certificates may be in use) or empty: a consumer that checks CRLs refuses a whole chain if one
  * CRL of it is missing.
  */
 export class CrlPublisher {
@@ -348,7 +349,8 @@ export class CrlPublisher {
   #assemble(): void {
     const { authorities, clock, logger } = this.#dependencies;
     const now = clock.now();
-    const all = authorities.all();
+    // of names, no agent or workload is told: their CRLs are published over HTTP alone
+    const all = authorities.all().filter(({ kind }) => !isNamesAuthority(kind));
     // by a clock that is not believed no CRL has expired
     const from = this.#signer.validFrom(now);
     const current = (id: string): boolean => (this.#stored.get(id)?.crl.nextUpdate ?? 0) > from;

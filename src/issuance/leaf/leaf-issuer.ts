@@ -76,6 +76,15 @@ const faultsOfCaller: ReadonlySet<StatusName> = new Set([
   'CANCELLED',
 ]);
 
+const noIssuer = (kind: LeafRequest['kind']): PkiError =>
+  kind === 'endpoint'
+    ? new PkiError('NO_ISSUER', 'no authority of names signs here', {
+        next:
+          'Set names.enabled and start the server again; if it is set, its log says why the ' +
+          'authorities of names are missing (meshca authority list --kind names-issuing).',
+      })
+    : new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
+
 /** The record of a certificate with names states the first one only. */
 function hasNames(certificateDer: Buffer, subject: Subject): boolean {
   const parsed = parseCertificate(certificateDer);
@@ -255,7 +264,7 @@ class LeafIssuer {
       const { index, request } = item;
       const issuer = authorities.issuerFor(request);
       if (issuer === undefined) {
-        const error = new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
+        const error = noIssuer(request.kind);
         refusals.push({ index, request, error });
         continue;
       }

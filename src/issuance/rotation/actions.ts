@@ -1,10 +1,11 @@
 import type { Logger } from '../../common/runtime/index.ts';
-import type {
-  AuditEvent,
-  Authority,
-  AuthorityState,
-  Confirmation,
-  RotationAction,
+import {
+  serverRequester,
+  type AuditEvent,
+  type Authority,
+  type AuthorityState,
+  type Confirmation,
+  type RotationAction,
 } from '../../domain/index.ts';
 import type {
   AuthorityStore,
@@ -13,6 +14,7 @@ import type {
   TransitionContext,
 } from '../../store/ports/index.ts';
 import { authorityEvent } from '../authority-event.ts';
+import { crossSign } from '../sources/cross.ts';
 import { evidenceOf, type EvidenceDependencies } from './evidence.ts';
 import type { Observation } from './observer.ts';
 import { cancelOperation, openOperation, rotationEvent, scopeOf } from './operations.ts';
@@ -54,6 +56,9 @@ export async function execute(
       await cancelOperation(operation, { actor: 'server', reason, lease }, dependencies);
       return;
     }
+    case 'cross':
+      await cross(action, dependencies);
+      return;
     case 'prepare':
       await prepare(action.operation, observation, lease, dependencies);
       return;
@@ -87,7 +92,12 @@ function stepOf(
     case 'drop':
       return {
         to: action.authority.state === 'published' ? 'withdrawn' : 'discarded',
-        detail: { reason: 'another authority stands by' },
+        detail: {
+          reason:
+            action.authority.token === 'external'
+              ? 'a root at one end of this cross-certificate is over'
+              : 'another authority stands by',
+        },
       };
     case 'publish':
       return { to: 'published' };
@@ -177,6 +187,17 @@ async function activate(
     lease,
     dependencies,
   );
+}
+
+/** What a crash left of an earlier one is dropped by the decision. */
+async function cross({ from, to }: Of<'cross'>, dependencies: ActionDependencies): Promise<void> {
+  const { store, logger, step } = dependencies;
+  const { id } = await crossSign(
+    { caller: serverRequester, fromId: from.id, toId: to.id },
+    { ...dependencies, authorities: store.authorities },
+  );
+  logger.info({ authority: id, from: from.id, to: to.id }, 'a root certified its successor');
+  step?.(`${to.kind}-cross`);
 }
 
 async function widen(

@@ -4,6 +4,8 @@ import { sha256Hex } from '../../common/x509/index.ts';
 import {
   activationEvidence,
   allShares,
+  isIssuingKind,
+  isNamesAuthority,
   type Authority,
   type RotationAction,
   type RotationPolicy,
@@ -30,14 +32,16 @@ export async function evidenceOf(
       'INTERNAL',
       `no consumers were counted for the activation of authority ${authority.id}`,
     );
-  const root =
-    authority.kind === 'issuing'
-      ? rootOf(
-          authority,
-          observation.facts.map((facts) => facts.authority),
-        )
-      : undefined;
-  const since = authority.kind === 'issuing' ? undefined : sets.inBundleSince(authority.id);
+  const root = isIssuingKind(authority.kind)
+    ? rootOf(
+        authority,
+        observation.facts.map((facts) => facts.authority),
+      )
+    : undefined;
+  const since =
+    authority.kind === 'issuing' || isNamesAuthority(authority.kind)
+      ? undefined
+      : sets.inBundleSince(authority.id);
   return activationEvidence({
     authority: { ...authority, publishedAt: Math.max(since ?? 0, authority.publishedAt ?? 0) },
     sha256: digestOf(authority),

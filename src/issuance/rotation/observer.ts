@@ -2,6 +2,8 @@ import { PkiError } from '../../common/errors/index.ts';
 import {
   confirmation,
   isCross,
+  isNamesAuthority,
+  isRootKind,
   isRotated,
   isTrusted,
   type AgentFacts,
@@ -141,7 +143,10 @@ function confirmationsOf(
   const confirmations = new Map<string, Confirmation>();
   for (const authority of watched) {
     const { id, kind, publishedAt } = authority;
-    const since = kind === 'issuing' ? (publishedAt ?? undefined) : sets.inBundleSince(id);
+    const since =
+      kind === 'issuing' || isNamesAuthority(kind)
+        ? (publishedAt ?? undefined)
+        : sets.inBundleSince(id);
     if (since === undefined) continue;
     const watchedAuthority = { ...authority, publishedAt: Math.max(since, publishedAt ?? 0) };
     confirmations.set(id, confirmation(watchedAuthority, rootOf(authority, all)?.id, input));
@@ -172,7 +177,7 @@ const below = (id: string, all: readonly Authority[]): readonly string[] => [
 
 export function rootOf(authority: Authority, all: readonly Authority[]): Authority | undefined {
   let at: Authority | undefined = authority;
-  while (at !== undefined && at.kind !== 'root') at = all.find(({ id }) => id === at?.parentId);
+  while (at !== undefined && !isRootKind(at.kind)) at = all.find(({ id }) => id === at?.parentId);
   return at;
 }
 

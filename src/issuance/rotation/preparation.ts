@@ -1,5 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import {
+  isIssuingKind,
+  isRootKind,
   parentOf,
   type AuthorityState,
   type RotationAction,
@@ -40,12 +42,10 @@ export async function prepare(
   const recorded = await store.authorities.byId(spec.successorId);
   const parentId =
     recorded?.parentId ??
-    (kind === 'issuing'
-      ? (parentOf(spec.parentId, { authorities: observation.facts, now: observation.now })?.id ??
-        null)
-      : null);
+    parentOf(kind, spec.parentId, { authorities: observation.facts, now: observation.now })?.id ??
+    null;
   const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
-  if (kind === 'issuing' && parent === undefined)
+  if (isIssuingKind(kind) && parent === undefined)
     throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
   const authority =
     recorded ??
@@ -79,7 +79,7 @@ async function complete(
         : undefined;
     try {
       await completeAuthority(
-        { ...ask, token, signingToken: authority.kind === 'root' ? token : (unlike ?? token) },
+        { ...ask, token, signingToken: isRootKind(authority.kind) ? token : (unlike ?? token) },
         { ...dependencies, authorities: store.authorities },
       );
     } finally {

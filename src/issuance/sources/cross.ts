@@ -5,6 +5,9 @@ import { parseCertificate, type ParsedCertificate } from '../../common/x509/inde
 import {
   crossOf,
   hasOwnKey,
+  isNamesAuthority,
+  isRootKind,
+  issuingKindBelow,
   preparingAuthority,
   type Authority,
   type Requester,
@@ -47,7 +50,7 @@ export interface CrossRequest {
 
 /** A root with its parsed certificate. */
 interface Root {
-  readonly authority: Authority;
+  readonly authority: Authority & { readonly kind: 'root' | 'names-root' };
   readonly certificate: ParsedCertificate;
 }
 
@@ -85,6 +88,7 @@ export async function crossSign(
     {
       admission,
       profile: 'cross',
+      names: isNamesAuthority(from.authority.kind),
       issuer: from.certificate,
       signer: signerOf(from.authority),
       spkiDer: to.certificate.spkiDer,
@@ -110,11 +114,15 @@ function rootOf(
   const root = all.find((authority) => authority.id === id);
   if (root === undefined)
     throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
-  if (root.kind !== 'root' || root.certificateDer === null)
+  const { kind } = root;
+  if (!isRootKind(kind) || root.certificateDer === null)
     throw new PkiError('AUTHORITY_UNFIT', `authority ${id} is not a root with a certificate`);
   if (!states.includes(root.state))
     throw new PkiError('CONFLICT', `root ${id} is ${root.state}, not ${states.join(' or ')}`);
-  return { authority: root, certificate: unwrap(parseCertificate(root.certificateDer)) };
+  return {
+    authority: { ...root, kind },
+    certificate: unwrap(parseCertificate(root.certificateDer)),
+  };
 }
 
 function requireSignable(from: Authority, to: Authority, all: readonly Authority[]): void {
@@ -122,6 +130,12 @@ function requireSignable(from: Authority, to: Authority, all: readonly Authority
     throw new PkiError(
       'INVALID_REQUEST',
       'the two roots are the same: a root needs no cross-certificate from itself',
+    );
+  if (from.kind !== to.kind)
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `root ${from.id} is of kind ${from.kind}, and root ${to.id} of kind ${to.kind}: one ` +
+        'hierarchy does not certify the other',
     );
   if (!hasOwnKey(from))
     throw new PkiError(
@@ -156,7 +170,7 @@ async function publish(
   const { certificateDer, sha256 } = issued;
   const record = preparingAuthority({
     id,
-    kind: 'issuing',
+    kind: issuingKindBelow(to.authority.kind),
     keyType: to.authority.keyType,
     token: 'external',
     ckaId: sha256,

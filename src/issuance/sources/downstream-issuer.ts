@@ -1,6 +1,6 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { parseCertificate, type ParsedCertificate } from '../../common/x509/index.ts';
-import { hasOwnKey, type Authority } from '../../domain/index.ts';
+import { hasOwnKey, isNamesAuthority, type Authority } from '../../domain/index.ts';
 
 /** An authority that may certify CAs, with the authorities above it up to the root. */
 export interface DownstreamIssuer {
@@ -31,6 +31,13 @@ export function downstreamIssuer(
           next: 'Have the CSR signed where the key of the root is: in a ceremony, or by the CA that holds it.',
         })
       : new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+  if (isNamesAuthority(authority.kind))
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `authority ${authority.id} is of kind ${authority.kind}: it certifies names, and no CA of ` +
+        'this trust domain',
+      { next: 'Name an active root of this trust domain (meshca authority list --kind root).' },
+    );
   if (authority.certificateDer === null || !hasOwnKey(authority))
     throw new PkiError(
       'AUTHORITY_UNFIT',

@@ -1,5 +1,5 @@
 export { HttpFront, type HttpFrontSettings } from './front.ts';
 export type { HttpIdentity, HttpObserver } from './listener.ts';
 export type { HttpAnswer, HttpPlugin, HttpRequest, HttpRoute } from './plugin.ts';
-export { bundlePlugin, crlPlugin, issuerPlugin } from './plugins/documents.ts';
+export { bundlePlugin, crlPlugin, issuerPlugin, namesPlugin } from './plugins/documents.ts';
 export { startOperationsPort } from './operations-port.ts';

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Authority } from '../../domain/index.ts';
+import { isNamesAuthority, isRootKind, type Authority } from '../../domain/index.ts';
 import type { RotationState } from '../../issuance/index.ts';
 import type { LedgerRotations } from '../../ledger/index.ts';
 import type { CompromisePlan } from '../services.ts';
@@ -25,7 +25,10 @@ export function compromisePlanOf(
         next: 'Taint the intermediate (meshca authority taint), and import one under another root.',
       },
     );
-  const consumers = known.filter(({ kind }) => kind !== 'agent');
+  // whoever relies on names is unknown: nobody tells that it checks CRLs
+  const consumers = isNamesAuthority(authority.kind)
+    ? []
+    : known.filter(({ kind }) => kind !== 'agent');
   // count only consumers that say so to this server: a database row may have been altered
   const enforcing = consumers.filter(
     ({ capabilities, heardAt }) => heardAt !== undefined && capabilities.includes('enforces-crl'),
@@ -37,7 +40,7 @@ export function compromisePlanOf(
   const counted = factsOf((taintedRoot ?? authority).id);
   return {
     tainted: [authority.id, ...(taintedRoot === undefined ? [] : [taintedRoot.id])],
-    replacesRoot: authority.kind === 'root' || taintedRoot !== undefined,
+    replacesRoot: isRootKind(authority.kind) || taintedRoot !== undefined,
     consumersEnforcingCrl: enforcing,
     consumers: consumers.length,
     live: counted?.live ?? 0,

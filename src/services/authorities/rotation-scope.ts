@@ -1,4 +1,9 @@
-import type { Authority, AuthorityScope } from '../../domain/index.ts';
+import {
+  isRootKind,
+  issuingKindBelow,
+  type Authority,
+  type AuthorityScope,
+} from '../../domain/index.ts';
 
 /** True for the scope of an authority that signs everywhere. */
 export const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
@@ -23,8 +28,7 @@ export function remains(authority: Authority, all: readonly Authority[]): boolea
       whole(candidate.scope),
   );
   if (!others.some(({ kind }) => kind === authority.kind)) return false;
-  return (
-    authority.kind !== 'root' ||
-    others.some((other) => other.kind === 'issuing' && other.parentId !== authority.id)
-  );
+  if (!isRootKind(authority.kind)) return true;
+  const below = issuingKindBelow(authority.kind);
+  return others.some((other) => other.kind === below && other.parentId !== authority.id);
 }

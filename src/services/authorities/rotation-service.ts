@@ -1,6 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { OperationName } from '../../common/wire/index.ts';
 import {
+  isIssuingKind,
   isLegalTransition,
   rotatedKinds,
   type RotationSpec,
@@ -290,7 +291,7 @@ export class RotationService implements Rotation {
         // every consumer holds, then a new root with its intermediate.
         if (authority.state !== 'tainted') await this.taint(caller, input);
         const rootId =
-          plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
+          plan.replacesRoot && isIssuingKind(authority.kind) ? plan.tainted.at(-1) : undefined;
         const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
         if (root !== undefined && root.state !== 'tainted')
           await this.taint(caller, { ...input, id: root.id });
@@ -350,7 +351,7 @@ export class RotationService implements Rotation {
     const { controller, store } = this.#dependencies;
     const state = await controller.look();
     const all = await this.#acts.proven();
-    const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
+    const root = isIssuingKind(authority.kind) ? rootOf(authority, all) : undefined;
     return compromisePlanOf(authority, root, state, await store.rotations.consumers());
   }
 

@@ -367,7 +367,7 @@ export class CallerRegistry implements Callers {
     const trusted =
       issuer !== undefined &&
       isTrusted(issuer.state) &&
-      root !== undefined &&
+      root?.kind === 'root' &&
       isTrusted(root.state);
     if (!trusted)
       throw new PkiError(

@@ -8,7 +8,12 @@ import {
   spkiOf,
   type ParsedCertificate,
 } from '../../../src/common/x509/index.ts';
-import type { Authority, Intent } from '../../../src/domain/index.ts';
+import {
+  isNamesAuthority,
+  isRootKind,
+  type Authority,
+  type Intent,
+} from '../../../src/domain/index.ts';
 import type { TokenAdmin } from '../../../src/hsm/token-port.ts';
 import { createRecordedIssuance, type RecordedIssuance } from '../../../src/issuance/index.ts';
 import type { FinishItem } from '../../../src/store/ports/index.ts';
@@ -21,7 +26,7 @@ export const newKey = (): KeyObject =>
 
 export function authority(
   clock: FakeClock,
-  kind: 'root' | 'issuing',
+  kind: 'root' | 'issuing' | 'names-root' | 'names-issuing',
   key: KeyObject,
   issuer?: {
     readonly certificate: ParsedCertificate;
@@ -33,7 +38,8 @@ export function authority(
   const [notBefore, notAfter] = [clock.now() - day, clock.now() + 40 * day];
   const tbsDer = buildAuthorityTbs({
     serial: newSerial(clock.nowMs(), systemRandom),
-    profile: kind === 'root' ? 'root' : 'intermediate',
+    profile: isRootKind(kind) ? 'root' : 'intermediate',
+    names: isNamesAuthority(kind),
     issuer: issuer?.certificate,
     spkiDer,
     trustDomain,
@@ -54,7 +60,7 @@ export function authority(
       state: 'active',
       version: 3,
       keyType: 'ec-p256',
-      token: kind === 'root' ? 'root' : 'issuing',
+      token: isRootKind(kind) ? 'root' : 'issuing',
       ckaId: 'ab'.repeat(16),
       parentId: issuer?.id ?? null,
       scope: {},

@@ -63,6 +63,41 @@ export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPl
   ],
 });
 
+/** Relying parties read it daily; a proxy between may keep it for an hour. */
+const namesRootsMaxAge = 3_600;
+
+/**
+ * The trusted roots of names, PEM. A list of roots has no signature, so that readers over a network
+ * need TLS. `roots`: empty while there are none.
+ */
+export const namesPlugin = (roots: () => string): HttpPlugin => ({
+  name: 'names',
+  listeners: ['tls', 'loopback'],
+  limits,
+  errorForm: jsonErrorForm,
+  routes: [
+    {
+      method: 'GET',
+      path: '/names/roots.pem',
+      handle: (): HttpAnswer => {
+        const body = roots();
+        if (body === '')
+          throw new PkiError('NOT_FOUND', 'this server has no root of names', {
+            next: 'Set names.enabled, and start the server again.',
+          });
+        return {
+          status: 200,
+          headers: {
+            'content-type': 'application/x-pem-file',
+            'cache-control': `max-age=${namesRootsMaxAge}`,
+          },
+          body,
+        };
+      },
+    },
+  ],
+});
+
 /**
  * The certificate of each authority, to which certificates of names point (RFC 5280 section
  * 4.2.2.1, caIssuers). It is beside the CRL, over plain HTTP too, since it is signed.

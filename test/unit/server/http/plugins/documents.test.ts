@@ -6,6 +6,7 @@ import {
   bundlePlugin,
   crlPlugin,
   issuerPlugin,
+  namesPlugin,
 } from '../../../../../src/server/http/plugins/documents.ts';
 import { Routes } from '../../../../../src/server/http/routes.ts';
 
@@ -49,6 +50,18 @@ test('a CRL goes out by the ID of its authority, also over plain HTTP, since it 
   assert.deepEqual(asked, ['0190-aB', 'gone']);
   for (const path of ['/crl/.crl', '/crl/a.b.crl', `/crl/${'a'.repeat(65)}.crl`, '/crl/a'])
     assert.equal(new Routes([plugin]).find('GET', path).kind, 'none', path);
+});
+
+test('the roots of names go out as PEM, over no plain network, and not while there are none', async () => {
+  let roots = '';
+  const plugin = namesPlugin(() => roots);
+  assert.deepEqual(plugin.listeners, ['tls', 'loopback']);
+  const found = new Routes([plugin]).find('GET', '/names/roots.pem');
+  assert.ok(found.kind === 'match');
+  const ask = async () => found.match.route.handle({} as HttpRequest);
+  await assert.rejects(ask(), { code: 'NOT_FOUND' });
+  roots = 'PEM';
+  assert.equal((await ask()).body, roots);
 });
 
 test('the certificate of an authority goes out beside its CRL', async () => {
