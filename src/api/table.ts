@@ -7,6 +7,7 @@ import { authoritySourceOperations } from './admin/authority-sources.ts';
 import { certificateOperations } from './admin/certificates.ts';
 import { delegationOperations } from './admin/delegations.ts';
 import { entryOperations } from './admin/entries.ts';
+import { federationOperations } from './admin/federation.ts';
 import { policyOperations } from './admin/policies.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
@@ -39,6 +40,7 @@ export const operationTable: OperationTable = {
   'meshca.admin.v1.Targets': targetOperations,
   'meshca.admin.v1.Tokens': tokenOperations,
   'meshca.admin.v1.Delegations': delegationOperations,
+  'meshca.admin.v1.Federation': federationOperations,
   'meshca.admin.v1.Roles': roleOperations,
   'meshca.admin.v1.Policies': policyOperations,
   'meshca.admin.v1.Authorities': authorityOperations,

@@ -6,6 +6,7 @@ import { authorityCommands } from './commands/authority.ts';
 import { bundleCommands } from './commands/bundle.ts';
 import { certificateCommands } from './commands/certificate.ts';
 import { policyCommands } from './commands/policy.ts';
+import { federationCommands } from './commands/federation.ts';
 import { delegationCommands } from './commands/delegation.ts';
 import { roleCommands } from './commands/role.ts';
 import { statusCommand } from './commands/status.ts';
@@ -39,6 +40,7 @@ const commands = [
   entryCommands,
   tokenCommands,
   delegationCommands,
+  federationCommands,
   policyCommands,
   roleCommands,
   bundleCommands,

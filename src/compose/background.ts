@@ -3,6 +3,7 @@ import { Pruner, recordReturn } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import type { DoorStage } from './doors.ts';
+import type { ServiceStage } from './services.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -11,6 +12,7 @@ interface Below {
   readonly tokens: TokenStage;
   readonly records: RecordStage;
   readonly authorities: AuthorityStage;
+  readonly service: ServiceStage;
   readonly doors: DoorStage;
 }
 
@@ -20,6 +22,7 @@ export async function startBackgroundWork({
   tokens,
   records,
   authorities,
+  service,
   doors,
 }: Below): Promise<AsyncDisposable> {
   const { config, clock, logger } = context;
@@ -53,6 +56,7 @@ export async function startBackgroundWork({
           ),
       }),
     );
+  await tokens.gate.whenOpen(() => service.services.poller.start());
   doors.showReadiness();
   stack.defer(store.onRevision(() => rotation.controller.poke()));
   if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));

@@ -10,6 +10,7 @@ import {
 } from '../server/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
+import { openFederation } from './federation.ts';
 import { FrontDoor, type FrontDoorDependencies } from './front-door.ts';
 import { openHttp, openOperationsPort, portIdentities, type PortIdentities } from './http.ts';
 import type { IssuingStage } from './issuing.ts';
@@ -24,6 +25,7 @@ export interface DoorStage extends AsyncDisposable {
   readonly port: () => number;
   readonly opsPort: number;
   readonly httpPorts: () => { readonly plain: number; readonly tls: number };
+  readonly federationPorts: () => { readonly web: number; readonly spiffe: number };
   readonly adminSocketPath: string;
   readonly identities: PortIdentities;
   /** Updates health checks with the present readiness. */
@@ -55,17 +57,14 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   const showReadiness = (): void => front.setServing(readiness.ready);
   stack.defer(() => front.setServing(false));
   stack.defer(eachSecond(clock, showReadiness));
-  for (const stop of [
-    gate.signers.onChange(showReadiness),
-    authorities.registry.onChange(showReadiness),
-    gate.onChange(showReadiness),
-  ])
-    stack.defer(stop);
+  for (const source of [gate.signers, authorities.registry, gate])
+    stack.defer(source.onChange(showReadiness));
 
   const identities = portIdentities(config);
   const ops = await openOperationsPort(context, identities.operations);
   stack.defer(() => ops.close());
   const http = stack.use(await openHttp(context, authorities, identities.http));
+  const federation = stack.use(await openFederation(context, authorities, identities.federation));
   const adminPath = adminSocketPath(config);
   const admin = await startAdminListener({
     grpcServer: front.server,
@@ -79,6 +78,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   const door = frontDoor(below, {
     open: async () => {
       await http.openTls(issuing.certificate);
+      await federation.open('spiffe', issuing.certificate);
       return listenTls(below, { front, connections });
     },
     opened: showReadiness,
@@ -93,6 +93,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     port: () => door.port,
     opsPort: ops.port,
     httpPorts: () => ({ plain: http.plainPort, tls: http.tlsPort }),
+    federationPorts: () => federation.ports(),
     adminSocketPath: adminPath,
     identities,
     showReadiness,

@@ -59,12 +59,19 @@ const certificateOf = (all: readonly Authority[], id: string): Buffer | undefine
 export interface PortIdentities {
   readonly http: FileIdentity | undefined;
   readonly operations: FileIdentity | undefined;
+  readonly federation: FileIdentity | undefined;
 }
 
 /** @throws PkiError CONFIG_INVALID */
-export const portIdentities = ({ http, ops }: ServerConfig): PortIdentities => ({
+export const portIdentities = ({ http, ops, federation }: ServerConfig): PortIdentities => ({
   http: fileIdentity('http.tls.certFile', http.tls.certFile, 'http.tls.keyFile', http.tls.keyFile),
   operations: fileIdentity('ops.tlsCertFile', ops.tlsCertFile, 'ops.tlsKeyFile', ops.tlsKeyFile),
+  federation: fileIdentity(
+    'federation.web.certFile',
+    federation.web?.certFile,
+    'federation.web.keyFile',
+    federation.web?.keyFile,
+  ),
 });
 
 const fileIdentity = (

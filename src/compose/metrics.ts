@@ -43,6 +43,7 @@ export function watchServer(
     agentsConnected: () => service.services.sync.connectedCount(),
     ready: () => readiness.ready,
     certificatesByState: () => store.certificates.countByState(),
+    relationships: () => service.services.federation.views(),
     targetsByState: () => service.services.targets.byState(),
     targetHolds: () => service.services.targets.holding(),
     pendingOperations: () => pendingByKind(store.approvals, clock.now()),

@@ -17,6 +17,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly opsPort: number;
   /** 0 for a listener that is not open. */
   readonly httpPorts: { readonly plain: number; readonly tls: number };
+  /** The bundle endpoints. 0 for one that is not open. */
+  readonly federationPorts: { readonly web: number; readonly spiffe: number };
   readonly adminSocketPath: string;
   /** Process IDs of the signers, for drills. */
   signerPids(): readonly number[];
@@ -47,7 +49,7 @@ export async function startServer(dependencies: ServerDependencies): Promise<Run
   const stages = { context, tokens, records, authorities, issuing };
   const service = stack.use(await openServices(stages, late));
   const doors = stack.use(await openDoors({ ...stages, service }));
-  stack.use(await startBackgroundWork({ ...stages, doors }));
+  stack.use(await startBackgroundWork({ ...stages, service, doors }));
 
   const { signers } = tokens.gate;
   const owned = stack.move();
@@ -59,11 +61,14 @@ export async function startServer(dependencies: ServerDependencies): Promise<Run
     get httpPorts() {
       return doors.httpPorts();
     },
+    get federationPorts() {
+      return doors.federationPorts();
+    },
     adminSocketPath: doors.adminSocketPath,
     signerPids: () => signers.pids(),
     reload: async () => {
-      const { http, operations } = doors.identities;
-      const renewals = [http, operations].map((identity) => identity?.prepare());
+      const { http, operations, federation } = doors.identities;
+      const renewals = [http, operations, federation].map((identity) => identity?.prepare());
       const changePins = await tokens.readPins();
       for (const renew of renewals) renew?.();
       return changePins();

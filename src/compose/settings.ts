@@ -63,6 +63,11 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 },
     signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst },
     canaryLyingShare: config.rotation.canaryLyingShare,
+    federation: {
+      minimumSeconds: config.federation.pollMinimumSeconds,
+      maximumSeconds: config.federation.pollMaximumSeconds,
+      timeoutSeconds: config.federation.timeoutSeconds,
+    },
     downstreamTotalRate: {
       perSecond: limits.downstreamPerMinute / 60,
       burst: Math.max(10, limits.downstreamPerMinute),

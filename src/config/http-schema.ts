@@ -10,6 +10,46 @@ const trustedProxies = (listener: string) =>
       `Addresses and networks (10.0.0.0/8) of proxies in front of the ${listener}, whose X-Forwarded-For is believed`,
     );
 
+/** Federation with foreign trust domains: our bundle endpoints, and how those of others are asked. */
+export const federationSchema = z
+  .strictObject({
+    web: z
+      .strictObject({
+        address: z
+          .string()
+          .min(1)
+          .default('127.0.0.1')
+          .describe('Address of the bundle endpoint with the profile https_web'),
+        port: port('Port of the bundle endpoint with the profile https_web').default(8446),
+        certFile: path(
+          'PEM certificate chain that a CA of the web signed for the host name of the endpoint',
+        ),
+        keyFile: path('PEM key of federation.web.certFile'),
+      })
+      .optional()
+      .describe('Absent: there is no bundle endpoint with the profile https_web'),
+    spiffe: z
+      .strictObject({
+        address: z
+          .string()
+          .min(1)
+          .default('127.0.0.1')
+          .describe('Address of the bundle endpoint with the profile https_spiffe'),
+        port: port('Port of the bundle endpoint with the profile https_spiffe').default(8445),
+      })
+      .optional()
+      .describe('Absent: there is no bundle endpoint with the profile https_spiffe'),
+    connections: count('Maximum number of connections of each bundle endpoint').default(256),
+    pollMinimumSeconds: seconds(
+      'A foreign endpoint is asked no more often, whatever the refresh hint of its bundle',
+    ).default(10),
+    pollMaximumSeconds: seconds(
+      'A foreign endpoint is asked no less often, whatever the refresh hint of its bundle',
+    ).default(3_600),
+    timeoutSeconds: seconds('A foreign endpoint that takes longer has failed').default(10),
+  })
+  .prefault({});
+
 /** The operations port. */
 export const opsSchema = z
   .strictObject({

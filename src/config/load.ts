@@ -82,7 +82,10 @@ export function readPin(
 /** The policy of rotation from the configuration. */
 export function rotationPolicy(config: ServerConfig): RotationPolicy {
   const { issuance, authorities, names, rotation, hsm } = config;
-  const hint = 2 * issuance.bundleRefreshHintSeconds;
+  const { web, spiffe } = config.federation;
+  // SPIFFE Federation, section 6.1: relying parties outside learn a key at their next polls
+  const hints = web === undefined && spiffe === undefined ? 2 : 5;
+  const hint = hints * issuance.bundleRefreshHintSeconds;
   return {
     longestLeafSeconds: Math.max(
       issuance.maximumTtlSeconds,
@@ -249,6 +252,12 @@ function contradiction(config: ServerConfig): string | undefined {
   if (issuers !== undefined) return issuers;
   const front = httpContradiction(config);
   if (front !== undefined) return front;
+  const { pollMinimumSeconds, pollMaximumSeconds } = config.federation;
+  if (pollMinimumSeconds > pollMaximumSeconds)
+    return (
+      `federation.pollMinimumSeconds (${pollMinimumSeconds}) is above ` +
+      `federation.pollMaximumSeconds (${pollMaximumSeconds})`
+    );
   const shared = sharedToken(hsm);
   if (shared !== undefined) return shared;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address))

@@ -4,7 +4,7 @@ import { tokensSchema } from '../services/tokens/index.ts';
 import { authoritiesSchema } from './authorities-schema.ts';
 import { attestationSchema, controlPlanesSchema } from './callers-schema.ts';
 import { count, days, path, port, seconds } from './fields.ts';
-import { httpSchema, opsSchema } from './http-schema.ts';
+import { federationSchema, httpSchema, opsSchema } from './http-schema.ts';
 import { namesSchema } from './names-schema.ts';
 
 const tokenKeys = (label: string, role: string) => ({
@@ -222,6 +222,7 @@ export const serverConfigSchema = z.strictObject({
     .prefault({}),
   ops: opsSchema,
   http: httpSchema,
+  federation: federationSchema,
   attestation: attestationSchema,
   tokens: tokensSchema,
   controlPlanes: controlPlanesSchema,
@@ -307,6 +308,8 @@ export const rereadServerKeys: readonly string[] = [
   'hsm.issuing.pinVault',
   'hsm.standby.pinFile',
   'hsm.standby.pinVault',
+  'federation.web.certFile',
+  'federation.web.keyFile',
   'http.tls.certFile',
   'http.tls.keyFile',
   'ops.tlsCertFile',

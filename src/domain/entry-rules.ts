@@ -19,7 +19,7 @@ import { entryProfiles, isNamesProfile, maximumLifeOf } from './certificate.ts';
 import { checkNamesEntry } from './entry-names.ts';
 import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
-import { checkFederatesWith } from './federation.ts';
+import { checkFederatesWith } from './federation/relationship.ts';
 import { checkDnsNames } from './names.ts';
 import type { ReservedDnsName } from './reserved-names.ts';
 

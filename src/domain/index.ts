@@ -57,7 +57,25 @@ export {
   type FederationRelationship,
   type ForeignBundle,
   type ForeignJwtKey,
-} from './federation.ts';
+} from './federation/relationship.ts';
+export {
+  foreignDocument,
+  maximumDocumentBytes,
+  parseForeignDocument,
+  type ForeignDocument,
+} from './federation/document.ts';
+export {
+  judgeBundle,
+  rootSha256,
+  type JudgedBundle,
+  type KnownKeys,
+} from './federation/judgement.ts';
+export { pollSeconds, staleFrom, type PollLimits } from './federation/polling.ts';
+export {
+  checkRelationship,
+  endpointUrl,
+  type RelationshipInput,
+} from './federation/relationship-rules.ts';
 export {
   authorityStates,
   crossOf,

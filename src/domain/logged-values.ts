@@ -8,7 +8,7 @@ import type { BlockedKey } from './blocked-key.ts';
 import type { BundleRevision } from './bundle.ts';
 import type { Delegation, Role } from './delegation.ts';
 import type { RegistrationEntry } from './entry.ts';
-import type { FederationRelationship, ForeignBundle } from './federation.ts';
+import type { FederationRelationship, ForeignBundle } from './federation/relationship.ts';
 import { form, type LoggedForm } from './logged-form.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
 import type { IssuancePolicyVersion } from './issuance-policy.ts';

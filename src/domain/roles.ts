@@ -18,6 +18,8 @@ export const verbs = [
   'token.create',
   'delegation.read',
   'delegation.write',
+  'federation.read',
+  'federation.write',
   'role.read',
   'policy.read',
   'authority.read',

@@ -4,6 +4,7 @@ export type { LedgerAuthorities, Standing } from './authorities.ts';
 export type { LedgerApprovals } from './approvals.ts';
 export { requireUnblocked, type LedgerBlockedKeys } from './blocked-keys.ts';
 export type { LedgerDelegations } from './delegations.ts';
+export type { LedgerFederation, ProvenFederation } from './federation.ts';
 export type { LedgerEvidence } from './evidence.ts';
 export type { LivingObject } from './living.ts';
 export type { LedgerCopy, LedgerLog, PendingRecord } from './log.ts';

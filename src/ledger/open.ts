@@ -7,6 +7,7 @@ import { ledgerBlockedKeys, type LedgerBlockedKeys } from './blocked-keys.ts';
 import { Confirmations } from './confirmations.ts';
 import { compareDelegations, ledgerDelegations, type LedgerDelegations } from './delegations.ts';
 import { ledgerEvidence, type LedgerEvidence } from './evidence.ts';
+import { ledgerFederation, type LedgerFederation } from './federation.ts';
 import { ledgerIssuancePolicies, type LedgerIssuancePolicies } from './issuance-policies.ts';
 import { ledgerIssuance } from './issuance.ts';
 import { LogBook, type LedgerLog } from './log.ts';
@@ -29,6 +30,7 @@ interface LoggedNouns {
   readonly blockedKeys: LedgerBlockedKeys;
   readonly delegations: LedgerDelegations;
   readonly evidence: LedgerEvidence;
+  readonly federation: LedgerFederation;
   readonly issuancePolicies: LedgerIssuancePolicies;
   readonly log: LedgerLog;
   readonly revocations: LedgerRevocations;
@@ -96,6 +98,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     blockedKeys: ledgerBlockedKeys(store.blockedKeys, objects),
     delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
+    federation: ledgerFederation(store.federation, objects),
     issuance: ledgerIssuance(
       store.issuance,
       issued.unreplaced,

@@ -5,9 +5,11 @@ export type { TlsFront, TlsIdentity } from './grpc/presented-identities.ts';
 export { startTlsListener, type Listening } from './grpc/tls-listener.ts';
 export { ServerMetrics } from './metrics.ts';
 export {
+  bundleEndpointPlugin,
   bundlePlugin,
   crlPlugin,
   issuerPlugin,
+  FederationFront,
   namesPlugin,
   HttpFront,
   startOperationsPort,

@@ -1,8 +1,9 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { FederationMetrics, type FederationSources } from './federation-metrics.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { watchTargets, type TargetSources } from './target-metrics.ts';
 
-export interface MetricSources extends TargetSources {
+export interface MetricSources extends TargetSources, FederationSources {
   /**
    * By name of a certificate, Unix seconds at which it expires. It is shown as an instant, so that
    * an alert can subtract the present time.
@@ -54,6 +55,7 @@ export class ServerMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   });
   readonly policy = new PolicyMetrics(this.registry);
+  readonly federation = new FederationMetrics(this.registry);
   readonly #moves = new Counter({
     name: 'meshca_authority_transitions_total',
     help: 'Transitions of authorities that this server carried out, by kind and new state.',
@@ -148,6 +150,7 @@ export class ServerMetrics {
       sources.certificatesByState,
     );
     this.#pending(sources);
+    this.federation.watch(sources);
     watchTargets(this.registry, sources);
     this.#single(
       'meshca_hsm_signers',

@@ -29,6 +29,10 @@ import { PolicyReviewService } from './policies/review-service.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { RotationService } from './authorities/rotation-service.ts';
+import { createFederation } from './federation/create-federation.ts';
+import type { FederationService } from './federation/federation-service.ts';
+import { ForeignBundles } from './federation/foreign-bundles.ts';
+import type { FederationPoller } from './federation/poller.ts';
 import { createSync } from './sync/create-sync.ts';
 import type { SyncHub } from './sync/sync-hub.ts';
 import { createTargets } from './targets/create-targets.ts';
@@ -38,6 +42,8 @@ import { TokenService } from './attestation/join-token/tokens.ts';
 export interface RunningServices extends Services {
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly sync: SyncHub;
+  readonly poller: FederationPoller;
+  readonly federation: FederationService;
   /** Whether an agent with this ID has a sync session, or a control plane watches. */
   isConnected(id: string): boolean;
   /**
@@ -56,8 +62,18 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
   checkServiceSettings(dependencies.settings);
   const common = createCommon(dependencies);
   const { callers, refusals, nodeSets } = common;
+  const foreign = new ForeignBundles({
+    federation: dependencies.store.federation,
+    onRevision: common.onRevision,
+    logger: dependencies.logger,
+  });
+  const { federation, poller } = createFederation(dependencies, { ...common, foreign });
   const { targets, ...targetParts } = createTargets(dependencies, common);
-  const sync = createSync(dependencies, { ...common, targets: targetParts.sessions });
+  const sync = createSync(dependencies, {
+    ...common,
+    targets: targetParts.sessions,
+    foreign,
+  });
   const delegateStreams = new DelegateStreams({ ...common, clock: dependencies.clock });
   const watch = createWatch(dependencies, delegateStreams);
   const issuing = issuingServices(dependencies, common, delegateStreams);
@@ -68,6 +84,8 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     sync,
     targets,
     watch,
+    federation,
+    poller,
     ...issuing,
     ...registrationServices(dependencies, common, sync),
     ...approvalServices(dependencies, common),
@@ -75,6 +93,8 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     ...inspectionServices(dependencies, common, sync),
     isConnected: (id) => sync.isConnected(id) || watch.isConnected(id),
     async close() {
+      await poller.close();
+      foreign.close();
       sync.close();
       targetParts.close();
       delegateStreams.close();

@@ -53,4 +53,6 @@ export interface ServicesDependencies {
   readonly crossInChains: boolean;
   /** Called when two processes were seen under one identity of an agent. */
   readonly onDouble: (how: DoubleKind) => void;
+  /** Called with the outcome of each poll of a bundle endpoint: ok, or a code. */
+  readonly onPolled: (trustDomain: string, outcome: string) => void;
 }

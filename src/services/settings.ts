@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import { shortLivedMaximumSeconds, type ReservedDnsName } from '../domain/index.ts';
+import type { FederationSettings } from './federation/federation-settings.ts';
 import type { Rate } from '../common/runtime/index.ts';
 
 /** The configuration of the services. Durations are in seconds. */
@@ -50,6 +51,7 @@ export interface ServiceSettings {
   readonly taintWindowSeconds: number;
   /** The share of the nodes with handshake reports that may lie; below 0.5. */
   readonly canaryLyingShare: number;
+  readonly federation: FederationSettings;
 }
 
 /** No join token lives longer. */
@@ -79,6 +81,7 @@ export const defaultServiceSettings = {
   refusalRate: { perSecond: 5, burst: 50 },
   taintWindowSeconds: 600,
   canaryLyingShare: 0.25,
+  federation: { minimumSeconds: 10, maximumSeconds: 3600, timeoutSeconds: 10 },
 } as const satisfies Partial<ServiceSettings>;
 
 /**

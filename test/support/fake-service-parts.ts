@@ -43,6 +43,7 @@ export function fakeServiceParts(): Pick<
   | 'cross'
   | 'crossInChains'
   | 'onDouble'
+  | 'onPolled'
 > {
   return {
     logFacts: {
@@ -78,5 +79,6 @@ export function fakeServiceParts(): Pick<
     cross: absent('root token'),
     crossInChains: false,
     onDouble: () => {},
+    onPolled: () => {},
   };
 }

@@ -3,6 +3,7 @@ import { bearerTokenCodes } from './codes/bearer-tokens.ts';
 import { callerCodes } from './codes/callers.ts';
 import { deliveryCodes } from './codes/deliveries.ts';
 import { driverCodes } from './codes/drivers.ts';
+import { federationCodes } from './codes/federation.ts';
 import { identityCodes } from './codes/identities.ts';
 import { issuingCodes } from './codes/issuing.ts';
 import { probeCodes } from './codes/probes.ts';
@@ -29,6 +30,7 @@ export const codes = {
   ...driverCodes,
   ...setCodes,
   ...targetCodes,
+  ...federationCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

@@ -106,6 +106,7 @@ export class HttpFront implements AsyncDisposable {
     const listener = await startHttpListener(
       {
         name,
+        setting: `http.${name}`,
         address,
         port,
         trustedProxies,

@@ -29,12 +29,16 @@ export interface HttpIdentity {
 }
 
 export interface HttpListenerPlan {
-  readonly name: 'plain' | 'tls';
+  readonly name: 'plain' | 'tls' | 'federation-web' | 'federation-spiffe';
+  /** The key of the configuration, for errors. */
+  readonly setting: string;
   readonly address: string;
   readonly port: number;
   readonly trustedProxies: readonly string[];
   /** Absent: plain HTTP. */
   readonly identity?: HttpIdentity;
+  /** Absent: TLS 1.3 alone. */
+  readonly minVersion?: 'TLSv1.2';
   readonly routes: Routes;
   readonly publicBaseUrl: string | undefined;
   readonly limits: HttpListenerLimits;
@@ -128,10 +132,10 @@ class Listener implements HttpListener {
   }
 
   async listen(): Promise<void> {
-    const { name, address, port } = this.#plan;
+    const { setting, address, port } = this.#plan;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error: NodeJS.ErrnoException) =>
-        reject(portError(`http.${name}:`, { address, port }, error)),
+        reject(portError(`${setting}:`, { address, port }, error)),
       );
       this.#server.listen({ host: address, port }, resolve);
     });
@@ -150,7 +154,7 @@ class Listener implements HttpListener {
   }
 
   #create(): Server {
-    const { identity, limits } = this.#plan;
+    const { identity, limits, minVersion } = this.#plan;
     const options: ServerOptions = {
       connectionsCheckingInterval: checkEveryMs,
       headersTimeout: limits.headSeconds * 1000,
@@ -163,11 +167,15 @@ class Listener implements HttpListener {
       void this.#serve(request, response);
     if (identity === undefined) return createHttpServer(options, handle);
     const server = createHttpsServer(
-      { ...options, ...secureContextOf(identity), handshakeTimeout: limits.headSeconds * 1000 },
+      {
+        ...options,
+        ...secureContextOf(identity, minVersion),
+        handshakeTimeout: limits.headSeconds * 1000,
+      },
       handle,
     );
     this.#stopWatching = identity.onChange(() =>
-      server.setSecureContext(secureContextOf(identity)),
+      server.setSecureContext(secureContextOf(identity, minVersion)),
     );
     return server;
   }
@@ -249,14 +257,23 @@ class Listener implements HttpListener {
   }
 }
 
-/** TLS 1.3 without tickets: a resumed session would keep a certificate that was replaced. */
-export const secureContextOf = (identity: HttpIdentity) => {
+/** Of TLS 1.2: forward secrecy and authenticated encryption alone. */
+const ciphers =
+  'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:' +
+  'ECDHE+AESGCM:ECDHE+CHACHA20';
+
+/** Without tickets: a resumed session would keep a certificate that was replaced. */
+export const secureContextOf = (
+  identity: HttpIdentity,
+  minVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.3',
+) => {
   const { chainPem, keyPem } = identity.current();
   return {
     cert: chainPem,
     key: keyPem,
-    minVersion: 'TLSv1.3' as const,
-    secureOptions: constants.SSL_OP_NO_TICKET,
+    minVersion,
+    ciphers,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 };
 

@@ -8,8 +8,9 @@ import type { ErrorCode } from '../../common/errors/index.ts';
  * - `loopback`: the plain listener if it is on loopback, so that nobody on a network can read or
  *   alter the traffic. A proxy on this machine may be in front.
  * - `plain`: the plain listener on any address. For documents with their own signature.
+ * - `federation`: the bundle endpoints for foreign trust domains, which are open to anybody.
  */
-export type ListenerKind = 'tls' | 'loopback' | 'plain';
+export type ListenerKind = 'tls' | 'loopback' | 'plain' | 'federation';
 
 export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE';
 

@@ -1,4 +1,6 @@
 import type { ServicesDependencies } from '../services-dependencies.ts';
+import type { ForeignBundles } from '../federation/foreign-bundles.ts';
+import { FederatedSource } from './federated.ts';
 import { SyncSource } from './source.ts';
 import type { SyncDependencies } from './sync-dependencies.ts';
 import { SyncHub } from './sync-hub.ts';
@@ -12,13 +14,20 @@ export function createSync(
     refusals,
     targets,
     onRevision,
+    foreign,
   }: Pick<
     SyncDependencies,
     'callers' | 'doubles' | 'nodeSets' | 'refusals' | 'targets' | 'onRevision'
-  >,
+  > & { readonly foreign: ForeignBundles },
 ): SyncHub {
   const { store, authorities, clock, logger, settings } = dependencies;
+  const federated = new FederatedSource({
+    entries: store.entries,
+    objects: store.objects,
+    foreign,
+  });
   const source = new SyncSource({
+    federated,
     entries: store.entries,
     bundles: store.bundles,
     meta: store.meta,
@@ -29,6 +38,7 @@ export function createSync(
   });
   return new SyncHub({
     source,
+    federated,
     agentBundle: dependencies.agentBundle,
     handshakes: dependencies.handshakes,
     crls: dependencies.crls,

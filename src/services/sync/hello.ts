@@ -4,9 +4,10 @@ import type { SyncHello, SyncMessage } from './sync.ts';
 
 /**
  * `issuer-sets`: published issuing authorities are sent, and their digest is accepted. `handshakes`:
- * reports are accepted. `file-targets`: reports of file targets are accepted.
+ * reports are accepted. `file-targets`: reports of file targets are accepted. `federation`: the
+ * foreign bundles are sent to agents that say so too.
  */
-const capabilities: readonly string[] = ['issuer-sets', 'handshakes', 'file-targets'];
+const capabilities: readonly string[] = ['issuer-sets', 'handshakes', 'file-targets', 'federation'];
 
 export const welcomeOf = (
   hello: SyncHello,

@@ -2,6 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Position } from '../../domain/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 import type { SyncMessage, SyncSession } from '../services.ts';
+import { SentBundles } from './federated.ts';
 import { changeMessages, epochFor, inPages, pageEntries } from './pages.ts';
 import type { SyncSource } from './source.ts';
 
@@ -25,7 +26,13 @@ export class AgentSession {
   parents: readonly string[];
   #position: Position | undefined;
   #bundleSequence: number;
-  #behind = { bundles: true, authorities: true, entries: true, checkpoint: false };
+  #behind = {
+    bundles: true,
+    authorities: true,
+    federated: false,
+    entries: true,
+    checkpoint: false,
+  };
   /** Parents below which something changed; undefined: any. */
   #changed: Set<string> | undefined;
   #snapshot: Snapshot | undefined;
@@ -38,6 +45,8 @@ export class AgentSession {
   #sentCrls: Extract<SyncMessage, { kind: 'authorities' }>['crls'] = [];
   readonly #checkpoint: (() => SyncMessage | undefined) | undefined;
   #sentCheckpoint: SyncMessage | undefined;
+  /** Undefined: the agent takes no foreign bundles. */
+  readonly #foreign: SentBundles | undefined;
 
   /** `checkpoint`: the newest checkpoint of the audit log, for an agent that keeps them. */
   constructor(
@@ -49,6 +58,7 @@ export class AgentSession {
       readonly position: Position | undefined;
       readonly bundleSequence: number;
       readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
+      readonly federation?: boolean;
     },
   ) {
     this.caller = caller;
@@ -59,6 +69,8 @@ export class AgentSession {
     this.#bundleSequence = from.bundleSequence;
     this.#checkpoint = from.checkpoint;
     this.#behind.checkpoint = from.checkpoint !== undefined;
+    if (from.federation === true) this.#foreign = new SentBundles();
+    this.#behind.federated = this.#foreign !== undefined;
   }
 
   get ended(): boolean {
@@ -95,6 +107,7 @@ export class AgentSession {
   }
 
   entriesChanged(parents: Iterable<string>): void {
+    this.#behind.federated = this.#foreign !== undefined;
     if (this.#behind.entries && this.#changed === undefined) return;
     this.#behind.entries = true;
     this.#changed ??= new Set();
@@ -105,6 +118,7 @@ export class AgentSession {
   /** Something may have changed below any of its parents. */
   anythingChanged(): void {
     this.#behind.entries = true;
+    this.#behind.federated = this.#foreign !== undefined;
     this.#changed = undefined;
     this.pump();
   }
@@ -132,14 +146,17 @@ export class AgentSession {
   restart(): void {
     this.#position = undefined;
     this.#snapshot = undefined;
-    this.#behind.entries = true;
-    this.#changed = undefined;
-    this.pump();
+    this.anythingChanged();
   }
 
   checkpointMoved(): void {
     if (this.#checkpoint === undefined) return;
     this.#behind.checkpoint = true;
+    this.pump();
+  }
+
+  federationChanged(): void {
+    this.#behind.federated = this.#foreign !== undefined;
     this.pump();
   }
 
@@ -170,6 +187,7 @@ export class AgentSession {
       this.#outbox.length > 0 ||
       this.#behind.bundles ||
       this.#behind.authorities ||
+      this.#behind.federated ||
       this.#behind.entries ||
       this.#behind.checkpoint ||
       this.#snapshot !== undefined
@@ -183,6 +201,7 @@ export class AgentSession {
       // bundles before entries: certificates may come from an authority that is new
       else if (this.#behind.bundles) await this.#bundles();
       else if (this.#behind.authorities) this.#authorities();
+      else if (this.#behind.federated) await this.#federated();
       else if (this.#snapshot !== undefined || this.#position === undefined)
         await this.#snapshotPage();
       else if (this.#behind.checkpoint) this.#newestCheckpoint();
@@ -215,6 +234,12 @@ export class AgentSession {
     this.#sentAuthorities = text;
     this.#sentCrls = message.crls;
     this.#outbox.push(message);
+  }
+
+  async #federated(): Promise<void> {
+    this.#behind.federated = false;
+    const bundles = await this.#source.federated(this.parents);
+    this.#outbox.push(...(this.#foreign?.next(bundles) ?? []));
   }
 
   #newestCheckpoint(): void {

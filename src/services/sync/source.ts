@@ -9,6 +9,8 @@ import type {
   PageRequest,
 } from '../../store/ports/index.ts';
 import type { SyncMessage } from '../services.ts';
+import type { SharedBundle } from '../federation/foreign-bundles.ts';
+import type { FederatedSource } from './federated.ts';
 import { changeMessages } from './pages.ts';
 
 export interface SyncSourceDependencies {
@@ -20,6 +22,7 @@ export interface SyncSourceDependencies {
   readonly crls: Pick<Crls, 'set'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
+  readonly federated: FederatedSource;
 }
 
 export type Changes = Awaited<ReturnType<EntryStore['changes']>>;
@@ -65,6 +68,7 @@ export class SyncSource {
   /** Entries have changed: drops the shared results. */
   entriesMoved(): void {
     this.#changes.clear();
+    this.#dependencies.federated.entriesMoved();
   }
 
   authoritiesMoved(): void {
@@ -81,7 +85,8 @@ export class SyncSource {
       await new Promise<void>((resolve) => this.#queue.push(resolve));
     else this.#readers += 1;
     try {
-      return await this.#dependencies.entries.byParents(parents, request);
+      const page = await this.#dependencies.entries.byParents(parents, request);
+      return { ...page, items: this.#vouched(page.items) };
     } finally {
       const next = this.#queue.shift();
       if (next === undefined) this.#readers -= 1;
@@ -89,13 +94,23 @@ export class SyncSource {
     }
   }
 
-  changes(parents: readonly string[], revision: number): Promise<Changes> {
-    return this.#dependencies.entries.changes(parents, revision);
+  /** By trust domain: the foreign bundles that entries below these parents name. */
+  federated(parents: readonly string[]): Promise<readonly SharedBundle[]> {
+    return this.#dependencies.federated.bundles(parents);
+  }
+
+  async changes(parents: readonly string[], revision: number): Promise<Changes> {
+    const changes = await this.#dependencies.entries.changes(parents, revision);
+    return changes && { ...changes, upserts: this.#vouched(changes.upserts) };
+  }
+
+  #vouched(entries: readonly RegistrationEntry[]): readonly RegistrationEntry[] {
+    return entries.map((entry) => this.#dependencies.federated.vouched(entry));
   }
 
   changesOfOne(parent: string, revision: number): Promise<Changes> {
     return remembered(this.#changes, `${parent} ${revision}`, () =>
-      this.#dependencies.entries.changes([parent], revision),
+      this.changes([parent], revision),
     );
   }
 

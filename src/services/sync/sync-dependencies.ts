@@ -16,11 +16,13 @@ import type { RefusalLog } from '../callers/refusal-log.ts';
 import type { ServiceSettings } from '../settings.ts';
 import type { TargetSessions } from '../targets/target-sessions.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { FederatedSource } from './federated.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { Crls, SyncSource } from './source.ts';
 
 export interface SyncDependencies {
   readonly source: SyncSource;
+  readonly federated: Pick<FederatedSource, 'onChange'>;
   readonly entries: Pick<EntryStore, 'changedParents'>;
   readonly agents: Pick<
     LedgerAgents,

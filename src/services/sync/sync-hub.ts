@@ -66,6 +66,7 @@ export class SyncHub implements Sync {
       dependencies.onRevision(() => this.#revisionMoved()),
       dependencies.authorities.onChange(() => this.#authoritiesMoved()),
       dependencies.crls.onChange(() => this.#authoritiesMoved()),
+      dependencies.federated.onChange(() => this.#federationMoved()),
       dependencies.callers.onEnded((ended) => this.#ended(ended)),
     ];
     this.#checkpoints = new CheckpointOffers(dependencies.checkpoints, dependencies.clock, () => {
@@ -96,6 +97,10 @@ export class SyncHub implements Sync {
   #authoritiesMoved(): void {
     this.#dependencies.source.authoritiesMoved();
     for (const { session } of this.#connected.values()) session.authoritiesChanged();
+  }
+
+  #federationMoved(): void {
+    for (const { session } of this.#connected.values()) session.federationChanged();
   }
 
   connectedCount(): number {
@@ -183,6 +188,7 @@ export class SyncHub implements Sync {
       checkpoint: hello.capabilities.includes('checkpoints')
         ? this.#checkpoints.message
         : undefined,
+      federation: hello.capabilities.includes('federation'),
     });
     // the last wait before the session is registered: sessions begin in the order of these records
     const instance = await this.#uses.begin(caller, hello, version);

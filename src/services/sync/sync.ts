@@ -72,6 +72,16 @@ export type SyncMessage =
         readonly nextUpdate: number;
       }[];
     }
+  | {
+      readonly kind: 'federated';
+      /** All of them, sorted: others are trusted no more. */
+      readonly trustDomains: readonly string[];
+      readonly bundles: readonly {
+        readonly trustDomain: string;
+        readonly sequence: number;
+        readonly document: string;
+      }[];
+    }
   | { readonly kind: 'checkpoint'; readonly note: string }
   | { readonly kind: 'renew-now' }
   | {

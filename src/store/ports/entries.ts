@@ -26,6 +26,8 @@ export interface EntryStore {
   list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
   /** Entries whose parent is one of these. Paged by key. */
   byParents(parentIds: readonly string[], page: PageRequest): Promise<Page<RegistrationEntry>>;
+  /** The same, of those that name a foreign trust domain alone. */
+  federating(parentIds: readonly string[], page: PageRequest): Promise<Page<RegistrationEntry>>;
   /** Entries with the server as parent: the definitions of node sets. */
   nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
   /**

@@ -10,6 +10,7 @@ export type * from './consumers.ts';
 export type * from './delegations.ts';
 export type * from './entries.ts';
 export type * from './evidence.ts';
+export type * from './federation.ts';
 export type * from './issuance.ts';
 export type * from './join-tokens.ts';
 export type * from './leases.ts';

@@ -10,6 +10,7 @@ import type { CertificateStore } from './certificates.ts';
 import type { ConsumerStore } from './consumers.ts';
 import type { DelegationStore } from './delegations.ts';
 import type { EntryStore } from './entries.ts';
+import type { FederationStore } from './federation.ts';
 import type { EvidenceStore } from './evidence.ts';
 import type { IssuanceStore } from './issuance.ts';
 import type { IssuancePolicyStore } from './issuance-policies.ts';
@@ -53,6 +54,7 @@ export interface Store {
   readonly tokens: JoinTokenStore;
   readonly tokenUses: TokenUseStore;
   readonly delegations: DelegationStore;
+  readonly federation: FederationStore;
   readonly roles: RoleStore;
   readonly revocations: RevocationStore;
   readonly ocsp: OcspStore;

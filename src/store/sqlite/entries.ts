@@ -24,7 +24,7 @@ export function createEntries(
   { audit, revisions, removalLimit }: EntryDependencies,
 ): EntryStore {
   const reads = entryReads(engine);
-  const { byId, byParent, count } = reads;
+  const { byId, byParent, federating, count } = reads;
   const changed = createEntryChanges(engine, revisions, removalLimit);
   const writer = new EntryWriter({ ...reads, ...entryWrites(engine), changed, revisions, audit });
   const sightOf = createEntrySight(reads);
@@ -33,7 +33,11 @@ export function createEntries(
     const row = byId.get({ id });
     return row === undefined ? undefined : toEntry(row);
   };
-  const byParents = (parentIds: readonly string[], page: PageRequest): Page<RegistrationEntry> => {
+  const byParents = (
+    parentIds: readonly string[],
+    page: PageRequest,
+    statement = byParent,
+  ): Page<RegistrationEntry> => {
     const size = pageSize(page);
     const from = parentCursor(page.after);
     const rows: EntryTable[] = [];
@@ -41,7 +45,7 @@ export function createEntries(
       if (rows.length > size) break;
       if (from !== undefined && parent < from.parentId) continue;
       const after = parent === from?.parentId ? from.id : '';
-      rows.push(...byParent.all({ parent_id: parent, after, limit: size + 1 - rows.length }));
+      rows.push(...statement.all({ parent_id: parent, after, limit: size + 1 - rows.length }));
     }
     return toPage(rows, size, toEntry, (row) => JSON.stringify([row.parent_id, row.id]));
   };
@@ -58,6 +62,8 @@ export function createEntries(
       engine.look(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
     list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
     byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page), page.signal),
+    federating: (parentIds, page) =>
+      engine.read(() => byParents(parentIds, page, federating), page.signal),
     nodeSets: (serverId) =>
       engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(toEntry)),
     changes: (parentIds, revision) => engine.read(() => changed.since(parentIds, revision)),

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { EntryTable } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
@@ -32,16 +33,7 @@ export function entryReads(engine: Engine) {
         .orderBy('spiffe_id')
         .limit(slot('limit')),
     ),
-    byParent: engine.statement<{ parent_id: string; after: string; limit: number }>()(
-      (query, slot) =>
-        query
-          .selectFrom('entries')
-          .selectAll()
-          .where('parent_id', '=', slot('parent_id'))
-          .where('id', '>', slot('after'))
-          .orderBy('id')
-          .limit(slot('limit')),
-    ),
+    ...readsByParent(engine),
     twin: engine.statement<{
       id: string;
       spiffe_id: string;
@@ -62,6 +54,29 @@ export function entryReads(engine: Engine) {
     ),
   };
 }
+
+const readsByParent = (engine: Engine) => ({
+  byParent: engine.statement<{ parent_id: string; after: string; limit: number }>()((query, slot) =>
+    query
+      .selectFrom('entries')
+      .selectAll()
+      .where('parent_id', '=', slot('parent_id'))
+      .where('id', '>', slot('after'))
+      .orderBy('id')
+      .limit(slot('limit')),
+  ),
+  federating: engine.statement<{ parent_id: string; after: string; limit: number }>()(
+    (query, slot) =>
+      query
+        .selectFrom('entries')
+        .selectAll()
+        .where('parent_id', '=', slot('parent_id'))
+        .where('federates_with', '<>', sql.lit('[]'))
+        .where('id', '>', slot('after'))
+        .orderBy('id')
+        .limit(slot('limit')),
+  ),
+});
 
 const columns = (slot: <Name extends keyof Row & string>(name: Name) => unknown): never =>
   ({

@@ -16,6 +16,7 @@ import { createCertificates } from './certificates.ts';
 import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
+import { createFederation } from './federation.ts';
 import { createEvidence } from './evidence.ts';
 import { createIssuancePolicies } from './issuance-policies.ts';
 import { createIssuance } from './issuance.ts';
@@ -271,6 +272,7 @@ function createNouns(
     bundles: createBundles(engine, dependencies),
     entries: createEntries(engine, { ...dependencies, removalLimit }),
     delegations: createDelegations(engine, audit),
+    federation: createFederation(engine, dependencies),
     roles: createRoles(engine, audit),
     approvals: createApprovals(engine, audit, guard),
     issuancePolicies: createIssuancePolicies(engine, audit, guard),

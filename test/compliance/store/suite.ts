@@ -5,6 +5,7 @@ import { blockedKeyCases } from './suite-blocked-keys.ts';
 import { certificateCases } from './suite-certificates.ts';
 import { entryCases } from './suite-entries.ts';
 import { entryChangeCases } from './suite-changes.ts';
+import { federationCases } from './suite-federation.ts';
 import { issuancePolicyCases } from './suite-issuance-policies.ts';
 import { issuanceCases } from './suite-issuance.ts';
 import { logCases } from './suite-log.ts';
@@ -41,4 +42,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   tokenUseCases(name, open);
   issuancePolicyCases(name, open);
   quotaCases(name, open);
+  federationCases(name, open);
 }

@@ -4,6 +4,7 @@ import { bearerTokenAdvice } from './bearer-tokens.ts';
 import { callerAdvice } from './callers.ts';
 import { deliveryAdvice } from './deliveries.ts';
 import { driverAdvice } from './drivers.ts';
+import { federationAdvice } from './federation.ts';
 import { identityAdvice } from './identities.ts';
 import { issuingAdvice } from './issuing.ts';
 import { probeAdvice } from './probes.ts';
@@ -31,4 +32,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...driverAdvice,
   ...setAdvice,
   ...targetAdvice,
+  ...federationAdvice,
 };

@@ -26,6 +26,7 @@ const sources = {
   ready: () => true,
   certificatesByState: () => Promise.resolve({ issued: 9 }),
   targetsByState: () => ({ proven: 3 }),
+  relationships: () => Promise.resolve([]),
   targetHolds: () => [{ group: 'edge', agentId: 'a', target: 'web', code: 'PROOF_MISSING' }],
   pendingOperations: () =>
     Promise.resolve(new Map([['BanAgent', { count: 2, oldestSeconds: 30 }]])),

@@ -46,12 +46,15 @@ import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRe
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
+import type { CreateRelationshipRequest as _meshca_admin_v1_CreateRelationshipRequest, CreateRelationshipRequest__Output as _meshca_admin_v1_CreateRelationshipRequest__Output } from './meshca/admin/v1/CreateRelationshipRequest.ts';
 import type { CrlStanding as _meshca_admin_v1_CrlStanding, CrlStanding__Output as _meshca_admin_v1_CrlStanding__Output } from './meshca/admin/v1/CrlStanding.ts';
 import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRequest__Output as _meshca_admin_v1_CrossSignRequest__Output } from './meshca/admin/v1/CrossSignRequest.ts';
 import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from './meshca/admin/v1/CrossSignResponse.ts';
 import type { Delegation as _meshca_admin_v1_Delegation, Delegation__Output as _meshca_admin_v1_Delegation__Output } from './meshca/admin/v1/Delegation.ts';
 import type { DelegationsClient as _meshca_admin_v1_DelegationsClient, DelegationsDefinition as _meshca_admin_v1_DelegationsDefinition } from './meshca/admin/v1/Delegations.ts';
 import type { DeleteEntriesRequest as _meshca_admin_v1_DeleteEntriesRequest, DeleteEntriesRequest__Output as _meshca_admin_v1_DeleteEntriesRequest__Output } from './meshca/admin/v1/DeleteEntriesRequest.ts';
+import type { DeleteRelationshipRequest as _meshca_admin_v1_DeleteRelationshipRequest, DeleteRelationshipRequest__Output as _meshca_admin_v1_DeleteRelationshipRequest__Output } from './meshca/admin/v1/DeleteRelationshipRequest.ts';
+import type { DeleteRelationshipResponse as _meshca_admin_v1_DeleteRelationshipResponse, DeleteRelationshipResponse__Output as _meshca_admin_v1_DeleteRelationshipResponse__Output } from './meshca/admin/v1/DeleteRelationshipResponse.ts';
 import type { DeleteRoleRequest as _meshca_admin_v1_DeleteRoleRequest, DeleteRoleRequest__Output as _meshca_admin_v1_DeleteRoleRequest__Output } from './meshca/admin/v1/DeleteRoleRequest.ts';
 import type { EntriesClient as _meshca_admin_v1_EntriesClient, EntriesDefinition as _meshca_admin_v1_EntriesDefinition } from './meshca/admin/v1/Entries.ts';
 import type { Entry as _meshca_admin_v1_Entry, Entry__Output as _meshca_admin_v1_Entry__Output } from './meshca/admin/v1/Entry.ts';
@@ -64,6 +67,8 @@ import type { ExplainIdentityTokenRequest as _meshca_admin_v1_ExplainIdentityTok
 import type { ExplainIdentityTokenResponse as _meshca_admin_v1_ExplainIdentityTokenResponse, ExplainIdentityTokenResponse__Output as _meshca_admin_v1_ExplainIdentityTokenResponse__Output } from './meshca/admin/v1/ExplainIdentityTokenResponse.ts';
 import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from './meshca/admin/v1/ExportAuditChunk.ts';
 import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
+import type { FederationClient as _meshca_admin_v1_FederationClient, FederationDefinition as _meshca_admin_v1_FederationDefinition } from './meshca/admin/v1/Federation.ts';
+import type { ForeignBundle as _meshca_admin_v1_ForeignBundle, ForeignBundle__Output as _meshca_admin_v1_ForeignBundle__Output } from './meshca/admin/v1/ForeignBundle.ts';
 import type { GetActivationEvidenceRequest as _meshca_admin_v1_GetActivationEvidenceRequest, GetActivationEvidenceRequest__Output as _meshca_admin_v1_GetActivationEvidenceRequest__Output } from './meshca/admin/v1/GetActivationEvidenceRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from './meshca/admin/v1/GetAgentRequest.ts';
 import type { GetApprovalPolicyRequest as _meshca_admin_v1_GetApprovalPolicyRequest, GetApprovalPolicyRequest__Output as _meshca_admin_v1_GetApprovalPolicyRequest__Output } from './meshca/admin/v1/GetApprovalPolicyRequest.ts';
@@ -74,6 +79,7 @@ import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryReque
 import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
 import type { GetPolicyDecisionRequest as _meshca_admin_v1_GetPolicyDecisionRequest, GetPolicyDecisionRequest__Output as _meshca_admin_v1_GetPolicyDecisionRequest__Output } from './meshca/admin/v1/GetPolicyDecisionRequest.ts';
 import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from './meshca/admin/v1/GetPolicyRequest.ts';
+import type { GetRelationshipRequest as _meshca_admin_v1_GetRelationshipRequest, GetRelationshipRequest__Output as _meshca_admin_v1_GetRelationshipRequest__Output } from './meshca/admin/v1/GetRelationshipRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
@@ -107,6 +113,8 @@ import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, L
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
 import type { ListPoliciesRequest as _meshca_admin_v1_ListPoliciesRequest, ListPoliciesRequest__Output as _meshca_admin_v1_ListPoliciesRequest__Output } from './meshca/admin/v1/ListPoliciesRequest.ts';
 import type { ListPoliciesResponse as _meshca_admin_v1_ListPoliciesResponse, ListPoliciesResponse__Output as _meshca_admin_v1_ListPoliciesResponse__Output } from './meshca/admin/v1/ListPoliciesResponse.ts';
+import type { ListRelationshipsRequest as _meshca_admin_v1_ListRelationshipsRequest, ListRelationshipsRequest__Output as _meshca_admin_v1_ListRelationshipsRequest__Output } from './meshca/admin/v1/ListRelationshipsRequest.ts';
+import type { ListRelationshipsResponse as _meshca_admin_v1_ListRelationshipsResponse, ListRelationshipsResponse__Output as _meshca_admin_v1_ListRelationshipsResponse__Output } from './meshca/admin/v1/ListRelationshipsResponse.ts';
 import type { ListRenewalLossesRequest as _meshca_admin_v1_ListRenewalLossesRequest, ListRenewalLossesRequest__Output as _meshca_admin_v1_ListRenewalLossesRequest__Output } from './meshca/admin/v1/ListRenewalLossesRequest.ts';
 import type { ListRenewalLossesResponse as _meshca_admin_v1_ListRenewalLossesResponse, ListRenewalLossesResponse__Output as _meshca_admin_v1_ListRenewalLossesResponse__Output } from './meshca/admin/v1/ListRenewalLossesResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
@@ -129,6 +137,9 @@ import type { PolicyRequestFacts as _meshca_admin_v1_PolicyRequestFacts, PolicyR
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
+import type { RefreshRelationshipRequest as _meshca_admin_v1_RefreshRelationshipRequest, RefreshRelationshipRequest__Output as _meshca_admin_v1_RefreshRelationshipRequest__Output } from './meshca/admin/v1/RefreshRelationshipRequest.ts';
+import type { Relationship as _meshca_admin_v1_Relationship, Relationship__Output as _meshca_admin_v1_Relationship__Output } from './meshca/admin/v1/Relationship.ts';
+import type { RelationshipPolls as _meshca_admin_v1_RelationshipPolls, RelationshipPolls__Output as _meshca_admin_v1_RelationshipPolls__Output } from './meshca/admin/v1/RelationshipPolls.ts';
 import type { RenewalLoss as _meshca_admin_v1_RenewalLoss, RenewalLoss__Output as _meshca_admin_v1_RenewalLoss__Output } from './meshca/admin/v1/RenewalLoss.ts';
 import type { RenewalLossTotals as _meshca_admin_v1_RenewalLossTotals, RenewalLossTotals__Output as _meshca_admin_v1_RenewalLossTotals__Output } from './meshca/admin/v1/RenewalLossTotals.ts';
 import type { ReplayGroup as _meshca_admin_v1_ReplayGroup, ReplayGroup__Output as _meshca_admin_v1_ReplayGroup__Output } from './meshca/admin/v1/ReplayGroup.ts';
@@ -151,6 +162,7 @@ import type { ServerClient as _meshca_admin_v1_ServerClient, ServerDefinition as
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from './meshca/admin/v1/ServerStatus.ts';
 import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin_v1_Shares__Output } from './meshca/admin/v1/Shares.ts';
 import type { ShowRestoreRequest as _meshca_admin_v1_ShowRestoreRequest, ShowRestoreRequest__Output as _meshca_admin_v1_ShowRestoreRequest__Output } from './meshca/admin/v1/ShowRestoreRequest.ts';
+import type { ShrunkBundle as _meshca_admin_v1_ShrunkBundle, ShrunkBundle__Output as _meshca_admin_v1_ShrunkBundle__Output } from './meshca/admin/v1/ShrunkBundle.ts';
 import type { SignDownstreamRequest as _meshca_admin_v1_SignDownstreamRequest, SignDownstreamRequest__Output as _meshca_admin_v1_SignDownstreamRequest__Output } from './meshca/admin/v1/SignDownstreamRequest.ts';
 import type { SignDownstreamResponse as _meshca_admin_v1_SignDownstreamResponse, SignDownstreamResponse__Output as _meshca_admin_v1_SignDownstreamResponse__Output } from './meshca/admin/v1/SignDownstreamResponse.ts';
 import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, StoredApprovalPolicy__Output as _meshca_admin_v1_StoredApprovalPolicy__Output } from './meshca/admin/v1/StoredApprovalPolicy.ts';
@@ -228,12 +240,15 @@ export interface ProtoGrpcType {
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
+        CreateRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_CreateRelationshipRequest, _meshca_admin_v1_CreateRelationshipRequest__Output>
         CrlStanding: MessageTypeDefinition<_meshca_admin_v1_CrlStanding, _meshca_admin_v1_CrlStanding__Output>
         CrossSignRequest: MessageTypeDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignRequest__Output>
         CrossSignResponse: MessageTypeDefinition<_meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignResponse__Output>
         Delegation: MessageTypeDefinition<_meshca_admin_v1_Delegation, _meshca_admin_v1_Delegation__Output>
         Delegations: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_DelegationsClient> & { service: _meshca_admin_v1_DelegationsDefinition }
         DeleteEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteEntriesRequest, _meshca_admin_v1_DeleteEntriesRequest__Output>
+        DeleteRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteRelationshipRequest, _meshca_admin_v1_DeleteRelationshipRequest__Output>
+        DeleteRelationshipResponse: MessageTypeDefinition<_meshca_admin_v1_DeleteRelationshipResponse, _meshca_admin_v1_DeleteRelationshipResponse__Output>
         DeleteRoleRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteRoleRequest, _meshca_admin_v1_DeleteRoleRequest__Output>
         Entries: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_EntriesClient> & { service: _meshca_admin_v1_EntriesDefinition }
         Entry: MessageTypeDefinition<_meshca_admin_v1_Entry, _meshca_admin_v1_Entry__Output>
@@ -246,6 +261,11 @@ export interface ProtoGrpcType {
         ExplainIdentityTokenResponse: MessageTypeDefinition<_meshca_admin_v1_ExplainIdentityTokenResponse, _meshca_admin_v1_ExplainIdentityTokenResponse__Output>
         ExportAuditChunk: MessageTypeDefinition<_meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditChunk__Output>
         ExportAuditRequest: MessageTypeDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditRequest__Output>
+        /**
+         * Trust in foreign trust domains (SPIFFE Federation). One relationship for each.
+         */
+        Federation: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_FederationClient> & { service: _meshca_admin_v1_FederationDefinition }
+        ForeignBundle: MessageTypeDefinition<_meshca_admin_v1_ForeignBundle, _meshca_admin_v1_ForeignBundle__Output>
         GetActivationEvidenceRequest: MessageTypeDefinition<_meshca_admin_v1_GetActivationEvidenceRequest, _meshca_admin_v1_GetActivationEvidenceRequest__Output>
         GetAgentRequest: MessageTypeDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_GetAgentRequest__Output>
         GetApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetApprovalPolicyRequest, _meshca_admin_v1_GetApprovalPolicyRequest__Output>
@@ -256,6 +276,7 @@ export interface ProtoGrpcType {
         GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
         GetPolicyDecisionRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyDecisionRequest, _meshca_admin_v1_GetPolicyDecisionRequest__Output>
         GetPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_GetPolicyRequest__Output>
+        GetRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_GetRelationshipRequest, _meshca_admin_v1_GetRelationshipRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
@@ -289,6 +310,8 @@ export interface ProtoGrpcType {
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
         ListPoliciesRequest: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesRequest, _meshca_admin_v1_ListPoliciesRequest__Output>
         ListPoliciesResponse: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesResponse, _meshca_admin_v1_ListPoliciesResponse__Output>
+        ListRelationshipsRequest: MessageTypeDefinition<_meshca_admin_v1_ListRelationshipsRequest, _meshca_admin_v1_ListRelationshipsRequest__Output>
+        ListRelationshipsResponse: MessageTypeDefinition<_meshca_admin_v1_ListRelationshipsResponse, _meshca_admin_v1_ListRelationshipsResponse__Output>
         ListRenewalLossesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRenewalLossesRequest, _meshca_admin_v1_ListRenewalLossesRequest__Output>
         ListRenewalLossesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRenewalLossesResponse, _meshca_admin_v1_ListRenewalLossesResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
@@ -314,6 +337,9 @@ export interface ProtoGrpcType {
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
+        RefreshRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_RefreshRelationshipRequest, _meshca_admin_v1_RefreshRelationshipRequest__Output>
+        Relationship: MessageTypeDefinition<_meshca_admin_v1_Relationship, _meshca_admin_v1_Relationship__Output>
+        RelationshipPolls: MessageTypeDefinition<_meshca_admin_v1_RelationshipPolls, _meshca_admin_v1_RelationshipPolls__Output>
         RenewalLoss: MessageTypeDefinition<_meshca_admin_v1_RenewalLoss, _meshca_admin_v1_RenewalLoss__Output>
         RenewalLossTotals: MessageTypeDefinition<_meshca_admin_v1_RenewalLossTotals, _meshca_admin_v1_RenewalLossTotals__Output>
         ReplayGroup: MessageTypeDefinition<_meshca_admin_v1_ReplayGroup, _meshca_admin_v1_ReplayGroup__Output>
@@ -336,6 +362,7 @@ export interface ProtoGrpcType {
         ServerStatus: MessageTypeDefinition<_meshca_admin_v1_ServerStatus, _meshca_admin_v1_ServerStatus__Output>
         Shares: MessageTypeDefinition<_meshca_admin_v1_Shares, _meshca_admin_v1_Shares__Output>
         ShowRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_ShowRestoreRequest, _meshca_admin_v1_ShowRestoreRequest__Output>
+        ShrunkBundle: MessageTypeDefinition<_meshca_admin_v1_ShrunkBundle, _meshca_admin_v1_ShrunkBundle__Output>
         SignDownstreamRequest: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamRequest__Output>
         SignDownstreamResponse: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamResponse__Output>
         StoredApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_StoredApprovalPolicy, _meshca_admin_v1_StoredApprovalPolicy__Output>

@@ -1,4 +1,5 @@
 import { placeholderMessages } from '../../../api/index.ts';
+import type { FederatedBundles } from '../../../common/wire/generated/meshca/issuer/v1/FederatedBundles.ts';
 import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncEntry } from '../../../common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
 import type { RegistrationEntry } from '../../../domain/index.ts';
@@ -50,6 +51,8 @@ export function syncDown(message: SyncMessage): SyncDown {
           })),
         },
       };
+    case 'federated':
+      return { federated: federatedBundles(message) };
     case 'checkpoint':
       return { checkpoint: { note: message.note } };
     case 'renew-now':
@@ -60,6 +63,18 @@ export function syncDown(message: SyncMessage): SyncDown {
     }
   }
 }
+
+const federatedBundles = ({
+  trustDomains,
+  bundles,
+}: Extract<SyncMessage, { kind: 'federated' }>): FederatedBundles => ({
+  trustDomains: [...trustDomains],
+  bundles: bundles.map(({ trustDomain, sequence, document }) => ({
+    trustDomain,
+    sequence,
+    bundleJson: document,
+  })),
+});
 
 const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
   id: entry.id,

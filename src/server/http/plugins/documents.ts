@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { PkiError } from '../../../common/errors/index.ts';
 import { jsonErrorForm } from '../failure.ts';
 import type { HttpAnswer, HttpPlugin } from '../plugin.ts';
@@ -36,6 +37,34 @@ export const bundlePlugin = ({ document, refreshHintSeconds }: BundleSource): Ht
         },
         body: document(),
       }),
+    },
+  ],
+});
+
+/**
+ * The bundle endpoint for foreign trust domains (SPIFFE Federation, section 5). It is the same
+ * document, at the root of listeners of its own.
+ */
+export const bundleEndpointPlugin = ({
+  document,
+  refreshHintSeconds,
+}: BundleSource): HttpPlugin => ({
+  name: 'bundle-endpoint',
+  listeners: ['federation'],
+  limits,
+  errorForm: jsonErrorForm,
+  routes: [
+    {
+      method: 'GET',
+      path: '/',
+      handle: ({ headers }) => {
+        const body = document();
+        const etag = `"${hash('sha256', body, 'base64url')}"`;
+        const caching = { 'cache-control': `public, max-age=${refreshHintSeconds}`, etag };
+        return headers['if-none-match'] === etag
+          ? { status: 304, headers: caching }
+          : { status: 200, headers: { 'content-type': 'application/json', ...caching }, body };
+      },
     },
   ],
 });

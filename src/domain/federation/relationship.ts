@@ -1,5 +1,5 @@
-import { PkiError, unwrap } from '../common/errors/index.ts';
-import { TrustDomain } from '../common/spiffe/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { TrustDomain } from '../../common/spiffe/index.ts';
 
 /** SPIFFE Federation, section 5.2: how the server of a bundle endpoint proves itself. */
 export const endpointProfiles = ['https_web', 'https_spiffe'] as const;

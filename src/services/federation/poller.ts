@@ -1,0 +1,292 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { errorFields, type Clock, type Logger, type Random } from '../../common/runtime/index.ts';
+import { SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
+import { sha256Hex, parseCertificate } from '../../common/x509/index.ts';
+import {
+  judgeBundle,
+  parseForeignDocument,
+  pollSeconds,
+  type AuditValue,
+  type JudgedBundle,
+  type KnownKeys,
+  type PollLimits,
+} from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { LedgerFederation, ProvenFederation } from '../../ledger/index.ts';
+import type { AuditStore } from '../../store/ports/index.ts';
+import type { EndpointClient } from './endpoint-client.ts';
+import { acceptedEvent } from './federation-events.ts';
+import type { ForeignBundles } from './foreign-bundles.ts';
+import { afterFailure, afterSuccess, firstState, isStale, type PollState } from './poll-state.ts';
+
+export interface PollerDependencies {
+  readonly foreign: ForeignBundles;
+  readonly federation: Pick<LedgerFederation, 'accept'>;
+  readonly authorities: Pick<Authorities, 'all' | 'rootsDer'>;
+  readonly audit: Pick<AuditStore, 'append'>;
+  readonly fetch: EndpointClient;
+  readonly trustDomain: TrustDomain;
+  readonly limits: PollLimits;
+  /** True while the database is not trusted: nothing is polled then. */
+  readonly held: () => boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** The outcome of each poll: ok, or the code of the failure. */
+  readonly polled: (trustDomain: string, outcome: string) => void;
+}
+
+/** Codes that say more than that nobody answers. */
+const alarming: readonly string[] = [
+  'FEDERATION_BUNDLE_INVALID',
+  'FEDERATION_BUNDLE_ROLLED_BACK',
+  'FEDERATION_ENDPOINT_UNTRUSTED',
+];
+
+interface Polled {
+  readonly trustDomain: string;
+  state: PollState;
+  running: Promise<void> | undefined;
+  cancel: () => void;
+  readonly ended: AbortController;
+}
+
+/**
+ * Asks the bundle endpoint of each relationship, at the refresh hint of the bundle held. After a
+ * failure it waits for the next poll (SPIFFE Federation, section 5.3). Owner of the states of polls.
+ */
+export class FederationPoller {
+  readonly #dependencies: PollerDependencies;
+  /** By the ID of the relationship. */
+  readonly #polled = new Map<string, Polled>();
+  #stop: (() => void) | undefined;
+  #closed = false;
+
+  constructor(dependencies: PollerDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** From now on relationships are polled. A new one is polled at once. */
+  async start(): Promise<void> {
+    this.#stop ??= this.#dependencies.foreign.onChange(() => this.#follow());
+    await this.#dependencies.foreign.all();
+    this.#follow();
+  }
+
+  state(relationshipId: string): PollState | undefined {
+    return this.#polled.get(relationshipId)?.state;
+  }
+
+  everySeconds({ bundle }: ProvenFederation): number {
+    return pollSeconds(bundle?.refreshHintSeconds ?? 0, this.#dependencies.limits);
+  }
+
+  /** Whether the bundle is stale: nothing confirmed it for several polls. */
+  stale(present: ProvenFederation): boolean {
+    const state = this.state(present.relationship.id);
+    return (
+      state !== undefined &&
+      isStale(state, this.everySeconds(present), this.#dependencies.clock.now())
+    );
+  }
+
+  /**
+   * Polls now. A poll that is under way counts.
+   *
+   * @throws PkiError with the code of the failure
+   */
+  async refresh({ relationship }: ProvenFederation): Promise<void> {
+    const polled = this.#of(relationship);
+    await this.#poll(polled);
+    if (polled.state.failure !== undefined) throw polled.state.failure;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stop?.();
+    const polls = [...this.#polled.values()];
+    this.#polled.clear();
+    for (const polled of polls) end(polled);
+    for (const { running } of polls) await running;
+  }
+
+  #of({ id, trustDomain }: ProvenFederation['relationship']): Polled {
+    const known = this.#polled.get(id);
+    if (known !== undefined) return known;
+    const polled: Polled = {
+      trustDomain,
+      state: firstState(this.#dependencies.clock.now()),
+      running: undefined,
+      cancel: () => {},
+      ended: new AbortController(),
+    };
+    this.#polled.set(id, polled);
+    return polled;
+  }
+
+  #follow(): void {
+    void this.#dependencies.foreign.all().then((present) => {
+      if (this.#closed) return;
+      const ids = new Set(present.map(({ relationship }) => relationship.id));
+      for (const [id, polled] of this.#polled)
+        if (!ids.has(id)) {
+          this.#polled.delete(id);
+          end(polled);
+        }
+      for (const { relationship } of present)
+        if (!this.#polled.has(relationship.id)) void this.#poll(this.#of(relationship));
+    });
+  }
+
+  #poll(polled: Polled): Promise<void> {
+    polled.running ??= this.#once(polled).finally(() => {
+      polled.running = undefined;
+    });
+    return polled.running;
+  }
+
+  async #once(polled: Polled): Promise<void> {
+    polled.cancel();
+    const { clock, foreign, held, polled: outcome } = this.#dependencies;
+    const { trustDomain } = polled;
+    let everySeconds = pollSeconds(0, this.#dependencies.limits);
+    try {
+      const present = await foreign.of(trustDomain);
+      if (present === undefined || polled.ended.signal.aborted) return;
+      everySeconds = this.everySeconds(present);
+      if (held()) return;
+      const judged = await this.#fetch(present, polled.ended.signal);
+      everySeconds = pollSeconds(judged.bundle.refreshHintSeconds, this.#dependencies.limits);
+      this.#recovered(polled);
+      polled.state = afterSuccess(polled.state, { judged, now: clock.now() });
+      outcome(trustDomain, 'ok');
+    } catch (thrown) {
+      if (polled.ended.signal.aborted) return;
+      const error = PkiError.from(thrown);
+      await this.#announce(polled, error);
+      polled.state = afterFailure(polled.state, error, clock.now());
+      this.#announceStale(polled, everySeconds);
+      outcome(trustDomain, error.code);
+    } finally {
+      this.#schedule(polled, everySeconds);
+    }
+  }
+
+  async #fetch(present: ProvenFederation, signal: AbortSignal): Promise<JudgedBundle> {
+    const { fetch, clock, federation, foreign, logger } = this.#dependencies;
+    const { relationship, bundle: held } = present;
+    const bytes = await fetch({ relationship, rootsDer: await this.#rootsFor(present), signal });
+    const document = parseForeignDocument(bytes);
+    if (!document.ok) throw document.error;
+    const known = await this.#knownKeys();
+    const judged = judgeBundle(document.value, { relationship, held, known, now: clock.now() });
+    if (!judged.ok) throw judged.error;
+    const { bundle, changed, lostRoots, lostJwtKeys } = judged.value;
+    if (!changed) return judged.value;
+    signal.throwIfAborted();
+    await federation.accept(bundle, held, acceptedEvent(judged.value, 'server', clock.nowMs()));
+    const { trustDomain, sequence } = bundle;
+    if (lostRoots.length + lostJwtKeys.length > 0)
+      logger.warn(
+        { alert: true, trustDomain, sequence, lostRoots, lostJwtKeys },
+        'the bundle of a foreign trust domain has lost keys: what they signed is trusted no more',
+      );
+    else logger.info({ trustDomain, sequence }, 'a bundle of a foreign trust domain was accepted');
+    await foreign.refresh();
+    return judged.value;
+  }
+
+  /** The roots of the trust domain of the endpoint: of the bundle held, or of our own. */
+  async #rootsFor({ relationship }: ProvenFederation): Promise<readonly Buffer[]> {
+    if (relationship.endpointProfile === 'https_web') return [];
+    const id = SpiffeId.of(relationship.endpointSpiffeId);
+    const { authorities, foreign, trustDomain } = this.#dependencies;
+    if (id.trustDomain.equals(trustDomain)) return authorities.rootsDer();
+    const other = await foreign.of(id.trustDomain.name);
+    return (other?.bundle?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
+  }
+
+  #knownKeys(): Promise<KnownKeys> {
+    return knownKeys(this.#dependencies);
+  }
+
+  #recovered({ trustDomain, state }: Polled): void {
+    if (state.failure === undefined) return;
+    this.#dependencies.logger.info(
+      { trustDomain, failures: state.failures },
+      'the bundle endpoint of a foreign trust domain gives its bundle again',
+    );
+  }
+
+  /** Once for each kind of failure in a row. */
+  async #announce({ trustDomain, state }: Polled, error: PkiError): Promise<void> {
+    if (state.failure?.code === error.code) return;
+    const { audit, clock, logger } = this.#dependencies;
+    const alert = alarming.includes(error.code);
+    logger.warn(
+      { ...errorFields(error), trustDomain, ...(alert ? { alert } : {}) },
+      'no bundle was taken from the endpoint of a foreign trust domain',
+    );
+    if (!alert) return;
+    const detail: Record<string, AuditValue> = { code: error.code, reason: error.message };
+    await audit
+      .append([
+        {
+          timeMs: clock.nowMs(),
+          actor: 'server',
+          kind: 'federation.bundle-refused',
+          subject: `spiffe://${trustDomain}`,
+          detail,
+        },
+      ])
+      .catch((thrown: unknown) =>
+        logger.error({ ...errorFields(thrown) }, 'a refused foreign bundle is not on record'),
+      );
+  }
+
+  #announceStale(polled: Polled, everySeconds: number): void {
+    const { clock, logger } = this.#dependencies;
+    const { state, trustDomain } = polled;
+    if (state.announcedStale || !isStale(state, everySeconds, clock.now())) return;
+    polled.state = { ...state, announcedStale: true };
+    logger.warn(
+      { alert: true, trustDomain, refreshedAt: state.refreshedAt, failures: state.failures },
+      'the bundle of a foreign trust domain is stale: its endpoint has confirmed it for several ' +
+        'polls no more',
+    );
+  }
+
+  #schedule(polled: Polled, everySeconds: number): void {
+    if (polled.ended.signal.aborted || this.#closed) return;
+    const { clock, random } = this.#dependencies;
+    // spread, so that several servers do not ask at once
+    const delaySeconds = everySeconds * (0.9 + 0.1 * random.uniform());
+    polled.state = { ...polled.state, nextAt: clock.now() + Math.round(delaySeconds) };
+    polled.cancel = clock.after(delaySeconds * 1000, () => void this.#poll(polled));
+  }
+}
+
+function end(polled: Polled): void {
+  polled.cancel();
+  polled.ended.abort();
+}
+
+/** The keys of our own authorities, and of every foreign bundle. */
+export async function knownKeys({
+  authorities,
+  foreign,
+  trustDomain,
+}: Pick<PollerDependencies, 'authorities' | 'foreign' | 'trustDomain'>): Promise<KnownKeys> {
+  const owners = new Map<string, string>();
+  for (const { bundle } of await foreign.all()) {
+    for (const root of bundle?.roots ?? []) {
+      const parsed = parseCertificate(Buffer.from(root, 'base64'));
+      if (parsed.ok) owners.set(sha256Hex(parsed.value.spkiDer), bundle?.trustDomain ?? '');
+    }
+    for (const { spki } of bundle?.jwtKeys ?? [])
+      owners.set(sha256Hex(Buffer.from(spki, 'base64')), bundle?.trustDomain ?? '');
+  }
+  for (const { spkiDer } of authorities.all())
+    if (spkiDer !== null) owners.set(sha256Hex(spkiDer), trustDomain.name);
+  return { ownerOf: (spkiSha256) => owners.get(spkiSha256) };
+}
