@@ -1,0 +1,18 @@
+export {
+  afterResponse,
+  afterVerdict,
+  authorizationAt,
+  challengeTypes,
+  orderStatusAt,
+  orderStatuses,
+  type AcmeOrder,
+  type Authorization,
+  type AuthorizationStatus,
+  type Challenge,
+  type ChallengeStatus,
+  type ChallengeType,
+  type ChallengeVerdict,
+  type OrderIdentifier,
+  type OrderStatus,
+  type StoredProblem,
+} from './order.ts';

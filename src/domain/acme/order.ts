@@ -1,0 +1,168 @@
+/** An identifier of an order (RFC 8555 section 9.7.7, RFC 8738). Wildcards keep their `*.`. */
+export interface OrderIdentifier {
+  readonly type: 'dns' | 'ip';
+  /** In lower case, or canonical. */
+  readonly value: string;
+}
+
+/** RFC 8555 section 7.1.6. */
+export const orderStatuses = ['pending', 'ready', 'processing', 'valid', 'invalid'] as const;
+export type OrderStatus = (typeof orderStatuses)[number];
+
+export const authorizationStatuses = [
+  'pending',
+  'valid',
+  'invalid',
+  'deactivated',
+  'expired',
+  'revoked',
+] as const;
+export type AuthorizationStatus = (typeof authorizationStatuses)[number];
+
+export const challengeStatuses = ['pending', 'processing', 'valid', 'invalid'] as const;
+export type ChallengeStatus = (typeof challengeStatuses)[number];
+
+/** How control over an identifier is shown. */
+export const challengeTypes = ['http-01', 'dns-01', 'tls-alpn-01'] as const;
+export type ChallengeType = (typeof challengeTypes)[number];
+
+/** A problem as it is stored: a type of RFC 8555 section 6.7 and its detail. */
+export interface StoredProblem {
+  readonly type: string;
+  readonly detail: string;
+}
+
+export interface Challenge {
+  readonly id: string;
+  readonly type: ChallengeType;
+  readonly status: ChallengeStatus;
+  /** Unix seconds; null until it is valid. */
+  readonly validatedAt: number | null;
+  readonly problem: StoredProblem | null;
+}
+
+export interface Authorization {
+  /** UUIDv7. */
+  readonly id: string;
+  readonly accountId: string;
+  /** Without `*.`: see `wildcard`. */
+  readonly identifier: OrderIdentifier;
+  readonly wildcard: boolean;
+  /** As it was decided last. What time makes of it, `authorizationAt` says. */
+  readonly status: Exclude<AuthorizationStatus, 'expired'>;
+  /**
+   * `owner`: the account owns the name, so that it shows nothing: it authorizes no revocation of
+   * what another account was issued.
+   */
+  readonly shownBy: 'challenge' | 'owner';
+  readonly expiresAt: number;
+  /** Base64url of 32 random bytes, the same for all challenges; empty with `owner`. */
+  readonly token: string;
+  /** One for each offered type; none with `owner`. */
+  readonly challenges: readonly Challenge[];
+  readonly createdAt: number;
+}
+
+export interface AcmeOrder {
+  /** UUIDv7. */
+  readonly id: string;
+  readonly accountId: string;
+  readonly identifiers: readonly OrderIdentifier[];
+  /** In the order of the identifiers. */
+  readonly authorizationIds: readonly string[];
+  readonly profile: string;
+  /** The certificate that this one replaces (RFC 9773 section 5), as its serial; null: none. */
+  readonly replaces: string | null;
+  /**
+   * `finalizing`: the CSR is stored, and issuing goes on until the certificate is there or the
+   * caller was at fault. `open`: pending or ready, as its authorizations say.
+   */
+  readonly stage: 'open' | 'finalizing' | 'issued' | 'failed';
+  readonly csrDer: Buffer | null;
+  /** Lower-case hex; null until issued. */
+  readonly serial: string | null;
+  readonly problem: StoredProblem | null;
+  /** Nothing is begun from then on. */
+  readonly expiresAt: number;
+  readonly createdAt: number;
+  /** For compare-and-set: grows by one with each change. */
+  readonly version: number;
+}
+
+/** An authorization with what time has made of it. Both ends of its life are inclusive. */
+export const authorizationAt = (
+  { status, expiresAt }: Pick<Authorization, 'status' | 'expiresAt'>,
+  now: number,
+): AuthorizationStatus =>
+  (status === 'pending' || status === 'valid') && now > expiresAt ? 'expired' : status;
+
+/**
+ * The status of an order, from its stage and its authorizations (RFC 8555 section 7.1.6). Pure: an
+ * authorization that ends takes every open order with it.
+ */
+export function orderStatusAt(
+  order: Pick<AcmeOrder, 'stage' | 'expiresAt'>,
+  authorizations: readonly Pick<Authorization, 'status' | 'expiresAt'>[],
+  now: number,
+): OrderStatus {
+  if (order.stage === 'issued') return 'valid';
+  if (order.stage === 'failed') return 'invalid';
+  if (order.stage === 'finalizing') return 'processing';
+  const statuses = authorizations.map((authorization) => authorizationAt(authorization, now));
+  if (
+    now > order.expiresAt ||
+    statuses.some((status) => status !== 'pending' && status !== 'valid')
+  )
+    return 'invalid';
+  return statuses.every((status) => status === 'valid') ? 'ready' : 'pending';
+}
+
+/** The result of a validation attempt. */
+export type ChallengeVerdict =
+  | { readonly valid: true; readonly at: number }
+  | { readonly valid: false; readonly problem: StoredProblem };
+
+/**
+ * The authorization after a challenge was judged. The first verdict decides: a valid challenge
+ * makes it valid, a failed one makes it invalid (RFC 8555 section 7.1.6). Undefined: nothing
+ * changes, because it was decided before, or there is no such challenge under way.
+ */
+export function afterVerdict(
+  authorization: Authorization,
+  challengeId: string,
+  verdict: ChallengeVerdict,
+  { now, validSeconds }: { readonly now: number; readonly validSeconds: number },
+): Authorization | undefined {
+  const judged = authorization.challenges.find(({ id }) => id === challengeId);
+  if (judged?.status !== 'processing' || authorizationAt(authorization, now) !== 'pending')
+    return undefined;
+  const after: Challenge = verdict.valid
+    ? { ...judged, status: 'valid', validatedAt: verdict.at, problem: null }
+    : { ...judged, status: 'invalid', problem: verdict.problem };
+  return {
+    ...authorization,
+    status: verdict.valid ? 'valid' : 'invalid',
+    expiresAt: verdict.valid ? now + validSeconds : authorization.expiresAt,
+    challenges: authorization.challenges.map((each) => (each.id === challengeId ? after : each)),
+  };
+}
+
+/**
+ * The authorization after its account asked to validate a challenge. Undefined: it is decided, or
+ * was asked for before, which is no error (RFC 8555 section 7.5.1).
+ */
+export function afterResponse(
+  authorization: Authorization,
+  challengeId: string,
+  now: number,
+): Authorization | undefined {
+  const asked = authorization.challenges.find(({ id }) => id === challengeId);
+  if (asked?.status !== 'pending' || authorizationAt(authorization, now) !== 'pending')
+    return undefined;
+  return {
+    ...authorization,
+    challenges: authorization.challenges.map((each) =>
+      each.id === challengeId ? { ...each, status: 'processing' } : each,
+    ),
+  };
+}
