@@ -18,7 +18,8 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
       const outcome = outcomes[0];
       if (outcome === undefined) throw new PkiError('INTERNAL', 'no outcome for the item');
       if (!outcome.ok) throw outcome.error;
-      return { ...signResult(outcome).svid, rootsDer: [...rootsDer] };
+      const ofNames = request.spiffeId === '';
+      return { ...signResult(outcome).svid, rootsDer: ofNames ? [] : [...rootsDer] };
     },
   },
   SignBatch: {
@@ -64,6 +65,8 @@ export const delegatedItem = (request: SignRequest__Output): DelegatedItem => ({
   requestId: request.requestId,
   spiffeId: request.spiffeId,
   dnsNames: request.dnsNames,
+  ips: request.ips,
+  profile: request.profile,
   csrDer: request.csrDer,
   ttlSeconds: request.ttlSeconds,
 });

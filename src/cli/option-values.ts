@@ -51,6 +51,8 @@ const values: Readonly<Record<string, readonly string[]>> = {
   'meshca authority rotate --until': ['active', 'retired'],
   'meshca bundle show --format': ['pem', 'spiffe', 'fingerprints'],
   'meshca certificate list --kind': certificateKinds,
+  'meshca certificate issue --profile': ['short', 'classic'],
+  'meshca certificate list --profile': [...delegationProfiles, 'server', 'linkerd', 'authority'],
   'meshca certificate list --order': ['newest', 'created', 'expiry'],
   'meshca certificate list --state': ['intent', 'issued', 'withheld', 'refused', 'abandoned'],
   'meshca certificate revoke --reason': [

@@ -29,6 +29,7 @@ export const verbs = [
   'authority.force',
   'certificate.read',
   'certificate.mint',
+  'certificate.issue',
   'certificate.revoke',
   'audit.read',
   'server.read',

@@ -19,6 +19,7 @@ import { AuthorityViewService } from './inspection/authority-view-service.ts';
 import { CertificateService } from './inspection/certificate-service.ts';
 import { StatusService } from './inspection/status-service.ts';
 import { MintService } from './issuing/mint-service.ts';
+import { NamesService } from './issuing/names-service.ts';
 import { NodeSetIndex } from './agents/node-set-index.ts';
 import { RefusalLog } from './callers/refusal-log.ts';
 import { RestoreService } from './inspection/restore-service.ts';
@@ -283,7 +284,11 @@ function inspectionServices(
 ) {
   const { store, issuer, authorities, inventory, logger, facts } = dependencies;
   return {
-    certificates: new CertificateService({ ...shared, certificates: store.certificates }),
+    certificates: new CertificateService({
+      ...shared,
+      certificates: store.certificates,
+      entries: store.entries,
+    }),
     revocations: new RevocationService({
       ...shared,
       certificates: store.certificates,
@@ -294,6 +299,7 @@ function inspectionServices(
       clockBelieved: dependencies.clockBelieved,
     }),
     mint: new MintService({ ...shared, issuer, authorities }),
+    names: new NamesService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: dependencies.restoreFacts }),
     policyReviews: new PolicyReviewService({

@@ -210,8 +210,10 @@ export async function createServicesWorld(
     },
     authorities: {
       chainDer: authorities.chainDer,
-      issuerFor: () => ({
-        authority: issuing.authority,
+      issuerFor: ({ kind }) => ({
+        // one authority in both places: which one signs is the matter of the registry
+        authority:
+          kind === 'endpoint' ? { ...issuing.authority, kind: 'names-issuing' } : issuing.authority,
         certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)),
       }),
     },

@@ -169,12 +169,17 @@ type SignRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUIDv7; the same client, ID and key get the recorded certificate again. Empty: the server gives an ID, and each
 	// request is a new one.
-	RequestId string   `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	SpiffeId  string   `protobuf:"bytes,2,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
-	DnsNames  []string `protobuf:"bytes,3,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
-	CsrDer    []byte   `protobuf:"bytes,4,opt,name=csr_der,json=csrDer,proto3" json:"csr_der,omitempty"`
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Empty: a certificate of names without an identity, by a delegation of names.
+	SpiffeId string   `protobuf:"bytes,2,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	DnsNames []string `protobuf:"bytes,3,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
+	CsrDer   []byte   `protobuf:"bytes,4,opt,name=csr_der,json=csrDer,proto3" json:"csr_der,omitempty"`
 	// 0: the delegation's maximum.
-	TtlSeconds    int64 `protobuf:"varint,5,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	TtlSeconds int64 `protobuf:"varint,5,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// IPv4 and IPv6 addresses. Only without a SPIFFE ID.
+	Ips []string `protobuf:"bytes,6,rep,name=ips,proto3" json:"ips,omitempty"`
+	// short, classic or hours, to choose among delegations of names; empty: that of the delegation.
+	Profile       string `protobuf:"bytes,7,opt,name=profile,proto3" json:"profile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -242,6 +247,20 @@ func (x *SignRequest) GetTtlSeconds() int64 {
 		return x.TtlSeconds
 	}
 	return 0
+}
+
+func (x *SignRequest) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *SignRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
 }
 
 type SignResponse struct {
@@ -1710,7 +1729,7 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\tchain_der\x18\x02 \x03(\fR\bchainDer\x12\x1b\n" +
 	"\tnot_after\x18\x03 \x01(\x03R\bnotAfter\x12!\n" +
 	"\fauthority_id\x18\x04 \x01(\tR\vauthorityId\x12\x1b\n" +
-	"\troots_der\x18\x05 \x03(\fR\brootsDer\"\xa0\x01\n" +
+	"\troots_der\x18\x05 \x03(\fR\brootsDer\"\xcc\x01\n" +
 	"\vSignRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
@@ -1718,7 +1737,9 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\tdns_names\x18\x03 \x03(\tR\bdnsNames\x12\x17\n" +
 	"\acsr_der\x18\x04 \x01(\fR\x06csrDer\x12\x1f\n" +
 	"\vttl_seconds\x18\x05 \x01(\x03R\n" +
-	"ttlSeconds\"\xfb\x01\n" +
+	"ttlSeconds\x12\x10\n" +
+	"\x03ips\x18\x06 \x03(\tR\x03ips\x12\x18\n" +
+	"\aprofile\x18\a \x01(\tR\aprofile\"\xfb\x01\n" +
 	"\fSignResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +

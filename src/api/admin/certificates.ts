@@ -28,7 +28,11 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
     dualControl: 'never',
     run: async ({ services }, caller, { serial }) => {
       const record = await services.certificates.get(caller, serialOf(serial));
-      return certificateMessage(record, await services.revocations.of(record.serial));
+      const revocation = await services.revocations.of(record.serial);
+      return {
+        ...certificateMessage(record, revocation),
+        owner: await services.certificates.ownerOf(record),
+      };
     },
   },
   RevokeCertificate: {
@@ -62,6 +66,29 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
         rootsDer: [...rootsDer],
         notAfter: leaf.notAfter,
         spiffeId: leaf.spiffeId,
+      };
+    },
+  },
+
+  IssueCertificate: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, request, signal) => {
+      const { leaf, subject, profile, rootsDer } = await services.names.issue(
+        caller,
+        request,
+        signal,
+      );
+      return {
+        serial: leaf.serial,
+        chainDer: [...leaf.chainDer],
+        rootsDer: [...rootsDer],
+        notBefore: leaf.notBefore,
+        notAfter: leaf.notAfter,
+        profile,
+        dnsNames: [...subject.dnsNames],
+        ips: [...subject.ips],
+        authorityId: leaf.authorityId,
       };
     },
   },

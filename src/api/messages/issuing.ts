@@ -1,6 +1,7 @@
 import type { AgentSvid as AgentSvidMessage } from '../../common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
 import type { X509SvidResult } from '../../common/wire/generated/meshca/issuer/v1/X509SvidResult.ts';
 import type { SignResult } from '../../common/wire/generated/meshca/signing/v1/SignResult.ts';
+import type { IssuedLeaf } from '../../issuance/index.ts';
 import type { AgentSvid, SvidOutcome } from '../../services/services.ts';
 import { problemOf } from './common.ts';
 
@@ -15,6 +16,10 @@ export const agentSvidMessage = ({ leaf, bundle }: AgentSvid): AgentSvidMessage 
   bundle: { sequence: bundle.sequence, jws: bundle.jws },
 });
 
+/** Empty: names without an identity. */
+const identityIn = ({ spiffeId }: IssuedLeaf): string =>
+  spiffeId.startsWith('spiffe://') ? spiffeId : '';
+
 export function svidResult(outcome: SvidOutcome): X509SvidResult {
   if (!outcome.ok)
     return {
@@ -25,7 +30,7 @@ export function svidResult(outcome: SvidOutcome): X509SvidResult {
   return {
     requestId: outcome.requestId,
     svid: {
-      spiffeId: leaf.spiffeId,
+      spiffeId: identityIn(leaf),
       serial: leaf.serial,
       chainDer: [...leaf.chainDer],
       notBefore: leaf.notBefore,
@@ -48,7 +53,7 @@ export function signResult(outcome: SvidOutcome): SignResult {
     requestId: outcome.requestId,
     svid: {
       requestId: outcome.requestId,
-      spiffeId: leaf.spiffeId,
+      spiffeId: identityIn(leaf),
       serial: leaf.serial,
       chainDer: [...leaf.chainDer],
       notBefore: leaf.notBefore,

@@ -1,4 +1,4 @@
-import { certificatesToPem } from '../../common/x509/index.ts';
+import { certificatesToPem, parseCertificate } from '../../common/x509/index.ts';
 import type { Agent as AgentMessage } from '../../common/wire/generated/meshca/admin/v1/Agent.ts';
 import type { AuditRecord as AuditMessage } from '../../common/wire/generated/meshca/admin/v1/AuditRecord.ts';
 import type { Authority as AuthorityMessage } from '../../common/wire/generated/meshca/admin/v1/Authority.ts';
@@ -114,10 +114,26 @@ export const bundleMessage = (view: BundleView): BundleMessage => ({
   fingerprints: [...view.fingerprints],
 });
 
+/** What the certificate itself says; of one that is not signed nothing. */
+function statedIn(
+  certificateDer: Buffer | null,
+): Pick<CertificateMessage, 'dnsNames' | 'ips' | 'crlUrl' | 'ocspUrl'> {
+  const parsed = certificateDer === null ? undefined : parseCertificate(certificateDer);
+  if (parsed?.ok !== true) return { dnsNames: [], ips: [], crlUrl: '', ocspUrl: '' };
+  const { dnsSans, ipSans, crlDistributionPoints, ocspUrls } = parsed.value;
+  return {
+    dnsNames: [...dnsSans],
+    ips: [...ipSans],
+    crlUrl: crlDistributionPoints[0] ?? '',
+    ocspUrl: ocspUrls[0] ?? '',
+  };
+}
+
 export const certificateMessage = (
   record: CertificateRecord,
   revocation?: Revocation,
 ): CertificateMessage => ({
+  ...statedIn(record.certificateDer),
   serial: record.serial,
   sha256: record.sha256 ?? '',
   spiffeId: record.spiffeId,
@@ -125,6 +141,7 @@ export const certificateMessage = (
   state: record.state,
   stateReason: record.stateReason ?? '',
   entryId: record.entryId ?? '',
+  delegationId: record.delegationId ?? '',
   requester: record.requester,
   holder: record.holder,
   publicKeySha256: record.publicKeySha256,

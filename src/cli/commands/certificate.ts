@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import { certificatesToPem } from '../../common/x509/index.ts';
@@ -6,19 +7,24 @@ import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { entryId, serialOf } from '../object-ids.ts';
+import { delegationId, entryId, serialOf } from '../object-ids.ts';
 import { certificateKinds } from '../option-values.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
+import { issueCommand } from './certificate-issue.ts';
 
 interface CertificateFlags {
   readonly spiffeId?: string;
   readonly prefix?: string;
   readonly kind?: string;
   readonly state?: string;
+  readonly name?: string;
+  readonly suffix?: string;
+  readonly profile?: string;
   readonly holder?: string;
   readonly authority?: string;
   readonly entry?: string;
+  readonly delegation?: string;
   readonly expiresWithin?: string;
   readonly live?: boolean;
   readonly order?: string;
@@ -30,6 +36,7 @@ export function certificateCommands(program: Command, context: CliContext, outco
   const certificate = program
     .command('certificate')
     .description('the inventory of all issued certificates');
+  issueCommand(certificate, context, outcome);
   listCommand(certificate, context, outcome);
   showCommand(certificate, context, outcome);
   revokeCommand(certificate, context, outcome);
@@ -38,14 +45,18 @@ export function certificateCommands(program: Command, context: CliContext, outco
 function listCommand(certificate: Command, context: CliContext, outcome: Outcome): void {
   certificate
     .command('list')
-    .description('list certificates by identity or expiry')
+    .description('list certificates by identity, name or expiry')
     .option('--spiffe-id <id>', 'only certificates of this identity')
     .option('--prefix <id>', 'only certificates of identities with this prefix')
     .option('--kind <kind>', certificateKinds.join(', '))
     .option('--state <state>', 'intent, issued, withheld, refused, abandoned')
-    .option('--holder <id>', 'only certificates of this agent or client')
+    .option('--name <name>', 'only certificates with this DNS name or IP address')
+    .option('--suffix <name>', 'only certificates with a DNS name below this one')
+    .option('--profile <name>', 'only certificates of this profile')
+    .option('--holder <id>', 'only certificates of this agent, client or operator')
     .option('--authority <id>', 'only certificates that this authority signed')
     .option('--entry <id>', 'only certificates for this entry')
+    .option('--delegation <id>', 'only certificates by this delegation')
     .option('--expires-within <duration>', 'only certificates that end within this time')
     .option('--live', 'only certificates that have not ended')
     .option('--order <order>', 'newest, created (the oldest first) or expiry', 'newest')
@@ -59,10 +70,19 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     spiffeIdPrefix: options.prefix ?? '',
     kind: options.kind ?? '',
     state: options.state ?? '',
+    ...(isIP(options.name ?? '') === 0
+      ? { dnsName: options.name ?? '' }
+      : { ip: options.name ?? '' }),
+    dnsSuffix: options.suffix ?? '',
+    profile: options.profile ?? '',
     holder: options.holder ?? '',
     authorityId:
       options.authority === undefined ? '' : await authorityId(context, options, options.authority),
     entryId: options.entry === undefined ? '' : await entryId(context, options, options.entry),
+    delegationId:
+      options.delegation === undefined
+        ? ''
+        : await delegationId(context, options, options.delegation),
     expiresBefore:
       options.expiresWithin === undefined
         ? 0
@@ -87,7 +107,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     context,
     [
       { title: 'SERIAL', value: (row) => row.serial, short: 'serial' },
-      { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+      { title: 'SUBJECT', value: subjectOf },
       { title: 'KIND', value: (row) => row.kind, priority: 2 },
       { title: 'STATE', value: (row) => row.state, priority: 2 },
       { title: 'CREATED', value: (row) => instant(row.createdAt), priority: 3 },
@@ -98,6 +118,12 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     'no certificates',
   );
 }
+
+/** The identity; without one all names. */
+const subjectOf = ({ spiffeId, dnsNames, ips }: Certificate__Output): string => {
+  const names = [...dnsNames, ...ips];
+  return spiffeId.startsWith('spiffe://') || names.length === 0 ? spiffeId : names.join(' ');
+};
 
 function showCommand(certificate: Command, context: CliContext, outcome: Outcome): void {
   certificate
@@ -120,7 +146,7 @@ function revokeCommand(certificate: Command, context: CliContext, outcome: Outco
   certificate
     .command('revoke <serial>')
     .description(
-      'put a certificate of the revocable profile on the CRL; for a short-lived certificate, say how it ends',
+      'put a certificate of a revocable profile on the CRL; for a short-lived certificate, say how it ends',
     )
     .option(
       '--reason <reason>',
@@ -160,13 +186,17 @@ function showCertificate(
     facts(context, [
       ['serial', record.serial],
       ['sha256', record.sha256 || '-'],
-      ['spiffe id', record.spiffeId],
+      ...(record.spiffeId.startsWith('spiffe://') ? [['spiffe id', record.spiffeId] as const] : []),
+      ['dns names', record.dnsNames.join('\n') || '-'],
+      ['ip addresses', record.ips.join('\n') || '-'],
       ['kind', `${record.kind}, profile ${record.profile}`],
       [
         'state',
         record.stateReason === '' ? record.state : `${record.state}: ${record.stateReason}`,
       ],
+      ...(record.owner === '' ? [] : [['owner', record.owner] as const]),
       ['entry', record.entryId || '-'],
+      ['delegation', record.delegationId || '-'],
       ['requester', record.requester],
       ['holder', record.holder],
       ['authority', record.authorityId],
@@ -179,6 +209,8 @@ function showCertificate(
       ],
       ['replaced by', record.replacedBy || '-'],
       ['replacement confirmed', instant(record.replacementConfirmedAt)],
+      ['crl', record.crlUrl || '-'],
+      ['ocsp', record.ocspUrl || '-'],
       [
         'revoked',
         record.revokedAt === 0 ? '-' : `${instant(record.revokedAt)}: ${record.revocationReason}`,

@@ -270,13 +270,7 @@ class LeafIssuer {
       }
       // a mesh peer trusts the authorities of the mesh, and would take the name for an identity
       if ((request.kind === 'endpoint') !== isNamesAuthority(issuer.authority.kind)) {
-        const error = new PkiError(
-          'NO_ISSUER',
-          request.kind === 'endpoint'
-            ? 'no authority for names is active'
-            : 'an authority for names signs nothing else',
-        );
-        refusals.push({ index, request, error });
+        refusals.push({ index, request, error: noIssuer(request.kind) });
         continue;
       }
       const now = clock.now();

@@ -3,6 +3,7 @@ import { type CertificateRecord, isDnsScope, wholeTrustDomain } from '../../doma
 import type {
   CertificateFilter,
   CertificateStore,
+  EntryStore,
   Page,
   PageRequest,
 } from '../../store/ports/index.ts';
@@ -16,6 +17,7 @@ import type { InspectionDependencies } from './inspection-dependencies.ts';
 
 export interface CertificateDependencies extends InspectionDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
+  readonly entries: Pick<EntryStore, 'byId'>;
 }
 
 /** The certificates that one prefix of a role can cover. */
@@ -67,6 +69,13 @@ export class CertificateService implements Certificates {
         );
       },
     );
+  }
+
+  async ownerOf(record: CertificateRecord): Promise<string> {
+    if (record.kind !== 'endpoint') return '';
+    if (record.entryId === null) return record.holder;
+    const entry = await this.#dependencies.entries.byId(record.entryId);
+    return entry?.spiffeId ?? record.holder;
   }
 
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {

@@ -9,5 +9,10 @@ export interface Certificates {
     order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>>;
+  /**
+   * Who owns a certificate of names: the SPIFFE ID of its entry as it is now, the client of its
+   * delegation, or who asked. Empty for other kinds.
+   */
+  ownerOf(record: CertificateRecord): Promise<string>;
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord>;
 }

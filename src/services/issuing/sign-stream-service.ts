@@ -194,9 +194,12 @@ class SignStream implements SignStreamConnection {
   }
 }
 
-const bytesOf = ({ csrDer, spiffeId, dnsNames, requestId }: DelegatedItem): number =>
+const bytesOf = ({ csrDer, spiffeId, dnsNames, ips, requestId }: DelegatedItem): number =>
   csrDer.length +
-  [spiffeId, requestId, ...dnsNames].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  [spiffeId, requestId, ...dnsNames, ...ips].reduce(
+    (sum, text) => sum + Buffer.byteLength(text),
+    0,
+  );
 
 const sameRoots = (one: readonly Buffer[], other: readonly Buffer[] | undefined): boolean =>
   other !== undefined &&

@@ -4,6 +4,11 @@ import { keyTypes, type KeyType } from '../../common/x509/key-type.ts';
 import {
   spiffeSubject,
   checkDnsNames,
+  checkNames,
+  chooseNamesDelegation,
+  isNamesProfile,
+  namesLives,
+  namesProfiles,
   chooseDelegation,
   userSpiffeId,
   type Delegation,
@@ -50,7 +55,7 @@ export class SigningService implements Signing {
       const decided = decideEach(
         items,
         this.#dependencies.clock.nowMs(),
-        ({ spiffeId }) => spiffeId,
+        ({ spiffeId, dnsNames, ips }) => spiffeId || [...dnsNames, ...ips].join(' '),
         (item) => this.#leafRequest(caller, delegations, item),
       );
       if (decided.some((each) => !each.ok && each.error.code === 'OUTSIDE_DELEGATION'))
@@ -110,6 +115,13 @@ export class SigningService implements Signing {
     item: DelegatedItem,
   ): LeafRequest {
     const { objects, settings } = this.#dependencies;
+    if (item.spiffeId === '') return this.#namesRequest(caller, delegations, item);
+    if (item.ips.length > 0 || item.profile !== '')
+      throw new PkiError(
+        'INVALID_REQUEST',
+        'a request with a SPIFFE ID has neither IP addresses nor a profile',
+        { next: 'Leave them out, or leave the SPIFFE ID out for a certificate of names alone.' },
+      );
     const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
     // a delegate never gets the ID of an admin, even without the admin's rights
     if (objects.isAdminId(item.spiffeId))
@@ -129,6 +141,48 @@ export class SigningService implements Signing {
       profile: delegation.profile,
       ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
       endsWithIssuer: item.ttlSeconds === 0,
+      caller: requesterOf(caller),
+      holder: caller.spiffeId,
+      entryId: null,
+      delegationId: delegation.id,
+      replaces: null,
+      rights: [{ kind: 'delegation', id: delegation.id }, ...callerRights(caller)],
+      keyTypes: delegation.keyTypes,
+      reason: { client: caller.spiffeId, delegation: delegation.id },
+    };
+  }
+
+  /** Names without an identity: certificates of kind `endpoint`, by a delegation of names. */
+  #namesRequest(
+    caller: DelegateCaller,
+    delegations: readonly Proven<Delegation>[],
+    item: DelegatedItem,
+  ): LeafRequest {
+    const { minimumTtlSeconds, reservedDnsNames } = this.#dependencies.settings;
+    const subject = checkNames(item, reservedDnsNames);
+    if (item.profile !== '' && !isNamesProfile(item.profile))
+      throw new PkiError(
+        'INVALID_REQUEST',
+        `profile ${JSON.stringify(item.profile.slice(0, 40))} is not one of ${namesProfiles.join(', ')}`,
+        { next: 'Leave it out, so that the delegation decides, or name one of them.' },
+      );
+    if (item.ttlSeconds !== 0)
+      ttlWithin(item.ttlSeconds, minimumTtlSeconds, namesLives.classic.maximum);
+    const { delegation, ttlSeconds } = unwrap(
+      chooseNamesDelegation(delegations, {
+        subject,
+        profile: item.profile === '' ? undefined : item.profile,
+        ttlSeconds: item.ttlSeconds,
+        keyType: unwrap(parseCsr(item.csrDer)).keyType,
+      }),
+    );
+    return {
+      requestId: item.requestId,
+      csrDer: item.csrDer,
+      subject,
+      kind: 'endpoint',
+      profile: delegation.profile,
+      ttlSeconds,
       caller: requesterOf(caller),
       holder: caller.spiffeId,
       entryId: null,

@@ -4,8 +4,13 @@ import type { SvidOutcome } from './svids.ts';
 
 export interface DelegatedItem {
   readonly requestId: string;
+  /** Empty: names without an identity, by a delegation of names. */
   readonly spiffeId: string;
   readonly dnsNames: readonly string[];
+  /** Only without a SPIFFE ID. */
+  readonly ips: readonly string[];
+  /** Of names; empty: that of the delegation. */
+  readonly profile: string;
   readonly csrDer: Buffer;
   /** 0: the delegation's maximum, or the maximum of the profile if that is less. */
   readonly ttlSeconds: number;
@@ -15,7 +20,7 @@ export interface DelegatedItem {
 export interface Signing {
   /**
    * Up to 500 items; outcomes in their order. A unary call is one item. `rootsDer`: the roots of
-   * the bundle.
+   * the bundle; none of them is above a certificate of names.
    */
   sign(
     caller: DelegateCaller,

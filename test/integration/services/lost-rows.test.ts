@@ -64,6 +64,8 @@ test('a role or delegation that somebody altered or took away is announced where
               requestId: '',
               spiffeId: id('/ns/a'),
               dnsNames: [],
+              ips: [],
+              profile: '',
               csrDer: createCsr(newKey()),
               ttlSeconds: 0,
             },

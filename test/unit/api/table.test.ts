@@ -111,6 +111,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     GetCertificate: ['local admin', 'never'],
     RevokeCertificate: ['local admin', 'always'],
     MintX509Svid: ['local admin', 'by content'],
+    IssueCertificate: ['local admin', 'never'],
   },
   'meshca.admin.v1.Audit': {
     ListAuditRecords: ['local admin', 'never'],

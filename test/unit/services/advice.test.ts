@@ -149,6 +149,8 @@ test('a request to sign that was refused is signed once it is corrected as the a
     requestId: uuidv7(),
     spiffeId: id('/ns/web'),
     dnsNames: [],
+    ips: [],
+    profile: '',
     csrDer: createCsr(key),
     ttlSeconds: 0,
   };

@@ -31,18 +31,22 @@ class SignDownstreamAuthorityResponse(_message.Message):
     def __init__(self, serial: _Optional[str] = ..., chain_der: _Optional[_Iterable[bytes]] = ..., not_after: _Optional[int] = ..., authority_id: _Optional[str] = ..., roots_der: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SignRequest(_message.Message):
-    __slots__ = ("request_id", "spiffe_id", "dns_names", "csr_der", "ttl_seconds")
+    __slots__ = ("request_id", "spiffe_id", "dns_names", "csr_der", "ttl_seconds", "ips", "profile")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
     CSR_DER_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    IPS_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     spiffe_id: str
     dns_names: _containers.RepeatedScalarFieldContainer[str]
     csr_der: bytes
     ttl_seconds: int
-    def __init__(self, request_id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., dns_names: _Optional[_Iterable[str]] = ..., csr_der: _Optional[bytes] = ..., ttl_seconds: _Optional[int] = ...) -> None: ...
+    ips: _containers.RepeatedScalarFieldContainer[str]
+    profile: str
+    def __init__(self, request_id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., dns_names: _Optional[_Iterable[str]] = ..., csr_der: _Optional[bytes] = ..., ttl_seconds: _Optional[int] = ..., ips: _Optional[_Iterable[str]] = ..., profile: _Optional[str] = ...) -> None: ...
 
 class SignResponse(_message.Message):
     __slots__ = ("request_id", "spiffe_id", "serial", "chain_der", "not_before", "not_after", "authority_id", "roots_der")

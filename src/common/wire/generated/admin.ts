@@ -92,6 +92,8 @@ import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRe
 import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from './meshca/admin/v1/ImportCrlResponse.ts';
 import type { InferredHolder as _meshca_admin_v1_InferredHolder, InferredHolder__Output as _meshca_admin_v1_InferredHolder__Output } from './meshca/admin/v1/InferredHolder.ts';
 import type { IssuancePolicy as _meshca_admin_v1_IssuancePolicy, IssuancePolicy__Output as _meshca_admin_v1_IssuancePolicy__Output } from './meshca/admin/v1/IssuancePolicy.ts';
+import type { IssueCertificateRequest as _meshca_admin_v1_IssueCertificateRequest, IssueCertificateRequest__Output as _meshca_admin_v1_IssueCertificateRequest__Output } from './meshca/admin/v1/IssueCertificateRequest.ts';
+import type { IssueCertificateResponse as _meshca_admin_v1_IssueCertificateResponse, IssueCertificateResponse__Output as _meshca_admin_v1_IssueCertificateResponse__Output } from './meshca/admin/v1/IssueCertificateResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from './meshca/admin/v1/KeepAgentRequest.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
@@ -289,6 +291,8 @@ export interface ProtoGrpcType {
         ImportCrlResponse: MessageTypeDefinition<_meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlResponse__Output>
         InferredHolder: MessageTypeDefinition<_meshca_admin_v1_InferredHolder, _meshca_admin_v1_InferredHolder__Output>
         IssuancePolicy: MessageTypeDefinition<_meshca_admin_v1_IssuancePolicy, _meshca_admin_v1_IssuancePolicy__Output>
+        IssueCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_IssueCertificateRequest, _meshca_admin_v1_IssueCertificateRequest__Output>
+        IssueCertificateResponse: MessageTypeDefinition<_meshca_admin_v1_IssueCertificateResponse, _meshca_admin_v1_IssueCertificateResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         KeepAgentRequest: MessageTypeDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_KeepAgentRequest__Output>
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>

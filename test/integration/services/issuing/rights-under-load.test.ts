@@ -140,6 +140,8 @@ test('under load nothing is issued after the record of a ban, a deleted entry or
                       requestId: uuidv7(),
                       spiffeId: id(`/revoked/${round}`),
                       dnsNames: [],
+                      ips: [],
+                      profile: '',
                       csrDer,
                       ttlSeconds: 0,
                     },

@@ -50,6 +50,8 @@ const ask = (path: string, over: Partial<DelegatedItem> = {}): DelegatedItem => 
   requestId: uuidv7(),
   spiffeId: path.startsWith('spiffe:') ? path : id(path),
   dnsNames: [],
+  ips: [],
+  profile: '',
   csrDer,
   ttlSeconds: 0,
   ...over,

@@ -63,7 +63,10 @@ test('a wildcard of a delegation that reaches the name of a Linkerd proxy does n
   await using w = await createServicesWorld({ reservedDnsNames });
   await w.services.delegations.create(local, delegation('*.*.*.identity.linkerd.cluster.local'));
   const caller = (await w.mint('/control/istiod', false)) as DelegateCaller;
-  const asked = { requestId: uuidv7(), spiffeId: id('/ns/a/sa/web'), ttlSeconds: 0 };
+  const asked = {
+    ...{ requestId: uuidv7(), spiffeId: id('/ns/a/sa/web'), ttlSeconds: 0 },
+    ...{ ips: [], profile: '' },
+  };
   const { outcomes } = await w.services.signing.sign(caller, [
     { ...asked, dnsNames: [proxy], csrDer: createCsr(newKey()) },
   ]);

@@ -11,7 +11,7 @@ export interface Certificate {
   'sha256'?: (string);
   'spiffeId'?: (string);
   /**
-   * workload, agent, server, admin, delegated, token, authority
+   * workload, agent, server, admin, delegated, token, endpoint, linkerd, authority
    */
   'kind'?: (string);
   /**
@@ -37,6 +37,21 @@ export interface Certificate {
    */
   'revokedAt'?: (number | string | Long);
   'revocationReason'?: (string);
+  /**
+   * As in the certificate; empty while it is not signed.
+   */
+  'dnsNames'?: (string)[];
+  'ips'?: (string)[];
+  'delegationId'?: (string);
+  /**
+   * Where it says that revocation is found; both empty: nowhere.
+   */
+  'crlUrl'?: (string);
+  'ocspUrl'?: (string);
+  /**
+   * Of names without an identity: the SPIFFE ID of the entry, the client of the delegation, or who asked. Not filled in lists.
+   */
+  'owner'?: (string);
 }
 
 /**
@@ -47,7 +62,7 @@ export interface Certificate__Output {
   'sha256': (string);
   'spiffeId': (string);
   /**
-   * workload, agent, server, admin, delegated, token, authority
+   * workload, agent, server, admin, delegated, token, endpoint, linkerd, authority
    */
   'kind': (string);
   /**
@@ -73,4 +88,19 @@ export interface Certificate__Output {
    */
   'revokedAt': (number);
   'revocationReason': (string);
+  /**
+   * As in the certificate; empty while it is not signed.
+   */
+  'dnsNames': (string)[];
+  'ips': (string)[];
+  'delegationId': (string);
+  /**
+   * Where it says that revocation is found; both empty: nowhere.
+   */
+  'crlUrl': (string);
+  'ocspUrl': (string);
+  /**
+   * Of names without an identity: the SPIFFE ID of the entry, the client of the delegation, or who asked. Not filled in lists.
+   */
+  'owner': (string);
 }

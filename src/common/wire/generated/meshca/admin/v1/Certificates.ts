@@ -5,6 +5,8 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from '../../../meshca/admin/v1/Certificate.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from '../../../meshca/admin/v1/GetCertificateRequest.ts';
+import type { IssueCertificateRequest as _meshca_admin_v1_IssueCertificateRequest, IssueCertificateRequest__Output as _meshca_admin_v1_IssueCertificateRequest__Output } from '../../../meshca/admin/v1/IssueCertificateRequest.ts';
+import type { IssueCertificateResponse as _meshca_admin_v1_IssueCertificateResponse, IssueCertificateResponse__Output as _meshca_admin_v1_IssueCertificateResponse__Output } from '../../../meshca/admin/v1/IssueCertificateResponse.ts';
 import type { ListCertificatesRequest as _meshca_admin_v1_ListCertificatesRequest, ListCertificatesRequest__Output as _meshca_admin_v1_ListCertificatesRequest__Output } from '../../../meshca/admin/v1/ListCertificatesRequest.ts';
 import type { ListCertificatesResponse as _meshca_admin_v1_ListCertificatesResponse, ListCertificatesResponse__Output as _meshca_admin_v1_ListCertificatesResponse__Output } from '../../../meshca/admin/v1/ListCertificatesResponse.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from '../../../meshca/admin/v1/MintX509SvidRequest.ts';
@@ -20,6 +22,21 @@ export interface CertificatesClient extends grpc.Client {
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * A certificate of names without an identity, of a server that others reach by them: docs/names.md
+   */
+  IssueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  IssueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  IssueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  IssueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * A certificate of names without an identity, of a server that others reach by them: docs/names.md
+   */
+  issueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  issueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  issueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
+  issueCertificate(argument: _meshca_admin_v1_IssueCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_IssueCertificateResponse__Output>): grpc.ClientUnaryCall;
 
   ListCertificates(argument: _meshca_admin_v1_ListCertificatesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListCertificatesResponse__Output>): grpc.ClientUnaryCall;
   ListCertificates(argument: _meshca_admin_v1_ListCertificatesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListCertificatesResponse__Output>): grpc.ClientUnaryCall;
@@ -59,6 +76,11 @@ export interface CertificatesClient extends grpc.Client {
 export interface CertificatesHandlers extends grpc.UntypedServiceImplementation {
   GetCertificate: grpc.handleUnaryCall<_meshca_admin_v1_GetCertificateRequest__Output, _meshca_admin_v1_Certificate>;
 
+  /**
+   * A certificate of names without an identity, of a server that others reach by them: docs/names.md
+   */
+  IssueCertificate: grpc.handleUnaryCall<_meshca_admin_v1_IssueCertificateRequest__Output, _meshca_admin_v1_IssueCertificateResponse>;
+
   ListCertificates: grpc.handleUnaryCall<_meshca_admin_v1_ListCertificatesRequest__Output, _meshca_admin_v1_ListCertificatesResponse>;
 
   MintX509Svid: grpc.handleUnaryCall<_meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse>;
@@ -72,6 +94,7 @@ export interface CertificatesHandlers extends grpc.UntypedServiceImplementation 
 
 export interface CertificatesDefinition extends grpc.ServiceDefinition {
   GetCertificate: MethodDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_GetCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>
+  IssueCertificate: MethodDefinition<_meshca_admin_v1_IssueCertificateRequest, _meshca_admin_v1_IssueCertificateResponse, _meshca_admin_v1_IssueCertificateRequest__Output, _meshca_admin_v1_IssueCertificateResponse__Output>
   ListCertificates: MethodDefinition<_meshca_admin_v1_ListCertificatesRequest, _meshca_admin_v1_ListCertificatesResponse, _meshca_admin_v1_ListCertificatesRequest__Output, _meshca_admin_v1_ListCertificatesResponse__Output>
   MintX509Svid: MethodDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse__Output>
   RevokeCertificate: MethodDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_RevokeCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>

@@ -9,6 +9,9 @@ export interface SignRequest {
    * request is a new one.
    */
   'requestId'?: (string);
+  /**
+   * Empty: a certificate of names without an identity, by a delegation of names.
+   */
   'spiffeId'?: (string);
   'dnsNames'?: (string)[];
   'csrDer'?: (Buffer | Uint8Array | string);
@@ -16,6 +19,14 @@ export interface SignRequest {
    * 0: the delegation's maximum.
    */
   'ttlSeconds'?: (number | string | Long);
+  /**
+   * IPv4 and IPv6 addresses. Only without a SPIFFE ID.
+   */
+  'ips'?: (string)[];
+  /**
+   * short, classic or hours, to choose among delegations of names; empty: that of the delegation.
+   */
+  'profile'?: (string);
 }
 
 export interface SignRequest__Output {
@@ -24,6 +35,9 @@ export interface SignRequest__Output {
    * request is a new one.
    */
   'requestId': (string);
+  /**
+   * Empty: a certificate of names without an identity, by a delegation of names.
+   */
   'spiffeId': (string);
   'dnsNames': (string)[];
   'csrDer': (Buffer);
@@ -31,4 +45,12 @@ export interface SignRequest__Output {
    * 0: the delegation's maximum.
    */
   'ttlSeconds': (number);
+  /**
+   * IPv4 and IPv6 addresses. Only without a SPIFFE ID.
+   */
+  'ips': (string)[];
+  /**
+   * short, classic or hours, to choose among delegations of names; empty: that of the delegation.
+   */
+  'profile': (string);
 }
