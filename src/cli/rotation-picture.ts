@@ -33,6 +33,7 @@ export function chainPicture(
     ({ authority }) =>
       authority !== null &&
       authority.kind !== 'log' &&
+      authority.kind !== 'ocsp' &&
       (options.all || !ended.includes(authority.state)),
   );
   const roots = shown.filter(({ authority }) => authority?.kind === 'root');

@@ -60,7 +60,13 @@ export const delegationProfiles = [...workloadProfiles, ...namesProfiles] as con
 export type DelegationProfile = (typeof delegationProfiles)[number];
 
 /** Profiles in the inventory. */
-export const recordedProfiles = [...delegationProfiles, 'server', 'linkerd', 'authority'] as const;
+export const recordedProfiles = [
+  ...delegationProfiles,
+  'server',
+  'linkerd',
+  'authority',
+  'ocsp-signer',
+] as const;
 export type RecordedProfile = (typeof recordedProfiles)[number];
 
 /** Whether a certificate of this kind may have this profile, as far as names are concerned. */
@@ -84,7 +90,8 @@ export const namesLives: Readonly<
 };
 /** The longest life of a leaf in seconds. Undefined: as long as its issuer. */
 export function maximumLifeOf(profile: RecordedProfile): number | undefined {
-  if (profile === 'revocable' || profile === 'authority') return undefined;
+  if (profile === 'revocable' || profile === 'authority' || profile === 'ocsp-signer')
+    return undefined;
   return isNamesProfile(profile) ? namesLives[profile].maximum : shortLivedMaximumSeconds;
 }
 

@@ -24,6 +24,12 @@ export type {
 } from './issuer.ts';
 export type { ImportedCrl } from './crl/import.ts';
 export { CrlPublisher, type CrlPublisherDependencies } from './crl/publisher.ts';
+export type { OcspReply } from './ocsp/answerer.ts';
+export {
+  OcspPublisher,
+  type OcspPublisherDependencies,
+  type OcspStanding,
+} from './ocsp/publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export {
   createIssuer,

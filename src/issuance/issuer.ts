@@ -20,7 +20,7 @@ export interface LeafRequest {
   readonly csrDer: Buffer;
   readonly subject: Subject;
   readonly kind: Exclude<CertificateKind, 'authority'>;
-  readonly profile: Exclude<RecordedProfile, 'authority'>;
+  readonly profile: Exclude<RecordedProfile, 'authority' | 'ocsp-signer'>;
   /**
    * The requested life. If it is not possible, the request is refused (TTL_OUT_OF_RANGE,
    * ISSUER_LIFETIME); the life is never shortened silently.

@@ -8,6 +8,7 @@ import type {
   LogStep,
   LogStore,
 } from '../store/ports/index.ts';
+import type { RecordedLeaf } from './issued-record.ts';
 import { LogLoad } from './load.ts';
 import { apply, lessonFrom, lessonOf, type Lesson, type Memory } from './memory.ts';
 import type { LogReview } from './review.ts';
@@ -79,6 +80,17 @@ export interface LedgerLog
   pendingHash(sequence: number): Buffer | undefined;
   /** Called after each commit with records, before its writers continue. */
   onRecords(listener: () => void): () => void;
+  /** Called with each leaf that this process has issued, after the commit of its record. */
+  onIssued(listener: (leaf: IssuedLeafRecord) => void): () => void;
+}
+
+/** A leaf as the record of its issuance states it. */
+export interface IssuedLeafRecord {
+  readonly serial: string;
+  readonly authorityId: string;
+  readonly notAfter: number;
+  /** Empty if the record states none. */
+  readonly profile: string;
 }
 
 interface Heard {
@@ -109,6 +121,7 @@ export class LogBook {
    */
   readonly #judged = new Map<number, Heard>();
   readonly #listeners = new Set<() => void>();
+  readonly #issuedListeners = new Set<(leaf: IssuedLeafRecord) => void>();
   #log: LogStore | undefined;
   #loading: LogLoad | undefined;
   #exact: boolean;
@@ -135,8 +148,16 @@ export class LogBook {
       const lesson = lessonOf(statement);
       this.#own.set(sequence, { hash, lesson });
       apply(this.#source.memory, lesson, sequence);
+      if (lesson.issued?.of === 'leaf')
+        this.#tellIssued(lesson.issued, statement.detail['profile']);
     }
     for (const listener of this.#listeners) listener();
+  }
+
+  #tellIssued({ serial, authorityId, notAfter }: RecordedLeaf, profile: unknown): void {
+    const leaf = { serial, authorityId, notAfter };
+    for (const listener of this.#issuedListeners)
+      listener({ ...leaf, profile: typeof profile === 'string' ? profile : '' });
   }
 
   /** The log as other parts see it. */
@@ -170,6 +191,10 @@ export class LogBook {
       onRecords: (listener) => {
         this.#listeners.add(listener);
         return () => void this.#listeners.delete(listener);
+      },
+      onIssued: (listener) => {
+        this.#issuedListeners.add(listener);
+        return () => void this.#issuedListeners.delete(listener);
       },
     };
   }

@@ -13,6 +13,8 @@ export interface LedgerRevocations
   extends Pick<RevocationStore, 'revoke' | 'revokeAgain' | 'saveCrl'> {
   /** Answers at once, from memory. */
   revoked(serial: string): boolean;
+  /** The revocation as the log states it. Answers at once, from memory. */
+  revocation(serial: string): Revocation | undefined;
   bySerial(serial: string): Promise<Revocation | undefined>;
   /** Answers at once, from memory: see `Revoked.since`. */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince;
@@ -51,6 +53,7 @@ export function ledgerRevocations(rows: RevocationStore, objects: Objects): Ledg
     revokeAgain: (revocation, event) => rows.revokeAgain(revocation, event),
     saveCrl: (crl, event) => rows.saveCrl(crl, event),
     revoked: (serial) => objects.revoked.get(serial) !== undefined,
+    revocation: (serial) => objects.revoked.get(serial),
     bySerial,
     since: (authorityId, mark) => objects.revoked.since(authorityId, mark),
     compareRows: () => compareRows(rows, objects, bySerial),

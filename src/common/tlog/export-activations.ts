@@ -19,8 +19,9 @@ export class ExportedActivations {
 
   /** Call it for each record that is proven to be in the tree. */
   record({ kind, subject, detail }: RecordedActivation, sequence: number): void {
-    // nobody confirms the log's own key
-    if (kind !== 'authority.active' || detail['authorityKind'] === 'log') return;
+    const of = detail['authorityKind'];
+    // nobody confirms the log's own key, or the key of a signer of OCSP answers
+    if (kind !== 'authority.active' || of === 'log' || of === 'ocsp') return;
     const claim = claimOf(subject, detail);
     if (claim === undefined) this.#counts.without += 1;
     else this.#open = { claim, sequence, check: undefined };

@@ -27,6 +27,7 @@ const routineKinds = [
   'identity-token.used',
   'inventory.pruned',
   'jwt.issued',
+  'ocsp.certified',
   'request.refused',
   'requests.refused',
   'server.returned',

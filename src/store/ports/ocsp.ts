@@ -17,14 +17,15 @@ export interface OcspStore {
   earliest(): Promise<OcspRecord | undefined>;
   count(): Promise<number>;
   /**
-   * Issued leaves of an authority that end at `now` or later, with whether there is an answer, by
-   * their ends. `after`: the last place of the previous call.
+   * Issued revocable leaves of an authority that end at `now` or later, with whether there is an
+   * answer of this form, by their ends. `after`: the last place of the previous call.
    */
   leaves(
-    of: { readonly authorityId: string; readonly now: number },
+    of: { readonly authorityId: string; readonly now: number; readonly form: number },
     after: OcspPlace | undefined,
     limit: number,
   ): Promise<readonly OcspLeafRow[]>;
+  drop(serials: readonly string[]): Promise<void>;
   /** Removes answers about leaves that ended before; at most `limit`. Returns their number. */
   prune(endedBefore: number, limit: number): Promise<number>;
 }

@@ -26,11 +26,12 @@ export function createOcsp(engine: Engine): OcspStore {
         return row === undefined ? undefined : toRecord(row);
       }),
     count: () => engine.read(() => count.get({})?.count ?? 0),
-    leaves: ({ authorityId, now }, after, limit) =>
+    leaves: ({ authorityId, now, form }, after, limit) =>
       engine.read(() =>
         leaves
           .all({
             authority: authorityId,
+            form,
             from: Math.max(now, after?.notAfter ?? 0),
             at: after?.notAfter ?? -1,
             sequence: after?.sequence ?? -1,
@@ -38,6 +39,10 @@ export function createOcsp(engine: Engine): OcspStore {
           })
           .map(toLeaf),
       ),
+    drop: (serials) =>
+      engine.write(() => {
+        for (const serial of serials) drop.run({ serial: fromHex(serial, 'the serial') });
+      }),
     prune: (endedBefore, limit) =>
       engine.write(() => {
         const rows = ended.all({ before: endedBefore, limit });
@@ -50,6 +55,7 @@ export function createOcsp(engine: Engine): OcspStore {
 interface LeavesFrom {
   readonly [name: string]: string | number;
   readonly authority: string;
+  readonly form: number;
   readonly from: number;
   readonly at: number;
   readonly sequence: number;
@@ -113,7 +119,7 @@ function ocspStatements(engine: Engine) {
 
 const leavesStatement = (engine: Engine) =>
   engine.statement<LeavesFrom>()((query, slot) => {
-    const answered = sql<number>`EXISTS (SELECT 1 FROM ocsp_answers WHERE ocsp_answers.serial = certificates.serial)`;
+    const answered = sql<number>`EXISTS (SELECT 1 FROM ocsp_answers WHERE ocsp_answers.serial = certificates.serial AND form = ${slot('form')})`;
     return query
       .selectFrom('certificates')
       .select(['serial', 'sequence', 'not_after'])

@@ -49,6 +49,8 @@ export function ocspCases(name: string, open: OpenStore): void {
       later,
     ]);
     assert.equal(await ocsp.count(), 2);
+    await ocsp.drop([first.serial, newSerial()]);
+    assert.equal(await ocsp.bySerial(first.serial), undefined);
   });
 
   test(`${name}: OCSP answers are due in their order, and leave when their leaf has ended`, async () => {
@@ -82,7 +84,7 @@ export function ocspCases(name: string, open: OpenStore): void {
     const [late, early, equal] = leaves;
     assert.ok(late !== undefined && early !== undefined && equal !== undefined);
     await store.ocsp.put([answer({ serial: early.serial })]);
-    const of = { authorityId: authority.id, now: start };
+    const of = { authorityId: authority.id, now: start, form: 1 };
     const found: OcspLeafRow[] = [];
     for (let after: OcspPlace | undefined; ; after = found.at(-1)) {
       const page = await store.ocsp.leaves(of, after, 1);
@@ -97,7 +99,9 @@ export function ocspCases(name: string, open: OpenStore): void {
         [late.serial, false],
       ],
     );
-    const [, second] = found;
+    const [earliest, second] = found;
+    const [anew] = await store.ocsp.leaves({ ...of, form: 2 }, undefined, 1);
+    assert.ok(anew?.serial === earliest?.serial && anew?.unanswered !== undefined);
     const record = await store.certificates.bySerial(equal.serial);
     assert.deepEqual(second?.unanswered, record?.certificateDer);
     await store.issuance.finish([signed(unsigned, [mayFinish(authority.id)])]);

@@ -1,0 +1,261 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { errorFields } from '../../common/runtime/index.ts';
+import { answersOcsp, hasEnded, isRevocable, type Authority } from '../../domain/index.ts';
+import type { IssuedLeafRecord, LedgerRevocations } from '../../ledger/index.ts';
+import type { OcspStore } from '../../store/ports/index.ts';
+import { OcspAnswerer, type OcspReply } from './answerer.ts';
+import { signAnswers, type SignAnswersDependencies } from './sign-answers.ts';
+import { OcspSigners, type OcspSignersDependencies } from './signers.ts';
+import { batchSize, OcspWorklist, type Work } from './worklist.ts';
+
+export interface OcspPublisherDependencies
+  extends OcspSignersDependencies,
+    SignAnswersDependencies {
+  readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
+  readonly answers: OcspStore;
+  readonly revocations: Pick<LedgerRevocations, 'revocation' | 'revoked' | 'since'>;
+  readonly onRevision: (listener: () => void) => () => void;
+  readonly onIssued: (listener: (leaf: IssuedLeafRecord) => void) => () => void;
+  /** True while nothing may be signed, because the database is not trusted. */
+  readonly held: () => boolean;
+  readonly clockBelieved: () => boolean;
+}
+
+/** How the answers stand, for operators. */
+export interface OcspStanding {
+  /** As counted in the last minutes. */
+  readonly answers: number;
+  /** When the first of them ends, unless it is renewed before; 0: there is none. */
+  readonly nextUpdate: number;
+  /** Leaves whose answer is to be signed at once. */
+  readonly waiting: number;
+}
+
+const lookEveryMs = 60_000;
+const afterChangeMs = 20;
+const retryMs = 5_000;
+/** A batch of renewals rests so many times as long as it took: others sign meanwhile. */
+const restShare = 3;
+const lookThroughSeconds = 6 * 3600;
+const countEverySeconds = 300;
+
+/**
+ * The OCSP answers about the leaves of this CA. All are signed in advance, off the path of any
+ * request: when a leaf is issued, when it is revoked, and anew before half of their life is over.
+ * Owner of the timer, and of how the answers stand.
+ */
+export class OcspPublisher {
+  readonly #dependencies: OcspPublisherDependencies;
+  readonly #signers: OcspSigners;
+  readonly #worklist: OcspWorklist;
+  readonly #answerer: OcspAnswerer;
+  #standing: OcspStanding = { answers: 0, nextUpdate: 0, waiting: 0 };
+  #lookedThroughAt = 0;
+  #countedAt: number | undefined;
+  #said = '';
+  #signed = 0;
+  #stop: (() => void)[] = [];
+  #cancel: (() => void) | undefined;
+  #working: Promise<void> | undefined;
+  #again = false;
+  #started = false;
+  #closed = false;
+
+  constructor(dependencies: OcspPublisherDependencies) {
+    this.#dependencies = dependencies;
+    const { answers: store, revocations } = dependencies;
+    this.#signers = new OcspSigners(dependencies);
+    const signer = (sequence: number) => this.#signers.bySequence(sequence);
+    this.#worklist = new OcspWorklist({ store, revocations, signer });
+    this.#answerer = new OcspAnswerer({
+      ...dependencies,
+      store,
+      signer,
+      answers: answersOcsp,
+      isWaiting: (serial) => this.#worklist.isWaiting(serial),
+      held: () => !this.#started || dependencies.held(),
+    });
+  }
+
+  /** Resolves when every answer that can be signed is signed. Failures are logged and retried. */
+  async start(): Promise<void> {
+    const { authorities, onRevision, onIssued, clock } = this.#dependencies;
+    this.#stop = [
+      authorities.onChange(() => this.#soon(afterChangeMs)),
+      onRevision(() => this.#soon(afterChangeMs)),
+      onIssued((leaf) => this.#issued(leaf)),
+    ];
+    this.#lookedThroughAt = clock.now();
+    this.#started = true;
+    await this.#round();
+  }
+
+  reply(authorityId: string, requestDer: Buffer): Promise<OcspReply> {
+    return this.#answerer.reply(authorityId, requestDer);
+  }
+
+  standing(): OcspStanding {
+    return { ...this.#standing, waiting: this.#worklist.size };
+  }
+
+  /** Signed since the start. */
+  signed(): number {
+    return this.#signed;
+  }
+
+  /** When the certificate of the signer of each authority ends. */
+  signerEnds(): ReadonlyMap<string, number> {
+    return this.#signers.ends();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const stop of this.#stop) stop();
+    this.#cancel?.();
+    await this.#working?.catch(() => {});
+  }
+
+  #issued({ serial, authorityId, notAfter, profile }: IssuedLeafRecord): void {
+    const { authorities } = this.#dependencies;
+    if (
+      (profile !== 'classic' && profile !== 'revocable') ||
+      !isRevocable(profile) ||
+      !authorities.all().some((each) => each.id === authorityId && answersOcsp(each))
+    )
+      return;
+    this.#worklist.issued({ serial, authorityId, notAfter });
+    this.#soon(afterChangeMs);
+  }
+
+  #soon(delayMs: number): void {
+    if (this.#closed) return;
+    if (this.#working !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#cancel?.();
+    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.#round());
+  }
+
+  #round(): Promise<void> {
+    this.#working ??= this.#work()
+      .catch((thrown: unknown) => this.#failed(thrown))
+      .then((failed) => {
+        this.#working = undefined;
+        const next = failed ? retryMs : this.#again ? afterChangeMs : lookEveryMs;
+        this.#again = false;
+        this.#soon(next);
+      });
+    return this.#working;
+  }
+
+  #failed(thrown: unknown): true {
+    const error = PkiError.from(thrown);
+    if (error.code !== 'SHUTTING_DOWN')
+      this.#dependencies.logger.error(
+        { ...errorFields(error), waiting: this.#worklist.size },
+        'OCSP answers could not be signed; trying again',
+      );
+    return true;
+  }
+
+  /** Resolves with true if something failed. */
+  async #work(): Promise<boolean> {
+    const { held, clock } = this.#dependencies;
+    if (held() || this.#closed) return false;
+    if (clock.now() - this.#lookedThroughAt >= lookThroughSeconds) {
+      this.#lookedThroughAt = clock.now();
+      this.#worklist.lookAgain();
+    }
+    try {
+      await this.#prune();
+      let failed = false;
+      const ready: Authority[] = [];
+      for (const authority of this.#answering())
+        try {
+          await this.#signers.signerOf(authority);
+          ready.push(authority);
+        } catch (thrown) {
+          failed = this.#failed(thrown);
+        }
+      await this.#signers.retire(this.#answering());
+      while (!this.#closed && !held()) {
+        const work = await this.#worklist.next({ ready, complete: !failed }, clock.now());
+        if (work === undefined) break;
+        await this.#sign(work);
+      }
+      return failed;
+    } finally {
+      await this.#look();
+    }
+  }
+
+  #answering(): readonly Authority[] {
+    const { authorities, clock } = this.#dependencies;
+    const now = clock.now();
+    return authorities.all().filter((each) => answersOcsp(each) && !hasEnded(each, now));
+  }
+
+  async #sign({ authority, leaves, renewal }: Work): Promise<void> {
+    const { answers, revocations, clock } = this.#dependencies;
+    const startedMs = clock.monotonicMs();
+    const signer = await this.#signers.signerOf(authority);
+    const standings = leaves.map((leaf) => ({
+      leaf,
+      revoked: revokedOf(revocations, leaf.serial),
+    }));
+    const signed = await signAnswers(signer, standings, this.#dependencies);
+    await answers.put(signed);
+    this.#worklist.done(leaves);
+    this.#signed += signed.length;
+    if (renewal) await clock.sleep((clock.monotonicMs() - startedMs) * restShare);
+  }
+
+  /** By a clock that is not believed nothing has ended. */
+  async #prune(): Promise<void> {
+    const { answers, clock, clockBelieved } = this.#dependencies;
+    for (let removed = batchSize; removed === batchSize && clockBelieved(); )
+      removed = await answers.prune(clock.now(), batchSize);
+  }
+
+  async #look(): Promise<void> {
+    const { answers, clock, lifeSeconds, logger } = this.#dependencies;
+    const earliest = await answers.earliest();
+    const nextUpdate = earliest?.nextUpdate ?? 0;
+    const now = clock.now();
+    const counted = this.#countedAt !== undefined && now - this.#countedAt < countEverySeconds;
+    if (!counted) this.#countedAt = now;
+    const count = counted ? this.#standing.answers : await answers.count();
+    this.#standing = { answers: count, nextUpdate, waiting: 0 };
+    const left = nextUpdate - now;
+    const state =
+      earliest === undefined || left > lifeSeconds / 4 ? '' : left > 0 ? 'ending' : 'ended';
+    if (state === this.#said) return;
+    this.#said = state;
+    if (state === '') logger.info({}, 'OCSP answers are renewed again');
+    else
+      logger.warn(
+        {
+          nextUpdate,
+          endsInSeconds: left,
+          next: 'see why the issuing token does not sign: meshca status',
+          alert: true,
+        },
+        state === 'ended'
+          ? 'OCSP answers have ended: who asks is told to try later'
+          : 'OCSP answers end soon and are not renewed',
+      );
+  }
+}
+
+/** What the log says: it has the last word. */
+function revokedOf(
+  revocations: Pick<LedgerRevocations, 'revocation'>,
+  serial: string,
+): { readonly revokedAt: number; readonly reason: RevokedReason } | undefined {
+  const revocation = revocations.revocation(serial);
+  if (revocation === undefined) return undefined;
+  const { revokedAt, reason } = revocation;
+  return { revokedAt, reason: reason === 'unspecified' ? undefined : reason };
+}
+type RevokedReason = NonNullable<Parameters<typeof signAnswers>[1][number]['revoked']>['reason'];

@@ -1,0 +1,199 @@
+import { setImmediate } from 'node:timers/promises';
+import { parseCertificate, type ParsedCertificate } from '../../common/x509/index.ts';
+import { buildOcspTbs, ocspForm } from '../../certs/index.ts';
+import type { Authority, OcspLeaf, OcspRecord } from '../../domain/index.ts';
+import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
+import type { OcspPlace, OcspStore } from '../../store/ports/index.ts';
+import { contentOf } from './sign-answers.ts';
+import { isSignedWith } from './signature.ts';
+import type { OcspSigner } from './signers.ts';
+
+export interface WorklistDependencies {
+  readonly store: Pick<OcspStore, 'bySerials' | 'due' | 'drop' | 'leaves'>;
+  readonly revocations: Pick<LedgerRevocations, 'since'>;
+  readonly signer: (sequence: number) => OcspSigner | undefined;
+}
+
+/** Leaves of one authority whose answers are signed together. */
+export interface Work {
+  readonly authority: Authority;
+  readonly leaves: readonly OcspLeaf[];
+  /** Whether nobody waits for it. */
+  readonly renewal: boolean;
+}
+
+/** So many answers are signed at once: some milliseconds, so that nothing waits for them long. */
+export const batchSize = 64;
+const leavesAtATime = 256;
+
+/**
+ * What is to be signed next: answers that a revocation made wrong, then those about new leaves, then
+ * about leaves that were found without one, then those that are due. Owner of what waits.
+ */
+export class OcspWorklist {
+  readonly #dependencies: WorklistDependencies;
+  /** By serial. */
+  readonly #revoked = new Map<string, OcspLeaf>();
+  readonly #issued = new Map<string, OcspLeaf>();
+  readonly #marks = new Map<string, RevokedMark>();
+  /** How far each authority's leaves were looked through; undefined: to the end. */
+  readonly #looked = new Map<string, OcspPlace | undefined>();
+
+  constructor(dependencies: WorklistDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  get size(): number {
+    return this.#revoked.size + this.#issued.size;
+  }
+
+  isWaiting(serial: string): boolean {
+    return this.#issued.has(serial) || this.#revoked.has(serial);
+  }
+
+  /** A leaf that was just issued. */
+  issued(leaf: OcspLeaf): void {
+    this.#issued.set(leaf.serial, leaf);
+  }
+
+  /** Its answer is durable. */
+  done(leaves: readonly OcspLeaf[]): void {
+    for (const { serial } of leaves) {
+      this.#revoked.delete(serial);
+      this.#issued.delete(serial);
+    }
+  }
+
+  /** Looks through all leaves again. */
+  lookAgain(): void {
+    this.#looked.clear();
+  }
+
+  /**
+   * The next batch; undefined: nothing is to be done now. `ready`: the authorities with a signer.
+   * Unless they are complete, an answer without one may have it later.
+   */
+  async next(
+    {
+      ready: answering,
+      complete,
+    }: { readonly ready: readonly Authority[]; readonly complete: boolean },
+    now: number,
+  ): Promise<Work | undefined> {
+    for (const authority of answering) await this.#collectRevoked(authority, now);
+    for (const [waiting, renewal] of [
+      [this.#revoked, false],
+      [this.#issued, false],
+    ] as const) {
+      for (const authority of answering) {
+        const leaves = firstOf(waiting, authority.id);
+        if (leaves.length > 0) return { authority, leaves, renewal };
+      }
+    }
+    for (const authority of answering) {
+      const leaves = await this.#unanswered(authority, now);
+      if (leaves.length > 0) return { authority, leaves, renewal: true };
+    }
+    return complete ? this.#due(answering, now) : undefined;
+  }
+
+  /** Those who were revoked since, unless their answer says so already. */
+  async #collectRevoked({ id }: Authority, now: number): Promise<void> {
+    const { revocations, store } = this.#dependencies;
+    const { entries, mark } = revocations.since(id, this.#marks.get(id));
+    for (let at = 0; at < entries.length; at += leavesAtATime) {
+      if (at > 0) await setImmediate();
+      const some = entries.slice(at, at + leavesAtATime).filter(({ notAfter }) => notAfter >= now);
+      const answers = await store.bySerials(some.map(({ serial }) => serial));
+      for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
+        const answer = answers[index];
+        if (answer !== undefined && answer.revoked === undefined)
+          this.#revoked.set(serial, { serial, authorityId, notAfter });
+      }
+    }
+    this.#marks.set(id, mark);
+  }
+
+  /**
+   * Leaves of the inventory without an answer, from where the last look ended. Each is one that the
+   * authority has signed, whatever the row says.
+   */
+  async #unanswered(authority: Authority, now: number): Promise<readonly OcspLeaf[]> {
+    const { store } = this.#dependencies;
+    const authorityId = authority.id;
+    const issuer = parseCertificate(authority.certificateDer as Buffer);
+    if (!issuer.ok) return [];
+    for (;;) {
+      const looked = this.#looked.get(authorityId);
+      if (looked === undefined && this.#looked.has(authorityId)) return [];
+      const rows = await store.leaves({ authorityId, now, form: ocspForm }, looked, batchSize);
+      this.#looked.set(authorityId, rows.length < batchSize ? undefined : rows.at(-1));
+      const leaves = rows.flatMap(({ serial, notAfter, unanswered }) =>
+        unanswered !== undefined && isLeafOf(unanswered, serial, issuer.value)
+          ? [{ serial, authorityId, notAfter }]
+          : [],
+      );
+      if (leaves.length > 0) return leaves;
+      await setImmediate();
+    }
+  }
+
+  /**
+   * Answers that are due. Only those whose signature is that of a signer of ours are signed anew:
+   * otherwise whoever writes to the database could have an answer made about any serial.
+   */
+  async #due(answering: readonly Authority[], now: number): Promise<Work | undefined> {
+    const { store, signer } = this.#dependencies;
+    for (;;) {
+      const due = await store.due(now, batchSize);
+      if (due.length === 0) return undefined;
+      const authorityOf = (answer: OcspRecord): Authority | undefined => {
+        const by = signer(answer.signer);
+        return by === undefined || answer.notAfter < now || !isSignedBy(answer, by)
+          ? undefined
+          : answering.find(({ id }) => id === by.authorityId);
+      };
+      const owned = due.map((answer) => ({ answer, authority: authorityOf(answer) }));
+      const dropped = owned.filter(({ authority }) => authority === undefined);
+      if (dropped.length > 0) await store.drop(dropped.map(({ answer }) => answer.serial));
+      const authority = owned.find((each) => each.authority !== undefined)?.authority;
+      if (authority === undefined) continue;
+      const leaves = owned
+        .filter((each) => each.authority === authority)
+        .map(({ answer: { serial, notAfter } }) => ({
+          serial,
+          notAfter,
+          authorityId: authority.id,
+        }));
+      return { authority, leaves, renewal: true };
+    }
+  }
+}
+
+function firstOf(waiting: ReadonlyMap<string, OcspLeaf>, authorityId: string): OcspLeaf[] {
+  const leaves: OcspLeaf[] = [];
+  for (const leaf of waiting.values()) {
+    if (leaf.authorityId === authorityId) leaves.push(leaf);
+    if (leaves.length === batchSize) break;
+  }
+  return leaves;
+}
+
+function isLeafOf(der: Buffer, serial: string, issuer: ParsedCertificate): boolean {
+  const leaf = parseCertificate(der);
+  return (
+    leaf.ok &&
+    leaf.value.serialHex === serial &&
+    leaf.value.issuerDer.equals(issuer.subjectDer) &&
+    isSignedWith(issuer, leaf.value.tbsDer, leaf.value.signature)
+  );
+}
+
+/** The bytes of an earlier form can not be made any more: there is to be a new answer. */
+const isSignedBy = (answer: OcspRecord, { responder }: OcspSigner): boolean =>
+  answer.form === ocspForm &&
+  isSignedWith(
+    responder.signer,
+    buildOcspTbs(responder, contentOf(answer), 'sha1'),
+    answer.signatures.sha1,
+  );
