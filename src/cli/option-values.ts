@@ -4,7 +4,7 @@ import { keyTypes } from '../common/x509/index.ts';
 
 const entryProfiles = ['short-lived', 'revocable', 'short', 'classic'];
 const delegationProfiles = [...entryProfiles, 'hours'];
-const authorityKinds = ['root', 'issuing', 'jwt'];
+const authorityKinds = ['root', 'issuing', 'jwt', 'names-root', 'names-issuing'];
 
 /** The states of authorities, as the server knows them. */
 export const authorityStates = [
@@ -43,7 +43,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
   'meshca audit search --kind': recordKinds,
   'meshca audit watch --kind': recordKinds,
   'meshca authority activate --kind': authorityKinds,
-  'meshca authority list --kind': [...authorityKinds, 'log', 'names-root', 'names-issuing', 'ocsp'],
+  'meshca authority list --kind': [...authorityKinds, 'log', 'ocsp'],
   'meshca authority list --state': authorityStates,
   'meshca authority prepare --kind': authorityKinds,
   'meshca authority publish --kind': authorityKinds,

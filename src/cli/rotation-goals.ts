@@ -34,6 +34,12 @@ export function arrives(context: CliContext, id: string, wanted: string): Goal {
   };
 }
 
+/** The kind of the intermediates below each kind of root. */
+const belowRoot: Readonly<Record<string, string>> = {
+  root: 'issuing',
+  'names-root': 'names-issuing',
+};
+
 /**
  * Reached when the successor signs (for a root also an intermediate under it) and the authorities
  * before it have stopped signing, or with `retired` have ended.
@@ -55,9 +61,10 @@ export function rotated(
   return {
     reached: (status) => {
       if (!active.reached(status) || !targets.every((id) => gone(status, id))) return false;
-      if (kind !== 'root') return true;
+      const belowKind = belowRoot[kind];
+      if (belowKind === undefined) return true;
       const issuers = status.authorities.flatMap(({ authority }) =>
-        authority?.kind === 'issuing' ? [authority] : [],
+        authority?.kind === belowKind && authority.token !== 'external' ? [authority] : [],
       );
       return (
         issuers.some(({ state, parentId }) => state === 'active' && parentId === successorId) &&
@@ -67,8 +74,8 @@ export function rotated(
       );
     },
     line: (status) => {
-      const below = status.operations.find((operation) => operation.kind === 'issuing');
-      return kind === 'root' && below !== undefined && active.reached(status)
+      const below = status.operations.find((operation) => operation.kind === belowRoot[kind]);
+      return below !== undefined && active.reached(status)
         ? summaryLine(status, below.successorId, context.now())
         : summaryLine(status, successorId, context.now());
     },

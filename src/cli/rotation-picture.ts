@@ -36,7 +36,9 @@ export function chainPicture(
       authority.kind !== 'ocsp' &&
       (options.all || !ended.includes(authority.state)),
   );
-  const roots = shown.filter(({ authority }) => authority?.kind === 'root');
+  const roots = ['root', 'names-root'].flatMap((kind) =>
+    shown.filter(({ authority }) => authority?.kind === kind),
+  );
   const placed = new Set<AuthorityProgress__Output>();
   const place = (progress: AuthorityProgress__Output, depth: number): void => {
     placed.add(progress);
@@ -80,7 +82,12 @@ function authorityLines(
   ];
   const under = ' '.repeat(depth * 3 + 3);
   if (confirmation !== null)
-    lines.push(...confirmationLines(confirmation, options).map((line) => `${under}${line}`));
+    lines.push(
+      ...(authority.kind.startsWith('names-')
+        ? unprovableLines(confirmation, options)
+        : confirmationLines(confirmation, options)
+      ).map((line) => `${under}${line}`),
+    );
   const expiry = status.notes.find(
     ({ code, authorityId }) => code === 'WAITING_EXPIRY' && authorityId === authority.id,
   );
@@ -91,6 +98,18 @@ function authorityLines(
     );
   return lines;
 }
+
+/** Whoever relies on certificates for names never confirms. */
+const unprovableLines = (
+  { unprovableUntil }: Confirmation__Output,
+  { now }: PictureOptions,
+): readonly string[] =>
+  unprovableUntil > now
+    ? [
+        `unprovable relying parties never confirm: it is published until ${instant(unprovableUntil)} ` +
+          `(${until(unprovableUntil, now)}), then it signs`,
+      ]
+    : ['unprovable relying parties never confirm: it was published long enough'];
 
 export function confirmationLines(
   confirmation: Confirmation__Output,
@@ -323,14 +342,19 @@ export function summaryLine(
   const waits =
     confirmation === null
       ? ''
-      : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ` +
-        `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
+      : authority.kind.startsWith('names-')
+        ? unprovableText(confirmation, now)
+        : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ` +
+          `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
   const first = confirmation?.laggards[0];
   return (
     `${authority.kind} ${shortId(authority.id)} ` +
     `${authority.state}${waits}${first === undefined ? '' : `; waits for ${laggardText(first, now)}`}`
   );
 }
+
+const unprovableText = ({ unprovableUntil }: Confirmation__Output, now: number): string =>
+  ` unprovable${unprovableUntil > now ? `, published until ${instant(unprovableUntil)}` : ''}`;
 
 export const shortId = (id: string): string => id.slice(-12);
 const nodeOf = (agentId: string): string => agentId.split('/').at(-1) ?? agentId;

@@ -88,8 +88,10 @@ export class IssuedLeaves {
 
   #applyLeaf(leaf: RecordedLeaf): void {
     const { holder, atMs, notAfter } = leaf;
-    raise(this.#byHolder, holder, notAfter);
     this.unreplaced.apply(leaf);
+    // a certificate for names is no credential of the mesh, and its holder awaits no root of it
+    if (leaf.kind === 'endpoint') return;
+    raise(this.#byHolder, holder, notAfter);
     if (isServerHolder(holder) || this.#isAgent(holder)) return;
     const at = Math.floor(atMs / 1000);
     const width =

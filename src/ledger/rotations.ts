@@ -45,6 +45,7 @@ export function ledgerRotations(
       if (missing !== undefined) throw notInLog(missing.object, missing.id);
       return filter.underWay ? operations : rows.list(filter);
     },
+    unreplaced: (authorityId, since, page) => rows.unreplaced(authorityId, since, page),
     reliedExpiry: (since, now) => rows.reliedExpiry(since, now),
     clock: () => objects.clock(),
     recordClock: (state, event) => rows.recordClock(state, event),

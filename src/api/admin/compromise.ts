@@ -6,7 +6,7 @@ import { isoTime } from '../preview/entries.ts';
 /** Operations that end trust in an authority. */
 export const compromiseOperations: Pick<
   OperationsOf<'meshca.admin.v1.Authorities'>,
-  'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority'
+  'TaintAuthority' | 'RevokeAuthority' | 'ListUnreplaced' | 'PlanCompromise' | 'CompromiseAuthority'
 > = {
   TaintAuthority: {
     admits: 'operators',
@@ -31,6 +31,14 @@ export const compromiseOperations: Pick<
     ],
     run: async ({ services }, caller, { id, reason, force }) =>
       rotationStatus(await services.rotation.revoke(caller, { id, reason, force }), services.crls),
+  },
+  ListUnreplaced: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { id }, signal) => {
+      const { owners, ...counts } = await services.rotation.unreplaced(caller, id, signal);
+      return { owners: [...owners], ...counts };
+    },
   },
   PlanCompromise: {
     admits: 'operators',

@@ -12,7 +12,7 @@ import { table } from '../table.ts';
 export function authorityCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const authority = program
     .command('authority')
-    .description('roots, issuing intermediates and JWT authorities');
+    .description('roots, issuing intermediates and JWT authorities; those of names too');
   listCommand(authority, context, outcome);
   showCommand(authority, context, outcome);
 }
@@ -21,7 +21,7 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
   authority
     .command('list')
     .description('authorities')
-    .option('--kind <kind>', 'root, issuing, jwt or log')
+    .option('--kind <kind>', 'root, issuing, jwt, names-root, names-issuing, log or ocsp')
     .option('--state <state>', authorityStates.join(', '))
     .action(
       action<{ kind?: string; state?: string }>(context, outcome, async (options) => {

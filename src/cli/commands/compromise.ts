@@ -5,6 +5,7 @@ import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { instant, json, parseDuration } from '../output.ts';
 import { replaced, stateOf } from '../rotation-goals.ts';
+import { unreplacedLines } from '../unreplaced-owners.ts';
 import { shortId, showRotation } from '../rotation-picture.ts';
 import { follow, type Goal } from '../rotation-progress.ts';
 
@@ -17,6 +18,7 @@ export function compromiseCommands(
   taintCommand(authority, context, outcome);
   revokeCommand(authority, context, outcome);
   compromiseCommand(authority, context, outcome);
+  unreplacedCommand(authority, context, outcome);
 }
 
 function taintCommand(authority: Command, context: CliContext, outcome: Outcome): void {
@@ -62,17 +64,46 @@ function revokeCommand(authority: Command, context: CliContext, outcome: Outcome
     .action(
       action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
         const authority = await authorityId(context, options, id as string);
-        showRotation(
+        const force = options.force ?? false;
+        const { cutOff, status } = await withAdmin(
           context,
           options,
-          await withAdmin(context, options, 'Authorities', (calls) =>
-            calls.call('RevokeAuthority', {
+          'Authorities',
+          async (calls) => ({
+            cutOff: force ? await calls.call('ListUnreplaced', { id: authority }) : undefined,
+            status: await calls.call('RevokeAuthority', {
               id: authority,
               reason: options.reason,
-              force: options.force ?? false,
+              force,
             }),
-          ),
+          }),
         );
+        if (cutOff !== undefined && !options.json)
+          context.out(
+            unreplacedLines(cutOff, context.now())
+              .map((line) => `${line}\n`)
+              .join(''),
+          );
+        showRotation(context, options, status);
+      }),
+    );
+}
+
+function unreplacedCommand(authority: Command, context: CliContext, outcome: Outcome): void {
+  authority
+    .command('unreplaced <id>')
+    .description(
+      'count the certificates of an authority, and of those below it, that were not replaced, ' +
+        'by owner: who is cut off when it is revoked',
+    )
+    .action(
+      action<Record<never, never>>(context, outcome, async (options, [id]) => {
+        const authority = await authorityId(context, options, id as string);
+        const report = await withAdmin(context, options, 'Authorities', (calls) =>
+          calls.call('ListUnreplaced', { id: authority }),
+        );
+        if (options.json) json(context, report);
+        else context.out(`${unreplacedLines(report, context.now()).join('\n')}\n`);
       }),
     );
 }

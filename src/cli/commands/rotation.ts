@@ -47,7 +47,8 @@ function rotateCommand(authority: Command, context: CliContext, outcome: Outcome
     )
     .option(
       '--kind <kind>',
-      'repeat: root (default), issuing or jwt; several are replaced one after the other',
+      'repeat: root (default), issuing, jwt, names-root or names-issuing; several are replaced ' +
+        'one after the other',
       collect,
     )
     .option('--reason <text>', 'the reason, for the audit record')
@@ -109,7 +110,7 @@ function prepareCommand(authority: Command, context: CliContext, outcome: Outcom
     .description(
       'make a successor, with its key in the token and its certificate; it is not handed out yet',
     )
-    .option('--kind <kind>', 'root, issuing, jwt', 'issuing')
+    .option('--kind <kind>', 'root, issuing, jwt, names-root, names-issuing', 'issuing')
     .option('--region <name>', 'issuing only: it signs only on servers of this region')
     .option('--replica <name>', 'issuing only: it signs only on this replica')
     .option('--reason <text>', 'the reason, for the audit record')

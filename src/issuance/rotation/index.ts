@@ -12,4 +12,4 @@ export {
   type RotationState,
 } from './controller.ts';
 export { HeldSets } from './held-sets.ts';
-export { observe, rootOf, type Observation } from './observer.ts';
+export { belowOf, observe, rootOf, type Observation } from './observer.ts';

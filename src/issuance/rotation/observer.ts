@@ -161,7 +161,7 @@ function factsOf(authority: Authority, all: readonly Authority[], signed: Signed
   let lastExpiry = 0;
   let live = 0;
   let liveUnreported = 0;
-  for (const id of below(authority.id, all)) {
+  for (const id of belowOf(authority.id, all)) {
     const facts = signed.get(id);
     lastExpiry = Math.max(lastExpiry, facts?.lastExpiry ?? 0);
     live += facts?.live ?? 0;
@@ -170,9 +170,10 @@ function factsOf(authority: Authority, all: readonly Authority[], signed: Signed
   return { authority, lastExpiry, live, liveUnreported };
 }
 
-const below = (id: string, all: readonly Authority[]): readonly string[] => [
+/** An authority and all below it, by ID. */
+export const belowOf = (id: string, all: readonly Authority[]): readonly string[] => [
   id,
-  ...all.filter(({ parentId }) => parentId === id).flatMap((child) => below(child.id, all)),
+  ...all.filter(({ parentId }) => parentId === id).flatMap((child) => belowOf(child.id, all)),
 ];
 
 export function rootOf(authority: Authority, all: readonly Authority[]): Authority | undefined {

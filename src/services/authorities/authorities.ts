@@ -48,6 +48,27 @@ export interface RotateInput {
   readonly scope?: NonNullable<RotationSpec['scope']>;
 }
 
+/** The certificates of one owner that were not replaced. */
+export interface UnreplacedOwner {
+  /** Empty: none. */
+  readonly entryId: string;
+  readonly delegationId: string;
+  readonly requester: string;
+  readonly certificates: number;
+  /** The last of them ends then, Unix seconds, and has this subject. */
+  readonly until: number;
+  readonly subject: string;
+}
+
+export interface UnreplacedReport {
+  /** The owners with most certificates; of many only some. */
+  readonly owners: readonly UnreplacedOwner[];
+  readonly ownersTotal: number;
+  readonly certificates: number;
+  /** The last ends then, Unix seconds; 0: there is none. */
+  readonly until: number;
+}
+
 export type EvidencePart =
   | {
       readonly part: 'statement';
@@ -104,6 +125,8 @@ export interface Rotation {
     caller: OperatorCaller,
     input: { readonly id: string; readonly reason: string; readonly force: boolean },
   ): Promise<RotationState>;
+  /** Who is cut off when this authority is revoked now. */
+  unreplaced(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<UnreplacedReport>;
   /** What `compromise` would do. */
   planCompromise(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<CompromisePlan>;
   /** For a stolen key. Requires authority.taint and authority.revoke. */

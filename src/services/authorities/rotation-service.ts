@@ -4,6 +4,7 @@ import {
   isIssuingKind,
   isLegalTransition,
   rotatedKinds,
+  type Authority,
   type RotationSpec,
   type Verb,
 } from '../../domain/index.ts';
@@ -17,13 +18,20 @@ import {
 import type { LedgerEvidence } from '../../ledger/index.ts';
 import type { Access } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
-import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from '../services.ts';
+import type {
+  CompromisePlan,
+  EvidencePart,
+  Rotation,
+  RotateInput,
+  UnreplacedReport,
+} from '../services.ts';
 import { evidenceParts } from './rotation-evidence.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { canaryOf, disregarding, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
 import { samePlace, remains } from './rotation-scope.ts';
 import { illegal, RotationActs, type RotationActDependencies } from './rotation-acts.ts';
 import { compromisePlanOf } from './compromise-plan.ts';
+import { inUse, unreplacedReport } from './unreplaced.ts';
 
 export interface RotationDependencies extends RotationActDependencies {
   readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
@@ -242,14 +250,7 @@ export class RotationService implements Rotation {
           lastExpiry: facts?.lastExpiry ?? 0,
         };
         if (!input.force && live > 0) {
-          throw new PkiError(
-            'AUTHORITY_IN_USE',
-            `${live} leaves of authority ${authority.id} are live: ` +
-              `${live - counts.liveUnreported} whose holder has not confirmed a replacement, ` +
-              `${counts.liveUnreported} whose holder can't; the last ends at ` +
-              `${new Date(counts.lastExpiry * 1000).toISOString()}`,
-            { detail: counts },
-          );
+          throw inUse(authority, counts, await this.#unreplaced(authority));
         }
         if (!input.force && this.#dependencies.guard.jumpedSeconds() !== 0)
           throw new PkiError(
@@ -264,6 +265,12 @@ export class RotationService implements Rotation {
           { reason: reasonOf(input.reason, input.force), forced: input.force, ...counts },
         );
       },
+    );
+  }
+
+  unreplaced(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<UnreplacedReport> {
+    return this.#reading(caller, 'ListUnreplaced', async () =>
+      this.#unreplaced(await this.#acts.authority(id, signal), signal),
     );
   }
 
@@ -338,6 +345,15 @@ export class RotationService implements Rotation {
     return this.#reading(caller, 'WatchRotation', async () => {
       listener(await this.#dependencies.controller.look());
       return this.#dependencies.controller.onState(listener);
+    });
+  }
+
+  async #unreplaced(authority: Authority, signal?: AbortSignal): Promise<UnreplacedReport> {
+    const { clock, store } = this.#dependencies;
+    return unreplacedReport(authority, await this.#acts.proven(), {
+      rotations: store.rotations,
+      since: clock.now(),
+      signal,
     });
   }
 

@@ -1,5 +1,16 @@
 import type { AuditEvent, ClockState, RotationOperation, UnheldFacts } from '../../domain/index.ts';
 import type { Lease, WriteContext } from './leases.ts';
+import type { Page, PageRequest } from './pages.ts';
+
+/** A certificate that was not replaced, and who has it. */
+export interface UnreplacedRow {
+  readonly entryId: string | null;
+  readonly delegationId: string | null;
+  readonly requester: string;
+  /** Its SPIFFE ID, or the first of its names. */
+  readonly subject: string;
+  readonly notAfter: number;
+}
 
 /** Goals of rotation, and the facts for decisions on them. */
 export interface RotationStore {
@@ -47,6 +58,11 @@ export interface RotationStore {
    * are not counted here.
    */
   unheld(since: number, now: number, named?: readonly string[]): Promise<UnheldFacts>;
+  /**
+   * What this authority signed for others that ends at `since` or later, and whose replacement
+   * nobody has confirmed, the first to end first.
+   */
+  unreplaced(authorityId: string, since: number, page: PageRequest): Promise<Page<UnreplacedRow>>;
   /**
    * The latest notAfter before `now`, or 0, of leaves whose holders are no agents, that were issued
    * until `since` and were still valid then.

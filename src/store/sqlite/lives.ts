@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
-import type { RotationStore } from '../ports/index.ts';
+import type { Page, PageRequest, RotationStore, UnreplacedRow } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
+import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /** Agents report replacements and what they hold. */
@@ -16,7 +17,9 @@ const mayBeOut = () =>
     .selectFrom('certificates')
     .where('state', 'in', ['issued', 'abandoned', 'intent'])
     .where(ofOthers);
-const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
+/** Without certificates for names, which are no credentials of the mesh. */
+const inMesh = () => mayBeOut().where('certificates.kind', '<>', 'endpoint');
+const leavesOut = () => inMesh().where('kind', '<>', 'authority');
 
 /** The server itself knows its roots, see serverHolder. */
 const isForOthers = sql<boolean>`(holder <> 'server' AND holder NOT GLOB 'server:*')`;
@@ -35,29 +38,19 @@ const withRootsOf = (since: number) => {
 /** Only so many holders are named; all are counted. */
 const maximumNamed = 200;
 
-type Lives = Pick<RotationStore, 'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry'>;
+type Lives = Pick<
+  RotationStore,
+  'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry' | 'unreplaced'
+>;
 
 /** Which certificates are out, by the rows of the inventory. */
 export function createLives(engine: Engine): Lives {
   return {
     signedBy: (now, marginSeconds) => engine.read(() => signedBy(engine, now, marginSeconds)),
-    lastNotAfterByHolder: (now) =>
-      engine.read(
-        () =>
-          new Map(
-            engine
-              .rows(
-                leavesOut()
-                  .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
-                  .where('not_after', '>=', now)
-                  .groupBy('holder'),
-              )
-              .map(({ holder, last }) => [holder, last] as const),
-          ),
-      ),
+    lastNotAfterByHolder: (now) => engine.read(() => lastNotAfterByHolder(engine, now)),
     unheld: (since, now, named = []) =>
       engine.read(() => {
-        const outstanding = mayBeOut()
+        const outstanding = inMesh()
           .where(isForOthers)
           .where('not_after', '>=', now)
           .where('holder', 'not in', [...named])
@@ -82,11 +75,13 @@ export function createLives(engine: Engine): Lives {
         );
         return { total, waiting: before?.count ?? 0, until: before?.last ?? 0, holders };
       }),
+    unreplaced: (authorityId, since, page) =>
+      engine.read(() => unreplaced(engine, { authorityId, since, page })),
     reliedExpiry: (since, now) =>
       engine.read(
         () =>
           engine.rows(
-            mayBeOut()
+            inMesh()
               .where(isForOthers)
               .where('not_after', '>=', since)
               .where('not_after', '<', now)
@@ -96,6 +91,52 @@ export function createLives(engine: Engine): Lives {
           )[0]?.last ?? 0,
       ),
   };
+}
+
+const lastNotAfterByHolder = (engine: Engine, now: number): ReadonlyMap<string, number> =>
+  new Map(
+    engine
+      .rows(
+        leavesOut()
+          .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
+          .where('not_after', '>=', now)
+          .groupBy('holder'),
+      )
+      .map(({ holder, last }) => [holder, last] as const),
+  );
+
+/** A page in the order of the index over authority and end. */
+function unreplaced(
+  engine: Engine,
+  of: { readonly authorityId: string; readonly since: number; readonly page: PageRequest },
+): Page<UnreplacedRow> {
+  const size = pageSize(of.page);
+  const [end, sequence] = numberKey(of.page.after, 2) ?? [of.since, -1];
+  const rows = engine.rows(
+    builder
+      .selectFrom('certificates')
+      .select(['sequence', 'spiffe_id', 'entry_id', 'delegation_id', 'requester', 'not_after'])
+      .where('authority_id', '=', of.authorityId)
+      .where(sql<boolean>`(not_after, sequence) > (${end}, ${sequence})`)
+      .where('state', 'in', ['issued', 'abandoned'])
+      .where('replacement_confirmed_at', 'is', null)
+      .where(ofOthers)
+      .orderBy('not_after')
+      .orderBy('sequence')
+      .limit(size + 1),
+  );
+  return toPage(
+    rows,
+    size,
+    (row) => ({
+      entryId: row.entry_id,
+      delegationId: row.delegation_id,
+      requester: row.requester,
+      subject: row.spiffe_id,
+      notAfter: row.not_after,
+    }),
+    (row) => `${row.not_after}.${row.sequence}`,
+  );
 }
 
 function signedBy(

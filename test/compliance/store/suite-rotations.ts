@@ -468,6 +468,55 @@ export function rotationCases(name: string, open: OpenStore): void {
     await again.close();
   });
 
+  test(`${name}: a certificate for names counts for its authority, and for nothing of the mesh`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const issuer = await activeAuthority(store, 'names-issuing');
+    const given = (holder: string, over: object) =>
+      issued(store, issuer.id, {
+        kind: 'endpoint',
+        profile: 'classic',
+        spiffeId: 'dns:www.example.test',
+        holder,
+        requester: holder,
+        createdAtMs: start * 1000,
+        ...over,
+      });
+    await given('spiffe://example.org/acme', { delegationId: 'd1', notAfter: start + 900 });
+    await given('spiffe://example.org/acme', { delegationId: 'd1', notAfter: start + 500 });
+    await given(agentId, { entryId: 'e1', notAfter: start + 700 });
+    const check = async (found: typeof store): Promise<void> => {
+      const { rotations } = found;
+      assert.deepEqual((await rotations.signedBy(start, 0)).get(issuer.id), {
+        lastExpiry: start + 900,
+        live: 3,
+        liveUnreported: 2,
+      });
+      assert.deepEqual([...(await rotations.lastNotAfterByHolder(start))], []);
+      assert.equal((await rotations.unheld(start + 10, start)).total, 0);
+      assert.equal(await rotations.reliedExpiry(start, start + 1_000), 0);
+      const first = await rotations.unreplaced(issuer.id, start + 501, { size: 1 });
+      assert.deepEqual(
+        first.items.map(({ entryId, subject, notAfter }) => [entryId, subject, notAfter]),
+        [['e1', 'dns:www.example.test', start + 700]],
+      );
+      const rest = await rotations.unreplaced(issuer.id, start, {
+        size: 9,
+        after: first.next ?? '',
+      });
+      assert.deepEqual(
+        rest.items.map(({ delegationId, notAfter }) => [delegationId, notAfter]),
+        [['d1', start + 900]],
+      );
+      assert.equal(rest.next, undefined);
+    };
+    await check(store);
+    const { store: again } = await opened.reopen();
+    await check(again);
+    await again.close();
+  });
+
   test(`${name}: a holder that keeps its roots counts with its later leaves too, and is named`, async () => {
     await using opened = await open();
     const { store, clock } = opened;

@@ -141,6 +141,7 @@ describe('a call of administration whose caller has gone', () => {
       ['Agents/GetAgent', { spiffeId: caller.spiffeId }],
       ['Authorities/GetAuthority', { id: w.issuing.id }],
       ['Authorities/GetRotationStatus', {}],
+      ['Authorities/ListUnreplaced', { id: w.issuing.id }],
       ['Authorities/PlanCompromise', { id: w.issuing.id }],
       ['Approvals/GetOperation', { id: operation }],
     ] as const)

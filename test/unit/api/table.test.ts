@@ -91,6 +91,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     WithdrawAuthority: ['local admin', 'always'],
     TaintAuthority: ['local admin', 'always'],
     RevokeAuthority: ['local admin', 'always'],
+    ListUnreplaced: ['local admin', 'never'],
     PlanCompromise: ['local admin', 'never'],
     CompromiseAuthority: ['local admin', 'always'],
     AcceptClock: ['local admin', 'always'],

@@ -207,3 +207,19 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
     assert.equal(again.issued.unheldUntil(published + 60), clock.now() + 110 + day);
   }
 });
+
+test('a certificate for names keeps its authority, and lets no root of the mesh wait', () => {
+  const clock = new FakeClock();
+  const memory = emptyMemory(clock);
+  const notAfter = clock.now() + 90 * day;
+  const leaf: Issued = {
+    ...{ of: 'leaf', kind: 'endpoint', holder: 'spiffe://example.org/acme', serial: '0a' },
+    ...{ authorityId: 'names', atMs: clock.nowMs(), notAfter },
+  };
+  apply(memory, { object: undefined, issued: leaf, restored: undefined, place: undefined }, 1);
+  const { issued } = memory;
+  assert.equal(issued.lastOf('names'), notAfter);
+  assert.equal(issued.liveUnreported('names', clock.now()), 1);
+  assert.deepEqual([...issued.holders(clock.now())], []);
+  assert.equal(issued.unheldUntil(Infinity), 0);
+});

@@ -125,6 +125,8 @@ import type { ListTargetsRequest as _meshca_admin_v1_ListTargetsRequest, ListTar
 import type { ListTargetsResponse as _meshca_admin_v1_ListTargetsResponse, ListTargetsResponse__Output as _meshca_admin_v1_ListTargetsResponse__Output } from './meshca/admin/v1/ListTargetsResponse.ts';
 import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
 import type { ListTokenIssuersResponse as _meshca_admin_v1_ListTokenIssuersResponse, ListTokenIssuersResponse__Output as _meshca_admin_v1_ListTokenIssuersResponse__Output } from './meshca/admin/v1/ListTokenIssuersResponse.ts';
+import type { ListUnreplacedRequest as _meshca_admin_v1_ListUnreplacedRequest, ListUnreplacedRequest__Output as _meshca_admin_v1_ListUnreplacedRequest__Output } from './meshca/admin/v1/ListUnreplacedRequest.ts';
+import type { ListUnreplacedResponse as _meshca_admin_v1_ListUnreplacedResponse, ListUnreplacedResponse__Output as _meshca_admin_v1_ListUnreplacedResponse__Output } from './meshca/admin/v1/ListUnreplacedResponse.ts';
 import type { LostRecord as _meshca_admin_v1_LostRecord, LostRecord__Output as _meshca_admin_v1_LostRecord__Output } from './meshca/admin/v1/LostRecord.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from './meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from './meshca/admin/v1/MintX509SvidResponse.ts';
@@ -177,6 +179,7 @@ import type { TargetsClient as _meshca_admin_v1_TargetsClient, TargetsDefinition
 import type { TargetsRequest as _meshca_admin_v1_TargetsRequest, TargetsRequest__Output as _meshca_admin_v1_TargetsRequest__Output } from './meshca/admin/v1/TargetsRequest.ts';
 import type { TokenIssuer as _meshca_admin_v1_TokenIssuer, TokenIssuer__Output as _meshca_admin_v1_TokenIssuer__Output } from './meshca/admin/v1/TokenIssuer.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
+import type { UnreplacedOwner as _meshca_admin_v1_UnreplacedOwner, UnreplacedOwner__Output as _meshca_admin_v1_UnreplacedOwner__Output } from './meshca/admin/v1/UnreplacedOwner.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
 import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from './meshca/admin/v1/WatchAuditRequest.ts';
 import type { WatchedAuditRecord as _meshca_admin_v1_WatchedAuditRecord, WatchedAuditRecord__Output as _meshca_admin_v1_WatchedAuditRecord__Output } from './meshca/admin/v1/WatchedAuditRecord.ts';
@@ -324,6 +327,8 @@ export interface ProtoGrpcType {
         ListTargetsResponse: MessageTypeDefinition<_meshca_admin_v1_ListTargetsResponse, _meshca_admin_v1_ListTargetsResponse__Output>
         ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
         ListTokenIssuersResponse: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersResponse, _meshca_admin_v1_ListTokenIssuersResponse__Output>
+        ListUnreplacedRequest: MessageTypeDefinition<_meshca_admin_v1_ListUnreplacedRequest, _meshca_admin_v1_ListUnreplacedRequest__Output>
+        ListUnreplacedResponse: MessageTypeDefinition<_meshca_admin_v1_ListUnreplacedResponse, _meshca_admin_v1_ListUnreplacedResponse__Output>
         LostRecord: MessageTypeDefinition<_meshca_admin_v1_LostRecord, _meshca_admin_v1_LostRecord__Output>
         MintX509SvidRequest: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidRequest__Output>
         MintX509SvidResponse: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidResponse__Output>
@@ -382,6 +387,7 @@ export interface ProtoGrpcType {
         TargetsRequest: MessageTypeDefinition<_meshca_admin_v1_TargetsRequest, _meshca_admin_v1_TargetsRequest__Output>
         TokenIssuer: MessageTypeDefinition<_meshca_admin_v1_TokenIssuer, _meshca_admin_v1_TokenIssuer__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
+        UnreplacedOwner: MessageTypeDefinition<_meshca_admin_v1_UnreplacedOwner, _meshca_admin_v1_UnreplacedOwner__Output>
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
         WatchAuditRequest: MessageTypeDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchAuditRequest__Output>
         WatchedAuditRecord: MessageTypeDefinition<_meshca_admin_v1_WatchedAuditRecord, _meshca_admin_v1_WatchedAuditRecord__Output>

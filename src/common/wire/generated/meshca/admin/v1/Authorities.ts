@@ -16,6 +16,8 @@ import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRe
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from '../../../meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { ListAuthoritiesRequest as _meshca_admin_v1_ListAuthoritiesRequest, ListAuthoritiesRequest__Output as _meshca_admin_v1_ListAuthoritiesRequest__Output } from '../../../meshca/admin/v1/ListAuthoritiesRequest.ts';
 import type { ListAuthoritiesResponse as _meshca_admin_v1_ListAuthoritiesResponse, ListAuthoritiesResponse__Output as _meshca_admin_v1_ListAuthoritiesResponse__Output } from '../../../meshca/admin/v1/ListAuthoritiesResponse.ts';
+import type { ListUnreplacedRequest as _meshca_admin_v1_ListUnreplacedRequest, ListUnreplacedRequest__Output as _meshca_admin_v1_ListUnreplacedRequest__Output } from '../../../meshca/admin/v1/ListUnreplacedRequest.ts';
+import type { ListUnreplacedResponse as _meshca_admin_v1_ListUnreplacedResponse, ListUnreplacedResponse__Output as _meshca_admin_v1_ListUnreplacedResponse__Output } from '../../../meshca/admin/v1/ListUnreplacedResponse.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from '../../../meshca/admin/v1/RevokeAuthorityRequest.ts';
 import type { RotateRequest as _meshca_admin_v1_RotateRequest, RotateRequest__Output as _meshca_admin_v1_RotateRequest__Output } from '../../../meshca/admin/v1/RotateRequest.ts';
 import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus__Output as _meshca_admin_v1_RotationStatus__Output } from '../../../meshca/admin/v1/RotationStatus.ts';
@@ -116,6 +118,21 @@ export interface AuthoritiesClient extends grpc.Client {
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Who has certificates of this authority, or of those below it, that were not replaced: who is cut off when it is revoked.
+   */
+  ListUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  ListUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  ListUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  ListUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * Who has certificates of this authority, or of those below it, that were not replaced: who is cut off when it is revoked.
+   */
+  listUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  listUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  listUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
+  listUnreplaced(argument: _meshca_admin_v1_ListUnreplacedRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListUnreplacedResponse__Output>): grpc.ClientUnaryCall;
 
   /**
    * What a compromise of this authority would set going, and who is exposed until when. Changes nothing.
@@ -230,6 +247,11 @@ export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
   ListAuthorities: grpc.handleUnaryCall<_meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse>;
 
   /**
+   * Who has certificates of this authority, or of those below it, that were not replaced: who is cut off when it is revoked.
+   */
+  ListUnreplaced: grpc.handleUnaryCall<_meshca_admin_v1_ListUnreplacedRequest__Output, _meshca_admin_v1_ListUnreplacedResponse>;
+
+  /**
    * What a compromise of this authority would set going, and who is exposed until when. Changes nothing.
    */
   PlanCompromise: grpc.handleUnaryCall<_meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan>;
@@ -267,6 +289,7 @@ export interface AuthoritiesDefinition extends grpc.ServiceDefinition {
   GetBundle: MethodDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_Bundle, _meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle__Output>
   GetRotationStatus: MethodDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   ListAuthorities: MethodDefinition<_meshca_admin_v1_ListAuthoritiesRequest, _meshca_admin_v1_ListAuthoritiesResponse, _meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse__Output>
+  ListUnreplaced: MethodDefinition<_meshca_admin_v1_ListUnreplacedRequest, _meshca_admin_v1_ListUnreplacedResponse, _meshca_admin_v1_ListUnreplacedRequest__Output, _meshca_admin_v1_ListUnreplacedResponse__Output>
   PlanCompromise: MethodDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan__Output>
   RevokeAuthority: MethodDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RevokeAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   RotateAuthorities: MethodDefinition<_meshca_admin_v1_RotateRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RotateRequest__Output, _meshca_admin_v1_RotationStatus__Output>

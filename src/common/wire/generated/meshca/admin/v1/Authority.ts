@@ -9,7 +9,7 @@ import type { Long } from '@grpc/proto-loader';
 export interface Authority {
   'id'?: (string);
   /**
-   * root, issuing, jwt
+   * root, issuing, jwt, log, names-root, names-issuing, ocsp
    */
   'kind'?: (string);
   'state'?: (string);
@@ -34,7 +34,7 @@ export interface Authority {
 export interface Authority__Output {
   'id': (string);
   /**
-   * root, issuing, jwt
+   * root, issuing, jwt, log, names-root, names-issuing, ocsp
    */
   'kind': (string);
   'state': (string);

@@ -9,7 +9,7 @@ import type { Canary as _meshca_admin_v1_Canary, Canary__Output as _meshca_admin
  */
 export interface RotateRequest {
   /**
-   * root, issuing, jwt
+   * root, issuing, jwt, names-root, names-issuing
    */
   'kind'?: (string);
   'reason'?: (string);
@@ -35,7 +35,7 @@ export interface RotateRequest {
  */
 export interface RotateRequest__Output {
   /**
-   * root, issuing, jwt
+   * root, issuing, jwt, names-root, names-issuing
    */
   'kind': (string);
   'reason': (string);
