@@ -22,10 +22,24 @@ export function authorizeId(
   return { description: [...wanted].join(' or '), admits: (id) => wanted.has(id.toString()) };
 }
 
-/** Admits every identity of one trust domain. */
-export function authorizeMemberOf(trustDomain: string | TrustDomain): Authorizer {
-  const { name } = unwrap(TrustDomain.parse(trustDomain.toString()));
-  return { description: `any identity of ${name}`, admits: (id) => id.trustDomain.name === name };
+/**
+ * Admits every identity of these trust domains, own or foreign. Throws TRUST_DOMAIN_INVALID, also for
+ * an empty list, which would admit nobody.
+ */
+export function authorizeMemberOf(
+  ...trustDomains: readonly [string | TrustDomain, ...(string | TrustDomain)[]]
+): Authorizer {
+  const given: readonly (string | TrustDomain)[] = trustDomains;
+  const names = new Set(
+    // plain JavaScript can give none
+    (given.length === 0 ? [''] : given).map(
+      (each) => unwrap(TrustDomain.parse(each.toString())).name,
+    ),
+  );
+  return {
+    description: `any identity of ${[...names].join(' or ')}`,
+    admits: (id) => names.has(id.trustDomain.name),
+  };
 }
 
 /**
@@ -41,8 +55,8 @@ export function authorizePattern(...patterns: readonly [string, ...string[]]): A
 }
 
 /**
- * Admits every valid SVID of a trust domain whose bundle this workload has. This is authentication
- * without authorization, so use it only on purpose.
+ * Admits every valid SVID of a trust domain whose bundle this workload has, also of the foreign ones
+ * that its entry names. This is authentication without authorization, so use it only on purpose.
  */
 export const authorizeAny = (): Authorizer => ({
   description: 'any verified identity',

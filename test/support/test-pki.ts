@@ -48,6 +48,8 @@ export interface CertificateOptions {
   /** Seconds from now. */
   readonly notBeforeIn?: number;
   readonly notAfterIn?: number;
+  /** Another key identifier than that of its key. */
+  readonly subjectKeyId?: Buffer;
 }
 
 export const serverAuth = '1.3.6.1.5.5.7.3.1';
@@ -172,7 +174,7 @@ function extensionsOf(
         w.sequence(...options.extendedKeyUsage.map((each) => w.oid(each))),
       ),
     );
-  list.push(extension('2.5.29.14', false, w.octetString(keyIdOf(spkiDer))));
+  list.push(extension('2.5.29.14', false, w.octetString(options.subjectKeyId ?? keyIdOf(spkiDer))));
   list.push(extension('2.5.29.35', false, w.sequence(w.contextPrimitive(0, issuer.keyId))));
   const names = [
     ...(options.uriSans ?? []).map((uri) => w.contextPrimitive(6, Buffer.from(uri, 'latin1'))),

@@ -5,6 +5,7 @@ import { certificatesToPem } from '../../../src/common/x509/index.ts';
 import {
   authorizeAny,
   authorizeId,
+  authorizeMemberOf,
   connectTls,
   createTlsServer,
   peerOf,
@@ -266,6 +267,36 @@ test('two workloads of one trust domain, and of federated ones, know each other 
     assert.equal(await readAll(socket), source.svid.id.toString());
   }
   server.close();
+});
+
+test('a foreign root with the name and key ID of our root or issuer does not end our handshakes', async () => {
+  const impostors = [
+    createRoot('b.test', { subject: 'root of a.test', subjectKeyId: root.keyId }),
+    createRoot('b.test', { subject: 'issuer of a.test', subjectKeyId: issuer.keyId }),
+  ];
+  const bundle = [foreignRoot, ...impostors].map(({ certificateDer }) => certificateDer);
+  await using one = await startWorkload(
+    identity('spiffe://a.test/one'),
+    {},
+    { 'spiffe://b.test': bundle },
+  );
+  const server = createTlsServer(
+    one.source,
+    { authorize: authorizeMemberOf('a.test', 'b.test') },
+    (socket, peer) => socket.end(peer.id.toString()),
+  );
+  const port = await listen(server);
+  try {
+    const callers = [identity(peerId), createSvid(foreignIssuer, 'spiffe://b.test/caller')];
+    for (const caller of callers) assert.equal(await rawClient(port, caller), caller.id);
+    const socket = await connectTls(one.source, {
+      ...{ port, host: '127.0.0.1' },
+      expect: authorizeId('spiffe://a.test/one'),
+    });
+    assert.equal(await readAll(socket), 'spiffe://a.test/one');
+  } finally {
+    server.close();
+  }
 });
 
 test('a client without certificate and one with TLS 1.2 are refused', async () => {

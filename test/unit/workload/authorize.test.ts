@@ -31,6 +31,10 @@ test('authorizeMemberOf admits one trust domain, and none whose name begins or e
   assert.equal(admits(members, 'spiffe://a.test.evil/x'), false);
   assert.equal(admits(members, 'spiffe://evil.a.test/x'), false);
   assert.throws(() => authorizeMemberOf('A.test'), { code: 'TRUST_DOMAIN_INVALID' });
+  const two = authorizeMemberOf('a.test', 'b.test');
+  assert.equal(admits(two, 'spiffe://b.test/x'), true);
+  assert.equal(admits(two, 'spiffe://c.test/x'), false);
+  assert.equal(two.description, 'any identity of a.test or b.test');
 });
 
 test('authorizePattern lets a star stand for one whole segment and a trailing double star for more', () => {
