@@ -1,9 +1,14 @@
 import { compactVerify, decodeProtectedHeader, importJWK, type JWK } from 'jose';
 import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import type { Logger } from '../../src/common/runtime/index.ts';
-import { TrustDomain } from '../../src/common/spiffe/index.ts';
+import type { TrustDomain } from '../../src/common/spiffe/index.ts';
 import type { BundleSource, TrustBundle } from '../ports/bundles.ts';
 import { parseBundleDocument, toTrustBundle, type BundleDocument } from './document.ts';
+import {
+  FederatedBundles,
+  type FederatedDocument,
+  type FederatedUpdate,
+} from './federated-bundles.ts';
 
 export interface BundleStep {
   readonly sequence: number;
@@ -13,6 +18,14 @@ export interface BundleStep {
 const stepType = 'meshca-bundle+jws';
 const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
 
+/** Each makes something durable; false: it is held in memory alone, until a later try keeps it. */
+export interface BundlePersistence {
+  /** Before anyone is told of the bundle. */
+  own(documentJson: string): Promise<boolean>;
+  /** All bundles of foreign trust domains, before anyone is told of them. */
+  federated(documents: readonly FederatedDocument[]): Promise<boolean>;
+}
+
 /**
  * The trust bundles of this agent. Owner of the held bundle: it moves only forward, each step
  * signed by a JWT authority of the bundle before it, so that neither a stolen connection nor a
@@ -20,26 +33,17 @@ const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384
  */
 export class BundleStore implements BundleSource {
   readonly #trustDomain: TrustDomain;
-  readonly #logger: Logger;
-  /**
-   * Makes the bundle durable before anyone is told of it. False: it is held in memory alone, until
-   * a later try keeps it.
-   */
-  readonly #persist: (documentJson: string) => Promise<boolean>;
+  readonly #persist: BundlePersistence;
+  readonly #federated: FederatedBundles;
   #document: BundleDocument | undefined;
   #bundle: TrustBundle | undefined;
-  #federated: ReadonlyMap<string, TrustBundle> = new Map();
   #crls: readonly Buffer[] = [];
   readonly #listeners = new Set<() => void>();
 
-  constructor(
-    trustDomain: TrustDomain,
-    logger: Logger,
-    persist: (documentJson: string) => Promise<boolean>,
-  ) {
+  constructor(trustDomain: TrustDomain, logger: Logger, persist: BundlePersistence) {
     this.#trustDomain = trustDomain;
-    this.#logger = logger;
     this.#persist = persist;
+    this.#federated = new FederatedBundles(trustDomain, logger);
   }
 
   current(): TrustBundle | undefined {
@@ -47,7 +51,7 @@ export class BundleStore implements BundleSource {
   }
 
   federated(): ReadonlyMap<string, TrustBundle> {
-    return this.#federated;
+    return this.#federated.bundles();
   }
 
   crls(): readonly Buffer[] {
@@ -139,24 +143,25 @@ export class BundleStore implements BundleSource {
     }
   }
 
-  /** Bundles of other trust domains, all of them; one that is broken keeps its last good state. */
-  setFederated(
-    bundles: readonly { readonly trustDomain: string; readonly bundleJson: string }[],
-  ): void {
-    const next = new Map<string, TrustBundle>();
-    for (const { trustDomain, bundleJson } of bundles) {
-      const name = TrustDomain.parse(trustDomain);
-      const document = parseBundleDocument(bundleJson);
-      if (name.ok && document.ok && !name.value.equals(this.#trustDomain)) {
-        next.set(name.value.name, toTrustBundle(name.value, document.value));
-        continue;
-      }
-      this.#logger.warn({ trustDomain, code: 'BUNDLE_INVALID' }, 'a federated bundle is left out');
-      const last = this.#federated.get(trustDomain);
-      if (last !== undefined) next.set(trustDomain, last);
-    }
-    this.#federated = next;
+  /** Why the newest bundle of a foreign trust domain was not taken, by its name. */
+  federatedProblems(): ReadonlyMap<string, string> {
+    return this.#federated.problems();
+  }
+
+  /**
+   * Takes bundles of foreign trust domains. They are durable before anyone is told, so that a restart
+   * brings none back that was withdrawn.
+   */
+  async updateFederated(update: FederatedUpdate): Promise<void> {
+    if (!this.#federated.update(update)) return;
+    await this.#persist.federated(this.#federated.documents());
     this.#announce();
+  }
+
+  /** Takes what was kept from an earlier run. */
+  restoreFederated(bundles: readonly FederatedDocument[]): void {
+    const trustDomains = bundles.map(({ trustDomain }) => trustDomain);
+    if (this.#federated.update({ trustDomains, bundles })) this.#announce();
   }
 
   async #verify(step: BundleStep): Promise<string> {
@@ -180,7 +185,7 @@ export class BundleStore implements BundleSource {
   }
 
   async #take(text: string, document: BundleDocument): Promise<void> {
-    await this.#persist(text);
+    await this.#persist.own(text);
     this.#hold(document);
   }
 

@@ -1,4 +1,9 @@
-export { BundleStore, type BundleStep } from './bundle-store.ts';
+export { BundleStore, type BundlePersistence, type BundleStep } from './bundle-store.ts';
+export {
+  FederatedBundles,
+  type FederatedDocument,
+  type FederatedUpdate,
+} from './federated-bundles.ts';
 export { checkCrlSet } from './crl-set.ts';
 export { IssuerChains, type PublishedChain } from './issuer-chains.ts';
 export {
@@ -8,4 +13,5 @@ export {
   type BundleDocument,
   type JwtAuthority,
 } from './document.ts';
+export { nobodysAuthority, nobodysBundle } from './nobody.ts';
 export { readBundleFile } from './bundle-file.ts';

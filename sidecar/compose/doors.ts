@@ -22,6 +22,7 @@ import type { AgentConfig } from '../config.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { startOps } from '../ops.ts';
 import type { Identity } from '../ports/entries.ts';
+import { grantedBundles } from '../ports/granted-bundles.ts';
 import type { FileTargets } from '../ports/file-targets.ts';
 import type { Standing } from '../ports/svids.ts';
 import type { ConsumersStage } from './consumers.ts';
@@ -176,13 +177,14 @@ const validationOf = ({ sds }: AgentConfig): Validation => ({
 
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
-  { status, standing, readiness, targets }: DoorsDependencies,
+  { trust, status, standing, readiness, targets }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;
   const { bundles } = shared;
   const api = localApi({
     ...shared,
+    foreign: trust.bundles,
     allowedUids: [uid, ...uids],
     status,
     standing,
@@ -190,8 +192,8 @@ function openLocalSocket(
     secretNames(identities) {
       const own = bundles.current();
       if (!config.sds.enabled || own === undefined) return [];
-      const rights = { identities, own, federated: bundles.federated() };
-      return namesOf(rights, validationOf(config));
+      const granted = grantedBundles(identities, own, bundles.federated());
+      return namesOf({ identities, ...granted }, validationOf(config));
     },
   });
   return startLocalServer({

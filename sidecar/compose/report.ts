@@ -74,6 +74,8 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
   const withoutCrls = consumers.withoutCrls.note();
   if (withoutCrls !== undefined) notes.push(withoutCrls);
   notes.push(...targetNotes(dependencies.targets));
+  for (const [name, problem] of trust.bundles.federatedProblems())
+    notes.push(`the newest bundle of the foreign trust domain ${name} is not taken: ${problem}`);
   const promised = config.outage.promisedSeconds;
   if (promised !== undefined && outageSeconds() < promised)
     notes.push(

@@ -15,6 +15,7 @@ import {
   nodeAttestorTypes,
 } from '../node-attestation/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
+import { FederatedFile } from '../state/index.ts';
 import { openDataDirectory, type DataDirectory } from './data-directory.ts';
 import type { AgentEnvironment } from './environment.ts';
 import { restoredBundle } from './restored-bundle.ts';
@@ -42,7 +43,7 @@ export async function openTrust(
   const trustDomain = TrustDomain.of(config.trustDomain);
   const directory = started.use(await openDataDirectory(environment, trustDomain, metrics));
   const { state, lost, checkpoints, writes } = directory;
-  const bundles = await openBundles(environment, { trustDomain, state, lost });
+  const bundles = await openBundles(environment, { trustDomain, state, lost, writes });
   const issuers = new TrustedIssuers(bundles, config.bootstrap, logger.child({ part: 'bundle' }));
   const { connect, join } = connections(environment, { trustDomain, bundles, issuers });
   const attestationLogger = logger.child({ part: 'attestation' });
@@ -80,13 +81,23 @@ export async function openTrust(
 }
 
 async function openBundles(
-  { config: { bootstrap }, logger: parent }: AgentEnvironment,
-  { trustDomain, state, lost }: Pick<TrustStage, 'trustDomain' | 'state' | 'lost'>,
+  { config: { bootstrap, dataDir }, logger: parent }: AgentEnvironment,
+  {
+    trustDomain,
+    state,
+    lost,
+    writes,
+  }: Pick<TrustStage, 'trustDomain' | 'state' | 'lost' | 'writes'>,
 ): Promise<BundleStore> {
   const logger = parent.child({ part: 'bundle' });
-  const bundles = new BundleStore(trustDomain, logger, (json) => state.saveBundle(json));
+  const federated = new FederatedFile(dataDir, writes);
+  const bundles = new BundleStore(trustDomain, logger, {
+    own: (json) => state.saveBundle(json),
+    federated: (documents) => federated.save(documents),
+  });
   const restored = await restoredBundle({ state, lost, bootstrap, logger });
   if (restored !== undefined) bundles.restore(restored);
+  bundles.restoreFederated(await federated.load());
   return bundles;
 }
 

@@ -20,7 +20,10 @@ export interface TrustBundle {
 
 export interface BundleSource {
   current(): TrustBundle | undefined;
-  /** Bundles of other trust domains, by name. */
+  /**
+   * All bundles of foreign trust domains that are held, by name. What a caller gets of them its
+   * entries say: see `grantedBundles`. A bundle is the same object until it changes.
+   */
   federated(): ReadonlyMap<string, TrustBundle>;
   /**
    * The CRLs of this trust domain in DER, a complete set or none. The same object until it changes;

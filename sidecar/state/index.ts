@@ -2,6 +2,7 @@ export { AgentState, type AgentCredential, type PendingRequest } from './agent-s
 export { CheckpointKeeper } from './checkpoint-file.ts';
 export { lockDirectory, type DirectoryLock } from './directory-lock.ts';
 export { entriesFile, loadEntries, saveEntries, type SyncPosition } from './entries-file.ts';
+export { FederatedFile } from './federated-file.ts';
 export { readPrivateFile, replaceFile } from './files.ts';
 export { holdingsFile, loadHoldings, saveHoldings } from './holdings-file.ts';
 export { FileWorkloadKeyStore, type StoredSvid, type WorkloadKeyStore } from './workload-keys.ts';

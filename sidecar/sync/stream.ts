@@ -118,7 +118,10 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: dependencies.agentVersion,
-        capabilities: ['issuer-sets', 'handshakes', 'checkpoints', 'renew-now', 'file-targets'],
+        capabilities: [
+          ...['issuer-sets', 'handshakes', 'checkpoints', 'renew-now', 'file-targets'],
+          'federation',
+        ],
         instanceId: dependencies.instanceId,
         clockMs: dependencies.clock.nowMs(),
         lostState: [...dependencies.lostState.list()],
@@ -207,6 +210,9 @@ export class SyncStream {
     const { logger } = this.#dependencies;
     if (message.welcome) {
       this.#welcome(message.welcome);
+      // a server of an older release gives no foreign bundles, and would withdraw none
+      if (!message.welcome.capabilities.includes('federation'))
+        await bundles.updateFederated({ trustDomains: [], bundles: [] });
       return;
     }
     if (!this.#welcomed)
@@ -221,8 +227,8 @@ export class SyncStream {
         // what is held stays in force; the rest of the stream is still of use
         logger.error({ ...errorFields(thrown) }, 'a bundle step was refused');
       }
-      if (message.bundles.federated.length > 0 || bundles.federated().size > 0)
-        bundles.setFederated(message.bundles.federated);
+    } else if (message.federated) {
+      await bundles.updateFederated(message.federated);
     } else if (message.authorities) {
       onTainted(message.authorities.tainted);
       onAuthorities(message.authorities);

@@ -217,6 +217,12 @@ export class FakeBundles implements BundleSource {
   }
 }
 
+/** For the local API of an agent that holds no foreign bundle. */
+export const noForeignBundles = {
+  federated: (): ReadonlyMap<string, TrustBundle> => new Map(),
+  federatedProblems: (): ReadonlyMap<string, string> => new Map(),
+};
+
 export class FakeConsumers implements ConsumerRegistry {
   readonly reports: string[] = [];
   readonly stalls: string[] = [];

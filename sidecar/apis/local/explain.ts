@@ -9,11 +9,12 @@ import type { FileTargets } from '../../ports/file-targets.ts';
 import type { Standing } from '../../ports/svids.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import { targetSelector } from '../../ports/file-targets.ts';
+import { foreignTrustOf, type ForeignTrustDependencies } from './foreign-trust.ts';
 import { findTarget, targetToWire } from './targets.ts';
 
 const nearMissLimit = 10;
 
-export interface ExplainDependencies {
+export interface ExplainDependencies extends ForeignTrustDependencies {
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
@@ -152,6 +153,7 @@ function verdict(
     selectors: selectors.map(selectorText),
     granted: identities.length > 0,
     grantedSpiffeIds: identities.map((each) => each.spiffeId.toString()),
+    foreignTrust: [...foreignTrustOf(dependencies, identities)],
     nearMisses: dependencies.entries.nearMisses(selectors, nearMissLimit).map((each) => ({
       entryId: each.entry.id,
       spiffeId: each.entry.spiffeId,

@@ -13,9 +13,10 @@ import type { EntryCache, Identity } from '../../ports/entries.ts';
 import type { Standing } from '../../ports/svids.ts';
 import type { FileTargets } from '../../ports/file-targets.ts';
 import { explain } from './explain.ts';
+import type { ForeignTrustDependencies } from './foreign-trust.ts';
 import { targetMethods } from './targets.ts';
 
-export interface LocalApiDependencies {
+export interface LocalApiDependencies extends ForeignTrustDependencies {
   /** In addition to uid 0. The agent's own uid belongs in this list. */
   readonly allowedUids: readonly number[];
   readonly status: () => AgentStatus;

@@ -2,6 +2,7 @@ import { fail, ok, type Result } from '../../../src/common/errors/index.ts';
 import { isReserved, SpiffeId, TrustDomain } from '../../../src/common/spiffe/index.ts';
 import type { TrustBundle } from '../../ports/bundles.ts';
 import type { Identity } from '../../ports/entries.ts';
+import type { GrantedBundles } from '../../ports/granted-bundles.ts';
 
 /** The names of this agent for what every proxy asks for. */
 export interface SecretNames {
@@ -79,11 +80,9 @@ export type GrantedSecret =
   | { readonly kind: 'bundles'; readonly bundles: readonly TrustBundle[] };
 
 /** The rights of one caller now. */
-export interface CallerRights {
+export interface CallerRights extends GrantedBundles {
   /** By the entries, the default first. Empty: it gets nothing. */
   readonly identities: readonly Identity[];
-  readonly own: TrustBundle;
-  readonly federated: ReadonlyMap<string, TrustBundle>;
 }
 
 /** Undefined: nothing of this name is granted to the caller now. */
@@ -101,7 +100,7 @@ export function grantedSecret(wanted: Wanted, rights: CallerRights): GrantedSecr
       return identity === undefined ? undefined : { kind: 'svid', identity };
     }
     case 'all bundles':
-      return bundlesGrant([own, ...othersOf(own, federated)]);
+      return bundlesGrant([own, ...federated.values()]);
     case 'bundle': {
       const { trustDomain } = wanted;
       const bundle =
@@ -119,21 +118,13 @@ function bundlesGrant(bundles: readonly TrustBundle[]): GrantedSecret | undefine
   return whole.length === 0 ? undefined : { kind: 'bundles', bundles: whole };
 }
 
-const othersOf = (
-  own: TrustBundle,
-  federated: ReadonlyMap<string, TrustBundle>,
-): readonly TrustBundle[] =>
-  [...federated.values()]
-    .filter(({ trustDomain }) => !trustDomain.equals(own.trustDomain))
-    .sort((one, other) => (one.trustDomain.name < other.trustDomain.name ? -1 : 1));
-
 /** Everything that a caller gets who names nothing: each secret once, under its own ID. */
 export function everyName({ identities, own, federated }: CallerRights): readonly string[] {
   if (identities.length === 0) return [];
   return [
     ...new Set(identities.map(({ spiffeId }) => spiffeId.toString())),
     own.trustDomain.id,
-    ...othersOf(own, federated).map(({ trustDomain }) => trustDomain.id),
+    ...[...federated.values()].map(({ trustDomain }) => trustDomain.id),
   ];
 }
 

@@ -10,7 +10,9 @@ import {
 } from '../../local-server/index.ts';
 import type { TrustBundle } from '../../ports/bundles.ts';
 import { identityKey, type Identity } from '../../ports/entries.ts';
+import { grantedBundles } from '../../ports/granted-bundles.ts';
 import type { HeldX509Svid } from '../../ports/svids.ts';
+import { ForeignBundles } from './foreign-bundles.ts';
 import { Holds } from './holds.ts';
 import {
   allowedNames,
@@ -60,6 +62,7 @@ export class SecretSource implements StreamSource {
   readonly #holds: Holds;
   readonly #leaveCrls: () => void;
   readonly #wanted = new Map<string, Wanted>();
+  readonly #foreign = new ForeignBundles();
   /** The certificates that there are at this look, by identity. */
   #svids: ReadonlyMap<string, HeldX509Svid> = new Map();
   #conversation: Conversation = newConversation;
@@ -87,13 +90,14 @@ export class SecretSource implements StreamSource {
   }
 
   received(wire: unknown): 'answer' | 'request' {
-    const { node, spiffeValidator, request } = this.#dependencies.variant.read(wire);
+    const { node, spiffeValidator, resumes, request } = this.#dependencies.variant.read(wire);
     const before = this.#conversation;
     // clients may name their node in the first request alone
     if (this.#node === '') this.#node = node;
     // what names stand for must not change while the stream is open
     if (!before.begun && spiffeValidator !== undefined)
       this.#validation = { ...this.#validation, spiffeValidator };
+    if (!before.begun) this.#foreign.begin(resumes);
     const { conversation, verdict } = unwrap(heard(before, unwrap(request)));
     for (const name of conversation.subscriptions.keys())
       if (!this.#wanted.has(name))
@@ -111,8 +115,8 @@ export class SecretSource implements StreamSource {
   }
 
   contents({ identities, attested }: Granted, own: TrustBundle): readonly Content[] {
-    const federated = this.#dependencies.bundles.federated();
-    const rights: CallerRights = { identities, own, federated };
+    const held = this.#dependencies.bundles.federated();
+    const rights: CallerRights = { identities, ...grantedBundles(identities, own, held) };
     const asked = this.#asked(rights);
     this.#subscriptions.hold(identitiesOf(asked), attested.selectors);
     this.#settle();
@@ -139,10 +143,12 @@ export class SecretSource implements StreamSource {
     this.#wanted.delete(name);
     this.#answers.delete(name);
     this.#again.delete(name);
+    this.#foreign.forget(name);
   }
 
   /** Another secret was applied: what was refused for its sake may be good now. */
   #sendAgain(): void {
+    this.#foreign.tryAgain();
     for (const [name, answer] of this.#answers) {
       if (answer !== 'refused') continue;
       this.#answers.set(name, 'again');
@@ -163,12 +169,17 @@ export class SecretSource implements StreamSource {
     const others =
       this.#conversation.wildcard === 'no'
         ? []
-        : everyName(rights)
+        : [...new Set([...everyName(rights), ...this.#foreign.given()])]
             .filter((name) => !this.#wanted.has(name))
             .map((name) => ({ name, wanted: unwrap(parseSecretName(name, this.#validation)) }));
+    const nobody = rights.identities.length === 0;
     return [...named, ...others].map((each) => ({
       ...each,
-      granted: grantedSecret(each.wanted, rights),
+      granted:
+        grantedSecret(each.wanted, rights) ??
+        (nobody
+          ? undefined
+          : this.#foreign.withdrawn(each.name, each.wanted, rights.own.trustDomain)),
     }));
   }
 
@@ -285,12 +296,13 @@ export class SecretSource implements StreamSource {
 
   #bundlesContent(
     name: string,
-    bundles: readonly TrustBundle[],
+    granted: readonly TrustBundle[],
     own: TrustBundle,
   ): Content | undefined {
-    const { metrics, proxyCrls } = this.#dependencies;
+    const { metrics, proxyCrls, logger } = this.#dependencies;
     const { spiffeValidator } = this.#validation;
     const digest = own.authoritySetDigest;
+    const bundles = this.#foreign.sendable(name, granted, own);
     const crls = bundles.includes(own) ? proxyCrls.current(own) : [];
     if (crls === undefined) return undefined;
     const secret = bundlesSecret(bundles, own, { spiffeValidator, crls });
@@ -298,7 +310,10 @@ export class SecretSource implements StreamSource {
     return {
       ...message,
       svids: [],
-      onSent: () => this.#proxy?.sentBundle(name, digest),
+      onSent: () => {
+        this.#foreign.sent(name, bundles, own);
+        this.#proxy?.sentBundle(name, digest);
+      },
       onRead: () => {
         if (!message.readerHasIt && !this.#proof) return;
         this.#proxy?.appliedBundle(name, digest);
@@ -307,7 +322,14 @@ export class SecretSource implements StreamSource {
       onRefused: (reason) => {
         this.#answers.set(name, 'refused');
         metrics.refusedByProxy('bundles');
-        this.#proxy?.refusedBundle(name, reason);
+        // whether it takes the own roots shows when they come alone
+        if (!this.#foreign.refused(name, bundles, own))
+          return this.#proxy?.refusedBundle(name, reason);
+        logger.error(
+          { reason, pid: this.#stream.session.connection.pid },
+          'a proxy refused the bundles of all trust domains; it gets those of the own one alone',
+        );
+        this.#stream.changed();
       },
     };
   }

@@ -12,6 +12,8 @@ export interface ReadRequest {
   readonly node: string;
   /** Whether it wants the SPIFFE validator. Undefined: the request does not say. */
   readonly spiffeValidator: boolean | undefined;
+  /** Whether it says that it has secrets of an earlier stream. Counts in the first request alone. */
+  readonly resumes: boolean;
   readonly request: Result<SecretsRequest>;
 }
 
@@ -43,7 +45,8 @@ export function createVariants(): { readonly full: Variant; readonly delta: Vari
     full: {
       read(wire) {
         const request = wire as DiscoveryRequest__Output;
-        return { ...proxyOf(request), request: fullRequest(request) };
+        const resumes = request.versionInfo !== '';
+        return { ...proxyOf(request), resumes, request: fullRequest(request) };
       },
       encode: (name, content, { nonce, mark }) =>
         service.StreamSecrets.responseSerialize({
@@ -57,7 +60,8 @@ export function createVariants(): { readonly full: Variant; readonly delta: Vari
     delta: {
       read(wire) {
         const request = wire as DeltaDiscoveryRequest__Output;
-        return { ...proxyOf(request), request: deltaRequest(request) };
+        const resumes = Object.keys(request.initialResourceVersions).length > 0;
+        return { ...proxyOf(request), resumes, request: deltaRequest(request) };
       },
       encode: (name, content, { nonce, mark }) =>
         service.DeltaSecrets.responseSerialize({

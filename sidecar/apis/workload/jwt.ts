@@ -7,6 +7,7 @@ import type { ValidateJWTSVIDRequest__Output } from '../../../src/common/wire/ge
 import type { ValidateJWTSVIDResponse } from '../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
 import type { Session } from '../../local-server/index.ts';
 import { identityKey, type Identity } from '../../ports/entries.ts';
+import { grantedBundles } from '../../ports/granted-bundles.ts';
 import { validateJwtSvid } from './jwt-validation.ts';
 import type { AudienceCharges } from './audiences.ts';
 import type { WorkloadApiDependencies } from './options.ts';
@@ -60,11 +61,12 @@ export function validateJwt({ bundles, clock }: WorkloadApiDependencies) {
       throw new PkiError('INVALID_REQUEST', 'the field "audience" is empty');
     if (request.svid === '') throw new PkiError('INVALID_REQUEST', 'the field "svid" is empty');
     // any process that can be attested may validate; it learns nothing but what the token says
-    await session.attest();
+    const { selectors } = await session.attest();
     const own = bundles.current();
     if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
-    const bundleOf = (name: string) =>
-      name === own.trustDomain.name ? own : bundles.federated().get(name);
+    const identities = session.identitiesOf(selectors);
+    const { federated } = grantedBundles(identities, own, bundles.federated());
+    const bundleOf = (name: string) => (name === own.trustDomain.name ? own : federated.get(name));
     const { spiffeId, claims } = unwrap(
       await validateJwtSvid(request.svid, request.audience, bundleOf, clock.nowMs()),
     );

@@ -1,19 +1,20 @@
 import { workloadContract } from '../../../src/common/wire/index.ts';
 import { setDigest } from '../../../src/common/x509/index.ts';
 import type { BundleSource, TrustBundle } from '../../ports/bundles.ts';
+import type { GrantedBundles } from '../../ports/granted-bundles.ts';
 import type { HeldX509Svid } from '../../ports/svids.ts';
 
 /**
- * Encoded messages, so that one encoding serves many streams. The keys of maps are the SPIFFE IDs
- * of trust domains.
+ * Encoded messages, so that one encoding serves many streams that may have the same bundles. The keys
+ * of maps are the SPIFFE IDs of trust domains.
  */
 export interface Messages {
-  x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle, reader: Reader): WithCrls;
-  x509Bundles(own: TrustBundle, reader: Pick<Reader, 'largestMessage'>): WithCrls;
-  jwtBundles(own: TrustBundle): Buffer;
-  /** Changes with the roots of any trust domain and with the CRLs. */
-  rootsVersion(own: TrustBundle): string;
-  jwtVersion(own: TrustBundle): string;
+  x509Svids(svids: readonly HeldX509Svid[], granted: GrantedBundles, reader: Reader): WithCrls;
+  x509Bundles(granted: GrantedBundles, reader: Pick<Reader, 'largestMessage'>): WithCrls;
+  jwtBundles(granted: GrantedBundles): Buffer;
+  /** Changes with the roots of any of these trust domains and with the CRLs. */
+  rootsVersion(granted: GrantedBundles): string;
+  jwtVersion(granted: GrantedBundles): string;
 }
 
 export interface Reader {
@@ -31,22 +32,20 @@ export interface WithCrls {
 
 export function createMessages(bundles: BundleSource, generation: () => number): Messages {
   const { service } = workloadContract().packages.SpiffeWorkloadAPI;
-  const all = (own: TrustBundle): readonly TrustBundle[] => [
+  const all = ({ own, federated }: GrantedBundles): readonly TrustBundle[] => [
     own,
-    ...[...bundles.federated().values()].filter(
-      (each) => !each.trustDomain.equals(own.trustDomain),
-    ),
+    ...federated.values(),
   ];
-  const cached = <T>(make: (own: TrustBundle) => T): ((own: TrustBundle) => T) =>
-    perGeneration(generation, make);
+  const cached: Cached = (make) => perGeneration(generation, make);
   const roots = joinedRoots();
-  const federated = cached((own) => byTrustDomain(all(own).slice(1), roots));
+  const federatedRoots = cached(({ federated }) => byTrustDomain([...federated.values()], roots));
   const svidCrls = cached(() =>
     service.FetchX509SVID.responseSerialize({ crl: [...bundles.crls()] }),
   );
 
   return {
-    x509Svids: (svids, own, { withIssuers, largestMessage }) => {
+    x509Svids: (svids, granted, { withIssuers, largestMessage }) => {
+      const { own } = granted;
       const alone = service.FetchX509SVID.responseSerialize({
         svids: withUniqueHints(svids, (svid, hint) => ({
           spiffeId: svid.identity.spiffeId.toString(),
@@ -55,46 +54,48 @@ export function createMessages(bundles: BundleSource, generation: () => number):
           bundle: roots(own),
           hint,
         })),
-        federatedBundles: federated(own),
+        federatedBundles: federatedRoots(granted),
         meshcaIssuers: withIssuers
           ? own.issuersSha256.map((digest) => Buffer.from(digest, 'hex'))
           : [],
       });
-      const crls = svidCrls(own);
+      const crls = svidCrls(granted);
       return alone.length + crls.length > largestMessage
         ? { bytes: alone, crlsLeftOut: crls.length > 0 }
         : { bytes: joined(alone, crls), crlsLeftOut: false };
     },
-    x509Bundles: x509BundleMessages(bundles, cached, (own) => byTrustDomain(all(own), roots)),
-    jwtBundles: cached((own) =>
+    x509Bundles: x509BundleMessages(bundles, cached, (granted) =>
+      byTrustDomain(all(granted), roots),
+    ),
+    jwtBundles: cached((granted) =>
       service.FetchJWTBundles.responseSerialize({
-        bundles: byTrustDomain(all(own), (each) => Buffer.from(each.jwksJson)),
+        bundles: byTrustDomain(all(granted), (each) => Buffer.from(each.jwksJson)),
       }),
     ),
-    rootsVersion: cached((own) => {
+    rootsVersion: cached((granted) => {
       const crls = bundles.crls();
       const digest = crls.length === 0 ? '' : setDigest(crls).toString('hex');
-      return `${versions(all(own), (each) => each.authoritySetDigest.toString('hex'))}|${digest}`;
+      return `${versions(all(granted), (each) => each.authoritySetDigest.toString('hex'))}|${digest}`;
     }),
-    jwtVersion: cached((own) => versions(all(own), (each) => each.jwksJson)),
+    jwtVersion: cached((granted) => versions(all(granted), (each) => each.jwksJson)),
   };
 }
 
-type Cached = <T>(make: (own: TrustBundle) => T) => (own: TrustBundle) => T;
+type Cached = <T>(make: (granted: GrantedBundles) => T) => (granted: GrantedBundles) => T;
 
 function x509BundleMessages(
   bundles: Pick<BundleSource, 'crls'>,
   cached: Cached,
-  rootsOf: (own: TrustBundle) => Record<string, Buffer>,
+  rootsOf: (granted: GrantedBundles) => Record<string, Buffer>,
 ): Messages['x509Bundles'] {
   const { responseSerialize } =
     workloadContract().packages.SpiffeWorkloadAPI.service.FetchX509Bundles;
-  const bundlesAlone = cached((own) => responseSerialize({ bundles: rootsOf(own) }));
-  const bundlesAndCrls = cached((own) =>
-    joined(bundlesAlone(own), responseSerialize({ crl: [...bundles.crls()] })),
+  const bundlesAlone = cached((granted) => responseSerialize({ bundles: rootsOf(granted) }));
+  const bundlesAndCrls = cached((granted) =>
+    joined(bundlesAlone(granted), responseSerialize({ crl: [...bundles.crls()] })),
   );
-  return (own, { largestMessage }) => {
-    const [alone, whole] = [bundlesAlone(own), bundlesAndCrls(own)];
+  return (granted, { largestMessage }) => {
+    const [alone, whole] = [bundlesAlone(granted), bundlesAndCrls(granted)];
     return whole.length > largestMessage
       ? { bytes: alone, crlsLeftOut: whole.length > alone.length }
       : { bytes: whole, crlsLeftOut: false };
@@ -105,18 +106,29 @@ function x509BundleMessages(
 const joined = (one: Buffer, other: Buffer): Buffer =>
   other.length === 0 ? one : Buffer.concat([one, other]);
 
-/** Keeps one value until the bundles change. */
+/** Sets of foreign trust domains that entries of one node name together. Beyond it: made anew. */
+const maximumSets = 64;
+
+/** Keeps one value for each set of trust domains until the bundles change. */
 function perGeneration<T>(
   generation: () => number,
-  make: (own: TrustBundle) => T,
-): (own: TrustBundle) => T {
-  let kept:
-    | { readonly generation: number; readonly own: TrustBundle; readonly value: T }
-    | undefined;
-  return (own) => {
-    if (kept === undefined || kept.generation !== generation() || kept.own !== own)
-      kept = { generation: generation(), own, value: make(own) };
-    return kept.value;
+  make: (granted: GrantedBundles) => T,
+): (granted: GrantedBundles) => T {
+  let known: { readonly generation: number; readonly own: TrustBundle } | undefined;
+  const values = new Map<string, T>();
+  return (granted) => {
+    const { own, federated } = granted;
+    if (known === undefined || known.generation !== generation() || known.own !== own) {
+      known = { generation: generation(), own };
+      values.clear();
+    }
+    const key = [...federated.keys()].join(' ');
+    const kept = values.get(key);
+    if (kept !== undefined) return kept;
+    if (values.size >= maximumSets) values.clear();
+    const value = make(granted);
+    values.set(key, value);
+    return value;
   };
 }
 

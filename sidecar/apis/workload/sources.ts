@@ -7,8 +7,9 @@ import {
   type StreamHandle,
   type StreamSource,
 } from '../../local-server/index.ts';
-import type { TrustBundle } from '../../ports/bundles.ts';
+import type { BundleSource, TrustBundle } from '../../ports/bundles.ts';
 import { identityKey } from '../../ports/entries.ts';
+import { grantedBundles, type GrantedBundles } from '../../ports/granted-bundles.ts';
 import { largestMessageOf, type StreamsWithoutCrls } from './largest-message.ts';
 import type { Messages, Reader } from './messages.ts';
 import type { WorkloadApiDependencies } from './options.ts';
@@ -25,6 +26,7 @@ const plainContent = { readerHasIt: false, onSent: () => {}, onRefused: () => {}
 export class X509SvidSource implements StreamSource {
   readonly #subscriptions: SubscriptionSet;
   readonly #messages: Messages;
+  readonly #bundles: BundleSource;
   readonly #stream: StreamHandle;
   readonly #firstMessageMs: number;
   readonly #reader: Reader;
@@ -32,13 +34,14 @@ export class X509SvidSource implements StreamSource {
   readonly #leaveClients: () => void;
 
   constructor(
-    { svids, clock, limits, withoutCrls }: WorkloadApiDependencies,
+    { svids, bundles, clock, limits, withoutCrls }: WorkloadApiDependencies,
     messages: Messages,
     stream: StreamHandle,
     leaveClients: () => void,
   ) {
     this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
     this.#messages = messages;
+    this.#bundles = bundles;
     this.#stream = stream;
     this.#firstMessageMs = limits.firstMessageMs;
     this.#withoutCrls = withoutCrls;
@@ -88,17 +91,18 @@ export class X509SvidSource implements StreamSource {
     const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
     const hints = identities.map((each) => each.entry.hint).join(',');
     const reader = this.#reader;
+    const granted = grantedBundles(identities, own, this.#bundles.federated());
     const issuers = reader.withIssuers ? own.issuersSha256.join(',') : '';
     return [
       {
         key: onlyKey,
-        version: `${serials}|${hints}|${this.#messages.rootsVersion(own)}|${issuers}`,
+        version: `${serials}|${hints}|${this.#messages.rootsVersion(granted)}|${issuers}`,
         svids,
         authorities: own.authoritySetDigest,
         ...plainContent,
         onSent: () => this.#stream.session.gaveDefault(first.identity),
         encode: () => {
-          const { bytes, crlsLeftOut } = this.#messages.x509Svids(svids, own, reader);
+          const { bytes, crlsLeftOut } = this.#messages.x509Svids(svids, granted, reader);
           this.#withoutCrls.sent(this, crlsLeftOut);
           return bytes;
         },
@@ -109,17 +113,17 @@ export class X509SvidSource implements StreamSource {
 }
 
 export function x509BundleSource(
-  { withoutCrls }: Pick<WorkloadApiDependencies, 'withoutCrls'>,
+  { bundles, withoutCrls }: Pick<WorkloadApiDependencies, 'bundles' | 'withoutCrls'>,
   messages: Messages,
   { metadata }: StreamHandle,
 ): StreamSource {
   const reader = { largestMessage: largestMessageOf(metadata) };
   const source: StreamSource = {
-    ...bundleSource((own) => ({
-      version: messages.rootsVersion(own),
-      authorities: own.authoritySetDigest,
+    ...bundleSource(bundles, (granted) => ({
+      version: messages.rootsVersion(granted),
+      authorities: granted.own.authoritySetDigest,
       encode: () => {
-        const { bytes, crlsLeftOut } = messages.x509Bundles(own, reader);
+        const { bytes, crlsLeftOut } = messages.x509Bundles(granted, reader);
         withoutCrls.sent(source, crlsLeftOut);
         return bytes;
       },
@@ -129,18 +133,28 @@ export function x509BundleSource(
   return source;
 }
 
-export const jwtBundleSource = (messages: Messages): StreamSource =>
-  bundleSource((own) => ({
-    version: messages.jwtVersion(own),
-    authorities: own.jwtSetDigest,
-    encode: () => messages.jwtBundles(own),
+export const jwtBundleSource = (
+  { bundles }: Pick<WorkloadApiDependencies, 'bundles'>,
+  messages: Messages,
+): StreamSource =>
+  bundleSource(bundles, (granted) => ({
+    version: messages.jwtVersion(granted),
+    authorities: granted.own.jwtSetDigest,
+    encode: () => messages.jwtBundles(granted),
   }));
 
 const bundleSource = (
-  content: (own: TrustBundle) => Pick<Content, 'version' | 'authorities' | 'encode'>,
+  bundles: BundleSource,
+  content: (granted: GrantedBundles) => Pick<Content, 'version' | 'authorities' | 'encode'>,
 ): StreamSource => ({
-  contents: (_granted, own) => [
-    { key: onlyKey, svids: [], onRead: () => {}, ...plainContent, ...content(own) },
+  contents: ({ identities }, own) => [
+    {
+      key: onlyKey,
+      svids: [],
+      onRead: () => {},
+      ...plainContent,
+      ...content(grantedBundles(identities, own, bundles.federated())),
+    },
   ],
   received: () => 'request',
   stalled: () => {},

@@ -33,7 +33,7 @@ export function workloadApi(dependencies: WorkloadApiDependencies): SocketApi {
             FetchX509Bundles: stream('roots', (handle) =>
               x509BundleSource(dependencies, messages, handle),
             ),
-            FetchJWTBundles: stream('jwt', () => jwtBundleSource(messages)),
+            FetchJWTBundles: stream('jwt', () => jwtBundleSource(dependencies, messages)),
             FetchJWTSVID: unary(fetchJwtSvid(dependencies, charges)),
             ValidateJWTSVID: unary(validateJwt(dependencies)),
             FetchWITSVID: notOffered('FetchWITSVID'),

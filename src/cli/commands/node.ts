@@ -219,6 +219,24 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
     );
 }
 
+function showForeignTrust(context: CliContext, { foreignTrust }: Explanation__Output): void {
+  if (foreignTrust.length === 0) return;
+  context.out('\nForeign trust domains:\n');
+  table(
+    context,
+    [
+      { title: 'TRUST DOMAIN', value: (row) => row.trustDomain },
+      { title: 'BUNDLE', value: (row) => (row.granted ? `sequence ${row.sequence}` : 'none') },
+      { title: 'ROOTS', value: (row) => (row.granted ? String(row.x509Authorities) : '-') },
+      { title: 'JWT KEYS', value: (row) => (row.granted ? String(row.jwtAuthorities) : '-') },
+      { title: 'ENTRIES', value: (row) => row.entryIds.join(' ') || '-', priority: 2 },
+      { title: 'REASON', value: (row) => row.reason || '-' },
+    ],
+    foreignTrust,
+    '',
+  );
+}
+
 function showExplanation(context: CliContext, explanation: Explanation__Output): void {
   const { fileTarget } = explanation;
   facts(context, [
@@ -239,6 +257,7 @@ function showExplanation(context: CliContext, explanation: Explanation__Output):
     context.out('\n');
     showTarget(context, ofNode(fileTarget));
   }
+  showForeignTrust(context, explanation);
   if (explanation.nearMisses.length === 0) return;
   context.out('\nThe entries that matched best:\n');
   table(

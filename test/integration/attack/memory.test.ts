@@ -25,7 +25,7 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
-import { entryOf } from '../../support/local-server-fakes.ts';
+import { entryOf, noForeignBundles } from '../../support/local-server-fakes.ts';
 import { nextTurn, until } from '../../support/until.ts';
 import { speak, startHarness, type Harness } from '../sidecar/local-server/support.ts';
 
@@ -220,6 +220,7 @@ test('the local API bounds what callers that may not ask can make it hold', asyn
     socket: { path, mode: 0o666 },
     apis: [
       localApi({
+        foreign: noForeignBundles,
         allowedUids: [],
         status: () => ({}),
         standing: () => ({ kind: 'not held' }),

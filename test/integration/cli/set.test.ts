@@ -8,6 +8,7 @@ import { runCli } from '../../../src/cli/program.ts';
 import { systemClock } from '../../../src/common/runtime/index.ts';
 import { testContext } from '../../support/command.ts';
 import { FakeFileTargets } from '../../support/fake-file-targets.ts';
+import { noForeignBundles } from '../../support/local-server-fakes.ts';
 import { SimAgent, simServer } from '../../support/sim-agent.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
@@ -40,6 +41,7 @@ async function node(targets: FakeFileTargets): Promise<string> {
     socket: { path, mode: 0o600 },
     apis: [
       localApi({
+        foreign: noForeignBundles,
         ...{ allowedUids: [], status: () => ({}), standing: () => ({ kind: 'not held' }) },
         ...{ secretNames: () => [], attestor, entries, refusals, targets, clock: systemClock },
       }),

@@ -7,6 +7,7 @@ import type { AgentStatus as _meshca_agent_v1_AgentStatus, AgentStatus__Output a
 import type { ExplainRequest as _meshca_agent_v1_ExplainRequest, ExplainRequest__Output as _meshca_agent_v1_ExplainRequest__Output } from './meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation as _meshca_agent_v1_Explanation, Explanation__Output as _meshca_agent_v1_Explanation__Output } from './meshca/agent/v1/Explanation.ts';
 import type { FileTarget as _meshca_agent_v1_FileTarget, FileTarget__Output as _meshca_agent_v1_FileTarget__Output } from './meshca/agent/v1/FileTarget.ts';
+import type { ForeignTrust as _meshca_agent_v1_ForeignTrust, ForeignTrust__Output as _meshca_agent_v1_ForeignTrust__Output } from './meshca/agent/v1/ForeignTrust.ts';
 import type { GetStatusRequest as _meshca_agent_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_agent_v1_GetStatusRequest__Output } from './meshca/agent/v1/GetStatusRequest.ts';
 import type { HeldSvid as _meshca_agent_v1_HeldSvid, HeldSvid__Output as _meshca_agent_v1_HeldSvid__Output } from './meshca/agent/v1/HeldSvid.ts';
 import type { ListTargetsRequest as _meshca_agent_v1_ListTargetsRequest, ListTargetsRequest__Output as _meshca_agent_v1_ListTargetsRequest__Output } from './meshca/agent/v1/ListTargetsRequest.ts';
@@ -29,6 +30,7 @@ export interface ProtoGrpcType {
         ExplainRequest: MessageTypeDefinition<_meshca_agent_v1_ExplainRequest, _meshca_agent_v1_ExplainRequest__Output>
         Explanation: MessageTypeDefinition<_meshca_agent_v1_Explanation, _meshca_agent_v1_Explanation__Output>
         FileTarget: MessageTypeDefinition<_meshca_agent_v1_FileTarget, _meshca_agent_v1_FileTarget__Output>
+        ForeignTrust: MessageTypeDefinition<_meshca_agent_v1_ForeignTrust, _meshca_agent_v1_ForeignTrust__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_agent_v1_GetStatusRequest, _meshca_agent_v1_GetStatusRequest__Output>
         HeldSvid: MessageTypeDefinition<_meshca_agent_v1_HeldSvid, _meshca_agent_v1_HeldSvid__Output>
         ListTargetsRequest: MessageTypeDefinition<_meshca_agent_v1_ListTargetsRequest, _meshca_agent_v1_ListTargetsRequest__Output>

@@ -58,7 +58,10 @@ async function directoryOf(context: TestContext, bootstrap: object) {
     start: async () => {
       const writes = stateWrites();
       const state = await AgentState.open(directory, trustDomain, writes);
-      const bundles = new BundleStore(trustDomain, silentLogger, (json) => state.saveBundle(json));
+      const bundles = new BundleStore(trustDomain, silentLogger, {
+        own: (json) => state.saveBundle(json),
+        federated: async () => true,
+      });
       const lost = await LostState.open(directory, writes);
       const restored = await restoredBundle({
         ...{ state, lost, logger: silentLogger },

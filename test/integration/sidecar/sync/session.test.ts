@@ -34,6 +34,8 @@ import {
   saveEntries,
 } from '../../../../sidecar/state/index.ts';
 import { entryOf } from '../../../support/agent.ts';
+import { foreignDocument } from '../../../support/foreign-bundle.ts';
+import { createRoot } from '../../../support/test-pki.ts';
 import { JwtSvids, KeyPool, SigningQueue, X509Svids } from '../../../../sidecar/svid/index.ts';
 import {
   Consumers,
@@ -99,7 +101,10 @@ async function startAgent(
   options: AgentOptions,
 ): Promise<Agent> {
   const state = await AgentState.open(options.directory, trustDomain, stateWrites());
-  const bundles = new BundleStore(trustDomain, silentLogger, (json) => state.saveBundle(json));
+  const bundles = new BundleStore(trustDomain, silentLogger, {
+    own: (json) => state.saveBundle(json),
+    federated: async () => true,
+  });
   const kept = await state.bundle();
   if (kept !== undefined) bundles.restore(kept);
   const random = options.random ?? systemRandom;
@@ -456,6 +461,37 @@ test('bundle steps are taken one after another under the keys held, and forged o
   assert.equal(agent.bundles.current()?.sequence, 3, 'never backwards');
 });
 
+test('foreign bundles come and go with the stream, and none stays under a server without federation', async (context) => {
+  const server = await startServer(context);
+  server.capabilities = ['federation'];
+  const agent = await startAgent(context, server, { directory: await directoryFor(context) });
+  await until(() => agent.cache.synced(), 'the snapshot');
+  assert.ok(server.session.up[0]?.hello?.capabilities.includes('federation'));
+  const send = (trustDomains: readonly string[], ...named: readonly string[]): void => {
+    const bundles = named.map((name) => ({
+      ...foreignDocument(name, 1, [createRoot(name)]),
+      sequence: 1,
+    }));
+    server.session.call.write({ federated: { trustDomains: [...trustDomains], bundles } });
+  };
+  const names = (): string => [...agent.bundles.federated().keys()].join();
+  send(['a.test', 'b.test'], 'a.test');
+  send(['a.test', 'b.test'], 'b.test');
+  await until(() => names() === 'a.test,b.test', 'both');
+  send(['b.test']);
+  await until(() => names() === 'b.test', 'the withdrawal');
+  const step = await server.bundleStep(2, server.jwtKeys[0]);
+  server.session.call.write({ bundles: { steps: [step], federated: [] } });
+  await until(() => agent.bundles.current()?.sequence === 2, 'the own bundle');
+  assert.equal(names(), 'b.test');
+  await server.stop();
+  await until(() => !agent.session.connected(), 'the loss');
+  assert.equal(names(), 'b.test', 'an outage takes nothing');
+  server.capabilities = [];
+  await server.restart();
+  await until(() => names() === '', 'nobody would withdraw it');
+});
+
 test('consumers are reported as a snapshot and then as changes, and serials once they are replaced', async (context) => {
   const server = await startServer(context);
   const agent = await startAgent(context, server, {
@@ -589,9 +625,10 @@ test('a state directory is narrowed to its owner, cleared of temporary files, an
 test('a bundle of roots alone takes its first document over a verified connection only', async () => {
   const server = new FakeServer();
   const saved: string[] = [];
-  const store = new BundleStore(trustDomain, silentLogger, (json) =>
-    Promise.resolve(saved.push(json) > 0),
-  );
+  const store = new BundleStore(trustDomain, silentLogger, {
+    own: (json) => Promise.resolve(saved.push(json) > 0),
+    federated: async () => true,
+  });
   store.restore(rootsOnly([server.root.parsed.raw]));
   assert.equal(store.canVerifySteps(), false);
   await assert.rejects(store.advance([await server.bundleStep(1)]), { code: 'SERVER_UNTRUSTED' });

@@ -15,9 +15,10 @@ test('consumers are told when the issuers change, also while the CRLs stay the s
   const root = createRoot('td.test');
   const issuers = [createIntermediate(root, 'td.test'), createIntermediate(root, 'td.test')];
   const keyOf = (der: Buffer): string => sha256Hex(unwrap(parseCertificate(der)).spkiDer);
-  const bundles = new BundleStore(TrustDomain.of('td.test'), silentLogger, () =>
-    Promise.resolve(true),
-  );
+  const bundles = new BundleStore(TrustDomain.of('td.test'), silentLogger, {
+    own: async () => true,
+    federated: async () => true,
+  });
   bundles.restore({
     sequence: 1,
     rootsDer: [root.certificateDer],

@@ -19,6 +19,8 @@ interface Situation {
   readonly promised?: number;
   readonly unproven?: string;
   readonly withoutCrls?: string;
+  /** What is wrong with the bundles of foreign trust domains. */
+  readonly foreign?: Readonly<Record<string, string>>;
   readonly targets?: readonly Pick<TargetStatus, 'name' | 'state' | 'reason'>[];
 }
 
@@ -29,7 +31,10 @@ function partsOf(situation: Situation): ReportDependencies {
   return {
     config: { outage: { promisedSeconds: situation.promised } },
     trust: {
-      bundles: { current: () => (attested ? {} : undefined) },
+      bundles: {
+        current: () => (attested ? {} : undefined),
+        federatedProblems: () => new Map(Object.entries(situation.foreign ?? {})),
+      },
       identity: { credential: attested ? {} : undefined, valid: () => attested && ownValid },
       writes: { unkept: () => unkept },
       issuers: { note: () => situation.unproven },
@@ -110,6 +115,14 @@ test('what the state directory does not keep is a note with files and reason, an
     notes[0] as string,
     /not kept on disk: agent-svid\.json, bundle\.json; .*no space left on device \(STATE_UNUSABLE\)/,
   );
+});
+
+test('a foreign bundle that is not taken is named in a note, and no ground to be unready', () => {
+  const { reasons, notes } = readinessOf(partsOf({ foreign: { 'b.test': 'it is broken' } }));
+  assert.deepEqual(reasons, []);
+  assert.deepEqual(notes, [
+    'the newest bundle of the foreign trust domain b.test is not taken: it is broken',
+  ]);
 });
 
 test('a file target in trouble is named in a note, and no ground to be unready', () => {

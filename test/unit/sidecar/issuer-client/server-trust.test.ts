@@ -58,7 +58,10 @@ async function holding(
   roots: readonly TestAuthority[],
   by: Signer,
 ): Promise<BundleStore> {
-  const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => true);
+  const bundles = new BundleStore(TrustDomain.of(td), silentLogger, {
+    own: async () => true,
+    federated: async () => true,
+  });
   const document = parseBundleDocument(documentOf(sequence, roots, [by]));
   assert.ok(document.ok);
   bundles.restore(document.value);
@@ -140,7 +143,10 @@ suite('the issuing authorities of the server', () => {
 
   test('are taken from the step of the same sequence when the bundle came from a file', async () => {
     const by = await signer('a');
-    const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => true);
+    const bundles = new BundleStore(TrustDomain.of(td), silentLogger, {
+      own: async () => true,
+      federated: async () => true,
+    });
     const file = parseBundleDocument(documentOf(3, [root], [by], null));
     assert.ok(file.ok);
     bundles.restore(file.value);

@@ -17,7 +17,7 @@ import type { Standing } from '../../../../../sidecar/ports/svids.ts';
 import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
 import { withoutTargets } from '../../../../support/without-targets.ts';
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
-import { entryOf } from '../../../../support/local-server-fakes.ts';
+import { bundleOf, entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
 import { until } from '../../../../support/until.ts';
 
@@ -46,6 +46,10 @@ async function startLocal(
         standing: () => standing,
         secretNames: (identities) => identities.map(({ spiffeId }) => `sds ${spiffeId.path}`),
         targets: withoutTargets,
+        foreign: {
+          federated: () => harness.bundles.federated(),
+          federatedProblems: () => new Map([['late.test', 'it is broken']]),
+        },
         clock: systemClock,
       }),
     ],
@@ -133,6 +137,38 @@ test('explain by pid attests the process, hash included, and says what it is gra
       local.explain(request),
       (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST',
     );
+});
+
+test('explain tells of each foreign trust domain whether the process gets its bundle, and why not', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  harness.bundles.set(harness.bundles.own, [
+    bundleOf('a.test', 7, '{"keys":[{"kid":"1"}]}'),
+    bundleOf('other.test'),
+  ]);
+  harness.entries.set(
+    entryOf('e', 'spiffe://td.test/app', [`unix:uid:${process.getuid?.() ?? 0}`], {
+      federatesWith: ['a.test', 'late.test', 'missing.test'],
+    }),
+  );
+  const { foreignTrust } = await local.explain({ pid: process.pid });
+  assert.deepEqual(
+    foreignTrust.map(({ trustDomain, granted, entryIds }) => [trustDomain, granted, entryIds]),
+    [
+      ['a.test', true, ['e']],
+      ['late.test', false, ['e']],
+      ['missing.test', false, ['e']],
+      ['other.test', false, []],
+    ],
+  );
+  const [given, late, missing, other] = foreignTrust;
+  assert.deepEqual(
+    [given?.sequence, given?.x509Authorities, given?.jwtAuthorities, given?.reason],
+    [7, 1, 1, ''],
+  );
+  assert.match(late?.reason ?? '', /not taken: it is broken/);
+  assert.match(missing?.reason ?? '', /the server has sent no bundle/);
+  assert.match(other?.reason ?? '', /no entry of it names/);
 });
 
 test('explain by pid does not promise what the server refuses: code, reason and refusal ID are told', async () => {

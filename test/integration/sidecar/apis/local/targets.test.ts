@@ -12,7 +12,7 @@ import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/inde
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
 import type { FileTargets, TargetStatus } from '../../../../../sidecar/ports/file-targets.ts';
 import { testContext } from '../../../../support/command.ts';
-import { entryOf } from '../../../../support/local-server-fakes.ts';
+import { entryOf, noForeignBundles } from '../../../../support/local-server-fakes.ts';
 import { startHarness, type Harness } from '../../local-server/support.ts';
 
 const web: TargetStatus = {
@@ -54,6 +54,7 @@ async function startLocal(harness: Harness) {
     socket: { path, mode: 0o600 },
     apis: [
       localApi({
+        foreign: noForeignBundles,
         allowedUids: [],
         status: () => ({}),
         standing: () => ({ kind: 'not held' }),

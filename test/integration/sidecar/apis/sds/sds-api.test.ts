@@ -94,8 +94,8 @@ describe('what a proxy gets', () => {
 
   test('everything that it may have, if it names nothing, which proves nothing', async () => {
     await using harness = await startSds();
-    harness.entries.set(web, other);
-    harness.bundles.set(bundleOf('td.test'), [bundleOf('b.test')]);
+    harness.entries.set({ ...web, federatesWith: ['b.test'] }, other);
+    harness.bundles.set(bundleOf('td.test'), [bundleOf('b.test'), bundleOf('c.test')]);
     using secrets = openFull(harness);
     secrets.ask();
     for (let index = 0; index < 3; index += 1) {

@@ -151,9 +151,10 @@ test('a process that exits while its JWT-SVID is being signed does not get it', 
 
 test('JWT bundles are JWKS documents keyed by trust domain ID', async () => {
   await using harness = await startHarness();
-  harness.entries.set(mine);
+  harness.entries.set({ ...mine, federatesWith: ['other.test'] });
   harness.bundles.set(bundleOf('td.test', 1, '{"keys":[{"kid":"1"}]}'), [
     bundleOf('other.test', 1, '{"keys":[]}'),
+    bundleOf('third.test', 1, '{"keys":[]}'),
   ]);
   const stream = collect<JWTBundlesResponse__Output>(
     harness.client().FetchJWTBundles({}, header()),
@@ -170,7 +171,7 @@ test('JWT bundles are JWKS documents keyed by trust domain ID', async () => {
 
 test('validation accepts what the specification allows, from the own and from federated trust domains', async () => {
   await using harness = await startHarness();
-  harness.entries.set(mine);
+  harness.entries.set({ ...mine, federatesWith: ['other.test'] });
   const keys: {
     alg: string;
     sign: (claims?: Record<string, unknown>, head?: Record<string, unknown>) => Promise<string>;
@@ -209,6 +210,16 @@ test('validation accepts what the specification allows, from the own and from fe
   const [ec, , rsa] = keys as [(typeof keys)[0], (typeof keys)[0], (typeof keys)[0]];
   await validate(harness, 'db', await ec.sign({ sub: 'spiffe://other.test/them' }));
   await validate(harness, 'db', await ec.sign({}, { typ: 'JOSE', kid: undefined }));
+  for (const entries of [[mine], []]) {
+    harness.entries.set(...entries);
+    await validate(harness, 'db', await ec.sign());
+    assert.equal(
+      await codeOf(validate(harness, 'db', await ec.sign({ sub: 'spiffe://other.test/them' }))),
+      'INVALID_ARGUMENT JWT_INVALID',
+      'no entry of the caller names that trust domain',
+    );
+  }
+  harness.entries.set({ ...mine, federatesWith: ['other.test'] });
 
   const invalid = 'INVALID_ARGUMENT JWT_INVALID';
   const past = Math.floor(Date.now() / 1000) - 1;

@@ -39,11 +39,16 @@ async function turns(count: number): Promise<void> {
 test('the first message comes at once with the full state: oldest entry first, unique hints, bundles', async () => {
   await using harness = await startHarness();
   const foreign = bundleOf('other.test');
-  harness.bundles.set(harness.bundles.own, [foreign]);
+  harness.bundles.set(harness.bundles.own, [foreign, bundleOf('third.test')]);
   harness.entries.set(
     entryOf('a', 'spiffe://td.test/first', ['unix:uid:0'], { hint: 'internal' }),
-    entryOf('b', 'spiffe://td.test/second', ['unix:uid:0'], { hint: 'internal' }),
-    entryOf('c', 'spiffe://td.test/not-mine', ['unix:uid:4711']),
+    entryOf('b', 'spiffe://td.test/second', ['unix:uid:0'], {
+      hint: 'internal',
+      federatesWith: ['missing.test', 'other.test'],
+    }),
+    entryOf('c', 'spiffe://td.test/not-mine', ['unix:uid:4711'], {
+      federatesWith: ['third.test'],
+    }),
   );
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
   const message = await stream.first();
@@ -203,8 +208,10 @@ test('the first message waits for SVIDs that are still being signed', async () =
 
 test('X.509 bundles are keyed by trust domain ID, own and federated, and follow changes', async () => {
   await using harness = await startHarness();
-  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
-  harness.bundles.set(harness.bundles.own, [bundleOf('other.test')]);
+  harness.entries.set(
+    entryOf('a', 'spiffe://td.test/app', ['unix:uid:0'], { federatesWith: ['other.test'] }),
+  );
+  harness.bundles.set(harness.bundles.own, [bundleOf('other.test'), bundleOf('third.test')]);
   const stream = collect<X509BundlesResponse__Output>(
     harness.client().FetchX509Bundles({}, header()),
   );
@@ -218,6 +225,45 @@ test('X.509 bundles are keyed by trust domain ID, own and federated, and follow 
   await until(
     () => harness.consumers.reports.filter((each) => each.startsWith('confirmed')).length === 2,
   );
+  stream.cancel();
+});
+
+test('a foreign bundle comes and goes with the entries and with its own changes, each as an update', async () => {
+  await using harness = await startHarness();
+  const entry = (...federatesWith: readonly string[]) =>
+    entryOf('a', 'spiffe://td.test/app', ['unix:uid:0'], {
+      federatesWith,
+      revision: 1 + harness.svids.confirmed.length,
+    });
+  const { own } = harness.bundles;
+  const [one, two] = [bundleOf('other.test'), bundleOf('other.test', 2)];
+  harness.bundles.set(own, [one]);
+  harness.entries.set(entry());
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  const roots = (index: number): Buffer | undefined =>
+    stream.messages[index]?.federatedBundles['spiffe://other.test'];
+  const next = async (index: number): Promise<void> => {
+    await stream.count(index + 1);
+    await until(() => harness.svids.confirmed.length === index + 1, 'it is read');
+  };
+  await next(0);
+  assert.equal(roots(0), undefined);
+  harness.entries.set(entry('other.test'));
+  await next(1);
+  assert.deepEqual(roots(1), one.rootsDer[0]);
+  harness.bundles.set(own, [two]);
+  await next(2);
+  assert.deepEqual(roots(2), two.rootsDer[0]);
+  harness.bundles.set(own, []);
+  await next(3);
+  assert.equal(roots(3), undefined, 'the relationship was removed');
+  harness.bundles.set(own, [two]);
+  await next(4);
+  harness.entries.set(entry());
+  await next(5);
+  assert.equal(roots(5), undefined, 'the entry names it no longer');
+  const told = new Set(harness.consumers.reports.filter((each) => each.startsWith('confirmed')));
+  assert.equal(told.size, 1, 'the set of the own trust domain was the same all the time');
   stream.cancel();
 });
 

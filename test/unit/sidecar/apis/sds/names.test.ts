@@ -21,7 +21,7 @@ const identity = (name: string) => {
   return { entry, spiffeId: SpiffeId.of(entry.spiffeId) };
 };
 const own = bundleOf('td.test');
-const others = new Map(['b.test', 'a.test'].map((name) => [name, bundleOf(name)]));
+const others = new Map(['a.test', 'b.test'].map((name) => [name, bundleOf(name)]));
 
 const rights = (change: Partial<CallerRights> = {}): CallerRights => ({
   identities: [identity('web'), identity('db')],

@@ -3,6 +3,7 @@
 
 import type { NearMiss as _meshca_agent_v1_NearMiss, NearMiss__Output as _meshca_agent_v1_NearMiss__Output } from '../../../meshca/agent/v1/NearMiss.ts';
 import type { FileTarget as _meshca_agent_v1_FileTarget, FileTarget__Output as _meshca_agent_v1_FileTarget__Output } from '../../../meshca/agent/v1/FileTarget.ts';
+import type { ForeignTrust as _meshca_agent_v1_ForeignTrust, ForeignTrust__Output as _meshca_agent_v1_ForeignTrust__Output } from '../../../meshca/agent/v1/ForeignTrust.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Explanation {
@@ -23,6 +24,10 @@ export interface Explanation {
    * Where a file target was asked for.
    */
   'fileTarget'?: (_meshca_agent_v1_FileTarget | null);
+  /**
+   * The foreign trust domains that its entries name, and those of which the agent holds a bundle for others.
+   */
+  'foreignTrust'?: (_meshca_agent_v1_ForeignTrust)[];
 }
 
 export interface Explanation__Output {
@@ -43,4 +48,8 @@ export interface Explanation__Output {
    * Where a file target was asked for.
    */
   'fileTarget': (_meshca_agent_v1_FileTarget__Output | null);
+  /**
+   * The foreign trust domains that its entries name, and those of which the agent holds a bundle for others.
+   */
+  'foreignTrust': (_meshca_agent_v1_ForeignTrust__Output)[];
 }
