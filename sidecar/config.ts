@@ -376,9 +376,12 @@ export const privateDirectoriesOf = ({ dataDir, svid }: AgentConfig): readonly s
 
 function targetsProblem(config: AgentConfig): string | undefined {
   const { targets, trustDomain } = config;
-  for (const { name, spiffeId } of targets)
+  for (const { name, spiffeId, federatedFiles } of targets) {
     if (spiffeId !== undefined && SpiffeId.of(spiffeId).trustDomain.name !== trustDomain)
       return `targets: spiffeId ${spiffeId} of ${name} is not in the trust domain ${trustDomain}`;
+    if (trustDomain in federatedFiles)
+      return `targets: federatedFiles of ${name} names the own trust domain: files.ca has its roots`;
+  }
   const overlap = overlapOf(targets, privateDirectoriesOf(config));
   return overlap === undefined ? undefined : `targets: ${overlap}`;
 }

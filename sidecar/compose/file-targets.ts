@@ -6,6 +6,7 @@ import { Delivery, type DeliveryEvents } from '../files/delivery.ts';
 import { DeliveryConsumer } from '../files/delivery-consumer.ts';
 import { FileDeliveryJournal } from '../files/delivery-journal.ts';
 import { crlsDigest, DeliveryLease } from '../files/delivery-lease.ts';
+import { federatedDigest, federatedRootsOf } from '../files/federated-roots.ts';
 import { DeliverySteps } from '../files/delivery-steps.ts';
 import { DeliveredTargets } from '../files/file-targets.ts';
 import { openDriver } from '../files/drivers/index.ts';
@@ -158,6 +159,7 @@ function deliveryOf(
     world: () => ({
       authoritySetDigest: bundles.current()?.authoritySetDigest.toString('hex'),
       crlsDigest: target.layout.crl === undefined ? undefined : crlsDigest(bundles.crls()),
+      federatedDigest: federatedDigest(federatedRootsOf(target.layout, identity(), bundles)),
       identity: identity(),
       tainted,
     }),
@@ -195,6 +197,7 @@ function offlineCheck(
         dnsNames: entry.dnsNames,
         rootsDer: bundle.rootsDer,
         crlsDer: bundles.crls(),
+        federatedDer: federatedRootsOf(target.layout, found.value, bundles),
         now: clock.now() - Math.round(session.value.status().clockSkewSeconds),
       },
       { files: fileOperations, user },

@@ -1,5 +1,6 @@
 import type { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { Result } from '../../src/common/errors/index.ts';
+import type { FederatedRoots } from './federated-roots.ts';
 
 /** What one set holds, before it is written. */
 export interface SetContent {
@@ -11,6 +12,7 @@ export interface SetContent {
   readonly privateKeyPkcs8Der: Buffer;
   readonly rootsDer: readonly Buffer[];
   readonly crlsDer: readonly Buffer[];
+  readonly federatedDer: FederatedRoots;
   /** SHA-256 over the sorted SHA-256 digests of the roots; what consumers report. */
   readonly authoritySetDigest: Buffer;
   readonly notBefore: number;

@@ -24,6 +24,8 @@ const set = z.object({
   authoritySetDigest: z.string(),
   rootNames: z.array(z.string()),
   crlsDigest: z.string(),
+  // absent in the journal of an older release
+  federatedDigest: z.string().default(''),
   spiffeId: z.string(),
   entryId: z.string(),
   entryRevision: z.number(),

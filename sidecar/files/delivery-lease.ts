@@ -9,6 +9,7 @@ import { targetSelector } from '../ports/file-targets.ts';
 import { renewAtMonotonicMs } from '../schedule/index.ts';
 import { verifySigned, type SigningQueue, type Unanswered } from '../svid/index.ts';
 import type { SetContent, StoredSet } from './certificate-set.ts';
+import { federatedDigest, federatedRootsOf, type FederatedRoots } from './federated-roots.ts';
 import type { DeliveredSet } from './delivery-record.ts';
 import type { FileTarget } from './target.ts';
 
@@ -19,7 +20,7 @@ export interface Leased {
 }
 
 export interface DeliveryLeaseDependencies {
-  readonly target: Pick<FileTarget, 'name' | 'spiffeId'>;
+  readonly target: Pick<FileTarget, 'name' | 'spiffeId' | 'layout'>;
   readonly entries: EntryCache;
   readonly bundles: BundleSource;
   readonly trustDomain: TrustDomain;
@@ -88,6 +89,7 @@ export class DeliveryLease {
         return fail('NOT_SYNCED', 'the trust bundle has not been received yet');
       verifySigned(signed, spiffeId, trustDomain, bundle.rootsDer);
       const { svid, key: pair } = signed;
+      const federatedDer = federatedRootsOf(target.layout, found.value, bundles);
       return ok({
         content: {
           spiffeId,
@@ -96,11 +98,12 @@ export class DeliveryLease {
           privateKeyPkcs8Der: pair.privateKeyPkcs8Der,
           rootsDer: bundle.rootsDer,
           crlsDer: bundles.crls(),
+          federatedDer,
           authoritySetDigest: bundle.authoritySetDigest,
           notBefore: svid.notBefore,
           notAfter: svid.notAfter,
         },
-        facts: this.#facts(found.value, svid, bundle.rootsDer),
+        facts: this.#facts(found.value, svid, { rootsDer: bundle.rootsDer, federatedDer }),
       });
     } catch (thrown) {
       return { ok: false, error: PkiError.from(thrown) };
@@ -109,7 +112,7 @@ export class DeliveryLease {
 
   /** Whether a certificate that was obtained before is still what is wanted. */
   fits({ content, facts }: Leased): boolean {
-    const { bundles, clock } = this.#dependencies;
+    const { target, bundles, clock } = this.#dependencies;
     const found = this.identity();
     return (
       found.ok &&
@@ -117,6 +120,8 @@ export class DeliveryLease {
       found.value.entry.revision === facts.entryRevision &&
       bundles.current()?.authoritySetDigest.equals(content.authoritySetDigest) === true &&
       crlsDigest(bundles.crls()) === facts.crlsDigest &&
+      federatedDigest(federatedRootsOf(target.layout, found.value, bundles)) ===
+        facts.federatedDigest &&
       clock.now() < facts.renewAt
     );
   }
@@ -129,7 +134,10 @@ export class DeliveryLease {
       readonly serverTime: number;
       readonly authorityId: string;
     },
-    rootsDer: readonly Buffer[],
+    {
+      rootsDer,
+      federatedDer,
+    }: { readonly rootsDer: readonly Buffer[]; readonly federatedDer: FederatedRoots },
   ): Leased['facts'] {
     const { bundles, clock, random } = this.#dependencies;
     const now = clock.now();
@@ -137,6 +145,7 @@ export class DeliveryLease {
     return {
       rootNames: rootsDer.map(subjectOf),
       crlsDigest: crlsDigest(bundles.crls()),
+      federatedDigest: federatedDigest(federatedDer),
       spiffeId: spiffeId.toString(),
       entryId: entry.id,
       entryRevision: entry.revision,

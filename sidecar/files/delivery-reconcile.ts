@@ -75,6 +75,7 @@ export const adopted = (set: StoredSet): DeliveredSet => ({
   ...set,
   rootNames: [],
   crlsDigest: '',
+  federatedDigest: '',
   spiffeId: '',
   entryId: '',
   entryRevision: 0,

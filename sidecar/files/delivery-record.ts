@@ -8,6 +8,8 @@ export interface DeliveredSet extends StoredSet {
   readonly rootNames: readonly string[];
   /** SHA-256 over its CRLs, hex. Empty: it has none. */
   readonly crlsDigest: string;
+  /** Of the roots in its files of foreign trust domains, hex. Empty: it has none. */
+  readonly federatedDigest: string;
   readonly spiffeId: string;
   readonly entryId: string;
   readonly entryRevision: number;

@@ -6,6 +6,7 @@ import type { DeliveryEvent } from './delivery-event.ts';
 import type { DeliveryLease, Leased } from './delivery-lease.ts';
 import type { DeliveredSet, DeliveryRecord, DeliveryStep } from './delivery-record.ts';
 import type { Driver, DriverCall } from './driver.ts';
+import { filesOf } from './set-files.ts';
 import type { FileTarget } from './target.ts';
 
 export interface DeliveryStepsDependencies {
@@ -30,7 +31,7 @@ export class DeliverySteps {
 
   constructor(dependencies: DeliveryStepsDependencies) {
     this.#dependencies = dependencies;
-    this.#files = fileNames(dependencies.target);
+    this.#files = filesOf(dependencies.target.layout);
   }
 
   /** Never rejects. */
@@ -221,23 +222,5 @@ const renews = (set: DeliveredSet, served: DeliveredSet | undefined): boolean =>
   served.entryId === set.entryId &&
   served.entryRevision === set.entryRevision &&
   served.authorityId === set.authorityId &&
-  served.authoritySetDigest === set.authoritySetDigest;
-
-/** The names of the files of each set, by kind. */
-function fileNames({ layout }: FileTarget): Readonly<Record<string, string>> {
-  const { cert, chain, fullchain, key, combined, ca, crl, pkcs12, jks } = layout;
-  const all = {
-    cert,
-    chain,
-    fullchain,
-    key,
-    combined,
-    ca,
-    crl,
-    pkcs12: pkcs12?.name,
-    jks: jks?.name,
-  };
-  return Object.fromEntries(
-    Object.entries(all).filter((each): each is [string, string] => each[1] !== undefined),
-  );
-}
+  served.authoritySetDigest === set.authoritySetDigest &&
+  served.federatedDigest === set.federatedDigest;

@@ -12,6 +12,8 @@ export interface DeliveryWorld {
   readonly authoritySetDigest: string | undefined;
   /** Of the CRLs, hex. Undefined: the sets of this target have no CRLs. */
   readonly crlsDigest: string | undefined;
+  /** Of the files of foreign trust domains, hex. Empty: the sets of this target have none. */
+  readonly federatedDigest: string;
   /** Undefined: no entry gives one now. */
   readonly identity: Identity | undefined;
   /** The tainted authorities by ID, with the seconds in which their leaves are to be replaced. */
@@ -51,8 +53,9 @@ export function wanted(record: DeliveryRecord, world: DeliveryWorld): Want | und
   if (window !== undefined) return { reason: 'taint', spreadSeconds: window };
   if (now >= newest.renewAt) return { reason: 'life', spreadSeconds: 0 };
   if (
-    world.authoritySetDigest !== undefined &&
-    world.authoritySetDigest !== newest.authoritySetDigest
+    (world.authoritySetDigest !== undefined &&
+      world.authoritySetDigest !== newest.authoritySetDigest) ||
+    world.federatedDigest !== newest.federatedDigest
   )
     return { reason: 'roots', spreadSeconds: Math.min(maximumRootsSpreadSeconds, life / 60) };
   if (

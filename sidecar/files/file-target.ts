@@ -98,10 +98,10 @@ function saidBy(config: TargetConfig): Said {
       return [kind, name === false ? undefined : name];
     }),
   ) as Pick<SetLayout, (typeof pemKinds)[number]>;
-  const { pkcs12, jks, links = preset.links } = config;
+  const { pkcs12, jks, links = preset.links, federatedFiles: federated } = config;
   return {
     directory: config.directory ?? '',
-    layout: { ...names, links, pkcs12, jks },
+    layout: { ...names, links, federated, pkcs12, jks },
     driver: { type, settings, timeoutSeconds },
     mode: octal(config.mode),
     keyMode: octal(config.keyMode),
@@ -109,7 +109,7 @@ function saidBy(config: TargetConfig): Said {
 }
 
 async function saidByHelper(
-  { signalledProgram }: TargetConfig,
+  { signalledProgram, federatedFiles }: TargetConfig,
   path: string,
   { socketPath, user }: TargetContext,
 ): Promise<Result<Said>> {
@@ -141,7 +141,10 @@ async function saidByHelper(
   const blank = { cert: undefined, chain: undefined, combined: undefined, crl: undefined };
   return ok({
     directory,
-    layout: { ...blank, ...files, links: true, pkcs12: undefined, jks: undefined },
+    layout: {
+      ...{ ...blank, ...files, links: true, pkcs12: undefined, jks: undefined },
+      federated: federatedFiles,
+    },
     driver: { ...driver, timeoutSeconds: helperTimeoutSeconds },
     ...{ mode, keyMode },
   });

@@ -11,6 +11,7 @@ const nothing: PemNames = {
   combined: undefined,
   ca: undefined,
   crl: undefined,
+  federated: {},
 };
 
 /** Names of files that programs expect. */

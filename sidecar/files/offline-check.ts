@@ -16,7 +16,8 @@ import {
 import type { EffectiveUser } from '../../src/common/unix/effective-user.ts';
 import type { StoredSet } from './certificate-set.ts';
 import type { FileOperations } from './file-operations.ts';
-import { filesOf, secretKinds, type FileKind } from './set-files.ts';
+import type { FederatedRoots } from './federated-roots.ts';
+import { federatedKind, filesOf, secretKinds, type FileKind } from './set-files.ts';
 import { manifestName } from './set-manifest.ts';
 import type { FileTarget } from './target.ts';
 import { readPassword } from './key-stores.ts';
@@ -33,6 +34,7 @@ export interface SetExpectation {
   readonly rootsDer: readonly Buffer[];
   /** DER, in their order. */
   readonly crlsDer: readonly Buffer[];
+  readonly federatedDer: FederatedRoots;
   /** What is served now. Undefined: nothing, or an operator wants the set although it ends earlier. */
   readonly previous: StoredSet | undefined;
   /** Unix seconds. */
@@ -244,7 +246,7 @@ function keyFaults(forms: readonly Form[], leaf: ParsedCertificate): readonly st
 }
 
 function trustFaults(
-  { target, rootsDer, crlsDer, now }: SetExpectation,
+  { target, rootsDer, crlsDer, federatedDer, now }: SetExpectation,
   chainDer: readonly Buffer[],
   forms: readonly Form[],
 ): readonly string[] {
@@ -260,6 +262,11 @@ function trustFaults(
     faults.push('the ca file does not hold exactly the roots of the trust bundle');
   if (crl !== undefined && !sameDers(crl.crls, crlsDer))
     faults.push('the crl file does not hold the CRLs of the trust domain');
+  for (const trustDomain of Object.keys(target.layout.federated)) {
+    const { certificates = [] } = of(federatedKind(trustDomain)) ?? {};
+    if (!sameDers(sorted(certificates), sorted(federatedDer.get(trustDomain) ?? [])))
+      faults.push(`the file of ${trustDomain} does not hold exactly its roots`);
+  }
   return faults;
 }
 

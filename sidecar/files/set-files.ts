@@ -5,7 +5,11 @@ import type { SetLayout } from './target.ts';
 /** The kinds of PEM files, in the order in which they are written. */
 export const pemKinds = ['cert', 'chain', 'fullchain', 'key', 'combined', 'ca', 'crl'] as const;
 export type PemKind = (typeof pemKinds)[number];
-export type FileKind = PemKind | 'pkcs12' | 'jks';
+/** The roots of a foreign trust domain, with its name. */
+export type FederatedKind = `federated:${string}`;
+export type FileKind = PemKind | FederatedKind | 'pkcs12' | 'jks';
+
+export const federatedKind = (trustDomain: string): FederatedKind => `federated:${trustDomain}`;
 
 /** Files that hold the private key. */
 export const secretKinds: ReadonlySet<FileKind> = new Set(['key', 'combined', 'pkcs12', 'jks']);
@@ -17,14 +21,16 @@ export interface SetFile {
 }
 
 /** The names of the files of a layout by kind, as drivers are told them. */
-export function filesOf(layout: SetLayout): Readonly<Partial<Record<FileKind, string>>> {
-  const names: Partial<Record<FileKind, string>> = {};
+export function filesOf(layout: SetLayout): Readonly<Record<string, string>> {
+  const names: Record<string, string> = {};
   for (const kind of pemKinds) {
     const name = layout[kind];
     if (name !== undefined) names[kind] = name;
   }
-  if (layout.pkcs12 !== undefined) names.pkcs12 = layout.pkcs12.name;
-  if (layout.jks !== undefined) names.jks = layout.jks.name;
+  for (const [trustDomain, name] of Object.entries(layout.federated))
+    names[federatedKind(trustDomain)] = name;
+  if (layout.pkcs12 !== undefined) names['pkcs12'] = layout.pkcs12.name;
+  if (layout.jks !== undefined) names['jks'] = layout.jks.name;
   return names;
 }
 
@@ -53,11 +59,23 @@ export function pemOf(kind: PemKind, content: SetContent): string | undefined {
   }
 }
 
-export const pemFilesOf = (layout: SetLayout, content: SetContent): readonly SetFile[] =>
-  pemKinds.flatMap((kind) => {
+export const pemFilesOf = (layout: SetLayout, content: SetContent): readonly SetFile[] => [
+  ...pemKinds.flatMap((kind) => {
     const name = layout[kind];
     const text = name === undefined ? undefined : pemOf(kind, content);
-    return name === undefined || text === undefined
-      ? []
-      : [{ kind, name, content: Buffer.from(text, 'latin1') }];
-  });
+    return name === undefined || text === undefined ? [] : [fileOf(kind, name, text)];
+  }),
+  ...Object.entries(layout.federated).map(([trustDomain, name]) =>
+    fileOf(
+      federatedKind(trustDomain),
+      name,
+      certificatesToPem(content.federatedDer.get(trustDomain) ?? []),
+    ),
+  ),
+];
+
+const fileOf = (kind: FileKind, name: string, text: string): SetFile => ({
+  kind,
+  name,
+  content: Buffer.from(text, 'latin1'),
+});

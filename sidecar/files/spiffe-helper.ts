@@ -32,7 +32,9 @@ const notCarriedOut: Readonly<Record<string, string>> = {
 /** Keys whose effect a target has only where they are off. */
 const onlyOff: Readonly<Record<string, string>> = {
   add_intermediates_to_bundle: 'the issuers of the leaf stand behind it, as TLS demands',
-  include_federated_domains: 'the roots are those of the own trust domain alone',
+  include_federated_domains:
+    'in one file the roots of each trust domain would validate names of the others; ' +
+    'federatedFiles of the target has a file for each',
   omit_expired: 'the roots are those of the trust bundle, whatever their end',
 };
 

@@ -1,6 +1,6 @@
 import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { SpiffeId } from '../../src/common/spiffe/index.ts';
+import { SpiffeId, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { keyTypes } from '../../src/common/x509/key-type.ts';
 import { driverSettingsSchema, driverTypes } from './drivers/index.ts';
 import { layoutNames } from './layouts.ts';
@@ -113,6 +113,17 @@ export const targetSchema = z
       .partialRecord(z.enum(pemKinds), z.union([fileName, z.literal(false)]))
       .default({})
       .describe('Other names than those of the layout; false: the file is left out'),
+    federatedFiles: z
+      .record(z.string(), fileName)
+      .superRefine((files, context) => {
+        for (const name of Object.keys(files)) {
+          const parsed = TrustDomain.parseName(name);
+          if (!parsed.ok)
+            context.addIssue({ code: 'custom', path: [name], message: parsed.error.message });
+        }
+      })
+      .default({})
+      .describe('Files with the roots of foreign trust domains, by the name of the trust domain'),
     pkcs12: keyStore('A key store (PKCS#12)').optional(),
     jks: keyStore('A key store of Java, made by keytool').optional(),
     owner: account('User of the files').optional(),

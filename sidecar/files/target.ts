@@ -53,6 +53,8 @@ export interface SetLayout {
   readonly ca: string | undefined;
   /** The CRLs of the trust domain, PEM. Written only where there are any. */
   readonly crl: string | undefined;
+  /** The roots of foreign trust domains, PEM: a file for each, by the name of the trust domain. */
+  readonly federated: Readonly<Record<string, string>>;
   readonly pkcs12: KeyStoreFile | undefined;
   /** Made by `keytool`. */
   readonly jks: KeyStoreFile | undefined;

@@ -29,6 +29,7 @@ export const plainLayout: SetLayout = {
   combined: 'combined.pem',
   ca: 'ca.pem',
   crl: 'crl.pem',
+  federated: {},
   pkcs12: undefined,
   jks: undefined,
 };
@@ -69,6 +70,7 @@ export function setContent(
     privateKeyPkcs8Der: svid.keyDer,
     rootsDer,
     crlsDer: [],
+    federatedDer: new Map(),
     authoritySetDigest: setDigest(rootsDer),
     ...{ notBefore, notAfter },
   };

@@ -193,6 +193,7 @@ export class DeliveryBench {
       world: () => ({
         authoritySetDigest: this.roots,
         crlsDigest: undefined,
+        federatedDigest: '',
         identity: undefined,
         tainted: new Map(),
         ...this.world,
@@ -222,6 +223,7 @@ export class DeliveryBench {
         privateKeyPkcs8Der: Buffer.alloc(0),
         rootsDer: [],
         crlsDer: [],
+        federatedDer: new Map(),
         authoritySetDigest: Buffer.from(this.roots, 'hex'),
         notBefore: now,
         notAfter: now + lifeSeconds,
@@ -229,6 +231,7 @@ export class DeliveryBench {
       facts: {
         rootNames: ['3000'],
         crlsDigest: '',
+        federatedDigest: '',
         spiffeId: spiffeId.toString(),
         entryId: 'web',
         entryRevision: 1,

@@ -71,6 +71,7 @@ export function contentOf(planned: PlannedSet): SetContent {
     privateKeyPkcs8Der: bytes(planned.keyDer),
     rootsDer,
     crlsDer: [],
+    federatedDer: new Map(),
     authoritySetDigest: setDigest(rootsDer),
     notBefore: planned.notBefore,
     notAfter: planned.notAfter,
@@ -149,6 +150,7 @@ export function servedDelivery(options: ServedDeliveryOptions): Delivery {
     world: () => ({
       authoritySetDigest: undefined,
       crlsDigest: undefined,
+      federatedDigest: '',
       identity: undefined,
       tainted: new Map(),
     }),
@@ -174,6 +176,7 @@ function nextOf(target: FileTarget, planned: readonly PlannedSet[]): Result<Leas
     facts: {
       rootNames: [],
       crlsDigest: '',
+      federatedDigest: '',
       spiffeId: servedId,
       entryId: 'server',
       entryRevision: 1,
@@ -198,6 +201,7 @@ function checked(
       dnsNames: [],
       rootsDer: planned[0]?.rootsDer.map(bytes) ?? [],
       crlsDer: [],
+      federatedDer: new Map(),
       now: systemClock.now(),
     },
     { files: fileOperations, user: effectiveUser() },

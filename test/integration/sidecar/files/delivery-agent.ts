@@ -89,6 +89,7 @@ const contentOf = (wire: WireContent) => ({
   privateKeyPkcs8Der: Buffer.from(wire.key, 'base64'),
   rootsDer: wire.roots.map((der) => Buffer.from(der, 'base64')),
   crlsDer: [],
+  federatedDer: new Map(),
   authoritySetDigest: Buffer.from(wire.digest, 'hex'),
   notBefore: wire.notBefore,
   notAfter: wire.notAfter,
@@ -110,6 +111,7 @@ const steps = new DeliverySteps({
         facts: {
           rootNames: [],
           crlsDigest: '',
+          federatedDigest: '',
           spiffeId: content.spiffeId.toString(),
           entryId: 'web',
           entryRevision: 1,
@@ -127,6 +129,7 @@ const steps = new DeliverySteps({
           ...{ target, set, previous },
           spiffeId: SpiffeId.of((first as WireContent).spiffeId),
           ...{ dnsNames: [], rootsDer: roots, crlsDer: [], now: clock.now() },
+          federatedDer: new Map(),
         },
         { files: fileOperations, user },
       ),
@@ -144,6 +147,7 @@ const delivery = new Delivery({
   consumer: new DeliveryConsumer(consumers, clock, target),
   world: () => ({
     authoritySetDigest: (first as WireContent).digest,
+    federatedDigest: '',
     ...{ crlsDigest: undefined, identity: undefined, tainted: new Map() },
   }),
   ready: () => true,

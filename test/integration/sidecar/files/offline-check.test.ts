@@ -28,6 +28,7 @@ import {
   setIssuer,
   setSpiffeId,
 } from '../../../support/certificate-sets.ts';
+import { createRoot } from '../../../support/test-pki.ts';
 
 const isRoot = process.getuid?.() === 0;
 const issuer = setIssuer();
@@ -44,14 +45,20 @@ interface World {
   ) => Promise<Result<void>>;
 }
 
-async function worldOf(context: TestContext): Promise<World> {
+async function worldOf(
+  context: TestContext,
+  federated: Readonly<Record<string, string>> = {},
+): Promise<World> {
   const parent = await realpath(await mkdtemp(join(tmpdir(), 'meshca-check-')));
   context.after(() => rm(parent, { recursive: true, force: true }));
   const directory = join(parent, 'target');
   await mkdir(directory);
   const passwordFile = join(parent, 'password');
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  const layout = { ...plainLayout, pkcs12: { name: 'web.p12', passwordFile, alias: 'web' } };
+  const layout = {
+    ...{ ...plainLayout, federated },
+    pkcs12: { name: 'web.p12', passwordFile, alias: 'web' },
+  };
   const target = { directory, layout, permissions: plainPermissions };
   const sets = new TargetSets(target, dependencies);
   return {
@@ -66,6 +73,7 @@ async function worldOf(context: TestContext): Promise<World> {
           dnsNames: [],
           rootsDer: content.rootsDer,
           crlsDer: content.crlsDer,
+          federatedDer: content.federatedDer,
           previous: undefined,
           // a minute after the certificate begins, whatever the clock says by then
           now: content.notBefore + 60,
@@ -234,6 +242,19 @@ test('all CRLs must be there, and no others', async (context) => {
   await rm(join(set.directory, 'crl.pem'));
   expectFault(await check(set, content), /the crl file is missing/);
   unwrap(await check(set, content, { crlsDer: [] }));
+});
+
+test('the file of a foreign trust domain holds exactly its roots', async (context) => {
+  const { write, check } = await worldOf(context, { 'b.test': 'partner.pem' });
+  const [foreign, other] = [createRoot('b.test'), createRoot('b.test')];
+  const federatedOf = (root: typeof foreign) => new Map([['b.test', [root.certificateDer]]]);
+  const content = { ...setContent(issuer), federatedDer: federatedOf(foreign) };
+  const set = await write(content);
+  unwrap(await check(set, content));
+  const fault = /the file of b\.test does not hold exactly its roots/;
+  expectFault(await check(set, content, { federatedDer: federatedOf(other) }), fault);
+  await rm(join(set.directory, 'partner.pem'));
+  expectFault(await check(set, content), fault);
 });
 
 test('a set that another one stands in the place of is refused by its serial', async (context) => {

@@ -69,7 +69,7 @@ test('what is not configured is safe', async (context) => {
       links: false,
       ...{ cert: 'cert.pem', chain: 'chain.pem', fullchain: 'fullchain.pem', key: 'key.pem' },
       ...{ combined: 'combined.pem', ca: 'ca.pem', crl: undefined },
-      ...{ pkcs12: undefined, jks: undefined },
+      ...{ federated: {}, pkcs12: undefined, jks: undefined },
     },
     permissions: {
       ...{ uid: undefined, gid: undefined },
@@ -116,7 +116,7 @@ test('layouts have the names that programs expect, and each file can get another
   const namesOf = async (over: Target): Promise<Target> =>
     Object.fromEntries(
       Object.entries((await targetOf(context, over)).layout).filter(
-        ([, name]) => name !== undefined,
+        ([kind, name]) => name !== undefined && kind !== 'federated',
       ),
     );
   assert.deepEqual(await namesOf({ layout: 'grpc' }), {
@@ -131,6 +131,20 @@ test('layouts have the names that programs expect, and each file can get another
     await namesOf({ layout: 'kubernetes', links: true, files: { ca: false, cert: 'leaf.crt' } }),
     { links: true, cert: 'leaf.crt', fullchain: 'tls.crt', key: 'tls.key' },
   );
+});
+
+test('each foreign trust domain has a file of its own, also beside a configuration of spiffe-helper', async (context) => {
+  const federatedFiles = { 'partner.test': 'partner.pem', 'other.test': 'other.pem' };
+  assert.deepEqual((await targetOf(context, { federatedFiles })).layout.federated, federatedFiles);
+  for (const [files, reason] of [
+    [{ 'td.test': 'td.pem' }, /federatedFiles of web names the own trust domain/],
+    [{ 'spiffe://partner.test': 'p.pem' }, /federatedFiles/],
+    [{ 'Partner.test': 'p.pem' }, /federatedFiles/],
+    [{ 'partner.test': '../p.pem' }, /write it as a plain name of a file/],
+    [{ 'partner.test': 'current' }, /the agent itself uses this name/],
+    [{ 'partner.test': 'ca.pem' }, /two files have the same name/],
+  ] as const)
+    assert.match(String(await targetsOf(context, [{ ...web, federatedFiles: files }])), reason);
 });
 
 test('what can not work, or would be unsafe, is refused with its key', async (context) => {

@@ -10,6 +10,7 @@ import {
 } from '../../../../sidecar/files/delivery-lease.ts';
 import type { TrustBundle } from '../../../../sidecar/ports/bundles.ts';
 import { FakeClock } from '../../../support/agent.ts';
+import { fileTarget } from '../../../support/delivery.ts';
 import { entryOf, FakeEntries } from '../../../support/local-server-fakes.ts';
 
 const trustDomain = TrustDomain.of('td.test');
@@ -19,7 +20,10 @@ function bench(spiffeId?: string, sign?: DeliveryLeaseDependencies['queue']['sig
   const entries = new FakeEntries();
   const requests: SigningRequest[] = [];
   const lease = new DeliveryLease({
-    target: { name: 'web', spiffeId: spiffeId === undefined ? undefined : SpiffeId.of(spiffeId) },
+    target: {
+      ...fileTarget(),
+      spiffeId: spiffeId === undefined ? undefined : SpiffeId.of(spiffeId),
+    },
     entries,
     bundles: {
       current: () => ({ rootsDer: [] }) as unknown as TrustBundle,
