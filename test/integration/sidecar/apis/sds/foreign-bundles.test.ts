@@ -18,20 +18,23 @@ const web = (...federatesWith: readonly string[]) =>
 type Domains = Readonly<Record<string, string>>;
 
 /** The PEM of each trust domain, without the mark behind it. */
-const domainsOf = (secret: Secret__Output | null | undefined): Domains =>
-  Object.fromEntries(
-    (
-      secret?.validationContext?.customValidatorConfig?.typedConfig?.value as unknown as {
-        readonly trustDomains: readonly {
-          readonly name: string;
-          readonly trustBundle: { readonly inlineBytes: Buffer };
-        }[];
-      }
-    ).trustDomains.map(({ name, trustBundle }) => [
+interface TrustDomains {
+  readonly trustDomains: readonly {
+    readonly name: string;
+    readonly trustBundle: { readonly inlineBytes: Buffer };
+  }[];
+}
+
+const domainsOf = (secret: Secret__Output | null | undefined): Domains => {
+  const { typedConfig } = secret?.validationContext?.customValidatorConfig ?? {};
+  const { trustDomains = [] } = (typedConfig?.value ?? {}) as Partial<TrustDomains>;
+  return Object.fromEntries(
+    trustDomains.map(({ name, trustBundle }) => [
       name,
       trustBundle.inlineBytes.toString().replace(/#.*\n$/, ''),
     ]),
   );
+};
 const pem = (der: Buffer): string => pemEncode('CERTIFICATE', der);
 const nobody = pem(nobodysAuthority());
 
