@@ -21,8 +21,8 @@ import { Revoked, type RevokedCopy } from './revoked.ts';
 /** Tells whether a value is exactly what its newest record commits to. */
 export interface ObjectLedger {
   /**
-   * The value, frozen, for a decision that rests on it. Its digest is computed from every field at
-   * each call.
+   * The value, frozen, for a decision that rests on it. Its digest is computed from every field, and
+   * for the frozen value not again as long as the log has no newer record of the object.
    *
    * @throws PkiError OBJECT_NOT_IN_LOG
    */
@@ -127,6 +127,8 @@ export class Objects implements ObjectLedger {
   /** The sequence of the newest record of each kind. */
   #newest = new Map<LogObjectKind, number>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
+  /** Values that were proven and frozen, each with what the log said then. */
+  readonly #proven = new WeakMap<object, Known>();
   #withText: Known[] = [];
 
   /** Applies record `sequence`. Records may come out of order: the newest one counts. */
@@ -278,8 +280,16 @@ export class Objects implements ObjectLedger {
     kind: Kind,
     value: LoggedValues[Kind],
   ): Proven<LoggedValues[Kind]> | undefined {
-    const vouched = this.#vouched(kind, loggedId(kind, value), value);
-    return vouched === undefined ? undefined : (deepFrozen(vouched) as Proven<LoggedValues[Kind]>);
+    const id = loggedId(kind, value);
+    const logged = this.#known.get(`${kind} ${id}`);
+    if (logged !== undefined && this.#proven.get(value) === logged)
+      return value as Proven<LoggedValues[Kind]>;
+    // of a value that somebody else froze, parts may still change
+    const isOurs = !Object.isFrozen(value);
+    const vouched = this.#vouched(kind, id, value);
+    if (vouched === undefined) return undefined;
+    if (vouched === value && isOurs && logged !== undefined) this.#proven.set(value, logged);
+    return deepFrozen(vouched) as Proven<LoggedValues[Kind]>;
   }
 
   require<Kind extends LogObjectKind>(

@@ -79,14 +79,13 @@ export function createAgents(
       line: (spiffeId) => engine.read(() => lines.read(spiffeId)),
       byId: (id, signal) =>
         engine.read(() => {
-          const row = byId.get({ id });
-          return row && shown(row);
+          const agent = engine.once(`agent ${id}`, () => read(byId.get({ id })));
+          return agent && sightings.overlay(agent);
         }, signal),
       list: (filter, page) => engine.read(() => listed(engine, filter, page, shown), page.signal),
       setState: (spiffeId, state, reason, event) =>
         engine.write(() => {
-          const row = byId.get({ id: spiffeId });
-          const before = row === undefined ? undefined : toAgent(row);
+          const before = read(byId.get({ id: spiffeId }));
           if (state === 'banned') guard.sameRow('agent', spiffeId, before);
           else guard.requireRow('agent', spiffeId, before);
           existing(spiffeId);
@@ -109,6 +108,8 @@ function recordUse(
   refuseUnlessStanding(agent, { ...use, act: 'renew' });
   return useSvid(lines, agent, use);
 }
+
+const read = (row: AgentTable | undefined): Agent | undefined => row && toAgent(row);
 
 function required(row: AgentTable | undefined, id: string): AgentTable {
   if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);

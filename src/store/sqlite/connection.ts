@@ -10,6 +10,7 @@ const preparedLimit = 400;
 export class DatabaseConnection {
   readonly #database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  readonly #readOnce = new Map<string, unknown>();
   #inside = false;
   #reading = false;
 
@@ -57,9 +58,22 @@ export class DatabaseConnection {
     setImmediate(() => this.#endReading());
   }
 
+  /**
+   * The result of a read, which the readers of one read transaction share: another read would find
+   * the same rows. `key` names the read. Nobody may change the result.
+   */
+  once<T>(key: string, read: () => T): T {
+    if (!this.#reading) return read();
+    if (this.#readOnce.has(key)) return this.#readOnce.get(key) as T;
+    const value = read();
+    this.#readOnce.set(key, value);
+    return value;
+  }
+
   #endReading(): void {
     if (!this.#reading) return;
     this.#reading = false;
+    this.#readOnce.clear();
     try {
       this.command('COMMIT');
     } catch {

@@ -148,6 +148,14 @@ export class Engine extends CommitHooks {
     }
   }
 
+  /**
+   * Inside `read` or `look`: a result that the readers of this turn share, as many calls of one
+   * caller come together. Inside a write it is read each time. Nobody may change it.
+   */
+  once<T>(key: string, read: () => T): T {
+    return this.#connection.once(key, read);
+  }
+
   /** Why nothing is read or written any more; undefined while the engine works. */
   get failure(): PkiError | undefined {
     return this.#broken;

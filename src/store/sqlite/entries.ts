@@ -29,10 +29,11 @@ export function createEntries(
   const writer = new EntryWriter({ ...reads, ...entryWrites(engine), changed, revisions, audit });
   const sightOf = createEntrySight(reads);
 
-  const find = (id: string): RegistrationEntry | undefined => {
-    const row = byId.get({ id });
-    return row === undefined ? undefined : toEntry(row);
-  };
+  const find = (id: string): RegistrationEntry | undefined =>
+    engine.once(`entry ${id}`, () => {
+      const row = byId.get({ id });
+      return row === undefined ? undefined : toEntry(row);
+    });
   const byParents = (
     parentIds: readonly string[],
     page: PageRequest,

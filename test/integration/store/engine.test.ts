@@ -316,3 +316,33 @@ test('a read ends with its caller, also while what it saw is being made durable'
   await writing;
   await assert.rejects(engine.read(count(engine), gone.signal), code('CANCELLED'));
 });
+
+test('the readers of one turn share a result, and those after a write or in one read anew', async (t) => {
+  const { engine } = limited(t, 1_000, standing);
+  let reads = 0;
+  const shared = (): number =>
+    engine.once('rows', () => {
+      reads += 1;
+      return count(engine)();
+    });
+  assert.deepEqual(await Promise.all([engine.read(shared), engine.look(shared)]), [0, 0]);
+  assert.equal(reads, 1);
+  const [inside] = await Promise.all([
+    engine.write(() => {
+      insert(engine, 1)();
+      return shared();
+    }),
+    engine.look(shared),
+  ]);
+  assert.equal(inside, 1, 'a write sees its own rows');
+  assert.equal(await engine.read(shared), 1);
+  await assert.rejects(
+    engine.read(() =>
+      engine.once('broken', () => {
+        throw new PkiError('STORE_CORRUPT', 'a row');
+      }),
+    ),
+    code('STORE_CORRUPT'),
+  );
+  assert.equal(await engine.read(() => engine.once('broken', () => 1)), 1, 'no failure is kept');
+});

@@ -109,6 +109,36 @@ test('a proven value and all in it is frozen, so that nobody changes it behind i
   assert.throws(() => (proven.dnsNames as string[]).push('ca.example.org'), TypeError);
 });
 
+test('a proven value needs no second digest until the log says something newer', () => {
+  const { objects } = objectsWith(loggedObject('entry', entry));
+  const value = structuredClone(entry);
+  let reads = 0;
+  const counted = Object.defineProperty(value, 'hint', {
+    enumerable: true,
+    configurable: true,
+    get: () => ((reads += 1), entry.hint),
+  });
+  objects.require('entry', counted);
+  const first = reads;
+  assert.ok(first > 0);
+  assert.equal(objects.require('entry', counted), counted);
+  assert.equal(reads, first);
+  objects.apply(
+    { ...deletedObject('entry', entry.id), act: 'entry.deleted', subject: 's', detail: {} },
+    9,
+  );
+  assert.throws(() => objects.require('entry', counted), notInLog);
+});
+
+test('a value that somebody else froze is compared each time, as its parts may change', () => {
+  const { objects } = objectsWith(loggedObject('entry', entry));
+  const dnsNames: string[] = [...entry.dnsNames];
+  const value = Object.freeze({ ...structuredClone(entry), dnsNames });
+  objects.require('entry', value);
+  dnsNames.push('ca.example.org');
+  assert.throws(() => objects.require('entry', value), notInLog);
+});
+
 test('a changed copy of a proven value neither compiles as one nor passes', () => {
   const root = authority();
   const { objects } = objectsWith(loggedObject('authority', root));
