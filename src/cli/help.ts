@@ -14,7 +14,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
     'certificate',
     'set',
   ],
-  'Authorities and trust:': ['authority', 'bundle', 'ceremony'],
+  'Authorities and trust:': ['authority', 'bundle', 'ceremony', 'federation'],
   'Administration:': ['role', 'policy', 'approval', 'dual-control', 'audit'],
   'Keep and restore:': ['backup', 'restore'],
   'Shell:': ['completion', 'help'],
@@ -34,6 +34,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'meshca authority rotate': [
     'meshca authority rotate --kind issuing',
     'meshca authority rotate --kind issuing --canary 10%,50%',
+  ],
+  'meshca federation create': [
+    'meshca federation create partner.example.org --profile https_web --url https://spiffe.partner.example.org/',
+    'meshca federation create partner.example.org --profile https_spiffe --url https://ca.partner.example.org:8445/ --endpoint-id spiffe://partner.example.org/meshca/server --bundle partner.json',
   ],
   'meshca policy activate': ['meshca policy activate policy.yaml --reason "no RSA any more"'],
   'meshca policy diff': ['meshca policy diff in-force policy.yaml', 'meshca policy diff 3 4'],

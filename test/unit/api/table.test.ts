@@ -69,6 +69,13 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     ListDelegations: ['local admin', 'never'],
     RevokeDelegation: ['local admin', 'never'],
   },
+  'meshca.admin.v1.Federation': {
+    CreateRelationship: ['local admin', 'always'],
+    ListRelationships: ['local admin', 'never'],
+    GetRelationship: ['local admin', 'never'],
+    RefreshRelationship: ['local admin', 'never'],
+    DeleteRelationship: ['local admin', 'never'],
+  },
   'meshca.admin.v1.Roles': {
     PutRole: ['local admin', 'always'],
     ListRoles: ['local admin', 'never'],
