@@ -153,6 +153,11 @@ const vectors: readonly Vector[] = [
     codes: both('SVID_INVALID'),
   },
   {
+    name: 'names without an identity, as servers outside the mesh have them',
+    svid: leaf({ uriSans: [], dnsSans: ['www.a.test'], extendedKeyUsage: [serverAuth] }),
+    codes: both('SVID_INVALID'),
+  },
+  {
     name: 'two URI SANs',
     svid: leaf({ uriSans: [peerId, 'spiffe://a.test/second'] }),
     codes: both('SVID_INVALID'),
