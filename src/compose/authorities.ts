@@ -7,6 +7,7 @@ import {
   signDownstream,
   UpstreamSupply,
   type CrlPublisher,
+  type OcspPublisher,
   type CrossRequest,
   type DownstreamAuthority,
   type DownstreamRequest,
@@ -18,6 +19,7 @@ import type { ServerContext } from './context.ts';
 import type { LateEdges } from './late-edges.ts';
 import { openRotation, type BuiltRotation } from './rotation.ts';
 import { openCrls } from './crls.ts';
+import { openOcsp } from './ocsp.ts';
 import {
   crlUrlOf,
   issuingLifeSeconds,
@@ -39,6 +41,8 @@ export interface AuthorityStage extends AsyncDisposable {
   readonly crossSign: (request: CrossRequest) => Promise<Authority>;
   readonly rotation: BuiltRotation;
   readonly crls: CrlPublisher;
+  /** Undefined: no certificate names a responder. */
+  readonly ocsp: OcspPublisher | undefined;
   /** Called with the sequence of the bundle that an agent holds. */
   readonly agentBundle: (sequence: number) => void;
   /** Handshakes that agents report. Rotation uses them. */
@@ -96,7 +100,8 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
       rotation.controller.poke();
     }),
   );
-  const crls = await openCrls({ ...below, registry, guard: rotation.guard, upstream }, stack);
+  const ours = { ...below, registry, guard: rotation.guard, upstream, changed };
+  const [crls, ocsp] = [await openCrls(ours, stack), await openOcsp(ours, stack)];
   await openStandbyLog({ ...below, registry }, stack);
 
   const owned = stack.move();
@@ -107,6 +112,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
     ...rootSigning(below, registry),
     rotation,
     crls,
+    ocsp,
     agentBundle: agentBundles({ registry, floor, guard: rotation.guard, changed }, context),
     handshakes,
     renewals,

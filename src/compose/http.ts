@@ -6,6 +6,7 @@ import {
   crlPlugin,
   issuerPlugin,
   namesPlugin,
+  ocspPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,
@@ -20,7 +21,7 @@ import { FileIdentity } from './file-identity.ts';
  */
 export async function openHttp(
   { config, clock, logger, metrics }: ServerContext,
-  { registry, crls }: AuthorityStage,
+  { registry, crls, ocsp }: AuthorityStage,
   identity: HttpIdentity | undefined,
 ): Promise<HttpFront> {
   const plugins = [
@@ -31,6 +32,15 @@ export async function openHttp(
     crlPlugin((id) => crls.crl(id)),
     namesPlugin(() => certificatesToPem(registry.namesRootsDer())),
     issuerPlugin((id) => certificateOf(registry.all(), id)),
+    ...(ocsp === undefined
+      ? []
+      : [
+          ocspPlugin({
+            reply: (id, requestDer) => ocsp.reply(id, requestDer),
+            clock,
+            observe: (result) => metrics.ocsp.asked(result),
+          }),
+        ]),
   ];
   await using stack = new AsyncDisposableStack();
   const front = stack.use(

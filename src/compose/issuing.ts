@@ -10,7 +10,7 @@ import { serverHolder } from '../domain/index.ts';
 import { maximumJoinTokenTtlSeconds, type ConfiguredFront } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { crlUrlOf, frontsOf, issuerUrlOf, reservedDnsNames } from './settings.ts';
+import { crlUrlOf, frontsOf, issuerUrlOf, ocspUrlOf, reservedDnsNames } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -114,7 +114,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     crlUrl: crlUrlOf(config),
     issuerUrl: issuerUrlOf(config),
-    ocspUrl: () => undefined,
+    ocspUrl: ocspUrlOf(config),
     reservedDnsNames: reservedDnsNames(config),
   };
   const { issuancePolicy } = records;

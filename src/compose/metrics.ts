@@ -30,6 +30,9 @@ export function watchServer(
         issuing.fronts.map(({ type, certificate }) => [`server/${type}`, certificate.notAfter()]),
       ),
       ...Object.fromEntries(
+        [...(authorities.ocsp?.signerEnds() ?? [])].map(([id, end]) => [`ocsp-signer/${id}`, end]),
+      ),
+      ...Object.fromEntries(
         authorities.registry
           .all()
           .filter(

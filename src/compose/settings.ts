@@ -254,6 +254,12 @@ export const issuerUrlOf =
   (authorityId: string): string | undefined =>
     crlBaseUrl === undefined ? undefined : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}.cer`;
 
+/** URL of the OCSP responder for the leaves of an authority; undefined: there is none. */
+export const ocspUrlOf =
+  ({ names: { ocsp } }: ServerConfig) =>
+  (authorityId: string): string | undefined =>
+    ocsp.baseUrl === undefined ? undefined : `${ocsp.baseUrl.replace(/\/$/, '')}/${authorityId}`;
+
 /** URL of the CRL of an authority; undefined: no CRL is published. */
 export const crlUrlOf =
   ({ issuance: { crlBaseUrl } }: ServerConfig) =>

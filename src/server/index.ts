@@ -11,6 +11,7 @@ export {
   issuerPlugin,
   FederationFront,
   namesPlugin,
+  ocspPlugin,
   HttpFront,
   startOperationsPort,
   type HttpIdentity,

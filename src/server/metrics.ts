@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { FederationMetrics, type FederationSources } from './federation-metrics.ts';
+import { OcspMetrics } from './ocsp-metrics.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { watchTargets, type TargetSources } from './target-metrics.ts';
 
@@ -55,6 +56,7 @@ export class ServerMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   });
   readonly policy = new PolicyMetrics(this.registry);
+  readonly ocsp = new OcspMetrics(this.registry);
   readonly federation = new FederationMetrics(this.registry);
   readonly #moves = new Counter({
     name: 'meshca_authority_transitions_total',

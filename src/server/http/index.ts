@@ -9,4 +9,5 @@ export {
   issuerPlugin,
   namesPlugin,
 } from './plugins/documents.ts';
+export { ocspPlugin } from './plugins/ocsp.ts';
 export { startOperationsPort } from './operations-port.ts';

@@ -1,5 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import {
+  isRevocable,
   revocationReasons,
   type Authority,
   type CertificateRecord,
@@ -145,7 +146,7 @@ function checkRevocable(record: CertificateRecord, authorities: readonly Authori
       `the certificate ${record.serial} was never signed`,
       { next: 'No action is needed.' },
     );
-  if (record.profile === 'revocable') return;
+  if (isRevocable(record.profile)) return;
   throw new PkiError(
     'REVOCATION_NOT_POSSIBLE',
     `the certificate ${record.serial} of ${record.spiffeId} is short-lived and can not be ` +
