@@ -9,6 +9,7 @@ import type { Drill, DrillReport } from './drill.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
+import { namesRotation } from './names-rotation.ts';
 import { provision } from './provision.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
@@ -47,6 +48,7 @@ const drills: readonly Drill[] = [
   upstream,
   ceremony,
   provision,
+  namesRotation,
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
