@@ -31,6 +31,24 @@ export function showResults(
 
 const knownCode = (code: string): ErrorCode => (isErrorCode(code) ? code : 'INTERNAL');
 
+/** What entries give beside or instead of identities; no column where that is nothing. */
+export const namesColumn = (
+  entries: readonly Entry__Output[],
+): readonly {
+  readonly title: string;
+  readonly value: (row: Entry__Output) => string;
+}[] =>
+  entries.every(({ dnsNames, ips }) => dnsNames.length + ips.length === 0)
+    ? []
+    : [
+        {
+          title: 'NAMES',
+          value: ({ profile, dnsNames, ips }) =>
+            [...dnsNames, ...ips].join(' ') +
+            (profile === 'short' || profile === 'classic' ? ' (no identity)' : ''),
+        },
+      ];
+
 export function showEntries(
   context: CliContext,
   entries: readonly Entry__Output[],
@@ -41,6 +59,7 @@ export function showEntries(
     [
       { title: 'ID', value: (row) => row.id, short: 'id' },
       { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+      ...namesColumn(entries),
       { title: 'PARENT', value: (row) => row.parentId, priority: 2 },
       {
         title: 'TTL',

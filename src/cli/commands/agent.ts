@@ -6,6 +6,7 @@ import { agentId } from '../agent-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, printable, until } from '../output.ts';
+import { namesColumn } from '../entry-view.ts';
 import { table } from '../table.ts';
 import { agentApiCommands } from './agent-api.ts';
 
@@ -260,6 +261,7 @@ function showHoldings(
       [
         { title: 'ENTRY', value: (row) => row.id, short: 'id' },
         { title: 'SPIFFE ID', value: (row) => row.spiffeId },
+        ...namesColumn(obtainableEntries),
         { title: 'SELECTORS', value: (row) => row.selectors.join(' ') },
       ],
       obtainableEntries,

@@ -1,5 +1,5 @@
 import type { Logger } from '../../common/runtime/index.ts';
-import { reservationOf, type ReservedDnsName } from '../../domain/index.ts';
+import { reservationOf, reservationReached, type ReservedDnsName } from '../../domain/index.ts';
 import type { DelegationStore, EntryStore, Page, PageRequest } from '../../store/ports/index.ts';
 
 const pageSize = 500;
@@ -20,16 +20,16 @@ export async function warnOfReservedNames(
   reserved: readonly ReservedDnsName[],
   logger: Logger,
 ): Promise<void> {
-  const has = (stated: readonly string[]): boolean =>
-    stated.some((name) => reservationOf(name, reserved) !== undefined);
   const found = {
     entries: await idsOf(
       (page) => entries.list({}, page),
-      ({ dnsNames }) => has(dnsNames),
+      ({ dnsNames }) => dnsNames.some((name) => reservationReached(name, reserved) !== undefined),
     ),
     delegations: await idsOf(
       (page) => delegations.list({ includeRevoked: false }, page),
-      ({ dnsPatterns }) => has(dnsPatterns),
+      // a pattern may reach one: requests for it are refused
+      ({ dnsPatterns }) =>
+        dnsPatterns.some((pattern) => reservationOf(pattern, reserved) !== undefined),
     ),
   };
   if (found.entries.length + found.delegations.length > 0)

@@ -130,6 +130,15 @@ test('the inventory finds it by each name and says all of them', async () => {
   assert.doesNotMatch(out, /^spiffe id/m);
 });
 
+test('a policy explains the decision about it, with its names', async () => {
+  const { code, out, err } = await runCommand(t, ['policy', 'explain', www.serial]);
+  assert.equal(code, 0, err);
+  assert.match(out, /^kind +endpoint$/m);
+  assert.match(out, /^DNS names +www\.shop\.test, \*\.shop\.test$/m);
+  assert.match(out, /^IPs +127\.0\.0\.1$/m);
+  assert.match(out, /^profile +classic$/m);
+});
+
 test('it is admitted as a caller of no operation, and as no identity by a peer', async () => {
   const client = t.client(www);
   for (const [path, method] of Object.entries(allMethods())) {
