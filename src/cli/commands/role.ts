@@ -10,12 +10,16 @@ import { table } from '../table.ts';
 export function roleCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const role = program
     .command('role')
-    .description('what admins may do: verbs on SPIFFE ID prefixes');
+    .description('what admins may do: verbs on SPIFFE ID prefixes and DNS names');
   role
     .command('set <name>')
     .description('create or replace a role')
     .requiredOption('--verb <verb>', 'repeat: entry.read, entry.write, entry.*, *.read, *', collect)
-    .requiredOption('--prefix <id>', 'repeat: a SPIFFE ID, or a prefix that ends in /', collect)
+    .requiredOption(
+      '--prefix <id>',
+      'repeat: a SPIFFE ID, a prefix that ends in /, dns:NAME, or dns:.SUFFIX',
+      collect,
+    )
     .option('--member <id>', 'repeat: SPIFFE ID of an admin', collect)
     .action(
       action<{ verb: readonly string[]; prefix: readonly string[]; member?: readonly string[] }>(
