@@ -2,6 +2,7 @@ import { expectPossible } from '../common/spiffe/index.ts';
 import type { Entry } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
 import type { GlobalOptions } from './action.ts';
 import { absentParents } from './agent-id.ts';
+import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
 import { printable } from './output.ts';
 import { oddSelector } from './selector-hints.ts';
@@ -53,4 +54,28 @@ export async function noteAbsentParents(
     );
   if (absent.length > 10)
     context.err(`note: ${absent.length - 10} more parents that have never joined\n`);
+}
+
+/**
+ * Prints a note for each foreign trust domain without a relationship: no bundle of it comes. The
+ * relationship may follow, but the name may also be a typo. A failure here is ignored.
+ */
+export async function noteAbsentRelationships(
+  context: CliContext,
+  options: GlobalOptions,
+  names: readonly string[],
+): Promise<void> {
+  if (options.json || names.length === 0) return;
+  const known = await withAdmin(context, options, 'Federation', (calls) =>
+    calls.call('ListRelationships', {}),
+  ).catch(() => undefined);
+  if (known === undefined) return;
+  const absent = [...new Set(names)].filter((name) =>
+    known.relationships.every(({ trustDomain }) => trustDomain !== name),
+  );
+  for (const name of absent.slice(0, 10))
+    context.err(
+      `note: there is no relationship with ${printable(name)}, so that no bundle of it comes; ` +
+        '"meshca federation create" makes one\n',
+    );
 }

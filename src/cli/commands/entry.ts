@@ -10,7 +10,7 @@ import { entryId } from '../object-ids.ts';
 import { json } from '../output.ts';
 import { draftOf, type EntryFlags } from '../entry-draft.ts';
 import { expectPossible } from '../../common/spiffe/index.ts';
-import { noteAbsentParents, checkSelectors } from '../entry-notes.ts';
+import { noteAbsentParents, noteAbsentRelationships, checkSelectors } from '../entry-notes.ts';
 import { showEntries, showEntry, showResults } from '../entry-view.ts';
 import { applyCommand } from './entry-apply.ts';
 
@@ -104,6 +104,11 @@ function createCommand(entry: Command, context: CliContext, outcome: Outcome): v
         context,
         options,
         results.flatMap(({ entry: made }) => (made ? [made.parentId] : [])),
+      );
+      await noteAbsentRelationships(
+        context,
+        options,
+        results.flatMap(({ entry: made }) => made?.federatesWith ?? []),
       );
       return code;
     }),
