@@ -7,12 +7,12 @@ const maximumLifeSeconds = 400 * 86_400;
 
 /**
  * Compares a TBSCertList with its intended content, by an independent reader: issuer byte for byte,
- * AKI, algorithm of the issuer's key, number, both dates, and exactly the revoked serials. Fails
- * with LINT_FAILED and names the first difference.
+ * AKI, algorithm of the issuer's key, number, distribution point, both dates, and exactly the
+ * revoked serials. Fails with LINT_FAILED and names the first difference.
  */
 export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   const bad = (message: string): Result<void> => fail('LINT_FAILED', `the CRL: ${message}`);
-  const read = parseTbsCrl(tbsDer);
+  const read = parseTbsCrl(tbsDer, { ofShards: true });
   if (!read.ok) return bad(read.error.message);
   const { value: crl } = read;
   const { issuer } = meant;
@@ -29,6 +29,8 @@ export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
     return bad('its AuthorityKeyIdentifier is not the key identifier of the issuer');
   if (crl.number !== meant.number || crl.number <= 0n)
     return bad('its number is not the intended one');
+  if (crl.distributionPoint !== meant.distributionPoint)
+    return bad('its distribution point is not the intended one');
   if (crl.thisUpdate !== meant.thisUpdate || crl.nextUpdate !== meant.nextUpdate)
     return bad('its dates are not the intended ones');
   if (crl.thisUpdate < issuer.notBefore || crl.nextUpdate > issuer.notAfter)

@@ -1,6 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, encodeTime, tag } from '../common/x509/index.ts';
-import { authorityKeyId, extension, signatureAlgorithmDer } from './fields.ts';
+import {
+  authorityKeyId,
+  extension,
+  issuingDistributionPoint,
+  signatureAlgorithmDer,
+} from './fields.ts';
 import type { CrlEntry, CrlInput, CrlReason } from './types.ts';
 
 const { context, der, integer, sequence } = derWriter;
@@ -16,8 +21,8 @@ export const reasonCodes: Readonly<Record<CrlReason, number>> = {
 };
 
 /**
- * The TBSCertList of a complete v2 CRL (RFC 5280, section 5), with the entries in their given
- * order. An empty list is left out (section 5.1.2.6).
+ * The TBSCertList of a v2 CRL, complete or of one shard (RFC 5280, section 5), with the entries in
+ * their given order. An empty list is left out (section 5.1.2.6).
  */
 export function buildCrlTbs(input: CrlInput): Buffer {
   if (input.nextUpdate <= input.thisUpdate)
@@ -35,7 +40,13 @@ export function buildCrlTbs(input: CrlInput): Buffer {
     ...(input.revoked.length === 0 ? [] : [revokedCertificates(input.revoked)]),
     context(
       0,
-      sequence(authorityKeyId(input.issuer), extension('crlNumber', false, integer(input.number))),
+      sequence(
+        authorityKeyId(input.issuer),
+        extension('crlNumber', false, integer(input.number)),
+        ...(input.distributionPoint === undefined
+          ? []
+          : [issuingDistributionPoint(input.distributionPoint)]),
+      ),
     ),
   );
 }

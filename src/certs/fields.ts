@@ -38,6 +38,7 @@ export const extensionOids = {
   crlNumber: '2.5.29.20',
   reasonCode: '2.5.29.21',
   crlDistributionPoints: '2.5.29.31',
+  issuingDistributionPoint: '2.5.29.28',
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   noRevAvail: '2.5.29.56',
@@ -117,6 +118,17 @@ const commonNameOid = oid('2.5.4.3');
 /** A Name with one common name as UTF8String. */
 export const commonNameDer = (text: string): Buffer =>
   sequence(setOf(sequence(commonNameOid, utf8String(text))));
+
+/**
+ * Limits a CRL to the certificates with this distribution point, byte for byte. Critical (RFC 5280,
+ * section 5.2.5).
+ */
+export const issuingDistributionPoint = (url: string): Buffer =>
+  extension(
+    'issuingDistributionPoint',
+    true,
+    sequence(context(0, context(0, contextPrimitive(6, Buffer.from(url, 'latin1'))))),
+  );
 
 export function authorityKeyId(issuer: ParsedCertificate): Buffer {
   if (issuer.subjectKeyId === undefined)

@@ -124,6 +124,11 @@ export interface CrlInput {
   readonly thisUpdate: number;
   readonly nextUpdate: number;
   readonly revoked: readonly CrlEntry[];
+  /**
+   * The URL that the certificates of one shard name; undefined: the CRL is complete. As in them, it
+   * is ASCII.
+   */
+  readonly distributionPoint?: string | undefined;
 }
 
 /** The intended content of a certificate. `lint` compares the bytes with it. */

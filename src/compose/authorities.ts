@@ -8,6 +8,7 @@ import {
   UpstreamSupply,
   type CrlPublisher,
   type OcspPublisher,
+  type ShardAllocator,
   type CrossRequest,
   type DownstreamAuthority,
   type DownstreamRequest,
@@ -43,6 +44,8 @@ export interface AuthorityStage extends AsyncDisposable {
   readonly crls: CrlPublisher;
   /** Undefined: no certificate names a responder. */
   readonly ocsp: OcspPublisher | undefined;
+  /** Where revocable leaves get their shard. */
+  readonly shards: ShardAllocator;
   /** Called with the sequence of the bundle that an agent holds. */
   readonly agentBundle: (sequence: number) => void;
   /** Handshakes that agents report. Rotation uses them. */
@@ -101,7 +104,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
     }),
   );
   const ours = { ...below, registry, guard: rotation.guard, upstream, changed };
-  const [crls, ocsp] = [await openCrls(ours, stack), await openOcsp(ours, stack)];
+  const revocation = { ...(await openCrls(ours, stack)), ocsp: await openOcsp(ours, stack) };
   await openStandbyLog({ ...below, registry }, stack);
 
   const owned = stack.move();
@@ -111,8 +114,7 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
     supply,
     ...rootSigning(below, registry),
     rotation,
-    crls,
-    ocsp,
+    ...revocation,
     agentBundle: agentBundles({ registry, floor, guard: rotation.guard, changed }, context),
     handshakes,
     renewals,

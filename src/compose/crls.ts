@@ -1,11 +1,13 @@
 import {
   CrlPublisher,
+  ShardAllocator,
   UpstreamCrls,
   type AuthorityRegistry,
   type ClockGuard,
   type UpstreamAuthority,
 } from '../issuance/index.ts';
 import type { ServerContext } from './context.ts';
+import { shardUrlOf } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -25,12 +27,21 @@ export interface CrlDependencies {
 export async function openCrls(
   { context, tokens, records, registry, guard, upstream }: CrlDependencies,
   stack: AsyncDisposableStack,
-): Promise<CrlPublisher> {
+): Promise<{ readonly crls: CrlPublisher; readonly shards: ShardAllocator }> {
   const { config, clock, random } = context;
   const { store } = records;
   const { gate } = tokens;
   const logger = context.logger.child({ part: 'crl' });
+  const shardUrl = shardUrlOf(config);
+  const shards = new ShardAllocator({
+    shards: (authorityId) => store.revocations.shards(authorityId),
+    url: shardUrl,
+    restoredMs: () => store.objects.restores()[0]?.acceptedMs ?? 0,
+    clock,
+  });
   const crls = new CrlPublisher({
+    shards,
+    shardUrl,
     authorities: registry,
     store: store.revocations,
     onRevision: (listener) => store.onRevision(listener),
@@ -66,5 +77,5 @@ export async function openCrls(
     // not awaited: nothing else needs it, and the upstream may not answer
     void upstreamCrls?.fetch();
   });
-  return crls;
+  return { crls, shards };
 }

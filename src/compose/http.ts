@@ -29,7 +29,7 @@ export async function openHttp(
       document: () => registry.bundle().document,
       refreshHintSeconds: config.issuance.bundleRefreshHintSeconds,
     }),
-    crlPlugin((id) => crls.crl(id)),
+    crlPlugin((id, shard) => crls.crl(id, shard)),
     namesPlugin(() => certificatesToPem(registry.namesRootsDer())),
     issuerPlugin((id) => certificateOf(registry.all(), id)),
     ...(ocsp === undefined

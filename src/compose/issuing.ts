@@ -10,7 +10,7 @@ import { serverHolder } from '../domain/index.ts';
 import { maximumJoinTokenTtlSeconds, type ConfiguredFront } from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { crlUrlOf, frontsOf, issuerUrlOf, ocspUrlOf, reservedDnsNames } from './settings.ts';
+import { frontsOf, issuerUrlOf, ocspUrlOf, reservedDnsNames } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -112,7 +112,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     leafBackdateSeconds: issuance.leafBackdateSeconds,
     minimumTtlSeconds: issuance.minimumTtlSeconds,
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
-    crlUrl: crlUrlOf(config),
+    assignShard: (authorityId) => authorities.shards.assign(authorityId),
     issuerUrl: issuerUrlOf(config),
     ocspUrl: ocspUrlOf(config),
     reservedDnsNames: reservedDnsNames(config),

@@ -260,7 +260,15 @@ export const ocspUrlOf =
   (authorityId: string): string | undefined =>
     ocsp.baseUrl === undefined ? undefined : `${ocsp.baseUrl.replace(/\/$/, '')}/${authorityId}`;
 
-/** URL of the CRL of an authority; undefined: no CRL is published. */
+/** The URL that the leaves of a shard name; undefined: no CRL is published. */
+export const shardUrlOf =
+  ({ issuance: { crlBaseUrl } }: ServerConfig) =>
+  (authorityId: string, shard: number): string | undefined =>
+    crlBaseUrl === undefined
+      ? undefined
+      : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}/${shard}.crl`;
+
+/** URL of the complete CRL of an authority; undefined: no CRL is published. */
 export const crlUrlOf =
   ({ issuance: { crlBaseUrl } }: ServerConfig) =>
   (authorityId: string): string | undefined =>

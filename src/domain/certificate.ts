@@ -128,6 +128,8 @@ export interface CertificateRecord {
   readonly notAfter: number;
   /** SHA-256 of the certificate, hex; null until issued. */
   readonly sha256: string | null;
+  /** The shard of CRLs that the certificate names; 0: none. */
+  readonly shard: number;
   readonly replacedBy: string | null;
   readonly replacementConfirmedAt: number | null;
   /** The certificate in DER; null until issued. */
@@ -153,6 +155,8 @@ export interface Intent {
   readonly notAfter: number;
   /** Serial of the certificate of the same holder that this one replaces, or null. */
   readonly replaces: string | null;
+  /** The shard of CRLs that the certificate names; 0: none. */
+  readonly shard: number;
   readonly tbsDer: Buffer;
   /** Beside the SPIFFE ID, by which the certificate is found. */
   readonly names: Pick<NamesSubject, 'dnsNames' | 'ips'>;

@@ -12,7 +12,7 @@ import type { FederationRelationship, ForeignBundle } from './federation/relatio
 import { form, type LoggedForm } from './logged-form.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
 import type { IssuancePolicyVersion } from './issuance-policy.ts';
-import type { Revocation, StoredCrl } from './revocation.ts';
+import { crlId, type Revocation, type StoredCrl } from './revocation.ts';
 import type { ClockState } from './rotation/clock.ts';
 import type { RotationOperation } from './rotation/types.ts';
 import type { TokenUse } from './token-use.ts';
@@ -249,13 +249,25 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
   }),
   revocation: form<Revocation>()({
     id: ({ serial }) => serial,
-    digested: ['serial', 'authorityId', 'reason', 'revokedAt', 'revokedBy', 'notAfter'],
+    digested: ['serial', 'authorityId', 'reason', 'revokedAt', 'revokedBy', 'notAfter', 'shard'],
     undigested: {},
+    earlier: [
+      {
+        digested: ['serial', 'authorityId', 'reason', 'revokedAt', 'revokedBy', 'notAfter'],
+        vouched: (revocation) => ({ ...revocation, shard: 0 }),
+      },
+    ],
   }),
   crl: form<StoredCrl>()({
-    id: ({ authorityId }) => authorityId,
-    digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der'],
+    id: ({ authorityId, shard }) => crlId(authorityId, shard),
+    digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der', 'shard'],
     undigested: {},
+    earlier: [
+      {
+        digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der'],
+        vouched: (crl) => ({ ...crl, shard: 0 }),
+      },
+    ],
     encode: { der: (der) => createHash('sha256').update(der).digest('hex') },
   }),
   // has no row: its records state it

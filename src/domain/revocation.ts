@@ -4,6 +4,7 @@ import {
   hasEnded,
   hasOwnKey,
   isCross,
+  isNamesAuthority,
   isTrusted,
   type Authority,
 } from './authority.ts';
@@ -27,6 +28,8 @@ export interface Revocation {
   readonly revokedBy: string;
   /** The notAfter of the certificate. */
   readonly notAfter: number;
+  /** The shard that the certificate names; 0: none, so that the complete CRL alone lists it. */
+  readonly shard: number;
 }
 
 /** The revocation that a record commits to. */
@@ -37,11 +40,47 @@ export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
   revokedAt: detail['revokedAt'] as number,
   revokedBy: detail['revokedBy'] as string,
   notAfter: detail['notAfter'] as number,
+  shard: (detail['shard'] as number | undefined) ?? 0,
 });
+
+/**
+ * At most so many leaves name one shard, so that its CRL stays small: below 600 kB in DER if all of
+ * them are revoked.
+ */
+export const leavesPerShard = 10_000;
+
+/** More in one transaction would block the thread of the server. */
+export const revokedAtOnce = 500;
+
+/** The ID under which the log knows a CRL: the authority's for the complete CRL. */
+export const crlId = (authorityId: string, shard: number): string =>
+  shard === 0 ? authorityId : `${authorityId}/${shard}`;
+
+/** The shard that a leaf is put into before it is signed. */
+export interface AssignedShard {
+  readonly shard: number;
+  /** The distribution point of the leaf. */
+  readonly url: string;
+  /** Whether no record states the URL of this shard yet: that of the leaf then does. */
+  readonly isNew: boolean;
+}
+
+/** A shard of the CRLs of one authority, as the log knows it. */
+export interface CrlShard {
+  /** The Unix second in which it was opened, so that numbers also grow over a restore. */
+  readonly shard: number;
+  /** Its distribution point, byte for byte as in its leaves; '' if no record states it. */
+  readonly url: string;
+  /** Leaves on record that name it, and the latest notAfter of them. */
+  readonly leaves: number;
+  readonly lastNotAfter: number;
+}
 
 /** The CRL that was signed or imported last. */
 export interface StoredCrl {
   readonly authorityId: string;
+  /** 0: the complete CRL of the authority. */
+  readonly shard: number;
   /**
    * For an imported CRL: our own number. The number of its issuer may be longer; see
    * `issuerCrlNumber`.
@@ -63,7 +102,7 @@ export interface CrlContent {
 }
 
 /**
- * True for authorities with their own CRL: trusted ones that sign certificates and whose key is
+ * True for authorities with CRLs of their own: trusted ones that sign certificates and whose key is
  * ours.
  */
 export const publishesCrl = (authority: Authority): boolean =>
@@ -71,6 +110,20 @@ export const publishesCrl = (authority: Authority): boolean =>
   isTrusted(authority.state) &&
   hasOwnKey(authority) &&
   authority.certificateDer !== null;
+
+/**
+ * True for authorities whose complete CRL is published: all but the issuing ones for names, all of
+ * whose revocable leaves name a shard. In the mesh it stays beside the shards: see
+ * docs/decisions/0011-complete-crl-of-the-mesh.md.
+ */
+export const hasCompleteCrl = ({ kind }: Pick<Authority, 'kind'>): boolean =>
+  kind !== 'names-issuing';
+
+/**
+ * True for authorities whose complete CRL workloads and agents are sent. Those of the hierarchy for
+ * names are published over HTTP only.
+ */
+export const isInCrlSet = ({ kind }: Pick<Authority, 'kind'>): boolean => !isNamesAuthority(kind);
 
 /**
  * True for authorities whose CRL a consumer may need now, because certificates that they signed may
@@ -113,11 +166,15 @@ export const takesCrl = (authority: Authority, all: readonly Authority[]): boole
   (authority.state === 'prepared' || isTrusted(authority.state)) &&
   !isCross(authority, all);
 
-const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
+const crlStates = ['missing', 'expired', 'expiring', 'current'] as const;
 export type CrlState = (typeof crlStates)[number];
 
+/** Of none: current. */
+export const worstCrlState = (states: readonly CrlState[]): CrlState =>
+  crlStates.find((state) => states.includes(state)) ?? 'current';
+
 /**
- * The state of one authority's CRL. It tells an operator of a problem before consumers that check
+ * The state of one authority's CRLs. It tells an operator of a problem before consumers that check
  * CRLs notice it.
  */
 export interface CrlStanding {
@@ -130,6 +187,8 @@ export interface CrlStanding {
   readonly nextUpdate: number;
   /** The number that its issuer gave; empty if the CRL is missing. */
   readonly number: string;
+  /** CRLs of shards beside the complete one. */
+  readonly shards: number;
   /** Authorities below it that were revoked here and are not on the CRL. */
   readonly unlisted: readonly string[];
 }

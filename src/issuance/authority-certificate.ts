@@ -147,6 +147,7 @@ function draftAuthority(
     },
     rights: request.rights,
     issuedAs: request.issuedAs,
+    shard: 0,
     verify: (certificateDer) =>
       verifyChain({
         chainDer: [certificateDer],

@@ -30,6 +30,7 @@ export function issuedEvent(
     notBefore: intent.notBefore,
     notAfter: intent.notAfter,
   };
+  if (intent.shard !== 0) detail['shard'] = intent.shard;
   if (intent.entryId !== null) detail['entry'] = intent.entryId;
   if (intent.delegationId !== null) detail['delegation'] = intent.delegationId;
   if (intent.replaces !== null) detail['replaces'] = intent.replaces;
@@ -86,6 +87,7 @@ export function abandonedEvent(intent: Intent, reason: string, timeMs: number): 
       authority: intent.authorityId,
       requestId: intent.requestId,
       notAfter: intent.notAfter,
+      ...(intent.shard === 0 ? {} : { shard: intent.shard }),
     },
   };
 }

@@ -30,6 +30,7 @@ export {
   type OcspPublisherDependencies,
   type OcspStanding,
 } from './ocsp/publisher.ts';
+export { ShardAllocator } from './crl/shard-allocator.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export {
   createIssuer,

@@ -53,6 +53,8 @@ export interface CertificateDraft {
   /** Checked again by the transaction that releases, with the rights of authority and policy. */
   readonly rights: Rights;
   readonly issuedAs: IssuedAs;
+  /** The shard of CRLs that the leaf names; 0: none. */
+  readonly shard: number;
   /**
    * A check of the assembled certificate. The signer verifies the signature in any case. Absent on
    * the hot path, where the main process does no public-key work.
@@ -236,7 +238,7 @@ const intentBatcher = (
 const noStep = (): void => {};
 
 const intentOf = (
-  { tbsDer, expected, signer, record }: CertificateDraft,
+  { tbsDer, expected, signer, record, shard }: CertificateDraft,
   nowMs: number,
 ): Intent => ({
   serial: expected.serial.toString('hex'),
@@ -255,6 +257,7 @@ const intentOf = (
   notBefore: expected.notBefore,
   notAfter: expected.notAfter,
   replaces: record.replaces,
+  shard,
   tbsDer,
 });
 

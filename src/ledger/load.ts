@@ -5,7 +5,7 @@ import { committedObject, leafHash } from '../domain/index.ts';
 import type { LogRow, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { apply, emptyMemory, lessonFrom, type Lesson, type Memory } from './memory.ts';
 import { SnapshotReview, type ReviewedSnapshot } from './review.ts';
-import { contentOf, PartsDigest, type PartsContent } from './snapshot-parts.ts';
+import { contentOf, PartsDigest } from './snapshot-parts.ts';
 import { withTiles } from './tiles.ts';
 
 export interface LogLoadSource {
@@ -99,16 +99,12 @@ export class LogLoad {
       return `the tree has ${head.size} records, the newest checkpoint is over ${head.checkpoint?.size ?? 0}`;
     const fresh = emptyMemory(clock);
     let range: CompactRange;
-    let content: PartsContent;
+    let hashes: readonly Buffer[] | undefined;
     try {
-      const parts = await this.#parts(snapshot);
-      if (parts === undefined) return 'its parts do not have the digest that it states';
+      hashes = await this.#restore(fresh, snapshot);
+      if (hashes === undefined) return 'its parts do not have the digest that it states';
       range = await withTiles(log, (read) => CompactRange.at(snapshot.size, read));
       if (!range.root().equals(snapshot.root)) return 'the tree has another root at its size';
-      content = contentOf(parts);
-      fresh.objects.restore(content.objects);
-      fresh.issued.restore(content.issued);
-      fresh.quotas.restore(content.places);
     } catch (thrown) {
       return (thrown as Error).message;
     }
@@ -120,7 +116,7 @@ export class LogLoad {
     });
     if (range.size !== head.size || !range.root().equals(root))
       return 'the records behind it differ from those of the tree';
-    this.#settle(fresh, range, { ...snapshot, objectParts: content.objectParts });
+    this.#settle(fresh, range, { ...snapshot, objectParts: hashes });
     return undefined;
   }
 
@@ -190,17 +186,27 @@ export class LogLoad {
     return { fresh, range };
   }
 
-  /** The parts of a snapshot, if they exist and have its digest. */
-  async #parts(snapshot: LogSnapshot): Promise<readonly Buffer[] | undefined> {
-    const parts: Buffer[] = [];
+  /**
+   * Fills a fresh memory with the parts of a snapshot, one in a turn of the loop, since a long log
+   * has a thousand. Returns the SHA-256 of those about objects; undefined: the parts do not exist or
+   * have another digest, and the memory must not be used.
+   */
+  async #restore(fresh: Memory, snapshot: LogSnapshot): Promise<readonly Buffer[] | undefined> {
+    const hashes: Buffer[] = [];
     const digest = new PartsDigest();
     for (let position = 0; position < snapshot.parts; position += 1) {
-      const content = await this.#source.log.snapshotPart(snapshot.size, position);
-      if (content === undefined) return undefined;
-      digest.add(content);
-      parts.push(content);
+      const part = await this.#source.log.snapshotPart(snapshot.size, position);
+      if (part === undefined) return undefined;
+      digest.add(part);
+      const { objects, issued, places, shards, objectParts } = contentOf([part]);
+      fresh.objects.restore(objects);
+      fresh.issued.restore(issued);
+      fresh.quotas.restore(places);
+      fresh.shards.restore(shards);
+      hashes.push(...objectParts);
+      await setImmediate();
     }
-    return digest.digest().equals(snapshot.digest) ? parts : undefined;
+    return digest.digest().equals(snapshot.digest) ? hashes : undefined;
   }
 
   async #read(
@@ -224,6 +230,7 @@ export class LogLoad {
     memory.objects.become(fresh.objects);
     memory.issued.become(fresh.issued);
     memory.quotas.become(fresh.quotas);
+    memory.shards.become(fresh.shards);
     this.#computed = range;
     this.#basis = basis;
   }

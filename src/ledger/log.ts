@@ -12,7 +12,7 @@ import type { RecordedLeaf } from './issued-record.ts';
 import { LogLoad } from './load.ts';
 import { apply, lessonFrom, lessonOf, type Lesson, type Memory } from './memory.ts';
 import type { LogReview } from './review.ts';
-import { leafParts, objectParts, placeParts } from './snapshot-parts.ts';
+import { leafParts, objectParts, placeParts, shardParts } from './snapshot-parts.ts';
 
 /** An audit record that is not in the tree yet. */
 export interface PendingRecord {
@@ -277,15 +277,17 @@ export class LogBook {
     if (!this.#exact) return undefined;
     const { memory } = this.#source;
     const [objects, leaves] = [memory.objects.copy(), memory.issued.copy()];
-    const places = memory.quotas.copy();
+    const [places, shards] = [memory.quotas.copy(), memory.shards.copy()];
     let pending: number | undefined;
     for (const sequence of this.#own.keys()) pending = Math.max(pending ?? 0, sequence);
     function* parts(): Generator<Buffer> {
       yield* objectParts(objects);
       yield* leafParts(leaves);
       yield* placeParts(places);
+      yield* shardParts(shards);
     }
-    return { pending, objects: objects.objects.length, good: () => this.#exact, parts };
+    const count = objects.objects.length + memory.objects.revoked.size;
+    return { pending, objects: count, good: () => this.#exact, parts };
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type LoggedObject,
   type TakenPlace,
 } from '../domain/index.ts';
+import { CrlShards, shardLeafFrom, shardLeafIn, type ShardLeaf } from './crl-shards.ts';
 import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
@@ -18,6 +19,7 @@ export interface Memory {
   readonly objects: Objects;
   readonly issued: IssuedLeaves;
   readonly quotas: QuotaPlaces;
+  readonly shards: CrlShards;
 }
 
 /** The content of one record for the memory. */
@@ -26,14 +28,20 @@ export interface Lesson {
   readonly issued: Issued | undefined;
   readonly restored: AcceptedRestore | undefined;
   readonly place: TakenPlace | undefined;
+  readonly shardLeaf: ShardLeaf | undefined;
 }
 
 export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
   const issued = new IssuedLeaves(believed(clock, objects), {
     isAgent: (holder) => objects.expects('agent', holder),
-    isRevoked: (serial) => objects.revoked.get(serial) !== undefined,
+    isRevoked: (serial) => objects.revoked.has(serial),
   });
-  return { objects, issued, quotas: new QuotaPlaces(() => issued.keptFrom) };
+  return {
+    objects,
+    issued,
+    quotas: new QuotaPlaces(() => issued.keptFrom),
+    shards: new CrlShards(),
+  };
 }
 
 /**
@@ -48,10 +56,18 @@ const believed = (clock: Clock, objects: Objects): Pick<Clock, 'now'> => ({
   },
 });
 
-export function apply({ objects, issued, quotas }: Memory, lesson: Lesson, sequence: number): void {
-  if (lesson.object !== undefined) objects.apply(lesson.object, sequence);
+export function apply(
+  { objects, issued, quotas, shards }: Memory,
+  lesson: Lesson,
+  sequence: number,
+): void {
+  if (lesson.object !== undefined) {
+    objects.apply(lesson.object, sequence);
+    shards.applyCrl(lesson.object);
+  }
   if (lesson.issued !== undefined) issued.apply(lesson.issued);
   if (lesson.restored !== undefined) objects.applyRestore(lesson.restored);
+  if (lesson.shardLeaf !== undefined) shards.applyLeaf(lesson.shardLeaf);
   if (lesson.place !== undefined) quotas.apply(lesson.place, sequence);
 }
 
@@ -61,6 +77,7 @@ export const lessonOf = (statement: AuditStatement): Lesson => ({
   issued: issuedIn(statement),
   restored: restoredIn(statement),
   place: takenPlaceIn(statement),
+  shardLeaf: shardLeafIn(statement),
 });
 
 /** The lesson of a stored record. Leaves that ended before `keptFrom` (Unix seconds) are left out. */
@@ -71,5 +88,6 @@ export function lessonFrom(canonical: Buffer, keptFrom: number): Lesson {
     issued: object === undefined ? issuedFrom(canonical, keptFrom) : undefined,
     restored: object === undefined ? restoredFrom(canonical) : undefined,
     place: takenPlaceFrom(canonical, keptFrom),
+    shardLeaf: object === undefined ? shardLeafFrom(canonical) : undefined,
   };
 }

@@ -1,7 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import { PkiError } from '../common/errors/index.ts';
 import {
   loggedClock,
   loggedId,
+  loggedRevocation,
   loggedVersions,
   logObjectDigest,
   type ClockState,
@@ -138,10 +140,15 @@ export class Objects implements ObjectLedger {
     if (typeof evidence === 'string' && (this.#evidence.get(object.id)?.sequence ?? 0) <= sequence)
       this.#evidence.set(object.id, { sha256: evidence, sequence });
     if (this.newest(object.kind) < sequence) this.#newest.set(object.kind, sequence);
+    if (object.kind === 'revocation') {
+      // known in full, so that no digest is kept beside it
+      if (this.revoked.add(loggedRevocation(object))) this.#count('revocation', 1);
+      return;
+    }
     const before = this.#known.get(key);
     if ((before?.sequence ?? 0) >= sequence) return;
     const more = (object.sha256 === '' ? 0 : 1) - ((before?.sha256 ?? '') === '' ? 0 : 1);
-    if (more !== 0) this.#counts.set(object.kind, this.expectedCount(object.kind) + more);
+    if (more !== 0) this.#count(object.kind, more);
     this.#known.delete(key);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
@@ -187,15 +194,21 @@ export class Objects implements ObjectLedger {
     for (const [key, { sha256, sequence }] of objects) {
       this.#known.set(key, { sha256, sequence, text: undefined });
       const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
-      this.#counts.set(kind, this.expectedCount(kind) + 1);
+      this.#count(kind, 1);
     }
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.#adminIds.restore(admins);
     this.blocked.restore(blocked);
     this.#living.restore(living);
-    this.#clock = clock;
+    if (clock !== undefined) this.#clock = clock;
     for (const each of restores) this.#restores.apply(each);
+    this.restoreRevoked(revoked);
+  }
+
+  /** A part of `restore`, which may come in several. */
+  restoreRevoked(revoked: RevokedCopy): void {
     this.revoked.restore(revoked);
+    this.#counts.set('revocation', this.revoked.size);
   }
 
   /**
@@ -218,6 +231,7 @@ export class Objects implements ObjectLedger {
 
   /** Whether the log has such an object now. */
   expects(kind: LogObjectKind, id: string): boolean {
+    if (kind === 'revocation') return this.revoked.has(id);
     return (this.#known.get(`${kind} ${id}`)?.sha256 ?? '') !== '';
   }
 
@@ -336,6 +350,12 @@ export class Objects implements ObjectLedger {
     value: LoggedValues[Kind],
   ): LoggedValues[Kind] | undefined {
     let found: ObjectMismatch['found'] = 'absent';
+    if (kind === 'revocation') {
+      const logged = this.revoked.get(id);
+      if (isDeepStrictEqual(logged, value)) return value;
+      this.announce({ kind, id, found: logged === undefined ? 'absent' : 'differs' });
+      return undefined;
+    }
     for (const { text, vouched } of loggedVersions(kind)) {
       const compared = this.#compare(kind, id, text(value));
       if (compared === 'same') return vouched(value);
@@ -343,6 +363,10 @@ export class Objects implements ObjectLedger {
     }
     this.announce({ kind, id, found });
     return undefined;
+  }
+
+  #count(kind: LogObjectKind, more: number): void {
+    this.#counts.set(kind, this.expectedCount(kind) + more);
   }
 
   #compare(kind: LogObjectKind, id: string, text: string): 'same' | ObjectMismatch['found'] {

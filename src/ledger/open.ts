@@ -64,7 +64,7 @@ export interface LedgerOptions {
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const { engine, clock, logger, unchecked = false } = options;
   const memory = emptyMemory(clock, unchecked ? new UncheckedObjects() : new Objects());
-  const { objects, issued, quotas } = memory;
+  const { objects, issued, quotas, shards } = memory;
   const book = new LogBook({ memory, clock, logger, complete: !unchecked });
   const store = await engine({
     guard: {
@@ -74,7 +74,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
       living: () => objects.living(),
       revocation: (serial) => objects.revoked.get(serial),
       blockedKey: (sha256) => objects.blocked.get(sha256),
-      crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),
+      crlNumber: (id) => objects.revoked.crlNumber(id),
       placeEnds: (counter) => quotas.ends(counter),
     },
     begin: (log) => book.begin(log),
@@ -108,7 +108,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     log: book.view(),
     objects,
     quotas,
-    revocations: ledgerRevocations(store.revocations, objects),
+    revocations: ledgerRevocations(store.revocations, objects, shards),
     roles: ledgerRoles(store.roles, objects),
     authorities: ledgerAuthorities(store.authorities, objects, standing),
     rotations: ledgerRotations(store.rotations, issued, confirmations, { objects, standing }),

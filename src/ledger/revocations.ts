@@ -1,32 +1,49 @@
 import { isDeepStrictEqual } from 'node:util';
 import { setImmediate } from 'node:timers/promises';
-import type { Revocation, StoredCrl } from '../domain/index.ts';
+import { crlId, type CrlShard, type Revocation, type StoredCrl } from '../domain/index.ts';
 import type { RevocationStore } from '../store/ports/index.ts';
+import type { CrlShards } from './crl-shards.ts';
 import type { Objects } from './objects.ts';
-import type { RevokedMark, RevokedSince } from './revoked.ts';
+import type { RevokedMark, RevokedScope, RevokedSince } from './revoked.ts';
 
 /**
  * The log decides what is revoked. A deleted or changed row ends no revocation, and an inserted row
  * revokes nothing. Each look at such a row is an ObjectMismatch.
  */
 export interface LedgerRevocations
-  extends Pick<RevocationStore, 'revoke' | 'revokeAgain' | 'saveCrl'> {
+  extends Pick<RevocationStore, 'revoke' | 'revokeMany' | 'revokeAgain' | 'saveCrl' | 'dropCrl'> {
   /** Answers at once, from memory. */
   revoked(serial: string): boolean;
   /** The revocation as the log states it. Answers at once, from memory. */
   revocation(serial: string): Revocation | undefined;
   bySerial(serial: string): Promise<Revocation | undefined>;
-  /** Answers at once, from memory: see `Revoked.since`. */
+  /** From memory, as they are read: see `Revoked.since`. */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince;
+  /** Answers at once, from memory: see `Revoked.mark`. */
+  mark(scope: RevokedScope): RevokedMark;
+  /** From memory: see `Revoked.entries`. */
+  entries(scope: RevokedScope, endingFrom: number): Iterable<Uint8Array>;
+  /**
+   * The revocations of one shard, or of all that the authority signed; from memory, made as they are
+   * read.
+   */
+  revokedOf(authorityId: string, shard: number | 'all'): Iterable<Revocation>;
+  /**
+   * The shards of an authority in the order in which they were opened, also those that only
+   * revocations name. At once, from memory.
+   */
+  shards(authorityId: string): readonly CrlShard[];
+  /** See `Revoked.crlCovers`. */
+  crlCovers(authorityId: string, shard: number): number | undefined;
   /**
    * Compares every row with the log, some rows per turn of the event loop, and announces each
    * difference. Decides nothing.
    */
   compareRows(): Promise<void>;
-  /** The CRLs that the log vouches for. */
+  /** The CRLs that the log vouches for, read one per turn of the event loop. */
   crls(): Promise<readonly StoredCrl[]>;
-  /** The highest recorded CRL number of this authority; 0 without any. */
-  highestCrlNumber(authorityId: string): Promise<number>;
+  /** The highest recorded CRL number of this authority and shard; 0 without any. */
+  highestCrlNumber(authorityId: string, shard: number): Promise<number>;
   /**
    * The highest recorded number that the issuer gave to an imported CRL (`crlNumber` in the event's
    * detail), up to 20 octets. 0 without any.
@@ -37,28 +54,42 @@ export interface LedgerRevocations
 /** The number of rows per turn of the event loop: about a millisecond. */
 const rowsATurn = 200;
 
-export function ledgerRevocations(rows: RevocationStore, objects: Objects): LedgerRevocations {
+export function ledgerRevocations(
+  rows: RevocationStore,
+  objects: Objects,
+  shards: CrlShards,
+): LedgerRevocations {
   /**
    * Compares the row with the log before and after the read: a revocation during the read may
    * appear in either one first.
    */
   const bySerial = async (serial: string): Promise<Revocation | undefined> => {
-    const before = objects.revoked.get(serial);
+    const before = objects.revoked.has(serial);
     const row = await rows.row(serial);
-    if (objects.revoked.get(serial) === before) objects.sameRow('revocation', serial, row);
-    return before;
+    const logged = objects.revoked.get(serial);
+    // a revocation is never changed
+    if ((logged !== undefined) === before) objects.sameRow('revocation', serial, row);
+    return logged;
   };
   return {
     revoke: (revocation, event) => rows.revoke(revocation, event),
+    revokeMany: (orders) => rows.revokeMany(orders),
     revokeAgain: (revocation, event) => rows.revokeAgain(revocation, event),
     saveCrl: (crl, event) => rows.saveCrl(crl, event),
-    revoked: (serial) => objects.revoked.get(serial) !== undefined,
+    dropCrl: (place, event) => rows.dropCrl(place, event),
+    revoked: (serial) => objects.revoked.has(serial),
     revocation: (serial) => objects.revoked.get(serial),
     bySerial,
     since: (authorityId, mark) => objects.revoked.since(authorityId, mark),
+    mark: (scope) => objects.revoked.mark(scope),
+    entries: (scope, endingFrom) => objects.revoked.entries(scope, endingFrom),
+    revokedOf: (authorityId, shard) => objects.revoked.of({ authorityId, shard }),
+    shards: (authorityId) => shardsOf(authorityId, objects, shards),
+    crlCovers: (authorityId, shard) => objects.revoked.crlCovers(authorityId, shard),
     compareRows: () => compareRows(rows, objects, bySerial),
-    crls: async () => (await rows.crls()).filter((crl) => objects.prove('crl', crl) !== undefined),
-    highestCrlNumber: (authorityId) => Promise.resolve(objects.revoked.crlNumber(authorityId)),
+    crls: () => provenCrls(rows, objects),
+    highestCrlNumber: (authorityId, shard) =>
+      Promise.resolve(objects.revoked.crlNumber(crlId(authorityId, shard))),
     issuerCrlNumber: (authorityId) => Promise.resolve(objects.revoked.issuerCrlNumber(authorityId)),
   };
 }
@@ -69,14 +100,15 @@ async function compareRows(
   announce: (serial: string) => Promise<unknown>,
 ): Promise<void> {
   const expected = revoked.size;
-  const met = new Set<string>();
+  const met = new Uint8Array(expected);
   let same = 0;
   let after: string | undefined;
   do {
     const page = await rows.page(after, rowsATurn);
     for (const row of page) {
-      met.add(row.serial);
-      if (isDeepStrictEqual(row, revoked.get(row.serial))) same += 1;
+      const place = revoked.placeOf(row.serial);
+      if (place >= 0 && place < expected) met[place] = 1;
+      if (place >= 0 && isDeepStrictEqual(row, revoked.atPlace(place))) same += 1;
       else await announce(row.serial);
     }
     after = page.length < rowsATurn ? undefined : page.at(-1)?.serial;
@@ -84,10 +116,29 @@ async function compareRows(
   } while (after !== undefined);
   // all rows are equal, and their number is that of the log: none is missing
   if (same >= expected) return;
-  let looked = 0;
-  for (const { serial } of revoked.all()) {
-    if (!met.has(serial)) await announce(serial);
-    looked += 1;
-    if (looked % rowsATurn === 0) await setImmediate();
+  for (let place = 0; place < expected; place += 1) {
+    if (met[place] === 0) await announce(revoked.atPlace(place).serial);
+    if (place % rowsATurn === 0) await setImmediate();
   }
+}
+
+/** A CRL may be long, so that one is read and compared in a turn of the loop. */
+async function provenCrls(rows: RevocationStore, objects: Objects): Promise<readonly StoredCrl[]> {
+  const proven: StoredCrl[] = [];
+  for (const place of await rows.crlPlaces()) {
+    const crl = await rows.crl(place);
+    if (crl !== undefined && objects.prove('crl', crl) !== undefined) proven.push(crl);
+    await setImmediate();
+  }
+  return proven;
+}
+
+function shardsOf(authorityId: string, { revoked }: Objects, shards: CrlShards) {
+  const known = shards.of(authorityId);
+  const more = revoked
+    .shards(authorityId)
+    .filter(({ shard }) => shards.get(authorityId, shard) === undefined)
+    .map(({ shard, lastNotAfter }): CrlShard => ({ shard, url: '', leaves: 0, lastNotAfter }));
+  if (more.length === 0) return known;
+  return [...known, ...more].sort((one, other) => one.shard - other.shard);
 }

@@ -1,26 +1,37 @@
-import { loggedRevocation, type LoggedObject, type Revocation } from '../domain/index.ts';
+import { crlId, loggedRevocation, type LoggedObject, type Revocation } from '../domain/index.ts';
+import { RevokedTable } from './revoked-table.ts';
 
 export interface RevokedCopy {
-  readonly revocations: readonly Revocation[];
-  readonly crls: readonly {
-    readonly id: string;
-    readonly number: number;
-    readonly issuerNumber: string;
-  }[];
+  /** Made while they are read, in an order that depends on the content only. */
+  readonly revocations: Iterable<Revocation>;
+  readonly crls: readonly CrlFacts[];
 }
 
-/** A position among the revocations of one authority, in the order of their records. */
+/** What the log says of the newest CRL of an authority and shard. */
+interface CrlFacts {
+  /** See `crlId`. */
+  readonly id: string;
+  readonly number: number;
+  readonly issuerNumber: string;
+  /** How many revocations were on record when it was built; -1: its record does not say. */
+  readonly covers: number;
+}
+
+/** A number of revocations in one memory. In another memory it means nothing. */
 export interface RevokedMark {
   readonly length: number;
-  /** The memory that the position belongs to. In another memory it means nothing. */
   readonly of: object;
 }
 
 export interface RevokedSince {
-  readonly entries: readonly Revocation[];
+  readonly entries: Iterable<Revocation>;
   readonly mark: RevokedMark;
-  /** True if these are all revocations, because the mark was of another memory. */
-  readonly anew: boolean;
+}
+
+/** What a CRL is about: one shard of an authority, or all that the authority signed. */
+export interface RevokedScope {
+  readonly authorityId: string;
+  readonly shard: number | 'all';
 }
 
 /**
@@ -29,88 +40,136 @@ export interface RevokedSince {
  * without the row.
  */
 export class Revoked {
-  readonly #revocations = new Map<string, Revocation>();
-  readonly #byAuthority = new Map<string, Revocation[]>();
-  readonly #numbers = new Map<string, number>();
-  readonly #issuerNumbers = new Map<string, bigint>();
+  readonly #table = new RevokedTable();
+  readonly #crls = new Map<string, CrlFacts>();
 
   /** Records of other kinds are ignored. */
   apply(object: LoggedObject): void {
     if (object.kind === 'crl') this.#applyCrl(object);
-    if (object.kind !== 'revocation') return;
-    this.#set(loggedRevocation(object));
+    if (object.kind === 'revocation') this.add(loggedRevocation(object));
+  }
+
+  /** False if the serial is revoked already: the first record counts. */
+  add(revocation: Revocation): boolean {
+    return this.#table.add(revocation);
   }
 
   get(serial: string): Revocation | undefined {
-    return this.#revocations.get(serial);
+    const row = this.#table.find(serial);
+    return row < 0 ? undefined : this.#table.at(row);
+  }
+
+  has(serial: string): boolean {
+    return this.#table.find(serial) >= 0;
   }
 
   get size(): number {
-    return this.#revocations.size;
+    return this.#table.size;
   }
 
-  /** In the order of their records. Includes revocations that are added during the iteration. */
-  all(): IterableIterator<Revocation> {
-    return this.#revocations.values();
+  /** The place of a serial among the records, from 0; -1: it is not revoked. */
+  placeOf(serial: string): number {
+    return this.#table.find(serial);
+  }
+
+  /** The revocation at such a place. */
+  atPlace(place: number): Revocation {
+    return this.#table.at(place);
   }
 
   /**
-   * The revocations of this authority after a mark, in the order of the records; without a mark,
-   * all. The time depends only on their number.
+   * How many were revoked. The time depends on the number of the authority's shards only.
+   */
+  mark(scope: RevokedScope): RevokedMark {
+    const length = this.#lists(scope).reduce((sum, { rows }) => sum + rows.length, 0);
+    return { length, of: this };
+  }
+
+  /**
+   * Entries of a CRL in the form of `readEntries`, of the certificates that end at `endingFrom` or
+   * later, in steps of less than a millisecond.
+   */
+  *entries(scope: RevokedScope, endingFrom: number): Generator<Uint8Array> {
+    for (const list of this.#lists(scope)) yield* this.#table.entries(list, endingFrom);
+  }
+
+  /**
+   * The revocations of this authority after a mark, in the order of their records, made as they are
+   * read; without a mark, or with one of another memory, all. The time to begin does not depend on
+   * their number.
    */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince {
-    const all = this.#byAuthority.get(authorityId) ?? [];
-    const anew = mark?.of !== this;
+    const from = mark?.of === this ? mark.length : 0;
     return {
-      entries: all.slice(anew ? 0 : mark.length),
-      mark: { length: all.length, of: this },
-      anew,
+      entries: this.#table.from(from, authorityId),
+      mark: { length: this.#table.size, of: this },
     };
   }
 
-  /** The highest CRL number of this authority; 0 without any. */
-  crlNumber(authorityId: string): number {
-    return this.#numbers.get(authorityId) ?? 0;
+  /** In the order of their records. Includes revocations that are added during the iteration. */
+  *of(scope: RevokedScope): Generator<Revocation> {
+    for (const { rows } of this.#lists(scope)) for (const row of rows) yield this.#table.at(row);
+  }
+
+  /** The shards with revocations, and the latest notAfter of these. */
+  shards(
+    authorityId: string,
+  ): readonly { readonly shard: number; readonly lastNotAfter: number }[] {
+    return this.#table.listsOf(authorityId).filter(({ shard }) => shard !== 0);
+  }
+
+  /** The highest number of the CRL with this ID (`crlId`); 0 without any. */
+  crlNumber(id: string): number {
+    return this.#crls.get(id)?.number ?? 0;
   }
 
   /** The highest number that the issuer of an imported CRL gave to it. */
-  issuerCrlNumber(authorityId: string): bigint {
-    return this.#issuerNumbers.get(authorityId) ?? 0n;
+  issuerCrlNumber(id: string): bigint {
+    return BigInt(this.#crls.get(id)?.issuerNumber ?? '0');
   }
 
-  /** The whole content, in an order that depends on the content only. */
+  /**
+   * How many revocations were on record when the newest CRL was built; undefined if its record does
+   * not say.
+   */
+  crlCovers(authorityId: string, shard: number): number | undefined {
+    const covers = this.#crls.get(crlId(authorityId, shard))?.covers ?? -1;
+    return covers < 0 ? undefined : covers;
+  }
+
   copy(): RevokedCopy {
+    const table = this.#table;
+    const { size } = table;
     return {
-      revocations: [...this.#revocations.values()].sort((one, other) =>
-        one.serial < other.serial ? -1 : 1,
-      ),
-      crls: [...this.#numbers]
-        .sort(([one], [other]) => (one < other ? -1 : 1))
-        .map(([id, number]) => ({ id, number, issuerNumber: String(this.issuerCrlNumber(id)) })),
+      revocations: { [Symbol.iterator]: () => table.inContentOrder(size) },
+      crls: [...this.#crls.values()].sort((one, other) => (one.id < other.id ? -1 : 1)),
     };
   }
 
   restore({ revocations, crls }: RevokedCopy): void {
-    for (const revocation of revocations) this.#set(revocation);
-    for (const { id, number, issuerNumber } of crls) {
-      this.#numbers.set(id, number);
-      if (issuerNumber !== '0') this.#issuerNumbers.set(id, BigInt(issuerNumber));
+    for (const revocation of revocations) this.#table.add(revocation);
+    for (const facts of crls) this.#crls.set(facts.id, facts);
+  }
+
+  #lists({ authorityId, shard }: RevokedScope) {
+    if (shard === 'all') return this.#table.listsOf(authorityId);
+    const list = this.#table.list(authorityId, shard);
+    return list === undefined ? [] : [list];
+  }
+
+  #applyCrl({ id, sha256, detail }: LoggedObject): void {
+    if (sha256 === '') {
+      this.#crls.delete(id);
+      return;
     }
-  }
-
-  #set(revocation: Revocation): void {
-    this.#revocations.set(revocation.serial, revocation);
-    const { authorityId } = revocation;
-    const known = this.#byAuthority.get(authorityId);
-    if (known === undefined) this.#byAuthority.set(authorityId, [revocation]);
-    else known.push(revocation);
-  }
-
-  #applyCrl({ id, detail }: LoggedObject): void {
-    this.#numbers.set(id, Math.max(this.crlNumber(id), detail['number'] as number));
-    const byIssuer = detail['crlNumber'];
-    if (typeof byIssuer !== 'string') return;
-    const number = BigInt(byIssuer);
-    if (number > this.issuerCrlNumber(id)) this.#issuerNumbers.set(id, number);
+    const { number, crlNumber, revocations } = detail;
+    const before = this.issuerCrlNumber(id);
+    const byIssuer = typeof crlNumber === 'string' ? BigInt(crlNumber) : 0n;
+    this.#crls.set(id, {
+      id,
+      number: Math.max(this.crlNumber(id), number as number),
+      issuerNumber: String(byIssuer > before ? byIssuer : before),
+      covers: typeof revocations === 'number' ? revocations : -1,
+    });
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { BlockedKey, ClockState, Revocation } from '../domain/index.ts';
+import type { ShardContent } from './crl-shards.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects.ts';
@@ -15,13 +16,33 @@ type ObjectItem =
   | readonly ['living', LivingObject]
   | readonly ['clock', ClockState]
   | readonly ['restore', AcceptedRestore]
-  | readonly ['revocation', Revocation]
+  | RevocationItem
   | readonly ['blocked', BlockedKey]
-  | readonly ['crl', authorityId: string, number: number, issuerNumber: string];
+  | CrlItem;
+type CrlItem = readonly ['crl', id: string, number: number, issuerNumber: string, covers: number];
+/** Most items of a long log are of this kind: a list is shorter than a record. */
+type RevocationItem = readonly [
+  'revocation',
+  serial: string,
+  authorityId: string,
+  shard: number,
+  reason: Revocation['reason'],
+  revokedAt: number,
+  revokedBy: string,
+  notAfter: number,
+];
 type LeafItem =
   | readonly ['holder' | 'authority' | 'watcher', id: string, last: number]
   | readonly ['given', holder: string, start: number, last: number]
   | readonly ['downstream', serial: string, authorityId: string, last: number];
+type ShardItem = readonly [
+  'shard',
+  authorityId: string,
+  shard: number,
+  url: string,
+  leaves: number,
+  lastNotAfter: number,
+];
 type PlaceItem = readonly ['place', counter: string, sequence: number, until: number];
 
 /**
@@ -49,11 +70,11 @@ export function* objectParts({
       if (clock !== undefined) yield ['clock', clock];
       for (const { acceptedMs, lostFromMs } of restores)
         yield ['restore', { acceptedMs, lostFromMs }];
-      for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
-        yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
+      for (const revocation of revocations) yield revocationItem(revocation);
       for (const { publicKeySha256, reason, blockedAt, blockedBy } of blocked)
         yield ['blocked', { publicKeySha256, reason, blockedAt, blockedBy }];
-      for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
+      for (const { id, number, issuerNumber, covers } of crls)
+        yield ['crl', id, number, issuerNumber, covers];
     })(),
   );
 }
@@ -89,7 +110,69 @@ export function* placeParts(places: readonly PlaceContent[]): Generator<Buffer> 
   );
 }
 
-type Item = ObjectItem | LeafItem | PlaceItem;
+/** What the log says of the shards of CRLs. */
+export function* shardParts(shards: readonly ShardContent[]): Generator<Buffer> {
+  yield* parts(
+    'leaves',
+    shards.map(
+      ({ authorityId, shard, url, leaves, lastNotAfter }): ShardItem => [
+        'shard',
+        authorityId,
+        shard,
+        url,
+        leaves,
+        lastNotAfter,
+      ],
+    ),
+  );
+}
+
+const revocationItem = (revoked: Revocation): RevocationItem => [
+  'revocation',
+  revoked.serial,
+  revoked.authorityId,
+  revoked.shard,
+  revoked.reason,
+  revoked.revokedAt,
+  revoked.revokedBy,
+  revoked.notAfter,
+];
+
+const revocationOf = ([
+  ,
+  serial,
+  authorityId,
+  shard,
+  reason,
+  revokedAt,
+  revokedBy,
+  notAfter,
+]: RevocationItem): Revocation => ({
+  serial,
+  authorityId,
+  reason,
+  revokedAt,
+  revokedBy,
+  notAfter,
+  shard,
+});
+
+const crlOf = ([, id, number, issuerNumber, covers]: CrlItem) => ({
+  id,
+  number,
+  issuerNumber,
+  covers,
+});
+
+const shardOf = ([, authorityId, shard, url, leaves, lastNotAfter]: ShardItem): ShardContent => ({
+  authorityId,
+  shard,
+  url,
+  leaves,
+  lastNotAfter,
+});
+
+type Item = ObjectItem | LeafItem | PlaceItem | ShardItem;
 
 function* parts(of: 'objects' | 'leaves', items: Iterable<Item>): Generator<Buffer> {
   let part: Item[] = [];
@@ -106,12 +189,13 @@ export interface PartsContent {
   readonly objects: ObjectsContent;
   readonly issued: IssuedContent;
   readonly places: readonly PlaceContent[];
+  readonly shards: readonly ShardContent[];
   /** SHA-256 of the parts about objects. */
   readonly objectParts: readonly Buffer[];
 }
 
 /**
- * Reads parts whose digest was already verified.
+ * Reads parts. What comes of them counts only if the digest of all parts is the signed one.
  *
  * @throws TypeError if this module could not have made them
  */
@@ -125,7 +209,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     restores: [] as AcceptedRestore[],
     revocations: [] as Revocation[],
     blocked: [] as BlockedKey[],
-    crls: [] as { id: string; number: number; issuerNumber: string }[],
+    crls: [] as { id: string; number: number; issuerNumber: string; covers: number }[],
   };
   const issued = {
     holders: [] as [string, number][],
@@ -135,6 +219,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     watchers: [] as [string, number][],
   };
   const places: PlaceContent[] = [];
+  const shards: ShardContent[] = [];
   const hashes: Buffer[] = [];
   for (const part of all) {
     const [of, ...items] = JSON.parse(part.toString('utf8')) as readonly [
@@ -151,13 +236,13 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'living') content.living.push(item[1]);
       else if (item[0] === 'clock') content.clock = item[1];
       else if (item[0] === 'restore') content.restores.push(item[1]);
-      else if (item[0] === 'revocation') content.revocations.push(item[1]);
+      else if (item[0] === 'revocation') content.revocations.push(revocationOf(item));
       else if (item[0] === 'blocked') content.blocked.push(item[1]);
-      else if (item[0] === 'crl')
-        content.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
+      else if (item[0] === 'crl') content.crls.push(crlOf(item));
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'place')
         places.push({ counter: item[1], sequence: item[2], until: item[3] });
+      else if (item[0] === 'shard') shards.push(shardOf(item));
       else if (item[0] === 'watcher') issued.watchers.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
@@ -165,7 +250,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else throw new TypeError('an item of a snapshot is of an unknown kind');
     }
   }
-  return { objects: content, issued, places, objectParts: hashes };
+  return { objects: content, issued, places, shards, objectParts: hashes };
 }
 
 export const partHash = (part: Buffer): Buffer => createHash('sha256').update(part).digest();

@@ -158,6 +158,8 @@ export interface CertificateTable {
   /** Kept while the state is `intent` or `abandoned`. */
   readonly tbs_der: Uint8Array | null;
   readonly certificate_der: Uint8Array | null;
+  /** The shard of CRLs that it names; 0: none. */
+  readonly shard: number;
 }
 
 export interface JwtSvidTable {
@@ -383,10 +385,12 @@ export interface RevocationTable {
   readonly revoked_at: number;
   readonly revoked_by: string;
   readonly not_after: number;
+  readonly shard: number;
 }
 
 export interface CrlTable {
   readonly authority_id: string;
+  readonly shard: number;
   readonly number: number;
   readonly this_update: number;
   readonly next_update: number;

@@ -234,7 +234,11 @@ export async function createServicesWorld(
       random: systemRandom,
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
-      crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`,
+      assignShard: (authorityId) => ({
+        shard: 5,
+        url: `http://ca.mesh.test/crl/${authorityId}/5.crl`,
+        isNew: false,
+      }),
       issuerUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.cer`,
       ocspUrl: () => undefined,
       isAuthorityKey: () => false,

@@ -22,9 +22,10 @@ const oids = {
  * Reads a complete v2 CRL (RFC 5280 section 5) in strict DER, with nextUpdate,
  * AuthorityKeyIdentifier and CRL number, which that profile demands. Refuses what it can not
  * evaluate: delta CRLs, indirect CRLs, CRLs for a part of the certificates (even if the extension
- * that says so is not critical), and any other critical extension. Fails with CRL_INVALID.
+ * that says so is not critical), and any other critical extension. `ofShards`: the certificates of
+ * one distribution point are a part that the caller can evaluate. Fails with CRL_INVALID.
  */
-export function parseCrl(der: Buffer): Result<ParsedCrl> {
+export function parseCrl(der: Buffer, { ofShards = false } = {}): Result<ParsedCrl> {
   if (der.length > maximumBytes)
     return fail('CRL_INVALID', `the CRL has more than ${maximumBytes} bytes`);
   return parsing('CRL_INVALID', () => {
@@ -32,7 +33,7 @@ export function parseCrl(der: Buffer): Result<ParsedCrl> {
     const list = outer.sequence('certificateList');
     outer.end('the CRL');
     const start = list.offset;
-    const fields = readTbs(list);
+    const fields = readTbs(list, ofShards);
     const tbsDer = list.since(start);
     const algorithm = list.element(tag.sequence, 'signatureAlgorithm');
     if (!algorithm.equals(fields.signatureAlgorithmDer))
@@ -50,10 +51,10 @@ export function parseCrl(der: Buffer): Result<ParsedCrl> {
 }
 
 /** Reads a TBSCertList alone, before it is signed. Fails with CRL_INVALID. */
-export function parseTbsCrl(tbsDer: Buffer): Result<TbsCrlFields> {
+export function parseTbsCrl(tbsDer: Buffer, { ofShards = false } = {}): Result<TbsCrlFields> {
   return parsing('CRL_INVALID', () => {
     const outer = new DerReader(tbsDer);
-    const fields = readTbs(outer);
+    const fields = readTbs(outer, ofShards);
     outer.end('the TBSCertList');
     return ok(fields);
   });
@@ -140,7 +141,7 @@ function newestCrls(crls: readonly ParsedCrl[]): readonly ParsedCrl[] {
   return crls.filter((crl) => crl.number === number || crl.thisUpdate === thisUpdate);
 }
 
-function readTbs(outer: DerReader): TbsCrlFields {
+function readTbs(outer: DerReader, ofShards: boolean): TbsCrlFields {
   const tbs = outer.sequence('tbsCertList');
   if (tbs.smallInteger('version') !== 1) throw new DerError('the CRL is not of version 2');
   const signatureAlgorithmDer = tbs.element(tag.sequence, 'signature');
@@ -159,6 +160,7 @@ function readTbs(outer: DerReader): TbsCrlFields {
   const wrapped = tbs.enter(tag.context(0), 'crlExtensions');
   let authorityKeyId: string | undefined;
   let number: bigint | undefined;
+  let distributionPoint: string | undefined;
   for (const { oid, critical, value } of readList(wrapped.sequence('crlExtensions'))) {
     if (oid === oids.authorityKeyId) {
       const fields = value.sequence('authorityKeyIdentifier');
@@ -168,7 +170,9 @@ function readTbs(outer: DerReader): TbsCrlFields {
       if ((content[0] as number) >= 0x80 || content.length > 20)
         throw new DerError('the CRL number is out of range');
       number = BigInt(`0x${content.toString('hex')}`);
-    } else if (oid === oids.deltaCrlIndicator || oid === oids.issuingDistributionPoint)
+    } else if (ofShards && oid === oids.issuingDistributionPoint && critical)
+      distributionPoint = readDistributionPoint(value);
+    else if (oid === oids.deltaCrlIndicator || oid === oids.issuingDistributionPoint)
       throw new DerError(
         `the CRL is not complete: it has the extension ${oid} ` +
           `(${oid === oids.deltaCrlIndicator ? 'deltaCRLIndicator' : 'issuingDistributionPoint'})`,
@@ -188,7 +192,21 @@ function readTbs(outer: DerReader): TbsCrlFields {
     number,
     authorityKeyId,
     revoked,
+    distributionPoint,
   };
+}
+
+/**
+ * The one URI of an IssuingDistributionPoint that limits the CRL by nothing else: neither kinds of
+ * certificates nor reasons, and not indirect.
+ */
+function readDistributionPoint(value: DerReader): string {
+  const point = value.sequence('issuingDistributionPoint');
+  const names = point.enter(tag.context(0), 'distributionPoint').enter(tag.context(0), 'fullName');
+  const url = names.content(tag.contextPrimitive(6), 'uniformResourceIdentifier');
+  names.end('fullName');
+  point.end('issuingDistributionPoint');
+  return url.toString('latin1');
 }
 
 function readEntry(entry: DerReader, into: Map<string, RevokedEntry>): void {

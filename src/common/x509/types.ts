@@ -117,6 +117,8 @@ export interface ParsedCrl {
   readonly authorityKeyId: string;
   /** By serial, in the form of ParsedCertificate.serialHex. */
   readonly revoked: ReadonlyMap<string, RevokedEntry>;
+  /** The CRL lists certificates with this distribution point only; undefined: it is complete. */
+  readonly distributionPoint: string | undefined;
   readonly signatureAlgorithm: SignatureAlgorithm | undefined;
   readonly signatureAlgorithmDer: Buffer;
   readonly signature: Buffer;

@@ -3,7 +3,7 @@ import { PkiError, type ErrorCode } from '../../common/errors/index.ts';
 import type { FromBook, ToBook } from './book-thread.ts';
 import { CrlBook, type CrlAnswers, type CrlRequest } from './book.ts';
 
-/** Where a book is asked. What was added before a rejected request may be lost. */
+/** Where a book is asked. A draft may be lost with the thread that has it. */
 export interface CrlDesk {
   /** @throws PkiError LINT_FAILED, CRL_INVALID, SHUTTING_DOWN, INTERNAL when the thread ended */
   ask<Kind extends CrlRequest['kind']>(
@@ -67,7 +67,12 @@ export function openDeskInThread(thread: Worker, onEnd: () => void): CrlDesk {
         if (ended !== undefined) throw ended;
         const id = nextId++;
         waiting.set(id, { resolve, reject });
-        thread.postMessage({ id, request } satisfies ToBook);
+        // the buffers go over, instead of being copied
+        const { parts = [] } = request as { readonly parts?: readonly Uint8Array<ArrayBuffer>[] };
+        thread.postMessage(
+          { id, request } satisfies ToBook,
+          parts.map(({ buffer }) => buffer),
+        );
       }),
     close: async () => {
       end(new PkiError('SHUTTING_DOWN', 'no CRL is built any more'));

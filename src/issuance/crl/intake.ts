@@ -48,12 +48,13 @@ export class CrlIntake {
   async record(authority: Authority, crl: ParsedCrl, actor: string): Promise<StoredCrl> {
     const { clock, store } = this.#dependencies;
     // a number that the store can not keep is replaced by ours: the store only needs the order
-    const next = (await store.highestCrlNumber(authority.id)) + 1;
+    const next = (await store.highestCrlNumber(authority.id, 0)) + 1;
     const number =
       crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;
     const { thisUpdate, nextUpdate, raw } = crl;
     const stored: StoredCrl = {
       authorityId: authority.id,
+      shard: 0,
       number,
       thisUpdate,
       nextUpdate,

@@ -2,33 +2,36 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { errorFields, type Logger } from '../../common/runtime/index.ts';
 import { parseCrl, type ParsedCrl } from '../../common/x509/index.ts';
 import {
-  crlIsDue,
-  crlState,
+  crlId,
   hasEnded,
   hasOwnKey,
-  isNamesAuthority,
+  isInCrlSet,
   needsCrl,
   publishesCrl,
   takesCrl,
   type Authority,
-  type CrlContent,
   type CrlStanding,
   type StoredCrl,
 } from '../../domain/index.ts';
-import { RowComparison, type LedgerRevocations, type RevokedMark } from '../../ledger/index.ts';
+import { RowComparison, type LedgerRevocations } from '../../ledger/index.ts';
 import { CrlIntake, type CrlIntakeDependencies } from './intake.ts';
-import { CrlSigner, type CrlSignerDependencies } from './signer.ts';
+import { checkExternalCrl, type ImportedCrl } from './import.ts';
+import { CrlMaker, type CrlMakerDependencies } from './maker.ts';
+import { CrlShelf, type KeptCrl } from './shelf.ts';
+import type { ShardAllocator } from './shard-allocator.ts';
+import { standingOf } from './standing.ts';
+import type { CrlUnit } from './units.ts';
 import { CrlWarnings } from './warnings.ts';
 import { CrlWorkshop } from './workshop.ts';
-import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './import.ts';
 
 export interface CrlPublisherDependencies
-  extends Omit<CrlSignerDependencies, 'workshop'>,
+  extends Omit<CrlMakerDependencies, 'workshop' | 'shelf'>,
     CrlIntakeDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
-  readonly store: CrlSignerDependencies['store'] &
+  readonly store: CrlMakerDependencies['store'] &
     CrlIntakeDependencies['store'] &
-    Pick<LedgerRevocations, 'crls' | 'since' | 'compareRows'>;
+    Pick<LedgerRevocations, 'crls' | 'mark' | 'entries' | 'crlCovers' | 'compareRows'>;
+  readonly shards: Pick<ShardAllocator, 'prepare' | 'open' | 'onOpened'>;
   readonly onRevision: (listener: () => void) => () => void;
   /** True while nothing may be written, because the database is not trusted. Default: false. */
   readonly held?: () => boolean;
@@ -47,30 +50,23 @@ const retryMs = 5000;
 /** For so long the previous set stays while the first CRL of a new authority is being signed. */
 const graceSeconds = 30;
 
-interface Kept {
-  readonly crl: StoredCrl;
-  /** Of one from outside, which is short; one of ours is read where it is built. */
-  readonly parsed: ParsedCrl | undefined;
-  /** Of one of ours: what is on it. undefined: not looked at since the start. */
-  readonly covers: { readonly mark: RevokedMark; readonly below: ReadonlySet<string> } | undefined;
-}
-
 /**
- * The CRLs of this CA. Each authority that signs certificates has one, signed by its own key and
- * kept in the store. It is signed anew at half of its life and after each revocation. CRLs of
- * authorities whose keys other CAs hold are imported and checked against the recorded certificate.
+ * The CRLs of this CA: a complete one of each authority, and one of each shard of its leaves, signed
+ * by its own key and kept in the store. Each is signed anew at half of its life and after each
+ * revocation in it, one at a time; those that lack a revocation come first. CRLs of authorities
+ * whose keys other CAs hold are imported and checked against the recorded certificate.
  *
- * Owner of the set that is handed out. The set is complete (one CRL for each authority of the mesh
- * whose certificates may be in use) or empty: a consumer that checks CRLs refuses a whole chain if one
- * CRL of it is missing.
+ * Owner of the set that is handed out to agents and workloads. The set is complete (the complete CRL
+ * of each authority of the mesh whose certificates may be in use) or empty: a consumer that checks
+ * CRLs refuses a whole chain if one CRL of it is missing.
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
   readonly #workshop: CrlWorkshop;
-  readonly #signer: CrlSigner;
+  readonly #maker: CrlMaker;
   readonly #comparison: RowComparison;
   readonly #intake: CrlIntake;
-  readonly #stored = new Map<string, Kept>();
+  readonly #shelf: CrlShelf;
   readonly #warnings: CrlWarnings;
   readonly #listeners = new Set<() => void>();
   #set: readonly PublishedCrl[] = [];
@@ -84,8 +80,10 @@ export class CrlPublisher {
 
   constructor(dependencies: CrlPublisherDependencies) {
     this.#dependencies = dependencies;
+    this.#shelf = new CrlShelf(dependencies.store);
     this.#workshop = new CrlWorkshop({ revocations: dependencies.store });
-    this.#signer = new CrlSigner({ ...dependencies, workshop: this.#workshop });
+    const parts = { workshop: this.#workshop, shelf: this.#shelf };
+    this.#maker = new CrlMaker({ ...dependencies, ...parts });
     const { store } = dependencies;
     this.#comparison = new RowComparison('revocations', () => store.compareRows(), dependencies);
     this.#intake = new CrlIntake(dependencies);
@@ -97,30 +95,31 @@ export class CrlPublisher {
    * thrown.
    */
   async start(): Promise<void> {
-    const { authorities, onRevision, store } = this.#dependencies;
+    const { authorities, onRevision, shards, store } = this.#dependencies;
     for (const crl of await store.crls()) this.#keepStored(crl);
     this.#started = true;
     this.#stop = [
       authorities.onChange(() => this.#soon(afterChangeMs)),
       onRevision(() => this.#soon(afterChangeMs)),
+      shards.onOpened(() => this.#soon(afterChangeMs)),
     ];
     await this.#round();
     this.#comparison.soon();
   }
 
   /**
-   * The present CRL of an authority, in DER.
+   * The present CRL of a shard of an authority, or its complete one (shard 0), in DER.
    *
    * @throws PkiError NOT_FOUND
    */
-  crl(authorityId: string): Promise<Buffer> {
-    const stored = this.#stored.get(authorityId);
+  crl(authorityId: string, shard = 0): Promise<Buffer> {
+    const kept = this.#shelf.get(authorityId, shard);
     const authority = this.#dependencies.authorities.all().find(({ id }) => id === authorityId);
-    if (stored === undefined || authority === undefined || !this.#handsOut(authority))
+    if (kept === undefined || authority === undefined || !this.#handsOut(authority))
       return Promise.reject(
-        new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`),
+        new PkiError('NOT_FOUND', `there is no CRL ${crlId(authorityId, shard)} here`),
       );
-    return Promise.resolve(stored.crl.der);
+    return Promise.resolve(kept.crl.der);
   }
 
   /** The complete set, or an empty one. The same object is returned until something changes. */
@@ -166,9 +165,10 @@ export class CrlPublisher {
         lifeSeconds,
       }),
     );
-    const older = of.filter((each) => this.#stored.get(each.id)?.crl.der.equals(crl.raw) !== true);
+    const present = ({ id }: Authority): StoredCrl | undefined => this.#shelf.get(id, 0)?.crl;
+    const older = of.filter((each) => present(each)?.der.equals(crl.raw) !== true);
     for (const authority of older)
-      await this.#intake.requireNewer(authority, crl, this.#stored.get(authority.id)?.crl);
+      await this.#intake.requireNewer(authority, crl, present(authority));
     if (!dryRun) {
       for (const authority of older)
         this.#keepForeign(await this.#intake.record(authority, crl, actor), crl);
@@ -200,28 +200,30 @@ export class CrlPublisher {
     };
   }
 
-  /** The state of each CRL that consumers may need now, in the order of the authorities. */
+  /**
+   * How the CRLs of each authority that consumers may need now stand, in the order of the
+   * authorities: of several the state of the worst, and the end of the first that ends.
+   */
   standings(): readonly CrlStanding[] {
     const { authorities, clock } = this.#dependencies;
     const now = clock.now();
     const all = authorities.all();
     return all
       .filter((each) => needsCrl(each, now))
-      .map((authority): CrlStanding => {
-        const stored = this.#stored.get(authority.id);
-        return {
-          authorityId: authority.id,
-          source: hasOwnKey(authority) ? 'own' : 'external',
-          state: crlState(stored?.crl, authority.notAfter, now),
-          thisUpdate: stored?.crl.thisUpdate ?? 0,
-          nextUpdate: stored?.crl.nextUpdate ?? 0,
-          number: stored === undefined ? '' : String(stored.parsed?.number ?? stored.crl.number),
-          unlisted:
-            stored?.parsed === undefined || hasOwnKey(authority)
-              ? []
-              : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
-        };
-      });
+      .flatMap((authority) => this.#standing(authority, all, now) ?? []);
+  }
+
+  #standing(authority: Authority, all: readonly Authority[], now: number): CrlStanding | undefined {
+    const { id } = authority;
+    const isOwn = hasOwnKey(authority);
+    const needed = isOwn
+      ? this.#maker
+          .units(authority)
+          .filter(({ lastNotAfter }) => lastNotAfter >= now)
+          .map(({ shard }) => this.#shelf.get(id, shard))
+      : [this.#shelf.get(id, 0)];
+    if (needed.length === 0) return undefined;
+    return standingOf(authority, needed, { all, now });
   }
 
   async close(): Promise<void> {
@@ -256,86 +258,52 @@ export class CrlPublisher {
 
   /** Resolves with true if something failed. */
   async #work(): Promise<boolean> {
-    const { authorities, logger } = this.#dependencies;
-    let failed = false;
-    const now = this.#dependencies.clock.now();
-    for (const authority of authorities.all()) {
-      if (!publishesCrl(authority) || hasEnded(authority, now)) continue;
+    const { authorities, clock, logger } = this.#dependencies;
+    const failed = new Set<CrlUnit>();
+    const now = clock.now();
+    const units = authorities
+      .all()
+      .filter((authority) => publishesCrl(authority) && !hasEnded(authority, now))
+      .flatMap((authority) => this.#maker.units(authority));
+    for (let unit = this.#maker.next(units, failed); unit; unit = this.#maker.next(units, failed)) {
       if (this.#closed) return false;
       try {
-        await this.#bring(authority);
+        await this.#maker.bring(unit);
+        this.#comparison.soon();
+        // agents do not wait for the CRLs of many shards
+        if (unit.shard === 0 && isInCrlSet(unit.authority)) this.#assemble();
       } catch (thrown) {
         const error = PkiError.from(thrown);
         if (error.code === 'SHUTTING_DOWN') return false;
-        failed = true;
+        failed.add(unit);
+        const { id, kind } = unit.authority;
         logger.error(
-          { authority: authority.id, kind: authority.kind, ...errorFields(error) },
+          { authority: id, kind, shard: unit.shard, ...errorFields(error) },
           'a CRL could not be signed',
         );
       }
     }
+    await this.#maker
+      .drop(units)
+      .catch((thrown: unknown) =>
+        logger.warn({ ...errorFields(thrown) }, 'the CRL of an ended shard was not removed'),
+      );
     this.#assemble();
     // do not wait for a CRL that an authority of another CA has to sign
     return (
-      failed ||
-      (this.#incompleteSince !== undefined &&
-        this.#dependencies.clock.now() - this.#incompleteSince <= graceSeconds)
+      failed.size > 0 ||
+      (this.#incompleteSince !== undefined && clock.now() - this.#incompleteSince <= graceSeconds)
     );
-  }
-
-  async #bring(authority: Authority): Promise<void> {
-    const { clock, lifeSeconds } = this.#dependencies;
-    const now = clock.now();
-    const below = this.#signer.below(authority, now);
-    const stored = this.#stored.get(authority.id);
-    const unlisted =
-      stored !== undefined && (await this.#unlisted({ authority, stored, below, now }));
-    const { notAfter } = authority;
-    if (!crlIsDue({ stored: stored?.crl, unlisted, lifeSeconds, notAfter, now })) return;
-    const { crl, mark } = await this.#signer.sign(authority, below, now);
-    const covers = { mark, below: serialsOf(below) };
-    this.#stored.set(authority.id, { crl, parsed: undefined, covers });
-    this.#comparison.soon();
-  }
-
-  /** Whether somebody is revoked and valid who is not on the CRL of an authority of ours. */
-  async #unlisted(of: {
-    readonly authority: Authority;
-    readonly stored: Kept;
-    readonly below: readonly CrlContent[];
-    readonly now: number;
-  }): Promise<boolean> {
-    const { authority, stored, below } = of;
-    const now = this.#signer.validFrom(of.now);
-    const valid = ({ notAfter }: { readonly notAfter: number }): boolean => notAfter >= now;
-    const { covers, crl } = stored;
-    if (covers !== undefined) {
-      const { entries, anew } = this.#dependencies.store.since(authority.id, covers.mark);
-      if (!anew)
-        return (
-          entries.some(valid) ||
-          !below.filter(valid).every(({ serial }) => covers.below.has(serial))
-        );
-    }
-    const ask = { authorityId: authority.id, der: crl.der, below, now };
-    const read = await this.#workshop.unlisted(ask);
-    if (!read.unlisted)
-      this.#stored.set(authority.id, {
-        ...stored,
-        covers: { mark: read.mark, below: serialsOf(below.filter(valid)) },
-      });
-    return read.unlisted;
   }
 
   #handsOut(authority: Authority): boolean {
     return publishesCrl(authority) || takesCrl(authority, this.#dependencies.authorities.all());
   }
 
-  /** One of ours is looked at before it is kept on: see `#unlisted`. */
   #keepStored(crl: StoredCrl): void {
     const authority = this.#dependencies.authorities.all().find(({ id }) => id === crl.authorityId);
     if (authority !== undefined && hasOwnKey(authority)) {
-      this.#stored.set(crl.authorityId, { crl, parsed: undefined, covers: undefined });
+      this.#shelf.put({ crl, parsed: undefined, mark: undefined, below: undefined });
       return;
     }
     const parsed = parseCrl(crl.der);
@@ -343,17 +311,16 @@ export class CrlPublisher {
   }
 
   #keepForeign(crl: StoredCrl, parsed: ParsedCrl): void {
-    this.#stored.set(crl.authorityId, { crl, parsed, covers: undefined });
+    this.#shelf.put({ crl, parsed, mark: undefined, below: undefined });
   }
 
   #assemble(): void {
     const { authorities, clock, logger } = this.#dependencies;
     const now = clock.now();
-    // of names, no agent or workload is told: their CRLs are published over HTTP alone
-    const all = authorities.all().filter(({ kind }) => !isNamesAuthority(kind));
+    const all = authorities.all().filter(isInCrlSet);
     // by a clock that is not believed no CRL has expired
-    const from = this.#signer.validFrom(now);
-    const current = (id: string): boolean => (this.#stored.get(id)?.crl.nextUpdate ?? 0) > from;
+    const from = this.#maker.validFrom(now);
+    const current = (id: string): boolean => (this.#shelf.get(id, 0)?.crl.nextUpdate ?? 0) > from;
     const missing = all.filter((authority) => needsCrl(authority, now) && !current(authority.id));
     if (missing.length > 0) {
       if (this.#incompleteSince === undefined)
@@ -378,7 +345,7 @@ export class CrlPublisher {
     this.#warnings.tell(this.standings(), now, set);
     if (
       set.length === this.#set.length &&
-      set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))
+      set.every(({ der }, index) => isSame(der, this.#set[index]?.der as Buffer))
     )
       return;
     this.#set = set.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate }));
@@ -389,12 +356,11 @@ export class CrlPublisher {
    * Hands out a CRL once if it belongs to two records (a certificate issued anew for the same key).
    */
   #distinct(authorities: readonly Authority[]): readonly StoredCrl[] {
-    const crls = authorities.map(({ id }) => (this.#stored.get(id) as Kept).crl);
+    const crls = authorities.map(({ id }) => (this.#shelf.get(id, 0) as KeptCrl).crl);
     return crls.filter(
-      ({ der }, index) => crls.findIndex((other) => other.der.equals(der)) === index,
+      ({ der }, index) => crls.findIndex((other) => isSame(other.der, der)) === index,
     );
   }
 }
 
-const serialsOf = (content: readonly CrlContent[]): ReadonlySet<string> =>
-  new Set(content.map(({ serial }) => serial));
+const isSame = (one: Buffer, other: Buffer): boolean => one === other || one.equals(other);

@@ -1,5 +1,6 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import {
+  crlId,
   hasEnded,
   type Authority,
   type CrlContent,
@@ -14,6 +15,7 @@ import { issuerEnded } from '../issuer-end.ts';
 import { authoritySigner } from '../token-signer.ts';
 import { bufferOf } from './book.ts';
 import { certificateOf } from './import.ts';
+import { scopeOf, type CrlUnit } from './units.ts';
 import type { CrlWorkshop } from './workshop.ts';
 
 export interface CrlSignerDependencies {
@@ -48,7 +50,7 @@ export class CrlSigner {
    * CRL stays on it, so that it appears at least once after its expiry (RFC 5280, section 3.3).
    */
   below(authority: Authority, now: number): readonly CrlContent[] {
-    const endingFrom = this.#endingFrom(now);
+    const endingFrom = this.endingFrom(now);
     return this.#dependencies.authorities
       .all()
       .filter(
@@ -69,12 +71,12 @@ export class CrlSigner {
   }
 
   /**
-   * Signs the next CRL of an authority. It is durable when this resolves. It lists every revocation
-   * up to `mark`.
+   * Signs the next CRL of a unit. It is durable when this resolves. It lists every revocation up to
+   * `mark`.
    * @throws PkiError ISSUER_ENDED, HSM_*
    */
   async sign(
-    authority: Authority,
+    { authority, shard, url }: CrlUnit,
     below: readonly CrlContent[],
     now: number,
   ): Promise<{ readonly crl: StoredCrl; readonly mark: RevokedMark }> {
@@ -86,26 +88,28 @@ export class CrlSigner {
     const authorityId = authority.id;
     // The number comes from the clock, so that numbers also grow over a restore: a backup does not
     // know the CRLs that were signed after it.
-    const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authorityId)) + 1);
+    const highest = await store.highestCrlNumber(authorityId, shard);
+    const number = Math.max(clock.nowMs(), highest + 1);
+    const id = crlId(authorityId, shard);
+    const dates = { number, thisUpdate, nextUpdate };
     const { tbsDer, entries, mark } = await workshop.build({
-      authorityId,
-      issuerDer: issuer.raw,
-      number,
-      thisUpdate,
-      nextUpdate,
-      below,
-      endingFrom: this.#endingFrom(now),
+      draft: { id, issuerDer: issuer.raw, ...dates, distributionPoint: url, below },
+      scope: scopeOf({ authority, shard }),
+      endingFrom: this.endingFrom(now),
     });
     const signature = await this.#signature(authority, bufferOf(tbsDer));
     const { keyType } = authority;
-    const { der, sha256 } = await workshop.finish({ authorityId, keyType, signature });
-    const crl: StoredCrl = { authorityId, number, thisUpdate, nextUpdate, der: bufferOf(der) };
+    const { der, sha256 } = await workshop.finish({ id, keyType, signature });
+    const crl: StoredCrl = { authorityId, shard, ...dates, der: bufferOf(der) };
     await store.saveCrl(crl, {
       timeMs: clock.nowMs(),
       actor: 'server',
       kind: 'crl.signed',
       subject: authorityId,
-      detail: { number, thisUpdate, nextUpdate, entries, sha256 },
+      detail: {
+        ...{ ...dates, entries, sha256, revocations: mark.length },
+        ...(url === undefined ? {} : { url }),
+      },
     });
     return { crl, mark };
   }
@@ -118,7 +122,7 @@ export class CrlSigner {
   }
 
   /** What ended before it leaves the CRL. */
-  #endingFrom(now: number): number {
+  endingFrom(now: number): number {
     return Math.max(0, this.validFrom(now) - this.#dependencies.lifeSeconds);
   }
 

@@ -17,6 +17,7 @@ import {
   reservationReached,
   reservedText,
   subjectText,
+  type AssignedShard,
   type Authority,
   type NamesProfile,
   type ReservedDnsName,
@@ -46,8 +47,11 @@ export interface PrepareOptions {
   /** How far a leaf's notBefore lies in the past, for peers with a slow clock. */
   readonly leafBackdateSeconds: number;
   readonly minimumTtlSeconds: number;
-  /** URL of the CRL of an authority, for revocable leaves; undefined: no CRL is published. */
-  readonly crlUrl: (authorityId: string) => string | undefined;
+  /**
+   * Puts a revocable leaf into a shard of the CRLs of its authority; undefined: no CRL is
+   * published. The place is taken, whatever becomes of the leaf.
+   */
+  readonly assignShard: (authorityId: string) => AssignedShard | undefined;
   /** URL of the certificate of an authority, for leaves of names; undefined: none is published. */
   readonly issuerUrl: (authorityId: string) => string | undefined;
   /** URL of the OCSP responder of an authority, for revocable leaves of names; undefined: none. */
@@ -121,15 +125,15 @@ export function draftLeaf(
   if (!lifetime.ok) return lifetime;
   const life = lifetime.value;
   const { profile, subject } = request;
-  const crlUrl = isRevocable(profile) ? options.crlUrl(authority.id) : undefined;
-  if (isRevocable(profile) && crlUrl === undefined) return noPlaceOfRevocation(profile);
+  const assigned = isRevocable(profile) ? options.assignShard(authority.id) : undefined;
+  if (isRevocable(profile) && assigned === undefined) return noPlaceOfRevocation(profile);
   const expected = {
     serial: newSerial(options.clock.nowMs(), options.random),
     issuer: issuer.certificate,
     spkiDer: csr.spkiDer,
     subject,
     ...life,
-    ...(crlUrl === undefined ? {} : { crlUrl }),
+    ...(assigned === undefined ? {} : { crlUrl: assigned.url }),
     ...(isNamesProfile(profile) ? { access: accessOf(profile, authority.id, options) } : {}),
   };
   return ok({
@@ -144,8 +148,13 @@ export function draftLeaf(
     issuedAs: {
       kind: 'certificate.issued',
       subject: subjectText(subject),
-      detail: { ...request.reason, ...cutDetail(request.ttlSeconds, life.notAfter - now) },
+      detail: {
+        ...request.reason,
+        ...cutDetail(request.ttlSeconds, life.notAfter - now),
+        ...(assigned?.isNew === true ? { crlUrl: assigned.url } : {}),
+      },
     },
+    shard: assigned?.shard ?? 0,
   });
 }
 

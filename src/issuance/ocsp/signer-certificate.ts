@@ -96,6 +96,7 @@ function draftSigner(
       subject: keyed.id,
       detail: { signerFor: issuing.id },
     },
+    shard: 0,
     verify: (certificateDer) => checkOcspSigner(certificateDer, issuer),
   };
 }

@@ -101,9 +101,9 @@ export class OcspWorklist {
   async #collectRevoked({ id }: Authority, now: number): Promise<void> {
     const { revocations, store } = this.#dependencies;
     const { entries, mark } = revocations.since(id, this.#marks.get(id));
-    for (let at = 0; at < entries.length; at += leavesAtATime) {
-      if (at > 0) await setImmediate();
-      const some = entries.slice(at, at + leavesAtATime).filter(({ notAfter }) => notAfter >= now);
+    for (const entriesOfTurn of inTurns(entries, leavesAtATime)) {
+      await setImmediate();
+      const some = entriesOfTurn.filter(({ notAfter }) => notAfter >= now);
       const answers = await store.bySerials(some.map(({ serial }) => serial));
       for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
         const answer = answers[index];
@@ -168,6 +168,17 @@ export class OcspWorklist {
       return { authority, leaves, renewal: true };
     }
   }
+}
+
+function* inTurns<Item>(items: Iterable<Item>, atATime: number): Generator<readonly Item[]> {
+  let turn: Item[] = [];
+  for (const item of items) {
+    turn.push(item);
+    if (turn.length < atATime) continue;
+    yield turn;
+    turn = [];
+  }
+  if (turn.length > 0) yield turn;
 }
 
 function firstOf(waiting: ReadonlyMap<string, OcspLeaf>, authorityId: string): OcspLeaf[] {

@@ -167,6 +167,7 @@ export class InventoryProof {
           detail['requestId'],
           detail['notBefore'],
           detail['notAfter'],
+          detail['shard'] ?? 0,
         ]);
         return (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
           ? logged
@@ -198,4 +199,5 @@ const rowOf = (record: CertificateRecord): string =>
     record.requestId,
     record.notBefore,
     record.notAfter,
+    record.shard,
   ]);

@@ -298,6 +298,7 @@ export class DownstreamService implements Downstream {
           reason: 'privilegeWithdrawn',
           revokedAt: clock.now(),
           revokedBy: 'server',
+          shard: 0,
           authorityId,
           notAfter,
         },

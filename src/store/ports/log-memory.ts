@@ -46,8 +46,8 @@ export interface LogGuard {
   readonly revocation: (serial: string) => Revocation | undefined;
   /** The recorded block of the key with this SHA-256, whatever its row says. */
   readonly blockedKey: (publicKeySha256: string) => BlockedKey | undefined;
-  /** The highest recorded CRL number of this authority; 0 without any. */
-  readonly crlNumber: (authorityId: string) => number;
+  /** The highest recorded number of the CRL with this ID (`crlId`); 0 without any. */
+  readonly crlNumber: (id: string) => number;
   /** The taken places of this counter of a quota: when each is free again, Unix seconds. */
   readonly placeEnds: (counter: string) => readonly number[];
 }

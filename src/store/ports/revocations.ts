@@ -12,10 +12,14 @@ export interface RevocationStore {
    * changed, and no second event is recorded. The details of the revocation are added to the
    * event's detail.
    */
-  revoke(
-    revocation: Omit<Revocation, 'authorityId' | 'notAfter'>,
-    event: AuditEvent,
-  ): Promise<Revocation>;
+  revoke(revocation: RevocationOrder, event: AuditEvent): Promise<Revocation>;
+  /**
+   * The same for several certificates, in one transaction: all or none. undefined for an unknown
+   * serial, which is left out. INVALID_REQUEST above `revokedAtOnce` items.
+   */
+  revokeMany(
+    orders: readonly { readonly revocation: RevocationOrder; readonly event: AuditEvent }[],
+  ): Promise<readonly (Revocation | undefined)[]>;
   /**
    * Records again a revocation that a restore has lost, as its record states it. The certificate
    * may have been lost as well.
@@ -25,9 +29,19 @@ export interface RevocationStore {
   /** In the order of their serials, starting after `after`. */
   page(after: string | undefined, limit: number): Promise<readonly Revocation[]>;
   /**
-   * Replaces the previous CRL. CONFLICT unless its number is higher than every recorded one. Moves
+   * Replaces the previous CRL of this authority and shard. CONFLICT unless its number is higher than every recorded one. Moves
    * the revision.
    */
   saveCrl(crl: StoredCrl, event: AuditEvent): Promise<void>;
-  crls(): Promise<readonly StoredCrl[]>;
+  /** The CRL of an ended shard is removed, and never comes back. Moves the revision. */
+  dropCrl(place: CrlPlace, event: AuditEvent): Promise<void>;
+  /** The places of all CRLs, by authority and shard. */
+  crlPlaces(): Promise<readonly CrlPlace[]>;
+  crl(place: CrlPlace): Promise<StoredCrl | undefined>;
 }
+
+/** Where a CRL is kept. */
+export type CrlPlace = Pick<StoredCrl, 'authorityId' | 'shard'>;
+
+/** What a revocation states itself; the rest comes from the inventory. */
+export type RevocationOrder = Omit<Revocation, 'authorityId' | 'notAfter' | 'shard'>;

@@ -31,6 +31,7 @@ export const certificateColumns = [
   'replaced_by',
   'replacement_confirmed_at',
   'certificate_der',
+  'shard',
 ] as const;
 export type CertificateRow = Pick<CertificateTable, (typeof certificateColumns)[number]>;
 
@@ -53,6 +54,7 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
   notBefore: row.not_before,
   notAfter: row.not_after,
   sha256: hexOrNull(row.sha256),
+  shard: row.shard,
   replacedBy: hexOrNull(row.replaced_by),
   replacementConfirmedAt: row.replacement_confirmed_at,
   certificateDer: bytesOrNull(row.certificate_der),

@@ -271,6 +271,7 @@ function intentWrites(engine: Engine) {
         not_after: slot('not_after'),
         replaces: slot('replaces'),
         tbs_der: slot('tbs_der'),
+        shard: slot('shard'),
       } as never),
     ),
     // One statement finds the row, checks its state and ends it.
@@ -368,6 +369,7 @@ function toIntentRow(intent: Intent): IntentRow {
     replaces:
       intent.replaces === null ? null : fromHex(intent.replaces, 'the serial that is replaced'),
     tbs_der: intent.tbsDer,
+    shard: intent.shard,
   };
 }
 
@@ -392,5 +394,6 @@ const abandonedEvent = (record: CertificateRecord, reason: string, timeMs: numbe
     authorityId: record.authorityId,
     publicKeySha256: record.publicKeySha256,
     notAfter: record.notAfter,
+    ...(record.shard === 0 ? {} : { shard: record.shard }),
   },
 });

@@ -21,6 +21,7 @@ import { federation } from './migrations/0017-federation.ts';
 import { blockedKeys } from './migrations/0018-blocked-keys.ts';
 import { ocsp } from './migrations/0019-ocsp.ts';
 import { names } from './migrations/0020-names.ts';
+import { crlShards } from './migrations/0021-crl-shards.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -44,6 +45,7 @@ export const migrations: readonly Migration[] = [
   blockedKeys,
   ocsp,
   names,
+  crlShards,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

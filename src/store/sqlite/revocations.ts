@@ -1,15 +1,16 @@
 import { PkiError } from '../../common/errors/index.ts';
 import {
   loggedObject,
+  revokedAtOnce,
   type AuditEvent,
   type Revocation,
   type RevocationReason,
-  type StoredCrl,
 } from '../../domain/index.ts';
-import type { LogGuard, RevocationStore } from '../ports/index.ts';
-import type { CrlTable, RevocationTable } from '../schema.ts';
+import type { LogGuard, RevocationOrder, RevocationStore } from '../ports/index.ts';
+import type { RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
-import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';
+import { createCrls } from './crls.ts';
+import { fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Revisions } from './meta.ts';
 
@@ -25,20 +26,40 @@ export function createRevocations(
   dependencies: RevocationDependencies,
 ): RevocationStore {
   const statements = revocationStatements(engine);
-  const { certificate, crlRows, page } = statements;
+  const { certificate, page } = statements;
   const revoke = createRevoke(engine, statements, dependencies);
+  const stated = (revocation: RevocationOrder, serial: Buffer): Revocation | undefined => {
+    const of = certificate.get({ serial });
+    if (of === undefined) return undefined;
+    const { authority_id: authorityId, not_after: notAfter, shard } = of;
+    return { ...revocation, authorityId, notAfter, shard };
+  };
   return {
+    ...createCrls(engine, dependencies),
     revoke: (revocation, event) =>
-      revoke(revocation.serial, event, (serial) => {
-        const of = certificate.get({ serial });
-        if (of === undefined)
-          throw new PkiError(
-            'NOT_FOUND',
-            `there is no certificate with the serial ${revocation.serial}`,
-          );
-        return { ...revocation, authorityId: of.authority_id, notAfter: of.not_after };
+      engine.write(() => {
+        const revoked = revoke(revocation.serial, event, (serial) => stated(revocation, serial));
+        if (revoked !== undefined) return revoked;
+        throw new PkiError(
+          'NOT_FOUND',
+          `there is no certificate with the serial ${revocation.serial}`,
+        );
       }),
-    revokeAgain: (revocation, event) => revoke(revocation.serial, event, () => revocation),
+    revokeMany: async (orders) => {
+      if (orders.length > revokedAtOnce)
+        throw new PkiError(
+          'INVALID_REQUEST',
+          `${orders.length} certificates can not be revoked in one transaction; at most ` +
+            `${revokedAtOnce} can`,
+        );
+      return engine.write(() =>
+        orders.map(({ revocation, event }) =>
+          revoke(revocation.serial, event, (serial) => stated(revocation, serial)),
+        ),
+      );
+    },
+    revokeAgain: (revocation, event) =>
+      engine.write(() => revoke(revocation.serial, event, () => revocation) as Revocation),
     row: (serial) =>
       engine.read(() => {
         const key = fromHexOrUndefined(serial);
@@ -50,17 +71,18 @@ export function createRevocations(
           .all({ after: after === undefined ? Buffer.alloc(0) : Buffer.from(after, 'hex'), limit })
           .map(toRevocation),
       ),
-    saveCrl: (crl, event) => engine.write(() => saveCrl(statements, dependencies, crl, event)),
-    crls: () => engine.read(() => crlRows.all({}).map(toCrl)),
   };
 }
 
-/** `state` is called only if the log has no revocation of this serial yet. */
+/**
+ * Inside the caller's transaction. `state` is called only if the log has no revocation of this
+ * serial yet; undefined: there is no such certificate.
+ */
 type Revoke = (
   serialHex: string,
   event: AuditEvent,
-  state: (serial: Buffer) => Revocation,
-) => Promise<Revocation>;
+  state: (serial: Buffer) => Revocation | undefined,
+) => Revocation | undefined;
 
 function createRevoke(
   engine: Engine,
@@ -76,74 +98,46 @@ function createRevoke(
     statements.drop.run({ serial: row.serial });
     statements.insert.run({ ...row });
   };
-  return (serialHex, event, state) =>
-    engine.write(() => {
-      const serial = fromHex(serialHex, 'the serial');
-      const logged = guard.revocation(serialHex);
-      if (logged !== undefined) {
-        if (!guard.sameRow('revocation', serialHex, rowOf(statements, serial)))
-          put(toRow(logged, serial));
-        return logged;
-      }
-      const opened = open.get(serialHex);
-      if (opened !== undefined) return opened;
-      const revoked = state(serial);
-      // replaces a row that somebody else may have put there
-      put(toRow(revoked, serial));
-      revisions.advance();
-      audit(revocationEvent(event, serialHex, revoked), {
-        ...loggedObject('revocation', { ...revoked, serial: hex(serial) }),
-        id: serialHex,
-      });
-      open.set(serialHex, revoked);
-      return revoked;
+  return (serialHex, event, state) => {
+    const serial = fromHex(serialHex, 'the serial');
+    const logged = guard.revocation(serialHex);
+    if (logged !== undefined) {
+      if (!guard.sameRow('revocation', serialHex, rowOf(statements, serial)))
+        put(toRow(logged, serial));
+      return logged;
+    }
+    const opened = open.get(serialHex);
+    if (opened !== undefined) return opened;
+    const revoked = state(serial);
+    if (revoked === undefined) return undefined;
+    // replaces a row that somebody else may have put there
+    put(toRow(revoked, serial));
+    revisions.advance();
+    audit(revocationEvent(event, serialHex, revoked), {
+      ...loggedObject('revocation', { ...revoked, serial: hex(serial) }),
+      id: serialHex,
     });
+    open.set(serialHex, revoked);
+    return revoked;
+  };
 }
 
 /** The record holds the whole revocation, so that it stands without its row. */
 function revocationEvent(event: AuditEvent, serial: string, revoked: Revocation): AuditEvent {
-  const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
+  const { authorityId: authority, reason, revokedAt, revokedBy, notAfter, shard } = revoked;
   return {
     ...event,
-    detail: { ...event.detail, serial, authority, reason, revokedAt, revokedBy, notAfter },
+    detail: {
+      ...{ ...event.detail, serial, authority, reason, revokedAt, revokedBy, notAfter },
+      ...(shard === 0 ? {} : { shard }),
+    },
   };
-}
-
-function saveCrl(
-  { putCrl }: RevocationStatements,
-  { audit, guard, revisions }: RevocationDependencies,
-  crl: StoredCrl,
-  event: AuditEvent,
-): void {
-  const highest = guard.crlNumber(crl.authorityId);
-  if (highest >= crl.number)
-    throw new PkiError(
-      'CONFLICT',
-      `the CRL of authority ${crl.authorityId} already has number ${highest}`,
-    );
-  putCrl.run({
-    authority_id: crl.authorityId,
-    number: crl.number,
-    this_update: crl.thisUpdate,
-    next_update: crl.nextUpdate,
-    der: crl.der,
-  });
-  revisions.advance();
-  audit({ ...event, detail: { ...event.detail, number: crl.number } }, loggedObject('crl', crl));
 }
 
 function rowOf({ bySerial }: RevocationStatements, serial: Buffer): Revocation | undefined {
   const row = bySerial.get({ serial });
   return row === undefined ? undefined : toRevocation(row);
 }
-
-const toCrl = (row: CrlTable): StoredCrl => ({
-  authorityId: row.authority_id,
-  number: row.number,
-  thisUpdate: row.this_update,
-  nextUpdate: row.next_update,
-  der: bytes(row.der),
-});
 
 function revocationStatements(engine: Engine) {
   return {
@@ -156,6 +150,7 @@ function revocationStatements(engine: Engine) {
           revoked_at: slot('revoked_at'),
           revoked_by: slot('revoked_by'),
           not_after: slot('not_after'),
+          shard: slot('shard'),
         }),
     ),
     bySerial: engine.statement<{ serial: Buffer }>()((query, slot) =>
@@ -164,23 +159,8 @@ function revocationStatements(engine: Engine) {
     certificate: engine.statement<{ serial: Buffer }>()((query, slot) =>
       query
         .selectFrom('certificates')
-        .select(['authority_id', 'not_after'])
+        .select(['authority_id', 'not_after', 'shard'])
         .where('serial', '=', slot('serial')),
-    ),
-    putCrl: engine.statement<{ [Column in keyof CrlTable]: CrlTable[Column] }>()((query, slot) => {
-      const values = {
-        number: slot('number'),
-        this_update: slot('this_update'),
-        next_update: slot('next_update'),
-        der: slot('der'),
-      };
-      return query
-        .insertInto('crls')
-        .values({ authority_id: slot('authority_id'), ...values })
-        .onConflict((conflict) => conflict.column('authority_id').doUpdateSet(values));
-    }),
-    crlRows: engine.statement<Record<never, never>>()((query) =>
-      query.selectFrom('crls').selectAll().orderBy('authority_id'),
     ),
     page: engine.statement<{ after: Buffer; limit: number }>()((query, slot) =>
       query
@@ -203,6 +183,7 @@ const toRevocation = (row: RevocationTable): Revocation => ({
   revokedAt: row.revoked_at,
   revokedBy: row.revoked_by,
   notAfter: row.not_after,
+  shard: row.shard,
 });
 
 const toRow = (
@@ -215,4 +196,5 @@ const toRow = (
   revoked_at: revocation.revokedAt,
   revoked_by: revocation.revokedBy,
   not_after: revocation.notAfter,
+  shard: revocation.shard,
 });

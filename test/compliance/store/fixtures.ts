@@ -104,6 +104,7 @@ export const intent = (changes: Partial<Intent> = {}): Intent => ({
   notBefore: start - 30,
   notAfter: start + 3600,
   replaces: null,
+  shard: 0,
   tbsDer: Buffer.from('tbs'),
   names: { dnsNames: [], ips: [] },
   ...changes,

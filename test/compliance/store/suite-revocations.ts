@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RevocationReason, StoredCrl } from '../../../src/domain/index.ts';
-import type { RevokedMark } from '../../../src/ledger/index.ts';
+import { revokedAtOnce, type RevocationReason, type StoredCrl } from '../../../src/domain/index.ts';
 import {
   mayFinish,
   activeAuthority,
@@ -18,8 +17,9 @@ const revocation = (
   reason: RevocationReason = 'keyCompromise',
   revokedAt = start,
 ) => ({ serial, reason, revokedAt, revokedBy: 'uid:0' });
-const crl = (authorityId: string, number: number, fill = 1): StoredCrl => ({
+const crl = (authorityId: string, number: number, fill = 1, shard = 0): StoredCrl => ({
   authorityId,
+  shard,
   number,
   thisUpdate: start,
   nextUpdate: start + 100,
@@ -40,6 +40,7 @@ export function revocationCases(name: string, open: OpenStore): void {
       ...revocation(certificate.serial),
       authorityId: authority.id,
       notAfter: start + 3000,
+      shard: 0,
     });
     assert.ok((await store.meta.position()).revision > before.revision);
     assert.deepEqual(
@@ -62,32 +63,86 @@ export function revocationCases(name: string, open: OpenStore): void {
     await store.close();
   });
 
-  test(`${name}: revocations are told per authority in the order of their records, once for each place`, async () => {
-    const { store } = await open();
+  test(`${name}: revocations are told per shard in the order of their records, also after a start`, async () => {
+    const { store, reopen } = await open();
     const authority = await activeAuthority(store);
-    const made: string[] = [];
-    const revokeAnother = async (): Promise<void> => {
-      const { serial } = await issued(store, authority.id, { notAfter: start + 3000 });
-      await store.revocations.revoke(
-        revocation(serial, 'keyCompromise', start + 9 - made.length),
-        event('certificate.revoked'),
-      );
-      made.push(serial);
-    };
-    const since = (mark: RevokedMark | undefined) => {
-      const { entries, ...rest } = store.revocations.since(authority.id, mark);
-      return { serials: entries.map(({ serial }) => serial), ...rest };
-    };
-    await revokeAnother();
-    await revokeAnother();
-    const first = since(undefined);
-    assert.deepEqual([first.serials, first.anew], [made, true]);
-    assert.deepEqual(since(first.mark).serials, []);
-    await revokeAnother();
-    assert.deepEqual([since(first.mark).serials, since(first.mark).anew], [made.slice(2), false]);
-    assert.deepEqual(since({ ...first.mark, of: {} }).serials, made, 'of another memory');
-    assert.deepEqual(store.revocations.since('another', undefined).entries, []);
+    const leaf = async (shard: number): Promise<string> =>
+      (await issued(store, authority.id, { notAfter: start + 3000, profile: 'revocable', shard }))
+        .serial;
+    const [one, two, three, four] = [await leaf(7), await leaf(9), await leaf(7), await leaf(0)];
+    const order = (serial: string) => ({
+      revocation: revocation(serial),
+      event: event('certificate.revoked'),
+    });
+    const made = await store.revocations.revokeMany(
+      [one, 'ab'.repeat(16), two, three, one].map(order),
+    );
+    assert.deepEqual(
+      made.map((each) => each?.shard),
+      [7, undefined, 9, 7, 7],
+    );
+    await store.revocations.revoke(revocation(four), event('certificate.revoked'));
+    await assert.rejects(
+      store.revocations.revokeMany(Array.from({ length: revokedAtOnce + 1 }, () => order(one))),
+      { code: 'INVALID_REQUEST' },
+    );
+    const told = (from: typeof store, shard: number | 'all'): readonly string[] =>
+      [...from.revocations.revokedOf(authority.id, shard)].map(({ serial }) => serial);
+    const records = await store.audit.list({ kind: 'certificate.revoked' }, { size: 10 });
+    assert.equal(records.items.length, 4);
     await store.close();
+    const again = await reopen();
+    for (const from of [store, again.store]) {
+      assert.deepEqual(
+        [told(from, 7), told(from, 9), told(from, 0)],
+        [[one, three], [two], [four]],
+      );
+      assert.equal(from.revocations.mark({ authorityId: authority.id, shard: 'all' }).length, 4);
+      const known = from.revocations.shards(authority.id);
+      assert.deepEqual(
+        known.map(({ shard, leaves, lastNotAfter }) => [shard, leaves, lastNotAfter]),
+        [
+          [7, 0, start + 3000],
+          [9, 0, start + 3000],
+        ],
+      );
+    }
+    assert.deepEqual([...again.store.revocations.revokedOf('another', 'all')], []);
+    await again.store.revocations.compareRows();
+    await again.store.close();
+  });
+
+  test(`${name}: the CRLs of shards stand beside the complete one, and leave with their shard`, async () => {
+    const { store, reopen } = await open();
+    const { revocations } = store;
+    await revocations.saveCrl(crl('a', 5), event('crl.signed', 'a'));
+    for (const shard of [8, 7]) {
+      const signing = event('crl.signed', 'a', { url: `http://x/${shard}`, revocations: shard });
+      await revocations.saveCrl(crl('a', 1, shard, shard), signing);
+    }
+    assert.deepEqual(
+      [await revocations.highestCrlNumber('a', 7), await revocations.highestCrlNumber('a', 0)],
+      [1, 5],
+    );
+    await revocations.dropCrl({ authorityId: 'a', shard: 7 }, event('crl.removed', 'a'));
+    const told = async (from: typeof store) => [
+      (await from.revocations.crls()).map(({ shard, der }) => [shard, der[0]]),
+      from.revocations.shards('a').map(({ shard, url }) => [shard, url]),
+      [from.revocations.crlCovers('a', 8), from.revocations.crlCovers('a', 0)],
+    ];
+    const left = [
+      [
+        [0, 1],
+        [8, 8],
+      ],
+      [[8, 'http://x/8']],
+      [8, undefined],
+    ];
+    assert.deepEqual(await told(store), left);
+    await store.close();
+    const again = await reopen();
+    assert.deepEqual(await told(again.store), left);
+    await again.store.close();
   });
 
   test(`${name}: what a revoked caller asked for is withheld`, async () => {
@@ -128,7 +183,10 @@ export function revocationCases(name: string, open: OpenStore): void {
       ],
     );
     assert.deepEqual(
-      [await store.revocations.highestCrlNumber('a'), await store.revocations.issuerCrlNumber('a')],
+      [
+        await store.revocations.highestCrlNumber('a', 0),
+        await store.revocations.issuerCrlNumber('a'),
+      ],
       [6, 0n],
     );
     await store.close();

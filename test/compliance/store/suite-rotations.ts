@@ -643,6 +643,7 @@ export function rotationCases(name: string, open: OpenStore): void {
         revokedAt: start,
         revokedBy: 'uid:0',
         notAfter: start + 9000,
+        shard: 0,
       },
       event('certificate.revoked'),
     );

@@ -130,6 +130,7 @@ async function lived(world: LogWorld): Promise<{
     await store.revocations.saveCrl(
       {
         authorityId,
+        shard: 0,
         number: 7,
         thisUpdate: start,
         nextUpdate: start + 60,
@@ -165,7 +166,7 @@ test('a start from a snapshot and later records knows as much as a reading of th
       assert.equal((await store.revocations.bySerial(serial))?.reason, 'keyCompromise');
       assert.deepEqual(
         [
-          await store.revocations.highestCrlNumber(authorityId),
+          await store.revocations.highestCrlNumber(authorityId, 0),
           await store.revocations.issuerCrlNumber(authorityId),
         ],
         [7, 2n ** 80n],

@@ -169,6 +169,8 @@ describe('the signing gate', () => {
           onChange: () => () => {},
         },
         store: records.store.revocations,
+        shards: authorities.shards,
+        shardUrl: () => undefined,
         onRevision: () => () => {},
         signers: tokens.gate.signers,
         openToken: tokens.gate.openToken,

@@ -159,9 +159,9 @@ test('SQL can neither undo a revocation nor add one, on the CRL or at the server
   sql(
     path,
     `DELETE FROM revocations WHERE serial IN (x'${gone.serial}', x'${admin.serial}')`,
-    `UPDATE revocations SET authority_id = 'another', not_after = 1 WHERE serial = x'${moved.serial}'`,
+    `UPDATE revocations SET authority_id = 'another', not_after = 1, shard = 5 WHERE serial = x'${moved.serial}'`,
     "INSERT INTO revocations SELECT serial, authority_id, 'keyCompromise', 1, 'uid:0', " +
-      `not_after FROM certificates WHERE serial = x'${good.serial}'`,
+      `not_after, shard FROM certificates WHERE serial = x'${good.serial}'`,
     // who was revoked would be looked at no more, if that rested on the profile in his row
     `UPDATE certificates SET profile = 'short-lived' WHERE serial = x'${admin.serial}'`,
     // and the CRL that names them is forgotten
@@ -208,6 +208,7 @@ test('a certificate whose inventory row was altered by SQL is not revoked by wha
   const target = await revocable(server, agent, 'web');
   for (const change of [
     `authority_id = 'another'`,
+    'shard = shard + 1',
     `profile = 'short-lived'`,
     'not_after = 1999999999',
   ]) {
@@ -219,8 +220,8 @@ test('a certificate whose inventory row was altered by SQL is not revoked by wha
     assert.equal(await codeOf(revoke(server, target.serial)), 'OBJECT_NOT_IN_LOG', change);
     sql(
       databaseOf(server),
-      'UPDATE certificates SET (authority_id, profile, not_after) = (SELECT authority_id, ' +
-        `profile, not_after FROM kept) WHERE serial = x'${target.serial}'`,
+      'UPDATE certificates SET (authority_id, profile, not_after, shard) = (SELECT ' +
+        `authority_id, profile, not_after, shard FROM kept) WHERE serial = x'${target.serial}'`,
       'DROP TABLE kept',
     );
   }

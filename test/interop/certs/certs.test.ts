@@ -306,3 +306,63 @@ suite('OpenSSL and GnuTLS read our CRLs', () => {
     });
   }
 });
+
+suite('OpenSSL goes by the distribution points of leaves and CRLs', () => {
+  const { root, intermediate } = authorities('ec-p256');
+  const urlOf = (shard: number): string => `http://ca.example.org/crl/1/${shard}.crl`;
+  const [inSeven, inEight, short] = [
+    leaf('revocable', 'ec-p256', intermediate, { ...hour, url: urlOf(7) }),
+    leaf('revocable', 'ec-p256', intermediate, { ...hour, url: urlOf(8) }),
+    leaf('short-lived', 'ec-p256', intermediate, hour),
+  ];
+  const crl = (issuer: Issued, serials: readonly string[], shard = 0, at = now - 60): string => {
+    const tbs = buildCrlTbs({
+      issuer: issuer.parsed,
+      number: 7n,
+      thisUpdate: at,
+      nextUpdate: now + day,
+      revoked: serials.map((serialHex) => ({ serialHex, revokedAt: now - 90 })),
+      ...(shard === 0 ? {} : { distributionPoint: urlOf(shard) }),
+    });
+    return pemEncode('X509 CRL', assembleSigned(tbs, 'ec-p256', signWith(issuer.key, tbs)));
+  };
+  /** 'OK', or the number of the error. `own`: of the issuer of the leaf. */
+  const check = async (certificate: Issued, own: string, options: readonly string[] = []) =>
+    run('openssl', [
+      ...['verify', '-x509_strict', '-crl_check_all', ...options],
+      ...['-CRLfile', await file(crl(root, []) + own)],
+      ...['-CAfile', await file(certificatesToPem([root.parsed.raw, intermediate.parsed.raw]))],
+      await file(certificatesToPem([certificate.parsed.raw])),
+    ]).then(
+      () => 'OK',
+      (error: { stderr: string }) => /error (\d+) /.exec(error.stderr)?.[1],
+    );
+
+  test('the CRL of a shard counts for its leaves alone, among those of other shards too', async () => {
+    for (const options of [[], ['-extended_crl']]) {
+      const empty = crl(intermediate, [], 7);
+      const both = empty + crl(intermediate, [inEight.parsed.serialHex], 8);
+      const outcomes = [
+        await check(inSeven, empty, options),
+        await check(inEight, empty, options),
+        await check(inSeven, both, options),
+        await check(inEight, both, options),
+        await check(inSeven, crl(intermediate, [inSeven.parsed.serialHex], 7), options),
+      ];
+      assert.deepEqual(outcomes, ['OK', '44', 'OK', '23', '23'], options.join());
+    }
+  });
+
+  test('a leaf without a distribution point needs a CRL that is complete, which counts for all', async () => {
+    const shards = crl(intermediate, [], 7) + crl(intermediate, [], 8);
+    assert.notEqual(await check(short, shards), 'OK');
+    const complete = crl(intermediate, [inEight.parsed.serialHex]);
+    assert.equal(await check(short, complete), 'OK');
+    assert.equal(await check(inSeven, complete), 'OK');
+    assert.equal(await check(inEight, complete), '23');
+    // why a CRL without a distribution point must list the revocations of every shard
+    const lacking = crl(intermediate, [], 0, now - 30);
+    const listed = crl(intermediate, [inEight.parsed.serialHex], 8);
+    assert.equal(await check(inEight, listed + lacking), 'OK');
+  });
+});

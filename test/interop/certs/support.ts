@@ -74,13 +74,18 @@ export const leafId = (profile: LeafProfile): SpiffeId =>
   profile === 'server' ? serverId(trustDomain) : SpiffeId.in(trustDomain, '/ns/shop/sa/cart');
 export const crlUrl = 'http://ca.example.org/crl/1.crl';
 
-export function leaf(profile: LeafProfile, keyType: KeyType, issuer: Issued, times: Times): Issued {
+export function leaf(
+  profile: LeafProfile,
+  keyType: KeyType,
+  issuer: Issued,
+  { url = crlUrl, ...times }: Times & { readonly url?: string },
+): Issued {
   const key = keyFor('leaf', keyType);
   const said = {
     spkiDer: key.spkiDer,
     subject: spiffeSubject(leafId(profile), ['cart.shop.example.org']),
     ...times,
-    ...(profile === 'revocable' ? { crlUrl } : {}),
+    ...(profile === 'revocable' ? { crlUrl: url } : {}),
   };
   const tbs = buildLeafTbs({
     ...said,

@@ -154,8 +154,16 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     revokedAt: 1,
     revokedBy: 'uid:0',
     notAfter: 2,
+    shard: 7,
   },
-  crl: { authorityId: 'a', number: 5, thisUpdate: 1, nextUpdate: 2, der: Buffer.from('crl') },
+  crl: {
+    authorityId: 'a',
+    shard: 7,
+    number: 5,
+    thisUpdate: 1,
+    nextUpdate: 2,
+    der: Buffer.from('crl'),
+  },
   'agent-line': {
     spiffeId: 'spiffe://example.org/meshca/agent/node-1',
     svids: [
@@ -220,8 +228,8 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
     '[1,"{\\"enabled\\":true,\\"required\\":2,\\"lifeSeconds\\":60,\\"approvers\\":[]}",1,"uid:0"]',
   'issuance-policy': '[3,"ab","why",1,"uid:0"]',
   operation: '["o",1,"6279746573","BanAgent","uid:0",1,2,"pending","[]","","",0,1]',
-  revocation: '["0a","a","keyCompromise",1,"uid:0",2]',
-  crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}"]`,
+  revocation: '["0a","a","keyCompromise",1,"uid:0",2,7]',
+  crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}",7]`,
   'agent-line':
     '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
   clock: '["boot",5,9,"believed",0]',
@@ -238,13 +246,15 @@ test('the text of each kind is that of the records in existing logs', () => {
 });
 
 test('the texts of older releases stay as they were', () => {
-  const older = (kind: 'join-token' | 'entry' | 'delegation') =>
+  const older = (kind: 'join-token' | 'entry' | 'delegation' | 'revocation' | 'crl') =>
     loggedVersions(kind)
       .slice(1)
       .map(({ text }) => text(values[kind] as never));
   assert.deepEqual(older('join-token'), [
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
   ]);
+  assert.deepEqual(older('revocation'), [texts.revocation.replace(',7]', ']')]);
+  assert.deepEqual(older('crl'), [texts.crl.replace(',7]', ']')]);
   const federated = ',5,"[\\"partner.example.org\\"]","[\\"192.0.2.7\\"]"]';
   assert.deepEqual(older('entry'), [
     texts.entry.replace(',"[\\"192.0.2.7\\"]"]', ']'),
@@ -256,6 +266,8 @@ test('the texts of older releases stay as they were', () => {
 test('an entry under a record of an older release comes before all others, whatever its row says', () => {
   const older = loggedVersions('entry').at(-1);
   assert.equal(older?.vouched({ ...values.entry, createdOrder: 99 }).createdOrder, 0);
+  for (const kind of ['revocation', 'crl'] as const)
+    assert.equal(loggedVersions(kind)[1]?.vouched(values[kind] as never).shard, 0);
 });
 
 test('an entry under a record of an older release names no foreign trust domain', () => {
@@ -287,7 +299,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     '3',
     'o',
     '0a',
-    'a',
+    'a/7',
     'spiffe://example.org/meshca/agent/node-1',
     'clock',
     'ab',

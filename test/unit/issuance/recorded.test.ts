@@ -99,6 +99,7 @@ function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
       replaces: null,
     },
     rights: [{ kind: 'entry', id: 'web', revision: 3 }],
+    shard: 0,
     issuedAs: {
       kind: 'certificate.issued',
       subject: 'spiffe://mesh.test/web',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deletedObject, type LogObject } from '../../../src/domain/index.ts';
 import { Objects } from '../../../src/ledger/objects.ts';
+import { objectParts } from '../../../src/ledger/snapshot-parts.ts';
 
 const said = (id: string, subject: string, admin: boolean, object?: LogObject) => ({
   ...(object ?? { kind: 'entry' as const, id, sha256: 'ab' }),
@@ -38,5 +39,5 @@ test('a copy of the memory knows the same admins', () => {
   const other = new Objects();
   other.restore(objects.copy());
   assert.equal(other.isAdminId('anna'), true);
-  assert.deepEqual(other.copy(), objects.copy());
+  assert.deepEqual([...objectParts(other.copy())], [...objectParts(objects.copy())]);
 });

@@ -30,7 +30,7 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
     };
     apply(
       memory,
-      { object, issued: undefined, restored: undefined, place: undefined },
+      { object, issued: undefined, restored: undefined, place: undefined, shardLeaf: undefined },
       (sequence += 1),
     );
   };
@@ -42,7 +42,13 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
   };
   apply(
     memory,
-    { object: undefined, issued: leaf, restored: undefined, place: undefined },
+    {
+      object: undefined,
+      issued: leaf,
+      restored: undefined,
+      place: undefined,
+      shardLeaf: undefined,
+    },
     (sequence += 1),
   );
   const known = (): readonly string[] => memory.issued.copy().holders.map(([holder]) => holder);
@@ -82,16 +88,32 @@ test('what holders can not report counts as the log has it, whatever the rows sa
   } as const;
   apply(
     memory,
-    { object: agent, issued: leaf(node, '0a'), restored: undefined, place: undefined },
+    {
+      object: agent,
+      issued: leaf(node, '0a'),
+      restored: undefined,
+      place: undefined,
+      shardLeaf: undefined,
+    },
     1,
   );
   apply(
     memory,
-    { object: undefined, issued: leaf('uid:0', '0b'), restored: undefined, place: undefined },
+    {
+      object: undefined,
+      issued: leaf('uid:0', '0b'),
+      restored: undefined,
+      place: undefined,
+      shardLeaf: undefined,
+    },
     2,
   );
   const ca: Issued = { of: 'downstream', serial: '0c', authorityId: 'a', notAfter };
-  apply(memory, { object: undefined, issued: ca, restored: undefined, place: undefined }, 3);
+  apply(
+    memory,
+    { object: undefined, issued: ca, restored: undefined, place: undefined, shardLeaf: undefined },
+    3,
+  );
   // rows in which all leaves are an agent's
   const rows = {
     signedBy: () =>
@@ -133,7 +155,7 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
     };
     apply(
       memory,
-      { object, issued: undefined, restored: undefined, place: undefined },
+      { object, issued: undefined, restored: undefined, place: undefined, shardLeaf: undefined },
       (sequence += 1),
     );
   };
@@ -146,7 +168,7 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
     };
     apply(
       memory,
-      { object: undefined, issued, restored: undefined, place: undefined },
+      { object: undefined, issued, restored: undefined, place: undefined, shardLeaf: undefined },
       (sequence += 1),
     );
     return notAfter;
@@ -185,19 +207,45 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
     [110, 0],
   ]) {
     const memory = emptyMemory(clock);
-    apply(memory, { object: undefined, issued: leaf(0), restored: undefined, place: undefined }, 1);
+    apply(
+      memory,
+      {
+        object: undefined,
+        issued: leaf(0),
+        restored: undefined,
+        place: undefined,
+        shardLeaf: undefined,
+      },
+      1,
+    );
     assert.equal(memory.issued.unheldUntil(published), clock.now() + day, 'it waits');
     const both = emptyMemory(clock);
     for (const [index, seconds] of order.entries())
       apply(
         both,
-        { object: undefined, issued: leaf(seconds), restored: undefined, place: undefined },
+        {
+          object: undefined,
+          issued: leaf(seconds),
+          restored: undefined,
+          place: undefined,
+          shardLeaf: undefined,
+        },
         index + 1,
       );
     assert.equal(both.issued.unheldUntil(published), 0);
     const [earlier, later] = [leaf(0), leaf(110)].map((each) => {
       const part = emptyMemory(clock);
-      apply(part, { object: undefined, issued: each, restored: undefined, place: undefined }, 1);
+      apply(
+        part,
+        {
+          object: undefined,
+          issued: each,
+          restored: undefined,
+          place: undefined,
+          shardLeaf: undefined,
+        },
+        1,
+      );
       return part;
     });
     const again = emptyMemory(clock);
@@ -216,7 +264,17 @@ test('a certificate for names keeps its authority, and lets no root of the mesh 
     ...{ of: 'leaf', kind: 'endpoint', holder: 'spiffe://example.org/acme', serial: '0a' },
     ...{ authorityId: 'names', atMs: clock.nowMs(), notAfter },
   };
-  apply(memory, { object: undefined, issued: leaf, restored: undefined, place: undefined }, 1);
+  apply(
+    memory,
+    {
+      object: undefined,
+      issued: leaf,
+      restored: undefined,
+      place: undefined,
+      shardLeaf: undefined,
+    },
+    1,
+  );
   const { issued } = memory;
   assert.equal(issued.lastOf('names'), notAfter);
   assert.equal(issued.liveUnreported('names', clock.now()), 1);

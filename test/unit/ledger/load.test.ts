@@ -30,6 +30,7 @@ async function start(log: MemoryLog, tokens: readonly JoinToken[], own: readonly
           issued: undefined,
           restored: undefined,
           place: undefined,
+          shardLeaf: undefined,
         },
       ]),
     clock,

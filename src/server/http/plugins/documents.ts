@@ -70,10 +70,12 @@ export const bundleEndpointPlugin = ({
 });
 
 /**
- * The CRL of each authority. It is offered over plain HTTP, since it is signed (RFC 5280, section
- * 4.2.1.13).
+ * The complete CRL of each authority, and those of the shards of its leaves. They are offered over
+ * plain HTTP, since they are signed (RFC 5280, section 4.2.1.13). A shard has a number above 0.
  */
-export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPlugin => ({
+export const crlPlugin = (
+  crl: (authorityId: string, shard: number) => Promise<Buffer>,
+): HttpPlugin => ({
   name: 'crl',
   listeners: ['tls', 'plain'],
   limits,
@@ -86,7 +88,16 @@ export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPl
       handle: async ({ parameters }): Promise<HttpAnswer> => ({
         status: 200,
         headers: { 'content-type': 'application/pkix-crl' },
-        body: await crl(parameters['id'] ?? ''),
+        body: await crl(parameters['id'] ?? '', 0),
+      }),
+    },
+    {
+      method: 'GET',
+      path: '/crl/:id(^[0-9A-Za-z-]{1,64})/:shard(^[1-9][0-9]{0,14}).crl',
+      handle: async ({ parameters }): Promise<HttpAnswer> => ({
+        status: 200,
+        headers: { 'content-type': 'application/pkix-crl' },
+        body: await crl(parameters['id'] ?? '', Number(parameters['shard'])),
       }),
     },
   ],

@@ -17,9 +17,17 @@ import {
   spkiOf,
   type ParsedCertificate,
 } from '../../../../src/common/x509/index.ts';
-import type { AuditEvent, Authority, StoredCrl } from '../../../../src/domain/index.ts';
-import { CrlPublisher, UpstreamCrls } from '../../../../src/issuance/index.ts';
+import {
+  crlId,
+  type AuditEvent,
+  type Authority,
+  type LoggedObject,
+  type StoredCrl,
+} from '../../../../src/domain/index.ts';
+import { CrlPublisher, ShardAllocator, UpstreamCrls } from '../../../../src/issuance/index.ts';
+import { CrlShards } from '../../../../src/ledger/crl-shards.ts';
 import { Revoked } from '../../../../src/ledger/revoked.ts';
+import type { CrlPlace } from '../../../../src/store/ports/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
 const day = 86_400;
@@ -33,7 +41,7 @@ interface Ca {
 
 function ca(
   clock: FakeClock,
-  kind: 'root' | 'issuing',
+  kind: 'root' | 'issuing' | 'names-issuing',
   issuer: Ca | undefined,
   over: Partial<Authority> = {},
 ): Ca {
@@ -104,7 +112,11 @@ function world(
   clock: FakeClock,
   all: Authority[],
   signing: Ca,
-  before?: { readonly crls: Map<string, StoredCrl>; readonly revoked: Revoked },
+  before?: {
+    readonly crls: Map<string, StoredCrl>;
+    readonly revoked: Revoked;
+    readonly shards: CrlShards;
+  },
 ) {
   const crls = before?.crls ?? new Map<string, StoredCrl>();
   const events: AuditEvent[] = [];
@@ -120,7 +132,25 @@ function world(
   } as unknown as Logger;
   const listeners = new Set<() => void>();
   const revoked = before?.revoked ?? new Revoked();
+  const shards = before?.shards ?? new CrlShards();
+  const said = (event: AuditEvent, { authorityId, shard }: CrlPlace, sha256: string): void => {
+    events.push(event);
+    const { kind: act, subject } = event;
+    const detail = { number: Number(event.detail['number'] ?? 0), ...event.detail, shard };
+    const record = { kind: 'crl', id: crlId(authorityId, shard), sha256, act, subject, detail };
+    revoked.apply(record as LoggedObject);
+    shards.applyCrl(record as LoggedObject);
+  };
   const state = { held: false, clockBelieved: true };
+  const shardUrl = (id: string, shard: number): string =>
+    `http://ca.mesh.test/crl/${id}/${shard}.crl`;
+  const allocator = new ShardAllocator({
+    shards: (id) => shards.of(id),
+    url: shardUrl,
+    restoredMs: () => 0,
+    clock,
+    mostLeaves: 4,
+  });
   const publisher = new CrlPublisher({
     authorities: {
       all: () => all,
@@ -130,10 +160,13 @@ function world(
       },
     },
     store: {
-      since: (id, mark) => revoked.since(id, mark),
+      mark: (scope) => revoked.mark(scope),
+      entries: (scope, endingFrom) => revoked.entries(scope, endingFrom),
+      crlCovers: (id, shard) => revoked.crlCovers(id, shard),
+      shards: (id) => shards.of(id),
       compareRows: () => Promise.resolve(),
       crls: () => Promise.resolve([...crls.values()]),
-      highestCrlNumber: (id) => Promise.resolve(crls.get(id)?.number ?? 0),
+      highestCrlNumber: (id, shard) => Promise.resolve(crls.get(crlId(id, shard))?.number ?? 0),
       issuerCrlNumber: (id) =>
         Promise.resolve(
           events
@@ -144,11 +177,18 @@ function world(
             }, 0n),
         ),
       saveCrl: (crl, event) => {
-        crls.set(crl.authorityId, crl);
-        events.push(event);
+        crls.set(crlId(crl.authorityId, crl.shard), crl);
+        said(event, crl, '00');
+        return Promise.resolve();
+      },
+      dropCrl: (place, event) => {
+        crls.delete(crlId(place.authorityId, place.shard));
+        said(event, place, '');
         return Promise.resolve();
       },
     },
+    shards: allocator,
+    shardUrl,
     onRevision: () => () => {},
     signers: {
       sign: (items) =>
@@ -170,6 +210,8 @@ function world(
   return {
     publisher,
     revoked,
+    shards,
+    allocator,
     crls,
     events,
     lines,
@@ -397,7 +439,7 @@ test('an expired CRL of an upstream is fetched anew, and one with a lower number
 });
 
 test('what is revoked together is on one CRL; one that lacks somebody is signed anew at the start', async () => {
-  const { clock, root, issuing, publisher, revoked, crls, events, moved } = setup();
+  const { clock, root, issuing, publisher, revoked, shards, crls, events, moved } = setup();
   const { id } = issuing.authority;
   const revoke = (serial: string, notAfter = clock.now() + day): void =>
     revoked.apply({
@@ -428,11 +470,11 @@ test('what is revoked together is on one CRL; one that lacks somebody is signed 
   revoke('0d', clock.now() - 1);
   moved();
   await settled(clock, 2);
-  assert.equal(signed(), 2, 'nobody who is valid was revoked since');
+  assert.deepEqual([signed(), listed()], [3, ['0a', '0b', '0c', '0d']], 'once more (section 3.3)');
   await publisher.close();
 
   const again = (): ReturnType<typeof world> =>
-    world(clock, [root.authority, issuing.authority], issuing, { crls, revoked });
+    world(clock, [root.authority, issuing.authority], issuing, { crls, revoked, shards });
   const same = again();
   await same.publisher.start();
   assert.deepEqual(same.events, [], 'the CRL that is kept names everybody who is valid');
@@ -484,7 +526,7 @@ test('while the clock is not believed no CRL leaves the set, and what is revoked
 });
 
 test('a CRL that was signed while the clock was ahead is signed anew once the clock is right', async () => {
-  const { clock, root, issuing, publisher, revoked, crls } = setup();
+  const { clock, root, issuing, publisher, revoked, shards, crls } = setup();
   const { id } = issuing.authority;
   clock.jumpWall(10 * day * 1000);
   await publisher.start();
@@ -492,10 +534,120 @@ test('a CRL that was signed while the clock was ahead is signed anew once the cl
   const ahead = crls.get(id) as StoredCrl;
   clock.jumpWall(-10 * day * 1000);
   assert.ok(ahead.thisUpdate > clock.now());
-  const later = world(clock, [root.authority, issuing.authority], issuing, { crls, revoked });
+  const before = { crls, revoked, shards };
+  const later = world(clock, [root.authority, issuing.authority], issuing, before);
   await later.publisher.start();
   const anew = crls.get(id) as StoredCrl;
   assert.ok(anew.thisUpdate <= clock.now());
   assert.ok(anew.number > ahead.number);
   await later.publisher.close();
+});
+
+/** Leaves of a names authority with four in a shard, as the log tells of them. */
+function namesSetup() {
+  const clock = new FakeClock();
+  const issuing = ca(clock, 'names-issuing', ca(clock, 'root', undefined), { token: 'issuing' });
+  const parts = world(clock, [issuing.authority], issuing);
+  const { id } = issuing.authority;
+  const issue = (notAfter: number) => {
+    const assigned = parts.allocator.assign(id);
+    assert.ok(assigned !== undefined);
+    const { shard, url, isNew } = assigned;
+    parts.shards.applyLeaf({ authorityId: id, shard, notAfter, url: isNew ? url : '' });
+    return assigned;
+  };
+  const revoke = (serial: string, shard: number, notAfter: number): void => {
+    const [reason, revokedBy, revokedAt] = ['superseded', 'uid:0', clock.now()] as const;
+    parts.revoked.add({ serial, authorityId: id, reason, revokedAt, revokedBy, notAfter, shard });
+  };
+  const read = (shard: number) => {
+    const { der } = parts.crls.get(crlId(id, shard)) as StoredCrl;
+    return unwrap(parseCrl(der, { ofShards: true }));
+  };
+  return { ...parts, clock, id, issuing, issue, revoke, read };
+}
+
+test('a names authority has a CRL for each shard of its leaves before they are issued, and no complete one', async () => {
+  const { clock, publisher, crls, events, id, issue, revoke, read, moved } = namesSetup();
+  await publisher.start();
+  const [first] = [...crls.values()].map(({ shard }) => shard);
+  assert.deepEqual([crls.size, publisher.set()], [1, []], 'no agent is sent any');
+  const leaves = Array.from({ length: 9 }, () => issue(clock.now() + 30 * day));
+  const numbers = [...new Set(leaves.map(({ shard }) => shard))];
+  assert.deepEqual([numbers.length, numbers[0]], [3, first]);
+  assert.deepEqual([leaves[0]?.isNew, leaves[8]?.isNew], [false, true]);
+  await settled(clock, 2);
+  for (const { shard, url } of leaves) assert.equal(read(shard).distributionPoint, url);
+  const signed = (): number => events.length;
+  const before = signed();
+  revoke('0a', leaves[5]?.shard ?? 0, clock.now() + 30 * day);
+  moved();
+  await settled(clock, 2);
+  assert.equal(signed(), before + 1, 'the CRLs of the other shards stay');
+  assert.deepEqual([...read(leaves[5]?.shard ?? 0).revoked.keys()], ['0a']);
+  assert.equal((await publisher.crl(id, first)).length > 0, true);
+  await assert.rejects(publisher.crl(id), { code: 'NOT_FOUND' });
+  assert.deepEqual(
+    publisher.standings().map(({ state, shards }) => [state, shards]),
+    [['current', numbers.length]],
+  );
+  await publisher.close();
+});
+
+test('an ended shard has one more CRL, which is then removed; a later start signs none of it', async () => {
+  const { clock, publisher, crls, issue, revoke, read, events, moved, ...parts } = namesSetup();
+  const ends = clock.now() + day;
+  const { shard } = issue(ends);
+  revoke('0a', shard, ends);
+  for (let more = 0; more < 3; more += 1) issue(ends);
+  for (let more = 0; more < 4; more += 1) issue(clock.now() + 60 * day);
+  await publisher.start();
+  await settled(clock, day + 400);
+  await settled(clock, 200);
+  assert.ok(read(shard).thisUpdate > ends);
+  assert.deepEqual([...read(shard).revoked.keys()], ['0a'], 'RFC 5280, section 3.3');
+  await settled(clock, 8 * day);
+  const removed = events.filter(({ kind }) => kind === 'crl.removed');
+  assert.deepEqual(
+    removed.map(({ detail }) => detail['shard']),
+    [shard],
+  );
+  await publisher.close();
+  const { revoked, shards, issuing } = parts;
+  assert.equal(shards.get(issuing.authority.id, shard), undefined);
+  const later = world(clock, [issuing.authority], issuing, { crls, revoked, shards });
+  await later.publisher.start();
+  moved();
+  assert.equal(crls.has(crlId(issuing.authority.id, shard)), false);
+  await later.publisher.close();
+});
+
+test('in the mesh the complete CRL lists what is on those of the shards, and alone goes to agents', async () => {
+  const clock = new FakeClock();
+  const issuing = ca(clock, 'issuing', ca(clock, 'root', undefined), { token: 'issuing' });
+  const { publisher, allocator, revoked, shards, crls, moved } = world(
+    clock,
+    [issuing.authority],
+    issuing,
+  );
+  const { id } = issuing.authority;
+  await publisher.start();
+  assert.equal(crls.size, 1, 'shards are opened by their first leaf');
+  const { shard, url } = allocator.assign(id) as { shard: number; url: string };
+  const notAfter = clock.now() + day;
+  shards.applyLeaf({ authorityId: id, shard, notAfter, url });
+  const of = { authorityId: id, reason: 'superseded', revokedBy: 'uid:0' } as const;
+  for (const [serial, each] of [
+    ['0a', shard],
+    ['0b', 0],
+  ] as const)
+    revoked.add({ ...of, serial, revokedAt: clock.now(), notAfter, shard: each });
+  moved();
+  await settled(clock, 2);
+  const [complete] = publisher.set().map(({ der }) => unwrap(parseCrl(der)));
+  assert.deepEqual([...(complete?.revoked.keys() ?? [])].sort(), ['0a', '0b']);
+  assert.equal(publisher.set().length, 1);
+  const ofShard = unwrap(parseCrl(await publisher.crl(id, shard), { ofShards: true }));
+  assert.deepEqual([...ofShard.revoked.keys()], ['0a']);
+  await publisher.close();
 });

@@ -9,7 +9,7 @@ import { TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import { parseCrl, spkiOf } from '../../../../src/common/x509/index.ts';
 import { bufferOf, type CrlDraft } from '../../../../src/issuance/crl/book.ts';
 import { openDeskInThread, startBookThread } from '../../../../src/issuance/crl/desk.ts';
-import { CrlWorkshop } from '../../../../src/issuance/crl/workshop.ts';
+import { CrlWorkshop, type CrlOrder } from '../../../../src/issuance/crl/workshop.ts';
 import { Revoked } from '../../../../src/ledger/revoked.ts';
 
 const now = 1_900_000_000;
@@ -50,13 +50,19 @@ function revoke(revoked: Revoked, from: number, to: number, over: object = {}): 
 }
 
 const draft = (over: Partial<CrlDraft> = {}): CrlDraft => ({
-  authorityId: 'a',
+  id: 'a',
   issuerDer,
   number: 1,
   thisUpdate: now - 60,
   nextUpdate: now + day,
-  endingFrom: now - day,
+  distributionPoint: undefined,
   below: [],
+  ...over,
+});
+const order = (over: Partial<CrlOrder> = {}): CrlOrder => ({
+  draft: draft(),
+  scope: { authorityId: 'a', shard: 'all' },
+  endingFrom: now - day,
   ...over,
 });
 
@@ -79,17 +85,13 @@ test('a CRL of 200,000 entries is built, checked and signed while the loop of th
   const total = 200_000;
   revoke(revoked, 0, total);
   const desk = openDeskInThread(startBookThread(), () => {});
-  const entries = revoked.since('a', undefined).entries.map((entry) => ({
-    ...entry,
-    reason: 'superseded' as const,
-  }));
-  await desk.ask({ kind: 'add', authorityId: 'a', anew: true, entries });
-  const [built, turns] = await turnsDuring(desk.ask({ kind: 'build', draft: draft() }));
+  const parts = [...revoked.entries({ authorityId: 'a', shard: 'all' }, 0)];
+  const [built, turns] = await turnsDuring(desk.ask({ kind: 'build', draft: draft(), parts }));
   assert.equal(built.entries, total);
   assert.ok(turns > 10, `${turns} turns while it was built`);
   const signature = signed(bufferOf(built.tbsDer));
   const [{ der }, finished] = await turnsDuring(
-    desk.ask({ kind: 'finish', authorityId: 'a', keyType: 'ec-p256', signature }),
+    desk.ask({ kind: 'finish', id: 'a', keyType: 'ec-p256', signature }),
   );
   assert.ok(finished > 10, `${finished} turns while it was read again`);
   assert.equal(unwrap(parseCrl(bufferOf(der))).revoked.size, total);
@@ -100,69 +102,29 @@ test('what was revoked goes to the builder a thousand a turn', async () => {
   const revoked = new Revoked();
   revoke(revoked, 0, 20_000);
   const workshop = new CrlWorkshop({ revocations: revoked });
-  const [{ entries }, turns] = await turnsDuring(workshop.build(draft()));
+  const [{ entries }, turns] = await turnsDuring(workshop.build(order()));
   assert.equal(entries, 20_000);
   assert.ok(turns >= 20, `${turns} turns`);
   await workshop.close();
 });
 
-test('only what was revoked since goes to the builder, and an entry leaves when its certificate has ended', async () => {
+test('a CRL is built of its scope alone, and an entry leaves when its certificate has ended', async () => {
   const revoked = new Revoked();
-  let asked: number[] = [];
-  const workshop = new CrlWorkshop({
-    inlineEntries: 2,
-    revocations: {
-      since: (id, mark) => {
-        const since = revoked.since(id, mark);
-        asked.push(since.entries.length);
-        return since;
-      },
-    },
-  });
-  revoke(revoked, 0, 2);
-  assert.equal((await workshop.build(draft())).entries, 2);
-  assert.equal((await workshop.build(draft())).entries, 2);
-  assert.deepEqual(asked, [2, 0], 'in this thread');
-  asked = [];
-  revoke(revoked, 2, 5);
-  assert.equal((await workshop.build(draft())).entries, 5);
-  revoke(revoked, 5, 6, { notAfter: now - 2 * day });
-  assert.equal((await workshop.build(draft())).entries, 5, 'one that ended long ago');
-  assert.deepEqual(asked, [3, 5, 1], 'the thread is told all of it once');
-  assert.equal((await workshop.build(draft({ endingFrom: now + 2 * day }))).entries, 0);
-  await workshop.close();
-});
-
-test('the log read anew is told anew, and a CRL that lacks one who is revoked and valid is found', async () => {
-  const [before, after] = [new Revoked(), new Revoked()];
-  let memory = before;
-  const workshop = new CrlWorkshop({
-    revocations: { since: (id, mark) => memory.since(id, mark) },
-  });
-  const made = async (): Promise<Uint8Array> => {
-    const { tbsDer } = await workshop.build(draft());
-    const signature = signed(bufferOf(tbsDer));
-    return (await workshop.finish({ authorityId: 'a', keyType: 'ec-p256', signature })).der;
-  };
-  revoke(before, 0, 3);
-  const der = await made();
-  const unlisted = async (over: object = {}): Promise<boolean> =>
-    (await workshop.unlisted({ authorityId: 'a', der, below: [], now, ...over })).unlisted;
-  assert.equal(await unlisted(), false);
-  assert.equal(
-    await unlisted({ der: Buffer.from('3000', 'hex') }),
-    true,
-    'one that can not be read',
+  const workshop = new CrlWorkshop({ revocations: revoked, inlineEntries: 2 });
+  revoke(revoked, 0, 2, { shard: 7 });
+  revoke(revoked, 2, 5, { shard: 8 });
+  revoke(revoked, 5, 6, { authority: 'b', shard: 7 });
+  const built = async (shard: number | 'all', endingFrom = now): Promise<number> =>
+    (await workshop.build(order({ scope: { authorityId: 'a', shard }, endingFrom }))).entries;
+  assert.deepEqual(
+    [await built(7), await built(8), await built(9), await built('all')],
+    [2, 3, 0, 5],
   );
-  const below = { serial: '0a', revokedAt: now, reason: 'cACompromise', notAfter: now + day };
-  assert.equal(await unlisted({ below: [below] }), true);
-  revoke(before, 3, 4, { notAfter: now - 1 });
-  assert.equal(await unlisted(), false, 'who has ended need not be on it');
-  revoke(after, 0, 1);
-  memory = after;
-  assert.equal(unwrap(parseCrl(bufferOf(await made()))).revoked.size, 1);
-  revoke(after, 8, 9);
-  assert.equal(await unlisted(), true);
+  revoke(revoked, 6, 7, { shard: 8, notAfter: now - 1 });
+  assert.deepEqual(
+    [await built(8, now - 1), await built(8), await built(8, now + 2 * day)],
+    [4, 3, 0],
+  );
   await workshop.close();
 });
 
@@ -170,28 +132,34 @@ test('a wrong signature, and what can not be built, are refused from the thread 
   const revoked = new Revoked();
   revoke(revoked, 0, 3);
   const workshop = new CrlWorkshop({ revocations: revoked, inlineEntries: 0 });
-  await workshop.build(draft());
+  await workshop.build(order());
   const finish = (): Promise<unknown> =>
     workshop.finish({
-      authorityId: 'a',
+      id: 'a',
       keyType: 'ec-p256',
       signature: signed(Buffer.from('something else')),
     });
   await assert.rejects(finish(), { code: 'CRL_INVALID' });
   await assert.rejects(finish(), { code: 'INTERNAL' }, 'its draft is gone');
-  await assert.rejects(workshop.build(draft({ nextUpdate: now - day })), { code: 'LINT_FAILED' });
-  assert.equal((await workshop.build(draft())).entries, 3);
+  await assert.rejects(workshop.build(order({ draft: draft({ nextUpdate: now - day }) })), {
+    code: 'LINT_FAILED',
+  });
+  assert.equal((await workshop.build(order())).entries, 3);
   await workshop.close();
-  await assert.rejects(workshop.build(draft()), { code: 'SHUTTING_DOWN' });
+  await assert.rejects(workshop.build(order()), { code: 'SHUTTING_DOWN' });
 });
 
 test('a thread that ends rejects what waits for it, and is replaced', async () => {
-  const draftOfNothing = { kind: 'build', draft: undefined as unknown as CrlDraft } as const;
+  const draftOfNothing = {
+    kind: 'build',
+    draft: undefined as unknown as CrlDraft,
+    parts: [],
+  } as const;
   let ends = 0;
   const good = openDeskInThread(startBookThread(), () => (ends += 1));
   await assert.rejects(good.ask(draftOfNothing), { code: 'INTERNAL' });
   assert.equal(ends, 0, 'what a request threw is its answer');
-  const asked = good.ask({ kind: 'build', draft: draft() });
+  const asked = good.ask({ kind: 'build', draft: draft(), parts: [] });
   await Promise.all([assert.rejects(asked, { code: 'SHUTTING_DOWN' }), good.close()]);
   await assert.rejects(good.ask(draftOfNothing), { code: 'SHUTTING_DOWN' });
   assert.equal(ends, 0, 'it was asked to end');

@@ -188,7 +188,11 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
       random: systemRandom,
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
-      crlUrl: (id) => `http://ca.mesh.test/crl/${id}.crl`,
+      assignShard: (id) => ({
+        shard: 5,
+        url: `http://ca.mesh.test/crl/${id}/5.crl`,
+        isNew: true,
+      }),
       issuerUrl: (id) => `http://ca.mesh.test/crl/${id}.cer`,
       ocspUrl: (id) => `http://ca.mesh.test/ocsp/${id}`,
       reservedDnsNames: [
@@ -413,7 +417,7 @@ test("a leaf stays within its issuer's life, and a revocable one has a CRL URL a
   const leaf = unwrap(parseCertificate(result.leaf.chainDer[0] as Buffer));
   assert.equal(leaf.noRevAvail, false);
   assert.deepEqual(leaf.crlDistributionPoints, [
-    `http://ca.mesh.test/crl/${issuing.authority.id}.crl`,
+    `http://ca.mesh.test/crl/${issuing.authority.id}/5.crl`,
   ]);
   assert.ok(
     leaf.notAfter <= issuing.authority.notAfter && leaf.notBefore >= issuing.authority.notBefore,
@@ -675,7 +679,7 @@ test('an endpoint gets its names from an authority for names, by its profile', a
       sanCritical,
     ]),
     [
-      [false, [`http://ca.mesh.test/crl/${id}.crl`], [`http://ca.mesh.test/ocsp/${id}`], false],
+      [false, [`http://ca.mesh.test/crl/${id}/5.crl`], [`http://ca.mesh.test/ocsp/${id}`], false],
       [true, [], [], true],
       [true, [], [], true],
     ],

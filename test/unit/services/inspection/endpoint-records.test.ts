@@ -65,6 +65,7 @@ async function issued(w: ServicesWorld, kind: NamesKind, ...dnsNames: readonly s
         replaces: null,
       },
       rights: [],
+      shard: 0,
       issuedAs: { kind: 'certificate.issued', subject: subjectText(subject), detail: {} },
     }),
   );
