@@ -120,6 +120,7 @@ test('a new authority is recorded before its parent signs, and ends with its par
       id: w.root.record.id,
       states: ['prepared', 'published', 'active', 'old'],
     },
+    { kind: 'key', publicKeySha256: w.intents[0]?.publicKeySha256 },
     { kind: 'policy', version: 0 },
   ]);
 });

@@ -90,6 +90,7 @@ test('the rights of the grant go into the transaction that releases, together wi
   assert.ok(item?.kind === 'signed');
   assert.deepEqual(item.rights, [
     { kind: 'authority', id: made.authorityId, states: ['active', 'old'] },
+    { kind: 'key', publicKeySha256: intents[0]?.publicKeySha256 },
     ...grant.rights,
     { kind: 'policy', version: 0 },
   ]);
