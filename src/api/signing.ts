@@ -1,5 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
+import type { NamesDelegation } from '../common/wire/generated/meshca/signing/v1/NamesDelegation.ts';
 import type { SignRequest__Output } from '../common/wire/generated/meshca/signing/v1/SignRequest.ts';
+import type { Delegation } from '../domain/index.ts';
 import type { DelegatedItem } from '../services/services.ts';
 import { batchLimit } from './issuer.ts';
 import { tooMany } from './messages/common.ts';
@@ -45,6 +47,7 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
         patterns: [...view.patterns],
         maxTtlSeconds: view.maxTtlSeconds,
         keyTypes: [...view.keyTypes],
+        names: view.names.map(namesDelegation),
       };
     },
   },
@@ -60,6 +63,16 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
     },
   },
 };
+
+const namesDelegation = (delegation: Delegation): NamesDelegation => ({
+  delegationId: delegation.id,
+  profile: delegation.profile,
+  dnsPatterns: [...delegation.dnsPatterns],
+  ipRanges: [...delegation.ipRanges],
+  wildcards: delegation.wildcards,
+  maxTtlSeconds: delegation.maxTtlSeconds,
+  keyTypes: [...delegation.keyTypes],
+});
 
 export const delegatedItem = (request: SignRequest__Output): DelegatedItem => ({
   requestId: request.requestId,

@@ -28,7 +28,7 @@ export interface LeafRequest {
   readonly ttlSeconds: number;
   /**
    * Nobody asked for this life by number. Near the end of the issuer it is shortened to that end,
-   * and the record of the certificate says so.
+   * and the record of the certificate says so. The life of an `endpoint` always is.
    */
   readonly endsWithIssuer?: boolean;
   /** The requester with its class. The policy decides by it. */

@@ -1645,12 +1645,14 @@ func (*GetDelegationRequest) Descriptor() ([]byte, []int) {
 	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{23}
 }
 
+// max_ttl_seconds and key_types: of the delegations for identities together; of those for names each states its own.
 type DelegationView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DelegationIds []string               `protobuf:"bytes,1,rep,name=delegation_ids,json=delegationIds,proto3" json:"delegation_ids,omitempty"`
 	Patterns      []string               `protobuf:"bytes,2,rep,name=patterns,proto3" json:"patterns,omitempty"`
 	MaxTtlSeconds int64                  `protobuf:"varint,3,opt,name=max_ttl_seconds,json=maxTtlSeconds,proto3" json:"max_ttl_seconds,omitempty"`
 	KeyTypes      []string               `protobuf:"bytes,4,rep,name=key_types,json=keyTypes,proto3" json:"key_types,omitempty"`
+	Names         []*NamesDelegation     `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1707,6 +1709,106 @@ func (x *DelegationView) GetMaxTtlSeconds() int64 {
 }
 
 func (x *DelegationView) GetKeyTypes() []string {
+	if x != nil {
+		return x.KeyTypes
+	}
+	return nil
+}
+
+func (x *DelegationView) GetNames() []*NamesDelegation {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type NamesDelegation struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	DelegationId string                 `protobuf:"bytes,1,opt,name=delegation_id,json=delegationId,proto3" json:"delegation_id,omitempty"`
+	// short, classic or hours
+	Profile       string   `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	DnsPatterns   []string `protobuf:"bytes,3,rep,name=dns_patterns,json=dnsPatterns,proto3" json:"dns_patterns,omitempty"`
+	IpRanges      []string `protobuf:"bytes,4,rep,name=ip_ranges,json=ipRanges,proto3" json:"ip_ranges,omitempty"`
+	Wildcards     bool     `protobuf:"varint,5,opt,name=wildcards,proto3" json:"wildcards,omitempty"`
+	MaxTtlSeconds int64    `protobuf:"varint,6,opt,name=max_ttl_seconds,json=maxTtlSeconds,proto3" json:"max_ttl_seconds,omitempty"`
+	KeyTypes      []string `protobuf:"bytes,7,rep,name=key_types,json=keyTypes,proto3" json:"key_types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesDelegation) Reset() {
+	*x = NamesDelegation{}
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesDelegation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesDelegation) ProtoMessage() {}
+
+func (x *NamesDelegation) ProtoReflect() protoreflect.Message {
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesDelegation.ProtoReflect.Descriptor instead.
+func (*NamesDelegation) Descriptor() ([]byte, []int) {
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *NamesDelegation) GetDelegationId() string {
+	if x != nil {
+		return x.DelegationId
+	}
+	return ""
+}
+
+func (x *NamesDelegation) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *NamesDelegation) GetDnsPatterns() []string {
+	if x != nil {
+		return x.DnsPatterns
+	}
+	return nil
+}
+
+func (x *NamesDelegation) GetIpRanges() []string {
+	if x != nil {
+		return x.IpRanges
+	}
+	return nil
+}
+
+func (x *NamesDelegation) GetWildcards() bool {
+	if x != nil {
+		return x.Wildcards
+	}
+	return false
+}
+
+func (x *NamesDelegation) GetMaxTtlSeconds() int64 {
+	if x != nil {
+		return x.MaxTtlSeconds
+	}
+	return 0
+}
+
+func (x *NamesDelegation) GetKeyTypes() []string {
 	if x != nil {
 		return x.KeyTypes
 	}
@@ -1837,12 +1939,21 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\fRenewNowItem\x12!\n" +
 	"\fauthority_id\x18\x01 \x01(\tR\vauthorityId\x12\"\n" +
 	"\fcertificates\x18\x02 \x01(\x03R\fcertificates\"\x16\n" +
-	"\x14GetDelegationRequest\"\x98\x01\n" +
+	"\x14GetDelegationRequest\"\xd2\x01\n" +
 	"\x0eDelegationView\x12%\n" +
 	"\x0edelegation_ids\x18\x01 \x03(\tR\rdelegationIds\x12\x1a\n" +
 	"\bpatterns\x18\x02 \x03(\tR\bpatterns\x12&\n" +
 	"\x0fmax_ttl_seconds\x18\x03 \x01(\x03R\rmaxTtlSeconds\x12\x1b\n" +
-	"\tkey_types\x18\x04 \x03(\tR\bkeyTypes2\xcb\x04\n" +
+	"\tkey_types\x18\x04 \x03(\tR\bkeyTypes\x128\n" +
+	"\x05names\x18\x05 \x03(\v2\".meshca.signing.v1.NamesDelegationR\x05names\"\xf3\x01\n" +
+	"\x0fNamesDelegation\x12#\n" +
+	"\rdelegation_id\x18\x01 \x01(\tR\fdelegationId\x12\x18\n" +
+	"\aprofile\x18\x02 \x01(\tR\aprofile\x12!\n" +
+	"\fdns_patterns\x18\x03 \x03(\tR\vdnsPatterns\x12\x1b\n" +
+	"\tip_ranges\x18\x04 \x03(\tR\bipRanges\x12\x1c\n" +
+	"\twildcards\x18\x05 \x01(\bR\twildcards\x12&\n" +
+	"\x0fmax_ttl_seconds\x18\x06 \x01(\x03R\rmaxTtlSeconds\x12\x1b\n" +
+	"\tkey_types\x18\a \x03(\tR\bkeyTypes2\xcb\x04\n" +
 	"\aSigning\x12G\n" +
 	"\x04Sign\x12\x1e.meshca.signing.v1.SignRequest\x1a\x1f.meshca.signing.v1.SignResponse\x12V\n" +
 	"\tSignBatch\x12#.meshca.signing.v1.SignBatchRequest\x1a$.meshca.signing.v1.SignBatchResponse\x12]\n" +
@@ -1864,7 +1975,7 @@ func file_meshca_signing_v1_signing_proto_rawDescGZIP() []byte {
 	return file_meshca_signing_v1_signing_proto_rawDescData
 }
 
-var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*SignDownstreamAuthorityRequest)(nil),  // 0: meshca.signing.v1.SignDownstreamAuthorityRequest
 	(*SignDownstreamAuthorityResponse)(nil), // 1: meshca.signing.v1.SignDownstreamAuthorityResponse
@@ -1891,6 +2002,7 @@ var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*RenewNowItem)(nil),                    // 22: meshca.signing.v1.RenewNowItem
 	(*GetDelegationRequest)(nil),            // 23: meshca.signing.v1.GetDelegationRequest
 	(*DelegationView)(nil),                  // 24: meshca.signing.v1.DelegationView
+	(*NamesDelegation)(nil),                 // 25: meshca.signing.v1.NamesDelegation
 }
 var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	2,  // 0: meshca.signing.v1.SignBatchRequest.items:type_name -> meshca.signing.v1.SignRequest
@@ -1910,23 +2022,24 @@ var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	18, // 14: meshca.signing.v1.CrlSet.crls:type_name -> meshca.signing.v1.SignedCrl
 	20, // 15: meshca.signing.v1.TaintSet.authorities:type_name -> meshca.signing.v1.TaintedAuthority
 	22, // 16: meshca.signing.v1.RenewNow.items:type_name -> meshca.signing.v1.RenewNowItem
-	2,  // 17: meshca.signing.v1.Signing.Sign:input_type -> meshca.signing.v1.SignRequest
-	4,  // 18: meshca.signing.v1.Signing.SignBatch:input_type -> meshca.signing.v1.SignBatchRequest
-	8,  // 19: meshca.signing.v1.Signing.SignStream:input_type -> meshca.signing.v1.SignStreamRequest
-	10, // 20: meshca.signing.v1.Signing.WatchBundle:input_type -> meshca.signing.v1.WatchBundleRequest
-	23, // 21: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
-	0,  // 22: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
-	3,  // 23: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
-	5,  // 24: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
-	9,  // 25: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
-	14, // 26: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
-	24, // 27: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
-	1,  // 28: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
-	23, // [23:29] is the sub-list for method output_type
-	17, // [17:23] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	25, // 17: meshca.signing.v1.DelegationView.names:type_name -> meshca.signing.v1.NamesDelegation
+	2,  // 18: meshca.signing.v1.Signing.Sign:input_type -> meshca.signing.v1.SignRequest
+	4,  // 19: meshca.signing.v1.Signing.SignBatch:input_type -> meshca.signing.v1.SignBatchRequest
+	8,  // 20: meshca.signing.v1.Signing.SignStream:input_type -> meshca.signing.v1.SignStreamRequest
+	10, // 21: meshca.signing.v1.Signing.WatchBundle:input_type -> meshca.signing.v1.WatchBundleRequest
+	23, // 22: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
+	0,  // 23: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
+	3,  // 24: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
+	5,  // 25: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
+	9,  // 26: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
+	14, // 27: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
+	24, // 28: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
+	1,  // 29: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_meshca_signing_v1_signing_proto_init() }
@@ -1948,7 +2061,7 @@ func file_meshca_signing_v1_signing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meshca_signing_v1_signing_proto_rawDesc), len(file_meshca_signing_v1_signing_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

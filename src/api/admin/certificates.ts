@@ -104,6 +104,7 @@ function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
     ...given('authorityId', filter.authorityId),
     ...given('entryId', filter.entryId),
     ...given('delegationId', filter.delegationId),
+    ...given('owner', filter.owner),
     ...given('dnsName', filter.dnsName.toLowerCase()),
     ...given('dnsSuffix', filter.dnsSuffix.toLowerCase().replace(/^\./, '')),
     ...given('ip', filter.ip === '' ? '' : (canonicalIp(filter.ip) ?? filter.ip)),

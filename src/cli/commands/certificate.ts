@@ -21,6 +21,7 @@ interface CertificateFlags {
   readonly name?: string;
   readonly suffix?: string;
   readonly profile?: string;
+  readonly owner?: string;
   readonly holder?: string;
   readonly authority?: string;
   readonly entry?: string;
@@ -53,6 +54,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--name <name>', 'only certificates with this DNS name or IP address')
     .option('--suffix <name>', 'only certificates with a DNS name below this one')
     .option('--profile <name>', 'only certificates of this profile')
+    .option('--owner <id>', 'only certificates of names that this identity or operator owns')
     .option('--holder <id>', 'only certificates of this agent, client or operator')
     .option('--authority <id>', 'only certificates that this authority signed')
     .option('--entry <id>', 'only certificates for this entry')
@@ -75,6 +77,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
       : { ip: options.name ?? '' }),
     dnsSuffix: options.suffix ?? '',
     profile: options.profile ?? '',
+    owner: options.owner ?? '',
     holder: options.holder ?? '',
     authorityId:
       options.authority === undefined ? '' : await authorityId(context, options, options.authority),

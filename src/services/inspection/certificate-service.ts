@@ -21,12 +21,18 @@ export interface CertificateDependencies extends InspectionDependencies {
 }
 
 /** The certificates that one prefix of a role can cover. */
-const narrowing = (scope: string): CertificateFilter =>
-  isDnsScope(scope)
-    ? { spiffeIdPrefix: 'dns:' }
-    : scope.endsWith('/')
-      ? { spiffeIdPrefix: scope }
-      : { spiffeId: scope };
+const narrowing = (scope: string): CertificateFilter => {
+  if (!isDnsScope(scope))
+    return scope.endsWith('/') ? { spiffeIdPrefix: scope } : { spiffeId: scope };
+  const name = scope.slice('dns:'.length);
+  return {
+    spiffeIdPrefix: 'dns:',
+    ...(name.startsWith('.') ? { dnsSuffix: name.slice(1) } : { dnsName: name }),
+  };
+};
+
+/** Conditions that a narrowed filter states itself. */
+const narrowed = ['spiffeId', 'spiffeIdPrefix', 'kind', 'dnsName', 'dnsSuffix'] as const;
 
 /** The issued certificates. A role sees the certificates of identities below its prefixes. */
 export class CertificateService implements Certificates {
@@ -53,17 +59,15 @@ export class CertificateService implements Certificates {
         const only =
           prefixes?.length === 1 &&
           prefixes[0] !== wholeTrustDomain(this.#dependencies.settings.trustDomain) &&
-          filter.spiffeId === undefined &&
-          filter.spiffeIdPrefix === undefined &&
-          filter.kind === undefined
+          narrowed.every((condition) => filter[condition] === undefined)
             ? prefixes[0]
             : undefined;
-        const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
+        const selection = only === undefined ? filter : { ...filter, ...narrowing(only) };
         // certificates of authorities have no path: they are visible only to roles on the whole
         // trust domain
         const seesAll = rights.permits('certificate.read', this.#dependencies.access.all);
         return visiblePage(
-          (next) => this.#dependencies.certificates.list(narrowed, order, next),
+          (next) => this.#dependencies.certificates.list(selection, order, next),
           (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
           checkPage(page),
         );

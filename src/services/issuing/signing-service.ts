@@ -77,13 +77,16 @@ export class SigningService implements Signing {
       { caller, operation: 'GetDelegation' },
       async () => {
         const delegations = await this.#activeOf(caller);
+        const isOfNames = ({ profile }: Delegation): boolean => isNamesProfile(profile);
+        const identities = delegations.filter((each) => !isOfNames(each));
         return {
           delegationIds: delegations.map(({ id }) => id),
-          patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
-          maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
+          patterns: [...new Set(identities.flatMap(({ patterns }) => patterns))],
+          maxTtlSeconds: Math.max(0, ...identities.map(({ maxTtlSeconds }) => maxTtlSeconds)),
           keyTypes: keyTypes.filter((type) =>
-            delegations.some((delegation) => delegation.keyTypes.includes(type)),
+            identities.some((delegation) => delegation.keyTypes.includes(type)),
           ),
+          names: delegations.filter(isOfNames),
         };
       },
     );

@@ -1,4 +1,5 @@
 import type { KeyType } from '../../common/x509/key-type.ts';
+import type { Delegation } from '../../domain/index.ts';
 import type { DelegateCaller } from '../callers/caller.ts';
 import type { SvidOutcome } from './svids.ts';
 
@@ -32,5 +33,7 @@ export interface Signing {
     readonly patterns: readonly string[];
     readonly maxTtlSeconds: number;
     readonly keyTypes: readonly KeyType[];
+    /** Those for names. The lists before, but `delegationIds`, are of the others together. */
+    readonly names: readonly Delegation[];
   }>;
 }

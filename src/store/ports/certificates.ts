@@ -32,6 +32,11 @@ export interface CertificateFilter {
   readonly entryId?: string;
   readonly delegationId?: string;
   readonly profile?: RecordedProfile;
+  /**
+   * Of certificates of names alone: the SPIFFE ID of the entry as it is now, or the holder where
+   * there is no entry.
+   */
+  readonly owner?: string;
   /** A DNS name, as it is in the certificate; also beside a SPIFFE ID. */
   readonly dnsName?: string;
   /** Every DNS name below this one. */

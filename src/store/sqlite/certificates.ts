@@ -1,7 +1,7 @@
-import { sql, type Expression, type SqlBool } from 'kysely';
+import { expressionBuilder, sql, type Expression, type SqlBool } from 'kysely';
 import type { CertificateRecord, CertificateState } from '../../domain/index.ts';
 import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../ports/index.ts';
-import type { CertificateTable } from '../schema.ts';
+import type { CertificateTable, Schema } from '../schema.ts';
 import { nameRanges } from './certificate-names.ts';
 import { bytesOrNull, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
@@ -171,6 +171,22 @@ function certificateStatements(engine: Engine) {
   };
 }
 
+/** Only certificates of names have an owner. */
+const ownedBy = (owner: string): Expression<SqlBool> => {
+  const eb = expressionBuilder<Schema, 'certificates'>();
+  return eb.and([
+    eb('kind', '=', 'endpoint'),
+    eb.or([
+      eb.and([eb('entry_id', 'is', null), eb('holder', '=', owner)]),
+      eb(
+        'entry_id',
+        'in',
+        eb.selectFrom('entries').select('entries.id').where('entries.spiffe_id', '=', owner),
+      ),
+    ]),
+  ]);
+};
+
 type Where = Parameters<ReturnType<typeof certificateQuery>['where']>[0];
 const certificateQuery = () => builder.selectFrom('certificates');
 
@@ -196,6 +212,7 @@ function matching(filter: CertificateFilter): Where {
     if (filter.entryId !== undefined) terms.push(eb('entry_id', '=', filter.entryId));
     if (filter.delegationId !== undefined)
       terms.push(eb('delegation_id', '=', filter.delegationId));
+    if (filter.owner !== undefined) terms.push(ownedBy(filter.owner));
     if (filter.profile !== undefined) terms.push(eb('profile', '=', filter.profile));
     for (const { from, until } of nameRanges(filter))
       terms.push(

@@ -3,7 +3,10 @@ import { test } from 'node:test';
 import {
   activeAuthority,
   agentId,
+  by,
   code,
+  creates,
+  draft,
   everyPage,
   intent,
   issued,
@@ -64,6 +67,8 @@ export function certificateCases(name: string, open: OpenStore): void {
           notAfter: start + 10,
         })
       ).serial;
+    const made = draft({ spiffeId: 'spiffe://example.org/owner' });
+    await store.entries.write([creates(made)], by);
     const shop = await named(['shop.test', 'www.shop.test'], ['192.0.2.7']);
     const deep = await named(['a.b.shop.test']);
     const wild = await named(['*.shop.test'], ['2001:db8::7']);
@@ -84,6 +89,20 @@ export function certificateCases(name: string, open: OpenStore): void {
     assert.deepEqual(await found({ ip: '192.0.2.7', dnsName: 'a.b.shop.test' }), []);
     assert.deepEqual(await found({ profile: 'classic' }), []);
     assert.equal((await found({ profile: 'short' })).length, 5);
+    const ofEntry = await issued(store, authorityId, {
+      kind: 'endpoint',
+      entryId: made.id,
+      holder: agentId,
+    });
+    const byHand = await issued(store, authorityId, {
+      kind: 'endpoint',
+      entryId: null,
+      holder: 'uid:7',
+    });
+    await issued(store, authorityId, { kind: 'workload', entryId: null, holder: 'uid:7' });
+    assert.deepEqual(await found({ owner: made.spiffeId }), [ofEntry.serial]);
+    assert.deepEqual(await found({ owner: 'uid:7' }), [byHand.serial]);
+    assert.equal((await found({ owner: agentId })).length, 5, 'those without an entry');
     const lease = await store.leases.acquire('prune', 'me', start * 1000, 86_400_000);
     assert.ok(lease !== undefined);
     await store.retention.pruneCertificates(start + 11, 10, lease);

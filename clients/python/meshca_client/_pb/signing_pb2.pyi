@@ -267,13 +267,33 @@ class GetDelegationRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DelegationView(_message.Message):
-    __slots__ = ("delegation_ids", "patterns", "max_ttl_seconds", "key_types")
+    __slots__ = ("delegation_ids", "patterns", "max_ttl_seconds", "key_types", "names")
     DELEGATION_IDS_FIELD_NUMBER: _ClassVar[int]
     PATTERNS_FIELD_NUMBER: _ClassVar[int]
     MAX_TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     KEY_TYPES_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     delegation_ids: _containers.RepeatedScalarFieldContainer[str]
     patterns: _containers.RepeatedScalarFieldContainer[str]
     max_ttl_seconds: int
     key_types: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, delegation_ids: _Optional[_Iterable[str]] = ..., patterns: _Optional[_Iterable[str]] = ..., max_ttl_seconds: _Optional[int] = ..., key_types: _Optional[_Iterable[str]] = ...) -> None: ...
+    names: _containers.RepeatedCompositeFieldContainer[NamesDelegation]
+    def __init__(self, delegation_ids: _Optional[_Iterable[str]] = ..., patterns: _Optional[_Iterable[str]] = ..., max_ttl_seconds: _Optional[int] = ..., key_types: _Optional[_Iterable[str]] = ..., names: _Optional[_Iterable[_Union[NamesDelegation, _Mapping]]] = ...) -> None: ...
+
+class NamesDelegation(_message.Message):
+    __slots__ = ("delegation_id", "profile", "dns_patterns", "ip_ranges", "wildcards", "max_ttl_seconds", "key_types")
+    DELEGATION_ID_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    DNS_PATTERNS_FIELD_NUMBER: _ClassVar[int]
+    IP_RANGES_FIELD_NUMBER: _ClassVar[int]
+    WILDCARDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KEY_TYPES_FIELD_NUMBER: _ClassVar[int]
+    delegation_id: str
+    profile: str
+    dns_patterns: _containers.RepeatedScalarFieldContainer[str]
+    ip_ranges: _containers.RepeatedScalarFieldContainer[str]
+    wildcards: bool
+    max_ttl_seconds: int
+    key_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, delegation_id: _Optional[str] = ..., profile: _Optional[str] = ..., dns_patterns: _Optional[_Iterable[str]] = ..., ip_ranges: _Optional[_Iterable[str]] = ..., wildcards: bool = ..., max_ttl_seconds: _Optional[int] = ..., key_types: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -6,6 +6,7 @@ import type { CrlSet as _meshca_signing_v1_CrlSet, CrlSet__Output as _meshca_sig
 import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationView__Output as _meshca_signing_v1_DelegationView__Output } from './meshca/signing/v1/DelegationView.ts';
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from './meshca/signing/v1/GetDelegationRequest.ts';
 import type { JwtKey as _meshca_signing_v1_JwtKey, JwtKey__Output as _meshca_signing_v1_JwtKey__Output } from './meshca/signing/v1/JwtKey.ts';
+import type { NamesDelegation as _meshca_signing_v1_NamesDelegation, NamesDelegation__Output as _meshca_signing_v1_NamesDelegation__Output } from './meshca/signing/v1/NamesDelegation.ts';
 import type { RenewNow as _meshca_signing_v1_RenewNow, RenewNow__Output as _meshca_signing_v1_RenewNow__Output } from './meshca/signing/v1/RenewNow.ts';
 import type { RenewNowItem as _meshca_signing_v1_RenewNowItem, RenewNowItem__Output as _meshca_signing_v1_RenewNowItem__Output } from './meshca/signing/v1/RenewNowItem.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from './meshca/signing/v1/SignBatchRequest.ts';
@@ -41,6 +42,7 @@ export interface ProtoGrpcType {
         DelegationView: MessageTypeDefinition<_meshca_signing_v1_DelegationView, _meshca_signing_v1_DelegationView__Output>
         GetDelegationRequest: MessageTypeDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_GetDelegationRequest__Output>
         JwtKey: MessageTypeDefinition<_meshca_signing_v1_JwtKey, _meshca_signing_v1_JwtKey__Output>
+        NamesDelegation: MessageTypeDefinition<_meshca_signing_v1_NamesDelegation, _meshca_signing_v1_NamesDelegation__Output>
         RenewNow: MessageTypeDefinition<_meshca_signing_v1_RenewNow, _meshca_signing_v1_RenewNow__Output>
         RenewNowItem: MessageTypeDefinition<_meshca_signing_v1_RenewNowItem, _meshca_signing_v1_RenewNowItem__Output>
         SignBatchRequest: MessageTypeDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchRequest__Output>

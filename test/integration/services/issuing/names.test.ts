@@ -114,6 +114,7 @@ test('the inventory finds it by each name and says all of them', async () => {
     ['--name', '127.0.0.1'],
     ['--suffix', '.shop.test'],
     ['--suffix', 'test', '--profile', 'classic', '--kind', 'endpoint'],
+    ['--owner', `uid:${process.getuid?.()}`],
   ])
     assert.deepEqual(await list(...args), [www.serial], args.join(' '));
   assert.deepEqual(await list('--suffix', 'www.shop.test'), []);
@@ -182,6 +183,18 @@ test('a control plane signs names over the signing API, in the shape of its requ
     ['digitalSignature', 'keyEncipherment'],
   );
   assert.ok(leaf.value.noRevAvail);
+  const view = await unaryCall(client, '/meshca.signing.v1.Signing/GetDelegation');
+  assert.deepEqual([view.patterns, view.maxTtlSeconds, view.delegationIds.length], [[], 0, 1]);
+  assert.deepEqual(
+    view.names.map(({ profile, dnsPatterns, ipRanges, wildcards, maxTtlSeconds }) => [
+      profile,
+      dnsPatterns,
+      ipRanges,
+      wildcards,
+      maxTtlSeconds,
+    ]),
+    [['hours', ['*.shop.test'], ['10.0.0.0/8'], true, 3600]],
+  );
   const { results } = await unaryCall(client, '/meshca.signing.v1.Signing/SignBatch', {
     items: [item, { ...item, ips: ['11.0.0.7'] }].map((each) => ({ ...each, requestId: uuidv7() })),
   });

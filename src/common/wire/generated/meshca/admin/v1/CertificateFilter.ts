@@ -21,6 +21,10 @@ export interface CertificateFilter {
   'dnsName'?: (string);
   'dnsSuffix'?: (string);
   'ip'?: (string);
+  /**
+   * Of names without an identity: see Certificate.owner.
+   */
+  'owner'?: (string);
 }
 
 export interface CertificateFilter__Output {
@@ -41,4 +45,8 @@ export interface CertificateFilter__Output {
   'dnsName': (string);
   'dnsSuffix': (string);
   'ip': (string);
+  /**
+   * Of names without an identity: see Certificate.owner.
+   */
+  'owner': (string);
 }
