@@ -104,22 +104,17 @@ export class FederationService implements Federation {
     });
   }
 
-  delete(
-    caller: OperatorCaller,
-    trustDomain: string,
-    reason: string,
-  ): Promise<FederationRelationship> {
+  delete(caller: OperatorCaller, trustDomain: string, reason: string): Promise<void> {
     return this.#refusing(caller, 'DeleteRelationship', trustDomain, async () => {
       const { access, clock, federation, foreign } = this.#dependencies;
       const text = checkText('reason', reason, 500);
       // it takes trust away, so that any role with the verb may do it
       (await access.of(caller)).require('federation.write', { kind: 'none' });
-      const deleted = await federation.delete(
+      await federation.delete(
         trustDomain,
         deletedEvents(trustDomain, text, { actor: actorOf(caller), timeMs: clock.nowMs() }),
       );
       await foreign.refresh();
-      return deleted;
     });
   }
 

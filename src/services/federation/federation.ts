@@ -38,9 +38,5 @@ export interface Federation {
   /** Polls the endpoint now. NOT_FOUND, FEDERATION_*. */
   refresh(caller: OperatorCaller, trustDomain: string): Promise<FederationView>;
   /** Takes the trust away, and the bundle from every agent. NOT_FOUND. */
-  delete(
-    caller: OperatorCaller,
-    trustDomain: string,
-    reason: string,
-  ): Promise<FederationRelationship>;
+  delete(caller: OperatorCaller, trustDomain: string, reason: string): Promise<void>;
 }

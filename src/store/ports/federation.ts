@@ -29,9 +29,9 @@ export interface FederationStore {
     held: Pick<ForeignBundle, 'sequence' | 'documentSha256'> | undefined,
     event: AuditEvent,
   ): Promise<void>;
-  /** Deletes the relationship and its bundle. NOT_FOUND. Returns what there was. */
+  /** Deletes the relationship and its bundle, also where their rows were altered. NOT_FOUND. */
   delete(
     trustDomain: string,
     events: { readonly event: AuditEvent; readonly withdrawn: AuditEvent },
-  ): Promise<FederationRelationship>;
+  ): Promise<void>;
 }

@@ -54,6 +54,12 @@ const vouchedRows = ({ relationship, bundle }: Statements, guard: LogGuard) => (
       row === undefined ? undefined : toBundle(row),
     );
   },
+  /** Whether there is a row, or the log has one: what was altered can be taken away as well. */
+  has: (kind: 'federation' | 'foreign-bundle', trustDomain: string): boolean => {
+    const key = { trust_domain: trustDomain };
+    const row = kind === 'federation' ? relationship.get(key) : bundle.get(key);
+    return row !== undefined || !guard.sameRow(kind, trustDomain, undefined);
+  },
 });
 
 function federationWrites(
@@ -100,16 +106,14 @@ function federationWrites(
       }),
     delete: (trustDomain, { event, withdrawn }) =>
       engine.write(() => {
-        const present = rows.relationship(trustDomain);
-        if (present === undefined)
+        if (!rows.has('federation', trustDomain))
           throw new PkiError('NOT_FOUND', `there is no relationship with ${trustDomain}`);
         revisions.advance();
         statements.remove.run({ trust_domain: trustDomain });
         audit(event, deletedObject('federation', trustDomain));
-        if (rows.bundle(trustDomain) === undefined) return present;
+        if (!rows.has('foreign-bundle', trustDomain)) return;
         statements.removeBundle.run({ trust_domain: trustDomain });
         audit(withdrawn, deletedObject('foreign-bundle', trustDomain));
-        return present;
       }),
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loadServerConfig } from '../../../src/config/index.ts';
+import { loadServerConfig, rotationPolicy } from '../../../src/config/index.ts';
 
 const environment = (over: Readonly<Record<string, string>>): Record<string, string> => ({
   MESHCA_SERVER_TRUST_DOMAIN: 'mesh.test',
@@ -64,4 +64,31 @@ test('the same label in another module, or in another SoftHSM, is another token'
     });
     assert.ok(loaded.ok, loaded.ok ? '' : loaded.error.message);
   }
+});
+
+test('a bundle endpoint lengthens the publication of roots and JWT keys to five refresh hints', async () => {
+  const unseen = async (over: Readonly<Record<string, string>>) => {
+    const loaded = await loadServerConfig({ env: environment(over) });
+    assert.ok(loaded.ok);
+    const { root, jwt } = rotationPolicy(loaded.value).unseenSeconds;
+    return [root, jwt];
+  };
+  const hint = { MESHCA_SERVER_ISSUANCE_BUNDLE_REFRESH_HINT_SECONDS: '3600' };
+  assert.deepEqual(await unseen(hint), [7_200, 7_200]);
+  for (const endpoint of [
+    { MESHCA_SERVER_FEDERATION_SPIFFE_PORT: '1' },
+    {
+      MESHCA_SERVER_FEDERATION_WEB_CERT_FILE: '/c',
+      MESHCA_SERVER_FEDERATION_WEB_KEY_FILE: '/k',
+    },
+  ])
+    assert.deepEqual(await unseen({ ...hint, ...endpoint }), [18_000, 18_000]);
+});
+
+test('polls of foreign endpoints need a minimum below their maximum', async () => {
+  const loaded = await loadServerConfig({
+    env: environment({ MESHCA_SERVER_FEDERATION_POLL_MINIMUM_SECONDS: '7200' }),
+  });
+  assert.ok(!loaded.ok);
+  assert.match(loaded.error.message, /federation\.pollMinimumSeconds \(7200\)/);
 });
