@@ -48,7 +48,7 @@ export async function bundle() {
     sourcemap: 'linked',
     sourcesContent: false,
     logLevel: 'error',
-    plugins: [packageFolders, packagesOnDemand],
+    plugins: [packageFolders, packagesOnDemand, englishOnly],
   });
   // its process would live as long as this one
   await stop();
@@ -82,6 +82,17 @@ const packagesOnDemand = {
     onResolve({ filter: /^[@a-z]/ }, ({ kind, path }) =>
       kind === 'dynamic-import' ? { path, external: true } : undefined,
     );
+  },
+};
+
+/** zod exports its messages in 50 languages, and the bundler can not tell that nobody reads them. */
+const englishOnly = {
+  name: 'english-only',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({
+      contents: "export { default as en } from './en.js';",
+      loader: 'js',
+    }));
   },
 };
 

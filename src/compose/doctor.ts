@@ -73,7 +73,7 @@ async function tokenChecks({
   execPath,
 }: ServerDoctorDependencies): Promise<readonly MachineCheck[]> {
   const logger = silentLogger;
-  const vault = vaultSession(config, systemClock, logger);
+  const vault = await vaultSession(config, systemClock, logger);
   const checks: MachineCheck[] = [];
   try {
     for (const role of [

@@ -159,11 +159,11 @@ export function readPem(path: string, key: string): string {
 }
 
 /** The session with Vault or OpenBao, if one is configured. It logs in at first use. */
-export function vaultSession(
+export async function vaultSession(
   config: ServerConfig,
   clock: Clock,
   logger: Logger,
-): VaultSession | undefined {
+): Promise<VaultSession | undefined> {
   const { upstream } = config.authorities;
   if (upstream === undefined) return undefined;
   const { approle, token, kubernetes } = upstream.auth;
@@ -173,7 +173,7 @@ export function vaultSession(
       : kubernetes !== undefined
         ? { method: 'kubernetes' as const, ...kubernetes }
         : { method: 'token' as const, file: (token as { file: string }).file };
-  return new VaultSession({
+  return VaultSession.open({
     address: upstream.address,
     auth,
     timeoutMs: upstream.timeoutSeconds * 1000,

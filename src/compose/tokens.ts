@@ -42,7 +42,7 @@ export interface PinChange {
 export async function openTokens(context: ServerContext): Promise<TokenStage> {
   const { config, env, execPath, clock, logger } = context;
   await using stack = new AsyncDisposableStack();
-  const vault = vaultSession(config, clock, logger.child({ part: 'upstream' }));
+  const vault = await vaultSession(config, clock, logger.child({ part: 'upstream' }));
   stack.defer(() => vault?.close());
   const sources = { env, vault, logger };
   const issuingToken = await tokenConfig(config, 'issuing', sources);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import nodeVault, { type client as VaultClient } from 'node-vault';
+import type nodeVault from 'node-vault';
+import type { client as VaultClient } from 'node-vault';
 import { PkiError, type ErrorCode } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { vaultTransport } from './vault-transport.ts';
@@ -52,7 +53,7 @@ export class VaultSession {
   #cancelRenewal: (() => void) | undefined;
   #closed = false;
 
-  constructor(options: VaultOptions) {
+  private constructor(options: VaultOptions, createClient: typeof nodeVault) {
     this.#options = options;
     const silent = (): void => {};
     this.#transport = vaultTransport({
@@ -60,7 +61,7 @@ export class VaultSession {
       ...(options.caPem === undefined ? {} : { caPem: options.caPem }),
     });
     this.#caPem = options.caPem;
-    this.#client = nodeVault({
+    this.#client = createClient({
       endpoint: options.address,
       'request-promise': this.#transport,
       // the debug output of node-vault shows whole requests
@@ -78,6 +79,12 @@ export class VaultSession {
     bare.token = '';
     bare.namespace = options.namespace ?? '';
     bare.pathPrefix = '';
+  }
+
+  /** Most servers have no upstream: the library and its own are loaded for those that have one. */
+  static async open(options: VaultOptions): Promise<VaultSession> {
+    const { default: createClient } = await import('node-vault');
+    return new VaultSession(options, createClient);
   }
 
   /** The CAs under which Vault proves itself. */

@@ -142,10 +142,10 @@ test('rates of services follow the limits, with a burst that lets a few CAs begi
   assert.equal(settings.recoveryGraceSeconds, 2 * day);
 });
 
-test('a session with a vault may serve PINs alone: it signs where the source is upstream', () => {
-  assert.equal(vaultSession(configOf(), systemClock, silentLogger), undefined);
+test('a session with a vault may serve PINs alone: it signs where the source is upstream', async () => {
+  assert.equal(await vaultSession(configOf(), systemClock, silentLogger), undefined);
   const pinsAlone = configOf({ authorities: { upstream } });
-  const vault = vaultSession(pinsAlone, systemClock, silentLogger);
+  const vault = await vaultSession(pinsAlone, systemClock, silentLogger);
   assert.ok(vault !== undefined);
   assert.equal(upstreamAuthority(pinsAlone, vault, systemClock), undefined);
   const signs = configOf({ authorities: { source: 'upstream', upstream } });

@@ -34,8 +34,8 @@ describe('intermediates that a real OpenBao signs', () => {
 
   const rootSha256 = (): string => sha256Hex(unwrap(certificatesFromPem(bao.rootPem))[0] as Buffer);
   const upstream = (over: object = {}): object => upstreamOf(bao, over);
-  const session = (over: Partial<VaultOptions> = {}): VaultSession =>
-    new VaultSession({
+  const session = (over: Partial<VaultOptions> = {}): Promise<VaultSession> =>
+    VaultSession.open({
       address: bao.address,
       caPem: readFileSync(bao.caFile, 'utf8'),
       auth: {
@@ -221,7 +221,7 @@ describe('intermediates that a real OpenBao signs', () => {
     const { data: role } = await bao.api('GET', 'auth/approle/role/short/role-id');
     const { data: secret } = await bao.api('POST', 'auth/approle/role/short/secret-id');
     writeFileSync(join(bao.dir, 'short'), secret.secret_id);
-    const short = session({
+    const short = await session({
       auth: {
         method: 'approle',
         mount: 'approle',
@@ -243,7 +243,7 @@ describe('intermediates that a real OpenBao signs', () => {
     );
     short.close();
 
-    const long = session();
+    const long = await session();
     await long.secret({ mount: 'secret', path: 'meshca/hsm', field: 'pin' });
     const { data } = await bao.api('LIST', 'auth/token/accessors');
     for (const accessor of data.keys as string[]) {
@@ -277,7 +277,7 @@ describe('intermediates that a real OpenBao signs', () => {
       warn: (...said) => void warnings.push(said),
       error: (...said) => void warnings.push(said),
     };
-    const aged = session({
+    const aged = await session({
       logger,
       auth: {
         method: 'approle',
@@ -320,12 +320,12 @@ describe('intermediates that a real OpenBao signs', () => {
     process.env['VAULT_TOKEN'] = 'wrong';
     process.env['VAULT_NAMESPACE'] = 'wrong';
     try {
-      const team = session({ auth: { method: 'token', file }, namespace: 'team' });
+      const team = await session({ auth: { method: 'token', file }, namespace: 'team' });
       assert.equal(await team.secret({ mount: 'secret', path: 'hsm', field: 'pin' }), '4711');
       team.close();
       // its end is told by the file, and a new token in the file is taken
       writeFileSync(file, 'revoked\n');
-      const late = session({ auth: { method: 'token', file }, namespace: 'team' });
+      const late = await session({ auth: { method: 'token', file }, namespace: 'team' });
       const pin = () => late.secret({ mount: 'secret', path: 'hsm', field: 'pin' });
       await assert.rejects(
         pin(),
@@ -337,7 +337,7 @@ describe('intermediates that a real OpenBao signs', () => {
       writeFileSync(file, `${auth.client_token}\n`);
       assert.equal(await pin(), '4711');
       late.close();
-      const outside = session({ auth: { method: 'token', file } });
+      const outside = await session({ auth: { method: 'token', file } });
       assert.notEqual(
         await codeOf(outside.secret({ mount: 'secret', path: 'hsm', field: 'pin' })),
         'resolved',
@@ -405,7 +405,7 @@ describe('intermediates that a real OpenBao signs', () => {
         token_ttl: '20m',
       });
       const jwtFile = join(bao.dir, 'jwt');
-      const inPod = session({
+      const inPod = await session({
         auth: { method: 'kubernetes', mount: 'kubernetes', role: 'meshca', jwtFile },
       });
       assert.equal(

@@ -29,7 +29,7 @@ test('other CAs count from the next request to Vault on', async (context) => {
   server.listen(0, 'localhost');
   await once(server, 'listening');
   context.after(() => server.close());
-  const session = new VaultSession({
+  const session = await VaultSession.open({
     address: `https://localhost:${(server.address() as AddressInfo).port}`,
     auth: { method: 'token', file: token },
     caPem: pemOf(before),
