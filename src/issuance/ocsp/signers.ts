@@ -1,8 +1,10 @@
+import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Logger } from '../../common/runtime/index.ts';
 import { parseCertificate, type ParsedCertificate } from '../../common/x509/index.ts';
 import type { OcspResponder } from '../../certs/index.ts';
 import type { Authority, AuthorityState, TokenRole } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
+import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { AuditStore, AuthorityStore, CertificateStore } from '../../store/ports/index.ts';
 import { authorityEvent } from '../authority-event.ts';
 import { completeAuthority, recordAuthority, type MakerDependencies } from '../authority-maker.ts';
@@ -29,6 +31,7 @@ export interface OcspSignersDependencies extends SignerCertificateDependencies {
     readonly audit: Pick<AuditStore, 'append' | 'list'>;
     readonly certificates: Pick<CertificateStore, 'list'>;
   };
+  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   /** Reads the authorities again, so that the signers load a new key. */
   readonly changed: () => Promise<void>;
@@ -44,13 +47,16 @@ const usableStates: readonly AuthorityState[] = ['preparing', 'prepared', 'publi
  * The signers of OCSP answers. Each authority has a key of its own for them, made once in the
  * issuing token, and short-lived certificates for that key, one after the other: its next one is
  * made at half of its life. A start finds them in the inventory, where the certificate itself
- * proves what it is. Owner of which signer signs next.
+ * proves what it is. A key of which a certificate was revoked signs no more: another one is made.
+ * Owner of which signer signs next.
  */
 export class OcspSigners {
   readonly #dependencies: OcspSignersDependencies;
   /** By the sequence of their certificates: earlier ones stand in answers that are still good. */
   readonly #bySequence = new Map<number, OcspSigner>();
   readonly #current = new Map<string, OcspSigner>();
+  /** CKA_IDs of keys of which a certificate was revoked. */
+  readonly #burnt = new Set<string>();
 
   constructor(dependencies: OcspSignersDependencies) {
     this.#dependencies = dependencies;
@@ -76,13 +82,13 @@ export class OcspSigners {
   async signerOf(issuing: Authority): Promise<OcspSigner> {
     const { clock, logger } = this.#dependencies;
     const now = clock.now();
-    if (!this.#current.has(issuing.id)) await this.#load(issuing, await this.#keyOf(issuing));
-    const present = this.#current.get(issuing.id);
+    let present = this.#current.get(issuing.id);
+    if (present === undefined || this.#isRevoked(present.responder.signer))
+      present = await this.#begin(issuing);
     if (present !== undefined && !isDue(present.responder, now)) return present;
     try {
-      const keyed = await this.#keyOf(issuing);
-      await certifyOcspSigner(issuing, keyed, this.#dependencies);
-      await this.#load(issuing, keyed);
+      await certifyOcspSigner(issuing, await this.#keyOf(issuing), this.#dependencies);
+      await this.#load(issuing);
     } catch (thrown) {
       if (present === undefined || present.responder.signer.notAfter <= now) throw thrown;
       logger.warn(
@@ -96,7 +102,9 @@ export class OcspSigners {
       );
       return present;
     }
-    const next = this.#current.get(issuing.id) as OcspSigner;
+    const next = this.#current.get(issuing.id);
+    if (next === undefined || next === present)
+      throw new PkiError('INTERNAL', 'the new certificate of an OCSP signer is not on record');
     const { serialHex, notAfter } = next.responder.signer;
     logger.info({ authority: issuing.id, serial: serialHex, notAfter }, 'OCSP signer certified');
     return next;
@@ -107,12 +115,34 @@ export class OcspSigners {
     const ids = new Set(answering.map(({ id }) => id));
     for (const keyed of this.#dependencies.authorities.all()) {
       if (keyed.kind !== 'ocsp' || keyed.parentId === null || ids.has(keyed.parentId)) continue;
-      if (keyed.state === 'active') await this.#move(await this.#move(keyed, 'old'), 'retired');
-      else if (keyed.state === 'old') await this.#move(keyed, 'retired');
-      else continue;
-      this.#current.delete(keyed.parentId);
-      await this.#dependencies.changed();
+      if (keyed.state === 'active' || keyed.state === 'old') await this.#end(keyed);
     }
+  }
+
+  /** Finds the signer of an authority, and its key, which is made if there is none. */
+  async #begin(issuing: Authority): Promise<OcspSigner | undefined> {
+    const keyed = await this.#keyOf(issuing);
+    await this.#load(issuing);
+    if (this.#burnt.has(keyed.ckaId)) {
+      this.#dependencies.logger.warn(
+        { authority: issuing.id, key: keyed.id },
+        'a certificate of the OCSP signer was revoked: its key is replaced',
+      );
+      await this.#end(keyed);
+      await this.#keyOf(issuing);
+    }
+    return this.#current.get(issuing.id);
+  }
+
+  async #end(keyed: Authority): Promise<void> {
+    const old = keyed.state === 'active' ? await this.#move(keyed, 'old') : keyed;
+    await this.#move(old, 'retired');
+    if (keyed.parentId !== null) this.#current.delete(keyed.parentId);
+    await this.#dependencies.changed();
+  }
+
+  #isRevoked({ serialHex }: ParsedCertificate): boolean {
+    return this.#dependencies.revocations.revoked(serialHex);
   }
 
   /** The key that signs for this authority. A crash in the middle is continued. */
@@ -173,9 +203,12 @@ export class OcspSigners {
     );
   }
 
-  /** Reads the certificates of the key. A row that is not what the key and issuer prove is none. */
-  async #load(issuing: Authority, keyed: Authority): Promise<void> {
-    const { store } = this.#dependencies;
+  /**
+   * Reads the certificates of the signers of an authority. A row that is not what key and issuer
+   * prove is none. Those of an earlier key still stand in answers.
+   */
+  async #load(issuing: Authority): Promise<void> {
+    const { store, authorities } = this.#dependencies;
     const { items } = await store.certificates.list(
       { kind: 'authority', authorityId: issuing.id, state: 'issued' },
       'newest',
@@ -183,31 +216,30 @@ export class OcspSigners {
     );
     const issuer = parseCertificate(issuing.certificateDer as Buffer);
     if (!issuer.ok) throw issuer.error;
+    const keys = authorities
+      .all()
+      .filter(({ kind, parentId }) => kind === 'ocsp' && parentId === issuing.id);
+    this.#current.delete(issuing.id);
     for (const { sequence, profile, certificateDer } of items.toReversed()) {
       if (profile !== 'ocsp-signer' || certificateDer === null) continue;
-      const known = this.#bySequence.get(sequence);
-      const signer = known?.responder.signer ?? this.#proven(certificateDer, issuer.value, keyed);
-      if (signer === undefined) continue;
-      const entry = known ?? {
+      const signer = this.#provenSigner(certificateDer, issuer.value);
+      const keyed = keys.find(({ spkiDer }) => signer && spkiDer?.equals(signer.spkiDer));
+      if (signer === undefined || keyed === undefined) continue;
+      const entry = this.#bySequence.get(sequence) ?? {
         authorityId: issuing.id,
         ckaId: keyed.ckaId,
         sequence,
         responder: { issuer: issuer.value, signer },
       };
       this.#bySequence.set(sequence, entry);
-      this.#current.set(issuing.id, entry);
+      if (this.#isRevoked(signer)) this.#burnt.add(keyed.ckaId);
+      if (keyed.state === 'active') this.#current.set(issuing.id, entry);
     }
   }
 
-  #proven(
-    certificateDer: Buffer,
-    issuer: ParsedCertificate,
-    keyed: Authority,
-  ): ParsedCertificate | undefined {
+  #provenSigner(certificateDer: Buffer, issuer: ParsedCertificate): ParsedCertificate | undefined {
     const signer = checkOcspSigner(certificateDer, issuer);
-    return signer.ok &&
-      signer.value.notAfter > this.#dependencies.clock.now() &&
-      keyed.spkiDer?.equals(signer.value.spkiDer) === true
+    return signer.ok && signer.value.notAfter > this.#dependencies.clock.now()
       ? signer.value
       : undefined;
   }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { unwrap } from '../../../src/common/errors/index.ts';
+import { parseCertificate } from '../../../src/common/x509/index.ts';
 import type { OcspHash } from '../../../src/certs/index.ts';
 import { newSerial } from '../../compliance/store/fixtures.ts';
 import { makeOcspCa, ocspRequest } from '../../support/ocsp.ts';
@@ -189,6 +191,28 @@ suite('OCSP answers in trouble', () => {
     await world.restart();
     assert.equal(await errorOf(world, serial), 'tryLater');
     assert.equal(world.token.signatures, signatures);
+  });
+
+  test('come from another key after a certificate of their signer was revoked', async () => {
+    await using world = await ocspWorld();
+    await world.publisher.start();
+    const serial = await world.issue();
+    await becomes(world, serial, 'good');
+    const first = await world.answer(serial);
+    await world.revoke(unwrap(parseCertificate(first.signerDer)).serialHex);
+    await until(async () => {
+      const keys = await world.store.authorities.list({ kind: 'ocsp' });
+      return keys.map(({ state }) => state).join() === 'retired,active';
+    });
+    const next = await world.issue();
+    await becomes(world, next, 'good');
+    assert.ok(!(await world.answer(next)).responderKeyHash.equals(first.responderKeyHash));
+    await world.restart();
+    assert.deepEqual(await world.answer(serial), first, 'it is renewed when it is due');
+    world.clock.advance(2.1 * day);
+    await world.restart();
+    assert.ok(!(await world.answer(serial)).responderKeyHash.equals(first.responderKeyHash));
+    assert.equal((await world.store.authorities.list({ kind: 'ocsp' })).length, 2);
   });
 
   test('go on while their authority is old or tainted, and end when it is revoked', async () => {
