@@ -6,6 +6,7 @@ import { ceremony } from './ceremony.ts';
 import { compromise } from './compromise.ts';
 import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
+import { federation } from './federation.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
@@ -49,6 +50,7 @@ const drills: readonly Drill[] = [
   ceremony,
   provision,
   namesRotation,
+  federation,
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { patienceMs } from '../test/support/until.ts';
 import type { ClientReport } from './outage-client.ts';
 import { tail } from './server-child.ts';
-import { trustDomain, type World } from './world.ts';
+import type { World } from './world.ts';
 import { productEntry } from '../test/support/product.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -40,7 +40,7 @@ export class OutageNode implements AsyncDisposable {
   constructor(world: World, name: string) {
     this.#world = world;
     this.name = name;
-    this.agentId = `spiffe://${trustDomain}/meshca/agent/${name}`;
+    this.agentId = `spiffe://${world.trustDomain}/meshca/agent/${name}`;
     this.#dir = join(world.dir, name);
     this.socketPath = join(this.#dir, 'w.sock');
   }
@@ -195,7 +195,7 @@ export class OutageNode implements AsyncDisposable {
     return writeFile(
       join(this.#dir, 'agent.json'),
       JSON.stringify({
-        trustDomain,
+        trustDomain: this.#world.trustDomain,
         serverAddress: `127.0.0.1:${port}`,
         dataDir: join(this.#dir, 'state'),
         bootstrap: { bundlePath: join(this.#dir, 'bundle.pem') },

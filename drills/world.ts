@@ -9,6 +9,7 @@ import { startServerProcess, type ServerProcess, type StartOptions } from './ser
 export const trustDomain = 'drill.test';
 
 export interface World extends AsyncDisposable {
+  readonly trustDomain: string;
   readonly dir: string;
   readonly tokens: TestTokens;
   readonly configPath: string;
@@ -36,6 +37,8 @@ export interface WorldOptions {
   readonly signers?: number;
   /** Further sections of the configuration. */
   readonly sections?: object;
+  /** Default: that of most drills. */
+  readonly trustDomain?: string;
   readonly signal: AbortSignal;
 }
 
@@ -70,6 +73,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const calls = new Calls({ adminSocketPath, port });
   const children = new Set<ServerProcess>();
   return {
+    trustDomain: options.trustDomain ?? trustDomain,
     dir,
     tokens,
     configPath,
@@ -97,11 +101,12 @@ export async function createWorld(options: WorldOptions): Promise<World> {
 
 function configOf(
   { dataDir, port, opsPort, tokens }: Pick<World, 'dataDir' | 'port' | 'opsPort' | 'tokens'>,
-  { issuance, hsm, signers, sections }: Omit<WorldOptions, 'signal'>,
+  options: Omit<WorldOptions, 'signal'>,
 ): object {
+  const { issuance, hsm, signers, sections } = options;
   const { issuing, root } = tokens.tokens;
   return {
-    trustDomain,
+    trustDomain: options.trustDomain ?? trustDomain,
     dataDir,
     listen: { port },
     ops: { port: opsPort },

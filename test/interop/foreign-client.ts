@@ -10,6 +10,8 @@ export interface SeenIdentity {
   readonly spiffeId: string;
   readonly serial: string;
   readonly roots: readonly string[];
+  /** The foreign trust domains whose bundles it has. Only go-spiffe's client says it. */
+  readonly foreign?: readonly string[];
 }
 
 interface Line {
@@ -17,6 +19,8 @@ interface Line {
   readonly port?: number | string;
   readonly peer?: string;
   readonly subject?: string;
+  readonly token?: string;
+  readonly bundle?: string;
   readonly error?: string;
 }
 
@@ -103,6 +107,24 @@ export class ForeignClient {
   async jwt(audience: string): Promise<string> {
     const { subject, error } = await this.#ask(`jwt ${audience}`);
     return subject ?? `error: ${error}`;
+  }
+
+  /** A JWT-SVID. Only go-spiffe's client. */
+  async token(audience: string): Promise<string> {
+    const { token, error } = await this.#ask(`token ${audience}`);
+    return token ?? `error: ${error}`;
+  }
+
+  /** The subject of a token of somebody else, or the error. Only go-spiffe's client. */
+  async validate(audience: string, token: string): Promise<string> {
+    const { subject, error } = await this.#ask(`validate ${audience} ${token}`);
+    return subject ?? `error: ${error}`;
+  }
+
+  /** What a bundle endpoint gives, by go-spiffe's federation client, or the error. */
+  async bundle(...words: readonly string[]): Promise<string> {
+    const { bundle, error } = await this.#ask(`bundle ${words.join(' ')}`);
+    return bundle ?? `error: ${error}`;
   }
 
   /** One question at a time: answers carry no number. */

@@ -56,7 +56,7 @@ export async function agentSeat(
   const directory = await mkdtemp(join(tmpdir(), 'meshca-seat-'));
   const dataDir = join(directory, 'd');
   const config = agentConfigSchema.parse({
-    trustDomain: testTrustDomain,
+    trustDomain: server.config.trustDomain,
     serverAddress: options.address ?? `127.0.0.1:${server.server.port}`,
     dataDir,
     bootstrap: options.bootstrap ?? { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/federation"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
@@ -48,10 +51,18 @@ func (watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 		roots = append(roots, hex.EncodeToString(digest[:]))
 	}
 	sort.Strings(roots)
+	foreign := []string{}
+	for _, other := range update.Bundles.Bundles() {
+		if other.TrustDomain() != svid.ID.TrustDomain() {
+			foreign = append(foreign, other.TrustDomain().Name())
+		}
+	}
+	sort.Strings(foreign)
 	say("identity", map[string]any{
 		"spiffeId": svid.ID.String(),
 		"serial":   svid.Certificates[0].SerialNumber.Text(16),
 		"roots":    roots,
+		"foreign":  foreign,
 	})
 }
 
@@ -118,6 +129,76 @@ func jwt(ctx context.Context, client *workloadapi.Client, audience string) (stri
 	return valid.ID.String(), nil
 }
 
+func token(ctx context.Context, client *workloadapi.Client, audience string) (string, error) {
+	svid, err := client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience})
+	if err != nil {
+		return "", err
+	}
+	return svid.Marshal(), nil
+}
+
+// validate asks the agent, and then decides by the bundles that the agent gives: both must agree.
+func validate(ctx context.Context, client *workloadapi.Client, argument string) (string, error) {
+	audience, token, _ := strings.Cut(argument, " ")
+	byAgent, err := client.ValidateJWTSVID(ctx, token, audience)
+	if err != nil {
+		return "", err
+	}
+	bundles, err := client.FetchJWTBundles(ctx)
+	if err != nil {
+		return "", err
+	}
+	here, err := jwtsvid.ParseAndValidate(token, bundles, []string{audience})
+	if err != nil {
+		return "", err
+	}
+	if here.ID != byAgent.ID {
+		return "", fmt.Errorf("%s, and by the agent %s", here.ID, byAgent.ID)
+	}
+	return here.ID.String(), nil
+}
+
+// fetchBundle takes a bundle from its endpoint: TRUST-DOMAIN URL web PEM-FILE, or
+// TRUST-DOMAIN URL spiffe ENDPOINT-ID BUNDLE-FILE.
+func fetchBundle(ctx context.Context, argument string) (string, error) {
+	words := strings.Fields(argument)
+	if len(words) < 4 {
+		return "", errors.New("too few words")
+	}
+	trustDomain, err := spiffeid.TrustDomainFromString(words[0])
+	if err != nil {
+		return "", err
+	}
+	var profile federation.FetchOption
+	if words[2] == "web" {
+		pem, err := os.ReadFile(words[3])
+		if err != nil {
+			return "", err
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		profile = federation.WithWebPKIRoots(roots)
+	} else {
+		id, err := spiffeid.FromString(words[3])
+		if err != nil {
+			return "", err
+		}
+		known, err := spiffebundle.Load(trustDomain, words[4])
+		if err != nil {
+			return "", err
+		}
+		profile = federation.WithSPIFFEAuth(known.X509Bundle(), id)
+	}
+	bundle, err := federation.FetchBundle(ctx, trustDomain, words[1], profile)
+	if err != nil {
+		return "", err
+	}
+	sequence, _ := bundle.SequenceNumber()
+	hint, _ := bundle.RefreshHint()
+	return fmt.Sprintf("%s sequence %d hint %d roots %d keys %d", bundle.TrustDomain().Name(), sequence,
+		int(hint.Seconds()), len(bundle.X509Authorities()), len(bundle.JWTAuthorities())), nil
+}
+
 func result(event, key, value string, err error, fields map[string]any) {
 	if err != nil {
 		fields["error"] = err.Error()
@@ -147,6 +228,7 @@ func run() error {
 	}
 	say("ready", map[string]any{"port": port})
 	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(make([]byte, 0, 64*1024), 64*1024)
 	for lines.Scan() {
 		command, argument, _ := strings.Cut(lines.Text(), " ")
 		switch command {
@@ -156,6 +238,15 @@ func run() error {
 		case "jwt":
 			subject, err := jwt(ctx, client, argument)
 			result("jwt", "subject", subject, err, map[string]any{})
+		case "token":
+			text, err := token(ctx, client, argument)
+			result("token", "token", text, err, map[string]any{})
+		case "validate":
+			subject, err := validate(ctx, client, argument)
+			result("validated", "subject", subject, err, map[string]any{})
+		case "bundle":
+			text, err := fetchBundle(ctx, argument)
+			result("bundle", "bundle", text, err, map[string]any{})
 		}
 	}
 	return nil

@@ -1,0 +1,115 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { FromWorkload, ToWorkload, TrafficCount } from './federation-workload.ts';
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const entry = fileURLToPath(new URL(`./federation-workload.${extension}`, import.meta.url));
+
+export interface FederationTraffic {
+  readonly own: TrafficCount;
+  readonly foreign: TrafficCount;
+  readonly failures: Readonly<Record<string, number>>;
+  /** How many have the bundle and the keys of the foreign trust domain. */
+  readonly trusting: number;
+}
+
+type Traffic = Extract<FromWorkload, { type: 'traffic' }>;
+
+/** Owner of the workload processes of one trust domain. */
+export class FederationWorkloads implements AsyncDisposable {
+  readonly #children: ChildProcess[] = [];
+  #ports: readonly number[] = [];
+  #asked = 0;
+
+  get ports(): readonly number[] {
+    return this.#ports;
+  }
+
+  get size(): number {
+    return this.#children.length;
+  }
+
+  async start(
+    count: number,
+    options: {
+      readonly socketPath: string;
+      readonly pauseMs: number;
+      readonly foreignDomain: string;
+    },
+  ): Promise<void> {
+    const { socketPath, pauseMs, foreignDomain } = options;
+    const args = [socketPath, String(pauseMs), foreignDomain];
+    this.#ports = await Promise.all(Array.from({ length: count }, () => this.#one(args)));
+  }
+
+  /** From now on they visit each other and these. */
+  visit(foreign: readonly number[]): void {
+    for (const child of this.#children)
+      child.send({ type: 'peers', own: this.#ports, foreign } satisfies ToWorkload);
+  }
+
+  /** Everything that they have seen until now. */
+  async traffic(): Promise<FederationTraffic> {
+    const number = (this.#asked += 1);
+    const all = await Promise.all(this.#children.map((child) => reportOf(child, number)));
+    const failures: Record<string, number> = {};
+    for (const each of all)
+      for (const [text, count] of Object.entries(each.failures))
+        failures[text] = (failures[text] ?? 0) + count;
+    const sum = (side: 'own' | 'foreign', what: keyof TrafficCount): number =>
+      all.reduce((total, each) => total + each[side][what], 0);
+    const countsOf = (side: 'own' | 'foreign'): TrafficCount => ({
+      succeeded: sum(side, 'succeeded'),
+      failed: sum(side, 'failed'),
+    });
+    return {
+      own: countsOf('own'),
+      foreign: countsOf('foreign'),
+      failures,
+      trusting: all.filter(({ trusts }) => trusts).length,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      this.#children.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const gone = new Promise((resolve) => child.once('exit', resolve));
+        child.kill('SIGKILL');
+        await gone;
+      }),
+    );
+  }
+
+  #one(args: readonly string[]): Promise<number> {
+    const child = fork(entry, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      execArgv: ['--max-semi-space-size=2'],
+      detached: true,
+    });
+    this.#children.push(child);
+    return new Promise((resolve, reject) => {
+      child.on('message', (message: FromWorkload) => {
+        if (message.type === 'listening') resolve(message.port);
+      });
+      child.once('exit', (code, signal) =>
+        reject(new Error(`a workload ended (${signal ?? code})`)),
+      );
+    });
+  }
+}
+
+function reportOf(child: ChildProcess, number: number): Promise<Traffic> {
+  return new Promise((resolve, reject) => {
+    const onExit = (): void => reject(new Error('a workload ended'));
+    const heard = (message: FromWorkload): void => {
+      if (message.type !== 'traffic' || message.number !== number) return;
+      child.off('message', heard);
+      child.off('exit', onExit);
+      resolve(message);
+    };
+    child.on('message', heard);
+    child.once('exit', onExit);
+    child.send({ type: 'report', number } satisfies ToWorkload);
+  });
+}
