@@ -1,5 +1,6 @@
 import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { ReplaceSvids__Output } from '../../src/common/wire/generated/meshca/issuer/v1/ReplaceSvids.ts';
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
 import { checkCrlSet, type BundleStore, type IssuerChains } from '../bundle/index.ts';
@@ -30,12 +31,17 @@ export class AuthoritiesFollower {
     this.#dependencies = dependencies;
   }
 
-  /** All authorities that are tainted now: what they signed is renewed inside their windows. */
-  tainted(tainted: readonly TaintedAuthority__Output[]): void {
+  /**
+   * All authorities that are tainted now, and the certificates that were revoked: what they signed,
+   * and these, are renewed inside their windows.
+   */
+  tainted(tainted: readonly TaintedAuthority__Output[], replaced?: ReplaceSvids__Output): void {
     const { x509, jwt, targets, identity, replan } = this.#dependencies;
-    const windows = new Map(
-      tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds]),
-    );
+    // by the ID of an authority, or by the serial of a certificate
+    const windows = new Map([
+      ...tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds] as const),
+      ...(replaced?.serials ?? []).map((serial) => [serial, replaced?.windowSeconds ?? 0] as const),
+    ]);
     x509.setTainted(windows);
     targets.setTainted(windows);
     if (tainted.length > 0) jwt.clear();

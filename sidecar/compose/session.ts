@@ -66,7 +66,7 @@ export async function openSession(
     shortestLifeSeconds: () => x509.horizon().shortestWantedLifeSeconds,
     soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
     onEntries: () => entries.keeper.changed(),
-    onTainted: (tainted) => follower.tainted(tainted),
+    onTainted: (tainted, replaced) => follower.tainted(tainted, replaced),
     onAuthorities: (update) => follower.updated(update),
     onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
   });

@@ -16,13 +16,24 @@ export interface DeliveryWorld {
   readonly federatedDigest: string;
   /** Undefined: no entry gives one now. */
   readonly identity: Identity | undefined;
-  /** The tainted authorities by ID, with the seconds in which their leaves are to be replaced. */
+  /**
+   * The tainted authorities by ID, and revoked certificates by serial, with the seconds in which
+   * their leaves, or they themselves, are to be replaced.
+   */
   readonly tainted: ReadonlyMap<string, number>;
 }
 
 /** Why a new set is wanted, and within which time (seconds). 0: at once. */
 export interface Want {
-  readonly reason: 'none yet' | 'life' | 'roots' | 'entry' | 'taint' | 'crls' | 'ending';
+  readonly reason:
+    | 'none yet'
+    | 'life'
+    | 'roots'
+    | 'entry'
+    | 'taint'
+    | 'revoked'
+    | 'crls'
+    | 'ending';
   readonly spreadSeconds: number;
 }
 
@@ -43,6 +54,9 @@ export const endingAt = (set: DeliveredSet): number =>
 export function wanted(record: DeliveryRecord, world: DeliveryWorld): Want | undefined {
   const { served, candidate, held } = record;
   const { now, identity } = world;
+  // also where an operator took it back: others may have its key
+  const replaced = world.tainted.get((candidate ?? served)?.serial ?? '');
+  if (replaced !== undefined) return { reason: 'revoked', spreadSeconds: replaced };
   // what an operator took back stays so until it is about to end
   if (held && served !== undefined)
     return now >= endingAt(served) ? { reason: 'ending', spreadSeconds: 0 } : undefined;

@@ -1,8 +1,12 @@
 import { isInUse, type HeldRecord } from './held-record.ts';
 
+/** Serials of certificates that were replaced long ago are of no use. */
+const maximumSpread = 10_000;
+
 /**
- * The tainted authorities, each with the window (seconds) in which its leaves are to be replaced.
- * Owner of that state.
+ * What is to be replaced: the leaves of tainted authorities, and certificates that were revoked or
+ * whose key was blocked. Each authority (by its ID) and each certificate (by its serial) has the
+ * window (seconds) in which it is replaced. Owner of that state.
  */
 export class Tainted {
   #now: ReadonlyMap<string, number> = new Map();
@@ -10,7 +14,7 @@ export class Tainted {
    * Windows that have been spread. The server repeats its state, and another draw could only be
    * earlier.
    */
-  readonly #spread = new Map<string, number>();
+  #spread: ReadonlyMap<string, number> = new Map();
 
   /**
    * Returns the records that must be renewed now for the first time, each with its share of the
@@ -25,19 +29,23 @@ export class Tainted {
     const fresh = new Set(
       [...tainted].filter(([id, window]) => this.#spread.get(id) !== window).map(([id]) => id),
     );
-    for (const id of fresh) this.#spread.set(id, tainted.get(id) as number);
+    // a session begins with none: what was spread before stays known
+    const before = this.#spread.size > maximumSpread ? [] : this.#spread;
+    this.#spread = new Map([...before, ...tainted]);
     const affected = [...records]
-      .filter(
-        (record) => isInUse(record) && record.svid !== undefined && fresh.has(record.authorityId),
-      )
+      .filter((record) => isInUse(record) && namesOf(record).some((name) => fresh.has(name)))
       .sort((a, b) => a.expiresAtMonotonicMs - b.expiresAtMonotonicMs);
     return affected.map((record, rank) => ({ record, share: (rank + random()) / affected.length }));
   }
 
   /** Undefined if the record need not be renewed early. */
   windowOf(record: HeldRecord): number | undefined {
-    return record.svid !== undefined && isInUse(record)
-      ? this.#now.get(record.authorityId)
-      : undefined;
+    if (!isInUse(record)) return undefined;
+    const windows = namesOf(record).flatMap((name) => this.#now.get(name) ?? []);
+    return windows.length === 0 ? undefined : Math.min(...windows);
   }
 }
+
+/** The names under which a record may be replaced. */
+const namesOf = ({ svid, authorityId }: HeldRecord): readonly string[] =>
+  svid === undefined ? [] : [authorityId, svid.serial];

@@ -11,7 +11,6 @@ import type { SignJwtSvidResponse__Output } from '../../src/common/wire/generate
 import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
 import type { SignX509SvidsResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
 import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
-import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
 import { attestsAgain, type AgentIdentity } from '../node-attestation/index.ts';
@@ -22,7 +21,7 @@ import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
-import { SyncStream } from './stream.ts';
+import { SyncStream, type SyncStreamDependencies } from './stream.ts';
 import type { TargetReports } from './targets.ts';
 
 export interface SessionDependencies {
@@ -52,7 +51,7 @@ export interface SessionDependencies {
   /** Of the SVIDs in use, and of those that somebody waits for; undefined: not known. */
   readonly shortestLifeSeconds: () => number | undefined;
   readonly onEntries: () => void;
-  readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+  readonly onTainted: SyncStreamDependencies['onTainted'];
   readonly onAuthorities: (update: AuthoritiesUpdate__Output) => void;
   /** Own SVID renewed (true) or an attempt failed (false). */
   readonly onRenewal: (succeeded: boolean) => void;

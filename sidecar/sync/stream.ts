@@ -3,6 +3,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import { protocolVersion } from '../../src/common/wire/index.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { ReplaceSvids__Output } from '../../src/common/wire/generated/meshca/issuer/v1/ReplaceSvids.ts';
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
@@ -40,13 +41,27 @@ export interface SyncStreamDependencies {
   readonly keptSerial: () => string | undefined;
   readonly onWelcome: (welcome: SyncWelcome__Output) => void;
   readonly onEntries: () => void;
-  readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+  /** Full state: authorities whose leaves are replaced, and certificates that are. */
+  readonly onTainted: (
+    tainted: readonly TaintedAuthority__Output[],
+    replaced: ReplaceSvids__Output | undefined,
+  ) => void;
   /** Issuing authorities and CRLs, full state; after the bundle that they are to be judged by. */
   readonly onAuthorities: (update: AuthoritiesUpdate__Output) => void;
   /** Keeps checkpoints of the audit log. */
   readonly checkpoints: { readonly note: string; keep(note: string): Promise<boolean> };
 }
 
+/** What this agent understands. */
+const capabilities = [
+  'issuer-sets',
+  'handshakes',
+  'checkpoints',
+  'renew-now',
+  'file-targets',
+  'federation',
+  'replace-svids',
+] as const;
 const welcomeDeadlineMs = 15_000;
 /** Changes of consumers within this time go up as one report… */
 const coalesceMs = 50;
@@ -63,6 +78,8 @@ export class SyncStream {
   /** Resolves when it was ended here, rejects with why it ended there. */
   readonly ended: Promise<void>;
   #finish!: (error?: unknown) => void;
+  #tainted: readonly TaintedAuthority__Output[] = [];
+  #replaced: ReplaceSvids__Output | undefined;
   #welcomed = false;
   /** An older server would not know what to do with them. */
   #takesHandshakes = false;
@@ -118,10 +135,7 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: dependencies.agentVersion,
-        capabilities: [
-          ...['issuer-sets', 'handshakes', 'checkpoints', 'renew-now', 'file-targets'],
-          'federation',
-        ],
+        capabilities: [...capabilities],
         instanceId: dependencies.instanceId,
         clockMs: dependencies.clock.nowMs(),
         lostState: [...dependencies.lostState.list()],
@@ -230,10 +244,14 @@ export class SyncStream {
     } else if (message.federated) {
       await bundles.updateFederated(message.federated);
     } else if (message.authorities) {
-      onTainted(message.authorities.tainted);
+      this.#tainted = message.authorities.tainted;
+      onTainted(this.#tainted, this.#replaced);
       onAuthorities(message.authorities);
     } else if (message.checkpoint) {
       await checkpoints.keep(message.checkpoint.note);
+    } else if (message.replace) {
+      this.#replaced = message.replace;
+      onTainted(this.#tainted, this.#replaced);
     } else if (message.renewNow) onRenewNow();
     // not awaited: a delivery takes its time, and the stream goes on
     else if (message.target) void this.#carryOut(message.target);
@@ -247,7 +265,7 @@ export class SyncStream {
     const { consumers, replacements, handshakes, targets, onWelcome, onTainted } =
       this.#dependencies;
     // a stream begins with nothing tainted: the server says it only where there is something
-    onTainted([]);
+    onTainted([], undefined);
     const snapshot = consumers.snapshot();
     this.#call.write({
       consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] },

@@ -8,6 +8,7 @@ import { certificateOperations } from './admin/certificates.ts';
 import { delegationOperations } from './admin/delegations.ts';
 import { entryOperations } from './admin/entries.ts';
 import { federationOperations } from './admin/federation.ts';
+import { keyOperations } from './admin/keys.ts';
 import { policyOperations } from './admin/policies.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
@@ -46,6 +47,7 @@ export const operationTable: OperationTable = {
   'meshca.admin.v1.Authorities': authorityOperations,
   'meshca.admin.v1.AuthoritySources': authoritySourceOperations,
   'meshca.admin.v1.Certificates': certificateOperations,
+  'meshca.admin.v1.Keys': keyOperations,
   'meshca.admin.v1.Audit': auditOperations,
   'meshca.admin.v1.Server': serverOperations,
   'meshca.admin.v1.Approvals': approvalOperations,

@@ -15,6 +15,8 @@ type NameOf<M extends Methods, Kind extends MethodType['kind']> = {
 export interface CallOptions {
   readonly deadlineSeconds?: number;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** In the place of the usual display of a call that takes long. */
+  readonly waiting?: () => () => void;
 }
 
 export interface CallsDependencies {
@@ -51,13 +53,13 @@ export class Calls<M extends Methods> {
   call<N extends NameOf<M, 'unary'>>(
     name: N,
     request: M[N]['requestSent'],
-    { deadlineSeconds = 30, metadata = {} }: CallOptions = {},
+    { deadlineSeconds = 30, metadata = {}, waiting }: CallOptions = {},
   ): Promise<M[N]['responseRead']> {
     const method = this.#method(name);
     const deadline = new Date(Date.now() + deadlineSeconds * 1000);
     const answered = remember(this.#signal, name);
     const ended = new AbortController();
-    const shown = this.#waiting(name);
+    const shown = waiting === undefined ? this.#waiting(name) : waiting();
     return new Promise<M[N]['responseRead']>((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         method.path,

@@ -5,6 +5,7 @@ import { action, pathOf, type Outcome } from './action.ts';
 import { authorityCommands } from './commands/authority.ts';
 import { bundleCommands } from './commands/bundle.ts';
 import { certificateCommands } from './commands/certificate.ts';
+import { keyCommands } from './commands/key.ts';
 import { policyCommands } from './commands/policy.ts';
 import { federationCommands } from './commands/federation.ts';
 import { delegationCommands } from './commands/delegation.ts';
@@ -46,6 +47,7 @@ const commands = [
   bundleCommands,
   authorityCommands,
   certificateCommands,
+  keyCommands,
   setCommands,
   statusCommand,
   approvalCommands,

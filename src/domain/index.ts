@@ -137,6 +137,11 @@ export {
   type NamesKind,
   type RecordedProfile,
 } from './certificate.ts';
+export {
+  checkSelection,
+  selectionTexts,
+  type CertificateSelection,
+} from './certificate-selection.ts';
 export type { Delegation, Role } from './delegation.ts';
 export {
   linkerdName,
@@ -218,6 +223,7 @@ export {
   publishesCrl,
   revocationReasons,
   revokedAtOnce,
+  unlistedShard,
   takesCrl,
   worstCrlState,
   type AssignedShard,

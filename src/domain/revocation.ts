@@ -28,9 +28,15 @@ export interface Revocation {
   readonly revokedBy: string;
   /** The notAfter of the certificate. */
   readonly notAfter: number;
-  /** The shard that the certificate names; 0: none, so that the complete CRL alone lists it. */
+  /**
+   * The shard that the certificate names; 0: none, so that the complete CRL alone lists it.
+   * `unlistedShard`: no CRL does.
+   */
   readonly shard: number;
 }
+
+/** Of certificates with noRevAvail (RFC 9608): their revocation is on record alone. */
+export const unlistedShard = -1;
 
 /** The revocation that a record commits to. */
 export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({

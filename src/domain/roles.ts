@@ -31,6 +31,8 @@ export const verbs = [
   'certificate.mint',
   'certificate.issue',
   'certificate.revoke',
+  'key.read',
+  'key.block',
   'audit.read',
   'server.read',
   'approval.read',

@@ -1,4 +1,10 @@
-import { crlId, loggedRevocation, type LoggedObject, type Revocation } from '../domain/index.ts';
+import {
+  crlId,
+  loggedRevocation,
+  unlistedShard,
+  type LoggedObject,
+  type Revocation,
+} from '../domain/index.ts';
 import { RevokedTable } from './revoked-table.ts';
 
 export interface RevokedCopy {
@@ -94,16 +100,20 @@ export class Revoked {
   }
 
   /**
-   * The revocations of this authority after a mark, in the order of their records, made as they are
+   * The listed revocations of this authority after a mark, in the order of their records, made as they are
    * read; without a mark, or with one of another memory, all. The time to begin does not depend on
    * their number.
    */
   since(authorityId: string, mark: RevokedMark | undefined): RevokedSince {
     const from = mark?.of === this ? mark.length : 0;
     return {
-      entries: this.#table.from(from, authorityId),
+      entries: this.#listed(this.#table.from(from, authorityId)),
       mark: { length: this.#table.size, of: this },
     };
+  }
+
+  *#listed(revocations: Iterable<Revocation>): Generator<Revocation> {
+    for (const revocation of revocations) if (revocation.shard !== unlistedShard) yield revocation;
   }
 
   /** In the order of their records. Includes revocations that are added during the iteration. */
@@ -115,7 +125,7 @@ export class Revoked {
   shards(
     authorityId: string,
   ): readonly { readonly shard: number; readonly lastNotAfter: number }[] {
-    return this.#table.listsOf(authorityId).filter(({ shard }) => shard !== 0);
+    return this.#table.listsOf(authorityId).filter(({ shard }) => shard > 0);
   }
 
   /** The highest number of the CRL with this ID (`crlId`); 0 without any. */
@@ -152,7 +162,8 @@ export class Revoked {
   }
 
   #lists({ authorityId, shard }: RevokedScope) {
-    if (shard === 'all') return this.#table.listsOf(authorityId);
+    if (shard === 'all')
+      return this.#table.listsOf(authorityId).filter((list) => list.shard !== unlistedShard);
     const list = this.#table.list(authorityId, shard);
     return list === undefined ? [] : [list];
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { crlReach } from '../domain/index.ts';
+import { sha256Hex } from '../common/x509/index.ts';
+import { crlReach, endedStates } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
@@ -24,6 +25,9 @@ import { NodeSetIndex } from './agents/node-set-index.ts';
 import { RefusalLog } from './callers/refusal-log.ts';
 import { RestoreService } from './inspection/restore-service.ts';
 import { RevocationService } from './inspection/revocation-service.ts';
+import { KeyService } from './revoking/key-service.ts';
+import { Revoker } from './revoking/revoker.ts';
+import { SelectionService } from './revoking/selection-service.ts';
 import type { ServicesDependencies } from './services-dependencies.ts';
 import { PolicyService } from './policies/policy-service.ts';
 import { PolicyReviewService } from './policies/review-service.ts';
@@ -92,6 +96,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     ...approvalServices(dependencies, common),
     ...authorityServices(dependencies, common),
     ...inspectionServices(dependencies, common, sync),
+    ...revokingServices(dependencies, common, sync),
     isConnected: (id) => sync.isConnected(id) || watch.isConnected(id),
     async close() {
       await poller.close();
@@ -277,26 +282,46 @@ function authorityServices(dependencies: ServicesDependencies, { shared }: Commo
   };
 }
 
-function inspectionServices(
+function revokingServices(
   dependencies: ServicesDependencies,
   { callers, shared }: Common,
   sync: SyncHub,
 ) {
-  const { store, issuer, authorities, inventory, logger, facts } = dependencies;
+  const { store, authorities, inventory } = dependencies;
+  const { audit, blockedKeys, certificates, revocations } = store;
+  const revoker = new Revoker({
+    ...{ revocations, blockedKeys, callers },
+    pulls: sync,
+    clock: shared.clock,
+  });
+  const parts = { ...shared, certificates, revocations, inventory, authorities, revoker };
+  return {
+    revocations: new RevocationService({
+      ...parts,
+      clockBelieved: dependencies.clockBelieved,
+    }),
+    selections: new SelectionService({ ...parts, audit }),
+    keys: new KeyService({
+      ...{ ...shared, certificates, blockedKeys, callers },
+      isLivingAuthorityKey: (sha256) =>
+        authorities
+          .all()
+          .some(
+            ({ state, spkiDer }) =>
+              !endedStates.includes(state) && spkiDer !== null && sha256Hex(spkiDer) === sha256,
+          ),
+      pulls: sync,
+    }),
+  };
+}
+
+function inspectionServices(dependencies: ServicesDependencies, { shared }: Common, sync: SyncHub) {
+  const { store, issuer, authorities, logger, facts } = dependencies;
   return {
     certificates: new CertificateService({
       ...shared,
       certificates: store.certificates,
       entries: store.entries,
-    }),
-    revocations: new RevocationService({
-      ...shared,
-      certificates: store.certificates,
-      revocations: store.revocations,
-      callers,
-      inventory,
-      authorities,
-      clockBelieved: dependencies.clockBelieved,
     }),
     mint: new MintService({ ...shared, issuer, authorities }),
     names: new NamesService({ ...shared, issuer, authorities }),

@@ -5,6 +5,7 @@ import type { CertificateFilter } from '../../store/ports/index.ts';
 import { given, oneOf, pageOf, serialOf } from '../messages/common.ts';
 import { certificateMessage } from '../messages/views.ts';
 import type { OperationsOf } from '../operation.ts';
+import { revocationOperations } from './revocations.ts';
 
 export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'> = {
   ListCertificates: {
@@ -35,18 +36,7 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
       };
     },
   },
-  RevokeCertificate: {
-    admits: 'operators',
-    dualControl: 'always',
-    run: async ({ services }, caller, { serial, reason }) => {
-      const { certificate, revocation } = await services.revocations.revoke(
-        caller,
-        serialOf(serial),
-        reason,
-      );
-      return certificateMessage(certificate, revocation);
-    },
-  },
+  ...revocationOperations,
   MintX509Svid: {
     admits: 'operators',
     dualControl: {

@@ -1,15 +1,15 @@
 import { isIP } from 'node:net';
 import type { Command } from 'commander';
-import { PkiError } from '../../common/errors/index.ts';
-import { certificatesToPem } from '../../common/x509/index.ts';
-import type { Certificate__Output } from '../../common/wire/generated/meshca/admin/v1/Certificate.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
+import type { Certificate__Output } from '../../common/wire/generated/meshca/admin/v1/Certificate.ts';
+import { showCertificate } from '../certificate-view.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { delegationId, entryId, serialOf } from '../object-ids.ts';
 import { certificateKinds } from '../option-values.ts';
-import { facts, instant, json, parseDuration, until } from '../output.ts';
+import { revokeCommand } from './certificate-revoke.ts';
+import { instant, json, parseDuration, until } from '../output.ts';
 import { table } from '../table.ts';
 import { issueCommand } from './certificate-issue.ts';
 
@@ -143,81 +143,4 @@ function showCommand(certificate: Command, context: CliContext, outcome: Outcome
         showCertificate(context, options, record);
       }),
     );
-}
-
-function revokeCommand(certificate: Command, context: CliContext, outcome: Outcome): void {
-  certificate
-    .command('revoke <serial>')
-    .description(
-      'put a certificate of a revocable profile on the CRL; for a short-lived certificate, say how it ends',
-    )
-    .option(
-      '--reason <reason>',
-      'unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn',
-      'unspecified',
-    )
-    .action(
-      action<{ reason: string }>(context, outcome, async (options, [serial]) => {
-        showCertificate(
-          context,
-          options,
-          await withAdmin(context, options, 'Certificates', async (calls) =>
-            calls.call('RevokeCertificate', {
-              serial: await serialOf(context, options, serial as string),
-              reason: options.reason,
-            }),
-          ),
-        );
-      }),
-    );
-}
-
-function showCertificate(
-  context: CliContext,
-  options: GlobalOptions & { readonly pem?: boolean },
-  record: Certificate__Output,
-): void {
-  if (options.pem) {
-    if (record.certificateDer.length === 0)
-      throw new PkiError(
-        'NOT_FOUND',
-        `certificate ${record.serial} is in state ${record.state} and was never released`,
-      );
-    context.out(certificatesToPem([record.certificateDer]));
-  } else if (options.json) json(context, record);
-  else {
-    facts(context, [
-      ['serial', record.serial],
-      ['sha256', record.sha256 || '-'],
-      ...(record.spiffeId.startsWith('spiffe://') ? [['spiffe id', record.spiffeId] as const] : []),
-      ['dns names', record.dnsNames.join('\n') || '-'],
-      ['ip addresses', record.ips.join('\n') || '-'],
-      ['kind', `${record.kind}, profile ${record.profile}`],
-      [
-        'state',
-        record.stateReason === '' ? record.state : `${record.state}: ${record.stateReason}`,
-      ],
-      ...(record.owner === '' ? [] : [['owner', record.owner] as const]),
-      ['entry', record.entryId || '-'],
-      ['delegation', record.delegationId || '-'],
-      ['requester', record.requester],
-      ['holder', record.holder],
-      ['authority', record.authorityId],
-      ['public key sha256', record.publicKeySha256],
-      ['request id', record.requestId],
-      ['created', instant(record.createdAt)],
-      [
-        'valid',
-        `${instant(record.notBefore)} to ${instant(record.notAfter)} (ends ${until(record.notAfter, context.now())})`,
-      ],
-      ['replaced by', record.replacedBy || '-'],
-      ['replacement confirmed', instant(record.replacementConfirmedAt)],
-      ['crl', record.crlUrl || '-'],
-      ['ocsp', record.ocspUrl || '-'],
-      [
-        'revoked',
-        record.revokedAt === 0 ? '-' : `${instant(record.revokedAt)}: ${record.revocationReason}`,
-      ],
-    ]);
-  }
 }

@@ -68,6 +68,7 @@ export const actKinds = [
   'authority.tainted',
   'authority.withdrawn',
   'certificate.revoked',
+  'certificates.revoked',
   'clock.accepted',
   'clock.doubted',
   'crl.imported',

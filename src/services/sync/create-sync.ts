@@ -1,6 +1,7 @@
 import type { ServicesDependencies } from '../services-dependencies.ts';
 import type { ForeignBundles } from '../federation/foreign-bundles.ts';
 import { FederatedSource } from './federated.ts';
+import { ReplacementSource } from './replacements.ts';
 import { SyncSource } from './source.ts';
 import type { SyncDependencies } from './sync-dependencies.ts';
 import { SyncHub } from './sync-hub.ts';
@@ -26,16 +27,7 @@ export function createSync(
     objects: store.objects,
     foreign,
   });
-  const source = new SyncSource({
-    federated,
-    entries: store.entries,
-    bundles: store.bundles,
-    meta: store.meta,
-    authorities,
-    clock,
-    taintWindowSeconds: settings.taintWindowSeconds,
-    crls: dependencies.crls,
-  });
+  const source = createSource(dependencies, federated);
   return new SyncHub({
     source,
     federated,
@@ -61,5 +53,22 @@ export function createSync(
     clock,
     logger,
     settings,
+  });
+}
+
+function createSource(
+  { store, authorities, crls, clock, settings }: ServicesDependencies,
+  federated: FederatedSource,
+): SyncSource {
+  const { taintWindowSeconds } = settings;
+  const { certificates, revocations, blockedKeys } = store;
+  return new SyncSource({
+    ...{ federated, authorities, crls, clock, taintWindowSeconds },
+    entries: store.entries,
+    bundles: store.bundles,
+    meta: store.meta,
+    replacements: new ReplacementSource({
+      ...{ certificates, revocations, blockedKeys, clock, taintWindowSeconds },
+    }),
   });
 }

@@ -32,7 +32,10 @@ export class AgentSession {
     federated: false,
     entries: true,
     checkpoint: false,
+    replacements: false,
   };
+  readonly #replaces: boolean;
+  #sentReplacements = '';
   /** Parents below which something changed; undefined: any. */
   #changed: Set<string> | undefined;
   #snapshot: Snapshot | undefined;
@@ -59,6 +62,8 @@ export class AgentSession {
       readonly bundleSequence: number;
       readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
       readonly federation?: boolean;
+      /** The agent knows what to do with certificates to replace. */
+      readonly replaces?: boolean;
     },
   ) {
     this.caller = caller;
@@ -71,6 +76,8 @@ export class AgentSession {
     this.#behind.checkpoint = from.checkpoint !== undefined;
     if (from.federation === true) this.#foreign = new SentBundles();
     this.#behind.federated = this.#foreign !== undefined;
+    this.#replaces = from.replaces === true;
+    this.#behind.replacements = this.#replaces;
   }
 
   get ended(): boolean {
@@ -160,6 +167,13 @@ export class AgentSession {
     this.pump();
   }
 
+  /** Certificates of this agent may have been revoked, or their keys blocked. */
+  replacementsChanged(): void {
+    if (!this.#replaces) return;
+    this.#behind.replacements = true;
+    this.pump();
+  }
+
   authoritiesChanged(): void {
     this.#behind.bundles = true;
     this.#behind.authorities = true;
@@ -190,6 +204,7 @@ export class AgentSession {
       this.#behind.federated ||
       this.#behind.entries ||
       this.#behind.checkpoint ||
+      this.#behind.replacements ||
       this.#snapshot !== undefined
     );
   }
@@ -202,6 +217,7 @@ export class AgentSession {
       else if (this.#behind.bundles) await this.#bundles();
       else if (this.#behind.authorities) this.#authorities();
       else if (this.#behind.federated) await this.#federated();
+      else if (this.#behind.replacements) await this.#replacements();
       else if (this.#snapshot !== undefined || this.#position === undefined)
         await this.#snapshotPage();
       else if (this.#behind.checkpoint) this.#newestCheckpoint();
@@ -240,6 +256,15 @@ export class AgentSession {
     this.#behind.federated = false;
     const bundles = await this.#source.federated(this.parents);
     this.#outbox.push(...(this.#foreign?.next(bundles) ?? []));
+  }
+
+  async #replacements(): Promise<void> {
+    this.#behind.replacements = false;
+    const message = await this.#source.replacements(this.caller.spiffeId);
+    const text = message.serials.join(' ');
+    if (text === this.#sentReplacements) return;
+    this.#sentReplacements = text;
+    this.#outbox.push(message);
   }
 
   #newestCheckpoint(): void {

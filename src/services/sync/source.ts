@@ -12,6 +12,7 @@ import type { SyncMessage } from '../services.ts';
 import type { SharedBundle } from '../federation/foreign-bundles.ts';
 import type { FederatedSource } from './federated.ts';
 import { changeMessages } from './pages.ts';
+import type { ReplacementSource } from './replacements.ts';
 
 export interface SyncSourceDependencies {
   readonly entries: Pick<EntryStore, 'byParents' | 'changes'>;
@@ -23,6 +24,7 @@ export interface SyncSourceDependencies {
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
   readonly federated: FederatedSource;
+  readonly replacements: Pick<ReplacementSource, 'of' | 'pulled'>;
 }
 
 export type Changes = Awaited<ReturnType<EntryStore['changes']>>;
@@ -80,13 +82,20 @@ export class SyncSource {
     return this.#dependencies.meta.position();
   }
 
-  async page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
+  page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
+    return this.#inTurn(async () => {
+      const page = await this.#dependencies.entries.byParents(parents, request);
+      return { ...page, items: this.#vouched(page.items) };
+    });
+  }
+
+  /** A bounded number of reads at once. */
+  async #inTurn<T>(read: () => Promise<T>): Promise<T> {
     if (this.#readers >= maximumReaders)
       await new Promise<void>((resolve) => this.#queue.push(resolve));
     else this.#readers += 1;
     try {
-      const page = await this.#dependencies.entries.byParents(parents, request);
-      return { ...page, items: this.#vouched(page.items) };
+      return await read();
     } finally {
       const next = this.#queue.shift();
       if (next === undefined) this.#readers -= 1;
@@ -143,6 +152,15 @@ export class SyncSource {
           sequence === present.sequence ? [] : await this.#dependencies.bundles.since(sequence),
       };
     });
+  }
+
+  pulled(certificates: number): void {
+    this.#dependencies.replacements.pulled(certificates);
+  }
+
+  /** What the agent is to replace. */
+  replacements(holder: string): ReturnType<ReplacementSource['of']> {
+    return this.#inTurn(() => this.#dependencies.replacements.of(holder));
   }
 
   authoritiesMessage(): AuthoritiesMessage {

@@ -115,6 +115,12 @@ export class SyncHub implements Sync {
     return this.#clocks.aheadSeconds(toleranceSeconds);
   }
 
+  /** See PulledHolders. */
+  replace(holders: Iterable<string>, certificates: number): void {
+    this.#dependencies.source.pulled(certificates);
+    for (const holder of holders) this.#connected.get(holder)?.session.replacementsChanged();
+  }
+
   /**
    * An operator has decided for this instance: it renews at once, or when it connects next, so that
    * copies of its certificate are worth nothing. Another one that has the session loses it.
@@ -189,6 +195,7 @@ export class SyncHub implements Sync {
         ? this.#checkpoints.message
         : undefined,
       federation: hello.capabilities.includes('federation'),
+      replaces: hello.capabilities.includes('replace-svids'),
     });
     // the last wait before the session is registered: sessions begin in the order of these records
     const instance = await this.#uses.begin(caller, hello, version);

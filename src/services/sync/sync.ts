@@ -83,6 +83,12 @@ export type SyncMessage =
       }[];
     }
   | { readonly kind: 'checkpoint'; readonly note: string }
+  /** Full state: certificates of this agent to replace, each with a new key. */
+  | {
+      readonly kind: 'replace';
+      readonly serials: readonly string[];
+      readonly windowSeconds: number;
+    }
   | { readonly kind: 'renew-now' }
   | {
       readonly kind: 'target';

@@ -1,6 +1,7 @@
 import type {
   CertificateKind,
   CertificateRecord,
+  CertificateSelection,
   CertificateState,
   RecordedProfile,
 } from '../../domain/index.ts';
@@ -19,6 +20,21 @@ export interface CertificateStore {
   countLive(filter: CertificateFilter, now: number): Promise<number>;
   /** Latest notAfter of the live certificates, or 0. */
   lastNotAfter(filter: CertificateFilter, now: number): Promise<number>;
+  /**
+   * The next certificates of a selection that have not ended at `now` (Unix seconds) and were
+   * signed, or may have been, in the order of their creation. Looks at a bounded number of rows, so
+   * that a step may give none and still have a `next`. `next`: pass it as `after`; undefined: this
+   * was the last step. `after` is 0 first.
+   */
+  scan(
+    selection: CertificateSelection,
+    step: { readonly after: number; readonly now: number; readonly limit: number },
+  ): Promise<{ readonly items: readonly CertificateRecord[]; readonly next: number | undefined }>;
+  /** Serials and keys of the certificates of a holder that have not ended and have no successor. */
+  unreplacedOf(
+    holder: string,
+    now: number,
+  ): Promise<readonly { readonly serial: string; readonly publicKeySha256: string }[]>;
   countByState(): Promise<Readonly<Record<CertificateState, number>>>;
 }
 

@@ -44,4 +44,7 @@ export interface RevocationStore {
 export type CrlPlace = Pick<StoredCrl, 'authorityId' | 'shard'>;
 
 /** What a revocation states itself; the rest comes from the inventory. */
-export type RevocationOrder = Omit<Revocation, 'authorityId' | 'notAfter' | 'shard'>;
+export type RevocationOrder = Omit<Revocation, 'authorityId' | 'notAfter' | 'shard'> & {
+  /** No CRL lists it, and no OCSP answer says it: the certificate carries noRevAvail. */
+  readonly unlisted?: boolean;
+};

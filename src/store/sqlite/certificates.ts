@@ -67,7 +67,7 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
 export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
 
 export function createCertificates(engine: Engine): {
-  readonly store: CertificateStore;
+  readonly store: Omit<CertificateStore, 'scan' | 'unreplacedOf'>;
   readonly countStates: CountStates;
 } {
   const { bySerial, counts, addCount } = certificateStatements(engine);

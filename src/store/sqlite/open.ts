@@ -12,6 +12,7 @@ import { createAudit, type AuditWriter } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
 import { createBlockedKeys } from './blocked-keys.ts';
 import { createBundles } from './bundles.ts';
+import { createCertificateScan } from './certificate-scan.ts';
 import { createCertificates } from './certificates.ts';
 import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
@@ -252,7 +253,7 @@ function createNouns(
   const { store: blockedKeys, isBlocked } = createBlockedKeys(engine, dependencies);
   const checkRights = createRightsCheck(engine, guard, { lines, isBlocked });
   return {
-    certificates,
+    certificates: { ...certificates, ...createCertificateScan(engine) },
     tokens,
     blockedKeys,
     tokenUses: createTokenUses(engine, dependencies),

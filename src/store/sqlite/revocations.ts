@@ -2,6 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import {
   loggedObject,
   revokedAtOnce,
+  unlistedShard,
   type AuditEvent,
   type Revocation,
   type RevocationReason,
@@ -28,11 +29,14 @@ export function createRevocations(
   const statements = revocationStatements(engine);
   const { certificate, page } = statements;
   const revoke = createRevoke(engine, statements, dependencies);
-  const stated = (revocation: RevocationOrder, serial: Buffer): Revocation | undefined => {
+  const stated = (
+    { unlisted = false, ...revocation }: RevocationOrder,
+    serial: Buffer,
+  ): Revocation | undefined => {
     const of = certificate.get({ serial });
     if (of === undefined) return undefined;
     const { authority_id: authorityId, not_after: notAfter, shard } = of;
-    return { ...revocation, authorityId, notAfter, shard };
+    return { ...revocation, authorityId, notAfter, shard: unlisted ? unlistedShard : shard };
   };
   return {
     ...createCrls(engine, dependencies),

@@ -49,7 +49,7 @@ export const callerAdvice = {
     done('puts the CRL back', 'the node is let in'),
   ),
   REVOCATION_NOT_POSSIBLE: row(
-    'an admin revokes a certificate without CRL',
+    'an admin revokes the certificate of an agent',
     [
       'integration/server/revocation.test.ts',
       'a certificate that can not be revoked is refused with its end and with what ends it',

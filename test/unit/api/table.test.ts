@@ -118,8 +118,15 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     ListCertificates: ['local admin', 'never'],
     GetCertificate: ['local admin', 'never'],
     RevokeCertificate: ['local admin', 'always'],
+    RevokeCertificates: ['local admin', 'by content'],
+    GetRevocationProgress: ['local admin', 'never'],
     MintX509Svid: ['local admin', 'by content'],
     IssueCertificate: ['local admin', 'never'],
+  },
+  'meshca.admin.v1.Keys': {
+    BlockKey: ['local admin', 'never'],
+    GetKey: ['local admin', 'never'],
+    ListBlockedKeys: ['local admin', 'never'],
   },
   'meshca.admin.v1.Audit': {
     ListAuditRecords: ['local admin', 'never'],
@@ -193,7 +200,7 @@ test('a call that waits for an agent may take longer than the server waits for t
   const patient = [...rows.values()].filter(({ patienceSeconds }) => patienceSeconds !== undefined);
   assert.deepEqual(
     patient.map(({ path }) => path.split('/').at(-1)),
-    ['StageTargets', 'PromoteTargets', 'RollBackTargets'],
+    ['StageTargets', 'PromoteTargets', 'RollBackTargets', 'RevokeCertificates'],
   );
   for (const { path, patienceSeconds = 0 } of patient)
     assert.ok(patienceSeconds > silentTurnSeconds, path);

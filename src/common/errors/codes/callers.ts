@@ -33,8 +33,8 @@ export const callerCodes = {
   ),
   REVOCATION_NOT_POSSIBLE: caller(
     'FAILED_PRECONDITION',
-    'Certificates of this profile end soon and are on no CRL.',
-    'Refuse its renewal: "meshca agent ban" or "meshca entry delete"; the message says when the certificate ends.',
+    'The certificate is that of an agent, of the server or of an authority, or was never signed.',
+    'End an agent with "meshca agent ban", and an authority with "meshca authority revoke"; the message says when the certificate ends.',
   ),
   CRL_INVALID: caller(
     'INVALID_ARGUMENT',

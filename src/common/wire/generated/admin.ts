@@ -29,11 +29,14 @@ import type { AuthoritySourcesClient as _meshca_admin_v1_AuthoritySourcesClient,
 import type { BackupChunk as _meshca_admin_v1_BackupChunk, BackupChunk__Output as _meshca_admin_v1_BackupChunk__Output } from './meshca/admin/v1/BackupChunk.ts';
 import type { BackupRequest as _meshca_admin_v1_BackupRequest, BackupRequest__Output as _meshca_admin_v1_BackupRequest__Output } from './meshca/admin/v1/BackupRequest.ts';
 import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentRequest__Output as _meshca_admin_v1_BanAgentRequest__Output } from './meshca/admin/v1/BanAgentRequest.ts';
+import type { BlockKeyRequest as _meshca_admin_v1_BlockKeyRequest, BlockKeyRequest__Output as _meshca_admin_v1_BlockKeyRequest__Output } from './meshca/admin/v1/BlockKeyRequest.ts';
+import type { BlockedKey as _meshca_admin_v1_BlockedKey, BlockedKey__Output as _meshca_admin_v1_BlockedKey__Output } from './meshca/admin/v1/BlockedKey.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from './meshca/admin/v1/Bundle.ts';
 import type { Canary as _meshca_admin_v1_Canary, Canary__Output as _meshca_admin_v1_Canary__Output } from './meshca/admin/v1/Canary.ts';
 import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _meshca_admin_v1_CanaryStep__Output } from './meshca/admin/v1/CanaryStep.ts';
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
+import type { CertificateSelection as _meshca_admin_v1_CertificateSelection, CertificateSelection__Output as _meshca_admin_v1_CertificateSelection__Output } from './meshca/admin/v1/CertificateSelection.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
 import type { ChangedTarget as _meshca_admin_v1_ChangedTarget, ChangedTarget__Output as _meshca_admin_v1_ChangedTarget__Output } from './meshca/admin/v1/ChangedTarget.ts';
 import type { ComingBack as _meshca_admin_v1_ComingBack, ComingBack__Output as _meshca_admin_v1_ComingBack__Output } from './meshca/admin/v1/ComingBack.ts';
@@ -76,10 +79,12 @@ import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAu
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from './meshca/admin/v1/GetBundleRequest.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
+import type { GetKeyRequest as _meshca_admin_v1_GetKeyRequest, GetKeyRequest__Output as _meshca_admin_v1_GetKeyRequest__Output } from './meshca/admin/v1/GetKeyRequest.ts';
 import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
 import type { GetPolicyDecisionRequest as _meshca_admin_v1_GetPolicyDecisionRequest, GetPolicyDecisionRequest__Output as _meshca_admin_v1_GetPolicyDecisionRequest__Output } from './meshca/admin/v1/GetPolicyDecisionRequest.ts';
 import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from './meshca/admin/v1/GetPolicyRequest.ts';
 import type { GetRelationshipRequest as _meshca_admin_v1_GetRelationshipRequest, GetRelationshipRequest__Output as _meshca_admin_v1_GetRelationshipRequest__Output } from './meshca/admin/v1/GetRelationshipRequest.ts';
+import type { GetRevocationProgressRequest as _meshca_admin_v1_GetRevocationProgressRequest, GetRevocationProgressRequest__Output as _meshca_admin_v1_GetRevocationProgressRequest__Output } from './meshca/admin/v1/GetRevocationProgressRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
@@ -96,6 +101,8 @@ import type { IssueCertificateRequest as _meshca_admin_v1_IssueCertificateReques
 import type { IssueCertificateResponse as _meshca_admin_v1_IssueCertificateResponse, IssueCertificateResponse__Output as _meshca_admin_v1_IssueCertificateResponse__Output } from './meshca/admin/v1/IssueCertificateResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRequest__Output as _meshca_admin_v1_KeepAgentRequest__Output } from './meshca/admin/v1/KeepAgentRequest.ts';
+import type { KeyDetail as _meshca_admin_v1_KeyDetail, KeyDetail__Output as _meshca_admin_v1_KeyDetail__Output } from './meshca/admin/v1/KeyDetail.ts';
+import type { KeysClient as _meshca_admin_v1_KeysClient, KeysDefinition as _meshca_admin_v1_KeysDefinition } from './meshca/admin/v1/Keys.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from './meshca/admin/v1/ListAgentsResponse.ts';
@@ -103,6 +110,8 @@ import type { ListAuditRecordsRequest as _meshca_admin_v1_ListAuditRecordsReques
 import type { ListAuditRecordsResponse as _meshca_admin_v1_ListAuditRecordsResponse, ListAuditRecordsResponse__Output as _meshca_admin_v1_ListAuditRecordsResponse__Output } from './meshca/admin/v1/ListAuditRecordsResponse.ts';
 import type { ListAuthoritiesRequest as _meshca_admin_v1_ListAuthoritiesRequest, ListAuthoritiesRequest__Output as _meshca_admin_v1_ListAuthoritiesRequest__Output } from './meshca/admin/v1/ListAuthoritiesRequest.ts';
 import type { ListAuthoritiesResponse as _meshca_admin_v1_ListAuthoritiesResponse, ListAuthoritiesResponse__Output as _meshca_admin_v1_ListAuthoritiesResponse__Output } from './meshca/admin/v1/ListAuthoritiesResponse.ts';
+import type { ListBlockedKeysRequest as _meshca_admin_v1_ListBlockedKeysRequest, ListBlockedKeysRequest__Output as _meshca_admin_v1_ListBlockedKeysRequest__Output } from './meshca/admin/v1/ListBlockedKeysRequest.ts';
+import type { ListBlockedKeysResponse as _meshca_admin_v1_ListBlockedKeysResponse, ListBlockedKeysResponse__Output as _meshca_admin_v1_ListBlockedKeysResponse__Output } from './meshca/admin/v1/ListBlockedKeysResponse.ts';
 import type { ListCertificatesRequest as _meshca_admin_v1_ListCertificatesRequest, ListCertificatesRequest__Output as _meshca_admin_v1_ListCertificatesRequest__Output } from './meshca/admin/v1/ListCertificatesRequest.ts';
 import type { ListCertificatesResponse as _meshca_admin_v1_ListCertificatesResponse, ListCertificatesResponse__Output as _meshca_admin_v1_ListCertificatesResponse__Output } from './meshca/admin/v1/ListCertificatesResponse.ts';
 import type { ListDelegationsRequest as _meshca_admin_v1_ListDelegationsRequest, ListDelegationsRequest__Output as _meshca_admin_v1_ListDelegationsRequest__Output } from './meshca/admin/v1/ListDelegationsRequest.ts';
@@ -152,8 +161,12 @@ import type { ReplayPolicyResponse as _meshca_admin_v1_ReplayPolicyResponse, Rep
 import type { ReplayTotals as _meshca_admin_v1_ReplayTotals, ReplayTotals__Output as _meshca_admin_v1_ReplayTotals__Output } from './meshca/admin/v1/ReplayTotals.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { RestoreDifference as _meshca_admin_v1_RestoreDifference, RestoreDifference__Output as _meshca_admin_v1_RestoreDifference__Output } from './meshca/admin/v1/RestoreDifference.ts';
+import type { RevocationProgress as _meshca_admin_v1_RevocationProgress, RevocationProgress__Output as _meshca_admin_v1_RevocationProgress__Output } from './meshca/admin/v1/RevocationProgress.ts';
+import type { RevocationSkip as _meshca_admin_v1_RevocationSkip, RevocationSkip__Output as _meshca_admin_v1_RevocationSkip__Output } from './meshca/admin/v1/RevocationSkip.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
 import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from './meshca/admin/v1/RevokeCertificateRequest.ts';
+import type { RevokeCertificatesRequest as _meshca_admin_v1_RevokeCertificatesRequest, RevokeCertificatesRequest__Output as _meshca_admin_v1_RevokeCertificatesRequest__Output } from './meshca/admin/v1/RevokeCertificatesRequest.ts';
+import type { RevokeCertificatesResponse as _meshca_admin_v1_RevokeCertificatesResponse, RevokeCertificatesResponse__Output as _meshca_admin_v1_RevokeCertificatesResponse__Output } from './meshca/admin/v1/RevokeCertificatesResponse.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
 import type { RevokeJoinTokenRequest as _meshca_admin_v1_RevokeJoinTokenRequest, RevokeJoinTokenRequest__Output as _meshca_admin_v1_RevokeJoinTokenRequest__Output } from './meshca/admin/v1/RevokeJoinTokenRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
@@ -228,11 +241,14 @@ export interface ProtoGrpcType {
         BackupChunk: MessageTypeDefinition<_meshca_admin_v1_BackupChunk, _meshca_admin_v1_BackupChunk__Output>
         BackupRequest: MessageTypeDefinition<_meshca_admin_v1_BackupRequest, _meshca_admin_v1_BackupRequest__Output>
         BanAgentRequest: MessageTypeDefinition<_meshca_admin_v1_BanAgentRequest, _meshca_admin_v1_BanAgentRequest__Output>
+        BlockKeyRequest: MessageTypeDefinition<_meshca_admin_v1_BlockKeyRequest, _meshca_admin_v1_BlockKeyRequest__Output>
+        BlockedKey: MessageTypeDefinition<_meshca_admin_v1_BlockedKey, _meshca_admin_v1_BlockedKey__Output>
         Bundle: MessageTypeDefinition<_meshca_admin_v1_Bundle, _meshca_admin_v1_Bundle__Output>
         Canary: MessageTypeDefinition<_meshca_admin_v1_Canary, _meshca_admin_v1_Canary__Output>
         CanaryStep: MessageTypeDefinition<_meshca_admin_v1_CanaryStep, _meshca_admin_v1_CanaryStep__Output>
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
+        CertificateSelection: MessageTypeDefinition<_meshca_admin_v1_CertificateSelection, _meshca_admin_v1_CertificateSelection__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
         ChangedTarget: MessageTypeDefinition<_meshca_admin_v1_ChangedTarget, _meshca_admin_v1_ChangedTarget__Output>
         ComingBack: MessageTypeDefinition<_meshca_admin_v1_ComingBack, _meshca_admin_v1_ComingBack__Output>
@@ -278,10 +294,12 @@ export interface ProtoGrpcType {
         GetBundleRequest: MessageTypeDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_GetBundleRequest__Output>
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
+        GetKeyRequest: MessageTypeDefinition<_meshca_admin_v1_GetKeyRequest, _meshca_admin_v1_GetKeyRequest__Output>
         GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
         GetPolicyDecisionRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyDecisionRequest, _meshca_admin_v1_GetPolicyDecisionRequest__Output>
         GetPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_GetPolicyRequest__Output>
         GetRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_GetRelationshipRequest, _meshca_admin_v1_GetRelationshipRequest__Output>
+        GetRevocationProgressRequest: MessageTypeDefinition<_meshca_admin_v1_GetRevocationProgressRequest, _meshca_admin_v1_GetRevocationProgressRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
@@ -298,6 +316,11 @@ export interface ProtoGrpcType {
         IssueCertificateResponse: MessageTypeDefinition<_meshca_admin_v1_IssueCertificateResponse, _meshca_admin_v1_IssueCertificateResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         KeepAgentRequest: MessageTypeDefinition<_meshca_admin_v1_KeepAgentRequest, _meshca_admin_v1_KeepAgentRequest__Output>
+        KeyDetail: MessageTypeDefinition<_meshca_admin_v1_KeyDetail, _meshca_admin_v1_KeyDetail__Output>
+        /**
+         * Public keys for which nothing is issued any more, in any way of issuing, for ever.
+         */
+        Keys: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_KeysClient> & { service: _meshca_admin_v1_KeysDefinition }
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>
         ListAgentsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsResponse__Output>
@@ -305,6 +328,8 @@ export interface ProtoGrpcType {
         ListAuditRecordsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAuditRecordsResponse, _meshca_admin_v1_ListAuditRecordsResponse__Output>
         ListAuthoritiesRequest: MessageTypeDefinition<_meshca_admin_v1_ListAuthoritiesRequest, _meshca_admin_v1_ListAuthoritiesRequest__Output>
         ListAuthoritiesResponse: MessageTypeDefinition<_meshca_admin_v1_ListAuthoritiesResponse, _meshca_admin_v1_ListAuthoritiesResponse__Output>
+        ListBlockedKeysRequest: MessageTypeDefinition<_meshca_admin_v1_ListBlockedKeysRequest, _meshca_admin_v1_ListBlockedKeysRequest__Output>
+        ListBlockedKeysResponse: MessageTypeDefinition<_meshca_admin_v1_ListBlockedKeysResponse, _meshca_admin_v1_ListBlockedKeysResponse__Output>
         ListCertificatesRequest: MessageTypeDefinition<_meshca_admin_v1_ListCertificatesRequest, _meshca_admin_v1_ListCertificatesRequest__Output>
         ListCertificatesResponse: MessageTypeDefinition<_meshca_admin_v1_ListCertificatesResponse, _meshca_admin_v1_ListCertificatesResponse__Output>
         ListDelegationsRequest: MessageTypeDefinition<_meshca_admin_v1_ListDelegationsRequest, _meshca_admin_v1_ListDelegationsRequest__Output>
@@ -357,8 +382,12 @@ export interface ProtoGrpcType {
         ReplayTotals: MessageTypeDefinition<_meshca_admin_v1_ReplayTotals, _meshca_admin_v1_ReplayTotals__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
         RestoreDifference: MessageTypeDefinition<_meshca_admin_v1_RestoreDifference, _meshca_admin_v1_RestoreDifference__Output>
+        RevocationProgress: MessageTypeDefinition<_meshca_admin_v1_RevocationProgress, _meshca_admin_v1_RevocationProgress__Output>
+        RevocationSkip: MessageTypeDefinition<_meshca_admin_v1_RevocationSkip, _meshca_admin_v1_RevocationSkip__Output>
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
         RevokeCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_RevokeCertificateRequest__Output>
+        RevokeCertificatesRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificatesRequest, _meshca_admin_v1_RevokeCertificatesRequest__Output>
+        RevokeCertificatesResponse: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificatesResponse, _meshca_admin_v1_RevokeCertificatesResponse__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
         RevokeJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeJoinTokenRequest, _meshca_admin_v1_RevokeJoinTokenRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>

@@ -39,6 +39,7 @@ import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIss
 import type { Refusal as _meshca_issuer_v1_Refusal, Refusal__Output as _meshca_issuer_v1_Refusal__Output } from './meshca/issuer/v1/Refusal.ts';
 import type { RenewAgentRequest as _meshca_issuer_v1_RenewAgentRequest, RenewAgentRequest__Output as _meshca_issuer_v1_RenewAgentRequest__Output } from './meshca/issuer/v1/RenewAgentRequest.ts';
 import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from './meshca/issuer/v1/RenewNow.ts';
+import type { ReplaceSvids as _meshca_issuer_v1_ReplaceSvids, ReplaceSvids__Output as _meshca_issuer_v1_ReplaceSvids__Output } from './meshca/issuer/v1/ReplaceSvids.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from './meshca/issuer/v1/ReplacementReport.ts';
 import type { ReportedSet as _meshca_issuer_v1_ReportedSet, ReportedSet__Output as _meshca_issuer_v1_ReportedSet__Output } from './meshca/issuer/v1/ReportedSet.ts';
 import type { ReportedTarget as _meshca_issuer_v1_ReportedTarget, ReportedTarget__Output as _meshca_issuer_v1_ReportedTarget__Output } from './meshca/issuer/v1/ReportedTarget.ts';
@@ -120,6 +121,7 @@ export interface ProtoGrpcType {
         Refusal: MessageTypeDefinition<_meshca_issuer_v1_Refusal, _meshca_issuer_v1_Refusal__Output>
         RenewAgentRequest: MessageTypeDefinition<_meshca_issuer_v1_RenewAgentRequest, _meshca_issuer_v1_RenewAgentRequest__Output>
         RenewNow: MessageTypeDefinition<_meshca_issuer_v1_RenewNow, _meshca_issuer_v1_RenewNow__Output>
+        ReplaceSvids: MessageTypeDefinition<_meshca_issuer_v1_ReplaceSvids, _meshca_issuer_v1_ReplaceSvids__Output>
         ReplacementReport: MessageTypeDefinition<_meshca_issuer_v1_ReplacementReport, _meshca_issuer_v1_ReplacementReport__Output>
         ReportedSet: MessageTypeDefinition<_meshca_issuer_v1_ReportedSet, _meshca_issuer_v1_ReportedSet__Output>
         ReportedTarget: MessageTypeDefinition<_meshca_issuer_v1_ReportedTarget, _meshca_issuer_v1_ReportedTarget__Output>

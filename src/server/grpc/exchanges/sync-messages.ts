@@ -1,5 +1,6 @@
 import { placeholderMessages } from '../../../api/index.ts';
 import type { FederatedBundles } from '../../../common/wire/generated/meshca/issuer/v1/FederatedBundles.ts';
+import type { ReplaceSvids } from '../../../common/wire/generated/meshca/issuer/v1/ReplaceSvids.ts';
 import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncEntry } from '../../../common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
 import type { RegistrationEntry } from '../../../domain/index.ts';
@@ -55,6 +56,8 @@ export function syncDown(message: SyncMessage): SyncDown {
       return { federated: federatedBundles(message) };
     case 'checkpoint':
       return { checkpoint: { note: message.note } };
+    case 'replace':
+      return { replace: replacements(message) };
     case 'renew-now':
       return { renewNow: {} };
     case 'target': {
@@ -74,6 +77,14 @@ const federatedBundles = ({
     sequence,
     bundleJson: document,
   })),
+});
+
+const replacements = ({
+  serials,
+  windowSeconds,
+}: Extract<SyncMessage, { kind: 'replace' }>): ReplaceSvids => ({
+  serials: [...serials],
+  windowSeconds,
 });
 
 const syncEntry = (entry: RegistrationEntry): SyncEntry => ({

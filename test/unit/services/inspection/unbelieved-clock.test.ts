@@ -40,7 +40,7 @@ test('by a clock that is not believed no certificate has expired, so that it can
   };
   const serial = await sign();
   w.clock.jumpWall(30 * day * 1000);
-  const revoke = () => w.services.revocations.revoke(local, serial, 'keyCompromise');
+  const revoke = () => w.services.revocations.revoke(local, { serial, reason: 'keyCompromise' });
   await assert.rejects(revoke(), { code: 'CERTIFICATE_EXPIRED' });
   w.doubtClock();
   const { revocation } = await revoke();

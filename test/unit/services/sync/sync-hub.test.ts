@@ -509,3 +509,40 @@ test('a copy that asks again and again is on record once, and its refusals are c
   assert.deepEqual(more, []);
   assert.match(summary?.canonical.toString() ?? '', /Sync AGENT_DOUBLED 3/);
 });
+
+test('an agent is told which of its certificates were revoked until each has a successor', async () => {
+  await using w = await createServicesWorld({ revocable: true });
+  const n1 = await w.joinAgent('n1');
+  const other = await connect(w, (await w.joinAgent('n2')).caller, {
+    capabilities: ['replace-svids'],
+  });
+  const older = await connect(w, (await w.joinAgent('n3')).caller);
+  const entryId = await w.addEntry({ spiffeId: id('/a'), parentId: agentId('n1') });
+  const key = newKey();
+  const sign = async (signing = newKey(), replacesSerial = ''): Promise<string> => {
+    const item = { requestId: uuidv7(), entryId, csrDer: createCsr(signing), ttlSeconds: 0 };
+    const [outcome] = await w.services.svids.signX509(n1.caller, [
+      { ...item, selectors: [], replacesSerial },
+    ]);
+    assert.ok(outcome?.ok);
+    return outcome.leaf.serial;
+  };
+  const first = await connect(w, n1.caller, { capabilities: ['replace-svids'] });
+  const told = (receiver: Receiver): readonly (readonly string[])[] =>
+    receiver.messages.flatMap((message) => (message.kind === 'replace' ? [message.serials] : []));
+  const [revoked, blocked] = [await sign(), await sign(key)];
+  assert.deepEqual(told(first), []);
+  await w.services.revocations.revoke(local, { serial: revoked, reason: 'superseded' });
+  await settled(w);
+  assert.deepEqual(told(first), [[revoked]]);
+  await w.services.keys.block(local, { serial: blocked }, 'stolen');
+  await settled(w);
+  assert.deepEqual(told(first).at(-1), [revoked, blocked].sort());
+  // what an agent is told is state: it is told again when it comes back
+  await sign(newKey(), revoked);
+  const second = await connect(w, n1.caller, { capabilities: ['replace-svids'] });
+  assert.deepEqual(told(second), [[blocked]]);
+  assert.deepEqual([told(other), told(older)], [[], []]);
+  for (const { windowSeconds } of second.messages.filter((message) => message.kind === 'replace'))
+    assert.ok(windowSeconds >= 1 && windowSeconds <= w.settings.taintWindowSeconds);
+});

@@ -60,6 +60,16 @@ describe('a target', () => {
     assert.equal(bench.leases, 2);
   });
 
+  test('gets a new set inside the window when its certificate was revoked, and one is enough', async () => {
+    const bench = await started();
+    bench.world = { tainted: new Map([['0001', 120]]) };
+    bench.delivery.changed(new Set());
+    await pass(bench, 75);
+    assert.deepEqual([bench.state, bench.leases], ['proven', 2]);
+    await pass(bench, 130);
+    assert.equal(bench.leases, 2);
+  });
+
   test('removes the set before after its grace, and tells the driver first', async () => {
     const bench = await started({ graceSeconds: 60 });
     await pass(bench, lifeSeconds / 3 + 15);

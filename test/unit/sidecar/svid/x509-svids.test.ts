@@ -640,3 +640,26 @@ test('JWT-SVIDs are shared per audience set, reused to half of life, and served 
   cache.applyChanges([], ['e0']);
   assert.equal(jwt.size, 0);
 });
+
+test('a certificate that was revoked is replaced inside its window, and those beside it are not', async (context) => {
+  const of = world(context, { entries: 3 });
+  const subscriptions = Array.from({ length: 3 }, (_, index) =>
+    of.x509.acquire(identity(of, index), uid(index)),
+  );
+  await Promise.all(subscriptions.map((subscription) => subscription.ready()));
+  const serials = subscriptions.map((subscription) => subscription.current()?.serial ?? '');
+  of.x509.setTainted(
+    new Map([
+      [serials[0] ?? '', 30],
+      [serials[1] ?? '', 30],
+    ]),
+  );
+  for (let second = 0; second < 32; second += 1) {
+    of.clock.advance(1000);
+    await settle(4);
+  }
+  assert.deepEqual(
+    subscriptions.map((subscription, index) => subscription.current()?.serial === serials[index]),
+    [false, false, true],
+  );
+});

@@ -52,6 +52,10 @@ export interface Certificate {
    * Of names without an identity: the SPIFFE ID of the entry, the client of the delegation, or who asked. Not filled in lists.
    */
   'owner'?: (string);
+  /**
+   * In the answer to a revocation: what relying parties do not learn, and how further certificates are refused. May be empty.
+   */
+  'revocationNote'?: (string);
 }
 
 /**
@@ -103,4 +107,8 @@ export interface Certificate__Output {
    * Of names without an identity: the SPIFFE ID of the entry, the client of the delegation, or who asked. Not filled in lists.
    */
   'owner': (string);
+  /**
+   * In the answer to a revocation: what relying parties do not learn, and how further certificates are refused. May be empty.
+   */
+  'revocationNote': (string);
 }

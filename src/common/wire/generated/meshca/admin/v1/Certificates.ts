@@ -5,13 +5,17 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from '../../../meshca/admin/v1/Certificate.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from '../../../meshca/admin/v1/GetCertificateRequest.ts';
+import type { GetRevocationProgressRequest as _meshca_admin_v1_GetRevocationProgressRequest, GetRevocationProgressRequest__Output as _meshca_admin_v1_GetRevocationProgressRequest__Output } from '../../../meshca/admin/v1/GetRevocationProgressRequest.ts';
 import type { IssueCertificateRequest as _meshca_admin_v1_IssueCertificateRequest, IssueCertificateRequest__Output as _meshca_admin_v1_IssueCertificateRequest__Output } from '../../../meshca/admin/v1/IssueCertificateRequest.ts';
 import type { IssueCertificateResponse as _meshca_admin_v1_IssueCertificateResponse, IssueCertificateResponse__Output as _meshca_admin_v1_IssueCertificateResponse__Output } from '../../../meshca/admin/v1/IssueCertificateResponse.ts';
 import type { ListCertificatesRequest as _meshca_admin_v1_ListCertificatesRequest, ListCertificatesRequest__Output as _meshca_admin_v1_ListCertificatesRequest__Output } from '../../../meshca/admin/v1/ListCertificatesRequest.ts';
 import type { ListCertificatesResponse as _meshca_admin_v1_ListCertificatesResponse, ListCertificatesResponse__Output as _meshca_admin_v1_ListCertificatesResponse__Output } from '../../../meshca/admin/v1/ListCertificatesResponse.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from '../../../meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from '../../../meshca/admin/v1/MintX509SvidResponse.ts';
+import type { RevocationProgress as _meshca_admin_v1_RevocationProgress, RevocationProgress__Output as _meshca_admin_v1_RevocationProgress__Output } from '../../../meshca/admin/v1/RevocationProgress.ts';
 import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from '../../../meshca/admin/v1/RevokeCertificateRequest.ts';
+import type { RevokeCertificatesRequest as _meshca_admin_v1_RevokeCertificatesRequest, RevokeCertificatesRequest__Output as _meshca_admin_v1_RevokeCertificatesRequest__Output } from '../../../meshca/admin/v1/RevokeCertificatesRequest.ts';
+import type { RevokeCertificatesResponse as _meshca_admin_v1_RevokeCertificatesResponse, RevokeCertificatesResponse__Output as _meshca_admin_v1_RevokeCertificatesResponse__Output } from '../../../meshca/admin/v1/RevokeCertificatesResponse.ts';
 
 export interface CertificatesClient extends grpc.Client {
   GetCertificate(argument: _meshca_admin_v1_GetCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
@@ -22,6 +26,21 @@ export interface CertificatesClient extends grpc.Client {
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   getCertificate(argument: _meshca_admin_v1_GetCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Of a call of RevokeCertificates that is under way in this server.
+   */
+  GetRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  GetRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  GetRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  GetRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  /**
+   * Of a call of RevokeCertificates that is under way in this server.
+   */
+  getRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  getRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  getRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
+  getRevocationProgress(argument: _meshca_admin_v1_GetRevocationProgressRequest, callback: grpc.requestCallback<_meshca_admin_v1_RevocationProgress__Output>): grpc.ClientUnaryCall;
 
   /**
    * A certificate of names without an identity, of a server that others reach by them: docs/names.md
@@ -57,24 +76,44 @@ export interface CertificatesClient extends grpc.Client {
   mintX509Svid(argument: _meshca_admin_v1_MintX509SvidRequest, callback: grpc.requestCallback<_meshca_admin_v1_MintX509SvidResponse__Output>): grpc.ClientUnaryCall;
 
   /**
-   * Only where its profile is revocable. Revoking twice is no error.
+   * Puts it on a CRL, or on record alone where it has noRevAvail. Agents replace what they held. Revoking twice is no error.
    */
   RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   /**
-   * Only where its profile is revocable. Revoking twice is no error.
+   * Puts it on a CRL, or on record alone where it has noRevAvail. Agents replace what they held. Revoking twice is no error.
    */
   revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
   revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * Every certificate of a selection. Done in parts, each durable: what an interrupted call left out is done by the next one.
+   */
+  RevokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  RevokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  RevokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  RevokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * Every certificate of a selection. Done in parts, each durable: what an interrupted call left out is done by the next one.
+   */
+  revokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  revokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  revokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+  revokeCertificates(argument: _meshca_admin_v1_RevokeCertificatesRequest, callback: grpc.requestCallback<_meshca_admin_v1_RevokeCertificatesResponse__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface CertificatesHandlers extends grpc.UntypedServiceImplementation {
   GetCertificate: grpc.handleUnaryCall<_meshca_admin_v1_GetCertificateRequest__Output, _meshca_admin_v1_Certificate>;
+
+  /**
+   * Of a call of RevokeCertificates that is under way in this server.
+   */
+  GetRevocationProgress: grpc.handleUnaryCall<_meshca_admin_v1_GetRevocationProgressRequest__Output, _meshca_admin_v1_RevocationProgress>;
 
   /**
    * A certificate of names without an identity, of a server that others reach by them: docs/names.md
@@ -86,16 +125,23 @@ export interface CertificatesHandlers extends grpc.UntypedServiceImplementation 
   MintX509Svid: grpc.handleUnaryCall<_meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse>;
 
   /**
-   * Only where its profile is revocable. Revoking twice is no error.
+   * Puts it on a CRL, or on record alone where it has noRevAvail. Agents replace what they held. Revoking twice is no error.
    */
   RevokeCertificate: grpc.handleUnaryCall<_meshca_admin_v1_RevokeCertificateRequest__Output, _meshca_admin_v1_Certificate>;
+
+  /**
+   * Every certificate of a selection. Done in parts, each durable: what an interrupted call left out is done by the next one.
+   */
+  RevokeCertificates: grpc.handleUnaryCall<_meshca_admin_v1_RevokeCertificatesRequest__Output, _meshca_admin_v1_RevokeCertificatesResponse>;
 
 }
 
 export interface CertificatesDefinition extends grpc.ServiceDefinition {
   GetCertificate: MethodDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_GetCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>
+  GetRevocationProgress: MethodDefinition<_meshca_admin_v1_GetRevocationProgressRequest, _meshca_admin_v1_RevocationProgress, _meshca_admin_v1_GetRevocationProgressRequest__Output, _meshca_admin_v1_RevocationProgress__Output>
   IssueCertificate: MethodDefinition<_meshca_admin_v1_IssueCertificateRequest, _meshca_admin_v1_IssueCertificateResponse, _meshca_admin_v1_IssueCertificateRequest__Output, _meshca_admin_v1_IssueCertificateResponse__Output>
   ListCertificates: MethodDefinition<_meshca_admin_v1_ListCertificatesRequest, _meshca_admin_v1_ListCertificatesResponse, _meshca_admin_v1_ListCertificatesRequest__Output, _meshca_admin_v1_ListCertificatesResponse__Output>
   MintX509Svid: MethodDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse__Output>
   RevokeCertificate: MethodDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_RevokeCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>
+  RevokeCertificates: MethodDefinition<_meshca_admin_v1_RevokeCertificatesRequest, _meshca_admin_v1_RevokeCertificatesResponse, _meshca_admin_v1_RevokeCertificatesRequest__Output, _meshca_admin_v1_RevokeCertificatesResponse__Output>
 }

@@ -3,16 +3,20 @@
 
 /**
  * reason: unspecified (default), keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn
+ * block_keys: yes, no, or empty: yes where the reason is keyCompromise.
  */
 export interface RevokeCertificateRequest {
   'serial'?: (string);
   'reason'?: (string);
+  'blockKeys'?: (string);
 }
 
 /**
  * reason: unspecified (default), keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn
+ * block_keys: yes, no, or empty: yes where the reason is keyCompromise.
  */
 export interface RevokeCertificateRequest__Output {
   'serial': (string);
   'reason': (string);
+  'blockKeys': (string);
 }

@@ -9,6 +9,7 @@ import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__O
 import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshca_issuer_v1_RenewNow__Output } from '../../../meshca/issuer/v1/RenewNow.ts';
 import type { TargetCommand as _meshca_issuer_v1_TargetCommand, TargetCommand__Output as _meshca_issuer_v1_TargetCommand__Output } from '../../../meshca/issuer/v1/TargetCommand.ts';
 import type { FederatedBundles as _meshca_issuer_v1_FederatedBundles, FederatedBundles__Output as _meshca_issuer_v1_FederatedBundles__Output } from '../../../meshca/issuer/v1/FederatedBundles.ts';
+import type { ReplaceSvids as _meshca_issuer_v1_ReplaceSvids, ReplaceSvids__Output as _meshca_issuer_v1_ReplaceSvids__Output } from '../../../meshca/issuer/v1/ReplaceSvids.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
@@ -31,7 +32,11 @@ export interface SyncDown {
    * Only to agents with the capability "federation".
    */
   'federated'?: (_meshca_issuer_v1_FederatedBundles | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated";
+  /**
+   * Only to agents with the capability "replace-svids".
+   */
+  'replace'?: (_meshca_issuer_v1_ReplaceSvids | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace";
 }
 
 export interface SyncDown__Output {
@@ -55,5 +60,9 @@ export interface SyncDown__Output {
    * Only to agents with the capability "federation".
    */
   'federated'?: (_meshca_issuer_v1_FederatedBundles__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated";
+  /**
+   * Only to agents with the capability "replace-svids".
+   */
+  'replace'?: (_meshca_issuer_v1_ReplaceSvids__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace";
 }

@@ -1,0 +1,55 @@
+import type { CertificateRecord, CertificateSelection } from '../../domain/index.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
+
+export interface SelectionRequest {
+  readonly selection: CertificateSelection;
+  /** One of `revocationReasons`; empty: unspecified. */
+  readonly reason: string;
+  /** Undefined: where the reason is keyCompromise. */
+  readonly blockKeys?: boolean | undefined;
+  /** For `progress`; chosen by the caller, may be empty. */
+  readonly actId: string;
+}
+
+/** What an act did, or would do. */
+export interface SelectionOutcome {
+  /** Certificates of the selection that can be revoked. */
+  readonly matched: number;
+  readonly revoked: number;
+  readonly alreadyRevoked: number;
+  /** Of `revoked`: on no CRL. */
+  readonly unlisted: number;
+  /** By kind: certificates that are left alone, and what ends them. */
+  readonly skipped: ReadonlyMap<string, { readonly count: number; readonly next: string }>;
+  /** Keys in the certificates that were revoked, and those of them that were blocked by it. */
+  readonly keys: number;
+  readonly keysBlocked: number;
+  readonly holders: number;
+  readonly sample: readonly CertificateRecord[];
+}
+
+/** Revokes every certificate of a selection. */
+export interface SelectionRevocations {
+  /** Counts what `revoke` would do now. Changes nothing. */
+  preview(
+    caller: OperatorCaller,
+    request: SelectionRequest,
+    signal?: AbortSignal,
+  ): Promise<SelectionOutcome>;
+  /**
+   * Revokes in parts of at most 500 certificates, each durable, and records the act. `signal` ends
+   * it between two parts, with a record of what was done; a repetition does the rest.
+   *
+   * @throws PkiError INVALID_REQUEST, ROLE_MISSING, CANCELLED
+   */
+  revoke(
+    caller: OperatorCaller,
+    request: SelectionRequest,
+    signal?: AbortSignal,
+  ): Promise<SelectionOutcome>;
+  /** Of an act that is under way in this process. */
+  progress(
+    caller: OperatorCaller,
+    actId: string,
+  ): Promise<{ readonly matched: number; readonly revoked: number } | undefined>;
+}

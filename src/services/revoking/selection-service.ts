@@ -1,0 +1,233 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { uuidv7 } from '../../common/runtime/index.ts';
+import {
+  checkSelection,
+  revokedAtOnce,
+  selectionTexts,
+  type CertificateRecord,
+  type RevocationReason,
+} from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { LedgerRevocations } from '../../ledger/index.ts';
+import type { AuditStore, CertificateStore } from '../../store/ports/index.ts';
+import type { OperatorRights } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { InventoryProof } from '../callers/inventory-proof.ts';
+import { refusing } from '../callers/refusal-log.ts';
+import type { InspectionDependencies } from '../inspection/inspection-dependencies.ts';
+import { targetOfRecord } from '../inspection/record-target.ts';
+import { checkText } from '../requests.ts';
+import { revocationReasonOf } from './reasons.ts';
+import { revocability } from './revocability.ts';
+import type { Revocable, Revoker } from './revoker.ts';
+import { selected } from './selected.ts';
+import { SelectionTally } from './selection-outcome.ts';
+import type {
+  SelectionOutcome,
+  SelectionRequest,
+  SelectionRevocations,
+} from './selection-revocations.ts';
+
+export interface SelectionDependencies extends InspectionDependencies {
+  readonly certificates: Pick<CertificateStore, 'scan'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly authorities: Pick<Authorities, 'all'>;
+  readonly audit: Pick<AuditStore, 'append'>;
+  readonly revoker: Revoker;
+}
+
+/** A request whose caller and form were checked. */
+interface Checked extends SelectionRequest {
+  readonly actor: string;
+  readonly stated: RevocationReason;
+  readonly blocks: boolean;
+  readonly rights: OperatorRights;
+}
+
+/** Owner of the counts of the acts that are under way. */
+export class SelectionService implements SelectionRevocations {
+  readonly #dependencies: SelectionDependencies;
+  readonly #underWay = new Map<
+    string,
+    { readonly actor: string; readonly tally: SelectionTally }
+  >();
+
+  constructor(dependencies: SelectionDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  preview(
+    caller: OperatorCaller,
+    request: SelectionRequest,
+    signal?: AbortSignal,
+  ): Promise<SelectionOutcome> {
+    return this.#refusing(caller, async () => {
+      const checked = await this.#check(caller, request);
+      const { revocations } = this.#dependencies;
+      const tally = new SelectionTally();
+      for await (const part of this.#parts(checked, tally)) {
+        signal?.throwIfAborted();
+        for (const each of part) tally.count(each, revocations.revoked(each.record.serial));
+      }
+      const outcome = tally.outcome();
+      return { ...outcome, keysBlocked: checked.blocks ? outcome.keys : 0 };
+    });
+  }
+
+  revoke(
+    caller: OperatorCaller,
+    request: SelectionRequest,
+    signal?: AbortSignal,
+  ): Promise<SelectionOutcome> {
+    return this.#refusing(caller, async () => {
+      const checked = await this.#check(caller, request);
+      const actId = request.actId === '' ? uuidv7(this.#dependencies.clock.nowMs()) : request.actId;
+      if (this.#underWay.has(actId))
+        throw new PkiError('CONFLICT', `an act with the ID ${actId} is under way`);
+      const tally = new SelectionTally();
+      this.#underWay.set(actId, { actor: checked.actor, tally });
+      let isComplete = false;
+      try {
+        isComplete = await this.#run(checked, { actId, tally, signal });
+      } finally {
+        this.#underWay.delete(actId);
+        await this.#record(checked, { actId, tally, isComplete });
+      }
+      if (!isComplete) throw interrupted(tally);
+      return tally.outcome();
+    });
+  }
+
+  async progress(
+    caller: OperatorCaller,
+    actId: string,
+  ): Promise<{ readonly matched: number; readonly revoked: number } | undefined> {
+    const act = this.#underWay.get(actId);
+    return act === undefined || act.actor !== actorOf(caller)
+      ? undefined
+      : { matched: act.tally.matched, revoked: act.tally.revoked };
+  }
+
+  #refusing<T>(caller: OperatorCaller, act: () => Promise<T>): Promise<T> {
+    const { refusals } = this.#dependencies;
+    return refusing(refusals, { caller, operation: 'RevokeCertificates' }, act);
+  }
+
+  async #check(caller: OperatorCaller, request: SelectionRequest): Promise<Checked> {
+    const rights = await this.#dependencies.access.of(caller);
+    rights.require('certificate.revoke', { kind: 'none' });
+    const stated = revocationReasonOf(request.reason);
+    unwrap(checkSelection(request.selection));
+    if (request.actId !== '') checkText('act_id', request.actId, 64);
+    const blocks = request.blockKeys ?? stated === 'keyCompromise';
+    return { ...request, actor: actorOf(caller), stated, blocks, rights };
+  }
+
+  /** Returns false if the signal ended it. */
+  async #run(
+    checked: Checked,
+    {
+      actId,
+      tally,
+      signal,
+    }: {
+      readonly actId: string;
+      readonly tally: SelectionTally;
+      readonly signal: AbortSignal | undefined;
+    },
+  ): Promise<boolean> {
+    const { actor, stated, blocks } = checked;
+    for await (const part of this.#parts(checked, tally)) {
+      if (signal?.aborted === true) return false;
+      const { before, keysBlocked } = await this.#dependencies.revoker.revoke(part, {
+        actor,
+        reason: stated,
+        blockKeys: blocks,
+        detail: { act: actId },
+      });
+      tally.keysBlocked += keysBlocked;
+      for (const each of part) tally.count(each, before.has(each.record.serial));
+    }
+    return true;
+  }
+
+  /** The certificates that can be revoked, in parts. Counts the others. */
+  async *#parts(
+    { selection, rights }: Checked,
+    tally: SelectionTally,
+  ): AsyncGenerator<readonly Revocable[]> {
+    const { certificates, authorities, clock } = this.#dependencies;
+    const all = authorities.all();
+    const step = { now: clock.now(), limit: revokedAtOnce };
+    for await (const records of selected(certificates, selection, step)) {
+      const part: Revocable[] = [];
+      for (const record of records) {
+        if (!this.#covers(rights, record)) continue;
+        const how = revocability(record, all);
+        if (!how.ok) tally.skip(record.kind, how.error.next);
+        else if (await this.#isProven(record)) part.push({ record, how: how.value });
+        else tally.skip('altered', alteredAdvice);
+      }
+      if (part.length > 0) yield part;
+    }
+  }
+
+  #covers(rights: OperatorRights, record: CertificateRecord): boolean {
+    return (
+      rights.permits('certificate.revoke', this.#dependencies.access.all) ||
+      rights.permits('certificate.revoke', targetOfRecord(record))
+    );
+  }
+
+  /** The row decides on which CRL it is listed. One that was altered stops no other. */
+  async #isProven(record: CertificateRecord): Promise<boolean> {
+    if (record.state !== 'issued' || record.kind === 'authority') return true;
+    try {
+      await this.#dependencies.inventory.require(record);
+      return true;
+    } catch (thrown) {
+      if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+      return false;
+    }
+  }
+
+  /** One record of the whole act, beside that of each certificate. */
+  async #record(
+    { actor, selection, stated, blocks }: Checked,
+    {
+      actId,
+      tally,
+      isComplete,
+    }: {
+      readonly actId: string;
+      readonly tally: SelectionTally;
+      readonly isComplete: boolean;
+    },
+  ): Promise<void> {
+    const { matched, revoked, alreadyRevoked, unlisted, keys, keysBlocked } = tally.outcome();
+    await this.#dependencies.audit.append([
+      {
+        timeMs: this.#dependencies.clock.nowMs(),
+        actor,
+        kind: 'certificates.revoked',
+        subject: actId,
+        detail: {
+          selection: selectionTexts(selection),
+          reason: stated,
+          blockKeys: blocks,
+          complete: isComplete,
+          ...{ matched, revoked, alreadyRevoked, unlisted, keys, keysBlocked },
+        },
+      },
+    ]);
+  }
+}
+
+const alteredAdvice =
+  'Its row in the database differs from the audit log: see "meshca audit verify", and restore the database.';
+
+const interrupted = ({ revoked }: SelectionTally): PkiError =>
+  new PkiError('CANCELLED', `interrupted after ${revoked} certificates were revoked`, {
+    next: 'Run the same command again: it does the rest.',
+  });
