@@ -353,7 +353,9 @@ test('roles, delegations, join tokens, agents and authorities that were changed 
   const workload = await server.mint(id('/istiod'));
   sql(server, (database) =>
     database.exec(
-      `INSERT INTO delegations VALUES ('forged', '${workload.spiffeId}', ` +
+      'INSERT INTO delegations (id, client_id, patterns, max_ttl_seconds, key_types, ' +
+        'dns_patterns, profile, expires_at, revoked_at, created_at, created_by) VALUES ' +
+        `('forged', '${workload.spiffeId}', ` +
         "'[\"spiffe://mesh.test/**\"]', 3600, '[\"ec-p256\"]', '[]', 'short-lived', 0, NULL, 1, " +
         "'uid:0')",
     ),
