@@ -80,6 +80,7 @@ export function buildForeignPrograms({ say }) {
         apiServer: [made('servers', 'kubernetes', buildStripped)],
         etcd: [etcdCommand(say)],
         linkerd: [made('linkerd', 'go', buildGo)],
+        federation: [made('federation', 'go', buildGo)],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],

@@ -17,6 +17,8 @@ export interface ForeignPrograms {
   readonly etcd: Command;
   /** A client with the shape of Linkerd's proxy (test/interop/linkerd). */
   readonly linkerd: Command;
+  /** Both ends of federation on go-spiffe (test/interop/federation). */
+  readonly federation: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;
