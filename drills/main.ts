@@ -10,6 +10,7 @@ import { federation } from './federation.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
+import { crlScale } from './crl-scale.ts';
 import { namesRotation } from './names-rotation.ts';
 import { provision } from './provision.ts';
 import { restoreStale } from './restore-stale.ts';
@@ -49,6 +50,7 @@ const drills: readonly Drill[] = [
   upstream,
   ceremony,
   provision,
+  crlScale,
   namesRotation,
   federation,
 ];

@@ -3,7 +3,14 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { patienceMs } from '../test/support/until.ts';
-import type { Armed, FromServer, ServerProcessOptions, ToServer } from './server-messages.ts';
+import type {
+  Armed,
+  FromServer,
+  LoopFigures,
+  RevocationFill,
+  ServerProcessOptions,
+  ToServer,
+} from './server-messages.ts';
 
 export interface StartOptions extends ServerProcessOptions {
   /** A program before node, for instance strace with its options. */
@@ -22,6 +29,10 @@ export interface ServerProcess {
   arm(armed: Armed): void;
   invalidateSessions(): void;
   signerPids(): Promise<readonly number[]>;
+  /** Writes a long log. Resolves when it is durable. */
+  fill(fill: RevocationFill): Promise<void>;
+  /** How long the event loop was blocked since the last call, or since the process began. */
+  loop(): Promise<LoopFigures>;
   /** Steps at which a signer was killed by the hook. */
   readonly signerKills: readonly string[];
   /**
@@ -84,6 +95,8 @@ class ServerChild implements ServerProcess {
   readonly #logPath: string;
   readonly #ready = Promise.withResolvers<void>();
   readonly #waiting: ((pids: readonly number[]) => void)[] = [];
+  readonly #asking: ((figures: LoopFigures) => void)[] = [];
+  #filling: ((failure: string) => void) | undefined;
   readonly #seen = new Set<number>();
   readonly #looking: NodeJS.Timeout;
   /** Far above the duration of a start: a server that hangs must not hang the drill. */
@@ -133,6 +146,20 @@ class ServerChild implements ServerProcess {
     });
   }
 
+  fill(fill: RevocationFill): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#filling = (failure) => (failure === '' ? resolve() : reject(new Error(failure)));
+      this.#tell({ type: 'fill', fill });
+    });
+  }
+
+  loop(): Promise<LoopFigures> {
+    return new Promise((resolve) => {
+      this.#asking.push(resolve);
+      this.#tell({ type: 'loop' });
+    });
+  }
+
   async kill(): Promise<boolean> {
     if (this.alive()) {
       this.#look();
@@ -173,12 +200,15 @@ class ServerChild implements ServerProcess {
     if (message.type === 'failed') this.#failure = `${message.code}: ${message.message}`;
     if (message.type === 'signer-killed') this.signerKills.push(message.step);
     if (message.type === 'signer-pids') this.#waiting.shift()?.(message.pids);
+    if (message.type === 'filled') this.#filling?.(message.failure);
+    if (message.type === 'loop') this.#asking.shift()?.(message.figures);
   }
 
   #end(how: string): string {
     clearInterval(this.#looking);
     clearTimeout(this.#startLimit);
     this.#state = 'ended';
+    this.#filling?.(`the server ended: ${how}`);
     const failure = this.#failure === '' ? '' : `: ${this.#failure}`;
     this.#ready.reject(
       new Error(

@@ -5,6 +5,9 @@ import { createLogger } from '../src/common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../src/config/index.ts';
 import { startServer } from '../src/compose/index.ts';
 import { linuxBoot } from '../src/compose/rotation.ts';
+import type { Ledger } from '../src/ledger/index.ts';
+import { LoopWatch } from './loop-watch.ts';
+import { fillRevocations } from './revocation-fill.ts';
 import type { FromServer, ServerProcessOptions, ToServer } from './server-messages.ts';
 
 // The product's server as its own main starts it, with the hooks of the drills. Ends with its IPC
@@ -18,6 +21,8 @@ const tell = (message: FromServer): void => {
   if (process.connected) process.send?.(message);
 };
 
+const loop = new LoopWatch();
+let store: Ledger | undefined;
 let armed = options.arm;
 let signerPids: () => readonly number[] = () => [];
 
@@ -62,6 +67,7 @@ try {
     faults: {
       step,
       onDurable: () => step('commit-durable'),
+      onStore: (opened) => (store = opened),
       ...(options.synchronous === 'OFF' ? { synchronous: 'OFF' } : {}),
     },
   });
@@ -71,6 +77,12 @@ try {
     if (message.type === 'invalidate-sessions') server.invalidateSessions();
     if (message.type === 'signer-pids')
       tell({ type: 'signer-pids', pids: [...server.signerPids()] });
+    if (message.type === 'loop') tell({ type: 'loop', figures: loop.take() });
+    if (message.type === 'fill')
+      fillRevocations(store as Ledger, message.fill).then(
+        () => tell({ type: 'filled', failure: '' }),
+        (thrown: unknown) => tell({ type: 'filled', failure: PkiError.from(thrown).message }),
+      );
   });
   tell({ type: 'ready', port: server.port });
   await new Promise<void>((resolve) => {

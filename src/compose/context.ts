@@ -2,6 +2,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import type { ServerConfig } from '../config/index.ts';
 import type { Boot } from '../issuance/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import { Readiness, ServerMetrics } from '../server/index.ts';
 
 /** What the process edge passes to a server. */
@@ -34,6 +35,8 @@ export interface Faults {
   readonly synchronous: 'OFF' | undefined;
   /** Called after each commit. */
   readonly onDurable: (() => void) | undefined;
+  /** Called with the store when it is open, so that a drill can write a long log. */
+  readonly onStore: ((store: Ledger) => void) | undefined;
   /** To measure the cost of the audit log: records get no seal and no tree. */
   readonly withoutLog: boolean;
 }
@@ -54,6 +57,7 @@ export function serverContext({ faults, ...dependencies }: ServerDependencies): 
       step: () => {},
       synchronous: undefined,
       onDurable: undefined,
+      onStore: undefined,
       withoutLog: false,
       ...faults,
     },

@@ -166,8 +166,8 @@ async function announcingAuthorities<T>(
 async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Ledger> {
   const path = databasePath(config);
   makeDirectory(dirname(path), 0o700);
-  const { synchronous, withoutLog, onDurable } = faults;
-  return openLedger({
+  const { synchronous, withoutLog, onDurable, onStore } = faults;
+  const store = await openLedger({
     engine: (memory) =>
       openSqliteStore({
         path,
@@ -183,6 +183,8 @@ async function openStore({ config, clock, logger, pid, faults }: ServerContext):
     logger,
     unchecked: withoutLog,
   });
+  onStore?.(store);
+  return store;
 }
 
 /**

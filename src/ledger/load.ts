@@ -23,7 +23,8 @@ interface TreeHead {
   readonly checkpoint: StoredCheckpoint | undefined;
 }
 
-const rowsAtOnce = 2_000;
+/** About ten milliseconds. */
+const rowsAtOnce = 500;
 /** A read that takes longer logs its progress. */
 const sayEveryMs = 2_000;
 

@@ -101,7 +101,10 @@ export class UnreplacedLeaves {
     return live;
   }
 
-  /** Adds what the records under the snapshot say, after all of them were read. */
+  /**
+   * Adds what the records under the snapshot say, after all of them were read. The other memory must
+   * not be used any more: to copy a million leaves would block the loop.
+   */
   complete(read: UnreplacedLeaves): void {
     const early = this.#toldEarly;
     if (early === undefined) return;
@@ -110,10 +113,7 @@ export class UnreplacedLeaves {
       for (const [key, leaves] of byHolder) {
         const present = this.#byAuthority.get(authorityId) ?? new Map<string, Leaves>();
         this.#byAuthority.set(authorityId, present);
-        const all = present.get(key) ?? new Map<number, number>();
-        present.set(key, all);
-        for (const [serial, notAfter] of leaves)
-          if (!wasTold(early.get(key), serial)) all.set(serial, notAfter);
+        present.set(key, merged(present.get(key), withoutTold(leaves, early.get(key))));
       }
     for (const [authorityId, last] of read.#dropped) this.#drop(authorityId, last);
   }
@@ -160,8 +160,20 @@ export class UnreplacedLeaves {
   }
 }
 
-const wasTold = (early: ToldEarly | undefined, serial: number): boolean =>
-  early !== undefined &&
-  (early.replaced.has(serial) || (early.except !== undefined && early.except !== serial));
+function withoutTold(leaves: Leaves, early: ToldEarly | undefined): Leaves {
+  if (early === undefined) return leaves;
+  for (const serial of early.replaced) leaves.delete(serial);
+  if (early.except === undefined) return leaves;
+  const kept = leaves.get(early.except);
+  return new Map(kept === undefined ? [] : [[early.except, kept]]);
+}
+
+/** Both, in the larger one. */
+function merged(one: Leaves | undefined, other: Leaves): Leaves {
+  if (one === undefined) return other;
+  const [smaller, larger] = one.size < other.size ? [one, other] : [other, one];
+  for (const [serial, notAfter] of smaller) larger.set(serial, notAfter);
+  return larger;
+}
 
 const holderKey = (kind: CertificateKind, holder: string): string => `${kind} ${holder}`;

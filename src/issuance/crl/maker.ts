@@ -1,4 +1,4 @@
-import { crlId, type Authority } from '../../domain/index.ts';
+import { crlId, type Authority, type StoredCrl } from '../../domain/index.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { CrlShelf } from './shelf.ts';
 import type { ShardAllocator } from './shard-allocator.ts';
@@ -69,12 +69,13 @@ export class CrlMaker {
   }
 
   /** @throws what `CrlSigner.sign` throws */
-  async bring(unit: CrlUnit): Promise<void> {
+  async bring(unit: CrlUnit): Promise<StoredCrl> {
     const now = this.#dependencies.clock.now();
     const below = unit.shard === 0 ? this.#signer.below(unit.authority, now) : [];
     const { crl, mark } = await this.#signer.sign(unit, below, now);
     const serials = new Set(below.map(({ serial }) => serial));
     this.#shelf.put({ crl, parsed: undefined, mark, below: serials });
+    return crl;
   }
 
   /** Removes the CRLs of shards that no certificate needs, once they have ended themselves. */

@@ -268,7 +268,11 @@ export class CrlPublisher {
     for (let unit = this.#maker.next(units, failed); unit; unit = this.#maker.next(units, failed)) {
       if (this.#closed) return false;
       try {
-        await this.#maker.bring(unit);
+        const begunMs = clock.monotonicMs();
+        const { der } = await this.#maker.bring(unit);
+        const ms = clock.monotonicMs() - begunMs;
+        const { shard, authority } = unit;
+        logger.debug({ authority: authority.id, shard, bytes: der.length, ms }, 'signed a CRL');
         this.#comparison.soon();
         // agents do not wait for the CRLs of many shards
         if (unit.shard === 0 && isInCrlSet(unit.authority)) this.#assemble();
