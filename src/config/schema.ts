@@ -181,7 +181,8 @@ export const serverConfigSchema = z.strictObject({
         .url({ protocol: /^https?$/ })
         .optional()
         .describe(
-          'Base URL of the published CRLs: <crlBaseUrl>/<authority id>.crl; required for the revocable profile',
+          'Base URL of the published CRLs: <crlBaseUrl>/<authority id>.crl, and <crlBaseUrl>/<authority id>/<shard>.crl ' +
+            'for the leaves of a shard; required for revocable profiles. Certificates keep the URL that they name',
         ),
       crlLifeDays: days('Life of a CRL: longer than the longest tolerated outage').default(7),
       bundleRefreshHintSeconds: seconds('spiffe_refresh_hint of the bundle').default(300),

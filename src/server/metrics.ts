@@ -272,7 +272,7 @@ export class ServerMetrics {
   }): void {
     this.#gauge(
       'meshca_crl_next_update_timestamp_seconds',
-      'When the CRL of this authority ends (Unix seconds), 0 where it is missing.',
+      'When the first CRL of this authority ends (Unix seconds), 0 where one is missing.',
       'authority',
       () =>
         Object.fromEntries(
@@ -281,7 +281,7 @@ export class ServerMetrics {
     );
     this.#single(
       'meshca_crl_bytes',
-      'Bytes of all CRLs together; above 3 MiB some workloads, above 12 MiB agents can not get them.',
+      'Bytes of the complete CRLs of the mesh together; above 3 MiB some workloads, above 12 MiB agents can not get them.',
       () => crls.set().reduce((sum, { der }) => sum + der.length, 0),
     );
     this.#single(
