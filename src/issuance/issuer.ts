@@ -1,3 +1,4 @@
+import type { ParsedCsr } from '../certs/index.ts';
 import type { PkiError } from '../common/errors/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
@@ -17,7 +18,11 @@ import type {
 export interface LeafRequest {
   /** UUIDv7. The same requester, ID and key get the recorded certificate again. */
   readonly requestId: string;
+  /** The server made the request ID for this request: nothing is on record under it. */
+  readonly isNew?: boolean;
   readonly csrDer: Buffer;
+  /** `csrDer`, where the caller of this port has read it. Absent: it is read here. */
+  readonly csr?: ParsedCsr;
   readonly subject: Subject;
   readonly kind: Exclude<CertificateKind, 'authority'>;
   readonly profile: Exclude<RecordedProfile, 'authority' | 'ocsp-signer'>;

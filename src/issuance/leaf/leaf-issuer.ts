@@ -227,6 +227,7 @@ class LeafIssuer {
 
   /** Answers repeated requests from the record; returns the others. */
   async #answerRepeated(fresh: readonly Fresh[], { answers }: Batch): Promise<readonly Fresh[]> {
+    if (fresh.every(({ request }) => request.isNew === true)) return fresh;
     const recorded = await this.#dependencies.store.findRequests(
       fresh.map(({ request: { caller, requestId }, publicKeySha256 }) => ({
         requester: caller.name,

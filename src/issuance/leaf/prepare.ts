@@ -69,7 +69,7 @@ export function readCsr(
 ): Result<Omit<ReadRequest, 'admission'>> {
   const reserved = reservedNameOf(request, reservedDnsNames);
   if (reserved !== undefined) return fail('DNS_NAME_RESERVED', reserved);
-  const parsed = parseCsr(request.csrDer);
+  const parsed = request.csr === undefined ? parseCsr(request.csrDer) : ok(request.csr);
   if (!parsed.ok) return parsed;
   const csr = parsed.value;
   const allowed = request.keyTypes ?? keyTypes;

@@ -48,7 +48,8 @@ export function decideEach<T extends { readonly requestId: string }>(
           `the request ID ${requestId} appears twice in the batch`,
         );
       requestIds.add(requestId);
-      return { ok: true, request: request({ ...item, requestId }) };
+      const decided = request({ ...item, requestId });
+      return { ok: true, request: item.requestId === '' ? { ...decided, isNew: true } : decided };
     } catch (thrown) {
       return {
         ok: false,

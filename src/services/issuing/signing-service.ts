@@ -1,6 +1,6 @@
 import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { keyTypes, type KeyType } from '../../common/x509/key-type.ts';
+import { keyTypes } from '../../common/x509/key-type.ts';
 import {
   spiffeSubject,
   checkDnsNames,
@@ -132,13 +132,15 @@ export class SigningService implements Signing {
     const dnsNames = checkDnsNames(item.dnsNames, settings.reservedDnsNames);
     if (item.ttlSeconds !== 0)
       ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, settings.maximumX509TtlSeconds);
-    const keyType: KeyType = unwrap(parseCsr(item.csrDer)).keyType;
+    const csr = unwrap(parseCsr(item.csrDer));
+    const { keyType } = csr;
     const { delegation, ttlSeconds } = unwrap(
       chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }),
     );
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,
+      csr,
       subject: spiffeSubject(spiffeId, dnsNames),
       kind: 'delegated',
       profile: delegation.profile,
@@ -171,17 +173,19 @@ export class SigningService implements Signing {
       );
     if (item.ttlSeconds !== 0)
       ttlWithin(item.ttlSeconds, minimumTtlSeconds, namesLives.classic.maximum);
+    const csr = unwrap(parseCsr(item.csrDer));
     const { delegation, ttlSeconds } = unwrap(
       chooseNamesDelegation(delegations, {
         subject,
         profile: item.profile === '' ? undefined : item.profile,
         ttlSeconds: item.ttlSeconds,
-        keyType: unwrap(parseCsr(item.csrDer)).keyType,
+        keyType: csr.keyType,
       }),
     );
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,
+      csr,
       subject,
       kind: 'endpoint',
       profile: delegation.profile,

@@ -18,7 +18,12 @@ import {
   spkiOf,
   verifyX509Svid,
 } from '../../../../src/common/x509/index.ts';
-import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../../src/certs/index.ts';
+import {
+  assembleSigned,
+  buildAuthorityTbs,
+  newSerial,
+  parseCsr,
+} from '../../../../src/certs/index.ts';
 import {
   firstEnded,
   linkerdName,
@@ -382,6 +387,19 @@ test('a repeated request gets the recorded certificate, unless the record is of 
     { ...lost, subject: spiffeSubject(SpiffeId.of('spiffe://mesh.test/other')) },
   ]);
   assert.ok(other?.ok && other.leaf.serial !== answer.leaf.serial);
+  const [fresh] = await again.issuer.issue([{ ...lost, isNew: true }]);
+  assert.ok(fresh?.ok && fresh.leaf.serial !== answer.leaf.serial, 'its ID was made for it');
+  const [, found] = await again.issuer.issue([{ ...lost, requestId: uuidv7(), isNew: true }, lost]);
+  assert.ok(found?.ok && found.leaf.serial === answer.leaf.serial, 'beside a new one as well');
+});
+
+test('a CSR that the caller has read is not read again', async () => {
+  const w = world();
+  const asked = request();
+  const csr = unwrap(parseCsr(asked.csrDer));
+  const [result] = await w.issuer.issue([{ ...asked, csrDer: Buffer.from('unread'), csr }]);
+  assert.ok(result?.ok);
+  assert.equal(w.intents[0]?.publicKeySha256, sha256Hex(csr.spkiDer));
 });
 
 test('refusals name what was wrong', async () => {
