@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { agentSeat, type AgentSeat } from './agent-seat.ts';
@@ -27,7 +27,11 @@ export interface FederatedPair extends AsyncDisposable {
 /** Above the endpoints with the profile https_web. */
 export const webRoot = createRoot('web.test');
 
-export async function federatedPair(config: object = {}): Promise<FederatedPair> {
+/** `sections`: of the configuration of the agent of a trust domain, with a directory of its own. */
+export async function federatedPair(
+  config: object = {},
+  sections: (trustDomain: string, directory: string) => object = () => ({}),
+): Promise<FederatedPair> {
   await using started = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'meshca-federated-'));
   started.defer(() => rm(directory, { recursive: true, force: true }));
@@ -49,7 +53,11 @@ export async function federatedPair(config: object = {}): Promise<FederatedPair>
       }),
     );
     const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: 'node' });
-    const seat = started.use(await agentSeat(server, { joinToken: { token } }));
+    const own = join(directory, trustDomain);
+    await mkdir(own, { mode: 0o700 });
+    const seat = started.use(
+      await agentSeat(server, { joinToken: { token } }, { sections: sections(trustDomain, own) }),
+    );
     await seat.start();
     await seat.connected();
     return { trustDomain, server, seat, agentId };

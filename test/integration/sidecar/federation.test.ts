@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
@@ -9,6 +11,8 @@ import {
 } from '../../../src/common/wire/index.ts';
 import type { Explanation__Output } from '../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import type { ValidateJWTSVIDResponse__Output } from '../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
+import { certificatesToPem } from '../../../src/common/x509/index.ts';
+import { nobodysAuthority } from '../../../sidecar/bundle/index.ts';
 import {
   authorizeMemberOf,
   connectTls,
@@ -28,9 +32,28 @@ import { listen } from '../../support/workload-lib.ts';
 // The steps follow each other: each one starts from where the one before has left the two.
 let pair: FederatedPair;
 const entries = new Map<FederatedSide, string>();
+/** Of the file target of the first side. */
+let targetDirectory = '';
 before(async () => {
-  pair = await federatedPair();
+  pair = await federatedPair({}, (trustDomain, directory) => {
+    if (trustDomain !== 'one.test') return {};
+    targetDirectory = directory;
+    const federatedFiles = { 'other.test': 'other.pem' };
+    return { targets: [{ name: 'web', directory, driver: { type: 'none' }, federatedFiles }] };
+  });
   const { one, other } = pair;
+  await one.server.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        spiffeId: 'spiffe://one.test/files',
+        parentId: one.agentId,
+        selectors: ['target:name:web'],
+        federatesWith: ['other.test'],
+        // a set with other roots follows within a sixtieth of the life
+        x509TtlSeconds: 120,
+      },
+    ],
+  });
   entries.set(one, await entryFor(one, 'web', [other.trustDomain]));
   entries.set(other, await entryFor(other, 'web', [one.trustDomain]));
 });
@@ -69,6 +92,10 @@ async function textOf(socket: TLSSocket): Promise<string> {
   for await (const bytes of socket) text += String(bytes);
   return text;
 }
+
+/** What the served set of the file target holds of the other side. Empty: there is no set yet. */
+const foreignFile = (): Promise<string> =>
+  readFile(join(targetDirectory, 'current', 'other.pem'), 'utf8').catch(() => '');
 
 /** As the agent judges it for a process of this user. */
 async function validated({ seat }: FederatedSide, svid: string): Promise<string> {
@@ -152,6 +179,11 @@ test('workloads of two trust domains talk in mTLS, and each knows the tokens of 
   }
 });
 
+test('the file target has the roots of the other side', async () => {
+  const roots = certificatesToPem(pair.other.server.rootsDer);
+  await until(async () => (await foreignFile()) === roots, 'the roots');
+});
+
 test('a bundle that is withdrawn is trusted no more, and open connections end', async () => {
   const { one, other } = pair;
   await using first = await sourceOf(one);
@@ -173,6 +205,8 @@ test('a bundle that is withdrawn is trusted no more, and open connections end', 
   assert.equal(await validated(one, token), 'JWT_INVALID');
   assert.match(await explained(one, other), /^false the server has sent no bundle/);
   assert.equal(await explained(other, one), 'true ');
+  const nobody = certificatesToPem([nobodysAuthority()]);
+  await until(async () => (await foreignFile()) === nobody, 'a set that trusts nobody');
 
   await name(other, []);
   await until(() => !has(second, one), 'that no entry names it');

@@ -15,6 +15,7 @@ import type { ExplainRequest } from '../../../../../src/common/wire/generated/me
 import type { Explanation__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import type { Standing } from '../../../../../sidecar/ports/svids.ts';
 import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
+import { testContext } from '../../../../support/command.ts';
 import { withoutTargets } from '../../../../support/without-targets.ts';
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
 import { bundleOf, entryOf } from '../../../../support/local-server-fakes.ts';
@@ -169,6 +170,18 @@ test('explain tells of each foreign trust domain whether the process gets its bu
   assert.match(late?.reason ?? '', /not taken: it is broken/);
   assert.match(missing?.reason ?? '', /the server has sent no bundle/);
   assert.match(other?.reason ?? '', /no entry of it names/);
+  const { context, seen } = testContext({
+    terminal: { isTerminal: false, columns: 300, color: false },
+  });
+  assert.equal(
+    await runCli(['explain', '--pid', String(process.pid), '--socket', local.path], context),
+    0,
+    seen.err,
+  );
+  const [, shown = ''] = seen.out.split('Foreign trust domains:\n');
+  assert.match(shown, /^TRUST DOMAIN +BUNDLE +ROOTS +JWT KEYS +ENTRIES +REASON\n/);
+  assert.match(shown, /^a\.test +sequence 7 +1 +1 +e +-$/m);
+  assert.match(shown, /^missing\.test +none +- +- +e +the server has sent no bundle/m);
 });
 
 test('explain by pid does not promise what the server refuses: code, reason and refusal ID are told', async () => {
