@@ -99,7 +99,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   };
 }
 
-function serverFacts({ context, tokens, records, issuing }: Below): ServerFacts {
+function serverFacts({ context, tokens, records, authorities, issuing }: Below): ServerFacts {
   const { readiness, clock } = context;
   const startedAt = clock.now();
   return {
@@ -109,6 +109,7 @@ function serverFacts({ context, tokens, records, issuing }: Below): ServerFacts 
     serverCertificateNotAfter: () => issuing.certificate.notAfter(),
     sinceStart: () => records.log.sinceStart,
     serverRootDer: () => issuing.certificate.rootDer(),
+    ocsp: () => authorities.ocsp?.standing(),
   };
 }
 

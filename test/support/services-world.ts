@@ -286,6 +286,7 @@ export async function createServicesWorld(
       hsmStatus: () => 'ok',
       serverCertificateNotAfter: () => 0,
       serverRootDer: () => undefined,
+      ocsp: () => undefined,
       sinceStart: () => ({ recordsAtStart: 0, proof: undefined }),
     },
   });

@@ -8,13 +8,15 @@ export const serverOperations: OperationsOf<'meshca.admin.v1.Server'> = {
     admits: 'operators',
     dualControl: 'never',
     run: async ({ services }, caller) => {
-      const { trustDomainName, position, reasons, ...status } = await services.status.get(caller);
+      const { trustDomainName, position, reasons, ocsp, ...status } =
+        await services.status.get(caller);
       return {
         ...status,
         trustDomain: trustDomainName,
         reasons: [...reasons],
         epoch: position.epoch,
         revision: position.revision,
+        ocsp: ocsp ?? null,
       };
     },
   },

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { OcspStanding__Output } from '../../common/wire/generated/meshca/admin/v1/OcspStanding.ts';
 import type { ServerStatus__Output } from '../../common/wire/generated/meshca/admin/v1/ServerStatus.ts';
 import { action, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
@@ -42,10 +43,21 @@ export function statusCommand(program: Command, context: CliContext, outcome: Ou
               : `ends ${instant(status.serverCertificateNotAfter)} ` +
                 `(${until(status.serverCertificateNotAfter, context.now())})`,
           ],
+          ...(status.ocsp === null
+            ? []
+            : [['OCSP answers', ocspText(status.ocsp, context.now())] as const]),
           ['started', instant(status.startedAt)],
         ]);
       }),
     );
+}
+
+function ocspText({ answers, nextUpdate, waiting }: OcspStanding__Output, now: number): string {
+  const signed =
+    nextUpdate === 0
+      ? 'none'
+      : `${answers} signed, good until ${instant(nextUpdate)} at least (${until(nextUpdate, now)})`;
+  return Number(waiting) === 0 ? signed : `${signed}\n${waiting} leaves wait for theirs`;
 }
 
 /** Whether anybody outside this machine has shown that the database was not put back. */

@@ -32,7 +32,8 @@ const leavesAtATime = 256;
  */
 export class OcspWorklist {
   readonly #dependencies: WorklistDependencies;
-  /** By serial. */
+  /** By serial: revoked since the first look, and found at the first look. */
+  readonly #revokedNow = new Map<string, OcspLeaf>();
   readonly #revoked = new Map<string, OcspLeaf>();
   readonly #issued = new Map<string, OcspLeaf>();
   readonly #marks = new Map<string, RevokedMark>();
@@ -44,11 +45,11 @@ export class OcspWorklist {
   }
 
   get size(): number {
-    return this.#revoked.size + this.#issued.size;
+    return this.#revokedNow.size + this.#revoked.size + this.#issued.size;
   }
 
   isWaiting(serial: string): boolean {
-    return this.#issued.has(serial) || this.#revoked.has(serial);
+    return [this.#issued, this.#revokedNow, this.#revoked].some((each) => each.has(serial));
   }
 
   /** A leaf that was just issued. */
@@ -58,10 +59,8 @@ export class OcspWorklist {
 
   /** Its answer is durable. */
   done(leaves: readonly OcspLeaf[]): void {
-    for (const { serial } of leaves) {
-      this.#revoked.delete(serial);
-      this.#issued.delete(serial);
-    }
+    for (const waiting of [this.#issued, this.#revokedNow, this.#revoked])
+      for (const { serial } of leaves) waiting.delete(serial);
   }
 
   /** Looks through all leaves again. */
@@ -81,13 +80,10 @@ export class OcspWorklist {
     now: number,
   ): Promise<Work | undefined> {
     for (const authority of answering) await this.#collectRevoked(authority, now);
-    for (const [waiting, renewal] of [
-      [this.#revoked, false],
-      [this.#issued, false],
-    ] as const) {
+    for (const waiting of [this.#revokedNow, this.#revoked, this.#issued]) {
       for (const authority of answering) {
         const leaves = firstOf(waiting, authority.id);
-        if (leaves.length > 0) return { authority, leaves, renewal };
+        if (leaves.length > 0) return { authority, leaves, renewal: false };
       }
     }
     for (const authority of answering) {
@@ -97,9 +93,13 @@ export class OcspWorklist {
     return complete ? this.#due(answering, now) : undefined;
   }
 
-  /** Those who were revoked since, unless their answer says so already. */
+  /**
+   * Those who were revoked since, unless their answer says so already. At the first look, those
+   * without an answer come later, with all others.
+   */
   async #collectRevoked({ id }: Authority, now: number): Promise<void> {
     const { revocations, store } = this.#dependencies;
+    const first = !this.#marks.has(id);
     const { entries, mark } = revocations.since(id, this.#marks.get(id));
     for (const entriesOfTurn of inTurns(entries, leavesAtATime)) {
       await setImmediate();
@@ -107,8 +107,8 @@ export class OcspWorklist {
       const answers = await store.bySerials(some.map(({ serial }) => serial));
       for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
         const answer = answers[index];
-        if (answer !== undefined && answer.revoked === undefined)
-          this.#revoked.set(serial, { serial, authorityId, notAfter });
+        if (answer === undefined ? !first : answer.revoked === undefined)
+          (first ? this.#revoked : this.#revokedNow).set(serial, { serial, authorityId, notAfter });
       }
     }
     this.#marks.set(id, mark);

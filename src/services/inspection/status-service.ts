@@ -1,4 +1,5 @@
 import type { CertificateStore, MetaStore } from '../../store/ports/index.ts';
+import type { OcspStanding } from '../../issuance/index.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 import type { Status, StatusView } from '../services.ts';
 import { refusing } from '../callers/refusal-log.ts';
@@ -17,6 +18,8 @@ export interface ServerFacts {
     readonly recordsAtStart: number;
     readonly proof: { readonly by: string; readonly records: number } | undefined;
   };
+  /** How the OCSP answers stand; undefined: there is no responder. */
+  ocsp(): OcspStanding | undefined;
 }
 
 export interface StatusDependencies extends InspectionDependencies {
@@ -50,6 +53,7 @@ export class StatusService implements Status {
         recordsAtStart,
         recordsProven: proof?.records ?? 0,
         provenBy: proof?.by ?? '',
+        ocsp: facts.ocsp(),
         version: settings.serverVersion,
         trustDomainName: settings.trustDomain.name,
         startedAt: facts.startedAt(),

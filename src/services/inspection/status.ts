@@ -1,4 +1,5 @@
 import type { Position } from '../../domain/index.ts';
+import type { OcspStanding } from '../../issuance/index.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 
 export interface StatusView {
@@ -17,6 +18,8 @@ export interface StatusView {
   /** Those that somebody has shown since, and who; 0 and empty: nobody has. */
   readonly recordsProven: number;
   readonly provenBy: string;
+  /** Undefined: no certificate names a responder of this server. */
+  readonly ocsp: OcspStanding | undefined;
 }
 
 export interface Status {

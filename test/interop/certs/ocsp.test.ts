@@ -13,7 +13,7 @@ import { day, makeKey } from '../../support/x509.ts';
 const run = promisify(execFile);
 const now = Math.floor(Date.now() / 1000);
 
-test('OpenSSL accepts good and revoked answers of signers below every type of key', async (context) => {
+test('OpenSSL and GnuTLS accept good and revoked answers of signers below every type of key', async (context) => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-ocsp-'));
   context.after(() => rm(directory, { recursive: true }));
   const serialHex = '4123456789ab00112233445566778877';
@@ -39,6 +39,14 @@ test('OpenSSL accepts good and revoked answers of signers below every type of ke
           ...['-issuer', caFile, '-serial', `0x${serialHex}`],
           ...['-respin', file, '-CAfile', caFile, '-no_nonce'],
         ]);
+        const gnutls = await run('ocsptool', [
+          ...['--verify-response', '--load-trust', caFile, '--load-response', file],
+        ]);
+        assert.match(gnutls.stdout, /Verifying OCSP Response: Success/);
+        assert.match(
+          gnutls.stdout,
+          meant.revoked === undefined ? /Certificate Status: good/ : /Certificate Status: revoked/,
+        );
         assert.match(stderr, /Response verify OK/);
         assert.match(
           stdout,

@@ -139,6 +139,7 @@ import type { ListUnreplacedResponse as _meshca_admin_v1_ListUnreplacedResponse,
 import type { LostRecord as _meshca_admin_v1_LostRecord, LostRecord__Output as _meshca_admin_v1_LostRecord__Output } from './meshca/admin/v1/LostRecord.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from './meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from './meshca/admin/v1/MintX509SvidResponse.ts';
+import type { OcspStanding as _meshca_admin_v1_OcspStanding, OcspStanding__Output as _meshca_admin_v1_OcspStanding__Output } from './meshca/admin/v1/OcspStanding.ts';
 import type { Operation as _meshca_admin_v1_Operation, Operation__Output as _meshca_admin_v1_Operation__Output } from './meshca/admin/v1/Operation.ts';
 import type { OperationDetail as _meshca_admin_v1_OperationDetail, OperationDetail__Output as _meshca_admin_v1_OperationDetail__Output } from './meshca/admin/v1/OperationDetail.ts';
 import type { OperationResult as _meshca_admin_v1_OperationResult, OperationResult__Output as _meshca_admin_v1_OperationResult__Output } from './meshca/admin/v1/OperationResult.ts';
@@ -357,6 +358,7 @@ export interface ProtoGrpcType {
         LostRecord: MessageTypeDefinition<_meshca_admin_v1_LostRecord, _meshca_admin_v1_LostRecord__Output>
         MintX509SvidRequest: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidRequest__Output>
         MintX509SvidResponse: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidResponse__Output>
+        OcspStanding: MessageTypeDefinition<_meshca_admin_v1_OcspStanding, _meshca_admin_v1_OcspStanding__Output>
         Operation: MessageTypeDefinition<_meshca_admin_v1_Operation, _meshca_admin_v1_Operation__Output>
         OperationDetail: MessageTypeDefinition<_meshca_admin_v1_OperationDetail, _meshca_admin_v1_OperationDetail__Output>
         OperationResult: MessageTypeDefinition<_meshca_admin_v1_OperationResult, _meshca_admin_v1_OperationResult__Output>
