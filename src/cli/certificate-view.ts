@@ -46,7 +46,10 @@ export function showCertificate(
       ],
       ['replaced by', record.replacedBy || '-'],
       ['replacement confirmed', instant(record.replacementConfirmedAt)],
-      ['crl', record.crlUrl || '-'],
+      [
+        'crl',
+        record.shard === 0 ? record.crlUrl || '-' : `${record.crlUrl} (shard ${record.shard})`,
+      ],
       ['ocsp', record.ocspUrl || '-'],
       [
         'revoked',

@@ -48,14 +48,22 @@ export function checkNames(
 
 /** Below a wildcard are at least two labels: nobody owns a whole top-level domain. */
 function checkName(name: string): string {
-  if (!name.startsWith('*.')) return unwrap(parseDnsName(name));
-  const above = unwrap(parseDnsName(name.slice(2)));
-  if (above.includes('.')) return name;
-  throw new PkiError(
-    'DNS_NAME_INVALID',
-    `the wildcard ${JSON.stringify(name)} stands for a whole top-level domain`,
-  );
+  const isWildcard = name.startsWith('*.');
+  const parsed = parseDnsName(isWildcard ? name.slice(2) : name);
+  if (!parsed.ok)
+    throw new PkiError('DNS_NAME_INVALID', parsed.error.message, { next: nameAdvice });
+  if (isWildcard && !parsed.value.includes('.'))
+    throw new PkiError(
+      'DNS_NAME_INVALID',
+      `the wildcard ${JSON.stringify(name.slice(0, 80))} stands for a whole top-level domain`,
+      { next: nameAdvice },
+    );
+  return name;
 }
+
+const nameAdvice =
+  'Write labels of [a-z0-9-] and no dot at the end. "*." may stand for the first label, with two ' +
+  'labels behind it. An international name has "xn--" labels.';
 
 function checkIp(text: string): string {
   const ip = canonicalIp(text);

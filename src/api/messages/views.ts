@@ -142,6 +142,7 @@ export const certificateMessage = (
   stateReason: record.stateReason ?? '',
   entryId: record.entryId ?? '',
   delegationId: record.delegationId ?? '',
+  shard: record.shard,
   requester: record.requester,
   holder: record.holder,
   publicKeySha256: record.publicKeySha256,

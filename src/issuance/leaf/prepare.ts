@@ -84,7 +84,12 @@ export function readCsr(
       'the request asks for the TLS feature extension (OCSP must-staple), which no certificate here has',
     );
   const named = subjectProblem(csr, request.subject);
-  if (named !== undefined) return fail('CSR_IDENTITY_MISMATCH', named);
+  if (named !== undefined)
+    return fail('CSR_IDENTITY_MISMATCH', named, {
+      ...(request.kind === 'endpoint' && {
+        next: 'Ask for each name that the request states, or make the request without it.',
+      }),
+    });
   const publicKeySha256 = sha256Hex(csr.spkiDer);
   if (isAuthorityKey(publicKeySha256))
     return fail('KEY_RESERVED', 'the public key in the request is the key of an authority');

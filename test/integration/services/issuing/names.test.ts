@@ -25,6 +25,8 @@ import {
   type Credential,
   type TestServer,
 } from '../../../support/server.ts';
+import { SignDialogue } from '../../../support/control-plane.ts';
+import { until } from '../../../support/until.ts';
 import { listen } from '../../../support/workload-lib.ts';
 
 let t: TestServer;
@@ -125,7 +127,7 @@ test('the inventory finds it by each name and says all of them', async () => {
     /^dns names +www\.shop\.test\n +\*\.shop\.test$/m,
     /^ip addresses +127\.0\.0\.1$/m,
     /^owner +uid:\d+$/m,
-    /^crl +http:\/\/ca\.mesh\.test\/crl\/.+\.crl$/m,
+    /^crl +http:\/\/ca\.mesh\.test\/crl\/.+\/(\d+)\.crl \(shard \1\)$/m,
   ])
     assert.match(out, line);
   assert.doesNotMatch(out, /^spiffe id/m);
@@ -202,4 +204,12 @@ test('a control plane signs names over the signing API, in the shape of its requ
     results.map(({ svid, refusal }) => refusal?.code ?? (svid === null ? 'none' : 'signed')),
     ['signed', 'OUTSIDE_DELEGATION'],
   );
+  const stream = new SignDialogue(client);
+  await until(() => stream.credits > 0);
+  stream.write({ id: 'a', item });
+  stream.write({ id: 'b', item: { ...item, dnsNames: ['*.other.test'] } });
+  await until(() => stream.answers.length === 2);
+  assert.equal(stream.answerOf('a')?.result?.svid?.spiffeId, '');
+  assert.equal(stream.answerOf('b')?.result?.refusal?.code, 'OUTSIDE_DELEGATION');
+  stream.stream.cancel();
 });

@@ -56,6 +56,10 @@ export interface Certificate {
    * In the answer to a revocation: what relying parties do not learn, and how further certificates are refused. May be empty.
    */
   'revocationNote'?: (string);
+  /**
+   * The shard of CRLs that it names; 0: none, or the complete CRL of its authority.
+   */
+  'shard'?: (number | string | Long);
 }
 
 /**
@@ -111,4 +115,8 @@ export interface Certificate__Output {
    * In the answer to a revocation: what relying parties do not learn, and how further certificates are refused. May be empty.
    */
   'revocationNote': (string);
+  /**
+   * The shard of CRLs that it names; 0: none, or the complete CRL of its authority.
+   */
+  'shard': (number);
 }
