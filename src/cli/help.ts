@@ -12,6 +12,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
     'give-back',
     'downstream',
     'certificate',
+    'key',
     'set',
   ],
   'Authorities and trust:': ['authority', 'bundle', 'ceremony', 'federation'],
@@ -50,7 +51,13 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca policy replay policy.yaml --from 2026-11-01 --export audit.jsonl',
   ],
   'meshca policy test': ['meshca policy test policy.yaml --cases cases.yaml'],
-  'meshca certificate list': ['meshca certificate list --live --expires-within 1h'],
+  'meshca certificate issue': [
+    'meshca certificate issue --csr www.csr --name www.shop.internal --out www.pem --roots names-roots.pem',
+  ],
+  'meshca certificate list': [
+    'meshca certificate list --live --expires-within 1h',
+    'meshca certificate list --suffix shop.internal --profile classic',
+  ],
   'meshca doctor': ['meshca doctor server.yaml', 'meshca doctor agent.yaml --agent'],
   'meshca entry apply': [
     'meshca entry apply -f entries.yaml --dry-run',

@@ -72,6 +72,7 @@ export const actKinds = [
   'clock.accepted',
   'clock.doubted',
   'crl.imported',
+  'crl.removed',
   'database.backed-up',
   'database.restored',
   'delegation.created',
