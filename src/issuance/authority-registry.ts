@@ -289,10 +289,11 @@ export class AuthorityRegistry implements Authorities {
           });
         } catch (thrown) {
           const { code } = PkiError.from(thrown);
-          // A missing key of a standby or retired authority must not stop the signing ones. An
+          // A missing key of a standby, of a retired authority or of names must not stop the mesh. An
           // unreachable token may come back. A reachable token without the key is the wrong token.
           if (
             authority.token !== 'standby' &&
+            !isNamesAuthority(authority.kind) &&
             authority.state === 'active' &&
             code !== 'HSM_UNAVAILABLE'
           )

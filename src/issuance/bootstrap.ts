@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Logger } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import {
+  isNamesAuthority,
   issuingKindBelow,
   type Authority,
   type AuthorityKind,
@@ -196,10 +197,20 @@ async function checkToken(
   );
   for (const key of keys)
     if (waiting.has(key.ckaId)) dependencies.requestedKeys?.add(sha256Hex(key.spkiDer));
-  const present = new Set(keys.map((key) => key.ckaId));
+  requireKeys(role, known, new Set(keys.map((key) => key.ckaId)));
+}
+
+/** @throws PkiError HSM_KEY_NOT_FOUND (fatal) if an authority of the mesh has no key in its token */
+function requireKeys(
+  role: TokenRole,
+  known: readonly Authority[],
+  present: ReadonlySet<string>,
+): void {
   const missing = known.find(
     (authority) =>
       authority.token === role &&
+      // its loss ends certificates for names, and not the mesh
+      !isNamesAuthority(authority.kind) &&
       authority.spkiDer !== null &&
       mustBePresent(authority.state) &&
       !present.has(authority.ckaId),

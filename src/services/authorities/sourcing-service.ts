@@ -11,7 +11,7 @@ import type {
   ImportedAuthority,
   ImportedCrl,
 } from '../../issuance/index.ts';
-import type { Authority } from '../../domain/index.ts';
+import { isNamesAuthority, type Authority } from '../../domain/index.ts';
 import type { Access } from '../callers/access.ts';
 import { actorOf, requesterOf, type OperatorCaller } from '../callers/caller.ts';
 import type { AuthoritySourcing } from '../services.ts';
@@ -105,10 +105,8 @@ export class AuthoritySourcingService implements AuthoritySourcing {
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
       const { cross, crossInChains } = this.#dependencies;
-      return {
-        authority: await cross({ ...input, caller: requesterOf(caller), signal }),
-        inChains: crossInChains,
-      };
+      const authority = await cross({ ...input, caller: requesterOf(caller), signal });
+      return { authority, inChains: crossInChains || isNamesAuthority(authority.kind) };
     });
   }
 

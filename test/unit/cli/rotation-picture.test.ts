@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
-import { chainPicture, confirmationLines, laggardText } from '../../../src/cli/rotation-picture.ts';
+import {
+  chainPicture,
+  confirmationLines,
+  laggardText,
+  summaryLine,
+} from '../../../src/cli/rotation-picture.ts';
 import type { RotationStatus__Output } from '../../../src/common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Laggard__Output } from '../../../src/common/wire/generated/meshca/admin/v1/Laggard.ts';
 
@@ -150,4 +155,49 @@ test('who can not report is named with the instant until which it counts', () =>
   );
   assert.match(lines.join('\n'), new RegExp(`waits for ${holder}: can not report, .*in 30 min`));
   assert.match(lines.at(-1) ?? '', /and 1 more that can not report/);
+});
+
+test('of an authority of names it is said that nobody confirms it, and until when it is published', () => {
+  const confirmation = {
+    provenNeeded: 0,
+    provenConfirmed: 0,
+    inferredNeeded: 0,
+    inferredConfirmed: 0,
+    inferredUntil: 0,
+    inferredHolders: [],
+    unprovableUntil: now + 3_600,
+    laggards: [],
+    laggardsTotal: 0,
+  };
+  const progress = (kind: string, state: string, id: string, parentId = ''): object => ({
+    authority: { id, kind, state, parentId, scopeJson: '{}', token: 'root', notAfter: now + 9_000 },
+    confirmation: state === 'published' ? confirmation : null,
+    live: 0,
+    liveUnreported: 0,
+  });
+  const status = {
+    authorities: [
+      progress('names-issuing', 'active', 'names-issuing-1', 'names-root-1'),
+      progress('names-root', 'active', 'names-root-1'),
+      progress('names-root', 'published', 'names-root-2'),
+    ],
+    operations: [],
+    notes: [],
+    crls: [],
+    crlsHandedOut: true,
+    jumpedSeconds: 0,
+    failure: null,
+  } as unknown as RotationStatus__Output;
+  const lines = chainPicture(status, {
+    now,
+    columns: 0,
+    color: false,
+    all: false,
+    maximumLaggards: 10,
+  });
+  assert.match(lines[0] ?? '', /^names-root +names-root-1 +active +signs/);
+  assert.match(lines[1] ?? '', /^└─ names-issuing +/);
+  assert.match(lines[3] ?? '', /unprovable relying parties never confirm: it is published until/);
+  assert.doesNotMatch(lines.join('\n'), /proven  /);
+  assert.match(summaryLine(status, 'names-root-2', now), /published unprovable, published until/);
 });

@@ -92,3 +92,26 @@ test('polls of foreign endpoints need a minimum below their maximum', async () =
   assert.ok(!loaded.ok);
   assert.match(loaded.error.message, /federation\.pollMinimumSeconds \(7200\)/);
 });
+
+test('names need a root token also below another CA, and lives that cut no leaf of 90 days', async () => {
+  const messageOf = async (over: Readonly<Record<string, string>>): Promise<string> => {
+    const loaded = await loadServerConfig({
+      env: environment({ MESHCA_SERVER_NAMES_ENABLED: 'true', ...over }),
+    });
+    return loaded.ok ? 'ok' : loaded.error.message;
+  };
+  const external = { MESHCA_SERVER_AUTHORITIES_SOURCE: 'external' };
+  assert.match(await messageOf(external), /names\.enabled needs a token for the root of names/);
+  const pin = { MESHCA_SERVER_HSM_ROOT_PIN_FILE: '/run/pin' };
+  assert.equal(await messageOf({ ...external, ...pin }), 'ok');
+  assert.match(
+    await messageOf({
+      MESHCA_SERVER_AUTHORITIES_NAMES_ROOT_LIFE_DAYS: '100',
+      MESHCA_SERVER_AUTHORITIES_NAMES_ISSUING_LIFE_DAYS: '365',
+    }),
+    /namesIssuing\.lifeDays \(365\) is longer than authorities\.namesRoot\.lifeDays \(100\)/,
+  );
+  const short = { MESHCA_SERVER_AUTHORITIES_NAMES_ISSUING_LIFE_DAYS: '200' };
+  assert.match(await messageOf(short), /authorities\.namesIssuing\.lifeDays \(200\) leaves/);
+  assert.equal(await messageOf({ ...short, MESHCA_SERVER_NAMES_ENABLED: 'false' }), 'ok');
+});
