@@ -1,11 +1,14 @@
 import type { AuditLog, OutsideCheckpoint } from '../audit/index.ts';
-import type { BlockedKey } from '../domain/index.ts';
+import type { AuditEvent, BlockedKey } from '../domain/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { RestoreFacts } from '../services/inspection/restore-service.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { readReplaced, type LostRecord } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
 import type { SigningGate } from './signing-gate.ts';
+
+/** So many revocations are recorded in one transaction. */
+const againAtOnce = 250;
 
 export interface AcceptedLossDependencies {
   readonly context: Pick<ServerContext, 'config' | 'clock' | 'logger'>;
@@ -86,13 +89,18 @@ export async function recordAcceptedLoss(
     },
   ]);
   await endAgain(store, ended, event);
-  for (const revocation of revocations) {
-    await store.revocations.revokeAgain(revocation, {
-      ...event,
-      kind: 'certificate.revoked',
-      subject: revocation.serial,
-      detail: { cause: 'revoked before the restore' },
-    });
+  const revokedEvent = (subject: string): AuditEvent => ({
+    ...event,
+    kind: 'certificate.revoked',
+    subject,
+    detail: { cause: 'revoked before the restore' },
+  });
+  for (let at = 0; at < revocations.length; at += againAtOnce) {
+    const some = revocations.slice(at, at + againAtOnce);
+    // they share a commit
+    await Promise.all(
+      some.map((each) => store.revocations.revokeAgain(each, revokedEvent(each.serial))),
+    );
   }
   await blockAgain(store, blocked, event);
   logger.warn(

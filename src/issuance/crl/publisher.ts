@@ -20,7 +20,7 @@ import { CrlMaker, type CrlMakerDependencies } from './maker.ts';
 import { CrlShelf, type KeptCrl } from './shelf.ts';
 import type { ShardAllocator } from './shard-allocator.ts';
 import { standingOf } from './standing.ts';
-import type { CrlUnit } from './units.ts';
+import { scopeOf, type CrlUnit } from './units.ts';
 import { CrlWarnings } from './warnings.ts';
 import { CrlWorkshop } from './workshop.ts';
 
@@ -103,6 +103,8 @@ export class CrlPublisher {
       onRevision(() => this.#soon(afterChangeMs)),
       shards.onOpened(() => this.#soon(afterChangeMs)),
     ];
+    for (const authority of authorities.all())
+      for (const unit of this.#maker.units(authority)) this.#workshop.prepare(scopeOf(unit));
     await this.#round();
     this.#comparison.soon();
   }

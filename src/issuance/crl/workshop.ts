@@ -38,6 +38,11 @@ export class CrlWorkshop {
     this.#inlineEntries = inlineEntries;
   }
 
+  /** Starts the thread where a CRL of this scope needs it: that takes some milliseconds. */
+  prepare(scope: RevokedScope): void {
+    this.#deskFor(this.#revocations.mark(scope).length);
+  }
+
   /**
    * The bytes to be signed. `mark`: everything that was on record up to there is in them.
    *

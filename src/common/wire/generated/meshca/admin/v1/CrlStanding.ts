@@ -6,6 +6,7 @@ import type { Long } from '@grpc/proto-loader';
 /**
  * state: missing, current, expiring, expired. source: own, or external for one that has to be brought in. unlisted_ids:
  * authorities below it that were revoked here and are not on it.
+ * Of an authority with shards the CRL that ends first is told. shards: how many CRLs of shards it has.
  */
 export interface CrlStanding {
   'authorityId'?: (string);
@@ -15,11 +16,13 @@ export interface CrlStanding {
   'nextUpdate'?: (number | string | Long);
   'number'?: (string);
   'unlistedIds'?: (string)[];
+  'shards'?: (number);
 }
 
 /**
  * state: missing, current, expiring, expired. source: own, or external for one that has to be brought in. unlisted_ids:
  * authorities below it that were revoked here and are not on it.
+ * Of an authority with shards the CRL that ends first is told. shards: how many CRLs of shards it has.
  */
 export interface CrlStanding__Output {
   'authorityId': (string);
@@ -29,4 +32,5 @@ export interface CrlStanding__Output {
   'nextUpdate': (number);
   'number': (string);
   'unlistedIds': (string)[];
+  'shards': (number);
 }
