@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { X509Certificate } from 'node:crypto';
+import { verify, X509Certificate } from 'node:crypto';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { PkiError } from '../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../src/common/errors/index.ts';
 import {
   createCsr,
   keyTypeOfSpki,
@@ -11,9 +11,10 @@ import {
   splitDer,
   verifyX509Svid,
 } from '../../src/common/x509/index.ts';
-import { lint, parseCsr } from '../../src/certs/index.ts';
+import { lint, parseCsr, parseOcspRequest, parseOcspResponse } from '../../src/certs/index.ts';
 import { spiffeSubject } from '../../src/domain/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
+import { makeOcspCa, ocspRequest } from '../support/ocsp.ts';
 import { leafExtensions, makeAuthority, makeCertificate, makeKey, now } from '../support/x509.ts';
 
 /**
@@ -30,6 +31,7 @@ const key = makeKey();
 const rsaKey = makeKey('rsa-2048');
 const root = makeAuthority('root');
 const leaf = makeCertificate({ key, issuer: root, extensions: leafExtensions(root) });
+const ocspCa = makeOcspCa({ notBefore: now - 86_400, notAfter: now + 30 * 86_400 });
 const csrs = [
   createCsr(key.privateKey),
   createCsr(key.privateKey, { uriSan: 'spiffe://example.org/a' }),
@@ -102,6 +104,43 @@ suite('hostile input', () => {
         );
         assert.ok(keyTypeOfSpki(parsed.value.spkiDer).ok);
       }),
+    );
+  });
+
+  test('a mutated OCSP request is read whole or refused, and asks for what stands in it', () => {
+    const { issuer } = ocspCa.responder;
+    const seeds = (['sha1', 'sha256'] as const).map((hash) =>
+      ocspRequest(issuer, '4123456789ab00112233445566778877', { hash }),
+    );
+    fc.assert(
+      fc.property(mutated(seeds), fc.uint8Array({ minLength: 1, maxLength: 4 }), (bytes, rest) => {
+        const parsed = parseOcspRequest(bytes);
+        answers(parsed);
+        if (!parsed.ok) return;
+        assert.equal(parseOcspRequest(Buffer.concat([bytes, rest])).ok, false);
+        const { serialHex, issuerNameHash, issuerKeyHash } = parsed.value;
+        for (const part of [Buffer.from(serialHex, 'hex'), issuerNameHash, issuerKeyHash])
+          assert.ok(bytes.includes(part));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test('a mutated OCSP response says what was signed, or its signature is wrong', () => {
+    const times = { producedAt: now, thisUpdate: now - 300, nextUpdate: now + 86_400 };
+    const serialHex = '4123456789ab00112233445566778877';
+    const whole = ocspCa.respond({ serialHex, revoked: undefined, ...times }, 'sha1');
+    const original = unwrap(parseOcspResponse(whole)).answer;
+    fc.assert(
+      fc.property(mutated([whole]), (bytes) => {
+        const parsed = parseOcspResponse(bytes);
+        answers(parsed);
+        if (!parsed.ok || parsed.value.answer === undefined) return;
+        const { answer, tbsDer, signature } = parsed.value;
+        if (verify('sha256', tbsDer, ocspCa.signerKey.publicKey, signature))
+          assert.deepEqual(answer, original);
+      }),
+      { numRuns: 1_000 },
     );
   });
 
