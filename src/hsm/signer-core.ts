@@ -7,15 +7,18 @@ import { login, openToken, type OpenToken } from './module.ts';
 import { checkProof } from './proof.ts';
 import type { EngineMode, TokenAccess } from './protocol.ts';
 import { SessionPool } from './session-pool.ts';
-import { asyncEngine, chooseEngine, syncEngine, type SigningEngine } from './signing-engine.ts';
+import {
+  asyncEngine,
+  chooseEngine,
+  syncEngine,
+  type EngineMeasure,
+  type SigningEngine,
+} from './signing-engine.ts';
 import { loadSigningKey, tokenInput, verifiedSignature, type SigningKey } from './signing-key.ts';
 
-export interface SignerCoreOptions {
+export interface SignerCoreOptions extends EngineMeasure {
   readonly mode: EngineMode;
   readonly sessions: number;
-  readonly monotonicMs: () => number;
-  /** CPU time of this process so far, in milliseconds. */
-  readonly cpuMs: () => number;
 }
 
 /** Thrown when this process must be replaced. Afterwards nothing in it may be used. */

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+
 import { hardenProcess } from './harden.ts';
 import { SignerCore, SignerLost } from './signer-core.ts';
 import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
@@ -41,6 +43,18 @@ const cpuMs = (): number => {
   return (user + system) / 1000;
 };
 
+/**
+ * The second figure of schedstat, in nanoseconds: the time on a run queue. Other systems than Linux,
+ * and kernels without it, count nothing.
+ */
+function crowdedMs(): number {
+  try {
+    return Number(readFileSync('/proc/self/schedstat', 'utf8').split(' ')[1]) / 1e6;
+  } catch {
+    return 0;
+  }
+}
+
 async function start(message: Extract<ToSigner, { type: 'start' }>): Promise<void> {
   try {
     core = new SignerCore(message.token, {
@@ -48,6 +62,7 @@ async function start(message: Extract<ToSigner, { type: 'start' }>): Promise<voi
       sessions: message.sessions,
       monotonicMs: () => performance.now(),
       cpuMs,
+      crowdedMs,
     });
   } catch (thrown) {
     send({ type: 'start-failed', error: toWire(thrown) });

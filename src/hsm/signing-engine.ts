@@ -74,29 +74,42 @@ export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngin
   };
 }
 
+/** Clocks of one process, in milliseconds. Only differences have a meaning. */
+export interface EngineMeasure {
+  readonly monotonicMs: () => number;
+  /** CPU time of the process. */
+  readonly cpuMs: () => number;
+  /** Time in which its main thread could have run, and other processes had the CPU. */
+  readonly crowdedMs: () => number;
+}
+
 /**
  * Chooses by what the token does while it signs. A token that computes inside this process uses its
  * CPU time, and several signer processes already give all the concurrency that helps. A token that
  * is waited for leaves the CPU idle. Rates alone would mislead on a machine whose other cores are
- * idle at the start.
+ * idle at the start. The time in which other processes had the CPU counts neither way: on a crowded
+ * machine it would look like the wait for a token.
  */
 export async function chooseEngine(
   engines: { readonly sync: SigningEngine; readonly async: SigningEngine },
   key: SigningKey,
   input: Buffer,
-  measure: { readonly monotonicMs: () => number; readonly cpuMs: () => number },
+  measure: EngineMeasure,
 ): Promise<SigningEngine> {
   const budgetMs = 40;
   const startMs = measure.monotonicMs();
   const startCpuMs = measure.cpuMs();
+  const startCrowdedMs = measure.crowdedMs();
   let signed = 0;
   while (signed < 32 && measure.monotonicMs() - startMs < budgetMs) {
     await engines.sync.sign(key, input);
     signed++;
   }
   const syncMs = (measure.monotonicMs() - startMs) / signed;
-  const busy = (measure.cpuMs() - startCpuMs) / (measure.monotonicMs() - startMs);
-  if (busy > 0.5) return engines.sync;
+  const busyMs = measure.cpuMs() - startCpuMs;
+  const waitedMs =
+    measure.monotonicMs() - startMs - busyMs - (measure.crowdedMs() - startCrowdedMs);
+  if (busyMs > waitedMs) return engines.sync;
 
   const parallel = engines.async.concurrency * 2;
   const asyncStartMs = measure.monotonicMs();

@@ -34,6 +34,7 @@ describe('the recovery inside one signer', () => {
       sessions: 4,
       monotonicMs: () => performance.now(),
       cpuMs: () => 0,
+      crowdedMs: () => 0,
     });
     await core.useKey(key);
     return core;

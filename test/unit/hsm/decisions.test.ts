@@ -221,13 +221,14 @@ describe('the choice between synchronous and asynchronous signing', () => {
 
   /**
    * A token on a simulated clock: `cpu` of each operation's `ms` is spent in this process, `lanes`
-   * run at once.
+   * run at once. Other processes have the CPU for `crowdedMs` more.
    */
-  async function choose(ms: number, cpu: number, lanes: number): Promise<string> {
-    let [nowMs, cpuMs, pending] = [0, 0, 0];
+  async function choose(ms: number, cpu: number, lanes: number, crowdedMs = 0): Promise<string> {
+    let [nowMs, cpuMs, waitedMs, pending] = [0, 0, 0, 0];
     const spend = (): Buffer => {
-      nowMs += ms;
+      nowMs += ms + crowdedMs;
       cpuMs += ms * cpu;
+      waitedMs += crowdedMs;
       return Buffer.alloc(64);
     };
     const sync: SigningEngine = { mode: 'sync', concurrency: 1, sign: spend };
@@ -243,6 +244,7 @@ describe('the choice between synchronous and asynchronous signing', () => {
       await chooseEngine({ sync, async }, key, Buffer.alloc(32), {
         monotonicMs: () => nowMs,
         cpuMs: () => cpuMs,
+        crowdedMs: () => waitedMs,
       })
     ).mode;
   }
@@ -250,6 +252,11 @@ describe('the choice between synchronous and asynchronous signing', () => {
   it('signs synchronously where the token computes in this process, even if other cores idle', async () => {
     assert.equal(await choose(0.05, 1, 1), 'sync');
     assert.equal(await choose(6, 0.95, 4), 'sync');
+  });
+
+  it('takes a crowded machine neither for a slow token nor for a busy one', async () => {
+    assert.equal(await choose(0.2, 1, 8, 3), 'sync');
+    assert.equal(await choose(5, 0.05, 8, 20), 'async');
   });
 
   it('signs asynchronously where the token is waited for and takes several at once, and only there', async () => {
