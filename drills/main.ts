@@ -14,6 +14,7 @@ import { crlScale } from './crl-scale.ts';
 import { namesRotation } from './names-rotation.ts';
 import { provision } from './provision.ts';
 import { restoreStale } from './restore-stale.ts';
+import { keyCompromise } from './key-compromise.ts';
 import { laggard } from './laggard.ts';
 import { listJson, listText } from './list.ts';
 import { rotateAll } from './rotate-all.ts';
@@ -41,6 +42,7 @@ const drills: readonly Drill[] = [
   laggard,
   sds,
   compromise,
+  keyCompromise,
   absent,
   transitionKills,
   taint,

@@ -140,11 +140,16 @@ export class ProvisionServers implements AsyncDisposable {
   static async start(
     world: World,
     node: OutageNode,
-    plan: { readonly servers: readonly ServerName[]; readonly lifeSeconds: number },
+    plan: {
+      readonly servers: readonly ServerName[];
+      readonly lifeSeconds: number;
+      /** Of all certificates; default: that of an entry. */
+      readonly profile?: string;
+    },
   ): Promise<ProvisionServers> {
     const servers = new ProvisionServers(plan.servers.map((name) => new ProvisionServer(name)));
     try {
-      await servers.#start(world, node, plan.lifeSeconds);
+      await servers.#start(world, node, plan);
       return servers;
     } catch (thrown) {
       await servers[Symbol.asyncDispose]();
@@ -152,7 +157,11 @@ export class ProvisionServers implements AsyncDisposable {
     }
   }
 
-  async #start(world: World, node: OutageNode, lifeSeconds: number): Promise<void> {
+  async #start(
+    world: World,
+    node: OutageNode,
+    { lifeSeconds, profile = '' }: { readonly lifeSeconds: number; readonly profile?: string },
+  ): Promise<void> {
     const targets = (): readonly object[] =>
       this.#servers.map((server) => server.target(this.limitSeconds));
     await node.join({ port: world.port, lifeSeconds, sections: { targets: targets() } });
@@ -162,11 +171,13 @@ export class ProvisionServers implements AsyncDisposable {
           spiffeId,
           parentId: node.agentId,
           selectors: [`target:name:${name}`],
+          profile,
         })),
         {
           spiffeId: `spiffe://${trustDomain}/client`,
           parentId: node.agentId,
           selectors: [`unix:uid:${process.getuid?.() ?? 0}`],
+          profile,
         },
       ],
     });

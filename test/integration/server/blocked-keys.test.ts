@@ -7,7 +7,14 @@ import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { uuidv7 } from '../../../src/common/runtime/index.ts';
-import { createCsr, sha256Hex, spkiOf } from '../../../src/common/x509/index.ts';
+import {
+  createCsr,
+  pemEncode,
+  pkcs8Of,
+  sha256Hex,
+  spkiOf,
+} from '../../../src/common/x509/index.ts';
+import { runCommand } from '../../support/command.ts';
 import { SignDialogue } from '../../support/control-plane.ts';
 import { statedCsr } from '../../support/csr.ts';
 import {
@@ -308,4 +315,48 @@ test('the key of an authority that signs is not blocked, and a key is named in o
   assert.equal(await block({}), 'INVALID_REQUEST');
   assert.equal(await block({ serial: 'ab'.repeat(16) }), 'NOT_FOUND');
   assert.equal(await block({ publicKeySha256: 'ab' }), 'INVALID_REQUEST');
+});
+
+test('a key is blocked and certificates are revoked from the command line, after the plan was shown', async () => {
+  const key = newKey();
+  const leaf = await signed(entryId, key);
+  const write = (name: string, label: string, der: Buffer): string => {
+    writeFileSync(join(dir, name), pemEncode(label, der));
+    return join(dir, name);
+  };
+  const files = [
+    ['--certificate', leaf.serial],
+    ['--spki', digestOf(key)],
+    ['--csr', write('a.csr', 'CERTIFICATE REQUEST', createCsr(key))],
+    ['--public-key', write('a.key', 'PRIVATE KEY', pkcs8Of(key))],
+    ['--public-key', write('a.pem', 'CERTIFICATE', leaf.chainDer[0] as Buffer)],
+  ] as const;
+  for (const named of files) {
+    const { code, out } = await runCommand(server, ['key', 'show', ...named, '--json']);
+    const { publicKeySha256, certificates } = JSON.parse(out);
+    assert.deepEqual([code, publicKeySha256, Number(certificates)], [0, digestOf(key), 1]);
+  }
+  const [, spki] = files;
+  const unasked = await runCommand(server, ['key', 'block', ...spki, '--reason', 'test']);
+  assert.notEqual(unasked.code, 0, 'standard input is no terminal');
+  const revoke = ['certificate', 'revoke', ...spki, '--reason', 'keyCompromise'];
+  const plan = await runCommand(server, [...revoke, '--dry-run']);
+  assert.match(plan.out, /to revoke +1 certificates of 1 holders/);
+  assert.match(plan.out, /keys blocked +1 of 1/);
+  assert.equal((await server.admin('Keys/GetKey', { serial: leaf.serial })).blocked, null);
+  const asked: string[] = [];
+  const ask = async (question: string): Promise<boolean> => {
+    asked.push(question);
+    return true;
+  };
+  const done = await runCommand(server, revoke, { ask });
+  assert.equal(done.code, 0, done.err);
+  assert.match(asked.join(), /Revoke 1 certificates of 1 holders, and block 1 keys for ever/);
+  assert.match(done.out, /on no CRL +1: they carry noRevAvail/);
+  const again = await runCommand(server, [...revoke, '--yes']);
+  assert.match(again.out, /revoked before +1/);
+  const blocked = await runCommand(server, ['key', 'block', ...spki, '--reason', 'again', '--yes']);
+  assert.match(blocked.out, /nothing is issued for it any more/);
+  const { out } = await runCommand(server, ['key', 'list', '--json']);
+  assert.ok(out.includes(digestOf(key)));
 });
