@@ -11,7 +11,7 @@ import {
   type FederatedPair,
   type FederatedSide,
 } from '../support/federated-pair.ts';
-import { eventually } from '../support/mesh.ts';
+import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePorts } from '../support/ports.ts';
 import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess } from './envoy-process.ts';
@@ -24,6 +24,7 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
   let clients: Readonly<Record<'one' | 'other', ForeignClient>>;
   /** Where a request goes in, and whom it reaches behind two Envoys. */
   let ways: readonly { readonly port: number; readonly answer: string }[] = [];
+  const envoys: EnvoyProcess[] = [];
 
   /** Two Envoys, of which the first forwards to the second in the other trust domain. */
   async function way(
@@ -34,20 +35,21 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
     const [port = 0, inside = 0, first = 0, second = 0] = await freePorts(4);
     const idOf = ({ trustDomain }: FederatedSide): string => `spiffe://${trustDomain}/web`;
     const answer = `in-${to.trustDomain}`;
-    stack.use(
+    const inner = stack.use(
       await EnvoyProcess.start({
         ...{ name: answer, socketPath: to.seat.socketPath, api: 'GRPC' },
         ...{ port: inside, adminPort: first },
         ...{ svid: idOf(to), bundle: bundles[1], peer: idOf(from) },
       }),
     );
-    stack.use(
+    const outer = stack.use(
       await EnvoyProcess.start({
         ...{ name: 'out', socketPath: from.seat.socketPath, api: 'DELTA_GRPC' },
         ...{ port, adminPort: second, upstreamPort: inside },
         ...{ svid: idOf(from), bundle: bundles[0], peer: idOf(to) },
       }),
     );
+    envoys.push(inner, outer);
     return { port, answer };
   }
 
@@ -56,6 +58,50 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
       async (response) => `${response.status} ${await response.text()}`,
       (thrown: unknown) => `failed: ${String(thrown)}`,
     );
+  }
+
+  /** Runs `change` under load. Each request must succeed. */
+  async function under(change: () => Promise<unknown>): Promise<void> {
+    let going = true;
+    let asked = 0;
+    const failed: string[] = [];
+    const load = async ({ port, answer }: (typeof ways)[number]): Promise<void> => {
+      while (going) {
+        const said = await ask(port);
+        asked += 1;
+        if (said !== `200 ${answer}`) failed.push(said);
+      }
+    };
+    const traffic = Promise.all(ways.map(load));
+    try {
+      await change();
+    } finally {
+      going = false;
+      await traffic;
+    }
+    assert.deepEqual(failed, [], `of ${asked} requests`);
+    assert.ok(asked > 0);
+  }
+
+  /** Root and intermediate; until the new ones sign. */
+  async function rotate({ server }: FederatedSide): Promise<void> {
+    const rotation = rotationOf(server);
+    const before = await rotation.activeId('issuing');
+    await rotation.rotate('root');
+    await eventually(
+      'an intermediate under the new root',
+      async () => (await rotation.activeId('issuing')) !== before,
+    );
+  }
+
+  /** Waits until each Envoy serves a certificate that it did not serve before. */
+  async function renewed(): Promise<void> {
+    for (const each of envoys) {
+      const before = await each.serials();
+      await eventually('a renewed certificate', async () =>
+        (await each.serials()).some((serial) => !before.includes(serial)),
+      );
+    }
   }
 
   before(async () => {
@@ -109,6 +155,13 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
       await eventually(`a request to reach ${answer}`, async () => {
         return (await ask(port)) === `200 ${answer}`;
       });
+  });
+
+  test('Envoys fail no request while both sides replace their roots', async () => {
+    await under(async () => {
+      await Promise.all([rotate(pair.one), rotate(pair.other)]);
+      await renewed();
+    });
   });
 
   test('when one side ends the trust, its Envoys and its go-spiffe refuse the other side', async () => {
