@@ -15,6 +15,7 @@ import {
   type KeyType,
 } from '../../../src/common/x509/index.ts';
 import { assembleSigned, buildCrlTbs, type LeafProfile } from '../../../src/certs/index.ts';
+import { isNamesProfile } from '../../../src/domain/index.ts';
 import { signWith } from '../../support/x509.ts';
 import {
   authority,
@@ -30,6 +31,7 @@ const run = promisify(execFile);
 const now = Math.floor(Date.now() / 1000);
 const day = 86_400;
 const leafProfiles: readonly LeafProfile[] = ['short-lived', 'revocable', 'server'];
+const namesProfiles: readonly LeafProfile[] = ['short', 'classic', 'hours'];
 const toArrayBuffer = (bytes: Buffer): ArrayBuffer => Uint8Array.from(bytes).buffer;
 
 let folder = '';
@@ -78,7 +80,7 @@ async function gnutls(
 
 /**
  * The chain is held to be good, for both purposes, by OpenSSL in its strict mode, GnuTLS,
- * node:crypto, pkijs and our own verifier.
+ * node:crypto, pkijs and our own verifier. One of names is good for servers alone, and no identity.
  */
 // oxlint-disable-next-line test-sizes/function-lines -- one comparison, field by field
 async function agreeOn(
@@ -94,7 +96,7 @@ async function agreeOn(
   const both = await file(certificatesToPem([certificate.parsed.raw, intermediate.parsed.raw]));
   await Promise.all([
     ...['sslserver', 'sslclient'].map(async (purpose) => {
-      const { stdout } = await run('openssl', [
+      const judged = run('openssl', [
         'verify',
         '-x509_strict',
         '-purpose',
@@ -107,7 +109,9 @@ async function agreeOn(
         intermediateFile!,
         leafFile!,
       ]);
-      assert.match(stdout, /: OK\n$/);
+      if (isNamesProfile(profile) && purpose === 'sslclient')
+        await assert.rejects(judged, /unsuitable certificate purpose/);
+      else assert.match((await judged).stdout, /: OK\n$/);
     }),
     gnutls(rootFile!, both, certificate, at),
   ]);
@@ -121,7 +125,13 @@ async function agreeOn(
   assert.ok(
     nodeIntermediate!.verify(nodeRoot!.publicKey) && nodeIntermediate!.checkIssued(nodeRoot!),
   );
-  assert.equal(nodeLeaf!.subjectAltName, `URI:${leafId(profile)}, DNS:cart.shop.example.org`);
+  assert.equal(
+    nodeLeaf!.subjectAltName,
+    isNamesProfile(profile)
+      ? 'DNS:www.shop.example.org, DNS:*.shop.example.org, IP Address:192.0.2.7, ' +
+          'IP Address:2001:DB8:0:0:0:0:0:7'
+      : `URI:${leafId(profile)}, DNS:cart.shop.example.org`,
+  );
   assert.equal(nodeLeaf!.serialNumber.toLowerCase(), certificate.parsed.serialHex);
   assert.equal(nodeLeaf!.validFromDate.getTime() / 1000, certificate.parsed.notBefore);
   assert.equal(nodeLeaf!.validToDate.getTime() / 1000, certificate.parsed.notAfter);
@@ -132,8 +142,11 @@ async function agreeOn(
     bundle: (name) => (name === trustDomain.name ? [root.parsed.raw] : undefined),
     now: at,
   });
-  assert.ok(verified.ok, verified.ok ? '' : verified.error.message);
-  assert.ok(verified.value.id.equals(leafId(profile)));
+  if (isNamesProfile(profile)) assert.ok(!verified.ok, 'names are no identity');
+  else {
+    assert.ok(verified.ok, verified.ok ? '' : verified.error.message);
+    assert.ok(verified.value.id.equals(leafId(profile)));
+  }
 
   for (const each of [certificate, intermediate, root]) {
     const judged = Certificate.fromBER(toArrayBuffer(each.parsed.raw));
@@ -165,9 +178,13 @@ const authorities = (
   keyType: KeyType,
   intermediateTimes = year,
   rootTimes = century,
+  names = false,
 ): { readonly root: Issued; readonly intermediate: Issued } => {
-  const root = authority('root', keyType, undefined, rootTimes);
-  return { root, intermediate: authority('intermediate', keyType, root, intermediateTimes) };
+  const root = authority('root', keyType, undefined, { ...rootTimes, names });
+  return {
+    root,
+    intermediate: authority('intermediate', keyType, root, { ...intermediateTimes, names }),
+  };
 };
 
 suite('OpenSSL, GnuTLS, node:crypto and pkijs agree', () => {
@@ -183,6 +200,17 @@ suite('OpenSSL, GnuTLS, node:crypto and pkijs agree', () => {
       });
     }
   }
+
+  for (const issuerType of ['ec-p256', 'rsa-2048'] as const)
+    for (const profile of namesProfiles)
+      test(`on ${profile} leaves of every key type below ${issuerType} authorities of names`, async () => {
+        const above = authorities(issuerType, year, century, true);
+        for (const leafType of keyTypes)
+          await agreeOn(
+            { ...above, leaf: leaf(profile, leafType, above.intermediate, hour) },
+            profile,
+          );
+      });
 
   test('on chains whose root, intermediate and leaf have different key types', async () => {
     const root = authority('root', 'rsa-3072', undefined, century);

@@ -15,7 +15,7 @@ import {
   type AuthorityProfile,
   type LeafProfile,
 } from '../../../src/certs/index.ts';
-import { spiffeSubject } from '../../../src/domain/index.ts';
+import { isNamesProfile, spiffeSubject, type NamesSubject } from '../../../src/domain/index.ts';
 import { makeKey, signWith, type TestKey } from '../../support/x509.ts';
 
 export const trustDomain = TrustDomain.of('example.org');
@@ -44,22 +44,24 @@ export function authority(
   profile: AuthorityProfile,
   keyType: KeyType,
   issuer: Issued | undefined,
-  times: Times,
+  { names = false, ...times }: Times & { readonly names?: boolean },
 ): Issued {
-  const key = keyFor(profile, keyType);
+  const key = keyFor(names ? `names ${profile}` : profile, keyType);
   const tbs = buildAuthorityTbs({
     serial: newSerial(Date.now(), systemRandom),
     profile,
     issuer: issuer?.parsed,
     spkiDer: key.spkiDer,
     trustDomain,
+    names,
     ...times,
   });
   unwrap(
     lint(tbs, profile, {
       issuer: issuer?.parsed,
       spkiDer: key.spkiDer,
-      subject: spiffeSubject(SpiffeId.of(trustDomain.id)),
+      subject: names ? namesSubject : spiffeSubject(SpiffeId.of(trustDomain.id)),
+      names,
       ...times,
     }),
   );
@@ -69,6 +71,15 @@ export function authority(
     parsed: unwrap(parseCertificate(assembleSigned(tbs, signer.keyType, signWith(signer, tbs)))),
   };
 }
+
+/** What a certificate of names certifies. */
+export const namesSubject: NamesSubject = {
+  kind: 'names',
+  dnsNames: ['www.shop.example.org', '*.shop.example.org'],
+  ips: ['192.0.2.7', '2001:db8::7'],
+};
+export const ocspUrl = 'http://ca.example.org/ocsp/1';
+const issuerUrl = 'http://ca.example.org/crl/1.cer';
 
 export const leafId = (profile: LeafProfile): SpiffeId =>
   profile === 'server' ? serverId(trustDomain) : SpiffeId.in(trustDomain, '/ns/shop/sa/cart');
@@ -83,9 +94,14 @@ export function leaf(
   const key = keyFor('leaf', keyType);
   const said = {
     spkiDer: key.spkiDer,
-    subject: spiffeSubject(leafId(profile), ['cart.shop.example.org']),
+    subject: isNamesProfile(profile)
+      ? namesSubject
+      : spiffeSubject(leafId(profile), ['cart.shop.example.org']),
     ...times,
-    ...(profile === 'revocable' ? { crlUrl: url } : {}),
+    ...(profile === 'revocable' || profile === 'classic' ? { crlUrl: url } : {}),
+    ...(isNamesProfile(profile)
+      ? { access: { issuerUrl, ...(profile === 'classic' ? { ocspUrl } : {}) } }
+      : {}),
   };
   const tbs = buildLeafTbs({
     ...said,
