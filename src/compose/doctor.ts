@@ -28,7 +28,7 @@ export async function checkServerMachine(
   dependencies: ServerDoctorDependencies,
 ): Promise<readonly MachineCheck[]> {
   const { config, uid, nodeVersion } = dependencies;
-  const { listen, ops, http } = config;
+  const { listen, ops, http, federation } = config;
   return [
     versionCheck(nodeVersion),
     directoryCheck('data directory', config.dataDir, uid),
@@ -40,12 +40,33 @@ export async function checkServerMachine(
       ? [await portCheck('HTTP port', http.plain.address, http.plain.port)]
       : []),
     ...(http.tls.enabled ? [await portCheck('HTTPS port', http.tls.address, http.tls.port)] : []),
+    ...(await Promise.all(
+      endpointsOf(federation).map(([name, { address, port }]) => portCheck(name, address, port)),
+    )),
     clockCheck(systemClock.now(), [databasePath(config)]),
   ];
 }
 
+interface Place {
+  readonly address: string;
+  readonly port: number;
+}
+
+const endpointsOf = ({
+  web,
+  spiffe,
+}: ServerConfig['federation']): readonly (readonly [name: string, place: Place])[] => [
+  ...(web === undefined ? [] : [['bundle endpoint (https_web)', web] as const]),
+  ...(spiffe === undefined ? [] : [['bundle endpoint (https_spiffe)', spiffe] as const]),
+];
+
 /** The files that the configuration names and a start reads. */
-const filesOf = ({ hsm, ops, http }: ServerConfig): readonly (readonly [string, string])[] =>
+const filesOf = ({
+  hsm,
+  ops,
+  http,
+  federation,
+}: ServerConfig): readonly (readonly [string, string])[] =>
   (
     [
       ['PKCS#11 module', hsm.module],
@@ -54,6 +75,8 @@ const filesOf = ({ hsm, ops, http }: ServerConfig): readonly (readonly [string, 
       ['operations key', ops.tlsKeyFile],
       ['HTTPS certificate', http.tls.enabled ? http.tls.certFile : undefined],
       ['HTTPS key', http.tls.enabled ? http.tls.keyFile : undefined],
+      ['certificate of the bundle endpoint', federation.web?.certFile],
+      ['key of the bundle endpoint', federation.web?.keyFile],
     ] as const
   ).flatMap(([name, path]) => (path === undefined ? [] : [[name, path] as const]));
 

@@ -69,6 +69,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
         port: server.port,
         opsPort: server.opsPort,
         httpPorts: server.httpPorts,
+        federationPorts: server.federationPorts,
         adminSocket: server.adminSocketPath,
       },
       'the server is running',

@@ -281,6 +281,12 @@ function checkTokenEntry(input: Omit<EntryDraft, 'isTemplate'>): void {
       'an entry below an issuer of tokens can be neither admin nor downstream: what a token led to is no credential',
       { next: 'Leave the flag out, or name an agent or a node set as the parent.' },
     );
+  if (input.federatesWith.length > 0)
+    throw new PkiError(
+      'PARENT_INVALID',
+      'an entry below an issuer of tokens gets no foreign bundles: there is no agent to hand them over',
+      { next: 'Leave federatesWith out, or name an agent or a node set as the parent.' },
+    );
   const foreign = input.selectors.find(({ type }) => !tokenSelectorTypes.includes(type));
   if (foreign !== undefined)
     throw new PkiError(

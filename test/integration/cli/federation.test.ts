@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { parse } from 'yaml';
+import { serverConfigSchema } from '../../../src/config/index.ts';
 import { certificatesToPem } from '../../../src/common/x509/index.ts';
 import {
   BundleEndpoint,
@@ -15,6 +18,10 @@ import { runCommand, type CommandEnd } from '../../support/command.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
 
+const project = import.meta
+  .resolve('#proto/spiffe/workload.proto')
+  .replace(/proto\/spiffe\/workload\.proto$/, '');
+const page = readFileSync(new URL('docs/federation.md', project), 'utf8');
 const root = foreignRoot('partner.test');
 const webRoot = foreignRoot('web', { uriSans: [] });
 const id = 'spiffe://partner.test/ca';
@@ -44,6 +51,24 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
+/** The arguments of a command as the page writes it, with what stands for the names in it. */
+function documented(part: string, names: Readonly<Record<string, string>>): readonly string[] {
+  const commands = page.replaceAll('\\\n', ' ').split('\n');
+  let command = commands.find(
+    (line) => line.startsWith('meshca federation') && line.includes(part),
+  );
+  assert.ok(command, part);
+  for (const [name, value] of Object.entries(names)) command = command.replaceAll(name, value);
+  return command.split(/\s+/).slice(2);
+}
+
+test('the configuration of the page is one that a server starts with', () => {
+  const [, yaml = ''] = /```yaml\n([^]*?)```/.exec(page) ?? [];
+  const config = { trustDomain: 'mesh.test', ...(parse(yaml) as object) };
+  const { federation: endpoints } = serverConfigSchema.parse(config);
+  assert.deepEqual([endpoints.spiffe?.port, endpoints.web?.port], [8445, 8446]);
+});
+
 test('an operator trusts foreign trust domains, sees and explains them, and ends the trust', async () => {
   const entry = await runCommand(server, [
     ...['entry', 'create', '--spiffe-id', 'spiffe://mesh.test/web', '--selector', 'unix:uid:1'],
@@ -56,9 +81,14 @@ test('an operator trusts foreign trust domains, sees and explains them, and ends
   const without = await federation('create', 'partner.test', ...spiffe);
   assert.equal(without.code, 2);
   assert.match(without.err, /there is no bundle of partner\.test[^]*--bundle FILE/);
-  // as the advice says
+  // as the advice and docs/federation.md say
   const made = await federation(
-    ...['create', 'partner.test', ...spiffe, '--bundle', join(dir, 'partner.json')],
+    ...documented('--profile https_spiffe', {
+      'partner.example': 'partner.test',
+      'https://ca.partner.test:8445/': endpoint.url,
+      'spiffe://partner.test/meshca/server': id,
+      'partner.json': join(dir, 'partner.json'),
+    }),
   );
   assert.equal(made.code, 0, made.err);
   const again = await federation('create', 'partner.test', ...spiffe);

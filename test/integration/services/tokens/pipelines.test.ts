@@ -393,6 +393,7 @@ describe('jobs of pipelines with tokens of their platform', () => {
       'SELECTORS_WEAK',
     );
     assert.equal((await add({ selectors: ['unix:uid:0'] })).code, 'SELECTOR_INVALID');
+    assert.equal((await add({ federatesWith: ['partner.test'] })).code, 'PARENT_INVALID');
     const foreign = await add({ parentId: 'spiffe://mesh.test/meshca/token-issuer/other' });
     assert.equal(foreign.code, 'PARENT_INVALID');
     assert.match(foreign.next, /token issuers/);
