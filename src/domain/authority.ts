@@ -38,6 +38,10 @@ export const rootKindAbove = (kind: 'issuing' | 'names-issuing'): 'root' | 'name
 export const issuingKindBelow = (kind: 'root' | 'names-root'): 'issuing' | 'names-issuing' =>
   kind === 'root' ? 'issuing' : 'names-issuing';
 
+/** True for the kinds whose key the mesh can do without: its loss must not stop the mesh. */
+export const isBesideMesh = (kind: AuthorityKind): boolean =>
+  isNamesAuthority(kind) || kind === 'ocsp';
+
 /** True for the kinds of the hierarchy that certifies names without an identity. */
 export const isNamesAuthority = (kind: AuthorityKind): kind is NamesAuthorityKind =>
   kind === 'names-root' || kind === 'names-issuing';

@@ -92,6 +92,7 @@ export {
   signsCertificates,
   isIssuingKind,
   issuingKindBelow,
+  isBesideMesh,
   isNamesAuthority,
   isRootKind,
   rootKindAbove,

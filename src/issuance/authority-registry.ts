@@ -6,6 +6,7 @@ import {
   hasEnded,
   hasOwnKey,
   isIssuingKind,
+  isBesideMesh,
   isNamesAuthority,
   isRootKind,
   isTrusted,
@@ -293,7 +294,7 @@ export class AuthorityRegistry implements Authorities {
           // unreachable token may come back. A reachable token without the key is the wrong token.
           if (
             authority.token !== 'standby' &&
-            !isNamesAuthority(authority.kind) &&
+            !isBesideMesh(authority.kind) &&
             authority.state === 'active' &&
             code !== 'HSM_UNAVAILABLE'
           )

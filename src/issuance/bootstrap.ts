@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Logger } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import {
-  isNamesAuthority,
+  isBesideMesh,
   issuingKindBelow,
   type Authority,
   type AuthorityKind,
@@ -210,7 +210,7 @@ function requireKeys(
     (authority) =>
       authority.token === role &&
       // its loss ends certificates for names, and not the mesh
-      !isNamesAuthority(authority.kind) &&
+      !isBesideMesh(authority.kind) &&
       authority.spkiDer !== null &&
       mustBePresent(authority.state) &&
       !present.has(authority.ckaId),

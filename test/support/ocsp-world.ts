@@ -40,8 +40,10 @@ export class TestToken {
     return Promise.resolve(
       items.map(({ ckaId, bytes }) => {
         const key = this.keys.get(ckaId);
-        if (this.lost || key === undefined)
-          return { ok: false, kind: 'failed', code: 'HSM_UNAVAILABLE', message: 'away' };
+        if (this.lost || key === undefined) {
+          const code = this.lost ? 'HSM_UNAVAILABLE' : 'HSM_KEY_NOT_FOUND';
+          return { ok: false, kind: 'failed', code, message: 'away' };
+        }
         this.signatures += 1;
         return { ok: true, signature: signWith(key, bytes) };
       }),

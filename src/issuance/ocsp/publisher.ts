@@ -204,7 +204,12 @@ export class OcspPublisher {
       leaf,
       revoked: revokedOf(revocations, leaf.serial),
     }));
-    const signed = await signAnswers(signer, standings, this.#dependencies);
+    const signed = await signAnswers(signer, standings, this.#dependencies).catch(
+      async (thrown: unknown) => {
+        if (PkiError.from(thrown).code === 'HSM_KEY_NOT_FOUND') await this.#signers.lost(signer);
+        throw thrown;
+      },
+    );
     await answers.put(signed);
     this.#worklist.done(leaves);
     this.#signed += signed.length;

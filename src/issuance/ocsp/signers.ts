@@ -55,7 +55,7 @@ export class OcspSigners {
   /** By the sequence of their certificates: earlier ones stand in answers that are still good. */
   readonly #bySequence = new Map<number, OcspSigner>();
   readonly #current = new Map<string, OcspSigner>();
-  /** CKA_IDs of keys of which a certificate was revoked. */
+  /** CKA_IDs of keys that are lost, or of which a certificate was revoked. */
   readonly #burnt = new Set<string>();
 
   constructor(dependencies: OcspSignersDependencies) {
@@ -110,6 +110,18 @@ export class OcspSigners {
     return next;
   }
 
+  /** Called when a signature failed because of its key: a key that is no more is replaced. */
+  async lost({ authorityId, ckaId }: OcspSigner): Promise<void> {
+    const token = await this.#dependencies.openToken('issuing');
+    try {
+      if ((await token.findKey(ckaId)) !== undefined) return;
+    } finally {
+      await token.close();
+    }
+    this.#burnt.add(ckaId);
+    this.#current.delete(authorityId);
+  }
+
   /** Retires the keys of authorities that answer no more. */
   async retire(answering: readonly Authority[]): Promise<void> {
     const ids = new Set(answering.map(({ id }) => id));
@@ -126,7 +138,7 @@ export class OcspSigners {
     if (this.#burnt.has(keyed.ckaId)) {
       this.#dependencies.logger.warn(
         { authority: issuing.id, key: keyed.id },
-        'a certificate of the OCSP signer was revoked: its key is replaced',
+        'the key of the OCSP signer is lost, or a certificate of it was revoked: it is replaced',
       );
       await this.#end(keyed);
       await this.#keyOf(issuing);

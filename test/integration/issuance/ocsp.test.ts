@@ -202,7 +202,12 @@ suite('OCSP answers in trouble', () => {
     await world.revoke(unwrap(parseCertificate(first.signerDer)).serialHex);
     await until(async () => {
       const keys = await world.store.authorities.list({ kind: 'ocsp' });
-      return keys.map(({ state }) => state).join() === 'retired,active';
+      return (
+        keys
+          .map(({ state }) => state)
+          .toSorted()
+          .join() === 'active,retired'
+      );
     });
     const next = await world.issue();
     await becomes(world, next, 'good');
@@ -213,6 +218,23 @@ suite('OCSP answers in trouble', () => {
     await world.restart();
     assert.ok(!(await world.answer(serial)).responderKeyHash.equals(first.responderKeyHash));
     assert.equal((await world.store.authorities.list({ kind: 'ocsp' })).length, 2);
+  });
+
+  test('come from another key when that of their signer is no more in the token', async () => {
+    await using world = await ocspWorld();
+    await world.publisher.start();
+    const serial = await world.issue();
+    await becomes(world, serial, 'good');
+    const [first] = await world.store.authorities.list({ kind: 'ocsp' });
+    assert.ok(first !== undefined);
+    world.token.keys.delete(first.ckaId);
+    const next = await world.issue();
+    await becomes(world, next, 'good');
+    const keys = await world.store.authorities.list({ kind: 'ocsp' });
+    assert.deepEqual(
+      keys.map(({ id, state }) => `${id === first.id ? 'first' : 'next'} ${state}`).toSorted(),
+      ['first retired', 'next active'],
+    );
   });
 
   test('go on while their authority is old or tainted, and end when it is revoked', async () => {
