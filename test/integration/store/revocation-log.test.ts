@@ -262,6 +262,41 @@ test('the last check before a certificate is released finds the caller revoked t
   }
 });
 
+test('a key stays blocked though its row is gone, while the server runs and after it opens again', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'meshca-blocked-'));
+  const path = join(directory, 'store.db');
+  const { logger, alerts } = listening();
+  const open = () =>
+    openStore({ path, clock: new ManualClock(), logger: silentLogger, pid: process.pid });
+  let store = await open();
+  try {
+    const { id: authorityId } = await activeAuthority(store);
+    const publicKeySha256 = 'cd'.repeat(32);
+    const key = { publicKeySha256, reason: 'stolen', blockedAt: start, blockedBy: 'uid:0' };
+    await store.blockedKeys.block(key, event('key.blocked'));
+    sql(path, 'DELETE FROM blocked_keys');
+    for (const when of ['running', 'opened again']) {
+      assert.deepEqual(store.blockedKeys.get(publicKeySha256), key, when);
+      const asked = intent({ authorityId, publicKeySha256 });
+      await store.issuance.recordIntents([asked]);
+      const [outcome] = await store.issuance.finish([
+        signed(asked, [mayFinish(authorityId), { kind: 'key', publicKeySha256 }]),
+      ]);
+      assert.equal(outcome?.state === 'withheld' && outcome.code, 'KEY_BLOCKED', when);
+      store.objects.onMismatch(({ kind, id: object }) =>
+        logger.error({ code: 'OBJECT_NOT_IN_LOG', kind, id: object }, ''),
+      );
+      assert.deepEqual((await store.blockedKeys.list({ size: 10 })).items, [key], when);
+      await store.close();
+      store = await open();
+    }
+    assert.deepEqual([...alerts], [`blocked-key ${publicKeySha256}`]);
+  } finally {
+    await store.close();
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
 test('when an authority was activated and tainted is part of what the log commits to', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-authority-'));
   const path = join(directory, 'store.db');
@@ -324,6 +359,8 @@ test('what was revoked since a backup is revoked again when it is restored, and 
   const backup = join(server.dir, 'older.db');
   sql(databaseOf(server), `VACUUM INTO '${backup}'`);
   const c = await revocable(server, agent, 'c');
+  const publicKeySha256 = 'ab'.repeat(32);
+  await server.admin('Keys/BlockKey', { publicKeySha256, reason: 'stolen' });
   for (const { serial } of [b, c]) {
     await revoke(server, serial);
     await crlWith(server, serial);
@@ -343,6 +380,8 @@ test('what was revoked since a backup is revoked again when it is restored, and 
     now: Math.floor(Date.now() / 1000),
   });
   await server.restart({ acceptRestore: size });
+  const { blocked } = await server.admin('Keys/GetKey', { publicKeySha256 });
+  assert.equal(blocked?.reason, 'stolen', 'also a key that was blocked in the lost time');
   await revoke(server, d.serial);
   const after = await crlWith(server, d.serial);
   assert.ok(after.number > number, `${after.number} after ${number}`);
