@@ -15,7 +15,8 @@ export interface EnvoyOptions {
   /** The names of its secrets, and the identity that it takes for its peer. */
   readonly svid: string;
   readonly bundle: string;
-  readonly peer: string;
+  /** Absent: every peer that its roots verify. */
+  readonly peer?: string;
   readonly port: number;
   readonly adminPort: number;
   /** Its node asks for plain roots instead of the SPIFFE validator. */
@@ -141,9 +142,10 @@ function tlsContext({ svid, bundle, peer, api }: EnvoyOptions): object {
     },
     tls_certificate_sds_secret_configs: [{ name: svid, sds_config }],
     combined_validation_context: {
-      default_validation_context: {
-        match_typed_subject_alt_names: [{ san_type: 'URI', matcher: { exact: peer } }],
-      },
+      default_validation_context:
+        peer === undefined
+          ? {}
+          : { match_typed_subject_alt_names: [{ san_type: 'URI', matcher: { exact: peer } }] },
       validation_context_sds_secret_config: { name: bundle, sds_config },
     },
   };
