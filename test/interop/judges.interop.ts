@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { certificatesToPem, keyTypes, type KeyType } from '../../src/common/x509/index.ts';
 import type { LeafProfile } from '../../src/certs/index.ts';
 import { authority, leaf, type Issued, type Times } from './certs/support.ts';
-import { foreignPrograms, type Judge } from './foreign-programs.ts';
+import { foreignPrograms } from './foreign-programs.ts';
+import { ask, purposes, type Case } from './judge.ts';
 
 const run = promisify(execFile);
 const now = Math.floor(Date.now() / 1000);
@@ -18,21 +19,6 @@ const past: Times = { notBefore: now - 7_200, notAfter: now - 3_600 };
 const year: Times = { notBefore: now - 8_000, notAfter: now + 365 * day };
 const profiles: readonly LeafProfile[] = ['short-lived', 'revocable', 'server'];
 const namesProfiles: readonly LeafProfile[] = ['short', 'classic', 'hours'];
-const purposes = ['server', 'client'] as const;
-
-interface Case {
-  readonly name: string;
-  readonly purpose: (typeof purposes)[number];
-  readonly chain: readonly Buffer[];
-  readonly root: Buffer;
-}
-
-interface Verdict {
-  readonly name: string;
-  readonly accepted: boolean;
-  readonly why?: string;
-  readonly lints?: readonly string[];
-}
 
 const chainsOf = (keyType: KeyType): { readonly root: Issued; readonly intermediate: Issued } => {
   const root = authority('root', keyType, undefined, year);
@@ -114,29 +100,6 @@ function badCases(): readonly Case[] {
       ],
     },
   ];
-}
-
-const base64 = (der: Buffer): string => der.toString('base64');
-
-/** Puts all cases to a judge and gives its verdicts by the case's name. */
-async function ask(judge: Judge, cases: readonly Case[]): Promise<ReadonlyMap<string, Verdict>> {
-  const [program = '', ...args] = foreignPrograms().judges[judge];
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  let text = '';
-  child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-  for (const { chain, root, ...rest } of cases)
-    child.stdin.write(
-      `${JSON.stringify({ ...rest, chain: chain.map(base64), root: base64(root) })}\n`,
-    );
-  child.stdin.end();
-  assert.equal(await ended, 0);
-  const verdicts = text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Verdict);
-  assert.equal(verdicts.length, cases.length);
-  return new Map(verdicts.map((verdict) => [verdict.name, verdict]));
 }
 
 let folder = '';

@@ -20,6 +20,8 @@ type question struct {
 	Purpose string   `json:"purpose"`
 	Chain   [][]byte `json:"chain"`
 	Root    []byte   `json:"root"`
+	// how the leaf is looked up where it says: "crl" or "ocsp"
+	Revocation string `json:"revocation"`
 }
 
 type answer struct {
@@ -56,7 +58,10 @@ func verify(asked question) error {
 		Intermediates: intermediates,
 		KeyUsages:     []stdx509.ExtKeyUsage{usage},
 	})
-	return err
+	if err != nil || asked.Revocation == "" {
+		return err
+	}
+	return lookUp(parsed[0], parsed[1], asked.Revocation)
 }
 
 // lints names what the rules of the RFCs find to be an error. The rules of the CA/Browser Forum are

@@ -10,10 +10,12 @@ import java.io.InputStreamReader;
 import java.security.cert.CertPathValidator;
 import java.security.cert.CertificateFactory;
 import java.security.cert.PKIXParameters;
+import java.security.cert.PKIXRevocationChecker;
 import java.security.cert.TrustAnchor;
 import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
 
@@ -32,14 +34,34 @@ public final class Main {
             .generateCertificate(new ByteArrayInputStream(der));
   }
 
+  /** The leaf is looked up where it says, in one way alone. */
+  private static Set<PKIXRevocationChecker.Option> options(JsonObject asked) {
+    Set<PKIXRevocationChecker.Option> options =
+        EnumSet.of(
+            PKIXRevocationChecker.Option.ONLY_END_ENTITY,
+            PKIXRevocationChecker.Option.NO_FALLBACK);
+    if (asked.get("revocation").getAsString().equals("crl")) {
+      options.add(PKIXRevocationChecker.Option.PREFER_CRLS);
+    }
+    if (asked.has("soft") && asked.get("soft").getAsBoolean()) {
+      options.add(PKIXRevocationChecker.Option.SOFT_FAIL);
+    }
+    return options;
+  }
+
   private static void verify(JsonObject asked) throws Exception {
     List<X509Certificate> chain = new ArrayList<>();
     for (JsonElement each : asked.getAsJsonArray("chain")) chain.add(certificate(each));
     X509Certificate root = certificate(asked.get("root"));
     PKIXParameters parameters = new PKIXParameters(Set.of(new TrustAnchor(root, null)));
+    CertPathValidator validator = CertPathValidator.getInstance("PKIX");
     parameters.setRevocationEnabled(false);
-    CertPathValidator.getInstance("PKIX")
-        .validate(CertificateFactory.getInstance("X.509").generateCertPath(chain), parameters);
+    if (asked.has("revocation")) {
+      PKIXRevocationChecker checker = (PKIXRevocationChecker) validator.getRevocationChecker();
+      checker.setOptions(options(asked));
+      parameters.addCertPathChecker(checker);
+    }
+    validator.validate(CertificateFactory.getInstance("X.509").generateCertPath(chain), parameters);
     String usage = asked.get("purpose").getAsString().equals("client") ? CLIENT : SERVER;
     if (!chain.get(0).getExtendedKeyUsage().contains(usage)) {
       throw new IllegalStateException("the leaf is not for this purpose");
