@@ -8,7 +8,14 @@ import {
   type Template,
   type TrustDomain,
 } from '../../src/common/spiffe/index.ts';
-import type { AgentEntry, EntryCache, Identity, NearMiss } from '../ports/entries.ts';
+import {
+  namesOf,
+  type AgentEntry,
+  type EntryCache,
+  type Identity,
+  type NearMiss,
+} from '../ports/entries.ts';
+import { targetSelector } from '../ports/file-targets.ts';
 import { SelectorIndex } from './selector-index.ts';
 
 interface Item {
@@ -99,6 +106,14 @@ export class SyncedEntryCache implements EntryCache {
   }
 
   match(selectors: readonly Selector[]): readonly Identity[] {
+    return this.#matching(selectors).filter(({ entry }) => namesOf(entry) === undefined);
+  }
+
+  ofTarget(name: string): readonly Identity[] {
+    return this.#matching([targetSelector(name)]);
+  }
+
+  #matching(selectors: readonly Selector[]): readonly Identity[] {
     const texts = new Set(selectors.map(selectorText));
     const now = this.#dependencies.clock.now();
     const found: Identity[] = [];
@@ -111,12 +126,13 @@ export class SyncedEntryCache implements EntryCache {
   }
 
   /**
-   * What this entry gives a process with these selectors, or undefined if it gives nothing (any
+   * What this entry gives a process with these selectors, or undefined if it gives no identity (any
    * more).
    */
   identityFor(entryId: string, selectors: readonly Selector[]): Identity | undefined {
     const item = this.#items.get(entryId);
     if (item === undefined || expired(item, this.#dependencies.clock.now())) return undefined;
+    if (namesOf(item.entry) !== undefined) return undefined;
     if (!item.texts.every((text) => selectors.some((selector) => selectorText(selector) === text)))
       return undefined;
     const spiffeId = this.#idFor(item, selectors);
@@ -148,6 +164,7 @@ export class SyncedEntryCache implements EntryCache {
     const texts = new Set(selectors.map(selectorText));
     const scored: { readonly item: Item; readonly matched: number }[] = [];
     for (const item of this.#items.values()) {
+      if (namesOf(item.entry) !== undefined) continue;
       const matched = item.texts.reduce((sum, text) => sum + (texts.has(text) ? 1 : 0), 0);
       if (matched < item.texts.length) scored.push({ item, matched });
     }
@@ -208,6 +225,8 @@ export class SyncedEntryCache implements EntryCache {
       return undefined;
     };
     if (entry.selectors.length === 0) return leaveOut('it has no selectors');
+    if (namesOf(entry) !== undefined && entry.selectors.some(({ type }) => type !== 'target'))
+      return leaveOut('it gives names, and has selectors of processes');
     if (entry.isTemplate) {
       const template = parseTemplate(entry.spiffeId);
       if (!template.ok) return leaveOut(template.error.message);

@@ -21,6 +21,7 @@ import {
   type StoredSet,
 } from '../files/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
+import { namesOf } from '../ports/entries.ts';
 import type { FileTargets } from '../ports/file-targets.ts';
 import { createProber, type Prober } from '../probe/index.ts';
 import { KeyPool, SigningQueue } from '../svid/index.ts';
@@ -66,6 +67,8 @@ const byConnection: ReadonlySet<string> = new Set([
   'CANCELLED',
   'SHUTTING_DOWN',
   'STARTING_UP',
+  // it comes back with other settings
+  'NO_ISSUER',
 ] satisfies ErrorCode[]);
 const byNothing: ReadonlySet<string> = new Set();
 
@@ -191,12 +194,23 @@ function offlineCheck(
     const bundle = bundles.current();
     if (bundle === undefined) throw new PkiError('NOT_SYNCED', 'there is no trust bundle yet');
     const { entry, spiffeId } = found.value;
+    const names = namesOf(entry);
+    const { dnsNames } = entry;
     return checkSet(
       {
-        ...{ target, set, previous, spiffeId },
-        dnsNames: entry.dnsNames,
-        rootsDer: bundle.rootsDer,
-        crlsDer: bundles.crls(),
+        ...{ target, set, previous },
+        ...(names === undefined
+          ? {
+              wanted: { kind: 'identity', spiffeId, dnsNames },
+              rootsDer: bundle.rootsDer,
+              crlsDer: bundles.crls(),
+            }
+          : {
+              wanted: { kind: 'names', ...names },
+              // a set for an identity has none, and is refused
+              rootsDer: (set.forNames?.roots ?? []).map((root) => Buffer.from(root, 'base64')),
+              crlsDer: [],
+            }),
         federatedDer: federatedRootsOf(target.layout, found.value, bundles),
         now: clock.now() - Math.round(session.value.status().clockSkewSeconds),
       },

@@ -2,14 +2,26 @@ import type { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { Result } from '../../src/common/errors/index.ts';
 import type { FederatedRoots } from './federated-roots.ts';
 
+/** What a set for names has beside its files. */
+export interface NamesOfSet {
+  /** DNS names and addresses. */
+  readonly names: readonly string[];
+  /** The roots of names, DER in base64. No bundle has them. */
+  readonly roots: readonly string[];
+}
+
 /** What one set holds, before it is written. */
 export interface SetContent {
+  /** Of the certificate, or of who owns a certificate for names. */
   readonly spiffeId: SpiffeId;
+  /** Undefined: the set is for an identity. */
+  readonly forNames: NamesOfSet | undefined;
   /** Lower-case hex. */
   readonly serial: string;
   /** Leaf first, without the root. */
   readonly chainDer: readonly Buffer[];
   readonly privateKeyPkcs8Der: Buffer;
+  /** Of the mesh, or of names. */
   readonly rootsDer: readonly Buffer[];
   readonly crlsDer: readonly Buffer[];
   readonly federatedDer: FederatedRoots;
@@ -32,8 +44,10 @@ export interface StoredSet {
   /** Unix seconds; of the leaf. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Hex. */
+  /** Hex. Of roots of names it counts for nothing. */
   readonly authoritySetDigest: string;
+  /** Undefined: the set is for an identity. */
+  readonly forNames: NamesOfSet | undefined;
 }
 
 /**

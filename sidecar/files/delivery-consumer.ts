@@ -8,7 +8,9 @@ import type { FileTarget } from './target.ts';
  * The line of one target among the consumers of this agent: what its server holds, as far as that is
  * known. A handshake proves the leaf. The roots are proven only where the driver knows what was
  * loaded, or where each listener names them. Otherwise they count once the last certificate has
- * ended that was served with other roots. Owner of the line.
+ * ended that was served with other roots. A set for names has no line: its server may be asked by
+ * anybody, nobody knows whom they trust, and no authority of the mesh waits for them. Owner of the
+ * line.
  */
 export class DeliveryConsumer {
   readonly #registry: ConsumerRegistry;
@@ -28,6 +30,8 @@ export class DeliveryConsumer {
 
   /** Call it before `current` names the set: from then on the server may have it. */
   giving(set: DeliveredSet): void {
+    // until it is shown, the server has what it had
+    if (set.forNames !== undefined) return;
     const handle = this.#handle(set);
     handle.given(set.notAfter);
     handle.pending(digestOf(set));
@@ -37,14 +41,14 @@ export class DeliveryConsumer {
   restored(record: DeliveryRecord): void {
     const { served, candidate, swapped } = record;
     for (const set of [served, swapped ? candidate : undefined])
-      if (set !== undefined && set.notAfter >= this.#clock.now())
+      if (set !== undefined && isOfMesh(set) && set.notAfter >= this.#clock.now())
         this.#handle(set).given(set.notAfter);
   }
 
   /** Nobody can tell at the moment what the server has. */
   uncertain(record: DeliveryRecord, reason: string): void {
     const set = currentOf(record);
-    if (set === undefined || set.notAfter < this.#clock.now()) return;
+    if (set === undefined || !isOfMesh(set) || set.notAfter < this.#clock.now()) return;
     this.#handle(set).unprovable(digestOf(set), reason);
   }
 
@@ -52,6 +56,7 @@ export class DeliveryConsumer {
   serves(record: DeliveryRecord): void {
     const { served, trust, otherRootsUntil } = record;
     if (served === undefined) return;
+    if (!isOfMesh(served)) return this.#ends();
     if (trust === 'proven') {
       const handle = this.#handle(served);
       handle.capable([]);
@@ -61,14 +66,17 @@ export class DeliveryConsumer {
     const waits = otherRootsUntil >= this.#clock.now();
     if (trust === 'unprovable' && !waits) {
       // it counts no longer, as others of which nobody can tell what they trust
-      this.#line?.handle.keepsNothing();
-      this.close();
-      return;
+      return this.#ends();
     }
     const handle = this.#handle(served);
     handle.capable(['inferred']);
     if (waits) handle.unprovable(digestOf(served), reasonOf(trust, otherRootsUntil));
     else handle.confirmed(digestOf(served));
+  }
+
+  #ends(): void {
+    this.#line?.handle.keepsNothing();
+    this.close();
   }
 
   close(): void {
@@ -91,6 +99,8 @@ export class DeliveryConsumer {
     return handle;
   }
 }
+
+const isOfMesh = ({ forNames }: DeliveredSet): boolean => forNames === undefined;
 
 const digestOf = ({ authoritySetDigest }: DeliveredSet): Buffer =>
   Buffer.from(authoritySetDigest, 'hex');

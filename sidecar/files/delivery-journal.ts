@@ -4,6 +4,7 @@ import { codes, PkiError, type ErrorCode } from '../../src/common/errors/index.t
 import type { TargetState } from '../ports/file-targets.ts';
 import { readPrivateFile, replaceFile, type StateWrites } from '../state/index.ts';
 import type { DeliveryRecord } from './delivery-record.ts';
+import { namesOfSetSchema } from './set-manifest.ts';
 
 /** Where the record of each target stands over a crash. No secrets. */
 export interface DeliveryJournal {
@@ -22,6 +23,10 @@ const set = z.object({
   notBefore: z.number(),
   notAfter: z.number(),
   authoritySetDigest: z.string(),
+  forNames: z
+    .union([namesOfSetSchema, z.null()])
+    .optional()
+    .transform((value) => value ?? undefined),
   rootNames: z.array(z.string()),
   crlsDigest: z.string(),
   // absent in the journal of an older release

@@ -2,12 +2,18 @@ import { createHash } from 'node:crypto';
 import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import type { Clock, Random } from '../../src/common/runtime/index.ts';
 import { selectorText, type TrustDomain } from '../../src/common/spiffe/index.ts';
-import { parseCertificate } from '../../src/common/x509/index.ts';
-import type { BundleSource } from '../ports/bundles.ts';
-import type { EntryCache, Identity } from '../ports/entries.ts';
+import { parseCertificate, setDigest } from '../../src/common/x509/index.ts';
+import type { BundleSource, TrustBundle } from '../ports/bundles.ts';
+import { namesOf, type EntryCache, type Identity } from '../ports/entries.ts';
 import { targetSelector } from '../ports/file-targets.ts';
 import { renewAtMonotonicMs } from '../schedule/index.ts';
-import { verifySigned, type SigningQueue, type Unanswered } from '../svid/index.ts';
+import {
+  verifySigned,
+  verifySignedNames,
+  type Signed,
+  type SigningQueue,
+  type Unanswered,
+} from '../svid/index.ts';
 import type { SetContent, StoredSet } from './certificate-set.ts';
 import { federatedDigest, federatedRootsOf, type FederatedRoots } from './federated-roots.ts';
 import type { DeliveredSet } from './delivery-record.ts';
@@ -18,6 +24,8 @@ export interface Leased {
   readonly content: SetContent;
   readonly facts: Omit<DeliveredSet, keyof StoredSet>;
 }
+
+type SetTrust = Pick<SetContent, 'forNames' | 'rootsDer' | 'authoritySetDigest' | 'crlsDer'>;
 
 export interface DeliveryLeaseDependencies {
   readonly target: Pick<FileTarget, 'name' | 'spiffeId' | 'layout'>;
@@ -31,8 +39,8 @@ export interface DeliveryLeaseDependencies {
 }
 
 /**
- * Certificates for one target, each with a new key. The identity is what an entry below this node
- * gives to the selector of the target.
+ * Certificates for one target, each with a new key. The identity, or the names, are what an entry
+ * below this node gives to the selector of the target.
  */
 export class DeliveryLease {
   readonly #dependencies: DeliveryLeaseDependencies;
@@ -48,7 +56,7 @@ export class DeliveryLease {
     if (!entries.synced())
       return fail('NOT_SYNCED', 'the entries of this agent have not been received yet');
     const selector = targetSelector(target.name);
-    const all = entries.match([selector]);
+    const all = entries.ofTarget(target.name);
     const { spiffeId } = target;
     const identity =
       spiffeId === undefined ? all[0] : all.find((each) => each.spiffeId.equals(spiffeId));
@@ -67,7 +75,7 @@ export class DeliveryLease {
 
   /** @param replacesSerial the serial that is served now; empty: none */
   async obtain(replacesSerial: string): Promise<Result<Leased>> {
-    const { target, bundles, trustDomain, queue } = this.#dependencies;
+    const { target, bundles, queue } = this.#dependencies;
     const found = this.identity();
     if (!found.ok) return found;
     const { entry, spiffeId } = found.value;
@@ -87,39 +95,65 @@ export class DeliveryLease {
       const bundle = bundles.current();
       if (bundle === undefined)
         return fail('NOT_SYNCED', 'the trust bundle has not been received yet');
-      verifySigned(signed, spiffeId, trustDomain, bundle.rootsDer);
       const { svid, key: pair } = signed;
+      const trust = this.#verified(signed, found.value, bundle);
       const federatedDer = federatedRootsOf(target.layout, found.value, bundles);
       return ok({
         content: {
-          spiffeId,
+          ...{ spiffeId, federatedDer, ...trust },
           serial: svid.serial,
           chainDer: svid.chainDer,
           privateKeyPkcs8Der: pair.privateKeyPkcs8Der,
-          rootsDer: bundle.rootsDer,
-          crlsDer: bundles.crls(),
-          federatedDer,
-          authoritySetDigest: bundle.authoritySetDigest,
           notBefore: svid.notBefore,
           notAfter: svid.notAfter,
         },
-        facts: this.#facts(found.value, svid, { rootsDer: bundle.rootsDer, federatedDer }),
+        facts: this.#facts(found.value, svid, { ...trust, federatedDer }),
       });
     } catch (thrown) {
       return { ok: false, error: PkiError.from(thrown) };
     }
   }
 
+  /**
+   * What a set trusts: the mesh, or the roots of names, which came with the certificate. Throws
+   * SVID_INVALID.
+   */
+  #verified(signed: Signed, { entry, spiffeId }: Identity, bundle: TrustBundle): SetTrust {
+    const { trustDomain, bundles } = this.#dependencies;
+    const { svid, key } = signed;
+    const names = namesOf(entry);
+    if (names === undefined) {
+      verifySigned(signed, spiffeId, trustDomain, bundle.rootsDer);
+      const { rootsDer, authoritySetDigest } = bundle;
+      return { forNames: undefined, rootsDer, authoritySetDigest, crlsDer: bundles.crls() };
+    }
+    const { spkiDer } = key;
+    verifySignedNames(svid, { names, spkiDer, meshRootsDer: bundle.rootsDer });
+    const rootsDer = svid.namesRootsDer;
+    return {
+      forNames: {
+        names: [...names.dnsNames, ...names.ips],
+        roots: rootsDer.map((root) => root.toString('base64')),
+      },
+      rootsDer,
+      authoritySetDigest: setDigest(rootsDer),
+      crlsDer: [],
+    };
+  }
+
   /** Whether a certificate that was obtained before is still what is wanted. */
   fits({ content, facts }: Leased): boolean {
     const { target, bundles, clock } = this.#dependencies;
     const found = this.identity();
+    const trustsTheSame =
+      content.forNames !== undefined ||
+      (bundles.current()?.authoritySetDigest.equals(content.authoritySetDigest) === true &&
+        crlsDigest(bundles.crls()) === facts.crlsDigest);
     return (
+      trustsTheSame &&
       found.ok &&
       found.value.entry.id === facts.entryId &&
       found.value.entry.revision === facts.entryRevision &&
-      bundles.current()?.authoritySetDigest.equals(content.authoritySetDigest) === true &&
-      crlsDigest(bundles.crls()) === facts.crlsDigest &&
       federatedDigest(federatedRootsOf(target.layout, found.value, bundles)) ===
         facts.federatedDigest &&
       clock.now() < facts.renewAt
@@ -135,16 +169,18 @@ export class DeliveryLease {
       readonly authorityId: string;
     },
     {
+      forNames,
       rootsDer,
+      crlsDer,
       federatedDer,
-    }: { readonly rootsDer: readonly Buffer[]; readonly federatedDer: FederatedRoots },
+    }: SetTrust & { readonly federatedDer: FederatedRoots },
   ): Leased['facts'] {
-    const { bundles, clock, random } = this.#dependencies;
+    const { clock, random } = this.#dependencies;
     const now = clock.now();
     const lifeSeconds = svid.notAfter - svid.serverTime;
     return {
-      rootNames: rootsDer.map(subjectOf),
-      crlsDigest: crlsDigest(bundles.crls()),
+      rootNames: forNames === undefined ? rootsDer.map(subjectOf) : [],
+      crlsDigest: crlsDigest(crlsDer),
       federatedDigest: federatedDigest(federatedDer),
       spiffeId: spiffeId.toString(),
       entryId: entry.id,

@@ -4,12 +4,13 @@ import type { StoredSet } from './certificate-set.ts';
 
 /** A set with what the agent knows of it beside its files. */
 export interface DeliveredSet extends StoredSet {
-  /** Subject names of its roots, DER in hex. */
+  /** Subject names of its roots, DER in hex. None of a set for names: its server asks for none. */
   readonly rootNames: readonly string[];
   /** SHA-256 over its CRLs, hex. Empty: it has none. */
   readonly crlsDigest: string;
   /** Of the roots in its files of foreign trust domains, hex. Empty: it has none. */
   readonly federatedDigest: string;
+  /** Of the certificate, or of who owns a certificate for names. */
   readonly spiffeId: string;
   readonly entryId: string;
   readonly entryRevision: number;

@@ -18,6 +18,7 @@ export function statusOf(target: FileTarget, record: DeliveryRecord, now: number
     reason,
     next,
     spiffeId: (current ?? candidate)?.spiffeId ?? target.spiffeId?.toString() ?? '',
+    names: (current ?? candidate)?.forNames?.names ?? [],
     since,
     sets: sets.map(({ name, serial, notBefore, notAfter }) => ({
       ...{ name, serial, notBefore, notAfter },

@@ -66,8 +66,11 @@ export function wanted(record: DeliveryRecord, world: DeliveryWorld): Want | und
   const window = world.tainted.get(newest.authorityId);
   if (window !== undefined) return { reason: 'taint', spreadSeconds: window };
   if (now >= newest.renewAt) return { reason: 'life', spreadSeconds: 0 };
+  // the roots and CRLs of the mesh are no matter of a set for names
+  const ofMesh = newest.forNames === undefined;
   if (
-    (world.authoritySetDigest !== undefined &&
+    (ofMesh &&
+      world.authoritySetDigest !== undefined &&
       world.authoritySetDigest !== newest.authoritySetDigest) ||
     world.federatedDigest !== newest.federatedDigest
   )
@@ -79,7 +82,7 @@ export function wanted(record: DeliveryRecord, world: DeliveryWorld): Want | und
       identity.spiffeId.toString() !== newest.spiffeId)
   )
     return { reason: 'entry', spreadSeconds: entrySpreadSeconds };
-  if (world.crlsDigest !== undefined && world.crlsDigest !== newest.crlsDigest)
+  if (ofMesh && world.crlsDigest !== undefined && world.crlsDigest !== newest.crlsDigest)
     return { reason: 'crls', spreadSeconds: Math.min(maximumCrlsSpreadSeconds, life / 10) };
   return undefined;
 }

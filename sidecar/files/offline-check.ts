@@ -10,10 +10,13 @@ import {
   pemDecode,
   sha256Hex,
   spkiOf,
+  verifyChain,
   verifyX509Svid,
   type ParsedCertificate,
 } from '../../src/common/x509/index.ts';
 import type { EffectiveUser } from '../../src/common/unix/effective-user.ts';
+import type { Names } from '../ports/entries.ts';
+import { namesFaults } from '../svid/index.ts';
 import type { StoredSet } from './certificate-set.ts';
 import type { FileOperations } from './file-operations.ts';
 import type { FederatedRoots } from './federated-roots.ts';
@@ -26,11 +29,9 @@ import { readPkcs12 } from './pkcs12.ts';
 export interface SetExpectation {
   readonly target: Pick<FileTarget, 'spiffeId' | 'keyType' | 'layout' | 'permissions'>;
   readonly set: StoredSet;
-  /** Of the identity that the set is for. */
-  readonly spiffeId: SpiffeId;
-  /** Names that the certificate must have; it may have more. */
-  readonly dnsNames: readonly string[];
-  /** The roots of the trust bundle. */
+  /** What the certificate is to be for. */
+  readonly wanted: WantedIdentity | WantedNames;
+  /** What `ca` is to hold: the roots of the trust bundle, or those of names. */
   readonly rootsDer: readonly Buffer[];
   /** DER, in their order. */
   readonly crlsDer: readonly Buffer[];
@@ -39,6 +40,18 @@ export interface SetExpectation {
   readonly previous: StoredSet | undefined;
   /** Unix seconds. */
   readonly now: number;
+}
+
+export interface WantedIdentity {
+  readonly kind: 'identity';
+  readonly spiffeId: SpiffeId;
+  /** Names that the certificate must have; it may have more. */
+  readonly dnsNames: readonly string[];
+}
+
+/** Exactly these names, and no identity. */
+export interface WantedNames extends Names {
+  readonly kind: 'names';
 }
 
 export interface OfflineCheckDependencies {
@@ -246,12 +259,15 @@ function keyFaults(forms: readonly Form[], leaf: ParsedCertificate): readonly st
 }
 
 function trustFaults(
-  { target, rootsDer, crlsDer, federatedDer, now }: SetExpectation,
+  { target, wanted: subject, rootsDer, crlsDer, federatedDer, now }: SetExpectation,
   chainDer: readonly Buffer[],
   forms: readonly Form[],
 ): readonly string[] {
   const faults: string[] = [];
-  const verified = verifyX509Svid({ chainDer, bundle: () => rootsDer, now });
+  const verified =
+    subject.kind === 'names'
+      ? verifyChain({ chainDer, roots: rootsDer, now, purpose: 'server' })
+      : verifyX509Svid({ chainDer, bundle: () => rootsDer, now });
   if (!verified.ok)
     faults.push(`the chain does not hold: ${verified.error.code}, ${verified.error.message}`);
   const of = (wanted: FileKind): Form | undefined => forms.find(({ kind }) => kind === wanted);
@@ -259,7 +275,7 @@ function trustFaults(
   if (crl === undefined && target.layout.crl !== undefined && crlsDer.length > 0)
     faults.push('the crl file is missing');
   if (ca !== undefined && !sameDers(sorted(ca.certificates), sorted(rootsDer)))
-    faults.push('the ca file does not hold exactly the roots of the trust bundle');
+    faults.push(`the ca file does not hold exactly the roots of ${trusted[subject.kind]}`);
   if (crl !== undefined && !sameDers(crl.crls, crlsDer))
     faults.push('the crl file does not hold the CRLs of the trust domain');
   for (const trustDomain of Object.keys(target.layout.federated)) {
@@ -270,16 +286,27 @@ function trustFaults(
   return faults;
 }
 
-function leafFaults(
-  { target, set, spiffeId, dnsNames, previous }: SetExpectation,
+const trusted = { identity: 'the trust bundle', names: 'names' } as const;
+
+function subjectFaults(
+  { target, wanted }: Pick<SetExpectation, 'target' | 'wanted'>,
   leaf: ParsedCertificate,
 ): readonly string[] {
+  if (wanted.kind === 'names') return namesFaults(leaf, wanted);
   const faults: string[] = [];
-  for (const wanted of new Set([spiffeId.toString(), target.spiffeId?.toString()]))
-    if (wanted !== undefined && !leaf.uriSans.includes(wanted))
-      faults.push(`the certificate is not for ${wanted}, but for ${leaf.uriSans.join() || 'none'}`);
-  for (const name of dnsNames)
+  for (const id of new Set([wanted.spiffeId.toString(), target.spiffeId?.toString()]))
+    if (id !== undefined && !leaf.uriSans.includes(id))
+      faults.push(`the certificate is not for ${id}, but for ${leaf.uriSans.join() || 'none'}`);
+  for (const name of wanted.dnsNames)
     if (!leaf.dnsSans.includes(name)) faults.push(`the certificate lacks the name ${name}`);
+  return faults;
+}
+
+function leafFaults(
+  { target, set, wanted, previous }: SetExpectation,
+  leaf: ParsedCertificate,
+): readonly string[] {
+  const faults = [...subjectFaults({ target, wanted }, leaf)];
   if (leaf.serialHex !== set.serial) faults.push(`the certificate has serial ${leaf.serialHex}`);
   if (sha256Hex(leaf.raw) !== set.leafSha256)
     faults.push('the certificate is another one than the set names');

@@ -252,10 +252,11 @@ export class TargetSets implements SetDirectory {
       const found = await this.#files.lstat(join(directory, file)).catch(ignoreMissing);
       if (found === undefined || !found.isFile() || found.size !== bytes) return undefined;
     }
-    const { number, serial, leafSha256, notBefore, notAfter, authoritySetDigest } = manifest;
+    const { number, serial, leafSha256, notBefore, notAfter, authoritySetDigest, forNames } =
+      manifest;
     return {
       ...{ name, number, serial, directory, leafSha256 },
-      ...{ notBefore, notAfter, authoritySetDigest },
+      ...{ notBefore, notAfter, authoritySetDigest, forNames },
     };
   }
 

@@ -6,6 +6,12 @@ import type { SetFile } from './set-files.ts';
 /** In each set. It is written last: a directory without it, or that differs from it, is no set. */
 export const manifestName = '.set.json';
 
+/** See NamesOfSet. */
+export const namesOfSetSchema = z.strictObject({
+  names: z.array(z.string()),
+  roots: z.array(z.base64()),
+});
+
 const manifestSchema = z.strictObject({
   version: z.literal(1),
   number: z.number().int().positive(),
@@ -15,6 +21,7 @@ const manifestSchema = z.strictObject({
   notBefore: z.number().int(),
   notAfter: z.number().int(),
   authoritySetDigest: z.string().regex(/^[0-9a-f]{64}$/),
+  forNames: namesOfSetSchema.optional(),
   files: z.array(
     z.strictObject({
       kind: z.string(),
@@ -41,6 +48,9 @@ export function manifestText(
     notBefore: content.notBefore,
     notAfter: content.notAfter,
     authoritySetDigest: content.authoritySetDigest.toString('hex'),
+    ...(content.forNames === undefined
+      ? {}
+      : { forNames: { names: [...content.forNames.names], roots: [...content.forNames.roots] } }),
     files: files.map(({ kind, name, content: bytes }) => ({
       kind,
       name,

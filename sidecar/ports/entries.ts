@@ -36,6 +36,20 @@ export interface Identity {
   readonly spiffeId: SpiffeId;
 }
 
+/** What a certificate for names is for. */
+export interface Names {
+  readonly dnsNames: readonly string[];
+  readonly ips: readonly string[];
+}
+
+const namesProfiles: readonly string[] = ['short', 'classic'];
+
+/** The names that an entry gives in place of an identity. Undefined: it gives an identity. */
+export const namesOf = (entry: AgentEntry | undefined): Names | undefined =>
+  entry !== undefined && namesProfiles.includes(entry.profile)
+    ? { dnsNames: entry.dnsNames, ips: entry.ips }
+    : undefined;
+
 /** The key of SVIDs: stable per entry and filled-in ID. */
 export const identityKey = (identity: Identity): string =>
   `${identity.entry.id}\u0000${identity.spiffeId.toString()}`;
@@ -57,15 +71,20 @@ export interface EntryCache {
   size(): number;
   /**
    * Entries whose selectors are all among these and that have not expired, in the order of their
-   * creation.
+   * creation. Never an entry for names: it gives nobody an identity.
    */
   match(selectors: readonly Selector[]): readonly Identity[];
+  /** The same for the selector of a file target alone, with entries for names. */
+  ofTarget(name: string): readonly Identity[];
   /**
    * Selector prefixes (such as `unix:sha256`) whose values decide about an entry whose other
    * selectors all match. Costly facts are gathered only for these prefixes.
    */
   wanted(selectors: readonly Selector[], costlyPrefixes: readonly string[]): ReadonlySet<string>;
-  /** The entries that matched the most selectors, best first. For operators only. */
+  /**
+   * The entries that matched the most selectors, best first, without those for names. For operators
+   * only.
+   */
   nearMisses(selectors: readonly Selector[], limit: number): readonly NearMiss[];
   /** All entries, also those that no process matches now. */
   all(): Iterable<AgentEntry>;

@@ -46,7 +46,10 @@ export interface TargetStatus {
   /** Code and text of what stands in the way; empty in good order. */
   readonly reason: string;
   readonly next: string;
+  /** Of the certificate, or of who owns a certificate for names. */
   readonly spiffeId: string;
+  /** DNS names and addresses of a certificate for names. Empty: it has an identity. */
+  readonly names: readonly string[];
   readonly since: number;
   readonly sets: readonly SetStatus[];
   /** As configured. The server gives turns by it. Undefined: the target is in no group. */

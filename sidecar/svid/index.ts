@@ -15,6 +15,7 @@ export {
   type Unanswered,
 } from './signing-queue.ts';
 export { verifySigned } from './signed.ts';
+export { namesFaults, verifySignedNames } from './names-certificate.ts';
 export type {
   HeldView,
   X509SvidsEvents,

@@ -10,6 +10,7 @@ import { printable } from './printable.ts';
 /** The server admits no more. */
 const maximumTargets = 200;
 const maximumSets = 20;
+const maximumNames = 20;
 /** Commands under way. */
 const maximumCommands = 200;
 
@@ -143,6 +144,7 @@ export class TargetReports {
       ...{ name, driver, state, spiffeId, since },
       reason: printable(status.reason),
       next: printable(status.next),
+      names: status.names.slice(0, maximumNames),
       sets: status.sets.slice(-maximumSets).map((set) => ({ ...set })),
       waitsFor: waitsFor === 'nothing' ? '' : waitsFor,
       ...(rollout === undefined ? {} : { rollout: { ...rollout } }),

@@ -15,6 +15,8 @@ export interface ShownTarget {
   readonly reason: string;
   readonly next: string;
   readonly spiffeId: string;
+  /** Of a certificate for names, whose owner `spiffeId` is. */
+  readonly names: readonly string[];
   readonly since: number;
   readonly sets: readonly ShownSet[];
   readonly group: string;
@@ -43,6 +45,14 @@ const served = ({ sets }: ShownTarget): ShownSet | undefined => sets.find(({ cur
 /** The name of a set is its number and its serial. */
 const numberOf = (set: { readonly name: string } | undefined): string =>
   set?.name.split('-')[0] || '-';
+
+const shownNames = 3;
+
+/** What the certificate says: an identity, or some of its names. */
+const subjectOf = ({ names, spiffeId }: ShownTarget): string => {
+  const more = names.length > shownNames ? ` and ${names.length - shownNames} more` : '';
+  return names.length === 0 ? spiffeId || '-' : `${names.slice(0, shownNames).join(' ')}${more}`;
+};
 
 const waits: Readonly<Record<string, string>> = { turn: 'its turn', hand: 'a hand' };
 
@@ -82,7 +92,7 @@ export function showTargets(
       { title: 'GROUP', value: (row) => row.group || '-', priority: 2 },
       { title: 'DRIVER', value: (row) => row.driver, priority: 3 },
       { title: 'SINCE', value: (row) => until(row.since, context.now()), priority: 3 },
-      { title: 'SPIFFE ID', value: (row) => row.spiffeId || '-', priority: 4 },
+      { title: 'SPIFFE ID OR NAMES', value: subjectOf, priority: 4 },
     ],
     targets,
     'no file targets; they are in the configuration of agents (docs/file-targets.md)',
@@ -137,7 +147,13 @@ export function showTarget(context: CliContext, target: ShownTarget): void {
     ['state', `${target.state}, since ${instant(target.since)}`],
     ...(target.reason === '' ? [] : [['reason', target.reason] as const]),
     ...(target.next === '' ? [] : [['next', target.next] as const]),
-    ['SPIFFE ID', target.spiffeId || '-'],
+    ...(target.names.length === 0
+      ? [['SPIFFE ID', target.spiffeId || '-'] as const]
+      : ([
+          ['names', target.names.join('\n')],
+          ['owner', target.spiffeId || '-'],
+          ['trust', 'unprovable: whoever relies on names reports nothing'],
+        ] as const)),
     ['driver', target.driver],
     ...(target.directory === undefined ? [] : [['directory', target.directory] as const]),
     ['group', target.group || '-'],

@@ -17,7 +17,7 @@ export interface Authorities {
   /** The root at the end of an authority's chain. */
   rootOf(authorityId: string): Authority | undefined;
   bundle(): BundleRevision;
-  /** Those of the mesh: of authorities of names no agent or control plane is told. */
+  /** Those of the mesh: no agent or control plane is told of authorities of names. */
   tainted(): readonly Authority[];
   /**
    * Issuing authorities that may sign now or next (`published`, `active`), with their chain without

@@ -61,6 +61,7 @@ export function issuingServices(
       entries: store.entries,
       objects: store.objects,
       nodeSets,
+      authorities,
       issuer,
       refusals,
       clock,

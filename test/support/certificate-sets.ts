@@ -65,6 +65,7 @@ export function setContent(
   const rootsDer = [root.certificateDer];
   return {
     spiffeId: setSpiffeId,
+    forNames: undefined,
     serial: serialHex,
     chainDer: svid.chainDer,
     privateKeyPkcs8Der: svid.keyDer,

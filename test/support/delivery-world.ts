@@ -1,7 +1,12 @@
 import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import { silentLogger } from '../../src/common/runtime/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
-import type { SetContent, SetDirectory, StoredSet } from '../../sidecar/files/certificate-set.ts';
+import type {
+  NamesOfSet,
+  SetContent,
+  SetDirectory,
+  StoredSet,
+} from '../../sidecar/files/certificate-set.ts';
 import { Delivery } from '../../sidecar/files/delivery.ts';
 import { DeliveryConsumer } from '../../sidecar/files/delivery-consumer.ts';
 import type { DeliveryJournal } from '../../sidecar/files/delivery-journal.ts';
@@ -36,12 +41,12 @@ export class FakeSets implements SetDirectory {
   }
   async write(content: SetContent): Promise<Result<StoredSet>> {
     if (this.unwritable !== undefined) return { ok: false, error: this.unwritable };
-    const { serial, notBefore, notAfter, authoritySetDigest } = content;
+    const { serial, notBefore, notAfter, authoritySetDigest, forNames } = content;
     const number = Math.max(0, ...this.sets.map((set) => set.number)) + 1;
     const name = `${number}-${serial}`;
     const digest = authoritySetDigest.toString('hex');
     const set = storedSet(number, {
-      ...{ name, serial, notBefore, notAfter },
+      ...{ name, serial, notBefore, notAfter, forNames },
       authoritySetDigest: digest,
     });
     this.sets.push(set);
@@ -130,6 +135,8 @@ export class DeliveryBench {
   /** Whether listeners show whom they trust. */
   showsTrust = true;
   roots = 'aa'.repeat(32);
+  /** Of the sets from now on. */
+  forNames: NamesOfSet | undefined;
   readonly target: FileTarget;
   world: Partial<Omit<DeliveryWorld, 'now'>> = {};
   leases = 0;
@@ -218,6 +225,7 @@ export class DeliveryBench {
     return ok({
       content: {
         spiffeId,
+        forNames: this.forNames,
         serial: this.leases.toString(16).padStart(4, '0'),
         chainDer: [],
         privateKeyPkcs8Der: Buffer.alloc(0),

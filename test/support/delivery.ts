@@ -14,6 +14,7 @@ export const storedSet = (number: number, of: Partial<StoredSet> = {}): StoredSe
     notBefore: 1_800_000_000,
     notAfter: 1_800_003_600,
     authoritySetDigest: 'aa'.repeat(32),
+    forNames: undefined,
     ...of,
   };
 };

@@ -27,7 +27,7 @@ export class FakeFileTargets implements FileTargets {
     this.#put({
       ...{ name, driver: 'nginx', reason: '', next: '', spiffeId: 'spiffe://mesh.test/web' },
       ...{ state: 'proven', since: 1_800_000_000, rollout, waitsFor: 'nothing' },
-      ...{ directory: `/etc/tls/${name}`, history: [] },
+      ...{ directory: `/etc/tls/${name}`, history: [], names: [] },
       sets: [this.#set(1, true)],
     });
   }

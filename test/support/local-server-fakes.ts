@@ -10,10 +10,12 @@ import {
 import { unwrap } from '../../src/common/errors/index.ts';
 import {
   identityKey,
+  namesOf,
   type AgentEntry,
   type EntryCache,
   type Identity,
 } from '../../sidecar/ports/entries.ts';
+import { targetSelector } from '../../sidecar/ports/file-targets.ts';
 import type { BundleSource, TrustBundle } from '../../sidecar/ports/bundles.ts';
 import type { ConsumerRegistry } from '../../sidecar/ports/consumers.ts';
 import type {
@@ -66,6 +68,12 @@ export class FakeEntries implements EntryCache {
     return this.entries.length;
   }
   match(selectors: readonly Selector[]): readonly Identity[] {
+    return this.#matching(selectors).filter(({ entry }) => namesOf(entry) === undefined);
+  }
+  ofTarget(name: string): readonly Identity[] {
+    return this.#matching([targetSelector(name)]);
+  }
+  #matching(selectors: readonly Selector[]): readonly Identity[] {
     const held = new Set(selectors.map(selectorText));
     return this.entries
       .filter((entry) => entry.selectors.every((each) => held.has(selectorText(each))))

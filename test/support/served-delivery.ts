@@ -66,6 +66,7 @@ export function contentOf(planned: PlannedSet): SetContent {
   const rootsDer = planned.rootsDer.map(bytes);
   return {
     spiffeId: SpiffeId.of(servedId),
+    forNames: undefined,
     serial: planned.serial,
     chainDer: planned.chainDer.map(bytes),
     privateKeyPkcs8Der: bytes(planned.keyDer),
@@ -197,8 +198,7 @@ function checked(
   return checkSet(
     {
       ...{ target, set, previous },
-      spiffeId: SpiffeId.of(servedId),
-      dnsNames: [],
+      wanted: { kind: 'identity', spiffeId: SpiffeId.of(servedId), dnsNames: [] },
       rootsDer: planned[0]?.rootsDer.map(bytes) ?? [],
       crlsDer: [],
       federatedDer: new Map(),

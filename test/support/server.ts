@@ -63,8 +63,11 @@ export interface TestServer extends AsyncDisposable {
   readonly tokens: TestTokens;
   readonly dir: string;
   readonly rootsDer: readonly Buffer[];
-  /** Stops the server and starts another one on the same database and tokens. */
-  restart(options?: { readonly acceptRestore?: number }): Promise<void>;
+  /**
+   * Stops the server and starts another one on the same database and tokens. `changes`: of the
+   * configuration, for this start.
+   */
+  restart(options?: { readonly acceptRestore?: number; readonly changes?: object }): Promise<void>;
   stop(): Promise<void>;
   /** Admin calls over the local socket, as this process's user. */
   admin: AdminCall;
@@ -210,31 +213,39 @@ export async function startTestServer(
 ): Promise<TestServer> {
   const dir = over.dir ?? (await mkdtemp(join(tmpdir(), 'meshca-server-')));
   const tokens = over.tokens ?? (await createTokens());
-  const config = serverConfigSchema.parse(
-    merge(
-      {
-        trustDomain: testTrustDomain,
-        dataDir: join(dir, 'data'),
-        listen: { port: 0 },
-        ops: { port: 0 },
-        http: { plain: { port: 0 } },
-        // a signer that a loaded machine starves of its processor is no signer that hangs
-        hsm: {
-          module: tokens.modulePath,
-          softhsmConf: tokens.confPath,
-          signers: 1,
-          deadlineMs: 30_000,
-          issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile },
-          root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
+  const configOf = (changes: object) =>
+    serverConfigSchema.parse(
+      merge(
+        {
+          trustDomain: testTrustDomain,
+          dataDir: join(dir, 'data'),
+          listen: { port: 0 },
+          ops: { port: 0 },
+          http: { plain: { port: 0 } },
+          // a signer that a loaded machine starves of its processor is no signer that hangs
+          hsm: {
+            module: tokens.modulePath,
+            softhsmConf: tokens.confPath,
+            signers: 1,
+            deadlineMs: 30_000,
+            issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile },
+            root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
+          },
         },
-      },
-      over.config ?? {},
-    ),
-  );
-  const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> =>
+        merge(over.config ?? {}, changes),
+      ),
+    );
+  const config = configOf({});
+  const start = ({
+    changes = {},
+    ...options
+  }: {
+    readonly acceptRestore?: number;
+    readonly changes?: object;
+  } = {}): Promise<RunningServer> =>
     startServer({
       ...options,
-      config,
+      config: configOf(changes),
       env: {},
       pid: process.pid,
       uid: process.getuid?.() ?? 0,

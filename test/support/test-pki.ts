@@ -39,6 +39,8 @@ export interface CertificateOptions {
   readonly subject?: string;
   readonly uriSans?: readonly string[];
   readonly dnsSans?: readonly string[];
+  /** IPv4. */
+  readonly ipSans?: readonly string[];
   readonly isCa?: boolean;
   readonly pathLength?: number;
   readonly keyUsage?: readonly KeyUsageName[];
@@ -179,6 +181,9 @@ function extensionsOf(
   const names = [
     ...(options.uriSans ?? []).map((uri) => w.contextPrimitive(6, Buffer.from(uri, 'latin1'))),
     ...(options.dnsSans ?? []).map((name) => w.contextPrimitive(2, Buffer.from(name, 'latin1'))),
+    ...(options.ipSans ?? []).map((ip) =>
+      w.contextPrimitive(7, Buffer.from(ip.split('.').map(Number))),
+    ),
   ];
   if (names.length > 0)
     list.push(extension('2.5.29.17', subjectDer.length === 2, w.sequence(...names)));

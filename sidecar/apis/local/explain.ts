@@ -4,7 +4,7 @@ import type { ExplainRequest__Output } from '../../../src/common/wire/generated/
 import type { Explanation } from '../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import type { Attestor } from '../../attest/index.ts';
 import type { RefusalLog } from '../../local-server/index.ts';
-import type { EntryCache, Identity } from '../../ports/entries.ts';
+import { namesOf, type EntryCache, type Identity } from '../../ports/entries.ts';
 import type { FileTargets } from '../../ports/file-targets.ts';
 import type { Standing } from '../../ports/svids.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
@@ -69,15 +69,25 @@ function explainRefusal(dependencies: ExplainDependencies, id: string): Explanat
 function explainTarget(dependencies: ExplainDependencies, name: string): Explanation {
   const { entries, targets, clock } = dependencies;
   const status = findTarget(targets, name);
-  const answer = verdict(dependencies, [targetSelector(status.name)]);
+  const identities = entries.ofTarget(status.name);
+  const answer = verdict(dependencies, [targetSelector(status.name)], identities);
+  const entry = identities.find((each) => each.spiffeId.toString() === status.spiffeId);
+  const names = namesOf((entry ?? identities[0])?.entry);
   const refused = entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED';
   return {
     ...answer,
     // of several identities a target has one
-    ...(status.spiffeId === '' ? {} : { grantedSpiffeIds: [status.spiffeId] }),
+    ...(names !== undefined
+      ? { grantedSpiffeIds: [] }
+      : status.spiffeId === ''
+        ? {}
+        : { grantedSpiffeIds: [status.spiffeId] }),
     code: answer.granted ? '' : refused,
     time: clock.now(),
-    fileTarget: targetToWire(status),
+    fileTarget: {
+      ...targetToWire(status),
+      ...(names === undefined ? {} : { names: [...names.dnsNames, ...names.ips] }),
+    },
   };
 }
 
@@ -147,8 +157,8 @@ function served(
 function verdict(
   dependencies: ExplainDependencies,
   selectors: readonly Selector[],
+  identities: readonly Identity[] = dependencies.entries.match(selectors),
 ): Explanation & { readonly granted: boolean } {
-  const identities = dependencies.entries.match(selectors);
   return {
     selectors: selectors.map(selectorText),
     granted: identities.length > 0,

@@ -57,6 +57,7 @@ export const targetToWire = (status: TargetStatus): FileTarget => ({
   reason: status.reason,
   next: status.next,
   spiffeId: status.spiffeId,
+  names: [...status.names],
   since: status.since,
   rolloutGroup: status.rollout?.group ?? '',
   waitsFor: status.waitsFor === 'nothing' ? '' : status.waitsFor,

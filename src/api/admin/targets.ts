@@ -91,10 +91,11 @@ const selectedText = (selection: TargetSelection): string =>
     : `the target ${JSON.stringify(selection.target)} of ${selection.agentId}`;
 
 const targetMessage = ({ agentId, connected, target }: TargetView): AgentTarget => {
-  const { rollout, waitsFor, sets, turn: _, ...rest } = target;
+  const { rollout, waitsFor, sets, names, turn: _, ...rest } = target;
   return {
     ...{ agentId, connected, ...rest },
     sets: [...sets],
+    names: [...names],
     group: rollout?.group ?? '',
     waitsFor: waitsFor === 'nothing' ? '' : waitsFor,
   };

@@ -38,6 +38,7 @@ export function svidResult(outcome: SvidOutcome): X509SvidResult {
       lifetimeSeconds: leaf.lifetimeSeconds,
       serverTime: leaf.serverTime,
       authorityId: leaf.authorityId,
+      namesRootsDer: [...(outcome.namesRootsDer ?? [])],
     },
   };
 }

@@ -237,6 +237,9 @@ function showForeignTrust(context: CliContext, { foreignTrust }: Explanation__Ou
   );
 }
 
+const givenTo = (target: Explanation__Output['fileTarget']): string =>
+  (target?.names.length ?? 0) > 0 ? 'gets names, and no identity' : 'gets an identity';
+
 function showExplanation(context: CliContext, explanation: Explanation__Output): void {
   const { fileTarget } = explanation;
   facts(context, [
@@ -244,10 +247,12 @@ function showExplanation(context: CliContext, explanation: Explanation__Output):
       ? ['process', explanation.pid === 0 ? '-' : String(explanation.pid)]
       : ['file target', fileTarget.name],
     ['time', instant(explanation.time)],
-    ['outcome', explanation.granted ? 'gets an identity' : `refused: ${explanation.code}`],
+    ['outcome', explanation.granted ? givenTo(fileTarget) : `refused: ${explanation.code}`],
     ...(explanation.refusalId === '' ? [] : [['refusal ID', explanation.refusalId] as const]),
     ...(explanation.message === '' ? [] : [['message', explanation.message] as const]),
-    ['identities', explanation.grantedSpiffeIds.join('\n') || '-'],
+    ...((fileTarget?.names.length ?? 0) > 0
+      ? []
+      : [['identities', explanation.grantedSpiffeIds.join('\n') || '-'] as const]),
     ...(explanation.secretNames.length === 0
       ? []
       : [['SDS names', explanation.secretNames.join('\n')] as const]),

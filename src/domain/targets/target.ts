@@ -43,6 +43,8 @@ export interface ReportedTarget {
   readonly reason: string;
   readonly next: string;
   readonly spiffeId: string;
+  /** DNS names and addresses of a certificate for names. Empty: it has an identity. */
+  readonly names: readonly string[];
   /** Unix seconds, by the clock of the node. */
   readonly since: number;
   /** Oldest first. */

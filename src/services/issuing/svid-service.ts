@@ -18,13 +18,14 @@ import {
   type Proven,
   type RegistrationEntry,
 } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-rights.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from '../services.ts';
-import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
+import { decideEach, issueDecided, type Decided, type IssuingDependencies } from './decided.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import {
@@ -43,6 +44,7 @@ export interface SvidDependencies extends IssuingDependencies {
   readonly entries: Pick<EntryStore, 'byIds'>;
   readonly objects: Pick<ObjectLedger, 'require' | 'prove' | 'announceAbsent'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
+  readonly authorities: Pick<Authorities, 'namesRootsDer'>;
 }
 
 const maximumSelectors = 256;
@@ -94,13 +96,22 @@ export class SvidService implements Svids {
               item,
             ),
         );
-        return issueDecided(
+        const outcomes = await issueDecided(
           this.#dependencies,
           { caller, operation: 'SignX509Svids', signal },
           decided,
         );
+        return outcomes.map((outcome, index) => this.#withRoots(outcome, decided[index]));
       },
     );
+  }
+
+  /** No bundle has the roots of names, so that they come with each certificate below them. */
+  #withRoots(outcome: SvidOutcome, decided: Decided | undefined): SvidOutcome {
+    const isOfNames = decided?.ok === true && decided.request.kind === 'endpoint';
+    return outcome.ok && isOfNames
+      ? { ...outcome, namesRootsDer: this.#dependencies.authorities.namesRootsDer() }
+      : outcome;
   }
 
   signJwt(

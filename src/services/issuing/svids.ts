@@ -4,7 +4,13 @@ import type { IssuedJwt, IssuedLeaf } from '../../issuance/issuer.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 
 export type SvidOutcome =
-  | { readonly ok: true; readonly requestId: string; readonly leaf: IssuedLeaf }
+  | {
+      readonly ok: true;
+      readonly requestId: string;
+      readonly leaf: IssuedLeaf;
+      /** Only for an agent and a certificate for names: what its relying parties trust. */
+      readonly namesRootsDer?: readonly Buffer[];
+    }
   | {
       readonly ok: false;
       readonly requestId: string;

@@ -68,7 +68,7 @@ function createSource(
     bundles: store.bundles,
     meta: store.meta,
     replacements: new ReplacementSource({
-      ...{ certificates, revocations, blockedKeys, clock, taintWindowSeconds },
+      ...{ certificates, revocations, blockedKeys, authorities, clock, taintWindowSeconds },
     }),
   });
 }

@@ -1,12 +1,15 @@
 import type { Clock } from '../../common/runtime/index.ts';
+import { isNamesAuthority } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerBlockedKeys, LedgerRevocations } from '../../ledger/index.ts';
-import type { CertificateStore } from '../../store/ports/index.ts';
+import type { CertificateStore, UnreplacedCertificate } from '../../store/ports/index.ts';
 import type { SyncMessage } from '../services.ts';
 
 export interface ReplacementDependencies {
   readonly certificates: Pick<CertificateStore, 'unreplacedOf'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
+  readonly authorities: Pick<Authorities, 'all'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
 }
@@ -22,7 +25,8 @@ type Replacements = Extract<SyncMessage, { kind: 'replace' }>;
 
 /**
  * What agents are told to replace: those of their certificates that were revoked or whose key is
- * blocked, by the log. Owner of the window over which they do so.
+ * blocked, by the log, and those for names whose authority is tainted. Agents are told of no
+ * authority of names, so that they get the serials. Owner of the window over which they do so.
  */
 export class ReplacementSource {
   readonly #dependencies: ReplacementDependencies;
@@ -44,17 +48,31 @@ export class ReplacementSource {
   async of(holder: string): Promise<Replacements> {
     const { certificates, revocations, blockedKeys, clock } = this.#dependencies;
     const held = await certificates.unreplacedOf(holder, clock.now());
+    const isEnded = ({ serial, publicKeySha256 }: UnreplacedCertificate): boolean =>
+      revocations.revoked(serial) || blockedKeys.get(publicKeySha256) !== undefined;
+    const ended = held.filter(isEnded);
+    const tainted = this.taintedOfNames();
+    const below = held.filter((each) => tainted.has(each.authorityId) && !isEnded(each));
     return {
       kind: 'replace',
-      serials: held
-        .filter(
-          ({ serial, publicKeySha256 }) =>
-            revocations.revoked(serial) || blockedKeys.get(publicKeySha256) !== undefined,
-        )
-        .map(({ serial }) => serial)
-        .sort(),
-      windowSeconds: this.#windowSeconds(),
+      serials: [...ended, ...below].map(({ serial }) => serial).sort(),
+      // what was revoked is urgent; nobody need hurry for a taint
+      windowSeconds:
+        ended.length === 0 && below.length > 0
+          ? Math.min(...below.map(({ authorityId }) => tainted.get(authorityId) ?? 0))
+          : this.#windowSeconds(),
     };
+  }
+
+  /** The tainted authorities of names by ID, with the window (seconds) of each. */
+  taintedOfNames(): ReadonlyMap<string, number> {
+    const { authorities, taintWindowSeconds } = this.#dependencies;
+    return new Map(
+      authorities
+        .all()
+        .filter(({ kind, state }) => state === 'tainted' && isNamesAuthority(kind))
+        .map(({ id, taintWindowSeconds: own }) => [id, own ?? taintWindowSeconds]),
+    );
   }
 
   #windowSeconds(): number {

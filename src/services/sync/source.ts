@@ -24,7 +24,7 @@ export interface SyncSourceDependencies {
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
   readonly federated: FederatedSource;
-  readonly replacements: Pick<ReplacementSource, 'of' | 'pulled'>;
+  readonly replacements: Pick<ReplacementSource, 'of' | 'pulled' | 'taintedOfNames'>;
 }
 
 export type Changes = Awaited<ReturnType<EntryStore['changes']>>;
@@ -60,6 +60,7 @@ export class SyncSource {
   readonly #steps = new Map<number, Promise<BundlesMessage>>();
   #messages = new WeakMap<Delta, Map<string, readonly SyncMessage[]>>();
   #tainted: AuthoritiesMessage | undefined;
+  #taintedOfNames = '';
   #readers = 0;
   readonly #queue: (() => void)[] = [];
 
@@ -73,9 +74,13 @@ export class SyncSource {
     this.#dependencies.federated.entriesMoved();
   }
 
-  authoritiesMoved(): void {
+  /** Whether other authorities of names are tainted now, so that agents may replace certificates. */
+  authoritiesMoved(): boolean {
     this.#steps.clear();
     this.#tainted = undefined;
+    const before = this.#taintedOfNames;
+    this.#taintedOfNames = [...this.#dependencies.replacements.taintedOfNames().keys()].join(' ');
+    return this.#taintedOfNames !== before;
   }
 
   position(): Promise<Position> {

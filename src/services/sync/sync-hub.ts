@@ -95,8 +95,11 @@ export class SyncHub implements Sync {
   }
 
   #authoritiesMoved(): void {
-    this.#dependencies.source.authoritiesMoved();
-    for (const { session } of this.#connected.values()) session.authoritiesChanged();
+    const names = this.#dependencies.source.authoritiesMoved();
+    for (const { session } of this.#connected.values()) {
+      session.authoritiesChanged();
+      if (names) session.replacementsChanged();
+    }
   }
 
   #federationMoved(): void {

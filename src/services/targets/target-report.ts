@@ -17,6 +17,7 @@ export interface StatedTarget {
   readonly reason: string;
   readonly next: string;
   readonly spiffeId: string;
+  readonly names: readonly string[];
   readonly since: number;
   readonly sets: readonly TargetSet[];
   readonly rollout: TargetRollout | null | undefined;
@@ -40,6 +41,7 @@ export interface TargetAnswer {
 
 export const maximumTargets = 200;
 const maximumSets = 20;
+const maximumNames = 20;
 const namePattern = /^[a-z0-9-]{1,63}$/;
 const setPattern = /^[0-9]{1,12}-[0-9a-f]{2,40}$/;
 
@@ -59,6 +61,8 @@ export function checkTarget(stated: StatedTarget): ReportedTarget {
   if (stated.spiffeId !== '') unwrap(SpiffeId.parse(stated.spiffeId));
   if (stated.sets.length > maximumSets)
     throw new PkiError('REQUEST_TOO_LARGE', `a target reports at most ${maximumSets} sets`);
+  if (stated.names.length > maximumNames)
+    throw new PkiError('REQUEST_TOO_LARGE', `a target reports at most ${maximumNames} names`);
   return {
     name: stated.name,
     driver: checkText('driver', stated.driver, 64),
@@ -66,6 +70,7 @@ export function checkTarget(stated: StatedTarget): ReportedTarget {
     reason: checkText('target reason', stated.reason, 500),
     next: checkText('target next', stated.next, 500),
     spiffeId: stated.spiffeId,
+    names: stated.names.map((name) => checkText('target name', name, 255)),
     since: instantOrZero(stated.since),
     sets: stated.sets.map(checkSet),
     rollout: stated.rollout ? checkRollout(stated.rollout) : undefined,

@@ -31,11 +31,14 @@ export interface CertificateStore {
     step: { readonly after: number; readonly now: number; readonly limit: number },
   ): Promise<{ readonly items: readonly CertificateRecord[]; readonly next: number | undefined }>;
   /** Serials and keys of the certificates of a holder that have not ended and have no successor. */
-  unreplacedOf(
-    holder: string,
-    now: number,
-  ): Promise<readonly { readonly serial: string; readonly publicKeySha256: string }[]>;
+  unreplacedOf(holder: string, now: number): Promise<readonly UnreplacedCertificate[]>;
   countByState(): Promise<Readonly<Record<CertificateState, number>>>;
+}
+
+export interface UnreplacedCertificate {
+  readonly serial: string;
+  readonly publicKeySha256: string;
+  readonly authorityId: string;
 }
 
 export interface CertificateFilter {

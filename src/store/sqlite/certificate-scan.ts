@@ -41,9 +41,11 @@ export function createCertificateScan(
       }),
     unreplacedOf: (holder, now) =>
       engine.read(() =>
-        ofHolder
-          .all({ holder, now })
-          .map((row) => ({ serial: hex(row.serial), publicKeySha256: hex(row.public_key_sha256) })),
+        ofHolder.all({ holder, now }).map((row) => ({
+          serial: hex(row.serial),
+          publicKeySha256: hex(row.public_key_sha256),
+          authorityId: row.authority_id,
+        })),
       ),
   };
 }
@@ -52,7 +54,7 @@ const unreplacedStatement = (engine: Engine) =>
   engine.statement<{ holder: string; now: number }>()((query, slot) =>
     query
       .selectFrom('certificates')
-      .select(['serial', 'public_key_sha256'])
+      .select(['serial', 'public_key_sha256', 'authority_id'])
       .where('holder', '=', slot('holder'))
       .where('not_after', '>=', slot('now'))
       .where('state', '=', 'issued')

@@ -89,6 +89,7 @@ export class TargetDirectory {
       notAfter: Math.floor(Date.parse(leaf.validTo) / 1000),
       leafSha256: createHash('sha256').update(leaf.raw).digest('hex'),
       authoritySetDigest: createHash('sha256').update(Buffer.concat(roots)).digest('hex'),
+      forNames: undefined,
     };
   }
 

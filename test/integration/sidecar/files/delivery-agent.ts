@@ -84,6 +84,7 @@ const prober = createProber({
 });
 const contentOf = (wire: WireContent) => ({
   spiffeId: SpiffeId.of(wire.spiffeId),
+  forNames: undefined,
   serial: wire.serial,
   chainDer: wire.chain.map((der) => Buffer.from(der, 'base64')),
   privateKeyPkcs8Der: Buffer.from(wire.key, 'base64'),
@@ -127,8 +128,12 @@ const steps = new DeliverySteps({
       checkSet(
         {
           ...{ target, set, previous },
-          spiffeId: SpiffeId.of((first as WireContent).spiffeId),
-          ...{ dnsNames: [], rootsDer: roots, crlsDer: [], now: clock.now() },
+          wanted: {
+            kind: 'identity',
+            spiffeId: SpiffeId.of((first as WireContent).spiffeId),
+            dnsNames: [],
+          },
+          ...{ rootsDer: roots, crlsDer: [], now: clock.now() },
           federatedDer: new Map(),
         },
         { files: fileOperations, user },

@@ -19,7 +19,11 @@ import { certificatesToPem, pemEncode } from '../../../../src/common/x509/index.
 import { effectiveUser } from '../../../../src/common/unix/effective-user.ts';
 import type { SetContent, StoredSet } from '../../../../sidecar/files/certificate-set.ts';
 import { fileOperations } from '../../../../sidecar/files/file-operations.ts';
-import { checkSet, type SetExpectation } from '../../../../sidecar/files/offline-check.ts';
+import {
+  checkSet,
+  type SetExpectation,
+  type WantedIdentity,
+} from '../../../../sidecar/files/offline-check.ts';
 import { TargetSets } from '../../../../sidecar/files/set-directory.ts';
 import {
   plainLayout,
@@ -28,7 +32,7 @@ import {
   setIssuer,
   setSpiffeId,
 } from '../../../support/certificate-sets.ts';
-import { createRoot } from '../../../support/test-pki.ts';
+import { createIntermediate, createRoot, serverAuth } from '../../../support/test-pki.ts';
 
 const isRoot = process.getuid?.() === 0;
 const issuer = setIssuer();
@@ -69,8 +73,7 @@ async function worldOf(
         {
           target: { ...target, spiffeId: undefined, keyType: 'ec-p256' },
           set,
-          spiffeId: setSpiffeId,
-          dnsNames: [],
+          wanted: wantedIdentity(),
           rootsDer: content.rootsDer,
           crlsDer: content.crlsDer,
           federatedDer: content.federatedDer,
@@ -84,6 +87,11 @@ async function worldOf(
   };
 }
 
+const wantedIdentity = (over: Partial<Omit<WantedIdentity, 'kind'>> = {}): WantedIdentity => ({
+  ...{ kind: 'identity', spiffeId: setSpiffeId, dnsNames: [] },
+  ...over,
+});
+
 const expectFault = (result: Result<void>, fault: RegExp): void => {
   assert.ok(!result.ok, `${fault} is not found`);
   assert.equal(result.error.code, 'SET_INVALID');
@@ -94,7 +102,7 @@ test('a set passes as it was written', async (context) => {
   const { write, check } = await worldOf(context);
   const content = setContent(issuer, { dnsSans: ['web.example.org', 'www.example.org'] });
   const set = await write(content);
-  unwrap(await check(set, content, { dnsNames: ['web.example.org'] }));
+  unwrap(await check(set, content, { wanted: wantedIdentity({ dnsNames: ['web.example.org'] }) }));
 });
 
 test('a set that was changed on disk is refused with each fault, and a new one passes: SET_INVALID', async (context) => {
@@ -265,17 +273,39 @@ test('a set that another one stands in the place of is refused by its serial', a
   expectFault(await check({ ...set, serial }, content), /the certificate has serial/);
 });
 
+test('a set for names has exactly these names and the roots of names, and keeps both beside its files', async (context) => {
+  const { sets, write, check } = await worldOf(context);
+  const root = createRoot('td', { uriSans: [], subject: 'names root' });
+  const ofNames = createIntermediate(root, 'td', { uriSans: [], subject: 'names issuer' });
+  const forNames = { names: ['www.shop.test'], roots: [root.certificateDer.toString('base64')] };
+  const leaf = { uriSans: [], dnsSans: ['www.shop.test'], extendedKeyUsage: [serverAuth] };
+  const content = { ...setContent({ root, issuer: ofNames }, leaf), forNames };
+  const set = await write(content);
+  const wanted = (...dnsNames: readonly string[]): Partial<SetExpectation> => ({
+    wanted: { kind: 'names', dnsNames, ips: [] },
+  });
+  unwrap(await check(set, content, wanted('www.shop.test')));
+  assert.deepEqual((await sets.list())[0]?.forNames, forNames);
+  expectFault(await check(set, content, wanted()), /has the name www\.shop\.test/);
+  expectFault(await check(set, content, wanted('www.shop.test', 'a.test')), /lacks the name a/);
+  expectFault(await check(set, content), /is not for spiffe:/);
+  const mesh = { ...wanted('www.shop.test'), rootsDer: [issuer.root.certificateDer] };
+  expectFault(await check(set, content, mesh), /does not hold exactly the roots of names/);
+  const identity = await write(setContent(issuer));
+  expectFault(await check(identity, setContent(issuer), wanted('www.shop.test')), /has the URI/);
+});
+
 describe('a set is refused by what it is', () => {
   const cases: Readonly<
     Record<string, readonly [Partial<SetExpectation>, Parameters<typeof setContent>[1], RegExp]>
   > = {
     'for another SPIFFE ID': [
-      { spiffeId: SpiffeId.of('spiffe://td/other') },
+      { wanted: wantedIdentity({ spiffeId: SpiffeId.of('spiffe://td/other') }) },
       {},
       /is not for spiffe:\/\/td\/other/,
     ],
     'without a DNS name of the entry': [
-      { dnsNames: ['web.example.org'] },
+      { wanted: wantedIdentity({ dnsNames: ['web.example.org'] }) },
       { dnsSans: ['www.example.org'] },
       /lacks the name web.example.org/,
     ],

@@ -45,6 +45,7 @@ function member(agent: string, shape: Shape = {}): RolloutMember {
       ...{
         reason: shape.reason ?? (state === 'failed' ? 'PROOF_MISSING: old serial' : ''),
         next: '',
+        names: [],
         since: 0,
       },
       sets: names.map((name) => ({

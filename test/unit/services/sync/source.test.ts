@@ -17,6 +17,7 @@ const sourceWith = (
     crls: { set: () => set },
     clock: systemClock,
     taintWindowSeconds: 0,
+    replacements: { taintedOfNames: () => new Map() },
   } as unknown as SyncSourceDependencies);
   return { source, set };
 };

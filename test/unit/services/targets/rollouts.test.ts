@@ -15,7 +15,7 @@ type Command = Extract<SyncMessage, { kind: 'target' }>;
 
 const stated = (over: Partial<StatedTarget> = {}): StatedTarget => ({
   ...{ name: 'web', driver: 'nginx', state: 'staged', reason: '', next: '', since: 1 },
-  ...{ spiffeId: 'spiffe://td/web', waitsFor: 'turn', turn: undefined },
+  ...{ spiffeId: 'spiffe://td/web', names: [], waitsFor: 'turn', turn: undefined },
   sets: [
     { name: '1-aa', serial: 'aa', notBefore: 0, notAfter: 4e9, current: true },
     { name: '2-bb', serial: 'bb', notBefore: 0, notAfter: 4e9, current: false },

@@ -30,6 +30,7 @@ function odd(random: () => number): StatedTarget {
   return {
     ...{ name: or('web'), driver: or('nginx'), state: or('proven'), reason: or(''), next: or('') },
     ...{ spiffeId: or('spiffe://td/web'), since: number(), waitsFor: or('turn') },
+    names: Array.from({ length: random() < 0.1 ? 21 : Math.floor(random() * 3) }, () => or('a.td')),
     sets: Array.from({ length: random() < 0.1 ? 21 : Math.floor(random() * 3) }, set),
     rollout:
       random() < 0.5

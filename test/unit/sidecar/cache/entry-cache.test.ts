@@ -199,3 +199,31 @@ test('a match over 20,000 entries costs far less than a scan', () => {
   // a scan takes some milliseconds each
   assert.ok(cpuMs() - started < 1_000, 'below a millisecond each');
 });
+
+test('an entry for names gives nobody an identity, and is there for its file target alone', () => {
+  for (const profile of ['short', 'classic']) {
+    const cache = cacheWith([
+      entryOf('names', ['target:name:web'], { profile, dnsNames: ['www.shop.test'] }),
+      entryOf('process', ['unix:uid:1'], { profile, dnsNames: ['www.shop.test'] }),
+      entryOf('both', ['unix:uid:1', 'target:name:web'], { profile }),
+      entryOf('mesh', ['target:name:web']),
+    ]);
+    assert.deepEqual(ids(cache, 'unix:uid:1', 'target:name:web'), ['spiffe://td/mesh']);
+    assert.deepEqual(
+      cache.ofTarget('web').map(({ entry }) => entry.id),
+      ['mesh', 'names'],
+    );
+    assert.deepEqual(cache.ofTarget('db'), []);
+    assert.equal(cache.identityFor('names', selectors('target:name:web')), undefined);
+    assert.equal(cache.identityFor('process', selectors('unix:uid:1')), undefined);
+    assert.deepEqual(
+      cache.nearMisses(selectors('unix:uid:2'), 10).map(({ entry }) => entry.id),
+      ['mesh'],
+    );
+    // it may become one for an identity, and back
+    cache.applyChanges([entryOf('names', ['unix:uid:1'])], []);
+    assert.deepEqual(ids(cache, 'unix:uid:1'), ['spiffe://td/names']);
+    cache.applyChanges([entryOf('names', ['unix:uid:1'], { profile })], []);
+    assert.deepEqual(ids(cache, 'unix:uid:1'), []);
+  }
+});

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
+import { createPublicKey } from 'node:crypto';
 import { test } from 'node:test';
 import { SpiffeId, TrustDomain } from '../../../../src/common/spiffe/index.ts';
-import { PkiError } from '../../../../src/common/errors/index.ts';
-import { generateKeyPairAsync, pkcs8Of, spkiOf } from '../../../../src/common/x509/index.ts';
-import type { SigningRequest } from '../../../../sidecar/svid/index.ts';
+import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
+import {
+  generateKeyPairAsync,
+  parseCertificate,
+  pkcs8Of,
+  spkiOf,
+} from '../../../../src/common/x509/index.ts';
+import type { Signed, SigningRequest } from '../../../../sidecar/svid/index.ts';
 import {
   DeliveryLease,
   type DeliveryLeaseDependencies,
@@ -12,6 +18,12 @@ import type { TrustBundle } from '../../../../sidecar/ports/bundles.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import { fileTarget } from '../../../support/delivery.ts';
 import { entryOf, FakeEntries } from '../../../support/local-server-fakes.ts';
+import {
+  createIntermediate,
+  createRoot,
+  createSvid,
+  serverAuth,
+} from '../../../support/test-pki.ts';
 
 const trustDomain = TrustDomain.of('td.test');
 
@@ -106,6 +118,7 @@ test('a certificate that does not verify under the bundle is not delivered', asy
       lifetimeSeconds: 3600,
       serverTime: 0,
       authorityId: 'issuer',
+      namesRootsDer: [],
     },
     key: {
       privateKeyPkcs8Der: pkcs8Of(privateKey),
@@ -115,5 +128,55 @@ test('a certificate that does not verify under the bundle is not delivered', asy
     sentAtMonotonicMs: 0,
   }));
   entries.set(entryOf('web', 'spiffe://td.test/web', ['target:name:web']));
+  assert.equal(codeOf(await lease.obtain('')), 'SVID_INVALID');
+});
+
+const named = entryOf('web', 'spiffe://td.test/shop', ['target:name:web'], {
+  profile: 'classic',
+  dnsNames: ['www.shop.test'],
+});
+
+/** What a server answers for names. */
+async function answerFor(dnsSans: readonly string[]): Promise<Signed> {
+  const root = createRoot('td.test', { uriSans: [], subject: 'names root' });
+  const issuer = createIntermediate(root, 'td.test', { uriSans: [], subject: 'names issuer' });
+  const { chainDer, keyDer, privateKey } = createSvid(issuer, '', {
+    ...{ uriSans: [], dnsSans, extendedKeyUsage: [serverAuth], notAfterIn: 2_592_000 },
+  });
+  const { serialHex, notBefore, notAfter } = unwrap(parseCertificate(chainDer[0] as Buffer));
+  return {
+    svid: {
+      ...{ spiffeId: '', serial: serialHex, chainDer: [...chainDer], notBefore, notAfter },
+      ...{ lifetimeSeconds: notAfter - notBefore, serverTime: notBefore + 60 },
+      ...{ authorityId: 'names issuer', namesRootsDer: [root.certificateDer] },
+    },
+    key: {
+      privateKeyPkcs8Der: keyDer,
+      spkiDer: spkiOf(createPublicKey(privateKey)),
+      csrDer: Buffer.alloc(0),
+    },
+    sentAtMonotonicMs: 0,
+  };
+}
+
+test('a set for names trusts the roots that came with the certificate, and no CRL of the mesh', async () => {
+  const answer = await answerFor(['www.shop.test']);
+  const { entries, lease } = bench(undefined, async () => answer);
+  entries.set(named);
+  const { content, facts } = unwrap(await lease.obtain(''));
+  assert.deepEqual(content.rootsDer, answer.svid.namesRootsDer);
+  assert.deepEqual([content.crlsDer, facts.crlsDigest, facts.rootNames], [[], '', []]);
+  assert.deepEqual(content.forNames?.names, ['www.shop.test']);
+  assert.equal(facts.spiffeId, 'spiffe://td.test/shop', 'who owns it');
+  assert.ok(facts.renewAt > new FakeClock().now() + 9 * 86_400, 'a third of thirty days');
+  assert.equal(lease.fits({ content, facts }), true);
+  entries.set({ ...named, profile: 'short-lived', revision: 2 });
+  assert.equal(lease.fits({ content, facts }), false);
+});
+
+test('a certificate with other names than those of the entry is not delivered', async () => {
+  const answer = await answerFor(['www.bank.test']);
+  const { entries, lease } = bench(undefined, async () => answer);
+  entries.set(named);
   assert.equal(codeOf(await lease.obtain('')), 'SVID_INVALID');
 });

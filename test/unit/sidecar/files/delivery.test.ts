@@ -422,3 +422,55 @@ describe('the line of a target among the consumers', () => {
     );
   });
 });
+
+describe('a set for names', () => {
+  const forNames = { names: ['www.shop.test'], roots: ['AAAA'] };
+
+  async function ofNames(): Promise<DeliveryBench> {
+    const bench = new DeliveryBench();
+    bench.forNames = forNames;
+    await bench.delivery.start();
+    await settle();
+    return bench;
+  }
+
+  test('is shown with its names, and is reported to nobody as a holder of roots', async () => {
+    const bench = await ofNames();
+    assert.equal(bench.state, 'proven');
+    assert.deepEqual(bench.delivery.status().names, ['www.shop.test']);
+    assert.equal(bench.line, undefined);
+    await bench.restart();
+    await settle();
+    assert.equal(bench.line, undefined);
+    assert.deepEqual([...bench.consumers.holdings()], []);
+    bench.server.takes = false;
+    await pass(bench, lifeSeconds / 3 + 15);
+    assert.equal(bench.state, 'rolled-back');
+    assert.equal(bench.line, undefined);
+  });
+
+  test('is renewed by its life and taint, and not for roots and CRLs of the mesh', async () => {
+    const bench = await ofNames();
+    bench.roots = 'bb'.repeat(32);
+    bench.world = { crlsDigest: 'cc' };
+    bench.delivery.changed(new Set());
+    await pass(bench, 60);
+    assert.equal(bench.leases, 1);
+    await pass(bench, lifeSeconds / 3);
+    assert.equal(bench.leases, 2);
+    bench.world = { tainted: new Map([['0002', 30]]) };
+    bench.delivery.changed(new Set());
+    await pass(bench, 45);
+    assert.deepEqual([bench.state, bench.leases], ['proven', 3]);
+  });
+
+  test('ends what its server was known to hold of the mesh, once it is shown', async () => {
+    const bench = await started();
+    assert.equal(bench.line?.state, 'confirmed');
+    bench.forNames = forNames;
+    await pass(bench, lifeSeconds / 3 + 15);
+    assert.deepEqual([bench.state, bench.leases], ['proven', 2]);
+    assert.equal(bench.line, undefined);
+    assert.deepEqual([...bench.consumers.holdings()], []);
+  });
+});

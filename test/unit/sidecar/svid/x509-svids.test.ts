@@ -130,6 +130,7 @@ function world(
           lifetimeSeconds: self.ttlSeconds,
           serverTime: clock.now(),
           authorityId: self.authorityId,
+          namesRootsDer: [],
         },
       };
     });

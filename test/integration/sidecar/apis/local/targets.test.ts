@@ -22,6 +22,7 @@ const web: TargetStatus = {
   reason: '',
   next: 'meshca set promote web',
   spiffeId: 'spiffe://td.test/web',
+  names: [],
   since: 1_800_000_000,
   sets: [
     { name: '1-0a', serial: '0a', notBefore: 1, notAfter: 2, current: true },

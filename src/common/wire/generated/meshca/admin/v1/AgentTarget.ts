@@ -32,6 +32,10 @@ export interface AgentTarget {
    * turn, hand, or empty.
    */
   'waitsFor'?: (string);
+  /**
+   * DNS names and addresses of a certificate for names, the first 20. Empty: it has an identity.
+   */
+  'names'?: (string)[];
 }
 
 export interface AgentTarget__Output {
@@ -62,4 +66,8 @@ export interface AgentTarget__Output {
    * turn, hand, or empty.
    */
   'waitsFor': (string);
+  /**
+   * DNS names and addresses of a certificate for names, the first 20. Empty: it has an identity.
+   */
+  'names': (string)[];
 }

@@ -33,6 +33,10 @@ export interface FileTarget {
    * What the set waits for that was staged last: turn or hand. Empty: nothing.
    */
   'waitsFor'?: (string);
+  /**
+   * DNS names and addresses of a certificate for names. Empty: it has an identity, and spiffe_id is in it.
+   */
+  'names'?: (string)[];
 }
 
 export interface FileTarget__Output {
@@ -63,4 +67,8 @@ export interface FileTarget__Output {
    * What the set waits for that was staged last: turn or hand. Empty: nothing.
    */
   'waitsFor': (string);
+  /**
+   * DNS names and addresses of a certificate for names. Empty: it has an identity, and spiffe_id is in it.
+   */
+  'names': (string)[];
 }

@@ -4,7 +4,8 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * Certificates of this agent that were revoked, or whose key was blocked: the agent replaces those that it holds, each with a new
+ * Certificates of this agent that were revoked, or whose key was blocked, or which are for names and whose authority is tainted:
+ * the agent replaces those that it holds, each with a new
  * key, spread over the window. Full state each time; a session begins with none.
  */
 export interface ReplaceSvids {
@@ -13,7 +14,8 @@ export interface ReplaceSvids {
 }
 
 /**
- * Certificates of this agent that were revoked, or whose key was blocked: the agent replaces those that it holds, each with a new
+ * Certificates of this agent that were revoked, or whose key was blocked, or which are for names and whose authority is tainted:
+ * the agent replaces those that it holds, each with a new
  * key, spread over the window. Full state each time; a session begins with none.
  */
 export interface ReplaceSvids__Output {

@@ -36,6 +36,10 @@ export interface ReportedTarget {
    * The last turn that this process of the agent got. Absent: none.
    */
   'turn'?: (_meshca_issuer_v1_TargetTurn | null);
+  /**
+   * DNS names and addresses of a certificate for names, the first 20. Empty: it has an identity.
+   */
+  'names'?: (string)[];
 }
 
 export interface ReportedTarget__Output {
@@ -68,4 +72,8 @@ export interface ReportedTarget__Output {
    * The last turn that this process of the agent got. Absent: none.
    */
   'turn': (_meshca_issuer_v1_TargetTurn__Output | null);
+  /**
+   * DNS names and addresses of a certificate for names, the first 20. Empty: it has an identity.
+   */
+  'names': (string)[];
 }

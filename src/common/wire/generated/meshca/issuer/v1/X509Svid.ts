@@ -12,6 +12,10 @@ export interface X509Svid {
   'lifetimeSeconds'?: (number | string | Long);
   'serverTime'?: (number | string | Long);
   'authorityId'?: (string);
+  /**
+   * Only with a certificate for names, which has no SPIFFE ID: the roots of names. They are in no bundle.
+   */
+  'namesRootsDer'?: (Buffer | Uint8Array | string)[];
 }
 
 export interface X509Svid__Output {
@@ -23,4 +27,8 @@ export interface X509Svid__Output {
   'lifetimeSeconds': (number);
   'serverTime': (number);
   'authorityId': (string);
+  /**
+   * Only with a certificate for names, which has no SPIFFE ID: the roots of names. They are in no bundle.
+   */
+  'namesRootsDer': (Buffer)[];
 }
