@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { foreignPrograms, type Judge } from './foreign-programs.ts';
+
+const run = promisify(execFile);
 
 export const purposes = ['server', 'client'] as const;
 
@@ -14,6 +19,8 @@ export interface Case {
   readonly revocation?: 'crl' | 'ocsp';
   /** Accept a leaf of which nothing is learnt. Java alone. */
   readonly soft?: boolean;
+  /** Decide as a TLS client. Java alone. */
+  readonly trustManager?: boolean;
 }
 
 export interface Verdict {
@@ -47,4 +54,27 @@ export async function ask(
     .map((line) => JSON.parse(line) as Verdict);
   assert.equal(verdicts.length, cases.length);
   return new Map(verdicts.map((verdict) => [verdict.name, verdict]));
+}
+
+/** What NSS's `vfychain` says, on a fresh database in this folder that trusts the root. */
+export async function vfychain(folder: string, { chain, root, purpose }: Case): Promise<string> {
+  const database = await mkdtemp(join(folder, 'nss-'));
+  const { certutil, vfychain: command } = foreignPrograms();
+  const [manage = '', verify = ''] = [certutil[0], command[0]];
+  const at = ['-d', `sql:${database}`];
+  await run(manage, ['-N', ...at, '--empty-password']);
+  const [rootPath = '', ...paths] = await Promise.all(
+    [root, ...chain].map(async (der, index) => {
+      const path = join(database, `${index}.der`);
+      await writeFile(path, der);
+      return path;
+    }),
+  );
+  await run(manage, ['-A', ...at, '-n', 'root', '-t', 'CT,C,C', '-i', rootPath]);
+  // 0: client, 1: server
+  const usage = purpose === 'server' ? '1' : '0';
+  return run(verify, ['-pp', ...at, '-u', usage, ...paths]).then(
+    ({ stdout, stderr }) => `${stdout}${stderr}`,
+    (error: { stdout: string; stderr: string }) => `${error.stdout}${error.stderr}`,
+  );
 }

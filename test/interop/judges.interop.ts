@@ -9,7 +9,7 @@ import { certificatesToPem, keyTypes, type KeyType } from '../../src/common/x509
 import type { LeafProfile } from '../../src/certs/index.ts';
 import { authority, leaf, type Issued, type Times } from './certs/support.ts';
 import { foreignPrograms } from './foreign-programs.ts';
-import { ask, purposes, type Case } from './judge.ts';
+import { ask, purposes, vfychain, type Case } from './judge.ts';
 
 const run = promisify(execFile);
 const now = Math.floor(Date.now() / 1000);
@@ -140,42 +140,15 @@ describe('verifiers of other languages', () => {
 });
 
 describe('NSS', () => {
-  /** `vfychain` on a fresh database that trusts the root. */
-  async function vfychain({ chain, root, purpose }: Case): Promise<string> {
-    const database = await mkdtemp(join(folder, 'nss-'));
-    const { certutil, vfychain: command } = foreignPrograms();
-    const [manage = '', verify = ''] = [certutil[0], command[0]];
-    await run(manage, ['-N', '-d', `sql:${database}`, '--empty-password']);
-    const paths = await Promise.all([root, ...chain].map((der) => file(der)));
-    const [rootPath = '', leafPath = '', ...above] = paths;
-    await run(manage, [
-      '-A',
-      '-d',
-      `sql:${database}`,
-      '-n',
-      'root',
-      '-t',
-      'CT,C,C',
-      '-i',
-      rootPath,
-    ]);
-    // 0: client, 1: server
-    const usage = purpose === 'server' ? '1' : '0';
-    return run(verify, ['-pp', '-d', `sql:${database}`, '-u', usage, leafPath, ...above]).then(
-      ({ stdout, stderr }) => `${stdout}${stderr}`,
-      (error: { stdout: string; stderr: string }) => `${error.stdout}${error.stderr}`,
-    );
-  }
-
   test('accepts leaves of every key type and profile', async () => {
     const cases = [...goodCases(), ...namesCases()];
     for (const each of cases.filter(({ name }) => name.includes('below ec-p256')))
-      assert.match(await vfychain(each), /Chain is good/, each.name);
+      assert.match(await vfychain(folder, each), /Chain is good/, each.name);
   });
 
   test('refuses what no verifier may accept', async () => {
     for (const each of badCases())
-      assert.doesNotMatch(await vfychain(each), /Chain is good/, each.name);
+      assert.doesNotMatch(await vfychain(folder, each), /Chain is good/, each.name);
   });
 });
 

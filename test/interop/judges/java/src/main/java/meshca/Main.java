@@ -7,6 +7,7 @@ import com.google.gson.JsonParser;
 import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.InputStreamReader;
+import java.security.KeyStore;
 import java.security.cert.CertPathValidator;
 import java.security.cert.CertificateFactory;
 import java.security.cert.PKIXParameters;
@@ -18,6 +19,8 @@ import java.util.Base64;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
+import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509TrustManager;
 
 /**
  * Verifies chains with the PKIX validator of the JDK. README.md of the folder above says what it
@@ -49,10 +52,26 @@ public final class Main {
     return options;
   }
 
+  /** As a TLS client of the JDK does: a chain may go on behind a trusted key. */
+  private static void askTrustManager(List<X509Certificate> chain, X509Certificate root)
+      throws Exception {
+    KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+    trusted.load(null, null);
+    trusted.setCertificateEntry("root", root);
+    TrustManagerFactory factory = TrustManagerFactory.getInstance("PKIX");
+    factory.init(trusted);
+    ((X509TrustManager) factory.getTrustManagers()[0])
+        .checkServerTrusted(chain.toArray(new X509Certificate[0]), "UNKNOWN");
+  }
+
   private static void verify(JsonObject asked) throws Exception {
     List<X509Certificate> chain = new ArrayList<>();
     for (JsonElement each : asked.getAsJsonArray("chain")) chain.add(certificate(each));
     X509Certificate root = certificate(asked.get("root"));
+    if (asked.has("trustManager")) {
+      askTrustManager(chain, root);
+      return;
+    }
     PKIXParameters parameters = new PKIXParameters(Set.of(new TrustAnchor(root, null)));
     CertPathValidator validator = CertPathValidator.getInstance("PKIX");
     parameters.setRevocationEnabled(false);
