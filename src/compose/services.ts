@@ -1,4 +1,5 @@
 import { Operations } from '../api/index.ts';
+import { PkiError } from '../common/errors/index.ts';
 import {
   createServices,
   InventoryProof,
@@ -123,8 +124,12 @@ async function warnOfEntries({ context, records }: Below): Promise<void> {
 }
 
 /** For the measurement without a log: there are no proofs, so that each row counts. */
-const unproven: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'> = {
+const unproven: Parameters<typeof createServices>[0]['inventory'] = {
   require: () => Promise.resolve(),
+  requireUnreleased: () => Promise.resolve(),
+  refuse: ({ serial }) => {
+    throw new PkiError('INTERNAL', `without a log nothing is known of certificate ${serial}`);
+  },
   missing: () => Promise.resolve(),
   altered: () => {},
   downstream: () => Promise.resolve(undefined),

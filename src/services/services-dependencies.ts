@@ -34,7 +34,10 @@ export interface ServicesDependencies {
   readonly verifier: TokenVerifier;
   readonly facts: ServerFacts;
   readonly logFacts: LogFacts;
-  readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'>;
+  readonly inventory: Pick<
+    InventoryProof,
+    'require' | 'requireUnreleased' | 'refuse' | 'missing' | 'altered' | 'downstream'
+  >;
   readonly restoreFacts: RestoreFacts;
   readonly checkpoints: SyncDependencies['checkpoints'];
   readonly agentBundle: SyncDependencies['agentBundle'];

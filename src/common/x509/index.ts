@@ -27,6 +27,7 @@ export {
   type SigningScheme,
 } from './signature-algorithm.ts';
 export { serverIssuerOf, type ServerIssuer, type ServerIssuers } from './server-issuer.ts';
+export { checkSignature } from './signature-check.ts';
 export { keyTypeOfSpki } from './spki.ts';
 export { verifyX509Svid } from './svid.ts';
 export {

@@ -1,6 +1,12 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
-import { leafHash, readCanonical, type CertificateRecord } from '../../domain/index.ts';
+import {
+  isRevocable,
+  leafHash,
+  readCanonical,
+  type AuditEvent,
+  type CertificateRecord,
+} from '../../domain/index.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
@@ -53,17 +59,48 @@ export class InventoryProof {
     const row = rowOf(record);
     const proven = this.#proven.get(record.serial);
     if (proven === row) return;
-    if (proven !== undefined || (await this.#issued(record)) !== row) {
-      this.altered(record.serial, record);
-      throw new PkiError(
-        'OBJECT_NOT_IN_LOG',
-        `the inventory row of certificate ${record.serial} differs from the record of its issuance in the audit log`,
-        { detail: { kind: 'certificate', id: record.serial } },
-      );
-    }
+    if (proven !== undefined || (await this.#issued(record)) !== row) this.refuse(record);
     if (this.#proven.size >= remembered)
       this.#proven.delete(this.#proven.keys().next().value as string);
     this.#proven.set(record.serial, row);
+  }
+
+  /**
+   * For a row that says that the certificate was not released: the log says the same of its end.
+   *
+   * @throws OBJECT_NOT_IN_LOG, which is announced
+   */
+  async requireUnreleased(record: CertificateRecord): Promise<void> {
+    const { serial, state, spiffeId } = record;
+    if (this.#proven.has(serial)) this.refuse(record);
+    // no record yet: a start ends such an intent
+    if (state === 'intent' && this.#dependencies.clock.nowMs() - serialTimeMs(serial) < intentMs)
+      return;
+    const kind = `certificate.${state}`;
+    // a start records the end of an intent under its serial
+    for (const subject of [spiffeId, serial]) {
+      const filter = { subject, kind, sinceMs: record.createdAtMs - clockToleranceMs };
+      for await (const { sequence, canonical } of this.#records(filter)) {
+        const content = readCanonical(canonical);
+        if (content?.kind !== kind || (content.detail['serial'] ?? content.subject) !== serial)
+          continue;
+        const isSame =
+          saysTheSame(content.detail, record) &&
+          (await this.#dependencies.facts.holds(sequence, leafHash(canonical)));
+        if (isSame) return;
+      }
+    }
+    this.refuse(record);
+  }
+
+  /** @throws OBJECT_NOT_IN_LOG, which is announced */
+  refuse(record: CertificateRecord): never {
+    this.altered(record.serial, record);
+    throw new PkiError(
+      'OBJECT_NOT_IN_LOG',
+      `the inventory row of certificate ${record.serial} differs from the record of its issuance in the audit log`,
+      { detail: { kind: 'certificate', id: record.serial } },
+    );
   }
 
   /** A certificate that the log has is not so in the inventory, which has this row or none. */
@@ -145,39 +182,68 @@ export class InventoryProof {
   async #issued({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<string | undefined> {
     // the record is never earlier than the intent
     const filter = issuedFilter(spiffeId, createdAtMs);
-    let after: string | undefined;
-    for (let page = 0; page < pages; page += 1) {
-      const issuances = await this.#dependencies.audit.list(
-        filter,
-        after === undefined ? { size: 200 } : { size: 200, after },
-      );
-      for (const { sequence, canonical } of issuances.items) {
-        const content = readCanonical(canonical);
-        if (content?.kind !== 'certificate.issued' || content.detail['serial'] !== serial) continue;
-        const { detail } = content;
-        const logged = JSON.stringify([
-          content.subject,
-          detail['certificateKind'],
-          detail['sha256'],
-          detail['holder'],
-          detail['entry'] ?? null,
-          detail['delegation'] ?? null,
-          detail['authority'],
-          detail['profile'],
-          detail['requestId'],
-          detail['notBefore'],
-          detail['notAfter'],
-          detail['shard'] ?? 0,
-        ]);
-        return (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
-          ? logged
-          : undefined;
-      }
-      if (issuances.next === undefined) return undefined;
-      after = issuances.next;
+    for await (const { sequence, canonical } of this.#records(filter)) {
+      const content = readCanonical(canonical);
+      if (content?.kind !== 'certificate.issued' || content.detail['serial'] !== serial) continue;
+      const { detail } = content;
+      const logged = JSON.stringify([
+        content.subject,
+        detail['certificateKind'],
+        detail['sha256'],
+        detail['holder'],
+        detail['entry'] ?? null,
+        detail['delegation'] ?? null,
+        detail['authority'],
+        detail['profile'],
+        detail['requestId'],
+        detail['notBefore'],
+        detail['notAfter'],
+        detail['shard'] ?? 0,
+      ]);
+      return (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
+        ? logged
+        : undefined;
     }
     return undefined;
   }
+
+  async *#records(filter: Parameters<AuditStore['list']>[0]): AsyncGenerator<LogRecord> {
+    let after: string | undefined;
+    for (let page = 0; page < pages; page += 1) {
+      const records = await this.#dependencies.audit.list(
+        filter,
+        after === undefined ? { size: 200 } : { size: 200, after },
+      );
+      yield* records.items;
+      if (records.next === undefined) return;
+      after = records.next;
+    }
+  }
+}
+
+type LogRecord = Awaited<ReturnType<AuditStore['list']>>['items'][number];
+
+/** An intent is finished or abandoned long before. */
+const intentMs = 600_000;
+
+/** The instant in a serial of ours, whatever its row says: see `newSerial`. */
+const serialTimeMs = (serial: string): number =>
+  Number.parseInt(serial.slice(0, 12).padEnd(12, '0'), 16) - 0x40 * 2 ** 40;
+
+/** Whether the end of an intent is on record for the place of revocation that its row states. */
+function saysTheSame(detail: AuditEvent['detail'], record: CertificateRecord): boolean {
+  // never signed: it has no such place
+  if (record.state === 'refused') return true;
+  const { notAfter, profile, shard = 0 } = detail;
+  const authority = detail['authority'] ?? detail['authorityId'];
+  return (
+    authority === record.authorityId &&
+    notAfter === record.notAfter &&
+    shard === record.shard &&
+    (profile === undefined
+      ? shard === 0 || isRevocable(record.profile)
+      : profile === record.profile)
+  );
 }
 
 const issuedFilter = (subject: string, sinceMs: number) => ({

@@ -4,12 +4,12 @@ import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { CertificateStore } from '../../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import { requireProven, type RevocationProof } from '../revoking/proof.ts';
 import { revocationReasonOf } from '../revoking/reasons.ts';
 import { endOf, revocability, unlistedNote } from '../revoking/revocability.ts';
 import type { Revoker } from '../revoking/revoker.ts';
 import type { RevocationRequest, Revocations, RevokedCertificate } from '../services.ts';
 import type { InspectionDependencies } from './inspection-dependencies.ts';
-import type { InventoryProof } from '../callers/inventory-proof.ts';
 import { targetOfRecord } from './record-target.ts';
 import { refusing } from '../callers/refusal-log.ts';
 
@@ -17,8 +17,7 @@ export interface RevocationDependencies extends InspectionDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'bySerial'>;
   readonly revoker: Revoker;
-  /** Absent if no tree is kept over the log. */
-  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly inventory: RevocationProof['inventory'];
   readonly authorities: Pick<Authorities, 'all'>;
   /** By a clock that is not believed no certificate has expired: it can be revoked. */
   readonly clockBelieved: () => boolean;
@@ -40,8 +39,7 @@ export class RevocationService implements Revocations {
       this.#dependencies.refusals,
       { caller, operation: 'RevokeCertificate', subject: serial.slice(0, 64) },
       async () => {
-        const { access, certificates, revoker, clock, clockBelieved, inventory } =
-          this.#dependencies;
+        const { access, certificates, revoker, clock, clockBelieved } = this.#dependencies;
         const rights = await access.of(caller);
         rights.require('certificate.revoke', { kind: 'none' });
         const stated = revocationReasonOf(reason);
@@ -60,10 +58,7 @@ export class RevocationService implements Revocations {
               'under a prefix of your roles',
           );
         }
-        // this row decides whether the certificate can be revoked, and on which CRL, so that it
-        // must be proven
-        if (record.state === 'issued' && record.kind !== 'authority')
-          await inventory.require(record);
+        await requireProven(record, this.#dependencies);
         if (clockBelieved()) checkLives(record, clock.now());
         const how = unwrap(revocability(record, this.#dependencies.authorities.all()));
         const revocation = await revoker.revokeOne(

@@ -3,13 +3,13 @@ import { sha256Hex } from '../../common/x509/index.ts';
 import type { CertificateRecord, Revocation } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { CertificateStore } from '../../store/ports/index.ts';
-import type { InventoryProof } from '../callers/inventory-proof.ts';
+import { requireProven, type RevocationProof } from './proof.ts';
 import { revocability } from './revocability.ts';
 import type { Revoker } from './revoker.ts';
 
 export interface KeyHolderDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
-  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly inventory: RevocationProof['inventory'];
   readonly authorities: Pick<Authorities, 'all'>;
   readonly revoker: Revoker;
 }
@@ -49,7 +49,7 @@ export async function revokeAsKeyHolder(
       'NOT_FOUND',
       'there is no certificate of this CA with these bytes and this key',
     );
-  if (record.kind !== 'authority') await inventory.require(record);
+  await requireProven(record, { inventory, authorities });
   const how = unwrap(revocability(record, authorities.all()));
   const act = {
     actor: `key ${record.publicKeySha256}`,

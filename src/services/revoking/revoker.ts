@@ -121,6 +121,7 @@ export class Revoker {
   #orderOf({ record, how }: Revocable, { actor, reason, detail }: RevocationAct): Order {
     const { clock } = this.#dependencies;
     const unlisted = how === 'unlisted';
+    const { authorityId, notAfter, shard } = record;
     return {
       revocation: {
         serial: record.serial,
@@ -128,6 +129,7 @@ export class Revoker {
         revokedAt: clock.now(),
         revokedBy: actor,
         unlisted,
+        place: { authorityId, notAfter, shard },
       },
       event: {
         timeMs: clock.nowMs(),
@@ -138,7 +140,7 @@ export class Revoker {
           ...detail,
           serial: record.serial,
           reason,
-          notAfter: record.notAfter,
+          notAfter,
           holder: record.holder,
           ...(unlisted ? { relyingParties: 'learn nothing: noRevAvail' } : {}),
         },

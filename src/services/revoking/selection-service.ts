@@ -12,11 +12,11 @@ import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { AuditStore, CertificateStore } from '../../store/ports/index.ts';
 import type { OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
-import type { InventoryProof } from '../callers/inventory-proof.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import type { InspectionDependencies } from '../inspection/inspection-dependencies.ts';
 import { targetOfRecord } from '../inspection/record-target.ts';
 import { checkText } from '../requests.ts';
+import { requireProven, type RevocationProof } from './proof.ts';
 import { revocationReasonOf } from './reasons.ts';
 import { revocability } from './revocability.ts';
 import type { Revocable, Revoker } from './revoker.ts';
@@ -31,7 +31,7 @@ import type {
 export interface SelectionDependencies extends InspectionDependencies {
   readonly certificates: Pick<CertificateStore, 'scan'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
-  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly inventory: RevocationProof['inventory'];
   readonly authorities: Pick<Authorities, 'all'>;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly revoker: Revoker;
@@ -182,9 +182,8 @@ export class SelectionService implements SelectionRevocations {
 
   /** The row decides on which CRL it is listed. One that was altered stops no other. */
   async #isProven(record: CertificateRecord): Promise<boolean> {
-    if (record.state !== 'issued' || record.kind === 'authority') return true;
     try {
-      await this.#dependencies.inventory.require(record);
+      await requireProven(record, this.#dependencies);
       return true;
     } catch (thrown) {
       if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;

@@ -163,8 +163,10 @@ export class PipelineService implements Pipelines {
         const isRevocable = record.profile === 'revocable';
         if (isRevocable) {
           const reason = 'cessationOfOperation';
+          const { authorityId, shard } = record;
+          const place = { authorityId, notAfter: record.notAfter, shard };
           await revocations.revoke(
-            { serial, reason, revokedAt: clock.now(), revokedBy: spiffeId },
+            { serial, reason, revokedAt: clock.now(), revokedBy: spiffeId, place },
             {
               ...event,
               kind: 'certificate.revoked',

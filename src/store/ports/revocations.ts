@@ -43,8 +43,12 @@ export interface RevocationStore {
 /** Where a CRL is kept. */
 export type CrlPlace = Pick<StoredCrl, 'authorityId' | 'shard'>;
 
+type Place = Pick<Revocation, 'authorityId' | 'notAfter' | 'shard'>;
+
 /** What a revocation states itself; the rest comes from the inventory. */
-export type RevocationOrder = Omit<Revocation, 'authorityId' | 'notAfter' | 'shard'> & {
+export type RevocationOrder = Omit<Revocation, keyof Place> & {
+  /** As the caller has proved it; absent: as the inventory has it now. */
+  readonly place?: Place;
   /** No CRL lists it, and no OCSP answer says it: the certificate carries noRevAvail. */
   readonly unlisted?: boolean;
 };

@@ -30,12 +30,17 @@ export function createRevocations(
   const { certificate, page } = statements;
   const revoke = createRevoke(engine, statements, dependencies);
   const stated = (
-    { unlisted = false, ...revocation }: RevocationOrder,
+    { unlisted = false, place, ...revocation }: RevocationOrder,
     serial: Buffer,
   ): Revocation | undefined => {
     const of = certificate.get({ serial });
     if (of === undefined) return undefined;
-    const { authority_id: authorityId, not_after: notAfter, shard } = of;
+    // the row may have been altered since it was proved
+    const { authorityId, notAfter, shard } = place ?? {
+      authorityId: of.authority_id,
+      notAfter: of.not_after,
+      shard: of.shard,
+    };
     return { ...revocation, authorityId, notAfter, shard: unlisted ? unlistedShard : shard };
   };
   return {

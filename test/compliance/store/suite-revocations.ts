@@ -63,6 +63,19 @@ export function revocationCases(name: string, open: OpenStore): void {
     await store.close();
   });
 
+  test(`${name}: a revocation has the place that the caller has proved, whatever became of the row`, async () => {
+    const { store } = await open();
+    const authority = await activeAuthority(store);
+    const { serial } = await issued(store, authority.id, { shard: 7 });
+    const place = { authorityId: authority.id, notAfter: start + 9, shard: 4 };
+    const made = await store.revocations.revoke(
+      { ...revocation(serial), place },
+      event('certificate.revoked'),
+    );
+    assert.deepEqual(made, { ...revocation(serial), ...place });
+    await store.close();
+  });
+
   test(`${name}: revocations are told per shard in the order of their records, also after a start`, async () => {
     const { store, reopen } = await open();
     const authority = await activeAuthority(store);
