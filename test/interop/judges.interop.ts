@@ -88,6 +88,7 @@ function badCases(): readonly Case[] {
       name: `${namesProfiles[index]} below the root of the mesh`,
       chain: namesChain,
     })),
+    { ...common, name: 'an X.509-SVID below the root of names', root: names.root.parsed.raw },
     { ...common, name: 'another root', root: chainsOf('ec-p384').root.parsed.raw },
     { ...common, name: 'no intermediate', chain: [good] },
     { ...common, name: 'a changed signature', chain: [changed, intermediate.parsed.raw] },
