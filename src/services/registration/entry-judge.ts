@@ -54,13 +54,16 @@ function requireNames(
   before: RegistrationEntry | undefined,
 ): void {
   const subject = namesOfEntry(draft);
-  const had = before !== undefined && namesOfEntry(before) !== undefined ? before : undefined;
+  // names of the one kind were granted by other rights than those of the other
+  const isSameKind =
+    before !== undefined && (namesOfEntry(before) === undefined) === (subject === undefined);
+  const had = isSameKind ? before : undefined;
   if (subject !== undefined) {
     const isNew =
       subject.dnsNames.some((name) => had?.dnsNames.includes(name) !== true) ||
       subject.ips.some((ip) => had?.ips.includes(ip) !== true);
     if (isNew) rights.require('entry.write', { kind: 'names', subject });
-  } else if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
+  } else if (draft.dnsNames.some((name) => had?.dnsNames.includes(name) !== true))
     rights.requireEverything('adding DNS names to an entry');
 }
 
