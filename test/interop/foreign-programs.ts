@@ -19,6 +19,8 @@ export interface ForeignPrograms {
   readonly linkerd: Command;
   /** Both ends of federation on go-spiffe (test/interop/federation). */
   readonly federation: Command;
+  /** The server of SPIRE. */
+  readonly spire: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;
