@@ -199,19 +199,21 @@ export function createRecordedIssuance({
       if (prepared.length === 0) return [];
       const items = prepared.map((certificate) => Prepared.redeem(certificate, issuance));
       step('prepared');
-      await intents.run(
-        items.map(({ intent }) => intent),
-        wanted,
-      );
+      const asked = items.map(({ intent }) => intent);
+      await intents.run(asked, wanted);
       step('intents-durable');
-      const answered = load.begin(items.length, busyAt);
-      const signed = await outcomesOf(items.map(toSignItem), sign);
-      answered();
+      const signing = outcomesOf(items.map(toSignItem), sign);
+      const signed = await signing.finally(load.begin(items.length, busyAt));
       step('signed');
-      const endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
-      const finishing = finishes.run(endings.map(({ finish }) => finish));
-      // behind the ends, whose callers wait already longer: both go into one commit
-      intents.letGo();
+      let endings: readonly Ending[];
+      let finishing: ReturnType<typeof finishes.run>;
+      try {
+        endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
+        finishing = finishes.run(endings.map(({ finish }) => finish));
+      } finally {
+        // behind the ends, whose callers wait already longer: both go into one commit
+        intents.letGo();
+      }
       const finished = await finishing;
       step('recorded');
       return endings.map(({ outcome, finish }, index) =>

@@ -99,11 +99,10 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     delegations: ledgerDelegations(store.delegations, delegations),
     evidence: ledgerEvidence(store.evidence, objects),
     federation: ledgerFederation(store.federation, objects),
-    issuance: ledgerIssuance(
-      store.issuance,
-      issued.unreplaced,
-      (sha256) => objects.blocked.get(sha256) !== undefined,
-    ),
+    issuance: ledgerIssuance(store.issuance, issued.unreplaced, {
+      isBlocked: (sha256) => objects.blocked.get(sha256) !== undefined,
+      isRevoked: (serial) => objects.revoked.get(serial) !== undefined,
+    }),
     issuancePolicies: ledgerIssuancePolicies(store.issuancePolicies, objects),
     log: book.view(),
     objects,

@@ -5,7 +5,7 @@ import {
   isNamesAuthority,
   subjectText,
   type AuditEvent,
-  sameSubject,
+  subjectNames,
   type CertificateRecord,
   type Intent,
   type Subject,
@@ -88,9 +88,14 @@ const noIssuer = (kind: LeafRequest['kind']): PkiError =>
 /** The record of a certificate with names states the first one only. */
 function hasNames(certificateDer: Buffer, subject: Subject): boolean {
   const parsed = parseCertificate(certificateDer);
-  if (!parsed.ok || subject.kind === 'spiffe') return parsed.ok;
-  const { dnsSans, ipSans } = parsed.value;
-  return sameSubject(subject, { kind: 'names', dnsNames: dnsSans, ips: ipSans });
+  if (!parsed.ok) return false;
+  const { uriSans, dnsSans, ipSans } = parsed.value;
+  const names =
+    subject.kind === 'spiffe'
+      ? [...uriSans, ...dnsSans.map((name) => `dns:${name}`)]
+      : subjectNames({ kind: 'names', dnsNames: dnsSans, ips: ipSans });
+  const wanted = subjectNames(subject);
+  return names.length === wanted.length && names.every((name, index) => name === wanted[index]);
 }
 
 /** A request without an obstacle so far, and its place in the batch. */

@@ -21,6 +21,11 @@ export class UnderWay {
       request.requestId,
       publicKeySha256,
       request.kind,
+      request.profile,
+      request.ttlSeconds,
+      // the answer rests on the rights of the request that was first
+      request.entryId ?? '',
+      request.delegationId ?? '',
       ...subjectNames(request.subject),
     ].join('\u0000');
   }

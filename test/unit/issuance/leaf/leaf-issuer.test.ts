@@ -387,6 +387,10 @@ test('a repeated request gets the recorded certificate, unless the record is of 
     { ...lost, subject: spiffeSubject(SpiffeId.of('spiffe://mesh.test/other')) },
   ]);
   assert.ok(other?.ok && other.leaf.serial !== answer.leaf.serial);
+  const [renamed] = await again.issuer.issue([
+    { ...lost, subject: spiffeSubject(SpiffeId.of('spiffe://mesh.test/web'), ['db.mesh.test']) },
+  ]);
+  assert.ok(renamed?.ok && renamed.leaf.serial !== answer.leaf.serial, 'other DNS names');
   const [fresh] = await again.issuer.issue([{ ...lost, isNew: true }]);
   assert.ok(fresh?.ok && fresh.leaf.serial !== answer.leaf.serial, 'its ID was made for it');
   const [, found] = await again.issuer.issue([{ ...lost, requestId: uuidv7(), isNew: true }, lost]);
