@@ -237,15 +237,16 @@ export async function startTestServer(
     );
   const config = configOf({});
   const start = ({
-    changes = {},
+    changes,
     ...options
   }: {
     readonly acceptRestore?: number;
-    readonly changes?: object;
+    readonly changes?: object | undefined;
   } = {}): Promise<RunningServer> =>
     startServer({
       ...options,
-      config: configOf(changes),
+      // without changes the object that the test has, which it may have altered
+      config: changes === undefined ? config : configOf(changes),
       env: {},
       pid: process.pid,
       uid: process.getuid?.() ?? 0,
