@@ -13,6 +13,12 @@ export interface CrlMakerDependencies extends CrlSignerDependencies {
   readonly shelf: CrlShelf;
 }
 
+/** What one round has done so far. */
+export interface CrlRound {
+  readonly failed: Set<CrlUnit>;
+  readonly signed: Set<CrlUnit>;
+}
+
 /** Decides which CRL of ours is to be signed next, and puts it on the shelf. */
 export class CrlMaker {
   readonly #dependencies: CrlMakerDependencies;
@@ -41,14 +47,17 @@ export class CrlMaker {
     });
   }
 
-  /** The next CRL to be signed: one that lacks a revocation before all others. */
-  next(units: readonly CrlUnit[], failed: ReadonlySet<CrlUnit>): CrlUnit | undefined {
+  /**
+   * The next CRL to be signed: one that lacks a revocation before all others. What is `due` is signed
+   * once a round: by a clock that is behind it is due again at once.
+   */
+  next(units: readonly CrlUnit[], { failed, signed }: CrlRound): CrlUnit | undefined {
     let due: CrlUnit | undefined;
     for (const unit of units) {
       if (failed.has(unit)) continue;
       const need = this.#need(unit);
       if (need === 'urgent') return unit;
-      if (need === 'due') due ??= unit;
+      if (need === 'due' && !signed.has(unit)) due ??= unit;
     }
     return due;
   }

@@ -16,11 +16,11 @@ import {
 import { RowComparison, type LedgerRevocations } from '../../ledger/index.ts';
 import { CrlIntake, type CrlIntakeDependencies } from './intake.ts';
 import { checkExternalCrl, type ImportedCrl } from './import.ts';
-import { CrlMaker, type CrlMakerDependencies } from './maker.ts';
+import { CrlMaker, type CrlMakerDependencies, type CrlRound } from './maker.ts';
 import { CrlShelf, type KeptCrl } from './shelf.ts';
 import type { ShardAllocator } from './shard-allocator.ts';
 import { standingOf } from './standing.ts';
-import { scopeOf, type CrlUnit } from './units.ts';
+import { scopeOf } from './units.ts';
 import { CrlWarnings } from './warnings.ts';
 import { CrlWorkshop } from './workshop.ts';
 
@@ -261,17 +261,18 @@ export class CrlPublisher {
   /** Resolves with true if something failed. */
   async #work(): Promise<boolean> {
     const { authorities, clock, logger } = this.#dependencies;
-    const failed = new Set<CrlUnit>();
+    const round: CrlRound = { failed: new Set(), signed: new Set() };
     const now = clock.now();
     const units = authorities
       .all()
       .filter((authority) => publishesCrl(authority) && !hasEnded(authority, now))
       .flatMap((authority) => this.#maker.units(authority));
-    for (let unit = this.#maker.next(units, failed); unit; unit = this.#maker.next(units, failed)) {
+    for (let unit = this.#maker.next(units, round); unit; unit = this.#maker.next(units, round)) {
       if (this.#closed) return false;
       try {
         const begunMs = clock.monotonicMs();
         const { der } = await this.#maker.bring(unit);
+        round.signed.add(unit);
         const ms = clock.monotonicMs() - begunMs;
         const { shard, authority } = unit;
         logger.debug({ authority: authority.id, shard, bytes: der.length, ms }, 'signed a CRL');
@@ -281,7 +282,7 @@ export class CrlPublisher {
       } catch (thrown) {
         const error = PkiError.from(thrown);
         if (error.code === 'SHUTTING_DOWN') return false;
-        failed.add(unit);
+        round.failed.add(unit);
         const { id, kind } = unit.authority;
         logger.error(
           { authority: id, kind, shard: unit.shard, ...errorFields(error) },
@@ -297,7 +298,7 @@ export class CrlPublisher {
     this.#assemble();
     // do not wait for a CRL that an authority of another CA has to sign
     return (
-      failed.size > 0 ||
+      round.failed.size > 0 ||
       (this.#incompleteSince !== undefined && clock.now() - this.#incompleteSince <= graceSeconds)
     );
   }
