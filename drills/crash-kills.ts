@@ -211,24 +211,35 @@ async function within<T>(promise: Promise<T>, what: string): Promise<T> {
 
 /** What operators are shown is what the record says. */
 async function checkListed(world: World, record: RecordCheck, breaches: Breaches): Promise<void> {
-  const listed = new Set<string>();
+  const listed = new Map<string, number>();
   let token = '';
   do {
     const page = await world.calls.admin('Certificates/ListCertificates', {
       page: { size: 500, token },
       filter: { state: 'abandoned' },
     });
-    for (const { serial } of page['certificates'] as { serial: string }[]) listed.add(serial);
+    for (const { serial, notAfter } of page['certificates'] as {
+      serial: string;
+      notAfter: number | string;
+    }[])
+      listed.set(serial, Number(notAfter));
     token = page['nextPageToken'] as string;
   } while (token !== '');
   breaches.expect(
     [...record.abandoned].every((serial) => listed.has(serial)),
     'an abandoned certificate is not listed',
   );
+  // none is under way any more, and every abandoned one counts as possibly live until its end; in a
+  // drill that takes long, the first ones have ended
+  const live = (): number => {
+    const now = Math.floor(Date.now() / 1000);
+    return [...listed.values()].filter((notAfter) => notAfter >= now).length;
+  };
+  const most = live();
   const { unfinishedIntents } = await world.calls.admin('Server/GetStatus');
-  // none under way any more, and every abandoned one still counts as possibly live
+  const counted = Number(unfinishedIntents);
   breaches.expect(
-    Number(unfinishedIntents) === record.abandoned.size,
-    `the status counts ${unfinishedIntents} unfinished intents, on record are ${record.abandoned.size}`,
+    counted <= most && counted >= live(),
+    `the status counts ${counted} unfinished intents, on record are ${most} that have not ended`,
   );
 }
