@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { certificatesToPem } from '../../src/common/x509/index.ts';
 import { authorizeId, httpsAgent, JwtSource, X509Source } from '../../src/workload/index.ts';
 import { agentSeat, type AgentSeat } from '../support/agent-seat.ts';
+import { webPair, foreignRoot } from '../support/bundle-endpoint.ts';
 import { entryFor } from '../support/federated-pair.ts';
 import { freePorts } from '../support/ports.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
@@ -23,6 +25,7 @@ const execute = promisify(execFile);
 const ours = 'mesh.test';
 const theirs = 'partner.test';
 const theirEndpointId = `spiffe://${theirs}/spire/server`;
+const webRoot = foreignRoot('web', { uriSans: [] });
 
 let dir: string;
 let t: TestServer;
@@ -34,8 +37,22 @@ let port = 0;
 let endpointPort = 0;
 const file = (name: string): string => join(dir, name);
 
-/** The configuration of a real SPIRE server that federates with ours. */
-const configuration = (): string => {
+/** The configuration of a real SPIRE server that federates with ours by one profile. */
+const configuration = (profile: 'https_spiffe' | 'https_web'): string => {
+  const { web, spiffe } = t.server.federationPorts;
+  const isWeb = profile === 'https_web';
+  const own = isWeb
+    ? `profile "https_web" { serving_cert_file {
+         cert_file_path = "${file('web.pem')}"
+         key_file_path = "${file('web.key')}"
+         file_sync_interval = "1h"
+       } }`
+    : 'profile "https_spiffe" {}';
+  const other = isWeb
+    ? 'bundle_endpoint_profile "https_web" {}'
+    : `bundle_endpoint_profile "https_spiffe" {
+         endpoint_spiffe_id = "spiffe://${ours}/meshca/server"
+       }`;
   return `
 server {
   bind_address = "127.0.0.1"
@@ -46,12 +63,10 @@ server {
   log_level = "WARN"
   ca_key_type = "ec-p256"
   federation {
-    bundle_endpoint { address = "127.0.0.1" port = ${endpointPort} refresh_hint = "1s" profile "https_spiffe" {} }
+    bundle_endpoint { address = "127.0.0.1" port = ${endpointPort} refresh_hint = "1s" ${own} }
     federates_with "${ours}" {
-      bundle_endpoint_url = "https://localhost:${t.server.federationPorts.spiffe}/"
-      bundle_endpoint_profile "https_spiffe" {
-        endpoint_spiffe_id = "spiffe://${ours}/meshca/server"
-      }
+      bundle_endpoint_url = "https://localhost:${isWeb ? web : spiffe}/"
+      ${other}
     }
   }
 }
@@ -73,10 +88,12 @@ async function cli(...args: readonly string[]): Promise<string> {
   return stdout;
 }
 
-async function startSpire(): Promise<void> {
-  await writeFile(file('spire.conf'), configuration());
+async function startSpire(profile: 'https_spiffe' | 'https_web'): Promise<void> {
+  await writeFile(file('spire.conf'), configuration(profile));
   spire = spawn(program, ['run', '-config', file('spire.conf')], {
     stdio: ['ignore', 'inherit', 'inherit'],
+    // the CAs of the web, for this process alone
+    env: { ...process.env, SSL_CERT_FILE: file('ca.pem'), SSL_CERT_DIR: file('none') },
   });
   await until(
     () =>
@@ -98,12 +115,17 @@ async function stopSpire(): Promise<void> {
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'meshca-spire-'));
   await mkdir(file('spire'));
+  const pair = webPair(webRoot);
+  await writeFile(file('web.pem'), pair.cert);
+  await writeFile(file('web.key'), pair.key, { mode: 0o600 });
+  await writeFile(file('ca.pem'), certificatesToPem([webRoot.certificateDer]));
   [port, endpointPort] = (await freePorts(2)) as [number, number];
   t = await startTestServer({
     config: {
       issuance: { bundleRefreshHintSeconds: 10 },
       federation: {
         pollMinimumSeconds: 1,
+        web: { port: 0, certFile: file('web.pem'), keyFile: file('web.key') },
         spiffe: { port: 0 },
       },
     },
@@ -133,13 +155,15 @@ const heldBySpire = (): Promise<string> =>
 const ourBundle = () => t.admin('Authorities/GetBundle');
 const relationship = () => t.admin('Federation/GetRelationship', { trustDomain: theirs });
 
-async function create(): Promise<void> {
+async function create(profile: 'https_spiffe' | 'https_web'): Promise<void> {
+  const spiffe = profile === 'https_spiffe';
   await t.admin('Federation/CreateRelationship', {
     trustDomain: theirs,
     endpointUrl: `https://localhost:${endpointPort}/`,
-    endpointProfile: 'https_spiffe',
-    endpointSpiffeId: theirEndpointId,
-    bundleDocument: Buffer.from(await cli('bundle', 'show', '-format', 'spiffe')),
+    endpointProfile: profile,
+    endpointSpiffeId: spiffe ? theirEndpointId : '',
+    webRootsDer: spiffe ? [] : [webRoot.certificateDer],
+    bundleDocument: Buffer.from(spiffe ? await cli('bundle', 'show', '-format', 'spiffe') : ''),
   });
   await until(async () => {
     const { bundle, polls } = await relationship();
@@ -255,11 +279,11 @@ async function theirRootIsReplaced(): Promise<void> {
 }
 
 test('with a real SPIRE server, by SVIDs, in both directions, over rotations of both sides', async () => {
-  await startSpire();
+  await startSpire('https_spiffe');
   await writeFile(file('mesh.json'), (await ourBundle()).bundleJson);
   const set = ['bundle', 'set', '-format', 'spiffe', '-id', `spiffe://${ours}`];
   await cli(...set, '-path', file('mesh.json'));
-  await create();
+  await create('https_spiffe');
   await spireFollows();
   await weFollow(1);
   await workloadsTalk();
@@ -282,4 +306,13 @@ test('with a real SPIRE server, by SVIDs, in both directions, over rotations of 
     await end();
   }
   await stopSpire();
+});
+
+test('with a real SPIRE server, by certificates of the web, in both directions', async () => {
+  await startSpire('https_web');
+  await create('https_web');
+  await spireFollows();
+  await weFollow(1);
+  await workloadsTalk();
+  await tokensVerify();
 });
