@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
 import { createCsr, parseCertificate } from '../../src/common/x509/index.ts';
+import { bundleDocumentOf, foreignRoot } from '../../test/support/bundle-endpoint.ts';
 import { SimAgent, simServer } from '../../test/support/sim-agent.ts';
 import {
   attestByToken,
@@ -156,6 +157,7 @@ export class MutationWorld implements AsyncDisposable {
       serial: revoked.serial,
       reason: 'superseded',
     });
+    await this.#trusts();
     this.#step();
     const jwt = await this.#rotateJwt(agents.healthy);
     await past(notAfterOf(this.#sleeper));
@@ -180,6 +182,21 @@ export class MutationWorld implements AsyncDisposable {
       issuingId: String(issuing?.id),
       states: new Set(authorities.map(({ id, kind, state }) => `${id.slice(-6)} ${kind} ${state}`)),
     };
+  }
+
+  /** A key that nothing is issued for, and a foreign trust domain. Nobody listens at its endpoint. */
+  async #trusts(): Promise<void> {
+    const { admin } = this.server;
+    await admin('Keys/BlockKey', { publicKeySha256: 'ab'.repeat(32), reason: 'drill' });
+    await admin('Federation/CreateRelationship', {
+      trustDomain: 'partner.test',
+      endpointUrl: 'https://127.0.0.1:1/',
+      endpointProfile: 'https_spiffe',
+      endpointSpiffeId: 'spiffe://partner.test/server',
+      bundleDocument: Buffer.from(
+        bundleDocumentOf({ roots: [foreignRoot('partner.test')], sequence: 1 }),
+      ),
+    });
   }
 
   /** The first version allows what the present one denies. */
