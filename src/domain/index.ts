@@ -276,3 +276,5 @@ export * from './targets/index.ts';
 export type { IssuancePolicyVersion, StoredIssuancePolicy } from './issuance-policy.ts';
 export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
 export type { TokenUse } from './token-use.ts';
+export type { Tenant } from './tenant.ts';
+export * from './acme/index.ts';

@@ -1,8 +1,15 @@
 export {
+  acmeAccountStatuses,
+  type AcmeAccount,
+  type AcmeAccountStatus,
+  type EabKey,
+} from './account.ts';
+export {
   afterResponse,
   afterVerdict,
   authorizationAt,
   challengeTypes,
+  orderIdentifiers,
   orderStatusAt,
   orderStatuses,
   type AcmeOrder,

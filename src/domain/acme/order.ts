@@ -1,3 +1,5 @@
+import type { NamesProfile } from '../certificate.ts';
+
 /** An identifier of an order (RFC 8555 section 9.7.7, RFC 8738). Wildcards keep their `*.`. */
 export interface OrderIdentifier {
   readonly type: 'dns' | 'ip';
@@ -23,7 +25,13 @@ export const challengeStatuses = ['pending', 'processing', 'valid', 'invalid'] a
 export type ChallengeStatus = (typeof challengeStatuses)[number];
 
 /** How control over an identifier is shown. */
-export const challengeTypes = ['http-01', 'dns-01', 'tls-alpn-01'] as const;
+export const challengeTypes = [
+  'http-01',
+  'dns-01',
+  'tls-alpn-01',
+  'dns-account-01',
+  'dns-persist-01',
+] as const;
 export type ChallengeType = (typeof challengeTypes)[number];
 
 /** A problem as it is stored: a type of RFC 8555 section 6.7 and its detail. */
@@ -33,7 +41,6 @@ export interface StoredProblem {
 }
 
 export interface Challenge {
-  readonly id: string;
   readonly type: ChallengeType;
   readonly status: ChallengeStatus;
   /** Unix seconds; null until it is valid. */
@@ -41,10 +48,8 @@ export interface Challenge {
   readonly problem: StoredProblem | null;
 }
 
+/** The authorization of one identifier for one order. Its ID is that of the order and its place. */
 export interface Authorization {
-  /** UUIDv7. */
-  readonly id: string;
-  readonly accountId: string;
   /** Without `*.`: see `wildcard`. */
   readonly identifier: OrderIdentifier;
   readonly wildcard: boolean;
@@ -60,18 +65,20 @@ export interface Authorization {
   readonly token: string;
   /** One for each offered type; none with `owner`. */
   readonly challenges: readonly Challenge[];
-  readonly createdAt: number;
 }
 
+/** An order with its authorizations: one row, one object in the log, one right. */
 export interface AcmeOrder {
-  /** UUIDv7. */
+  /** UUIDv7. Also the request ID of its certificate. */
   readonly id: string;
   readonly accountId: string;
-  readonly identifiers: readonly OrderIdentifier[];
-  /** In the order of the identifiers. */
-  readonly authorizationIds: readonly string[];
-  readonly profile: string;
-  /** The certificate that this one replaces (RFC 9773 section 5), as its serial; null: none. */
+  /** Those of its account. */
+  readonly eabKeyId: string;
+  readonly tenant: string;
+  /** One for each identifier, in the order of the request. */
+  readonly authorizations: readonly Authorization[];
+  readonly profile: NamesProfile;
+  /** The serial of the certificate that this one replaces (RFC 9773 section 5); null: none. */
   readonly replaces: string | null;
   /**
    * `finalizing`: the CSR is stored, and issuing goes on until the certificate is there or the
@@ -89,6 +96,14 @@ export interface AcmeOrder {
   readonly version: number;
 }
 
+/** The identifiers as they were ordered, wildcards with their `*.`. */
+export const orderIdentifiers = ({
+  authorizations,
+}: Pick<AcmeOrder, 'authorizations'>): readonly OrderIdentifier[] =>
+  authorizations.map(({ identifier, wildcard }) =>
+    wildcard ? { ...identifier, value: `*.${identifier.value}` } : identifier,
+  );
+
 /** An authorization with what time has made of it. Both ends of its life are inclusive. */
 export const authorizationAt = (
   { status, expiresAt }: Pick<Authorization, 'status' | 'expiresAt'>,
@@ -101,14 +116,15 @@ export const authorizationAt = (
  * authorization that ends takes every open order with it.
  */
 export function orderStatusAt(
-  order: Pick<AcmeOrder, 'stage' | 'expiresAt'>,
-  authorizations: readonly Pick<Authorization, 'status' | 'expiresAt'>[],
+  order: Pick<AcmeOrder, 'stage' | 'expiresAt'> & {
+    readonly authorizations: readonly Pick<Authorization, 'status' | 'expiresAt'>[];
+  },
   now: number,
 ): OrderStatus {
   if (order.stage === 'issued') return 'valid';
   if (order.stage === 'failed') return 'invalid';
   if (order.stage === 'finalizing') return 'processing';
-  const statuses = authorizations.map((authorization) => authorizationAt(authorization, now));
+  const statuses = order.authorizations.map((authorization) => authorizationAt(authorization, now));
   if (
     now > order.expiresAt ||
     statuses.some((status) => status !== 'pending' && status !== 'valid')
@@ -129,11 +145,11 @@ export type ChallengeVerdict =
  */
 export function afterVerdict(
   authorization: Authorization,
-  challengeId: string,
+  type: ChallengeType,
   verdict: ChallengeVerdict,
   { now, validSeconds }: { readonly now: number; readonly validSeconds: number },
 ): Authorization | undefined {
-  const judged = authorization.challenges.find(({ id }) => id === challengeId);
+  const judged = authorization.challenges.find((each) => each.type === type);
   if (judged?.status !== 'processing' || authorizationAt(authorization, now) !== 'pending')
     return undefined;
   const after: Challenge = verdict.valid
@@ -143,7 +159,7 @@ export function afterVerdict(
     ...authorization,
     status: verdict.valid ? 'valid' : 'invalid',
     expiresAt: verdict.valid ? now + validSeconds : authorization.expiresAt,
-    challenges: authorization.challenges.map((each) => (each.id === challengeId ? after : each)),
+    challenges: authorization.challenges.map((each) => (each.type === type ? after : each)),
   };
 }
 
@@ -153,16 +169,16 @@ export function afterVerdict(
  */
 export function afterResponse(
   authorization: Authorization,
-  challengeId: string,
+  type: ChallengeType,
   now: number,
 ): Authorization | undefined {
-  const asked = authorization.challenges.find(({ id }) => id === challengeId);
+  const asked = authorization.challenges.find((each) => each.type === type);
   if (asked?.status !== 'pending' || authorizationAt(authorization, now) !== 'pending')
     return undefined;
   return {
     ...authorization,
     challenges: authorization.challenges.map((each) =>
-      each.id === challengeId ? { ...each, status: 'processing' } : each,
+      each.type === type ? { ...each, status: 'processing' } : each,
     ),
   };
 }

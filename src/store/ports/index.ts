@@ -1,4 +1,5 @@
 export type { IssuancePolicyStore } from './issuance-policies.ts';
+export type * from './acme.ts';
 export type * from './agents.ts';
 export type * from './approvals.ts';
 export type * from './audit.ts';
@@ -24,4 +25,5 @@ export type * from './revocations.ts';
 export type * from './roles.ts';
 export type * from './rotations.ts';
 export type * from './store.ts';
+export type * from './tenants.ts';
 export type * from './token-uses.ts';

@@ -1,0 +1,67 @@
+import type { KeyType } from '../../common/x509/key-type.ts';
+import type { NamesProfile } from '../certificate.ts';
+
+/**
+ * A key for external account binding (RFC 8555 section 7.3.4). It is a delegation: whoever binds an
+ * account with it gets what it grants, as long as it lasts. Its MAC key is derived in the token
+ * from the ID, and is stored nowhere.
+ */
+export interface EabKey {
+  /** UUIDv7: the `kid` of the binding. */
+  readonly id: string;
+  readonly tenant: string;
+  /** For people: what uses it. */
+  readonly description: string;
+  /** DNS name patterns; `*` is one label. Inside the suffixes of the tenant. */
+  readonly dnsPatterns: readonly string[];
+  /** IP addresses and ranges in CIDR notation. */
+  readonly ipRanges: readonly string[];
+  /** Whether a wildcard name may be ordered where a pattern begins with `*`. */
+  readonly wildcards: boolean;
+  /** At least one. The first is that of orders that name none. */
+  readonly profiles: readonly NamesProfile[];
+  /** 0: the usual life of the profile. */
+  readonly ttlSeconds: number;
+  readonly keyTypes: readonly KeyType[];
+  /** `owner`: the tenant owns the names, and its accounts show nothing for them. */
+  readonly proof: 'challenge' | 'owner';
+  /** `single`: for the first account that binds it. */
+  readonly accounts: 'single' | 'many';
+  /** The account that bound a `single` one; null: none yet, or many. */
+  readonly accountId: string | null;
+  /** So many certificates of all its accounts in `quotaSeconds`, counted from the log; 0: any number. */
+  readonly quotaCertificates: number;
+  readonly quotaSeconds: number;
+  /** Nothing is issued from then on, renewals included. 0: never. */
+  readonly expiresAt: number;
+  readonly revokedAt: number | null;
+  /** For compare-and-set: grows by one with each change. */
+  readonly version: number;
+  readonly createdAt: number;
+  readonly createdBy: string;
+}
+
+/** RFC 8555 section 7.1.2. `revoked`: an operator ended it. */
+export const acmeAccountStatuses = ['valid', 'deactivated', 'revoked'] as const;
+export type AcmeAccountStatus = (typeof acmeAccountStatuses)[number];
+
+export interface AcmeAccount {
+  /** UUIDv7: the last part of its URL. */
+  readonly id: string;
+  /** The algorithm of its key, such as ES256. */
+  readonly algorithm: string;
+  /** The required members of its key, in the order of RFC 7638. */
+  readonly jwk: Readonly<Record<string, string>>;
+  /** Base64url (RFC 7638). No two accounts have the same. */
+  readonly thumbprint: string;
+  /** URLs such as `mailto:ops@example.org`. */
+  readonly contacts: readonly string[];
+  readonly status: AcmeAccountStatus;
+  readonly eabKeyId: string;
+  /** That of its EAB key. */
+  readonly tenant: string;
+  /** For compare-and-set: grows by one with each change. */
+  readonly version: number;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}

@@ -1,0 +1,100 @@
+import type { AcmeAccount, AcmeOrder, AuditEvent, EabKey, Rights } from '../../domain/index.ts';
+import type { Page, PageRequest } from './pages.ts';
+
+/**
+ * The mark that a nonce was used. It is written in the transaction of the effect: a second request
+ * with the same nonce has none (ACME_NONCE_USED), whichever replica gets it.
+ */
+export interface NonceMark {
+  readonly id: string;
+  /** Unix seconds. From then on the nonce is refused without its mark. */
+  readonly expiresAt: number;
+}
+
+/** One write of ACME. */
+export interface AcmeWrite {
+  /** Absent: the server itself writes. */
+  readonly nonce?: NonceMark | undefined;
+  /** Judged in the transaction. The first one that has ended is thrown with its code. */
+  readonly rights: Rights;
+  readonly event: AuditEvent;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Keys for external account binding. */
+export interface EabKeyStore {
+  byId(id: string): Promise<EabKey | undefined>;
+  list(
+    filter: {
+      readonly tenant?: string | undefined;
+      readonly includeEnded: boolean;
+      readonly now: number;
+    },
+    page: PageRequest,
+  ): Promise<Page<EabKey>>;
+  create(key: EabKey, write: AcmeWrite): Promise<void>;
+  /** Replaces the row with the version before. NOT_FOUND, CONFLICT. */
+  update(key: EabKey, write: AcmeWrite): Promise<void>;
+}
+
+export interface AcmeAccountStore {
+  byId(id: string): Promise<AcmeAccount | undefined>;
+  byThumbprint(thumbprint: string): Promise<AcmeAccount | undefined>;
+  list(
+    filter: {
+      readonly tenant?: string | undefined;
+      readonly eabKeyId?: string | undefined;
+      readonly status?: AcmeAccount['status'] | undefined;
+    },
+    page: PageRequest,
+  ): Promise<Page<AcmeAccount>>;
+  /**
+   * Also binds a `single` EAB key to it. ALREADY_EXISTS if its key is that of another account;
+   * EAB_KEY_ENDED if the EAB key is bound to another one.
+   */
+  create(account: AcmeAccount, write: AcmeWrite): Promise<void>;
+  /** Replaces the row with the version before. NOT_FOUND, CONFLICT; ALREADY_EXISTS as above. */
+  update(account: AcmeAccount, write: AcmeWrite): Promise<void>;
+}
+
+export interface AcmeOrderStore {
+  byId(id: string): Promise<AcmeOrder | undefined>;
+  /** The order that led to a certificate. */
+  bySerial(serial: string): Promise<AcmeOrder | undefined>;
+  /** The order that replaces a certificate and has not failed (RFC 9773 section 5). */
+  replacing(serial: string): Promise<AcmeOrder | undefined>;
+  list(
+    filter: {
+      readonly accountId?: string | undefined;
+      readonly tenant?: string | undefined;
+      readonly stage?: AcmeOrder['stage'] | undefined;
+    },
+    page: PageRequest,
+  ): Promise<Page<AcmeOrder>>;
+  /** Orders whose certificate is to be issued, the oldest first, after this ID (empty: from the first). */
+  finalizing(after: string, limit: number): Promise<readonly AcmeOrder[]>;
+  /** Open orders with a challenge that is to be validated, likewise. */
+  validating(after: string, limit: number): Promise<readonly AcmeOrder[]>;
+  /** CONFLICT if another order replaces the same certificate. */
+  create(order: AcmeOrder, write: AcmeWrite): Promise<void>;
+  /** Replaces the row with the version before. NOT_FOUND, CONFLICT. */
+  update(order: AcmeOrder, write: AcmeWrite): Promise<void>;
+  /**
+   * Deletes orders that ended before this time (their certificate included, or that never had one),
+   * and marks of nonces that have expired. Returns how many orders.
+   */
+  prune(
+    before: number,
+    now: number,
+    limit: number,
+    event: (order: AcmeOrder) => AuditEvent,
+  ): Promise<number>;
+}
+
+export interface AcmeStore {
+  readonly eabKeys: EabKeyStore;
+  readonly accounts: AcmeAccountStore;
+  readonly orders: AcmeOrderStore;
+  /** For an effect that is written elsewhere. ACME_NONCE_USED. */
+  useNonce(nonce: NonceMark): Promise<void>;
+}
