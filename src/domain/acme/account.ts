@@ -1,5 +1,6 @@
 import type { KeyType } from '../../common/x509/key-type.ts';
 import type { NamesProfile } from '../certificate.ts';
+import type { ChallengeType } from './order.ts';
 
 /**
  * A key for external account binding (RFC 8555 section 7.3.4). It is a delegation: whoever binds an
@@ -25,6 +26,12 @@ export interface EabKey {
   readonly keyTypes: readonly KeyType[];
   /** `owner`: the tenant owns the names, and its accounts show nothing for them. */
   readonly proof: 'challenge' | 'owner';
+  /**
+   * The types of challenges that its accounts are offered; empty: those of the configuration. Only
+   * a key that names `dns-persist-01` gets it: such a challenge has no `token`, and some clients
+   * fail on it.
+   */
+  readonly challengeTypes: readonly ChallengeType[];
   /** `single`: for the first account that binds it. */
   readonly accounts: 'single' | 'many';
   /** The account that bound a `single` one; null: none yet, or many. */
