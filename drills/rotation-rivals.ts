@@ -323,6 +323,8 @@ class Between {
       findKey: (ckaId) => this.call('looked for a key', () => token.findKey(ckaId)),
       generateKey: (key) => this.call('made a key', () => token.generateKey(key)),
       sign: (key, bytes) => this.call('signed', () => token.sign(key, bytes)),
+      generateMacKey: (key) => token.generateMacKey(key),
+      findMacKey: (ckaId) => token.findMacKey(ckaId),
     };
   }
 }

@@ -9,6 +9,8 @@ import {
   warnOfReservedNames,
   warnOfRevocable,
 } from '../services/index.ts';
+import { AcmeMacKey } from '../services/acme/mac-key.ts';
+import type { TokenMac } from '../hsm/index.ts';
 import { tokenVerifier, type TokenVerifier } from '../services/tokens/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
@@ -29,6 +31,8 @@ export interface ServiceStage extends AsyncDisposable {
   readonly controlPlanes: readonly ServedControlPlane[];
   /** Judges tokens that others issued. */
   readonly verifier: TokenVerifier;
+  /** Made in the issuing token at its first use. */
+  readonly acmeMac: TokenMac;
 }
 
 interface Below {
@@ -78,10 +82,8 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     facts: serverFacts(below),
   });
   stack.defer(() => services.close());
-  const { clockToleranceSeconds } = config.rotation;
-  readiness.add(() =>
-    clockReason(authorities.rotation.guard, services.sync, clockToleranceSeconds),
-  );
+  const tolerance = config.rotation.clockToleranceSeconds;
+  readiness.add(() => clockReason(authorities.rotation.guard, services.sync, tolerance));
   late.fill({ isConnected: (id) => services.isConnected(id) });
   // agents return to a new epoch; those that the acceptance has banned again stay out
   gate.onReopen(() => services.sync.restartAll());
@@ -95,10 +97,22 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     services,
     operations,
     verifier,
+    acmeMac: acmeMacKey(below),
     controlPlanes,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+const acmeMacKey = ({ context, tokens, records }: Below): AcmeMacKey =>
+  new AcmeMacKey({
+    trustDomain: context.trustDomain.name,
+    store: records.store,
+    openToken: tokens.gate.openToken,
+    signers: tokens.gate.signers,
+    clock: context.clock,
+    random: context.random,
+    logger: context.logger.child({ part: 'acme' }),
+  });
 
 function serverFacts({ context, tokens, records, authorities, issuing }: Below): ServerFacts {
   const { readiness, clock } = context;

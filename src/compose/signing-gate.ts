@@ -142,6 +142,8 @@ export class SigningGate {
 
   readonly signers: GatedSigners = {
     useKey: (key) => this.#enclosed().useKey(key),
+    useMacKey: (key) => this.#enclosed().useMacKey(key),
+    mac: (ckaId, input) => this.#required(() => this.#enclosed().mac(ckaId, input)),
     forgetKey: (ckaId) => this.#enclosed().forgetKey(ckaId),
     sign: (items, signal) => {
       const refusal = this.refusal();
@@ -178,6 +180,8 @@ export class SigningGate {
       findKey: (ckaId) => token.findKey(ckaId),
       listKeys: () => token.listKeys(),
       sign: (key, bytes) => this.#required(() => token.sign(key, bytes)),
+      generateMacKey: (key) => this.#required(() => token.generateMacKey(key)),
+      findMacKey: (ckaId) => token.findMacKey(ckaId),
       destroyKey: (ckaId) => this.#required(() => token.destroyKey(ckaId)),
       close: () => token.close(),
     };

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
+import type { MacKeyHandle } from './mac-port.ts';
 import type { KeyHandle, SignItem, SignOutcome, SignersState } from './signing-port.ts';
 import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
@@ -43,6 +44,14 @@ export class DeferredSigners implements ManagedSigners {
 
   useKey(key: KeyHandle): Promise<void> {
     return this.#inner === undefined ? Promise.reject(this.#absent()) : this.#inner.useKey(key);
+  }
+
+  useMacKey(key: MacKeyHandle): Promise<void> {
+    return this.#inner?.useMacKey(key) ?? Promise.reject(this.#absent());
+  }
+
+  mac(ckaId: string, input: Buffer): Promise<Buffer> {
+    return this.#inner?.mac(ckaId, input) ?? Promise.reject(this.#absent());
   }
 
   forgetKey(ckaId: string): Promise<void> {

@@ -1,6 +1,6 @@
 export * from './signing-port.ts';
 export * from './token-port.ts';
-export type { TokenMac } from './mac-port.ts';
+export type { MacKeyHandle, MacKeys, TokenMac } from './mac-port.ts';
 export { LoginTurns } from './login-turns.ts';
 export { createSigners, type ManagedSigners, type SignersOptions } from './signers.ts';
 export { readPinFile } from './pin-file.ts';

@@ -1,5 +1,6 @@
 import { PkiError, type ErrorCode } from '../common/errors/index.ts';
 import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
+import type { MacKeyHandle } from './mac-port.ts';
 import type { TokenKey } from './token-port.ts';
 
 /**
@@ -23,17 +24,28 @@ export interface WireError {
   readonly next?: string;
 }
 
+/** A key that a signer takes into use: for signatures, or for MACs. */
+export type UsableKey = KeyHandle | MacKeyHandle;
+
+export const isMacKey = (key: UsableKey): key is MacKeyHandle => 'checkValue' in key;
+
 export type ToSigner =
   | {
       readonly type: 'start';
       readonly token: TokenAccess;
       readonly mode: EngineMode;
       readonly sessions: number;
-      readonly keys: readonly KeyHandle[];
+      readonly keys: readonly UsableKey[];
     }
-  | { readonly type: 'use-key'; readonly id: number; readonly key: KeyHandle }
+  | { readonly type: 'use-key'; readonly id: number; readonly key: UsableKey }
   | { readonly type: 'forget-key'; readonly ckaId: string }
   | { readonly type: 'sign'; readonly id: number; readonly items: readonly SignItem[] }
+  | {
+      readonly type: 'mac';
+      readonly id: number;
+      readonly ckaId: string;
+      readonly input: Buffer;
+    }
   | { readonly type: 'probe'; readonly id: number }
   | { readonly type: 'invalidate-sessions' }
   | { readonly type: 'close' };
@@ -62,6 +74,11 @@ export type FromSigner =
       readonly outcomes: readonly SignOutcome[];
       readonly spentMs: number;
     }
+  | {
+      readonly type: 'mac-made';
+      readonly id: number;
+      readonly outcome: Buffer | WireError;
+    }
   | { readonly type: 'probed'; readonly id: number }
   /**
    * Sent between the items of a slow chunk. The deadline limits silence, not the size of a chunk.
@@ -84,6 +101,8 @@ export type AdminCall =
   | { readonly name: 'find-key'; readonly ckaId: string }
   | { readonly name: 'list-keys' }
   | { readonly name: 'sign'; readonly key: KeyHandle; readonly bytes: Buffer }
+  | { readonly name: 'generate-mac-key'; readonly ckaId: string; readonly label: string }
+  | { readonly name: 'find-mac-key'; readonly ckaId: string }
   | { readonly name: 'destroy-key'; readonly ckaId: string }
   | { readonly name: 'close' };
 
@@ -97,6 +116,7 @@ export type AdminResult =
   | { readonly key: TokenKey | undefined }
   | { readonly keys: readonly TokenKey[] }
   | { readonly signature: Buffer }
+  | { readonly checkValue: Buffer | undefined }
   | undefined;
 
 export type FromAdmin =

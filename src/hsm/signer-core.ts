@@ -2,10 +2,18 @@ import type graphene from 'graphene-pk11';
 
 import { PkiError } from '../common/errors/index.ts';
 import { ckrMeaning } from './ckr.ts';
-import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
+import type { MacKeyHandle } from './mac-port.ts';
+import type { SignItem, SignOutcome } from './signing-port.ts';
 import { login, openToken, type OpenToken } from './module.ts';
 import { checkProof } from './proof.ts';
-import type { EngineMode, TokenAccess } from './protocol.ts';
+import {
+  checkedMac,
+  loadMacKey,
+  macCheckInput,
+  requireCheckValue,
+  type MacKey,
+} from './mac-key.ts';
+import { isMacKey, type EngineMode, type TokenAccess, type UsableKey } from './protocol.ts';
 import { SessionPool } from './session-pool.ts';
 import {
   asyncEngine,
@@ -47,8 +55,9 @@ export class SignerCore {
   readonly #anchor: graphene.Session;
   readonly #pool: SessionPool;
   readonly #options: SignerCoreOptions;
-  readonly #handles = new Map<string, KeyHandle>();
+  readonly #handles = new Map<string, UsableKey>();
   readonly #keys = new Map<string, SigningKey>();
+  readonly #macKeys = new Map<string, MacKey>();
   #engine: SigningEngine;
   /** `auto` is decided at the first key. */
   #decided: boolean;
@@ -84,12 +93,13 @@ export class SignerCore {
   }
 
   /**
-   * Finds the key, checks it and signs with it.
+   * Finds the key, checks it and uses it once.
    *
    * @throws PkiError HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_SIGNATURE_INVALID (fatal),
    *   HSM_UNAVAILABLE, HSM_FAILED
    */
-  async useKey(handle: KeyHandle): Promise<void> {
+  async useKey(handle: UsableKey): Promise<void> {
+    if (isMacKey(handle)) return this.#useMacKey(handle);
     const key = loadSigningKey(this.#token, this.#anchor, handle);
     if (!this.#decided) await this.#decide(key);
     await this.#selfTest(key);
@@ -100,6 +110,24 @@ export class SignerCore {
   forgetKey(ckaId: string): void {
     this.#handles.delete(ckaId);
     this.#keys.delete(ckaId);
+    this.#macKeys.delete(ckaId);
+  }
+
+  /**
+   * HMAC-SHA256 by a key in use.
+   *
+   * @throws SignerLost; PkiError HSM_KEY_NOT_FOUND, HSM_FAILED
+   */
+  async mac(ckaId: string, input: Buffer): Promise<Buffer> {
+    return this.#recovering(async () => {
+      const key = this.#macKeys.get(ckaId);
+      if (key === undefined)
+        throw new PkiError(
+          'HSM_KEY_NOT_FOUND',
+          `the signer has no secret key with the CKA_ID ${ckaId}`,
+        );
+      return checkedMac(key, await this.#engine.sign(key, input));
+    });
   }
 
   /**
@@ -125,7 +153,7 @@ export class SignerCore {
   }
 
   /**
-   * Keeps the sessions alive and signs with the next key in turn. A signer is healthy if its key is
+   * Keeps the sessions alive and uses the next key in turn. A signer is healthy if its key is
    * found and signs.
    *
    * @throws SignerLost
@@ -133,9 +161,12 @@ export class SignerCore {
   async probe(): Promise<void> {
     await this.#recovering(async () => {
       this.#pool.keepAlive();
-      const keys = [...this.#keys.keys()];
-      const ckaId = keys[this.#probed++ % Math.max(keys.length, 1)];
-      if (ckaId !== undefined) await this.#selfTest(this.#keys.get(ckaId) as SigningKey);
+      const keys = [...this.#handles.keys()];
+      const ckaId = keys[this.#probed++ % Math.max(keys.length, 1)] ?? '';
+      const key = this.#keys.get(ckaId);
+      if (key !== undefined) await this.#selfTest(key);
+      const macKey = this.#macKeys.get(ckaId);
+      if (macKey !== undefined) await this.#macTest(macKey);
     });
   }
 
@@ -220,7 +251,8 @@ export class SignerCore {
     try {
       this.#pool.renew();
       for (const handle of this.#handles.values())
-        this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
+        if (isMacKey(handle)) this.#macKeys.set(handle.ckaId, loadMacKey(this.#anchor, handle));
+        else this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
     } catch (thrown) {
       // A key that existed before and is not found now. SoftHSM shows this after its directory was
       // away, until the process ends.
@@ -231,6 +263,18 @@ export class SignerCore {
         }),
       );
     }
+  }
+
+  /** Never the key that decides on the engine: what signs decides. */
+  async #useMacKey(handle: MacKeyHandle): Promise<void> {
+    const key = loadMacKey(this.#anchor, handle);
+    await this.#macTest(key);
+    this.#handles.set(handle.ckaId, handle);
+    this.#macKeys.set(handle.ckaId, key);
+  }
+
+  async #macTest(key: MacKey): Promise<void> {
+    requireCheckValue(key, await this.#engine.sign(key, Buffer.from(macCheckInput)));
   }
 
   async #decide(key: SigningKey): Promise<void> {

@@ -1,12 +1,12 @@
 import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
-import type { KeyHandle, SignersState } from './signing-port.ts';
+import type { SignersState } from './signing-port.ts';
 import type { TokenConfig } from './token-port.ts';
 import { forkHsmProcess } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
 import type { LoginTurns } from './login-turns.ts';
-import type { EngineMode, FromSigner } from './protocol.ts';
+import type { EngineMode, FromSigner, UsableKey } from './protocol.ts';
 import { respawnDelayMs, signersStatus } from './respawn.ts';
 import { SignerLink } from './signer-link.ts';
 
@@ -28,7 +28,7 @@ export interface SignerGroupOptions {
 /** The owner's side of the group. */
 export interface SignerGroupOwner {
   /** The keys that are in use now. */
-  keys(): readonly KeyHandle[];
+  keys(): readonly UsableKey[];
   signerReady(): void;
   /** No signer is left, temporarily or (fatal) permanently. */
   noneReady(error: PkiError): void;
@@ -133,7 +133,7 @@ export class SignerGroup {
    * Gives a signer a key that the others have. A signer that can not use it has a token that must
    * not be trusted.
    */
-  teach(link: SignerLink, key: KeyHandle): void {
+  teach(link: SignerLink, key: UsableKey): void {
     link.useKey(key).catch((thrown: unknown) => {
       const { message } = PkiError.from(thrown);
       if (!link.dead)

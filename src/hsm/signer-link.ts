@@ -2,9 +2,15 @@ import type { ChildProcess } from 'node:child_process';
 
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
+import type { SignItem, SignOutcome } from './signing-port.ts';
 import { stderrTail } from './fork.ts';
-import { fromWire, type EngineMode, type FromSigner, type ToSigner } from './protocol.ts';
+import {
+  fromWire,
+  type EngineMode,
+  type FromSigner,
+  type ToSigner,
+  type UsableKey,
+} from './protocol.ts';
 
 interface Waiting {
   readonly resolve: (message: FromSigner) => void;
@@ -113,7 +119,7 @@ export class SignerLink {
     return this.#keys.has(ckaId);
   }
 
-  async useKey(key: KeyHandle): Promise<void> {
+  async useKey(key: UsableKey): Promise<void> {
     const id = this.#nextId++;
     this.#keys.add(key.ckaId);
     try {
@@ -146,6 +152,14 @@ export class SignerLink {
       this.chunksInFlight--;
       this.itemsInFlight -= items.length;
     }
+  }
+
+  async mac(ckaId: string, input: Buffer): Promise<Buffer> {
+    const id = this.#nextId++;
+    const answer = await this.#ask(id, { type: 'mac', id, ckaId, input });
+    if (answer.type !== 'mac-made') throw this.#protocolBreach();
+    if (!Buffer.isBuffer(answer.outcome)) throw fromWire(answer.outcome);
+    return answer.outcome;
   }
 
   /** Checks that the signer lives and its token signs. A failure ends the link. */

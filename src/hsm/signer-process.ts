@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 
+import { PkiError } from '../common/errors/index.ts';
 import { hardenProcess } from './harden.ts';
 import { SignerCore, SignerLost } from './signer-core.ts';
 import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
@@ -106,6 +107,18 @@ async function useKey(
   }
 }
 
+async function macOf(
+  current: SignerCore,
+  { ckaId, input }: Extract<ToSigner, { type: 'mac' }>,
+): Promise<Extract<FromSigner, { type: 'mac-made' }>['outcome']> {
+  try {
+    return await current.mac(ckaId, input);
+  } catch (thrown) {
+    if (thrown instanceof SignerLost) throw thrown;
+    return toWire(PkiError.from(thrown, 'HSM_FAILED'));
+  }
+}
+
 async function handle(message: ToSigner): Promise<void> {
   if (message.type === 'start') return start(message);
   if (core === undefined) return;
@@ -135,6 +148,10 @@ async function handle(message: ToSigner): Promise<void> {
       send({ type: 'signed', id: message.id, outcomes, spentMs });
       return;
     }
+    case 'mac':
+      await gate;
+      send({ type: 'mac-made', id: message.id, outcome: await macOf(core, message) });
+      return;
     case 'probe':
       await core.probe();
       send({ type: 'probed', id: message.id });

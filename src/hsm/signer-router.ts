@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import type { MacKeyHandle } from './mac-port.ts';
 import type { KeyHandle, SignItem, SignOutcome, SignersState } from './signing-port.ts';
 import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
@@ -36,15 +37,20 @@ export class SignerRouter implements ManagedSigners {
   }
 
   async useKey(key: KeyHandle): Promise<void> {
-    const token = key.token ?? this.#first;
-    const signers = this.#byToken.get(token);
+    await this.#holderOf(key).useKey(key);
+    this.#tokenOfKey.set(key.ckaId, this.#tokenOf(key));
+  }
+
+  async useMacKey(key: MacKeyHandle): Promise<void> {
+    await this.#holderOf(key).useMacKey(key);
+    this.#tokenOfKey.set(key.ckaId, this.#tokenOf(key));
+  }
+
+  async mac(ckaId: string, input: Buffer): Promise<Buffer> {
+    const signers = this.#byToken.get(this.#tokenOfKey.get(ckaId) ?? '');
     if (signers === undefined)
-      throw new PkiError(
-        'HSM_UNAVAILABLE',
-        `no ${token} token is configured, and the key ${key.ckaId} is in it`,
-      );
-    await signers.useKey(key);
-    this.#tokenOfKey.set(key.ckaId, token);
+      throw new PkiError('HSM_KEY_NOT_FOUND', `no secret key with the CKA_ID ${ckaId} is in use`);
+    return signers.mac(ckaId, input);
   }
 
   async forgetKey(ckaId: string): Promise<void> {
@@ -157,6 +163,21 @@ export class SignerRouter implements ManagedSigners {
   /** Tries another PIN of one token. Resolves to false for a token that is not configured. */
   changePinOf(token: string, pin: string): Promise<boolean> {
     return this.#byToken.get(token)?.changePin(pin) ?? Promise.resolve(false);
+  }
+
+  #tokenOf({ token }: { readonly token?: string }): string {
+    return token ?? this.#first;
+  }
+
+  #holderOf(key: { readonly ckaId: string; readonly token?: string }): ManagedSigners {
+    const token = this.#tokenOf(key);
+    const signers = this.#byToken.get(token);
+    if (signers === undefined)
+      throw new PkiError(
+        'HSM_UNAVAILABLE',
+        `no ${token} token is configured, and the key ${key.ckaId} is in it`,
+      );
+    return signers;
   }
 
   async close(): Promise<void> {

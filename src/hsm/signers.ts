@@ -7,10 +7,11 @@ import {
   type Random,
 } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
+import type { MacKeyHandle, MacKeys } from './mac-port.ts';
 import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './signing-port.ts';
 import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
-import type { EngineMode } from './protocol.ts';
+import { isMacKey, type EngineMode, type UsableKey } from './protocol.ts';
 import { busyItems, chunkSize } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
@@ -50,7 +51,7 @@ export interface SignersOptions {
 }
 
 /** The signing port, with what operators and drills need in addition. */
-export interface ManagedSigners extends Signers, AsyncDisposable {
+export interface ManagedSigners extends Signers, MacKeys, AsyncDisposable {
   /** Process IDs of the ready signers. */
   pids(): readonly number[];
   /**
@@ -106,7 +107,7 @@ class ProcessSigners implements ManagedSigners {
   readonly #maxQueued: number;
   readonly #group: SignerGroup;
   readonly #queue = new SignQueue();
-  readonly #keys = new Map<string, KeyHandle>();
+  readonly #keys = new Map<string, UsableKey>();
   readonly #listeners = new Set<(state: SignersState) => void>();
   #signatures = 0;
   #chunks = 0;
@@ -141,7 +142,25 @@ class ProcessSigners implements ManagedSigners {
     return this.#group.start();
   }
 
-  async useKey(key: KeyHandle): Promise<void> {
+  useKey(key: KeyHandle): Promise<void> {
+    return this.#use(key);
+  }
+
+  useMacKey(key: MacKeyHandle): Promise<void> {
+    return this.#use(key);
+  }
+
+  async mac(ckaId: string, input: Buffer): Promise<Buffer> {
+    const { refusal } = this.#group;
+    if (refusal !== undefined) throw refusal;
+    const key = this.#keys.get(ckaId);
+    if (key === undefined || !isMacKey(key))
+      throw new PkiError('HSM_KEY_NOT_FOUND', `no secret key with the CKA_ID ${ckaId} is in use`);
+    const [link] = this.#group.ready.toSorted((a, b) => a.itemsInFlight - b.itemsInFlight);
+    return (link as SignerLink).mac(ckaId, input);
+  }
+
+  async #use(key: UsableKey): Promise<void> {
     const { refusal } = this.#group;
     if (refusal !== undefined) throw refusal;
     const links = this.#group.ready;
@@ -163,7 +182,8 @@ class ProcessSigners implements ManagedSigners {
     }
     this.#keys.set(key.ckaId, key);
     const modes = [...new Set(links.filter(({ dead }) => !dead).map(({ mode }) => mode))].join(',');
-    this.#logger.info({ ckaId: key.ckaId, keyType: key.keyType, mode: modes }, 'key in use');
+    const keyType = isMacKey(key) ? 'hmac-sha256' : key.keyType;
+    this.#logger.info({ ckaId: key.ckaId, keyType, mode: modes }, 'key in use');
     for (const { link, error } of failures)
       link.kill(
         new PkiError(

@@ -2,10 +2,21 @@ import type pkcs11 from 'pkcs11js';
 
 import { calling, hsmError } from './ckr.ts';
 import type { SessionPool } from './session-pool.ts';
-import type { SigningKey } from './signing-key.ts';
+
+/** A key in the token, as an operation needs it. */
+export interface EngineKey {
+  /** The object handle. Valid in this process until the token is lost. */
+  readonly handle: Buffer;
+  readonly mechanism: pkcs11.Mechanism;
+  /**
+   * Octets of the buffer for the answer. Too small a buffer would leave the operation active and
+   * the session stuck.
+   */
+  readonly outputLength: number;
+}
 
 /**
- * Makes one signature in the token, raw (ECDSA as r || s). `sync` blocks the process during C_Sign.
+ * Makes one signature or MAC in the token, raw (ECDSA as r || s). `sync` blocks the process during C_Sign.
  * It is faster if the token computes in this process (SoftHSM). `async` keeps one operation per
  * session in flight. It is faster if the token is behind a network. `input` must not be changed
  * until the answer has come.
@@ -14,10 +25,8 @@ export interface SigningEngine {
   readonly mode: 'sync' | 'async';
   /** The useful number of concurrent operations. */
   readonly concurrency: number;
-  sign(key: SigningKey, input: Buffer): Buffer | Promise<Buffer>;
+  sign(key: EngineKey, input: Buffer): Buffer | Promise<Buffer>;
 }
-
-const outputLength = (key: SigningKey): number => key.spec.signatureLength + 64;
 
 export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine {
   return {
@@ -27,10 +36,8 @@ export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine
       const session = pool.acquireNow();
       try {
         calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
-        // Too small a buffer would leave the operation active and the session stuck, so that the
-        // buffer is larger than needed.
         return calling('C_Sign', () =>
-          lib.C_Sign(session.handle, input, Buffer.allocUnsafe(outputLength(key))),
+          lib.C_Sign(session.handle, input, Buffer.allocUnsafe(key.outputLength)),
         );
       } finally {
         pool.release(session);
@@ -51,7 +58,7 @@ export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngin
     },
     sign: async (key, input) => {
       const session = await pool.acquire();
-      const buffers = { input, output: Buffer.allocUnsafeSlow(outputLength(key)) };
+      const buffers = { input, output: Buffer.allocUnsafeSlow(key.outputLength) };
       pinned.add(buffers);
       try {
         calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
@@ -92,7 +99,7 @@ export interface EngineMeasure {
  */
 export async function chooseEngine(
   engines: { readonly sync: SigningEngine; readonly async: SigningEngine },
-  key: SigningKey,
+  key: EngineKey,
   input: Buffer,
   measure: EngineMeasure,
 ): Promise<SigningEngine> {

@@ -6,16 +6,14 @@ import { PkiError } from '../common/errors/index.ts';
 import { sequence, unsignedInteger } from '../common/x509/der-writer.ts';
 import type { KeyHandle } from './signing-port.ts';
 import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
+import type { EngineKey } from './signing-engine.ts';
 import { hasMechanism, type OpenToken } from './module.ts';
 import { checkPrivateKey, findPrivateKey } from './token-keys.ts';
 
 /** A key in the token, with what is needed to sign with it and to verify its signatures. */
-export interface SigningKey {
+export interface SigningKey extends EngineKey {
   readonly ckaId: string;
   readonly spec: KeySpec;
-  /** The object handle. Valid in this process until the token is lost. */
-  readonly handle: Buffer;
-  readonly mechanism: pkcs11.Mechanism;
   /**
    * The public key from the recorded certificate, not from the token: a token with an exchanged key
    * would otherwise vouch for itself.
@@ -46,6 +44,7 @@ export function loadSigningKey(
     spec,
     handle: handle.handle,
     mechanism: { mechanism: chooseMechanism(token, spec) },
+    outputLength: spec.signatureLength + 64,
     publicKey: importRecordedKey(key, spec),
   };
 }

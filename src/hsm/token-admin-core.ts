@@ -8,15 +8,18 @@ import type { TokenKey } from './token-port.ts';
 import { keySpecs } from './key-spec.ts';
 import { login, openToken, type OpenToken } from './module.ts';
 import type { TokenAccess } from './protocol.ts';
+import { checkedMac, loadMacKey, macCheckInput, macLength } from './mac-key.ts';
 import { loadSigningKey, tokenInput, verifiedSignature } from './signing-key.ts';
 import {
   checkPrivateKey,
+  findMacKey,
   findPrivateKey,
   idOf,
   labelOf,
   privateKeys,
   publicKeys,
   readSpki,
+  secretKeys,
 } from './token-keys.ts';
 
 /**
@@ -92,6 +95,46 @@ export class TokenAdminCore {
     return tokenKey;
   }
 
+  generateMacKey(ckaId: string, label: string): Buffer {
+    const id = idBytes(ckaId);
+    if (secretKeys(this.#session, id).length > 0)
+      throw new PkiError('ALREADY_EXISTS', `the token holds a secret key with the CKA_ID ${ckaId}`);
+    const made = calling('C_GenerateKey', () =>
+      // every default is stated, as for key pairs
+      this.#session.generateKey(pkcs11.CKM_GENERIC_SECRET_KEY_GEN, {
+        class: pkcs11.CKO_SECRET_KEY,
+        keyType: pkcs11.CKK_GENERIC_SECRET,
+        valueLen: macLength,
+        token: true,
+        private: true,
+        sensitive: true,
+        extractable: false,
+        modifiable: false,
+        sign: true,
+        verify: false,
+        encrypt: false,
+        decrypt: false,
+        wrap: false,
+        unwrap: false,
+        derive: false,
+        id,
+        label,
+      }),
+    );
+    try {
+      return this.#checkValue(ckaId);
+    } catch (thrown) {
+      // nothing uses it yet
+      calling('C_DestroyObject', () => made.destroy());
+      throw thrown;
+    }
+  }
+
+  findMacKey(ckaId: string): Buffer | undefined {
+    idBytes(ckaId);
+    return findMacKey(this.#session, ckaId) === undefined ? undefined : this.#checkValue(ckaId);
+  }
+
   listKeys(): TokenKey[] {
     return privateKeys(this.#session).map((key) => this.#describe(key, idOf(key)));
   }
@@ -145,6 +188,17 @@ export class TokenAdminCore {
       this.destroyKey(ckaId);
       throw thrown;
     }
+  }
+
+  #checkValue(ckaId: string): Buffer {
+    const key = loadMacKey(this.#session, { ckaId, checkValue: Buffer.alloc(0) });
+    const { lib } = this.#token.module;
+    const { handle } = this.#session;
+    calling('C_SignInit', () => lib.C_SignInit(handle, key.mechanism, key.handle));
+    const mac = calling('C_Sign', () =>
+      lib.C_Sign(handle, macCheckInput, Buffer.alloc(key.outputLength)),
+    );
+    return checkedMac(key, mac);
   }
 
   #describe(key: graphene.SessionObject, ckaId: string): TokenKey {

@@ -31,6 +31,10 @@ function run(call: AdminCall): AdminResult {
       return { keys: core.listKeys() };
     case 'sign':
       return { signature: core.sign(call.key, call.bytes) };
+    case 'generate-mac-key':
+      return { checkValue: core.generateMacKey(call.ckaId, call.label) };
+    case 'find-mac-key':
+      return { checkValue: core.findMacKey(call.ckaId) };
     case 'destroy-key':
       core.destroyKey(call.ckaId);
       return undefined;

@@ -139,6 +139,25 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
     ).signature;
   }
 
+  async generateMacKey({
+    ckaId,
+    label,
+  }: {
+    readonly ckaId: string;
+    readonly label: string;
+  }): Promise<{ readonly checkValue: Buffer }> {
+    return (await this.#call({ name: 'generate-mac-key', ckaId, label })) as {
+      checkValue: Buffer;
+    };
+  }
+
+  async findMacKey(ckaId: string): Promise<{ readonly checkValue: Buffer } | undefined> {
+    const { checkValue } = (await this.#call({ name: 'find-mac-key', ckaId })) as {
+      checkValue: Buffer | undefined;
+    };
+    return checkValue === undefined ? undefined : { checkValue };
+  }
+
   async destroyKey(ckaId: string): Promise<void> {
     await this.#call({ name: 'destroy-key', ckaId });
   }

@@ -17,6 +17,12 @@ export function publicKeys(session: graphene.Session, ckaId?: Buffer): graphene.
   return find(session, graphene.ObjectClass.PUBLIC_KEY, ckaId);
 }
 
+/** Secret keys with this CKA_ID. */
+export const secretKeys = (
+  session: graphene.Session,
+  ckaId: Buffer,
+): readonly graphene.SessionObject[] => find(session, graphene.ObjectClass.SECRET_KEY, ckaId);
+
 function find(
   session: graphene.Session,
   objectClass: graphene.ObjectClass,
@@ -40,11 +46,26 @@ export function findPrivateKey(
   session: graphene.Session,
   ckaId: string,
 ): graphene.SessionObject | undefined {
-  const keys = privateKeys(session, Buffer.from(ckaId, 'hex'));
+  return only(privateKeys(session, Buffer.from(ckaId, 'hex')), 'private', ckaId);
+}
+
+/** The secret key with this CKA_ID, likewise. */
+export function findMacKey(
+  session: graphene.Session,
+  ckaId: string,
+): graphene.SessionObject | undefined {
+  return only(secretKeys(session, Buffer.from(ckaId, 'hex')), 'secret', ckaId);
+}
+
+function only(
+  keys: readonly graphene.SessionObject[],
+  what: string,
+  ckaId: string,
+): graphene.SessionObject | undefined {
   if (keys.length > 1)
     throw new PkiError(
       'HSM_KEY_UNFIT',
-      `C_FindObjects: ${keys.length} private keys have the CKA_ID ${ckaId}`,
+      `C_FindObjects: ${keys.length} ${what} keys have the CKA_ID ${ckaId}`,
     );
   return keys[0];
 }
@@ -69,8 +90,8 @@ function attribute(object: graphene.SessionObject, type: number): Buffer | undef
 }
 
 /**
- * The required attributes of a signing key: made in this token, never outside it in the clear, for
- * signatures only.
+ * The required attributes of a key: made in this token, never outside it in the clear, for
+ * signatures or MACs only.
  */
 const required: readonly (readonly [string, number, boolean])[] = [
   ['CKA_LOCAL', pkcs11.CKA_LOCAL, true],
@@ -91,17 +112,18 @@ const forbidden: readonly (readonly [string, number])[] = [
   ['CKA_DERIVE', pkcs11.CKA_DERIVE],
 ];
 
+const forbiddenOfSecrets: readonly (readonly [string, number])[] = [
+  ['CKA_ENCRYPT', pkcs11.CKA_ENCRYPT],
+  ['CKA_WRAP', pkcs11.CKA_WRAP],
+];
+
 /** @throws PkiError HSM_KEY_UNFIT, naming each wrong attribute */
 export function checkPrivateKey(
   key: graphene.SessionObject,
   ckaId: string,
   keyType?: KeyType,
 ): void {
-  const wrong = required
-    .filter(([, type, required]) => boolean(key, type) !== required)
-    .map(([name, , required]) => `${name} is not ${String(required)}`);
-  for (const [name, type] of forbidden)
-    if (boolean(key, type) === true) wrong.push(`${name} is true`);
+  const wrong = wrongAttributes(key, forbidden);
   if (keyType !== undefined) {
     const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
     const expected = keySpecs[keyType].family === 'ec' ? pkcs11.CKK_EC : pkcs11.CKK_RSA;
@@ -109,6 +131,30 @@ export function checkPrivateKey(
   }
   if (wrong.length > 0)
     throw new PkiError('HSM_KEY_UNFIT', `the key ${ckaId} may not sign: ${wrong.join(', ')}`);
+}
+
+/** @throws PkiError HSM_KEY_UNFIT, naming each wrong attribute */
+export function checkMacKey(key: graphene.SessionObject, ckaId: string): void {
+  const wrong = wrongAttributes(key, [...forbidden, ...forbiddenOfSecrets]);
+  const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
+  if (family !== pkcs11.CKK_GENERIC_SECRET) wrong.push('CKA_KEY_TYPE is not CKK_GENERIC_SECRET');
+  if (wrong.length > 0)
+    throw new PkiError(
+      'HSM_KEY_UNFIT',
+      `the secret key ${ckaId} may not be used for MACs: ${wrong.join(', ')}`,
+    );
+}
+
+function wrongAttributes(
+  key: graphene.SessionObject,
+  refused: readonly (readonly [string, number])[],
+): string[] {
+  return [
+    ...required
+      .filter(([, type, value]) => boolean(key, type) !== value)
+      .map(([name, , value]) => `${name} is not ${String(value)}`),
+    ...refused.filter(([, type]) => boolean(key, type) === true).map(([name]) => `${name} is true`),
+  ];
 }
 
 export const labelOf = (object: graphene.SessionObject): string =>

@@ -47,6 +47,22 @@ export interface TokenAdmin {
   listKeys(): Promise<readonly TokenKey[]>;
   /** Signs with a key of this token, and verifies the signature with `key.spkiDer`. */
   sign(key: KeyHandle, bytes: Buffer): Promise<Buffer>;
+  /**
+   * Creates a secret key of 32 bytes for HMAC-SHA256 in the token (SENSITIVE, not EXTRACTABLE, not
+   * MODIFIABLE, SIGN only). Returns its check value: see `MacKeyHandle`.
+   *
+   * @throws PkiError ALREADY_EXISTS if the CKA_ID is taken
+   */
+  generateMacKey(key: {
+    readonly ckaId: string;
+    readonly label: string;
+  }): Promise<{ readonly checkValue: Buffer }>;
+  /**
+   * The secret key with this CKA_ID, after a check of its attributes. Undefined if there is none.
+   *
+   * @throws PkiError HSM_KEY_UNFIT
+   */
+  findMacKey(ckaId: string): Promise<{ readonly checkValue: Buffer } | undefined>;
   destroyKey(ckaId: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -65,6 +65,8 @@ export class TestToken {
     },
     listKeys: () => Promise.resolve([]),
     sign: () => Promise.reject(new Error('not used')),
+    generateMacKey: () => Promise.reject(new Error('not used')),
+    findMacKey: () => Promise.reject(new Error('not used')),
     destroyKey: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

@@ -84,6 +84,8 @@ export const actKinds = [
   'federation.created',
   'federation.deleted',
   'key.blocked',
+  'mac-key.made',
+  'mac-key.requested',
   'role.deleted',
   'role.put',
   'rotation.cancelled',

@@ -19,6 +19,8 @@ function world() {
       generateKey: note('token generate'),
       destroyKey: note('token destroy'),
       findKey: note('token find'),
+      generateMacKey: note('token generate mac'),
+      findMacKey: note('token find mac'),
       close: async () => {},
     } as unknown as TokenAdmin;
   });
@@ -27,6 +29,7 @@ function world() {
       came.push(signal === undefined ? 'sign' : 'sign with a signal');
       return items.map(() => ({ ok: true, signature: Buffer.of(1) }));
     },
+    mac: async () => (came.push('mac'), Buffer.of(1)),
   } as unknown as SignerRouter);
   const judgement: Judgement = { stale: undefined, damage: undefined };
   const judge = Object.assign(judgement, { onStale: () => () => {} }) as GateJudge & Judgement;
@@ -79,8 +82,12 @@ describe('the signing gate', () => {
     await assert.rejects(token.generateKey({} as never), { code: 'DATABASE_STALE' });
     await assert.rejects(token.destroyKey('aa'), { code: 'DATABASE_STALE' });
     await token.findKey('aa');
-    assert.deepEqual(came, ['token root', 'token find']);
+    await assert.rejects(token.generateMacKey({} as never), { code: 'DATABASE_STALE' });
+    await assert.rejects(gate.signers.mac('aa', Buffer.of(1)), { code: 'DATABASE_STALE' });
+    await token.findMacKey('aa');
+    assert.deepEqual(came, ['token root', 'token find', 'token find mac']);
     judge.stale = undefined;
+    assert.deepEqual(await gate.signers.mac('aa', Buffer.of(1)), Buffer.of(1));
     assert.deepEqual(codesOf(await gate.signers.sign([item])), ['signed']);
     assert.equal(gate.reason(), undefined);
   });

@@ -216,6 +216,7 @@ describe('the choice between synchronous and asynchronous signing', () => {
     spec: keySpecs['ec-p256'],
     handle: Buffer.alloc(8),
     mechanism: { mechanism: 0 },
+    outputLength: 128,
     publicKey: undefined as never,
   };
 
