@@ -37,6 +37,8 @@ export const verbs = [
   'server.read',
   'approval.read',
   'approval.submit',
+  'acme.read',
+  'acme.write',
   'target.read',
   'target.change',
 ] as const;
@@ -50,6 +52,8 @@ export type Target =
   | { readonly kind: 'names'; readonly subject: NamesSubject }
   /** Every identity whose text starts with the prefix: what a template or pattern can produce. */
   | { readonly kind: 'below'; readonly prefix: string }
+  /** A tenant, and what belongs to it beside certificates. */
+  | { readonly kind: 'tenant'; readonly name: string }
   /** No identity: any role with the verb allows it, on any prefix. */
   | { readonly kind: 'none' };
 
@@ -81,7 +85,9 @@ export const permits = (grants: readonly Grant[], verb: Verb, target: Target): b
       grant.verbs.some((allowed) => allowsVerb(allowed, verb)) &&
       (target.kind === 'names'
         ? coversNames(grant.prefixes, target.subject)
-        : grant.prefixes.some((prefix) => covers(prefix, target))),
+        : target.kind === 'tenant'
+          ? coversTenant(grant.prefixes, target.name)
+          : grant.prefixes.some((prefix) => covers(prefix, target))),
   );
 
 /** Every verb on the whole trust domain. */
@@ -99,6 +105,15 @@ export const prefixesFor = (grants: readonly Grant[], verb: Verb): readonly stri
       .flatMap(({ prefixes }) => prefixes),
   ),
 ];
+
+const tenantScope = 'tenant:';
+export const isTenantScope = (scope: string): boolean => scope.startsWith(tenantScope);
+
+/** Its own scope, or one over the whole trust domain. */
+const coversTenant = (scopes: readonly string[], name: string): boolean =>
+  scopes.some((scope) => scope === `${tenantScope}${name}` || isWholeTrustDomain(scope));
+
+const isWholeTrustDomain = (scope: string): boolean => /^spiffe:\/\/[^/]+\/$/.test(scope);
 
 const dnsScope = 'dns:';
 export const isDnsScope = (scope: string): boolean => scope.startsWith(dnsScope);
@@ -123,7 +138,7 @@ function coversNames(scopes: readonly string[], { dnsNames, ips }: NamesSubject)
  * A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`.
  * Without a slash it means that ID only.
  */
-function covers(prefix: string, target: Exclude<Target, { kind: 'names' }>): boolean {
+function covers(prefix: string, target: Exclude<Target, { kind: 'names' | 'tenant' }>): boolean {
   if (target.kind === 'none') return true;
   const text = target.kind === 'id' ? target.spiffeId : target.prefix;
   return prefix.endsWith('/') ? text.startsWith(prefix) : target.kind === 'id' && text === prefix;
@@ -202,6 +217,7 @@ function isVerbPattern(text: string): boolean {
 
 function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
   if (isDnsScope(prefix)) return checkDnsScope(prefix);
+  if (isTenantScope(prefix)) return checkTenantScope(prefix);
   if (prefix === wholeTrustDomain(trustDomain)) return ok(prefix);
   const id = ownId(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix, trustDomain);
   if (!id.ok) return id;
@@ -212,6 +228,16 @@ function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
     );
   return ok(prefix);
 }
+
+/** The tenant may come later: a scope of one that is not there covers nothing. */
+const checkTenantScope = (scope: string): Result<string> =>
+  namePattern.test(scope.slice(tenantScope.length))
+    ? ok(scope)
+    : fail(
+        'INVALID_REQUEST',
+        `the scope ${JSON.stringify(scope.slice(0, 90))} names no tenant: write tenant:NAME, ` +
+          'with at most 64 characters of [a-z0-9-]',
+      );
 
 /** At least two labels: nobody owns a whole top-level domain. */
 function checkDnsScope(scope: string): Result<string> {

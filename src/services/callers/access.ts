@@ -132,5 +132,6 @@ export async function visiblePage<T>(
 function describe(target: Target): string {
   if (target.kind === 'none') return '';
   if (target.kind === 'names') return ` on ${subjectNames(target.subject).join(', ')}`;
+  if (target.kind === 'tenant') return ` on the tenant ${target.name}`;
   return target.kind === 'id' ? ` on ${target.spiffeId}` : ` on all of ${target.prefix}`;
 }

@@ -181,6 +181,25 @@ test('one delegation must allow all of an ask, and the closest says why not', ()
   );
 });
 
+test('a tenant is covered by its own scope, and by that over the whole trust domain', () => {
+  const may = (prefixes: readonly string[], name = 'shop'): boolean =>
+    permits([{ verbs: ['acme.*'], prefixes }], 'acme.write', { kind: 'tenant', name });
+  assert.ok(may(['tenant:shop']) && may([`${td}/`]));
+  for (const scope of [
+    'tenant:shop-2',
+    'tenant:sho',
+    'dns:.shop',
+    `${td}/shop/`,
+    `${td}/tenant:shop/`,
+  ])
+    assert.ok(!may([scope]), scope);
+  const role = (prefix: string) =>
+    checkRole({ name: 'x', verbs: ['acme.read'], prefixes: [prefix], members: [] }, trustDomain);
+  assert.ok(role('tenant:shop').ok);
+  for (const scope of ['tenant:', 'tenant:Shop', 'tenant:a b', `tenant:${'a'.repeat(65)}`])
+    assert.ok(!role(scope).ok, scope);
+});
+
 test('roles grant what they state, and the auditor what is fixed in code', () => {
   const stated = { members: [], createdAt: 1, updatedAt: 1, verbs: ['*'], prefixes: [`${td}/a/`] };
   const roles = ['ops', 'auditor'].map((name) => provenAlone('role', { ...stated, name }));
