@@ -254,7 +254,7 @@ export {
   type Rights,
   placeEnded,
 } from './rights.ts';
-export { placeDetail, takenPlaceIn, type TakenPlace } from './quota.ts';
+export { placesDetail, takenPlacesIn, type TakenPlace } from './quota.ts';
 export {
   auditorGrant,
   grantsOf,
@@ -277,4 +277,14 @@ export type { IssuancePolicyVersion, StoredIssuancePolicy } from './issuance-pol
 export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
 export type { TokenUse } from './token-use.ts';
 export type { Tenant } from './tenant.ts';
+export { NameOwners, type NameOwner } from './name-owners.ts';
+export { tenantEndedText, tenantOfNames, type NameClaim, type NamesAsk } from './name-claims.ts';
+export {
+  checkTenant,
+  requireDisjoint,
+  tenantOverlap,
+  type TenantInput,
+  type TenantLimits,
+  type TenantOverlap,
+} from './tenant-rules.ts';
 export * from './acme/index.ts';

@@ -128,19 +128,26 @@ export function uncoveredName(
   grant: NamesGrant,
   { dnsNames, ips }: StatedNames,
 ): string | undefined {
-  const name = dnsNames.find(
-    (each) =>
-      (each.startsWith('*.') && !grant.wildcards) ||
-      !grant.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, each)),
-  );
+  const name = dnsNames.find((each) => !coversDnsName(grant, each));
   if (name !== undefined)
     return name.startsWith('*.') && !grant.wildcards ? `the wildcard ${name}` : `the name ${name}`;
   const ip = ips.find((each) => !rangesOf(grant.ipRanges).some((range) => range.covers(each)));
   return ip === undefined ? undefined : `the address ${ip}`;
 }
 
-/** `*` stands for exactly one label. Nothing else is special. */
-export function dnsPatternMatches(pattern: string, name: string): boolean {
+/** A wildcard needs a grant of its own, and a pattern that begins with `*`. */
+function coversDnsName({ dnsPatterns, wildcards }: NamesGrant, name: string): boolean {
+  return name.startsWith('*.')
+    ? wildcards &&
+        dnsPatterns.some((pattern) => pattern.startsWith('*.') && labelsMatch(pattern, name))
+    : dnsPatterns.some((pattern) => dnsPatternMatches(pattern, name));
+}
+
+/** `*` in a pattern stands for exactly one label. A wildcard name matches no pattern. */
+export const dnsPatternMatches = (pattern: string, name: string): boolean =>
+  !name.includes('*') && labelsMatch(pattern, name);
+
+function labelsMatch(pattern: string, name: string): boolean {
   const patternLabels = pattern.split('.');
   const labels = name.split('.');
   return (

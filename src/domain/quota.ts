@@ -8,22 +8,47 @@ export interface TakenPlace {
   readonly until: number;
 }
 
-/** What a record says of a quota. A record of what was withheld takes no place. */
-export function takenPlaceIn({
+/**
+ * What a record says of quotas: at most one place of the policy, and one of each other counter. A
+ * record of what was withheld takes no place.
+ */
+export function takenPlacesIn({
   kind,
   detail,
-}: Pick<AuditEvent, 'kind' | 'detail'>): TakenPlace | undefined {
-  const { policyQuota: counter, policyQuotaUntil: until } = detail;
-  return issuedKinds.has(kind) && typeof counter === 'string' && typeof until === 'number'
-    ? { counter, until }
-    : undefined;
+}: Pick<AuditEvent, 'kind' | 'detail'>): readonly TakenPlace[] {
+  if (!issuedKinds.has(kind)) return [];
+  const { policyQuota: counter, policyQuotaUntil: until, quotaPlaces } = detail;
+  const places = (Array.isArray(quotaPlaces) ? quotaPlaces : []).flatMap(placeFrom);
+  return typeof counter === 'string' && typeof until === 'number'
+    ? [{ counter, until }, ...places]
+    : places;
 }
 
 /** What the record of an issuance states. */
-export const placeDetail = (
-  { counter, perSeconds }: QuotaPlace,
+export function placesDetail(
+  places: readonly QuotaPlace[],
   at: number,
-): { readonly policyQuota: string; readonly policyQuotaUntil: number } => ({
-  policyQuota: counter,
-  policyQuotaUntil: at + perSeconds,
-});
+): Readonly<Record<string, string | number | readonly string[]>> {
+  const ofPolicy = places.find(({ of }) => isOfPolicy(of));
+  const others = places.filter(({ of }) => !isOfPolicy(of));
+  return {
+    ...(ofPolicy === undefined
+      ? {}
+      : { policyQuota: ofPolicy.counter, policyQuotaUntil: at + ofPolicy.perSeconds }),
+    ...(others.length === 0
+      ? {}
+      : {
+          quotaPlaces: others.map(({ counter, perSeconds }) => `${counter} ${at + perSeconds}`),
+        }),
+  };
+}
+
+const isOfPolicy = (of: QuotaPlace['of']): boolean => of === undefined || of === 'rule';
+
+/** `COUNTER UNTIL`. */
+function placeFrom(text: unknown): readonly TakenPlace[] {
+  if (typeof text !== 'string') return [];
+  const space = text.lastIndexOf(' ');
+  const until = Number(text.slice(space + 1));
+  return space > 0 && Number.isSafeInteger(until) ? [{ counter: text.slice(0, space), until }] : [];
+}

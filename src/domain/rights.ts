@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../common/errors/index.ts';
-import { nextFreePlace, type QuotaPlace } from '../common/policy/index.ts';
+import { nextFreePlace, type QuotaOwner, type QuotaPlace } from '../common/policy/index.ts';
 import type { AgentState } from './agent.ts';
 import { standingIn, type AgentLine } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
@@ -222,7 +222,7 @@ const policy: RightKind<PolicyRight> = {
   },
 };
 
-/** A place in a quota of the policy is free. */
+/** A place in a quota is free. */
 export interface QuotaRight extends QuotaPlace {
   readonly kind: 'quota';
 }
@@ -240,12 +240,22 @@ export function placeEnded(
 ): RightEnded | undefined {
   const free = nextFreePlace(place, ends, now);
   if (free === undefined) return undefined;
-  const { rule, limit, perSeconds } = place;
+  const { of = 'rule', rule, limit, perSeconds } = place;
+  const { code, owner } = quotaOwners[of];
   return ended(
-    'POLICY_QUOTA_USED',
-    `the rule ${rule} of the policy allows ${limit} in ${perSeconds} s, and all are used; the next place is free at ${new Date(free * 1000).toISOString()}`,
+    code,
+    `${owner(rule)} allows ${limit} in ${perSeconds} s, and all are used; the next place is free ` +
+      `at ${new Date(free * 1000).toISOString()}`,
   );
 }
+
+const quotaOwners: Readonly<
+  Record<QuotaOwner, { readonly code: ErrorCode; readonly owner: (name: string) => string }>
+> = {
+  rule: { code: 'POLICY_QUOTA_USED', owner: (name) => `the rule ${name} of the policy` },
+  tenant: { code: 'TENANT_QUOTA_USED', owner: (name) => `the quota of the tenant ${name}` },
+  'eab-key': { code: 'EAB_QUOTA_USED', owner: (name) => `the quota of the EAB key ${name}` },
+};
 
 const kinds = {
   authority,

@@ -78,3 +78,4 @@ export {
   type VaultOptions,
 } from './sources/index.ts';
 export { issuerNotBegun } from './issuer-end.ts';
+export { tenantCounter, withTenants } from './tenant-gate.ts';

@@ -1,10 +1,12 @@
 import type { ParsedCsr } from '../certs/index.ts';
 import type { PkiError } from '../common/errors/index.ts';
+import type { QuotaPlace } from '../common/policy/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 import type {
   AuditValue,
   CertificateKind,
+  NameClaim,
   RecordedProfile,
   Requester,
   Rights,
@@ -42,6 +44,10 @@ export interface LeafRequest {
   readonly entryId: string | null;
   readonly delegationId: string | null;
   readonly replaces: string | null;
+  /** Who asks for the names, for the tenants that own them. Absent: nobody's. */
+  readonly claim?: NameClaim;
+  /** What the request takes of the quotas of what granted it: those of an EAB key. */
+  readonly places?: readonly QuotaPlace[];
   /** The rights that the last transaction checks, beside those of the signing authority. */
   readonly rights: Rights;
   /** Allowed key types; absent: all. */

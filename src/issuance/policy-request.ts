@@ -4,10 +4,17 @@ import {
   type PolicyFacts,
   type PolicyKind,
   type PolicyProfile,
+  type QuotaPlace,
 } from '../common/policy/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
-import type { CertificateKind, Requester, RequesterClass, Subject } from '../domain/index.ts';
+import type {
+  CertificateKind,
+  NameClaim,
+  Requester,
+  RequesterClass,
+  Subject,
+} from '../domain/index.ts';
 
 /** A request whose caller's rights were already checked. */
 export type PolicyRequest =
@@ -21,6 +28,10 @@ export type PolicyRequest =
       readonly ttlSeconds: number | undefined;
       readonly entryId: string | null;
       readonly delegationId: string | null;
+      /** Who asks for the names; absent: nobody's. */
+      readonly claim?: NameClaim | undefined;
+      /** What it takes of the quotas of what granted it. */
+      readonly places?: readonly QuotaPlace[] | undefined;
     }
   | {
       readonly type: 'jwt';

@@ -1,4 +1,4 @@
-import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
+import { fail, ok, PkiError, type ErrorCode, type Result } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import {
   decide,
@@ -13,8 +13,8 @@ import {
   builtInPolicyVersion,
   isNamesKind,
   namesProfileFits,
-  placeDetail,
   placeEnded,
+  placesDetail,
   sameSubject,
   type CertificateKind,
   type Requester,
@@ -31,6 +31,8 @@ export type PolicyDecision =
       readonly basis?: DecisionBasis;
       /** What the request takes of a quota. */
       readonly place?: QuotaPlace;
+      /** The tenant whose names they are; undefined: nobody's. */
+      readonly tenant?: TenantGrant | undefined;
     }
   | {
       readonly allowed: false;
@@ -39,7 +41,16 @@ export type PolicyDecision =
       readonly reason: string;
       /** The expression of the rule could not be decided: why. */
       readonly failure?: string;
+      /** The names are refused, not the policy: the code. */
+      readonly code?: ErrorCode;
     };
+
+/** The tenant that a request is for. */
+export interface TenantGrant {
+  readonly name: string;
+  /** What the request takes of the quota of the tenant. */
+  readonly place?: QuotaPlace;
+}
 
 /**
  * What was decided about, for each request that is subject to a policy. It goes to the record, so
@@ -101,8 +112,6 @@ function decisionDetail(decision: PolicyDecision, act: RecordedAct): DecisionDet
   detail['policyVersion'] = version;
   detail['policyFacts'] = digest;
   if (rule !== undefined) detail['policyRule'] = rule;
-  if (decision.allowed && decision.place !== undefined)
-    Object.assign(detail, placeDetail(decision.place, facts.at));
   return detail;
 }
 
@@ -129,21 +138,35 @@ class Admitted {
     return this.#decision.version;
   }
 
-  /** Undefined: the rule that allowed has no quota. */
-  get place(): QuotaPlace | undefined {
-    return this.#decision.allowed ? this.#decision.place : undefined;
+  /** What the request takes of quotas: of the policy, of the tenant, of what granted it. */
+  get places(): readonly QuotaPlace[] {
+    if (!this.#decision.allowed) return [];
+    const { place, tenant } = this.#decision;
+    const granted = this.request.type === 'x509' ? (this.request.places ?? []) : [];
+    return [place, tenant?.place, ...granted].filter((each) => each !== undefined);
   }
 
-  /** The transaction that releases checks them. The place in the quota comes last. */
+  /** Undefined: nobody's. */
+  get tenant(): string | undefined {
+    return this.#decision.allowed ? this.#decision.tenant?.name : undefined;
+  }
+
+  /** The transaction that releases checks them. The places in quotas come last. */
   get rights(): readonly Right[] {
-    const { place } = this;
-    const policy = { kind: 'policy', version: this.version } as const;
-    return place === undefined ? [policy] : [policy, { kind: 'quota', ...place }];
+    return [
+      { kind: 'policy', version: this.version },
+      ...this.places.map((place) => ({ kind: 'quota', ...place }) as const),
+    ];
   }
 
   /** What the record of the act states of the decision. */
-  detailOf(act: RecordedAct): DecisionDetail {
-    return decisionDetail(this.#decision, act);
+  detailOf(act: RecordedAct & { readonly timeMs: number }): DecisionDetail {
+    const { tenant, places } = this;
+    return {
+      ...decisionDetail(this.#decision, act),
+      ...(tenant === undefined ? {} : { tenant }),
+      ...placesDetail(places, Math.floor(act.timeMs / 1000)),
+    };
   }
 
   static isOne(value: Admitted): boolean {
@@ -158,11 +181,16 @@ export class PolicyDenial extends PkiError {
 
   constructor(decision: Extract<PolicyDecision, { readonly allowed: false }>) {
     const rule = decision.basis?.rule;
-    super(decision.failure === undefined ? 'POLICY_DENIED' : 'POLICY_FAILED', decision.reason, {
-      detail: {
-        policyVersion: decision.version,
-        ...(rule === undefined ? {} : { policyRule: rule }),
-      },
+    const code =
+      decision.code ?? (decision.failure === undefined ? 'POLICY_DENIED' : 'POLICY_FAILED');
+    super(code, decision.reason, {
+      detail:
+        decision.code === undefined
+          ? {
+              policyVersion: decision.version,
+              ...(rule === undefined ? {} : { policyRule: rule }),
+            }
+          : {},
     });
     this.#decision = decision;
   }
@@ -211,14 +239,18 @@ export function requireAdmitted(
 }
 
 /**
- * Fails with POLICY_QUOTA_USED if no place is free, so that nothing is signed. The transaction that
- * releases decides: of several requests for the last place it lets one pass.
+ * Fails with POLICY_QUOTA_USED, TENANT_QUOTA_USED or EAB_QUOTA_USED if no place is free, so that
+ * nothing is signed. The transaction that releases decides: of several requests for the last place
+ * it lets one pass.
  */
 export function quotaUsed(
-  { place }: Admitted,
+  { places }: Admitted,
   quotas: LedgerQuotas,
   now: number,
 ): Result<never> | undefined {
-  const used = place === undefined ? undefined : placeEnded(place, quotas.ends(place.counter), now);
-  return used === undefined ? undefined : fail(used.code, used.message);
+  for (const place of places) {
+    const used = placeEnded(place, quotas.ends(place.counter), now);
+    if (used !== undefined) return fail(used.code, used.message);
+  }
+  return undefined;
 }

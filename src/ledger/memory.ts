@@ -2,7 +2,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import {
   committedObject,
   loggedIn,
-  takenPlaceIn,
+  takenPlacesIn,
   type AuditStatement,
   type LoggedObject,
   type TakenPlace,
@@ -11,7 +11,7 @@ import { CrlShards, shardLeafFrom, shardLeafIn, type ShardLeaf } from './crl-sha
 import { IssuedLeaves } from './issued-leaves.ts';
 import { issuedFrom, issuedIn, type Issued } from './issued-record.ts';
 import { Objects } from './objects.ts';
-import { QuotaPlaces, takenPlaceFrom } from './quota-places.ts';
+import { QuotaPlaces, takenPlacesFrom } from './quota-places.ts';
 import { restoredFrom, restoredIn, type AcceptedRestore } from './restores.ts';
 
 /** What this process keeps of the records. */
@@ -27,7 +27,7 @@ export interface Lesson {
   readonly object: LoggedObject | undefined;
   readonly issued: Issued | undefined;
   readonly restored: AcceptedRestore | undefined;
-  readonly place: TakenPlace | undefined;
+  readonly places: readonly TakenPlace[];
   readonly shardLeaf: ShardLeaf | undefined;
 }
 
@@ -68,7 +68,7 @@ export function apply(
   if (lesson.issued !== undefined) issued.apply(lesson.issued);
   if (lesson.restored !== undefined) objects.applyRestore(lesson.restored);
   if (lesson.shardLeaf !== undefined) shards.applyLeaf(lesson.shardLeaf);
-  if (lesson.place !== undefined) quotas.apply(lesson.place, sequence);
+  for (const place of lesson.places) quotas.apply(place, sequence);
 }
 
 /** The lesson of a record that this process wrote. */
@@ -76,7 +76,7 @@ export const lessonOf = (statement: AuditStatement): Lesson => ({
   object: statement.object === undefined ? undefined : loggedIn(statement.object, statement),
   issued: issuedIn(statement),
   restored: restoredIn(statement),
-  place: takenPlaceIn(statement),
+  places: takenPlacesIn(statement),
   shardLeaf: shardLeafIn(statement),
 });
 
@@ -87,7 +87,7 @@ export function lessonFrom(canonical: Buffer, keptFrom: number): Lesson {
     object,
     issued: object === undefined ? issuedFrom(canonical, keptFrom) : undefined,
     restored: object === undefined ? restoredFrom(canonical) : undefined,
-    place: takenPlaceFrom(canonical, keptFrom),
+    places: takenPlacesFrom(canonical, keptFrom),
     shardLeaf: object === undefined ? shardLeafFrom(canonical) : undefined,
   };
 }

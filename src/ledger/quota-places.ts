@@ -1,4 +1,4 @@
-import { readCanonical, takenPlaceIn, type TakenPlace } from '../domain/index.ts';
+import { readCanonical, takenPlacesIn, type TakenPlace } from '../domain/index.ts';
 
 /** Records after which ended places are looked for. */
 const sweepEvery = 1_000;
@@ -15,7 +15,7 @@ export interface PlaceContent extends TakenPlace {
 }
 
 /**
- * The places that are taken in the quotas of policies, by the records of the log. A row that
+ * The places that are taken in quotas, by the records of the log. A row that
  * somebody changed takes and frees none. Owner of that memory.
  */
 export class QuotaPlaces implements LedgerQuotas {
@@ -69,13 +69,16 @@ export class QuotaPlaces implements LedgerQuotas {
 
 /** Inside a JSON string the quotes would be escaped, so that these bytes mark a field only. */
 const mark = Buffer.from('"policyQuotaUntil":');
+const listMark = Buffer.from('"quotaPlaces":');
 
-/** The place that a stored record states, if it ends at `since` (Unix seconds) or later. */
-export function takenPlaceFrom(canonical: Buffer, since: number): TakenPlace | undefined {
-  const at = canonical.indexOf(mark);
-  if (at < 0) return undefined;
-  const from = at + mark.length;
-  if (Number.parseInt(canonical.toString('latin1', from, from + 12), 10) < since) return undefined;
+/** The places that a stored record states, if they end at `since` (Unix seconds) or later. */
+export function takenPlacesFrom(canonical: Buffer, since: number): readonly TakenPlace[] {
+  if (!canonical.includes(listMark)) {
+    const at = canonical.indexOf(mark);
+    if (at < 0) return [];
+    const from = at + mark.length;
+    if (Number.parseInt(canonical.toString('latin1', from, from + 12), 10) < since) return [];
+  }
   const event = readCanonical(canonical);
-  return event === undefined ? undefined : takenPlaceIn(event);
+  return event === undefined ? [] : takenPlacesIn(event).filter(({ until }) => until >= since);
 }

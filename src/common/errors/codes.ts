@@ -11,6 +11,7 @@ import { recordCodes } from './codes/records.ts';
 import { requestCodes } from './codes/requests.ts';
 import { setCodes } from './codes/sets.ts';
 import { targetCodes } from './codes/targets.ts';
+import { tenantCodes } from './codes/tenants.ts';
 import { tokenCodes } from './codes/tokens.ts';
 
 export type { CodeInfo, StatusName } from './codes/code-info.ts';
@@ -31,6 +32,7 @@ export const codes = {
   ...setCodes,
   ...targetCodes,
   ...federationCodes,
+  ...tenantCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

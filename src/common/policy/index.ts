@@ -33,4 +33,4 @@ export {
 } from './replay.ts';
 export { IpRange } from './ip-range.ts';
 export type { Condition, Rule } from './rule.ts';
-export { nextFreePlace, type QuotaPlace } from './quota.ts';
+export { nextFreePlace, type QuotaOwner, type QuotaPlace } from './quota.ts';

@@ -10,10 +10,16 @@ export interface Quota {
   readonly by: (typeof quotaBases)[number];
 }
 
+/** Whose quota it is: a rule of the policy, a tenant, or a key for ACME accounts. */
+export type QuotaOwner = 'rule' | 'tenant' | 'eab-key';
+
 /** The place that a request takes in a quota. */
 export interface QuotaPlace {
-  /** Names what is counted together. */
+  /** Names what is counted together. Outside the policy `tenant:NAME` or `eab-key:ID`. */
   readonly counter: string;
+  /** Absent: a rule of the policy. */
+  readonly of?: QuotaOwner;
+  /** The rule, the tenant or the ID of the key. */
   readonly rule: string;
   /** Places of the counter. */
   readonly limit: number;

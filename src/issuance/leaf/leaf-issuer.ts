@@ -221,10 +221,12 @@ class LeafIssuer {
     const read = readCsr(request, options);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
+    const { claim, places } = request;
     const { keyType } = read.value.csr;
+    const granted = { entryId, delegationId, claim, places };
     const admitted = admit(
       issuancePolicy,
-      { type: 'x509', kind, subject, profile, keyType, ttlSeconds, entryId, delegationId },
+      { type: 'x509', kind, subject, profile, keyType, ttlSeconds, ...granted },
       caller,
     );
     return admitted.ok ? ok({ ...read.value, admission: admitted.value }) : admitted;

@@ -3,7 +3,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import {
   canonicalBytes,
   leafHash,
-  takenPlaceIn,
+  takenPlacesIn,
   type AuditEvent,
   type AuditRecord,
   type LogObject,
@@ -107,10 +107,7 @@ export function createAudit(engine: Engine, hooks: AuditHooks): OpenAudit {
 }
 
 const placesIn = (records: readonly CommittedRecord[]): readonly TakenPlace[] =>
-  records.flatMap(({ statement }) => {
-    const place = takenPlaceIn(statement);
-    return place === undefined ? [] : [place];
-  });
+  records.flatMap(({ statement }) => takenPlacesIn(statement));
 
 /** Assigns the sequence of the next record and writes its row. */
 function createAppend(

@@ -12,6 +12,7 @@ import { recordAdvice } from './records.ts';
 import { requestAdvice } from './requests.ts';
 import { setAdvice } from './sets.ts';
 import { targetAdvice } from './targets.ts';
+import { tenantAdvice } from './tenants.ts';
 import { tokenAdvice } from './tokens.ts';
 import type { AdviceRow } from './row.ts';
 
@@ -33,4 +34,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...setAdvice,
   ...targetAdvice,
   ...federationAdvice,
+  ...tenantAdvice,
 };

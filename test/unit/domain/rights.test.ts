@@ -112,6 +112,21 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     assert.equal(judge(standing, changed), code, JSON.stringify(changed));
 });
 
+test('a quota names whose it is, its limit, and when the next place is free', () => {
+  const taken = { ends: [now + 5, now + 60] };
+  for (const [of, code, text] of [
+    ['rule', 'POLICY_QUOTA_USED', 'the rule x of the policy allows 2 in 60 s'],
+    ['tenant', 'TENANT_QUOTA_USED', 'the quota of the tenant x allows 2 in 60 s'],
+    ['eab-key', 'EAB_QUOTA_USED', 'the quota of the EAB key x allows 2 in 60 s'],
+  ] as const) {
+    const place = { counter: 'c', of, rule: 'x', limit: 2, perSeconds: 60 };
+    const why = firstEnded([{ kind: 'quota', ...place }], () => taken as never, now);
+    assert.equal(why?.code, code);
+    assert.ok(why.message.startsWith(text), why.message);
+    assert.match(why.message, /free at 1970-01-01T00:16:45/);
+  }
+});
+
 test('no right stands on a row that the log does not vouch for', () => {
   for (const noun of Object.keys(rows) as RightNoun[])
     assert.equal(judge(standing, { [noun]: 'unproven' }), 'OBJECT_NOT_IN_LOG', noun);

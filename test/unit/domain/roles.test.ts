@@ -179,6 +179,8 @@ test('one delegation must allow all of an ask, and the closest says why not', ()
       !dnsPatternMatches('*.svc.test', 'x.svc.test.evil') &&
       dnsPatternMatches('*.svc.test', 'x.svc.test'),
   );
+  for (const pattern of ['*.svc.test', '*.*.test', 'x.svc.test'])
+    assert.ok(!dnsPatternMatches(pattern, '*.svc.test'), 'a wildcard needs a grant of its own');
 });
 
 test('a tenant is covered by its own scope, and by that over the whole trust domain', () => {

@@ -30,7 +30,7 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
     };
     apply(
       memory,
-      { object, issued: undefined, restored: undefined, place: undefined, shardLeaf: undefined },
+      { object, issued: undefined, restored: undefined, places: [], shardLeaf: undefined },
       (sequence += 1),
     );
   };
@@ -46,7 +46,7 @@ test('a leaf is remembered until it ended by a clock that is believed', () => {
       object: undefined,
       issued: leaf,
       restored: undefined,
-      place: undefined,
+      places: [],
       shardLeaf: undefined,
     },
     (sequence += 1),
@@ -92,7 +92,7 @@ test('what holders can not report counts as the log has it, whatever the rows sa
       object: agent,
       issued: leaf(node, '0a'),
       restored: undefined,
-      place: undefined,
+      places: [],
       shardLeaf: undefined,
     },
     1,
@@ -103,7 +103,7 @@ test('what holders can not report counts as the log has it, whatever the rows sa
       object: undefined,
       issued: leaf('uid:0', '0b'),
       restored: undefined,
-      place: undefined,
+      places: [],
       shardLeaf: undefined,
     },
     2,
@@ -111,7 +111,7 @@ test('what holders can not report counts as the log has it, whatever the rows sa
   const ca: Issued = { of: 'downstream', serial: '0c', authorityId: 'a', notAfter };
   apply(
     memory,
-    { object: undefined, issued: ca, restored: undefined, place: undefined, shardLeaf: undefined },
+    { object: undefined, issued: ca, restored: undefined, places: [], shardLeaf: undefined },
     3,
   );
   // rows in which all leaves are an agent's
@@ -155,7 +155,7 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
     };
     apply(
       memory,
-      { object, issued: undefined, restored: undefined, place: undefined, shardLeaf: undefined },
+      { object, issued: undefined, restored: undefined, places: [], shardLeaf: undefined },
       (sequence += 1),
     );
   };
@@ -168,7 +168,7 @@ test('of a holder that keeps its roots, later leaves count with the first, whate
     };
     apply(
       memory,
-      { object: undefined, issued, restored: undefined, place: undefined, shardLeaf: undefined },
+      { object: undefined, issued, restored: undefined, places: [], shardLeaf: undefined },
       (sequence += 1),
     );
     return notAfter;
@@ -213,7 +213,7 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
         object: undefined,
         issued: leaf(0),
         restored: undefined,
-        place: undefined,
+        places: [],
         shardLeaf: undefined,
       },
       1,
@@ -227,7 +227,7 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
           object: undefined,
           issued: leaf(seconds),
           restored: undefined,
-          place: undefined,
+          places: [],
           shardLeaf: undefined,
         },
         index + 1,
@@ -241,7 +241,7 @@ test('a pod with a later leaf has the roots of that time, in a snapshot and in a
           object: undefined,
           issued: each,
           restored: undefined,
-          place: undefined,
+          places: [],
           shardLeaf: undefined,
         },
         1,
@@ -270,7 +270,7 @@ test('a certificate for names keeps its authority, and lets no root of the mesh 
       object: undefined,
       issued: leaf,
       restored: undefined,
-      place: undefined,
+      places: [],
       shardLeaf: undefined,
     },
     1,

@@ -29,7 +29,7 @@ async function start(log: MemoryLog, tokens: readonly JoinToken[], own: readonly
           },
           issued: undefined,
           restored: undefined,
-          place: undefined,
+          places: [],
           shardLeaf: undefined,
         },
       ]),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalBytes, type AuditEvent } from '../../../src/domain/index.ts';
+import { canonicalBytes, placesDetail, type AuditEvent } from '../../../src/domain/index.ts';
 import { apply, emptyMemory, lessonFrom, lessonOf } from '../../../src/ledger/memory.ts';
 import { LogBook } from '../../../src/ledger/log.ts';
 import { QuotaPlaces } from '../../../src/ledger/quota-places.ts';
@@ -32,6 +32,28 @@ test('records of what was issued take places, and those of what was withheld or 
     assert.deepEqual(memory.quotas.ends('r'), [100, 200]);
     assert.deepEqual(memory.quotas.ends('r caller a'), [300]);
     assert.deepEqual(memory.quotas.ends('other'), []);
+  }
+});
+
+test('a record takes one place of each quota that it states', () => {
+  const places = placesDetail(
+    [
+      { counter: 'r', rule: 'r', limit: 9, perSeconds: 10 },
+      { counter: 'tenant:shop', of: 'tenant', rule: 'shop', limit: 9, perSeconds: 20 },
+      { counter: 'eab-key:1', of: 'eab-key', rule: '1', limit: 9, perSeconds: 30 },
+    ],
+    100,
+  );
+  for (const read of [lessonOf, (event: AuditEvent) => lessonFrom(canonicalBytes(event), 115)]) {
+    const memory = emptyMemory(new FakeClock());
+    const altered = {
+      ...places,
+      quotaPlaces: [...(places['quotaPlaces'] as string[]), 'x', 'y z'],
+    };
+    apply(memory, read({ ...record('r', 0), detail: altered }), 1);
+    assert.deepEqual(memory.quotas.ends('tenant:shop'), [120]);
+    assert.deepEqual(memory.quotas.ends('eab-key:1'), [130]);
+    assert.deepEqual(memory.quotas.ends('r'), read === lessonOf ? [110] : []);
   }
 });
 

@@ -1,0 +1,66 @@
+import {
+  tenantOfNames,
+  type NameOwner,
+  type NameOwners,
+  type NamesAsk,
+  type Requester,
+} from '../domain/index.ts';
+import type { IssuancePolicy, PolicyDecision, TenantGrant } from './policy.ts';
+import type { PolicyRequest } from './policy-request.ts';
+
+/**
+ * The policy, and behind it the tenants: names of a tenant are given to nobody else, in every way of
+ * issuing, and the certificate takes a place in the quota of its tenant. `owners`: those in force.
+ * The transaction that releases checks that the tenant is still active.
+ */
+export const withTenants = (policy: IssuancePolicy, owners: () => NameOwners): IssuancePolicy => ({
+  decide(request, caller): PolicyDecision {
+    const decision = policy.decide(request, caller);
+    if (!decision.allowed || !isSubjectToTenants(request, caller)) return decision;
+    const tenant = tenantOfNames(owners(), asked(request));
+    if (tenant.ok)
+      return tenant.value === undefined
+        ? decision
+        : { ...decision, tenant: grantOf(tenant.value, request) };
+    const { code, message: reason } = tenant.error;
+    return { allowed: false, version: decision.version, reason, code };
+  },
+});
+
+/**
+ * The certificates of the server and of agents, and those of its own authorities, have names that no
+ * tenant can own. So have the proxies of Linkerd.
+ */
+function isSubjectToTenants(request: PolicyRequest, { class: callerClass }: Requester): boolean {
+  if (request.type === 'jwt') return true;
+  const { kind, profile } = request;
+  if (kind === 'authority') return profile === 'downstream' && callerClass !== 'server';
+  return kind !== 'server' && kind !== 'agent' && kind !== 'linkerd';
+}
+
+function asked(request: PolicyRequest): NamesAsk {
+  if (request.type === 'jwt') return { spiffeId: request.spiffeId.toString(), dnsNames: [] };
+  const { kind, subject, claim } = request;
+  // a CA downstream has the ID of the trust domain, and is its entry's
+  if (kind === 'authority') return { dnsNames: [], claim };
+  const { dnsNames } = subject;
+  return subject.kind === 'spiffe'
+    ? { spiffeId: subject.id.toString(), dnsNames, claim }
+    : { dnsNames, claim };
+}
+
+/** The quota counts certificates. A JWT-SVID takes no place. */
+function grantOf(
+  { name, quotaCertificates: limit, quotaSeconds: perSeconds }: NameOwner,
+  { type }: PolicyRequest,
+): TenantGrant {
+  return limit === 0 || type === 'jwt'
+    ? { name }
+    : {
+        name,
+        place: { counter: tenantCounter(name), of: 'tenant', rule: name, limit, perSeconds },
+      };
+}
+
+/** What the places in the quota of a tenant are counted by. */
+export const tenantCounter = (name: string): string => `tenant:${name}`;
