@@ -44,6 +44,7 @@ export function buildForeignPrograms({ say }) {
         also: [requirements],
       });
       const proxyPython = made('proxies', 'python', buildPython);
+      const spire = made('spire', 'go', buildSpire);
       debian('nss');
       return {
         clients: {
@@ -81,7 +82,8 @@ export function buildForeignPrograms({ say }) {
         etcd: [etcdCommand(say)],
         linkerd: [made('linkerd', 'go', buildGo)],
         federation: [made('federation', 'go', buildGo)],
-        spire: [made('spire', 'go', buildSpire)],
+        spire: [join(spire, 'spire-server')],
+        spireAgent: [join(spire, 'spire-agent')],
         vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],
@@ -133,9 +135,20 @@ function buildGoClient(wanted) {
   goBuild('./examples/controlplane', wanted);
 }
 
-/** With C: its database is SQLite. Minutes of both processors, so that others go first. */
-const buildSpire = (wanted) =>
-  goBuild('github.com/spiffe/spire/cmd/spire-server', wanted, ['-ldflags=-s -w'], { withC: true });
+/**
+ * A folder with server and agent. With C: the database is SQLite. Minutes of both processors, so that
+ * others go first.
+ */
+function buildSpire({ source, place, say }) {
+  mkdirSync(place);
+  for (const name of ['spire-server', 'spire-agent'])
+    goBuild(
+      `github.com/spiffe/spire/cmd/${name}`,
+      { source, place: join(place, name), say },
+      ['-ldflags=-s -w'],
+      { withC: true },
+    );
+}
 
 const buildGrpcurl = (wanted) => goBuild('github.com/fullstorydev/grpcurl/cmd/grpcurl', wanted);
 

@@ -19,6 +19,7 @@ const exceptions: Readonly<Record<string, readonly [number, string]>> = {
   'integration/sidecar/attest/unix/inspector.test.ts': [1, 'counts turns of the event loop'],
   'integration/sidecar/state/lock-holder.ts': [1, 'a process that does nothing until it is killed'],
   'interop/clients.interop.ts': [1, 'pause before a foreign client tries again'],
+  'interop/spire.interop.ts': [1, 'pace of the load'],
 };
 
 /** How often a source makes a timer of the machine, other than through a clock. */

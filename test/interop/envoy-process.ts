@@ -25,6 +25,10 @@ export interface EnvoyOptions {
   readonly upstreamPort?: number;
 }
 
+interface Shown {
+  readonly serial_number: string;
+}
+
 /** A real Envoy that takes its secrets from an agent. Owner of its process. */
 export class EnvoyProcess {
   readonly #folder: string;
@@ -69,8 +73,25 @@ export class EnvoyProcess {
   /** The serials of the certificates that it serves, in lower-case hex. */
   async serials(): Promise<readonly string[]> {
     const text = await this.admin('/certs');
-    return [...text.matchAll(/"serial_number": "([0-9a-fA-F]+)"/g)].map((match) =>
-      (match[1] as string).toLowerCase(),
+    if (text === '') return [];
+    const { certificates = [] } = JSON.parse(text) as {
+      readonly certificates?: readonly { readonly cert_chain?: readonly Shown[] }[];
+    };
+    return certificates.flatMap(({ cert_chain: chain = [] }) =>
+      chain.map(({ serial_number: serial }) => serial.toLowerCase()),
+    );
+  }
+
+  /** Whether it was given this root. */
+  async holds(rootDer: Buffer): Promise<boolean> {
+    const dump = await this.admin('/config_dump?resource=dynamic_active_secrets');
+    const root = rootDer.toString('base64');
+    // PEM in bytes, or a bundle document in a string
+    return [...dump.matchAll(/"inline_(bytes|string)": "([^"\\]*(?:\\.[^"\\]*)*)"/g)].some(
+      ([, kind, text = '']) =>
+        (kind === 'bytes' ? Buffer.from(text, 'base64').toString() : text)
+          .replaceAll(/\s|\\n/g, '')
+          .includes(root),
     );
   }
 

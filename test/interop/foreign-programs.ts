@@ -19,8 +19,9 @@ export interface ForeignPrograms {
   readonly linkerd: Command;
   /** Both ends of federation on go-spiffe (test/interop/federation). */
   readonly federation: Command;
-  /** The server of SPIRE. */
+  /** The server and the agent of SPIRE. */
   readonly spire: Command;
+  readonly spireAgent: Command;
   readonly judges: Readonly<Record<Judge, Command>>;
   /** The folder of Wycheproof's JSON. */
   readonly vectors: string;

@@ -1,318 +1,359 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { request } from 'node:https';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { PkiError } from '../../src/common/errors/index.ts';
-import { certificatesToPem } from '../../src/common/x509/index.ts';
-import { authorizeId, httpsAgent, JwtSource, X509Source } from '../../src/workload/index.ts';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { agentSeat, type AgentSeat } from '../support/agent-seat.ts';
-import { webPair, foreignRoot } from '../support/bundle-endpoint.ts';
+import { foreignRoot, webPair } from '../support/bundle-endpoint.ts';
 import { entryFor } from '../support/federated-pair.ts';
+import { rotationOf } from '../support/mesh.ts';
 import { freePorts } from '../support/ports.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
-import { patienceMs, until } from '../support/until.ts';
+import { Spire, type SpirePrograms } from '../support/spire.ts';
+import { until } from '../support/until.ts';
+import { envoyLives } from './envoy-lives.ts';
+import { EnvoyProcess } from './envoy-process.ts';
+import { ForeignClient, foreignCommands } from './foreign-client.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 
-const [program = ''] = foreignPrograms().spire;
-const [goSpiffe = ''] = foreignPrograms().federation;
-const execute = promisify(execFile);
+type Profile = 'https_spiffe' | 'https_web';
 
 const ours = 'mesh.test';
 const theirs = 'partner.test';
-const theirEndpointId = `spiffe://${theirs}/spire/server`;
 const webRoot = foreignRoot('web', { uriSans: [] });
 
-let dir: string;
-let t: TestServer;
-let seat: AgentSeat;
-let certificates: X509Source;
-let tokens: JwtSource;
-let spire: ChildProcess | undefined;
-let port = 0;
-let endpointPort = 0;
-const file = (name: string): string => join(dir, name);
-
-/** The configuration of a real SPIRE server that federates with ours by one profile. */
-const configuration = (profile: 'https_spiffe' | 'https_web'): string => {
-  const { web, spiffe } = t.server.federationPorts;
-  const isWeb = profile === 'https_web';
-  const own = isWeb
-    ? `profile "https_web" { serving_cert_file {
-         cert_file_path = "${file('web.pem')}"
-         key_file_path = "${file('web.key')}"
-         file_sync_interval = "1h"
-       } }`
-    : 'profile "https_spiffe" {}';
-  const other = isWeb
-    ? 'bundle_endpoint_profile "https_web" {}'
-    : `bundle_endpoint_profile "https_spiffe" {
-         endpoint_spiffe_id = "spiffe://${ours}/meshca/server"
-       }`;
-  return `
-server {
-  bind_address = "127.0.0.1"
-  bind_port = "${port}"
-  socket_path = "${file('spire.sock')}"
-  trust_domain = "${theirs}"
-  data_dir = "${file('spire')}"
-  log_level = "WARN"
-  ca_key_type = "ec-p256"
-  federation {
-    bundle_endpoint { address = "127.0.0.1" port = ${endpointPort} refresh_hint = "1s" ${own} }
-    federates_with "${ours}" {
-      bundle_endpoint_url = "https://localhost:${isWeb ? web : spiffe}/"
-      ${other}
-    }
-  }
-}
-plugins {
-  DataStore "sql" { plugin_data {
-    database_type = "sqlite3"
-    connection_string = "${file('spire/data.sqlite3')}"
-  } }
-  KeyManager "disk" { plugin_data { keys_path = "${file('spire/keys.json')}" } }
-  NodeAttestor "join_token" { plugin_data {} }
-}
-`;
+/**
+ * SPIRE asks an endpoint every 15 s, however short its hint is. A root of ours waits five times the
+ * hint, so that SPIRE has it before it signs.
+ */
+const lives = {
+  ...envoyLives,
+  issuance: { ...envoyLives.issuance, defaultTtlSeconds: 30, bundleRefreshHintSeconds: 5 },
 };
 
-async function cli(...args: readonly string[]): Promise<string> {
-  const { stdout } = await execute(program, [...args, '-socketPath', file('spire.sock')], {
-    timeout: patienceMs,
-  });
-  return stdout;
-}
+/** A trust domain of ours and one of SPIRE, each with a workload on go-spiffe and two Envoys. */
+class Scene implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+  readonly #profile: Profile;
+  server!: TestServer;
+  seat!: AgentSeat;
+  spire!: Spire;
+  our!: ForeignClient;
+  their!: ForeignClient;
+  readonly #envoys: { readonly of: string; readonly envoy: EnvoyProcess }[] = [];
+  ways: readonly { readonly port: number; readonly answer: string }[] = [];
 
-async function startSpire(profile: 'https_spiffe' | 'https_web'): Promise<void> {
-  await writeFile(file('spire.conf'), configuration(profile));
-  spire = spawn(program, ['run', '-config', file('spire.conf')], {
-    stdio: ['ignore', 'inherit', 'inherit'],
-    // the CAs of the web, for this process alone
-    env: { ...process.env, SSL_CERT_FILE: file('ca.pem'), SSL_CERT_DIR: file('none') },
-  });
-  await until(
-    () =>
-      cli('healthcheck').then(
-        () => true,
-        () => false,
-      ),
-    'SPIRE is healthy',
-  );
-}
-
-async function stopSpire(): Promise<void> {
-  if (spire === undefined || spire.exitCode !== null) return;
-  const exit = once(spire, 'exit');
-  spire.kill('SIGTERM');
-  await exit;
-}
-
-before(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'meshca-spire-'));
-  await mkdir(file('spire'));
-  const pair = webPair(webRoot);
-  await writeFile(file('web.pem'), pair.cert);
-  await writeFile(file('web.key'), pair.key, { mode: 0o600 });
-  await writeFile(file('ca.pem'), certificatesToPem([webRoot.certificateDer]));
-  [port, endpointPort] = (await freePorts(2)) as [number, number];
-  t = await startTestServer({
-    config: {
-      issuance: { bundleRefreshHintSeconds: 10 },
-      federation: {
-        pollMinimumSeconds: 1,
-        web: { port: 0, certFile: file('web.pem'), keyFile: file('web.key') },
-        spiffe: { port: 0 },
-      },
-    },
-  });
-  const { token, agentId } = await t.admin('Tokens/CreateJoinToken', { agentName: 'node' });
-  seat = await agentSeat(t, { joinToken: { token } });
-  await seat.start();
-  await seat.connected();
-  await entryFor({ trustDomain: ours, server: t, seat, agentId }, 'web', [theirs]);
-  const { socketPath } = seat;
-  certificates = await X509Source.connect({ socketPath, waitMs: patienceMs });
-  tokens = await JwtSource.connect({ socketPath, waitMs: patienceMs });
-});
-after(async () => {
-  await stopSpire();
-  await certificates?.close();
-  await tokens?.close();
-  await seat?.[Symbol.asyncDispose]();
-  await t?.[Symbol.asyncDispose]();
-  await rm(dir, { recursive: true, force: true });
-});
-
-/** Our bundle, as SPIRE holds it. */
-const heldBySpire = (): Promise<string> =>
-  cli('bundle', 'list', '-id', `spiffe://${ours}`, '-format', 'spiffe');
-
-const ourBundle = () => t.admin('Authorities/GetBundle');
-const relationship = () => t.admin('Federation/GetRelationship', { trustDomain: theirs });
-
-async function create(profile: 'https_spiffe' | 'https_web'): Promise<void> {
-  const spiffe = profile === 'https_spiffe';
-  await t.admin('Federation/CreateRelationship', {
-    trustDomain: theirs,
-    endpointUrl: `https://localhost:${endpointPort}/`,
-    endpointProfile: profile,
-    endpointSpiffeId: spiffe ? theirEndpointId : '',
-    webRootsDer: spiffe ? [] : [webRoot.certificateDer],
-    bundleDocument: Buffer.from(spiffe ? await cli('bundle', 'show', '-format', 'spiffe') : ''),
-  });
-  await until(async () => {
-    const { bundle, polls } = await relationship();
-    return bundle !== null && polls !== null && polls.attemptedAt > 0 && polls.failure === null;
-  });
-}
-
-/** What tells a bundle from another one: its roots and the IDs of its JWT keys. */
-const contentOf = (document: string): string =>
-  (JSON.parse(document) as { readonly keys: readonly { x5c?: string[]; kid?: string }[] }).keys
-    .map(({ x5c, kid }) => x5c?.[0] ?? kid ?? '')
-    .sort()
-    .join();
-
-/** SPIRE asks our endpoint now, and has what we serve; its workloads get this file. */
-async function spireFollows(): Promise<void> {
-  await until(async () => {
-    await cli('federation', 'refresh', '-id', `spiffe://${ours}`);
-    const held = await heldBySpire();
-    await writeFile(file('held.json'), held);
-    return contentOf(held) === contentOf((await ourBundle()).bundleJson);
-  }, 'SPIRE holds our bundle');
-}
-
-/** Our next poll has their bundle, and so have our workloads. */
-async function weFollow(roots: number): Promise<void> {
-  await until(async () => {
-    const { bundle } = await relationship();
-    return bundle?.rootsDer.length === roots && certificates.bundles.get(theirs)?.length === roots;
-  }, `${roots} roots of SPIRE`);
-}
-
-/** A server of go-spiffe with an SVID that SPIRE mints now. */
-async function greeter(): Promise<{ readonly port: number; end(): Promise<void> }> {
-  await cli(...['x509', 'mint', '-spiffeID', `spiffe://${theirs}/web`, '-write', dir]);
-  const args = ['greet', ours, file('held.json'), file('svid.pem'), file('key.pem')];
-  const child = spawn(goSpiffe, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  const [line] = (await once(child.stdout, 'data')) as [Buffer];
-  return {
-    port: Number(line.toString()),
-    async end() {
-      const exit = once(child, 'exit');
-      child.stdin.end();
-      await exit;
-    },
-  };
-}
-
-/** What it says to a workload of ours, which takes it for nobody else. */
-async function greeting(at: number): Promise<string> {
-  const agent = httpsAgent(certificates, { expect: authorizeId(`spiffe://${theirs}/web`) });
-  try {
-    const asked = request({ agent, host: '127.0.0.1', port: at }).end();
-    const [response] = (await once(asked, 'response')) as [AsyncIterable<Buffer>];
-    let text = '';
-    for await (const bytes of response) text += String(bytes);
-    return text;
-  } finally {
-    agent.destroy();
+  private constructor(profile: Profile) {
+    this.#profile = profile;
   }
-}
 
-async function workloadsTalk(): Promise<void> {
-  const { port: at, end } = await greeter();
-  try {
-    assert.equal(await greeting(at), `hello spiffe://${ours}/web`);
-  } finally {
-    await end();
+  static async open(profile: Profile): Promise<Scene> {
+    const scene = new Scene(profile);
+    try {
+      await scene.#start();
+    } catch (thrown) {
+      await scene[Symbol.asyncDispose]();
+      throw thrown;
+    }
+    return scene;
   }
-}
 
-const theirToken = async (): Promise<string> =>
-  (await cli('jwt', 'mint', '-spiffeID', `spiffe://${theirs}/web`, '-audience', 'us')).trim();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
 
-/** A JWT-SVID of each is valid to a workload of the other. */
-async function tokensVerify(): Promise<void> {
-  const { id } = await tokens.validate(await theirToken(), 'us');
-  assert.equal(String(id), `spiffe://${theirs}/web`);
-  const { token } = await tokens.fetch('them');
-  const { stdout } = await execute(goSpiffe, ['validate', ours, file('held.json'), 'them', token]);
-  assert.equal(stdout.trim(), `spiffe://${ours}/web`);
-}
-
-interface Authorities {
-  readonly prepared_authority: { readonly authority_id: string };
-}
-
-async function authority(verb: string, id?: string): Promise<Authorities> {
-  const args = id === undefined ? [] : ['-authorityID', id];
-  return JSON.parse(await cli('localauthority', 'x509', verb, ...args, '-output', 'json'));
-}
-
-/** They prepare a root, sign by it, and withdraw the old one. */
-async function theirRootIsReplaced(): Promise<void> {
-  const old = await greeter();
-  try {
-    const { prepared_authority: prepared } = await authority('prepare');
-    await weFollow(2);
-    const { active } = (await authority('show')) as unknown as {
-      readonly active: { readonly authority_id: string };
+  async #start(): Promise<void> {
+    const options = {
+      programs: spirePrograms(),
+      trustDomain: theirs,
+      profile: this.#profile,
+      webRoot,
     };
-    await authority('activate', prepared.authority_id);
-    await workloadsTalk();
-    assert.equal(await greeting(old.port), `hello spiffe://${ours}/web`);
-    await authority('taint', active.authority_id);
-    await authority('revoke', active.authority_id);
-    await weFollow(1);
-    await workloadsTalk();
-    await assert.rejects(greeting(old.port));
-  } finally {
-    await old.end();
+    const spire = (this.spire = this.#stack.use(await Spire.start(options)));
+    const agentId = await this.#startOurs();
+    await this.#federate();
+    await entryFor({ trustDomain: ours, server: this.server, seat: this.seat, agentId }, 'web', [
+      theirs,
+    ]);
+    await spire.entry('web', [ours]);
+    const client = (socketPath: string): ForeignClient =>
+      this.#stack.use(new ForeignClient('go', foreignCommands().go, socketPath));
+    this.our = client(this.seat.socketPath);
+    this.their = client(spire.socketPath);
+    await this.our.until(() => this.our.identity?.foreign?.join() === theirs, 'the bundle');
+    await this.their.until(() => this.their.identity?.foreign?.join() === ours, 'the bundle');
+    this.ways = [
+      await this.#way(ours, theirs, ['ALL', 'ALL']),
+      // SPIRE's agent withdraws a bundle from ALL alone, and not from its own name
+      await this.#way(theirs, ours, ['ALL', `spiffe://${theirs}`]),
+    ];
+  }
+
+  /** Returns the ID of the agent. */
+  async #startOurs(): Promise<string> {
+    const dir = await mkdtemp(join(tmpdir(), 'meshca-with-spire-'));
+    this.#stack.defer(() => rm(dir, { recursive: true, force: true }));
+    const pair = webPair(webRoot);
+    const [certFile, keyFile] = [join(dir, 'web.pem'), join(dir, 'web.key')];
+    await writeFile(certFile, pair.cert);
+    await writeFile(keyFile, pair.key, { mode: 0o600 });
+    this.server = this.#stack.use(
+      await startTestServer({
+        config: {
+          ...lives,
+          federation: {
+            pollMinimumSeconds: 1,
+            ...{ web: { port: 0, certFile, keyFile }, spiffe: { port: 0 } },
+          },
+        },
+      }),
+    );
+    const { token, agentId } = await this.server.admin('Tokens/CreateJoinToken', {
+      agentName: 'node',
+    });
+    this.seat = this.#stack.use(await agentSeat(this.server, { joinToken: { token } }));
+    await this.seat.start();
+    await this.seat.connected();
+    return agentId;
+  }
+
+  async #federate(): Promise<void> {
+    const { server, spire } = this;
+    const profile = this.#profile;
+    const { web, spiffe } = server.server.federationPorts;
+    await spire.trust(
+      profile === 'https_web'
+        ? { trustDomain: ours, url: `https://localhost:${web}/`, profile }
+        : {
+            ...{ trustDomain: ours, url: `https://localhost:${spiffe}/`, profile },
+            endpointId: `spiffe://${ours}/meshca/server`,
+            document: (await server.admin('Authorities/GetBundle')).bundleJson,
+          },
+    );
+    await server.admin('Federation/CreateRelationship', {
+      trustDomain: theirs,
+      endpointUrl: spire.endpointUrl,
+      endpointProfile: profile,
+      ...(profile === 'https_web'
+        ? { webRootsDer: [webRoot.certificateDer] }
+        : {
+            endpointSpiffeId: spire.endpointId,
+            bundleDocument: Buffer.from(await spire.document()),
+          }),
+    });
+    await until(async () => {
+      const { bundle, polls } = await this.relationship();
+      return bundle !== null && polls !== null && polls.attemptedAt > 0 && polls.failure === null;
+    }, 'the first poll');
+  }
+
+  relationship() {
+    return this.server.admin('Federation/GetRelationship', { trustDomain: theirs });
+  }
+
+  /** Two Envoys, of which the first forwards to the second in the other trust domain. */
+  async #way(
+    from: string,
+    to: string,
+    [outer, inner]: readonly [string, string],
+  ): Promise<{ readonly port: number; readonly answer: string }> {
+    const [port = 0, inside = 0, first = 0, second = 0] = await freePorts(4);
+    const start = async (
+      name: string,
+      [own, peer]: readonly [string, string],
+      options: Pick<EnvoyOptionsOf, 'port' | 'adminPort' | 'bundle' | 'upstreamPort'>,
+    ): Promise<void> => {
+      const isOurs = own === ours;
+      const socketPath = isOurs ? this.seat.socketPath : this.spire.socketPath;
+      const envoy = await EnvoyProcess.start({
+        ...{ name, socketPath, api: isOurs ? 'DELTA_GRPC' : 'GRPC' },
+        ...{ svid: `spiffe://${own}/web`, peer: `spiffe://${peer}/web` },
+        ...options,
+      });
+      this.#envoys.push({ of: own, envoy: this.#stack.use(envoy) });
+    };
+    const answer = `in-${to}`;
+    await start(answer, [to, from], { port: inside, adminPort: first, bundle: inner });
+    await start('out', [from, to], {
+      ...{ port, adminPort: second, bundle: outer, upstreamPort: inside },
+    });
+    return { port, answer };
+  }
+
+  async ask(port: number): Promise<string> {
+    return fetch(`http://127.0.0.1:${port}/`).then(
+      async (response) => `${response.status} ${await response.text()}`,
+      (thrown: unknown) => `failed: ${String(thrown)}`,
+    );
+  }
+
+  /** One visit of each kind and direction: through Envoys, of workloads, and a token. */
+  get visits(): readonly (() => Promise<string>)[] {
+    const { our, their } = this;
+    const [ourId, theirId] = [`spiffe://${ours}/web`, `spiffe://${theirs}/web`];
+    const wanted = (what: string, said: string, expected: string): string =>
+      said === expected ? '' : `${what}: ${said}`;
+    return [
+      ...this.ways.map(
+        ({ port, answer }) =>
+          async () =>
+            wanted(answer, await this.ask(port), `200 ${answer}`),
+      ),
+      async () => wanted('dial theirs', await our.dial(their.port), theirId),
+      async () => wanted('dial ours', await their.dial(our.port), ourId),
+      async () => wanted('their token', await our.validate('us', await their.token('us')), theirId),
+      async () => wanted('our token', await their.validate('us', await our.token('us')), ourId),
+    ];
+  }
+
+  /** Everything talks. What Envoys have not loaded yet may fail until then. */
+  async talks(): Promise<void> {
+    for (const visit of this.visits) {
+      let said = '';
+      await until(async () => (said = await visit()) === '', `a visit; the last one: ${said}`);
+    }
+  }
+
+  /** Runs `change` under load. Returns how many visits there were; none may fail. */
+  async under(change: () => Promise<unknown>): Promise<number> {
+    let going = true;
+    let count = 0;
+    const failed: string[] = [];
+    const load = async (visit: () => Promise<string>): Promise<void> => {
+      while (going) {
+        const said = await visit();
+        count += 1;
+        if (said !== '') failed.push(said);
+        await sleep(20);
+      }
+    };
+    const traffic = Promise.all(this.visits.map(load));
+    try {
+      await change();
+    } finally {
+      going = false;
+      await traffic;
+    }
+    assert.deepEqual(failed, [], `of ${count} visits`);
+    return count;
+  }
+
+  #envoysOf(trustDomain: string): readonly EnvoyProcess[] {
+    return this.#envoys.flatMap(({ of, envoy }) => (of === trustDomain ? [envoy] : []));
+  }
+
+  /** Runs `change`, and waits until each workload and Envoy of the trust domain has a new leaf. */
+  async #renewedBy(trustDomain: string, change: () => Promise<unknown>): Promise<void> {
+    const client = trustDomain === ours ? this.our : this.their;
+    const serial = client.identity?.serial;
+    const envoys = this.#envoysOf(trustDomain);
+    const before = (await Promise.all(envoys.map((envoy) => envoy.serials()))).flat();
+    await change();
+    await client.until(() => client.identity?.serial !== serial, 'a new certificate');
+    for (const envoy of envoys)
+      await until(
+        async () => (await envoy.serials()).some((each) => !before.includes(each)),
+        'an Envoy has a new certificate',
+      );
+  }
+
+  /** Everybody has the root before it signs, and the old one leaves when it is revoked. */
+  async rotateTheirs(): Promise<void> {
+    const { spire, their } = this;
+    const change = await spire.prepareRoot();
+    await this.#weFollow(2);
+    await their.until(() => their.identity?.roots.length === 2, 'their own new root');
+    await this.#renewedBy(theirs, () => spire.activateRoot(change));
+    await spire.withdrawRoot(change);
+    await this.#weFollow(1);
+  }
+
+  /** SPIRE has our root, by its own polls, before it signs. */
+  async rotateOurs(): Promise<void> {
+    const rotation = rotationOf(this.server);
+    const before = await rotation.activeId('issuing');
+    await this.#renewedBy(ours, async () => {
+      const rotated = rotation.rotate('root');
+      await until(async () => {
+        const root = await rotation.inState('root', 'published');
+        if (root === undefined) return false;
+        const held = await this.spire.held(ours);
+        const stillWaits = (await rotation.inState('root', 'published')) !== undefined;
+        return stillWaits && held.includes(root.authority.certificateDer.toString('base64'));
+      }, 'SPIRE holds the new root while it signs nothing yet');
+      await rotated;
+      await until(
+        async () => (await rotation.activeId('issuing')) !== before,
+        'an intermediate under the new root',
+      );
+    });
+  }
+
+  /** Our next poll has their bundle, and so have our Envoys. */
+  async #weFollow(roots: number): Promise<void> {
+    await until(async () => {
+      const { bundle } = await this.relationship();
+      const newest = bundle?.rootsDer.at(-1);
+      if (newest === undefined || bundle?.rootsDer.length !== roots) return false;
+      const held = await Promise.all(this.#envoysOf(ours).map((envoy) => envoy.holds(newest)));
+      return held.every(Boolean);
+    }, `${roots} roots of SPIRE`);
+  }
+
+  /** SPIRE ends the trust alone. */
+  async endedByThem(): Promise<void> {
+    const [{ our, their }, token] = [this, await this.our.token('us')];
+    await this.spire.distrust(ours);
+    await their.until(() => their.identity?.foreign?.length === 0, 'the withdrawal');
+    await this.#refused();
+    assert.match(await their.validate('us', token), /^error/);
+    // we still trust SPIRE
+    assert.equal(await our.validate('us', await their.token('us')), `spiffe://${theirs}/web`);
+  }
+
+  async endedByUs(): Promise<void> {
+    const [{ our, their }, token] = [this, await this.their.token('us')];
+    await this.server.admin('Federation/DeleteRelationship', { trustDomain: theirs });
+    await our.until(() => our.identity?.foreign?.length === 0, 'the withdrawal');
+    await this.#refused();
+    assert.match(await our.validate('us', token), /^error/);
+    assert.equal(await their.validate('us', await our.token('us')), `spiffe://${ours}/web`);
+  }
+
+  /** Neither side reaches the other one any more. */
+  async #refused(): Promise<void> {
+    const { our, their } = this;
+    for (const { port, answer } of this.ways)
+      await until(async () => (await this.ask(port)).startsWith('503'), `no way to ${answer}`);
+    assert.match(await our.dial(their.port), /^error/);
+    assert.match(await their.dial(our.port), /^error/);
   }
 }
 
-test('with a real SPIRE server, by SVIDs, in both directions, over rotations of both sides', async () => {
-  await startSpire('https_spiffe');
-  await writeFile(file('mesh.json'), (await ourBundle()).bundleJson);
-  const set = ['bundle', 'set', '-format', 'spiffe', '-id', `spiffe://${ours}`];
-  await cli(...set, '-path', file('mesh.json'));
-  await create('https_spiffe');
-  await spireFollows();
-  await weFollow(1);
-  await workloadsTalk();
-  await tokensVerify();
-  await theirRootIsReplaced();
-  const before = (await ourBundle()).sequence;
-  await t.admin('Authorities/RotateAuthorities', { kind: 'jwt', reason: 'test', force: true });
-  await until(async () => (await ourBundle()).sequence > before);
-  await spireFollows();
-  await tokensVerify();
-  const last = await theirToken();
-  const { port: at, end } = await greeter();
-  try {
-    await t.admin('Federation/DeleteRelationship', { trustDomain: theirs, reason: 'over' });
-    await assert.rejects(relationship(), (thrown: PkiError) => thrown.code === 'NOT_FOUND');
-    await until(() => !certificates.bundles.has(theirs) && !tokens.trustDomains.includes(theirs));
-    await assert.rejects(greeting(at));
-    await assert.rejects(tokens.validate(last, 'us'));
-  } finally {
-    await end();
-  }
-  await stopSpire();
-});
+function spirePrograms(): SpirePrograms {
+  const { spire, spireAgent } = foreignPrograms();
+  return { server: spire.join(), agent: spireAgent.join() };
+}
 
-test('with a real SPIRE server, by certificates of the web, in both directions', async () => {
-  await startSpire('https_web');
-  await create('https_web');
-  await spireFollows();
-  await weFollow(1);
-  await workloadsTalk();
-  await tokensVerify();
+type EnvoyOptionsOf = Parameters<typeof EnvoyProcess.start>[0];
+
+// at once: most of the time is waiting for polls and renewals
+describe('with a real SPIRE', { concurrency: true }, () => {
+  for (const profile of ['https_spiffe', 'https_web'] as const)
+    test(`by ${profile}, all talk while both replace their roots, until one side ends it`, async (t) => {
+      const startedMs = performance.now();
+      await using scene = await Scene.open(profile);
+      await scene.talks();
+      const visits = await scene.under(() =>
+        Promise.all([
+          scene.rotateTheirs(),
+          scene.rotateOurs(),
+          rotationOf(scene.server).rotate('jwt'),
+        ]),
+      );
+      const seconds = Math.round((performance.now() - startedMs) / 1000);
+      t.diagnostic(`${visits} visits, 0 failed, until ${seconds} s after the start`);
+      await (profile === 'https_spiffe' ? scene.endedByThem() : scene.endedByUs());
+    });
 });

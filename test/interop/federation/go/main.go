@@ -3,12 +3,8 @@
 //	federation fetch https_spiffe TRUST-DOMAIN URL BUNDLE-FILE ENDPOINT-ID
 //	federation fetch https_web TRUST-DOMAIN URL CA-FILE
 //	federation serve TRUST-DOMAIN BUNDLE-FILE CERT-FILE KEY-FILE
-//	federation greet PEER-TRUST-DOMAIN BUNDLE-FILE CERT-FILE KEY-FILE
-//	federation validate TRUST-DOMAIN BUNDLE-FILE AUDIENCE TOKEN
 //
 // fetch prints what it got as a line of JSON. serve prints its port, and serves until its standard input ends.
-// greet does so too: a workload that admits the peers of one trust domain and tells each one its SPIFFE ID.
-// validate prints the subject of a JWT-SVID.
 package main
 
 import (
@@ -27,9 +23,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/federation"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
-	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
 func main() {
@@ -45,10 +38,6 @@ func run(args []string) error {
 		return fetch(args[1], args[2], args[3], args[4:])
 	case len(args) == 5 && args[0] == "serve":
 		return serve(args[1], args[2], args[3], args[4])
-	case len(args) == 5 && args[0] == "greet":
-		return greet(args[1], args[2], args[3], args[4])
-	case len(args) == 5 && args[0] == "validate":
-		return validate(args[1], args[2], args[3], args[4])
 	}
 	return errors.New("usage: see main.go")
 }
@@ -131,40 +120,6 @@ func serve(name, bundleFile, certFile, keyFile string) error {
 		return err
 	}
 	return listen(handler, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
-}
-
-func greet(name, bundleFile, certFile, keyFile string) error {
-	trustDomain, bundle, err := load(name, bundleFile)
-	if err != nil {
-		return err
-	}
-	svid, err := x509svid.Load(certFile, keyFile)
-	if err != nil {
-		return err
-	}
-	handler := func(response http.ResponseWriter, request *http.Request) {
-		id, err := x509svid.IDFromCert(request.TLS.PeerCertificates[0])
-		if err != nil {
-			http.Error(response, err.Error(), http.StatusForbidden)
-			return
-		}
-		fmt.Fprintf(response, "hello %s", id)
-	}
-	config := tlsconfig.MTLSServerConfig(svid, bundle, tlsconfig.AuthorizeMemberOf(trustDomain))
-	return listen(http.HandlerFunc(handler), config)
-}
-
-func validate(name, bundleFile, audience, token string) error {
-	_, bundle, err := load(name, bundleFile)
-	if err != nil {
-		return err
-	}
-	svid, err := jwtsvid.ParseAndValidate(token, bundle, []string{audience})
-	if err != nil {
-		return err
-	}
-	fmt.Println(svid.ID)
-	return nil
 }
 
 func listen(handler http.Handler, config *tls.Config) error {
