@@ -70,6 +70,11 @@ export {
   type JudgedBundle,
   type KnownKeys,
 } from './federation/judgement.ts';
+export {
+  loggedAccepted,
+  type AcceptedBundle,
+  type ShrunkBundle,
+} from './federation/accepted.ts';
 export { pollSeconds, staleFrom, type PollLimits } from './federation/polling.ts';
 export {
   checkRelationship,

@@ -14,6 +14,7 @@ import {
   type Proven,
 } from '../domain/index.ts';
 import { AdminIds } from './admin-ids.ts';
+import { AcceptedBundles } from './accepted-bundles.ts';
 import { Blocked } from './blocked.ts';
 import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
@@ -93,6 +94,7 @@ interface Known {
 export interface ObjectsContent extends RevokedCopy {
   readonly admins: ReturnType<AdminIds['copy']>;
   readonly blocked: ReturnType<Blocked['copy']>;
+  readonly accepted: ReturnType<AcceptedBundles['copy']>;
   readonly living: ReturnType<Living['copy']>;
   readonly clock: ClockState | undefined;
   readonly restores: readonly AcceptedRestore[];
@@ -117,6 +119,7 @@ export class Objects implements ObjectLedger {
   /** The content that is known without a row. */
   revoked = new Revoked();
   blocked = new Blocked();
+  accepted = new AcceptedBundles();
   #adminIds = new AdminIds();
   #living = new Living();
   #restores = new Restores();
@@ -153,6 +156,7 @@ export class Objects implements ObjectLedger {
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
     this.blocked.apply(object);
+    this.accepted.apply(object);
     this.#adminIds.apply(object);
     this.#living.apply(object);
     if (object.kind === 'clock') this.#clock = loggedClock(object);
@@ -174,6 +178,7 @@ export class Objects implements ObjectLedger {
       evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence),
       admins: this.#adminIds.copy(),
       blocked: this.blocked.copy(),
+      accepted: this.accepted.copy(),
       living: this.#living.copy(),
       clock: this.#clock,
       restores: this.restores(),
@@ -186,6 +191,7 @@ export class Objects implements ObjectLedger {
     evidence,
     admins,
     blocked,
+    accepted,
     living,
     clock,
     restores,
@@ -199,6 +205,7 @@ export class Objects implements ObjectLedger {
     for (const [id, activation] of evidence) this.#evidence.set(id, activation);
     this.#adminIds.restore(admins);
     this.blocked.restore(blocked);
+    this.accepted.restore(accepted);
     this.#living.restore(living);
     if (clock !== undefined) this.#clock = clock;
     for (const each of restores) this.#restores.apply(each);
@@ -223,6 +230,7 @@ export class Objects implements ObjectLedger {
     this.#withText = other.#withText;
     this.revoked = other.revoked;
     this.blocked = other.blocked;
+    this.accepted = other.accepted;
     this.#adminIds = other.#adminIds;
     this.#living = other.#living;
     this.#clock = other.#clock;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { BlockedKey, ClockState, Revocation } from '../domain/index.ts';
+import type { AcceptedBundle, BlockedKey, ClockState, Revocation } from '../domain/index.ts';
 import type { ShardContent } from './crl-shards.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
@@ -18,6 +18,7 @@ type ObjectItem =
   | readonly ['restore', AcceptedRestore]
   | RevocationItem
   | readonly ['blocked', BlockedKey]
+  | readonly ['foreign-bundle', AcceptedBundle]
   | CrlItem;
 type CrlItem = readonly ['crl', id: string, number: number, issuerNumber: string, covers: number];
 /** Most items of a long log are of this kind: a list is shorter than a record. */
@@ -58,6 +59,7 @@ export function* objectParts({
   restores,
   revocations,
   blocked,
+  accepted,
   crls,
 }: ObjectsContent): Generator<Buffer> {
   yield* parts(
@@ -73,6 +75,7 @@ export function* objectParts({
       for (const revocation of revocations) yield revocationItem(revocation);
       for (const { publicKeySha256, reason, blockedAt, blockedBy } of blocked)
         yield ['blocked', { publicKeySha256, reason, blockedAt, blockedBy }];
+      for (const bundle of accepted) yield ['foreign-bundle', acceptedCopy(bundle)];
       for (const { id, number, issuerNumber, covers } of crls)
         yield ['crl', id, number, issuerNumber, covers];
     })(),
@@ -126,6 +129,25 @@ export function* shardParts(shards: readonly ShardContent[]): Generator<Buffer> 
     ),
   );
 }
+
+/** In one order of keys. JSON leaves out that nothing shrank. */
+const acceptedCopy = (bundle: AcceptedBundle): AcceptedBundle => ({
+  trustDomain: bundle.trustDomain,
+  relationshipId: bundle.relationshipId,
+  sequence: bundle.sequence,
+  receivedAt: bundle.receivedAt,
+  roots: bundle.roots,
+  jwtKeys: bundle.jwtKeys,
+  shrunk:
+    bundle.shrunk === undefined
+      ? undefined
+      : {
+          at: bundle.shrunk.at,
+          sequence: bundle.shrunk.sequence,
+          lostRoots: bundle.shrunk.lostRoots,
+          lostJwtKeys: bundle.shrunk.lostJwtKeys,
+        },
+});
 
 const revocationItem = (revoked: Revocation): RevocationItem => [
   'revocation',
@@ -209,6 +231,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     restores: [] as AcceptedRestore[],
     revocations: [] as Revocation[],
     blocked: [] as BlockedKey[],
+    accepted: [] as AcceptedBundle[],
     crls: [] as { id: string; number: number; issuerNumber: string; covers: number }[],
   };
   const issued = {
@@ -238,6 +261,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
       else if (item[0] === 'restore') content.restores.push(item[1]);
       else if (item[0] === 'revocation') content.revocations.push(revocationOf(item));
       else if (item[0] === 'blocked') content.blocked.push(item[1]);
+      else if (item[0] === 'foreign-bundle') content.accepted.push(acceptedCopy(item[1]));
       else if (item[0] === 'crl') content.crls.push(crlOf(item));
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'place')

@@ -58,7 +58,7 @@ export class FederationMetrics {
     );
     gauge(
       'meshca_federation_bundle_shrunk_timestamp_seconds',
-      'When a foreign bundle last lacked keys of the one before; absent: not since the start.',
+      'When a foreign bundle last lacked keys of the one before; absent: never in this relationship.',
       ({ polls }) => polls?.shrunk?.at,
     );
   }

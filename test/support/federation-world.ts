@@ -78,6 +78,18 @@ export class FederationWorld implements AsyncDisposable {
     return world;
   }
 
+  /** On a file, so that another one can start on it later. `nowMs`: when the first one ended. */
+  static async startOn(
+    remains: ServicesWorld['remains'],
+    nowMs?: number,
+  ): Promise<FederationWorld> {
+    const world = new FederationWorld(await createServicesWorld({}, remains));
+    const { clock } = world.world;
+    if (nowMs !== undefined && nowMs > clock.nowMs()) clock.advance(nowMs - clock.nowMs());
+    await world.poller.start();
+    return world;
+  }
+
   create(draft: Partial<RelationshipDraft>): Promise<FederationView> {
     return this.service.create(local, {
       trustDomain: 'partner.test',

@@ -1,6 +1,7 @@
 import { fail, ok, type Result } from '../../common/errors/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
+import type { AcceptedBundle } from './accepted.ts';
 import type { ForeignDocument } from './document.ts';
 import type { FederationRelationship, ForeignBundle } from './relationship.ts';
 
@@ -30,11 +31,14 @@ export function judgeBundle(
   {
     relationship,
     held,
+    accepted,
     known,
     now,
   }: {
     readonly relationship: Pick<FederationRelationship, 'id' | 'trustDomain'>;
     readonly held: ForeignBundle | undefined;
+    /** What the log states of the bundle before, for when nothing is held. */
+    readonly accepted: AcceptedBundle | undefined;
     readonly known: KnownKeys;
     readonly now: number;
   },
@@ -43,15 +47,19 @@ export function judgeBundle(
   const foreign = keyOfAnother(document, trustDomain, known);
   if (foreign !== undefined) return fail('FEDERATION_BUNDLE_INVALID', foreign);
   const bundle: ForeignBundle = { trustDomain, relationshipId, ...document, receivedAt: now };
-  if (held === undefined) return ok({ bundle, changed: true, lostRoots: [], lostJwtKeys: [] });
-  if (document.sequence < held.sequence)
+  const before = held ?? accepted;
+  if (before === undefined) return ok({ bundle, changed: true, lostRoots: [], lostJwtKeys: [] });
+  if (document.sequence < before.sequence)
     return fail(
       'FEDERATION_BUNDLE_ROLLED_BACK',
       `the bundle of ${trustDomain} has the sequence ${document.sequence}, and the one accepted ` +
-        `before has ${held.sequence}`,
+        `before has ${before.sequence}`,
     );
-  const sameKeys = keysText(document) === keysText(held);
-  if (document.sequence === held.sequence && document.sequence > 0 && !sameKeys)
+  const sameKeys =
+    held === undefined
+      ? statedText(statementOf(document)) === statedText(accepted as AcceptedBundle)
+      : keysText(document) === keysText(held);
+  if (document.sequence === before.sequence && document.sequence > 0 && !sameKeys)
     return fail(
       'FEDERATION_BUNDLE_ROLLED_BACK',
       `the bundle of ${trustDomain} has other keys than the one accepted before, under the same ` +
@@ -61,9 +69,11 @@ export function judgeBundle(
     bundle,
     changed:
       !sameKeys ||
-      document.sequence !== held.sequence ||
-      document.refreshHintSeconds !== held.refreshHintSeconds,
-    ...lostKeys(document, held),
+      document.sequence !== before.sequence ||
+      document.refreshHintSeconds !== held?.refreshHintSeconds,
+    ...(held === undefined
+      ? lostOf(statementOf(document), accepted as AcceptedBundle)
+      : lostKeys(document, held)),
   });
 }
 
@@ -82,6 +92,25 @@ function lostKeys(
       .map(({ keyId }) => keyId),
   };
 }
+
+type Statement = Pick<AcceptedBundle, 'roots' | 'jwtKeys'>;
+
+/** A document as a record states it: digests of roots, and key IDs. */
+const statementOf = ({ roots, jwtKeys }: ForeignDocument): Statement => ({
+  roots: roots.map(rootSha256),
+  jwtKeys: jwtKeys.map(({ keyId }) => keyId),
+});
+
+const statedText = ({ roots, jwtKeys }: Statement): string =>
+  JSON.stringify([roots.toSorted(), jwtKeys.toSorted()]);
+
+const lostOf = (
+  stated: Statement,
+  before: Statement,
+): Pick<JudgedBundle, 'lostRoots' | 'lostJwtKeys'> => ({
+  lostRoots: before.roots.filter((root) => !stated.roots.includes(root)),
+  lostJwtKeys: before.jwtKeys.filter((keyId) => !stated.jwtKeys.includes(keyId)),
+});
 
 const jwtKeyText = ({ keyId, spki }: ForeignBundle['jwtKeys'][number]): string =>
   `${spki} ${keyId}`;

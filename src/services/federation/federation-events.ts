@@ -18,6 +18,7 @@ export const acceptedEvent = (
   detail: {
     relationship: bundle.relationshipId,
     sequence: bundle.sequence,
+    receivedAt: bundle.receivedAt,
     document: bundle.documentSha256,
     roots: bundle.roots.map(rootSha256),
     jwtKeys: bundle.jwtKeys.map(({ keyId }) => keyId),

@@ -97,8 +97,9 @@ export class FederationService implements Federation {
 
   refresh(caller: OperatorCaller, trustDomain: string): Promise<FederationView> {
     return this.#refusing(caller, 'RefreshRelationship', trustDomain, async () => {
-      const { access, poller } = this.#dependencies;
+      const { access, foreign, poller } = this.#dependencies;
       (await access.of(caller)).require('federation.write', { kind: 'none' });
+      await foreign.reread();
       await poller.refresh(await this.#present(trustDomain));
       return this.#view(await this.#present(trustDomain));
     });
@@ -108,8 +109,8 @@ export class FederationService implements Federation {
     return this.#refusing(caller, 'DeleteRelationship', trustDomain, async () => {
       const { access, clock, federation, foreign } = this.#dependencies;
       const text = checkText('reason', reason, 500);
-      // it takes trust away, so that any role with the verb may do it
-      (await access.of(caller)).require('federation.write', { kind: 'none' });
+      // entries of every prefix may rest on the trust
+      (await access.of(caller)).require('federation.write', access.all);
       await federation.delete(
         trustDomain,
         deletedEvents(trustDomain, text, { actor: actorOf(caller), timeMs: clock.nowMs() }),
@@ -141,6 +142,7 @@ export class FederationService implements Federation {
     const judged = judgeBundle(document.value, {
       relationship,
       held: undefined,
+      accepted: undefined,
       known: await knownKeys(this.#dependencies),
       now: this.#dependencies.clock.now(),
     });

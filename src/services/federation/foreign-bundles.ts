@@ -11,14 +11,15 @@ export interface SharedBundle {
 }
 
 export interface ForeignBundlesDependencies {
-  readonly federation: Pick<LedgerFederation, 'all' | 'newest'>;
+  readonly federation: Pick<LedgerFederation, 'all' | 'newest' | 'vouches'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly logger: Logger;
 }
 
 /**
  * The relationships and foreign bundles in force, as the log vouches for them. Owner of that memory,
- * which is read again after each record of their kinds.
+ * which is read again after each record of their kinds. A bundle whose row was altered meanwhile
+ * stays in it, because the log vouches for the one in memory.
  */
 export class ForeignBundles {
   readonly #dependencies: ForeignBundlesDependencies;
@@ -68,6 +69,13 @@ export class ForeignBundles {
     }
   }
 
+  /** Reads again also if the log has nothing new: rows may have been altered. */
+  async reread(): Promise<void> {
+    while (this.#reading !== undefined) await this.#reading.catch(() => undefined);
+    this.#read = undefined;
+    await this.refresh();
+  }
+
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -81,7 +89,7 @@ export class ForeignBundles {
     const { federation } = this.#dependencies;
     const newest = federation.newest();
     if (this.#read === newest) return;
-    this.#present = await federation.all();
+    this.#present = (await federation.all()).map((present) => this.#kept(present));
     this.#read = newest;
     const shared = new Map<string, SharedBundle>();
     for (const { bundle } of this.#present) {
@@ -96,5 +104,13 @@ export class ForeignBundles {
     }
     this.#shared = shared;
     for (const listener of this.#listeners) listener();
+  }
+
+  #kept(present: ProvenFederation): ProvenFederation {
+    if (!present.altered) return present;
+    const { id } = present.relationship;
+    const bundle = this.#present.find(({ relationship }) => relationship.id === id)?.bundle;
+    if (bundle === undefined || !this.#dependencies.federation.vouches(bundle)) return present;
+    return { ...present, bundle, roots: bundle.roots };
   }
 }

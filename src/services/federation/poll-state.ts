@@ -1,39 +1,55 @@
 import type { PkiError } from '../../common/errors/index.ts';
-import { staleFrom, type JudgedBundle } from '../../domain/index.ts';
+import { staleFrom, type JudgedBundle, type ShrunkBundle } from '../../domain/index.ts';
 
 /** What the polls of one relationship have brought. Kept by the process that polls. */
 export interface PollState {
   /** Unix seconds; 0: none yet. */
   readonly attemptedAt: number;
-  /** The last poll that confirmed or replaced the bundle; at first, when polling began. */
+  /**
+   * The last poll that confirmed or replaced the bundle. At first what is on record of an earlier
+   * process, else when polling began.
+   */
   readonly refreshedAt: number;
+  /** When this process began to poll. */
+  readonly since: number;
   readonly nextAt: number;
   readonly failures: number;
   /** Of the last poll; undefined: it succeeded. */
   readonly failure: PkiError | undefined;
   /** The last bundle that had fewer keys. */
   readonly shrunk: ShrunkBundle | undefined;
+  /** The bundle was stale when an earlier process ended, and nothing has confirmed it since. */
+  readonly leftStale: boolean;
   /** It was announced that the bundle is stale. */
   readonly announcedStale: boolean;
 }
 
-export interface ShrunkBundle extends Pick<JudgedBundle, 'lostRoots' | 'lostJwtKeys'> {
-  readonly at: number;
-  readonly sequence: number;
+/** What is on record of the polls of earlier processes. */
+export interface PollRecord {
+  /** Undefined: no success is on record. */
+  readonly refreshedAt: number | undefined;
+  readonly stale: boolean;
+  readonly shrunk: ShrunkBundle | undefined;
 }
 
-export const firstState = (now: number): PollState => ({
+const nothingOnRecord: PollRecord = { refreshedAt: undefined, stale: false, shrunk: undefined };
+
+export const firstState = (now: number, record: PollRecord = nothingOnRecord): PollState => ({
   attemptedAt: 0,
-  refreshedAt: now,
+  refreshedAt: record.refreshedAt ?? now,
+  since: now,
   nextAt: now,
   failures: 0,
   failure: undefined,
-  shrunk: undefined,
+  shrunk: record.shrunk,
+  leftStale: record.stale,
   announcedStale: false,
 });
 
+/** A process that begins gives the endpoint as many polls as any other one. */
 export const isStale = (state: PollState, everySeconds: number, now: number): boolean =>
-  state.failures > 0 && now >= staleFrom(state.refreshedAt, everySeconds);
+  state.leftStale ||
+  (state.failures > 0 && now >= staleFrom(Math.max(state.refreshedAt, state.since), everySeconds));
 
 export const afterSuccess = (
   state: PollState,
@@ -44,6 +60,7 @@ export const afterSuccess = (
   refreshedAt: now,
   failures: 0,
   failure: undefined,
+  leftStale: false,
   announcedStale: false,
   shrunk:
     judged.lostRoots.length + judged.lostJwtKeys.length === 0

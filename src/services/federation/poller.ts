@@ -6,6 +6,7 @@ import {
   judgeBundle,
   parseForeignDocument,
   pollSeconds,
+  type AuditEvent,
   type AuditValue,
   type JudgedBundle,
   type KnownKeys,
@@ -17,13 +18,14 @@ import type { AuditStore } from '../../store/ports/index.ts';
 import type { EndpointClient } from './endpoint-client.ts';
 import { acceptedEvent } from './federation-events.ts';
 import type { ForeignBundles } from './foreign-bundles.ts';
+import { confirmationSeconds, confirmedEvent, pollRecord, staleEvent } from './poll-records.ts';
 import { afterFailure, afterSuccess, firstState, isStale, type PollState } from './poll-state.ts';
 
 export interface PollerDependencies {
   readonly foreign: ForeignBundles;
   readonly federation: Pick<LedgerFederation, 'accept'>;
   readonly authorities: Pick<Authorities, 'all' | 'rootsDer'>;
-  readonly audit: Pick<AuditStore, 'append'>;
+  readonly audit: Pick<AuditStore, 'append' | 'list'>;
   readonly fetch: EndpointClient;
   readonly trustDomain: TrustDomain;
   readonly limits: PollLimits;
@@ -43,9 +45,15 @@ const alarming: readonly string[] = [
   'FEDERATION_ENDPOINT_UNTRUSTED',
 ];
 
+/** How long it is announced again after a start that a bundle has lost keys. */
+const newsSeconds = 86_400;
+
 interface Polled {
   readonly trustDomain: string;
+  readonly relationshipId: string;
   state: PollState;
+  /** When the last confirmation was put on record, Unix seconds; undefined: nothing was read yet. */
+  onRecordAt: number | undefined;
   running: Promise<void> | undefined;
   cancel: () => void;
   readonly ended: AbortController;
@@ -115,7 +123,9 @@ export class FederationPoller {
     if (known !== undefined) return known;
     const polled: Polled = {
       trustDomain,
+      relationshipId: id,
       state: firstState(this.#dependencies.clock.now()),
+      onRecordAt: undefined,
       running: undefined,
       cancel: () => {},
       ended: new AbortController(),
@@ -155,9 +165,10 @@ export class FederationPoller {
       if (present === undefined || polled.ended.signal.aborted) return;
       everySeconds = this.everySeconds(present);
       if (held()) return;
+      await this.#remember(polled, present);
       const judged = await this.#fetch(present, polled.ended.signal);
       everySeconds = pollSeconds(judged.bundle.refreshHintSeconds, this.#dependencies.limits);
-      this.#recovered(polled);
+      await this.#recovered(polled, judged);
       polled.state = afterSuccess(polled.state, { judged, now: clock.now() });
       outcome(trustDomain, 'ok');
     } catch (thrown) {
@@ -165,7 +176,7 @@ export class FederationPoller {
       const error = PkiError.from(thrown);
       await this.#announce(polled, error);
       polled.state = afterFailure(polled.state, error, clock.now());
-      this.#announceStale(polled, everySeconds);
+      await this.#announceStale(polled, everySeconds);
       outcome(trustDomain, error.code);
     } finally {
       this.#schedule(polled, everySeconds);
@@ -174,15 +185,18 @@ export class FederationPoller {
 
   async #fetch(present: ProvenFederation, signal: AbortSignal): Promise<JudgedBundle> {
     const { fetch, clock, federation, foreign, logger } = this.#dependencies;
-    const { relationship, bundle: held } = present;
+    const { relationship, bundle: held, accepted, altered } = present;
     const bytes = await fetch({ relationship, rootsDer: await this.#rootsFor(present), signal });
     const document = parseForeignDocument(bytes);
     if (!document.ok) throw document.error;
     const known = await this.#knownKeys();
-    const judged = judgeBundle(document.value, { relationship, held, known, now: clock.now() });
+    const judged = judgeBundle(document.value, {
+      ...{ relationship, held, accepted, known },
+      now: clock.now(),
+    });
     if (!judged.ok) throw judged.error;
     const { bundle, changed, lostRoots, lostJwtKeys } = judged.value;
-    if (!changed) return judged.value;
+    if (!changed && !altered) return judged.value;
     signal.throwIfAborted();
     await federation.accept(bundle, held, acceptedEvent(judged.value, 'server', clock.nowMs()));
     const { trustDomain, sequence } = bundle;
@@ -203,25 +217,62 @@ export class FederationPoller {
     const { authorities, foreign, trustDomain } = this.#dependencies;
     if (id.trustDomain.equals(trustDomain)) return authorities.rootsDer();
     const other = await foreign.of(id.trustDomain.name);
-    return (other?.bundle?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
+    return (other?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
   }
 
   #knownKeys(): Promise<KnownKeys> {
     return knownKeys(this.#dependencies);
   }
 
-  #recovered({ trustDomain, state }: Polled): void {
-    if (state.failure === undefined) return;
-    this.#dependencies.logger.info(
-      { trustDomain, failures: state.failures },
-      'the bundle endpoint of a foreign trust domain gives its bundle again',
-    );
+  /** Once, before the first poll: what earlier processes left, and whether it is news still. */
+  async #remember(polled: Polled, { accepted }: ProvenFederation): Promise<void> {
+    if (polled.onRecordAt !== undefined) return;
+    const { audit, clock, logger } = this.#dependencies;
+    const record = await pollRecord(audit, polled, accepted);
+    const now = clock.now();
+    polled.onRecordAt = record.refreshedAt ?? 0;
+    polled.state = firstState(now, record);
+    const { trustDomain } = polled;
+    if (record.shrunk !== undefined && now - record.shrunk.at < newsSeconds)
+      logger.warn(
+        { alert: true, trustDomain, ...record.shrunk },
+        'the bundle of a foreign trust domain has lost keys before the start of this server',
+      );
+  }
+
+  async #recovered(polled: Polled, { changed }: JudgedBundle): Promise<void> {
+    const { clock, logger } = this.#dependencies;
+    const { trustDomain, state } = polled;
+    const { failures, failure, leftStale, announcedStale } = state;
+    if (failure !== undefined)
+      logger.info(
+        { trustDomain, failures },
+        'the bundle endpoint of a foreign trust domain gives its bundle again',
+      );
+    const now = clock.now();
+    const isDue = now - (polled.onRecordAt ?? 0) >= confirmationSeconds;
+    // an accepted bundle is on record as such
+    if (changed) polled.onRecordAt = now;
+    else if (isDue || leftStale || announcedStale) {
+      polled.onRecordAt = now;
+      await this.#record(confirmedEvent(polled, clock.nowMs()));
+    }
+  }
+
+  /** What only tells operators stops no poll. */
+  async #record(event: AuditEvent): Promise<void> {
+    const { audit, logger } = this.#dependencies;
+    await audit
+      .append([event])
+      .catch((thrown: unknown) =>
+        logger.error({ ...errorFields(thrown), kind: event.kind }, 'a poll is not on record'),
+      );
   }
 
   /** Once for each kind of failure in a row. */
   async #announce({ trustDomain, state }: Polled, error: PkiError): Promise<void> {
     if (state.failure?.code === error.code) return;
-    const { audit, clock, logger } = this.#dependencies;
+    const { clock, logger } = this.#dependencies;
     const alert = alarming.includes(error.code);
     logger.warn(
       { ...errorFields(error), trustDomain, ...(alert ? { alert } : {}) },
@@ -229,22 +280,16 @@ export class FederationPoller {
     );
     if (!alert) return;
     const detail: Record<string, AuditValue> = { code: error.code, reason: error.message };
-    await audit
-      .append([
-        {
-          timeMs: clock.nowMs(),
-          actor: 'server',
-          kind: 'federation.bundle-refused',
-          subject: `spiffe://${trustDomain}`,
-          detail,
-        },
-      ])
-      .catch((thrown: unknown) =>
-        logger.error({ ...errorFields(thrown) }, 'a refused foreign bundle is not on record'),
-      );
+    await this.#record({
+      timeMs: clock.nowMs(),
+      actor: 'server',
+      kind: 'federation.bundle-refused',
+      subject: `spiffe://${trustDomain}`,
+      detail,
+    });
   }
 
-  #announceStale(polled: Polled, everySeconds: number): void {
+  async #announceStale(polled: Polled, everySeconds: number): Promise<void> {
     const { clock, logger } = this.#dependencies;
     const { state, trustDomain } = polled;
     if (state.announcedStale || !isStale(state, everySeconds, clock.now())) return;
@@ -254,6 +299,7 @@ export class FederationPoller {
       'the bundle of a foreign trust domain is stale: its endpoint has confirmed it for several ' +
         'polls no more',
     );
+    await this.#record(staleEvent(polled, state.refreshedAt, clock.nowMs()));
   }
 
   #schedule(polled: Polled, everySeconds: number): void {

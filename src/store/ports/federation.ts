@@ -22,7 +22,8 @@ export interface FederationStore {
   /**
    * Replaces the bundle of the relationship with the ID in the bundle. `held`: the sequence and the
    * time of receipt of the bundle that it was compared with; undefined: none. NOT_FOUND if the
-   * relationship is gone or another one; CONFLICT if another bundle is held meanwhile.
+   * relationship is gone or another one; CONFLICT if another bundle is held meanwhile. A row that
+   * differs from the log is replaced.
    */
   accept(
     bundle: ForeignBundle,
