@@ -94,6 +94,34 @@ test('number and size of foreign bundles are bounded, and the first ones count',
   assert.deepEqual(stateOf(bundles), { 'a.test': 1, 'b.test': 1 });
 });
 
+test('a bundle without room is taken as soon as there is room, and takes nobody else’s', () => {
+  const bundles = new FederatedBundles(own, silentLogger);
+  const large = (name: string, kilobytes: number, sequence = 1): FederatedDocument => ({
+    trustDomain: name,
+    bundleJson: documentOf(name, sequence, [a]).bundleJson + ' '.repeat(kilobytes * 1000),
+  });
+  const held = ['b.test', 'c.test', 'd.test'];
+  update(bundles, held, large('b.test', 900), large('c.test', 500), large('d.test', 600));
+  const all = ['a.test', ...held];
+  assert.equal(update(bundles, all, large('a.test', 900)), false);
+  assert.deepEqual(stateOf(bundles), { 'b.test': 1, 'c.test': 1, 'd.test': 1 });
+  assert.match(bundles.problems().get('a.test') ?? '', /too large/);
+  // one that grows beyond the room stays as it was
+  assert.equal(update(bundles, all, large('c.test', 990, 2)), false);
+  assert.deepEqual([stateOf(bundles)['c.test'], bundles.problems().size], [1, 2]);
+  assert.equal(update(bundles, all, large('a.test', 900, 7)), false);
+  // first those that are held, then the newest one of those that wait
+  assert.ok(update(bundles, ['a.test', 'c.test', 'd.test']));
+  assert.deepEqual(stateOf(bundles), { 'c.test': 2, 'd.test': 1 });
+  assert.ok(update(bundles, ['a.test', 'c.test']));
+  assert.deepEqual([stateOf(bundles), bundles.problems().size], [{ 'a.test': 7, 'c.test': 2 }, 0]);
+  // what is named no more waits no more
+  update(bundles, ['a.test', 'c.test', 'e.test'], large('e.test', 900));
+  update(bundles, ['c.test']);
+  assert.equal(update(bundles, ['c.test', 'e.test']), false);
+  assert.deepEqual(stateOf(bundles), { 'c.test': 2 });
+});
+
 test('a change is durable before anyone is told, and does not touch the own bundle', async () => {
   const events: string[] = [];
   const store = new BundleStore(own, silentLogger, {
