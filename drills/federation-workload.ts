@@ -10,10 +10,10 @@ import {
   X509Source,
 } from '../src/workload/index.ts';
 
-// A workload that trusts a foreign trust domain. It connects to workloads of both all the time, each
-// time anew, in mTLS and with a JWT-SVID, which the other side validates. It tells what it sees.
+// A workload that trusts foreign trust domains. It connects to workloads of all of them all the time,
+// each time anew, in mTLS and with a JWT-SVID, which the other side validates. It tells what it sees.
 //
-//   node federation-workload.js AGENT_SOCKET PAUSE_MS FOREIGN_TRUST_DOMAIN
+//   node federation-workload.js AGENT_SOCKET PAUSE_MS FOREIGN_TRUST_DOMAIN,…
 
 export interface TrafficCount {
   readonly succeeded: number;
@@ -27,14 +27,16 @@ export type FromWorkload =
       readonly own: TrafficCount;
       readonly foreign: TrafficCount;
       readonly failures: Readonly<Record<string, number>>;
-      /** Whether it has the bundle and the keys of the foreign trust domain. */
-      readonly trusts: boolean;
+      /** Roots that it has, by trust domain, of those whose tokens it can validate as well. */
+      readonly roots: Readonly<Record<string, number>>;
+      /** Of its certificate. */
+      readonly serial: string;
     };
 export type ToWorkload =
   | { readonly type: 'peers'; readonly own: readonly number[]; readonly foreign: readonly number[] }
   | { readonly type: 'report'; readonly number: number };
 
-const [, , socketPath, pause, foreignDomain] = process.argv as [
+const [, , socketPath, pause, foreignDomains] = process.argv as [
   string,
   string,
   string,
@@ -58,13 +60,19 @@ let peers: Extract<ToWorkload, { type: 'peers' }> = { type: 'peers', own: [], fo
 
 const source = await X509Source.connect({ socketPath, waitMs });
 const tokens = await JwtSource.connect({ socketPath, waitMs });
-const trusts = (): boolean =>
-  source.bundles.has(foreignDomain) && tokens.trustDomains.includes(foreignDomain);
-while (!trusts()) await sleep(50);
+const roots = (): Readonly<Record<string, number>> =>
+  Object.fromEntries(
+    tokens.trustDomains.map((name) => [name, source.bundles.get(name)?.length ?? 0] as const),
+  );
+while (foreignDomains.split(',').some((name) => (roots()[name] ?? 0) === 0)) await sleep(50);
 
 process.on('message', (message: ToWorkload) => {
   if (message.type === 'peers') peers = message;
-  else tell({ type: 'traffic', number: message.number, ...counts, failures, trusts: trusts() });
+  else
+    tell({
+      ...{ type: 'traffic', number: message.number, ...counts, failures },
+      ...{ roots: roots(), serial: source.svid.serial },
+    });
 });
 
 const server = createTlsServer(

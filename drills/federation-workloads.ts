@@ -9,8 +9,6 @@ export interface FederationTraffic {
   readonly own: TrafficCount;
   readonly foreign: TrafficCount;
   readonly failures: Readonly<Record<string, number>>;
-  /** How many have the bundle and the keys of the foreign trust domain. */
-  readonly trusting: number;
 }
 
 type Traffic = Extract<FromWorkload, { type: 'traffic' }>;
@@ -34,11 +32,11 @@ export class FederationWorkloads implements AsyncDisposable {
     options: {
       readonly socketPath: string;
       readonly pauseMs: number;
-      readonly foreignDomain: string;
+      readonly foreignDomains: readonly string[];
     },
   ): Promise<void> {
-    const { socketPath, pauseMs, foreignDomain } = options;
-    const args = [socketPath, String(pauseMs), foreignDomain];
+    const { socketPath, pauseMs, foreignDomains } = options;
+    const args = [socketPath, String(pauseMs), foreignDomains.join()];
     this.#ports = await Promise.all(Array.from({ length: count }, () => this.#one(args)));
   }
 
@@ -50,8 +48,7 @@ export class FederationWorkloads implements AsyncDisposable {
 
   /** Everything that they have seen until now. */
   async traffic(): Promise<FederationTraffic> {
-    const number = (this.#asked += 1);
-    const all = await Promise.all(this.#children.map((child) => reportOf(child, number)));
+    const all = await this.#reports();
     const failures: Record<string, number> = {};
     for (const each of all)
       for (const [text, count] of Object.entries(each.failures))
@@ -66,8 +63,27 @@ export class FederationWorkloads implements AsyncDisposable {
       own: countsOf('own'),
       foreign: countsOf('foreign'),
       failures,
-      trusting: all.filter(({ trusts }) => trusts).length,
     };
+  }
+
+  /** Of the workload that has the fewest roots of a trust domain. */
+  async leastRoots(trustDomain: string): Promise<number> {
+    return Math.min(...(await this.#reports()).map(({ roots }) => roots[trustDomain] ?? 0));
+  }
+
+  /** Of the workload that has the most. 0: nobody trusts that trust domain. */
+  async mostRoots(trustDomain: string): Promise<number> {
+    return Math.max(...(await this.#reports()).map(({ roots }) => roots[trustDomain] ?? 0));
+  }
+
+  /** Of their certificates. */
+  async serials(): Promise<readonly string[]> {
+    return (await this.#reports()).map(({ serial }) => serial);
+  }
+
+  #reports(): Promise<readonly Traffic[]> {
+    const number = (this.#asked += 1);
+    return Promise.all(this.#children.map((child) => reportOf(child, number)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

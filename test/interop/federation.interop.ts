@@ -16,6 +16,7 @@ import { freePorts } from '../support/ports.ts';
 import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess } from './envoy-process.ts';
 import { ForeignClient, foreignCommands } from './foreign-client.ts';
+import { foreignPrograms } from './foreign-programs.ts';
 
 // The steps follow each other: each one starts from where the one before has left the two.
 describe('two trust domains, to go-spiffe and Envoy', () => {
@@ -177,9 +178,15 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
   });
 });
 
-test('both trust domains rotate their roots under load without a failure, and part', async () => {
-  const { code, figures, stderr } = await runDrill('federation', '--short', '--json');
+test('two trust domains of ours and one of SPIRE rotate their roots under load without a failure, and part', async (t) => {
+  const { spire, spireAgent } = foreignPrograms();
+  const { code, figures, stderr } = await runDrill(
+    ...['federation', '--short', '--json'],
+    ...['--spire-server', spire.join(), '--spire-agent', spireAgent.join()],
+  );
   assert.equal(code, 0, stderr);
   assert.equal(figures.failed, 0);
+  assert.equal(figures.trustDomains, 3);
+  t.diagnostic(JSON.stringify(figures));
   assert.ok(figures.foreignVisits > 10 * figures.workloads, JSON.stringify(figures));
 });
