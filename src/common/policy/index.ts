@@ -31,6 +31,6 @@ export {
   type ReplayGroup,
   type ReplayTotals,
 } from './replay.ts';
-export { IpRange } from './ip-range.ts';
+export { IpRange, isIpv4Mapped } from './ip-range.ts';
 export type { Condition, Rule } from './rule.ts';
 export { nextFreePlace, type QuotaOwner, type QuotaPlace } from './quota.ts';

@@ -6,6 +6,9 @@ mapped.addSubnet('::ffff:0:0', 96, 'ipv6');
 
 const familyOf = (ip: string): 'ipv4' | 'ipv6' => (isIP(ip) === 4 ? 'ipv4' : 'ipv6');
 
+/** ::ffff:0:0/96 (RFC 4291 section 2.5.5.2): some readers take such an address for the IPv4 one. */
+export const isIpv4Mapped = (ip: string): boolean => isIP(ip) === 6 && mapped.check(ip, 'ipv6');
+
 /** An IP address, or a range in CIDR notation. */
 export class IpRange {
   readonly text: string;
@@ -29,7 +32,7 @@ export class IpRange {
         'POLICY_INVALID',
         `${JSON.stringify(text)} is neither an IP address nor a range such as 10.0.0.0/8`,
       );
-    if (family === 6 && mapped.check(address, 'ipv6'))
+    if (isIpv4Mapped(address))
       return fail('POLICY_INVALID', `${JSON.stringify(text)}: write it as an IPv4 range`);
     return ok(new IpRange(text, address, prefix));
   }

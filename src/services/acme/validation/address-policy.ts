@@ -1,4 +1,5 @@
-import { BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
+import { IpRange, isIpv4Mapped } from '../../../common/policy/index.ts';
 
 export interface AddressPolicyOptions {
   /** Networks in CIDR notation that a validation may reach, IPv4 and IPv6. */
@@ -35,7 +36,6 @@ const never: readonly string[] = [
   'fd00:ec2::/32',
   'fd20:ce::254/128',
   '::/96',
-  '::ffff:0:0/96',
   '::ffff:0:0:0/96',
   '64:ff9b::/96',
   '64:ff9b:1::/48',
@@ -50,27 +50,24 @@ const never: readonly string[] = [
 /**
  * Judges each address that a validation is about to dial: at each redirect and each attempt, and
  * never a name. Owner of nothing: pure after construction.
- *
- * The lists are kept apart by family, since Node's BlockList lets an IPv4 rule match a mapped IPv6
- * address and the other way round.
  */
 export class AddressPolicy {
-  readonly #never = listsOf(never);
-  readonly #allowed: Lists;
-  readonly #denied: Lists;
+  readonly #never = rangesOf(never);
+  readonly #allowed: readonly IpRange[];
+  readonly #denied: readonly IpRange[];
   readonly #isOwn: AddressPolicyOptions['isOwn'];
 
   /** @throws TypeError if a text is no network in CIDR notation */
   constructor({ allowed, denied, isOwn }: AddressPolicyOptions) {
-    this.#allowed = listsOf(allowed);
-    this.#denied = listsOf(denied);
+    this.#allowed = rangesOf(allowed);
+    this.#denied = rangesOf(denied);
     this.#isOwn = isOwn;
   }
 
   /** Undefined: it may be dialled. */
   refusal(address: string, port: number): AddressRefusal | undefined {
     if (isIP(address) === 0 || address.includes('%')) return 'not-an-address';
-    if (covers(this.#never, address) || isIsatap(address)) return 'never';
+    if (isIpv4Mapped(address) || isIsatap(address) || covers(this.#never, address)) return 'never';
     if (covers(this.#denied, address)) return 'denied';
     if (!covers(this.#allowed, address)) return 'not-allowed';
     return this.#isOwn(address, port) ? 'own-port' : undefined;
@@ -86,29 +83,17 @@ export const refusalText: Readonly<Record<AddressRefusal, string>> = {
   'own-port': 'it is a port of the CA itself',
 };
 
-interface Lists {
-  readonly ipv4: BlockList;
-  readonly ipv6: BlockList;
-}
-
-function listsOf(networks: readonly string[]): Lists {
-  const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
-  for (const network of networks) {
-    const [address = '', bits = '', ...more] = network.split('/');
-    const version = isIP(address);
-    const prefix = /^\d{1,3}$/.test(bits) ? Number(bits) : Number.NaN;
-    if (version === 0 || more.length > 0 || !(prefix <= (version === 4 ? 32 : 128)))
+/** A network without its length is refused: a host that was meant as a network would go unseen. */
+const rangesOf = (networks: readonly string[]): readonly IpRange[] =>
+  networks.map((network) => {
+    const range = IpRange.parse(network);
+    if (!range.ok || !network.includes('/'))
       throw new TypeError(`${network} is not a network such as 10.0.0.0/8`);
-    const family = version === 4 ? 'ipv4' : 'ipv6';
-    lists[family].addSubnet(address, prefix, family);
-  }
-  return lists;
-}
+    return range.value;
+  });
 
-function covers(lists: Lists, address: string): boolean {
-  const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
-  return lists[family].check(address, family);
-}
+const covers = (ranges: readonly IpRange[], address: string): boolean =>
+  ranges.some((range) => range.covers(address));
 
 /** Interface identifiers 0000:5efe and 0200:5efe embed an IPv4 address (RFC 5214 section 6.1). */
 function isIsatap(address: string): boolean {

@@ -1,4 +1,5 @@
 import { invalid, type Judged } from './outcome.ts';
+import { parameters } from './parameters.ts';
 
 /** A property of a CAA record (RFC 8659 section 4.1). The tag is in lower case. */
 export interface CaaProperty {
@@ -83,26 +84,13 @@ function refusalOf(
 ): string | undefined {
   const [issuer = '', ...texts] = value.split(';').map((part) => part.trim());
   if (!identities.includes(issuer.toLowerCase())) return otherIssuer;
-  const parameters = parametersOf(texts);
-  if (parameters === undefined)
-    return 'a parameter of the property that names this CA is malformed';
-  const account = parameters.get('accounturi');
+  // a single `;` behind the issuer says nothing
+  const stated = parameters(texts.length === 1 && texts[0] === '' ? [] : texts);
+  if (stated === undefined) return 'a parameter of the property that names this CA is malformed';
+  const account = stated.get('accounturi');
   if (account !== undefined && account !== accountUri) return 'they allow another account only';
-  const methods = parameters.get('validationmethods');
+  const methods = stated.get('validationmethods');
   return methods === undefined || methods.split(',').includes(method)
     ? undefined
     : `they do not allow the method ${method}`;
-}
-
-/** Undefined if one is malformed or stands twice (RFC 8659 section 4.2). */
-function parametersOf(texts: readonly string[]): ReadonlyMap<string, string> | undefined {
-  const parameters = new Map<string, string>();
-  for (const text of texts) {
-    if (text === '' && texts.length === 1) continue;
-    const [, tag, value] = /^([a-z0-9]+)\s*=\s*([\x21-\x3a\x3c-\x7e]*)$/i.exec(text) ?? [];
-    const name = tag?.toLowerCase();
-    if (name === undefined || value === undefined || parameters.has(name)) return undefined;
-    parameters.set(name, value);
-  }
-  return parameters;
 }

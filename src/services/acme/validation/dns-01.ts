@@ -19,13 +19,21 @@ export const dns01Name = (name: string): string => `_acme-challenge.${name}`;
 export const dns01Value = (keyAuthorization: string): string =>
   createHash('sha256').update(keyAuthorization).digest('base64url');
 
-/** The challenge dns-01. Every authoritative server must have the record; others may stand there. */
-export async function validateDns01(
+/** The challenge dns-01. */
+export const validateDns01 = (
   { name, keyAuthorization }: Dns01Ask,
+  dependencies: Dns01Dependencies,
+  signal: AbortSignal,
+): Promise<Judged<Evidence>> =>
+  validateDigestAt(dns01Name(name), keyAuthorization, dependencies, signal);
+
+/** Every authoritative server must have the record; others may stand there. */
+export async function validateDigestAt(
+  at: string,
+  keyAuthorization: string,
   { resolver }: Dns01Dependencies,
   signal: AbortSignal,
 ): Promise<Judged<Evidence>> {
-  const at = dns01Name(name);
   const answers = await resolver.textsAtEveryServer(at, signal);
   if (!answers.ok) return answers;
   const expected = dns01Value(keyAuthorization);

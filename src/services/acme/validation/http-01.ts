@@ -44,14 +44,14 @@ export async function validateHttp01(
       if (body?.replace(/\s+$/u, '') === keyAuthorization) return { ok: true, value: { seenAt } };
       return invalid(
         'unauthorized',
-        `${whereabouts(at, dialled.value.address)} answered with something else than the key ` +
+        `${whereabouts(at, dialled.value.address, redirects)} answered with something else than the key ` +
           'authorization of this challenge and account',
       );
     }
     if (location === undefined || ![301, 302, 303, 307, 308].includes(status))
       return invalid(
         'unauthorized',
-        `${whereabouts(at, dialled.value.address)} answered with status ${status}`,
+        `${whereabouts(at, dialled.value.address, redirects)} answered with status ${status}`,
       );
     const next = redirectTarget(location, at, { ports, identifierIsIp: isIP(host) !== 0 });
     if (!next.ok) return next;
@@ -166,5 +166,8 @@ function redirectTarget(
 const urlHost = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 const plainHost = ({ hostname }: URL): string => hostname.replace(/^\[(.*)\]$/, '$1');
 
-const whereabouts = (at: URL, address: string): string =>
-  `${at.protocol}//${at.host}${at.pathname.slice(0, 200)} at ${address}`;
+/** The path of a redirect is the host's own text, and is not repeated. */
+const whereabouts = (at: URL, address: string, redirects: number): string =>
+  redirects === 0
+    ? `${at.href} at ${address}`
+    : `${at.protocol}//${at.host} at ${address}, after ${redirects} redirects,`;

@@ -51,7 +51,8 @@ export class AcmeResolver {
 
   /**
    * The TXT records at a name as every authoritative server of its zone has them, the strings of
-   * each record joined. An alias (CNAME) is followed to the zone of its target.
+   * each record joined. An alias (CNAME) is followed to the zone of its target. A zone without name
+   * servers is one that the configured servers alone know: each of them is asked.
    */
   async textsAtEveryServer(
     name: string,
@@ -113,7 +114,7 @@ export class AcmeResolver {
       }
       return { ok: true, value: endpoints };
     }
-    return invalid('dns', `no name servers of ${name} were found`);
+    return { ok: true, value: servers.map((server) => ({ name: server, endpoint: server })) };
   }
 
   /** A name or a type of record that does not exist is an empty list. */

@@ -1,0 +1,267 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
+import {
+  afterVerdict,
+  authorizationAt,
+  orderIdentifiers,
+  type AcmeAccount,
+  type AcmeOrder,
+  type Authorization,
+  type AuditEvent,
+  type ChallengeType,
+  type ChallengeVerdict,
+  type OrderIdentifier,
+} from '../../domain/index.ts';
+import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
+import { ValidationQueue } from './validation-queue.ts';
+import { invalid, type Evidence, type Judged } from './validation/outcome.ts';
+import type { ChallengeValidator } from './validation/validator.ts';
+
+export interface ValidationsDependencies {
+  readonly orders: Pick<AcmeOrderStore, 'byId' | 'validating' | 'update'>;
+  readonly accounts: Pick<AcmeAccountStore, 'byId'>;
+  readonly eabKeys: Pick<EabKeyStore, 'byId'>;
+  readonly validator: ChallengeValidator;
+  readonly settings: {
+    readonly concurrent: number;
+    /** How long an authorization is valid. */
+    readonly authorizationSeconds: number;
+  };
+  /** The URL of an account, as it stands in DNS records. */
+  readonly accountUri: (accountId: string) => string;
+  /** True while the database is not trusted: nothing is validated then. */
+  readonly held: () => boolean;
+  /** The result of each challenge: `valid`, or the type of the problem. */
+  readonly judged: (type: ChallengeType, result: string) => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface Item {
+  readonly accountId: string;
+  readonly orderId: string;
+  readonly place: number;
+  readonly type: ChallengeType;
+}
+
+/** What another process left, or what found no place, is taken up so often. */
+const lookAgainMs = 60_000;
+const pageOfOrders = 100;
+const maximumWaiting = 10_000;
+/** A verdict meets other changes of its order: each of them is a new version. */
+const maximumConflicts = 20;
+
+/**
+ * Validates the challenges that accounts asked for, and writes each verdict. The database says what
+ * is to be done, so that a restart, or another replica, goes on; a challenge that two of them
+ * validate gets the first verdict. Owner of what waits and runs here.
+ */
+export class Validations {
+  readonly #dependencies: ValidationsDependencies;
+  readonly #queue: ValidationQueue<Item>;
+  /** The last write of each order: verdicts of one order follow each other. */
+  readonly #writes = new Map<string, Promise<unknown>>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #ended = new AbortController();
+  #cancelLook: () => void = () => {};
+  #looking: Promise<void> | undefined;
+
+  constructor(dependencies: ValidationsDependencies) {
+    this.#dependencies = dependencies;
+    const { concurrent } = dependencies.settings;
+    this.#queue = new ValidationQueue({
+      concurrent,
+      perAccount: Math.ceil(concurrent / 4),
+      waiting: maximumWaiting,
+    });
+  }
+
+  /** Takes up what is to be validated, and looks again from time to time. */
+  start(): Promise<void> {
+    return (this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+      if (this.#ended.signal.aborted) return;
+      this.#cancelLook = this.#dependencies.clock.after(lookAgainMs, () => void this.start());
+    }));
+  }
+
+  /** An order of which a challenge was just asked to be validated. */
+  take(order: AcmeOrder): void {
+    if (this.#ended.signal.aborted) return;
+    for (const item of itemsOf(order)) this.#queue.add(item);
+    this.#pump();
+  }
+
+  /** Nothing is dialled from then on. What was under way is validated after the next start. */
+  async close(): Promise<void> {
+    this.#ended.abort();
+    this.#cancelLook();
+    this.#queue.clear();
+    await this.#looking;
+    await Promise.all(this.#running);
+  }
+
+  async #look(): Promise<void> {
+    const { orders, held, logger } = this.#dependencies;
+    if (held()) return;
+    try {
+      for (let after = ''; !this.#ended.signal.aborted; ) {
+        const page = await orders.validating(after, pageOfOrders);
+        for (const order of page) this.take(order);
+        if (page.length < pageOfOrders || this.#queue.waiting >= maximumWaiting) return;
+        after = page.at(-1)?.id ?? '';
+      }
+    } catch (thrown) {
+      logger.warn({ ...errorFields(thrown) }, 'challenges that wait were not read');
+    }
+  }
+
+  #pump(): void {
+    if (this.#ended.signal.aborted || this.#dependencies.held()) return;
+    for (let item = this.#queue.next(); item !== undefined; item = this.#queue.next()) {
+      const next = item;
+      const running = this.#judge(next)
+        .catch((thrown: unknown) => {
+          this.#dependencies.logger.warn(
+            { order: next.orderId, ...errorFields(thrown) },
+            'a challenge was not judged, and is validated later',
+          );
+        })
+        .finally(() => {
+          this.#queue.done(next);
+          this.#running.delete(running);
+          this.#pump();
+        });
+      this.#running.add(running);
+    }
+  }
+
+  async #judge(item: Item): Promise<void> {
+    const { orders, accounts, judged } = this.#dependencies;
+    const order = await orders.byId(item.orderId);
+    const authorization = order === undefined ? undefined : this.#asked(order, item);
+    if (order === undefined || authorization === undefined) return;
+    const account = await accounts.byId(order.accountId);
+    const result = await this.#validate(order, authorization, item, account);
+    // a failure at the end of this process says nothing of the host
+    if (this.#ended.signal.aborted && !result.ok) return;
+    const before = this.#writes.get(item.orderId);
+    const write = (before ?? Promise.resolve()).then(() => this.#write(item, result));
+    const settled = write.catch(() => {});
+    this.#writes.set(item.orderId, settled);
+    try {
+      if (await write) judged(item.type, result.ok ? 'valid' : result.failure.type);
+    } finally {
+      if (this.#writes.get(item.orderId) === settled) this.#writes.delete(item.orderId);
+    }
+  }
+
+  /** The authorization, while its challenge is to be judged. */
+  #asked(order: AcmeOrder, { place, type }: Item): Authorization | undefined {
+    const now = this.#dependencies.clock.now();
+    const authorization = order.authorizations[place];
+    return order.stage === 'open' &&
+      now <= order.expiresAt &&
+      authorization !== undefined &&
+      authorizationAt(authorization, now) === 'pending' &&
+      authorization.challenges.some((each) => each.type === type && each.status === 'processing')
+      ? authorization
+      : undefined;
+  }
+
+  /** Nothing is dialled for an account or EAB key that has ended. */
+  async #validate(
+    { eabKeyId }: AcmeOrder,
+    { identifier, wildcard, token }: Authorization,
+    { type }: Item,
+    account: AcmeAccount | undefined,
+  ): Promise<Judged<Evidence>> {
+    const { eabKeys, validator, accountUri, clock } = this.#dependencies;
+    const eabKey = await eabKeys.byId(eabKeyId);
+    const now = clock.now();
+    if (account?.status !== 'valid') return invalid('unauthorized', 'the account has ended');
+    if (
+      eabKey === undefined ||
+      eabKey.revokedAt !== null ||
+      (eabKey.expiresAt !== 0 && eabKey.expiresAt < now)
+    )
+      return invalid('unauthorized', 'the EAB key of the account has ended');
+    return validator.validate(
+      {
+        type,
+        identifier,
+        wildcard,
+        token,
+        keyAuthorization: `${token}.${account.thumbprint}`,
+        accountUri: accountUri(account.id),
+      },
+      this.#ended.signal,
+    );
+  }
+
+  /** False: it was decided meanwhile. */
+  async #write(item: Item, result: Judged<Evidence>): Promise<boolean> {
+    const { orders, settings, clock } = this.#dependencies;
+    for (let conflicts = 0; ; conflicts += 1) {
+      const order = await orders.byId(item.orderId);
+      const authorization = order === undefined ? undefined : this.#asked(order, item);
+      if (order === undefined || authorization === undefined) return false;
+      const now = clock.now();
+      const verdict: ChallengeVerdict = result.ok
+        ? { valid: true, at: now }
+        : { valid: false, problem: result.failure };
+      const after = afterVerdict(authorization, item.type, verdict, {
+        now,
+        validSeconds: settings.authorizationSeconds,
+      });
+      if (after === undefined) return false;
+      try {
+        await orders.update(
+          {
+            ...order,
+            version: order.version + 1,
+            authorizations: order.authorizations.with(item.place, after),
+          },
+          { rights: [], event: { timeMs: clock.nowMs(), ...verdictEvent(order, item, result) } },
+        );
+        return true;
+      } catch (thrown) {
+        const conflict = thrown instanceof PkiError && thrown.code === 'CONFLICT';
+        if (!conflict || conflicts >= maximumConflicts) throw thrown;
+      }
+    }
+  }
+}
+
+function itemsOf({ id, accountId, authorizations }: AcmeOrder): readonly Item[] {
+  return authorizations.flatMap(({ status, challenges }, place) =>
+    status === 'pending'
+      ? challenges
+          .filter((challenge) => challenge.status === 'processing')
+          .map(({ type }) => ({ accountId, orderId: id, place, type }))
+      : [],
+  );
+}
+
+/** What was dialled or asked, and what came of it; never what a host answered. */
+function verdictEvent(
+  order: AcmeOrder,
+  { place, type }: Item,
+  result: Judged<Evidence>,
+): Omit<AuditEvent, 'timeMs'> {
+  const { type: kind, value } = orderIdentifiers(order)[place] as OrderIdentifier;
+  return {
+    actor: 'server',
+    kind: result.ok ? 'acme-challenge.validated' : 'acme-challenge.failed',
+    subject: order.id,
+    detail: {
+      account: order.accountId,
+      tenant: order.tenant,
+      identifier: `${kind}:${value}`,
+      challenge: type,
+      ...(result.ok
+        ? { seenAt: result.value.seenAt }
+        : { problem: result.failure.type, reason: result.failure.detail }),
+    },
+  };
+}
