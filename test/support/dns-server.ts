@@ -2,8 +2,9 @@ import { createSocket, type Socket } from 'node:dgram';
 import type { AddressInfo } from 'node:net';
 
 export type DnsType = 'A' | 'NS' | 'CNAME' | 'TXT' | 'AAAA' | 'CAA';
-/** `NAME TYPE` → the data of its records, or the name of a failure. */
-export type DnsZone = Map<string, readonly Buffer[] | 'SERVFAIL' | 'REFUSED' | 'SILENT'>;
+type DnsAnswer = readonly Buffer[] | 'SERVFAIL' | 'REFUSED' | 'SILENT';
+/** `NAME TYPE` → the data of its records, or the name of a failure; of each ask where a function. */
+export type DnsZone = Map<string, DnsAnswer | (() => DnsAnswer)>;
 
 const numbers: Readonly<Record<number, DnsType>> = {
   1: 'A',
@@ -52,7 +53,8 @@ export class DnsServer {
     const question = query.subarray(12, at + 5);
     const name = labels.join('.');
     const alias = this.zone.get(`${name} CNAME`);
-    const found = this.zone.get(`${name} ${numbers[type] ?? String(type)}`) ?? [];
+    const entry = this.zone.get(`${name} ${numbers[type] ?? String(type)}`) ?? [];
+    const found = typeof entry === 'function' ? entry() : entry;
     if (found === 'SILENT') return undefined;
     const records = typeof found === 'string' ? [] : found;
     const code = found === 'SERVFAIL' ? 2 : found === 'REFUSED' ? 5 : 0;
