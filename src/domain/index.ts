@@ -252,13 +252,10 @@ export {
   type CallerRight,
   type DelegationRight,
   type Right,
-  type ReadRow,
-  type RightEnded,
-  type RightNoun,
-  type RightRows,
   type Rights,
   placeEnded,
 } from './rights.ts';
+export type { ReadRow, RightEnded, RightNoun, RightRows } from './right-kind.ts';
 export { placesDetail, takenPlacesIn, type TakenPlace } from './quota.ts';
 export {
   auditorGrant,

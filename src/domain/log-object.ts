@@ -21,6 +21,10 @@ export const logObjectKinds = [
   'federation',
   'foreign-bundle',
   'blocked-key',
+  'tenant',
+  'eab-key',
+  'acme-account',
+  'acme-order',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

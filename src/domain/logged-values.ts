@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto';
 import { selectorText, type Selector } from '../common/spiffe/index.ts';
+import type { AcmeAccount, EabKey } from './acme/account.ts';
+import { acmeForms } from './acme/logged-forms.ts';
+import type { AcmeOrder } from './acme/order.ts';
 import { revokedTokenExpiry, type Agent, type JoinToken } from './agent.ts';
 import type { AgentLine } from './agent-line.ts';
 import type { PendingOperation, StoredPolicy } from './approval.ts';
@@ -15,6 +18,7 @@ import type { IssuancePolicyVersion } from './issuance-policy.ts';
 import { crlId, type Revocation, type StoredCrl } from './revocation.ts';
 import type { ClockState } from './rotation/clock.ts';
 import type { RotationOperation } from './rotation/types.ts';
+import type { Tenant } from './tenant.ts';
 import type { TokenUse } from './token-use.ts';
 
 /** The types of the values that the log commits to, by kind. */
@@ -38,6 +42,10 @@ export interface LoggedValues {
   readonly federation: FederationRelationship;
   readonly 'foreign-bundle': ForeignBundle;
   readonly 'blocked-key': BlockedKey;
+  readonly tenant: Tenant;
+  readonly 'eab-key': EabKey;
+  readonly 'acme-account': AcmeAccount;
+  readonly 'acme-order': AcmeOrder;
 }
 
 /** A database has one approval policy. */
@@ -327,6 +335,7 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
     digested: ['publicKeySha256', 'reason', 'blockedAt', 'blockedBy'],
     undigested: {},
   }),
+  ...acmeForms,
   'agent-line': form<AgentLine>()({
     id: ({ spiffeId }) => spiffeId,
     digested: ['spiffeId', 'svids', 'inUse', 'kept'],

@@ -4,6 +4,7 @@
  *
  * - `node`: a node whose attestation was just accepted; it has no certificate yet.
  * - `token`: the holder of a token that another issuer signed.
+ * - `acme`: the holder of the key of an ACME account.
  * - `local`: the admin socket.
  * - `server`: this server itself.
  */
@@ -13,6 +14,7 @@ export const requesterClasses = [
   'workload',
   'delegate',
   'token',
+  'acme',
   'admin',
   'local',
   'server',
@@ -23,7 +25,8 @@ export interface Requester {
   readonly class: RequesterClass;
   /**
    * The name in records: a SPIFFE ID, `uid:N` on the local socket, or `server`. For a token the ID
-   * of its issuer, or of a proxy of Linkerd `kubernetes:CLUSTER/NAMESPACE/ACCOUNT`.
+   * of its issuer, or of a proxy of Linkerd `kubernetes:CLUSTER/NAMESPACE/ACCOUNT`. For ACME
+   * `acme:ACCOUNT`.
    */
   readonly name: string;
 }

@@ -1,63 +1,18 @@
-import type { ErrorCode } from '../common/errors/index.ts';
 import { nextFreePlace, type QuotaOwner, type QuotaPlace } from '../common/policy/index.ts';
-import type { AgentState } from './agent.ts';
-import { standingIn, type AgentLine } from './agent-line.ts';
+import type { ErrorCode } from '../common/errors/index.ts';
+import { acmeAccount, acmeOrder, eabKey, tenant } from './acme/rights.ts';
+import { standingIn } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
 import { blockedKeyText } from './blocked-key.ts';
-import type { CertificateState } from './certificate.ts';
-
-/** The rows that rights read: the needed part of each. */
-export interface RightRows {
-  readonly authority: { readonly state: AuthorityState };
-  readonly entry: { readonly revision: number; readonly expiresAt: number };
-  readonly agent: { readonly state: AgentState; readonly generation: number };
-  /** The line of an agent, by its SPIFFE ID. */
-  readonly 'agent-line': { readonly line: AgentLine };
-  readonly delegation: { readonly revokedAt: number | null; readonly expiresAt: number };
-  readonly certificate: {
-    readonly state: CertificateState;
-    readonly notBefore: number;
-    readonly notAfter: number;
-    readonly revoked: boolean;
-  };
-  /** A public key, by its SHA-256. */
-  readonly 'public-key': { readonly blocked: boolean };
-  /** The present policy of issuance. Its key is empty. */
-  readonly policy: { readonly version: number };
-  /** The places of a quota that are taken, by its counter: when each is free again. */
-  readonly quota: { readonly ends: readonly number[] };
-}
-export type RightNoun = keyof RightRows;
-
-/** Receives the noun and key of each row that a right reads. */
-export type WantRow = (noun: RightNoun, key: string) => void;
-/**
- * Reads a requested row; undefined: there is none. `unproven`: the log has another value, or has
- * one where there is no row.
- */
-export type ReadRow = <N extends RightNoun>(
-  noun: N,
-  key: string,
-) => RightRows[N] | 'unproven' | undefined;
-/** The same for rows that are proven. A row that is not counts as none, and is remembered. */
-type ReadProven = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
-
-export interface RightEnded {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
-
-/**
- * A kind of right. `rows` names every row that `ended` reads, so that an engine can lock and read
- * the rows of a whole batch before the judgement. `ended` is pure.
- */
-interface RightKind<R> {
-  rows(right: R, want: WantRow): void;
-  /** Why the right no longer stands at `now` (Unix seconds). Undefined: it stands. */
-  ended(right: R, read: ReadProven, now: number): RightEnded | undefined;
-}
-
-const ended = (code: ErrorCode, message: string): RightEnded => ({ code, message });
+import {
+  ended,
+  isOver,
+  type ReadProven,
+  type ReadRow,
+  type RightEnded,
+  type RightKind,
+  type WantRow,
+} from './right-kind.ts';
 
 /** The authority is in one of these states. */
 export interface AuthorityRight {
@@ -267,6 +222,10 @@ const kinds = {
   key,
   policy,
   quota,
+  tenant,
+  'eab-key': eabKey,
+  'acme-account': acmeAccount,
+  'acme-order': acmeOrder,
 } as const;
 
 /**
@@ -315,6 +274,3 @@ export function firstEnded(rights: Rights, read: ReadRow, now: number): RightEnd
 function kindOf(right: Right): RightKind<Right> | undefined {
   return Object.hasOwn(kinds, right.kind) ? (kinds[right.kind] as RightKind<Right>) : undefined;
 }
-
-/** `expiresAt` 0 means never. */
-const isOver = (expiresAt: number, now: number): boolean => expiresAt !== 0 && expiresAt <= now;

@@ -60,6 +60,7 @@ const callers: Readonly<Record<RequesterClass, PolicyCaller | undefined>> = {
   workload: 'workload',
   delegate: 'delegate',
   token: 'token',
+  acme: 'acme',
   admin: 'admin',
   local: 'local',
   // a node asks for the SVID of its agent alone, and the server for its own certificates

@@ -1,5 +1,6 @@
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import type { LogMemory, Store } from '../store/ports/index.ts';
+import { ledgerAcme, type LedgerAcme } from './acme.ts';
 import { ledgerAgents, type LedgerAgents } from './agents.ts';
 import { ledgerApprovals, type LedgerApprovals } from './approvals.ts';
 import { ledgerAuthorities, standingOf, type LedgerAuthorities } from './authorities.ts';
@@ -18,12 +19,14 @@ import { ledgerRevocations, type LedgerRevocations } from './revocations.ts';
 import { ledgerRoles, type LedgerRoles } from './roles.ts';
 import { ledgerRotations, type LedgerRotations } from './rotations.ts';
 import { RowComparison } from './row-comparison.ts';
+import { ledgerTenants, type LedgerTenants } from './tenants.ts';
 import { ledgerTokens, type LedgerTokens } from './tokens.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
 import { Watchers, type LedgerWatchers } from './watchers.ts';
 
 /** The nouns of the store that the log can prove. */
 interface LoggedNouns {
+  readonly acme: LedgerAcme;
   readonly agents: LedgerAgents;
   readonly authorities: LedgerAuthorities;
   readonly approvals: LedgerApprovals;
@@ -36,6 +39,7 @@ interface LoggedNouns {
   readonly revocations: LedgerRevocations;
   readonly roles: LedgerRoles;
   readonly rotations: LedgerRotations;
+  readonly tenants: LedgerTenants;
   readonly tokens: LedgerTokens;
 }
 
@@ -93,6 +97,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const standing = () => standingOf(store, objects);
   return {
     ...rows,
+    acme: ledgerAcme(store.acme, objects),
     agents: ledgerAgents(store.agents, confirmations, objects),
     approvals: ledgerApprovals(store.approvals, objects),
     blockedKeys: ledgerBlockedKeys(store.blockedKeys, objects),
@@ -111,6 +116,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     roles: ledgerRoles(store.roles, objects),
     authorities: ledgerAuthorities(store.authorities, objects, standing),
     rotations: ledgerRotations(store.rotations, issued, confirmations, { objects, standing }),
+    tenants: ledgerTenants(store.tenants, objects),
     tokens: ledgerTokens(store.tokens, objects),
     watchers: new Watchers(store.audit, issued, clock),
     close: () => {

@@ -4,6 +4,7 @@ import type {
   CertificateState,
   OperationState,
 } from '../domain/index.ts';
+import type { AcmeTables } from './acme-schema.ts';
 import type { OcspAnswerTable } from './ocsp-schema.ts';
 import type { FederationTable, ForeignBundleTable } from './federation-schema.ts';
 
@@ -12,7 +13,7 @@ import type { FederationTable, ForeignBundleTable } from './federation-schema.ts
  * DER are bytes. Lists and records are JSON text. Flags are 0 or 1. Instants are Unix seconds
  * unless the name ends in `_ms`.
  */
-export interface Schema {
+export interface Schema extends AcmeTables {
   readonly meta: MetaTable;
   readonly certificates: CertificateTable;
   readonly certificate_names: { readonly name: string; readonly serial: Uint8Array };

@@ -1,3 +1,4 @@
+import { acmeCodes } from './codes/acme.ts';
 import { agentCodes } from './codes/agents.ts';
 import { bearerTokenCodes } from './codes/bearer-tokens.ts';
 import { callerCodes } from './codes/callers.ts';
@@ -33,6 +34,7 @@ export const codes = {
   ...targetCodes,
   ...federationCodes,
   ...tenantCodes,
+  ...acmeCodes,
 } as const;
 
 export type ErrorCode = keyof typeof codes;

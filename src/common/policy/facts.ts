@@ -32,9 +32,17 @@ export type PolicyProfile = (typeof policyProfiles)[number];
 
 /**
  * Who asks. An agent asks for its workloads. `token`: the holder of a token of another issuer;
- * `local`: an operator on the admin socket.
+ * `acme`: the holder of an ACME account; `local`: an operator on the admin socket.
  */
-export const policyCallers = ['agent', 'workload', 'delegate', 'token', 'admin', 'local'] as const;
+export const policyCallers = [
+  'agent',
+  'workload',
+  'delegate',
+  'token',
+  'acme',
+  'admin',
+  'local',
+] as const;
 export type PolicyCaller = (typeof policyCallers)[number];
 
 /** All that a policy can know of a request. */
@@ -43,7 +51,7 @@ export interface PolicyFacts {
   readonly at: number;
   readonly kind: PolicyKind;
   readonly caller: PolicyCaller;
-  /** A SPIFFE ID, `uid:N` on the local socket, or the ID of the issuer of a token. */
+  /** A SPIFFE ID, `uid:N` on the local socket, the ID of the issuer of a token, or `acme:ACCOUNT`. */
   readonly callerName: string;
   /** Undefined for certificates with names alone, and for those of CAs downstream. */
   readonly spiffeId: SpiffeId | undefined;

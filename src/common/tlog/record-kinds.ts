@@ -5,6 +5,11 @@
 
 /** Routine events, which happen by themselves or by the thousand. */
 const routineKinds = [
+  'acme.account.changed',
+  'acme.account.created',
+  'acme.order.changed',
+  'acme.order.created',
+  'acme.order.forgotten',
   'agent.attested',
   'agent.doubled',
   'agent.recovered',
@@ -41,6 +46,7 @@ const routineKinds = [
 
 /** Administrative acts, and the steps that follow from them. */
 export const actKinds = [
+  'acme.account.ended',
   'agent.banned',
   'agent.chosen',
   'agent.evicted',
@@ -79,6 +85,9 @@ export const actKinds = [
   'database.restored',
   'delegation.created',
   'delegation.revoked',
+  'eab-key.bound',
+  'eab-key.created',
+  'eab-key.revoked',
   'entry.created',
   'entry.deleted',
   'entry.updated',
@@ -97,6 +106,10 @@ export const actKinds = [
   'rotation.taints',
   'target.answered',
   'target.commanded',
+  'tenant.changed',
+  'tenant.created',
+  'tenant.deleted',
+  'tenant.ended',
   'token.created',
   'token.revoked',
 ] as const;

@@ -23,3 +23,4 @@ export {
   type OrderStatus,
   type StoredProblem,
 } from './order.ts';
+export type { AcmeAccountRight, AcmeOrderRight, EabKeyRight, TenantRight } from './rights.ts';

@@ -1,4 +1,5 @@
 import type { AcmeAccount, AcmeOrder, AuditEvent, EabKey, Rights } from '../../domain/index.ts';
+import type { Lease } from './leases.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 /**
@@ -77,18 +78,28 @@ export interface AcmeOrderStore {
   validating(after: string, limit: number): Promise<readonly AcmeOrder[]>;
   /** CONFLICT if another order replaces the same certificate. */
   create(order: AcmeOrder, write: AcmeWrite): Promise<void>;
-  /** Replaces the row with the version before. NOT_FOUND, CONFLICT. */
+  /**
+   * Replaces the row with the version before. NOT_FOUND, CONFLICT. ACME_ORDER_ENDED if it becomes
+   * finalizing, and was not ready.
+   */
   update(order: AcmeOrder, write: AcmeWrite): Promise<void>;
   /**
-   * Deletes orders that ended before this time (their certificate included, or that never had one),
-   * and marks of nonces that have expired. Returns how many orders.
+   * Forgets orders that ended before this time, their certificate included: at most `limit` rows
+   * behind `after`, in the order of their end. An order that is finalizing stays. Each removal is
+   * recorded. A row that the log does not vouch for stays. `next`: the last row; undefined: there
+   * are no more. LEASE_LOST.
    */
   prune(
-    before: number,
-    now: number,
+    which: { readonly endedBefore: number; readonly after?: AcmeOrderPlace | undefined },
     limit: number,
+    lease: Lease,
     event: (order: AcmeOrder) => AuditEvent,
-  ): Promise<number>;
+  ): Promise<{ readonly removed: number; readonly next: AcmeOrderPlace | undefined }>;
+}
+
+export interface AcmeOrderPlace {
+  readonly endsAt: number;
+  readonly id: string;
 }
 
 export interface AcmeStore {
@@ -97,4 +108,6 @@ export interface AcmeStore {
   readonly orders: AcmeOrderStore;
   /** For an effect that is written elsewhere. ACME_NONCE_USED. */
   useNonce(nonce: NonceMark): Promise<void>;
+  /** Forgets marks of nonces that have expired. Returns how many. LEASE_LOST. */
+  pruneNonces(now: number, limit: number, lease: Lease): Promise<number>;
 }

@@ -1,5 +1,6 @@
 import type { PkiError } from '../../common/errors/index.ts';
 import type { Position } from '../../domain/index.ts';
+import type { AcmeStore } from './acme.ts';
 import type { AgentStore } from './agents.ts';
 import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
@@ -23,6 +24,7 @@ import type { RetentionStore } from './retention.ts';
 import type { RevocationStore } from './revocations.ts';
 import type { RoleStore } from './roles.ts';
 import type { RotationStore } from './rotations.ts';
+import type { TenantStore } from './tenants.ts';
 import type { TokenUseStore } from './token-uses.ts';
 
 /**
@@ -56,6 +58,8 @@ export interface Store {
   readonly delegations: DelegationStore;
   readonly federation: FederationStore;
   readonly roles: RoleStore;
+  readonly tenants: TenantStore;
+  readonly acme: AcmeStore;
   readonly revocations: RevocationStore;
   readonly ocsp: OcspStore;
   readonly retention: RetentionStore;

@@ -22,6 +22,7 @@ import { blockedKeys } from './migrations/0018-blocked-keys.ts';
 import { ocsp } from './migrations/0019-ocsp.ts';
 import { names } from './migrations/0020-names.ts';
 import { crlShards } from './migrations/0021-crl-shards.ts';
+import { acme } from './migrations/0022-acme.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -46,6 +47,7 @@ export const migrations: readonly Migration[] = [
   ocsp,
   names,
   crlShards,
+  acme,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

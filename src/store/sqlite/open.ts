@@ -5,6 +5,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import { notPermitted, permissionError } from '../../common/unix/path-permission.ts';
 import type { LogGuard, LogMemory, Store } from '../ports/index.ts';
+import { createAcme } from './acme.ts';
 import { createAgentLines } from './agent-lines.ts';
 import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
@@ -36,6 +37,7 @@ import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
 import { isAccessTrouble, storeError } from './sqlite-error.ts';
+import { createTenants } from './tenants.ts';
 import { createTokenUses } from './token-uses.ts';
 import { openWal, type WalFile } from './wal.ts';
 import { createTransactionGuard } from './transaction-guard.ts';
@@ -275,6 +277,8 @@ function createNouns(
     delegations: createDelegations(engine, audit),
     federation: createFederation(engine, dependencies),
     roles: createRoles(engine, audit),
+    tenants: createTenants(engine, dependencies),
+    acme: createAcme(engine, { ...dependencies, checkRights, clock }),
     approvals: createApprovals(engine, audit, guard),
     issuancePolicies: createIssuancePolicies(engine, audit, guard),
     revocations: createRevocations(engine, dependencies),

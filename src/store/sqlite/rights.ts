@@ -13,15 +13,19 @@ import {
 } from '../../domain/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { LogGuard } from '../ports/index.ts';
+import { acmeAccountById } from './acme-accounts.ts';
+import { acmeOrderById } from './acme-order-rows.ts';
 import type { AgentLineRows } from './agent-lines.ts';
 import { toAgent } from './agents.ts';
 import { toAuthority } from './authority-rows.ts';
 import type { IsKeyBlocked } from './blocked-keys.ts';
 import { fromHexOrUndefined, hex } from './codec.ts';
 import { createDelegationReader } from './delegations.ts';
+import { eabKeyById } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
 import { newestIssuancePolicy } from './issuance-policies.ts';
+import { tenantByName } from './tenants.ts';
 
 /**
  * Judges the rights of a batch inside its transaction. Returns one result per item, in order;
@@ -51,6 +55,7 @@ export function createRightsCheck(
     'public-key': (sha256) => ({ blocked: isBlocked(sha256) }),
     policy: policyReader(engine, proven),
     quota: (counter) => ({ ends: guard.placeEnds(counter) }),
+    ...acmeReaders(engine, proven),
   };
   return (batch, now) => {
     const rows = readRows(batch, readers);
@@ -186,6 +191,22 @@ function delegationReader(engine: Engine, proven: ProvenReader): Readers['delega
   );
   const toDelegation = createDelegationReader();
   return (id) => proven('delegation', id, () => read(byId.get({ id }), toDelegation));
+}
+
+function acmeReaders(
+  engine: Engine,
+  proven: ProvenReader,
+): Pick<Readers, 'tenant' | 'eab-key' | 'acme-account' | 'acme-order'> {
+  const tenant = tenantByName(engine);
+  const eabKey = eabKeyById(engine);
+  const account = acmeAccountById(engine);
+  const order = acmeOrderById(engine);
+  return {
+    tenant: (name) => proven('tenant', name, () => tenant(name)),
+    'eab-key': (id) => proven('eab-key', id, () => eabKey(id)),
+    'acme-account': (id) => proven('acme-account', id, () => account(id)),
+    'acme-order': (id) => proven('acme-order', id, () => order(id)),
+  };
 }
 
 function certificateReader(

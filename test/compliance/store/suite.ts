@@ -1,3 +1,5 @@
+import { acmeCases } from './suite-acme.ts';
+import { acmeOrderCases } from './suite-acme-orders.ts';
 import { approvalCases } from './suite-approvals.ts';
 import { agentCases } from './suite-agents.ts';
 import { authorityCases } from './suite-authorities.ts';
@@ -16,6 +18,7 @@ import { quotaCases } from './suite-quotas.ts';
 import { retentionCases } from './suite-retention.ts';
 import { rightsCases } from './suite-rights.ts';
 import { rotationCases } from './suite-rotations.ts';
+import { tenantCases } from './suite-tenants.ts';
 import { tokenUseCases } from './suite-token-uses.ts';
 import type { OpenStore } from './fixtures.ts';
 
@@ -43,4 +46,7 @@ export function storeSuite(name: string, open: OpenStore): void {
   issuancePolicyCases(name, open);
   quotaCases(name, open);
   federationCases(name, open);
+  tenantCases(name, open);
+  acmeCases(name, open);
+  acmeOrderCases(name, open);
 }

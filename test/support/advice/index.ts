@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
+import { acmeAdvice } from './acme.ts';
 import { agentAdvice } from './agents.ts';
 import { bearerTokenAdvice } from './bearer-tokens.ts';
 import { callerAdvice } from './callers.ts';
@@ -35,4 +36,5 @@ export const advice: Readonly<Record<ErrorCode, AdviceRow>> = {
   ...targetAdvice,
   ...federationAdvice,
   ...tenantAdvice,
+  ...acmeAdvice,
 };

@@ -206,6 +206,80 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     receivedAt: 5,
   },
   'blocked-key': { publicKeySha256: 'cd', reason: 'stolen', blockedAt: 1, blockedBy: 'uid:0' },
+  tenant: {
+    name: 'shop',
+    description: 'the shop',
+    dnsSuffixes: ['shop.example.org'],
+    spiffePrefixes: ['spiffe://example.org/shop/'],
+    quotaCertificates: 100,
+    quotaSeconds: 60,
+    state: 'active',
+    version: 2,
+    createdAt: 1,
+    updatedAt: 3,
+    createdBy: 'uid:0',
+  },
+  'eab-key': {
+    id: 'k',
+    tenant: 'shop',
+    description: 'gateways',
+    dnsPatterns: ['*.shop.example.org'],
+    ipRanges: ['192.0.2.0/24'],
+    wildcards: true,
+    profiles: ['classic'],
+    ttlSeconds: 0,
+    keyTypes: ['ec-p256'],
+    proof: 'challenge',
+    challengeTypes: ['http-01'],
+    accounts: 'single',
+    accountId: 'a',
+    quotaCertificates: 10,
+    quotaSeconds: 60,
+    expiresAt: 9,
+    revokedAt: null,
+    version: 2,
+    createdAt: 1,
+    createdBy: 'uid:0',
+  },
+  'acme-account': {
+    id: 'a',
+    algorithm: 'ES256',
+    jwk: { crv: 'P-256', kty: 'EC', x: 'x', y: 'y' },
+    thumbprint: 'ab',
+    contacts: ['mailto:ops@example.org'],
+    status: 'valid',
+    eabKeyId: 'k',
+    tenant: 'shop',
+    version: 1,
+    createdAt: 1,
+    updatedAt: 2,
+  },
+  'acme-order': {
+    id: 'o',
+    accountId: 'a',
+    eabKeyId: 'k',
+    tenant: 'shop',
+    authorizations: [
+      {
+        identifier: { type: 'dns', value: 'www.shop.example.org' },
+        wildcard: false,
+        status: 'valid',
+        shownBy: 'owner',
+        expiresAt: 9,
+        token: '',
+        challenges: [],
+      },
+    ],
+    profile: 'classic',
+    replaces: '0a',
+    stage: 'finalizing',
+    csrDer: Buffer.from('csr'),
+    serial: null,
+    problem: null,
+    expiresAt: 9,
+    createdAt: 1,
+    version: 3,
+  },
 };
 
 /** As the records of existing logs commit to them. */
@@ -238,6 +312,15 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
     '["partner.test","r","https://partner.test/bundle","https_spiffe","spiffe://partner.test/server","[\\"MII=\\"]",1,"uid:0"]',
   'foreign-bundle': '["partner.test","r",3,60,"[\\"MII=\\"]","[[\\"k\\",\\"MFk=\\"]]","ab",5]',
   'blocked-key': '["cd","stolen",1,"uid:0"]',
+  tenant:
+    '["shop","the shop","[\\"shop.example.org\\"]","[\\"spiffe://example.org/shop/\\"]",100,60,"active",2,1,3,"uid:0"]',
+  'eab-key':
+    '["k","shop","gateways","[\\"*.shop.example.org\\"]","[\\"192.0.2.0/24\\"]",1,"[\\"classic\\"]",0,"[\\"ec-p256\\"]","challenge","[\\"http-01\\"]","single","a",10,60,9,null,2,1,"uid:0"]',
+  'acme-account':
+    '["a","ES256","{\\"crv\\":\\"P-256\\",\\"kty\\":\\"EC\\",\\"x\\":\\"x\\",\\"y\\":\\"y\\"}","ab","[\\"mailto:ops@example.org\\"]","valid","k","shop",1,1,2]',
+  'acme-order':
+    '["o","a","k","shop","[{\\"identifier\\":{\\"type\\":\\"dns\\",\\"value\\":\\"www.shop.example.org\\"},\\"wildcard\\":false,\\"status\\":\\"valid\\",\\"shownBy\\":\\"owner\\",' +
+    `\\"expiresAt\\":9,\\"token\\":\\"\\",\\"challenges\\":[]}]","classic","0a","finalizing","${createHash('sha256').update('csr').digest('hex')}",null,null,9,1,3]`,
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -306,6 +389,10 @@ test('a record commits to the digest of the text, under the ID of the object', (
     'partner.test',
     'partner.test',
     'cd',
+    'shop',
+    'k',
+    'a',
+    'o',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

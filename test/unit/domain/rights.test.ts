@@ -31,6 +31,14 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   'public-key': { blocked: false },
   policy: { version: 7 },
   quota: { ends: [now, now + 5] },
+  tenant: { state: 'active' },
+  'eab-key': { revokedAt: null, expiresAt: now + 1 },
+  'acme-account': { status: 'valid' },
+  'acme-order': {
+    version: 4,
+    stage: 'finalizing',
+    authorizations: [{ identifier: { type: 'dns', value: 'a.example.org' }, status: 'valid' }],
+  },
 };
 const standing: Rights = [
   { kind: 'authority', id: 'a', states: finishingStates },
@@ -42,6 +50,10 @@ const standing: Rights = [
   { kind: 'key', publicKeySha256: 'ab' },
   { kind: 'policy', version: 7 },
   { kind: 'quota', counter: 'r', rule: 'r', limit: 2, perSeconds: 60 },
+  { kind: 'tenant', name: 't' },
+  { kind: 'eab-key', id: 'k' },
+  { kind: 'acme-account', id: 'a' },
+  { kind: 'acme-order', id: 'o', version: 4 },
 ];
 
 type Rows = { readonly [N in RightNoun]?: RightRows[N] | 'unproven' | undefined };
@@ -107,6 +119,29 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ policy: { version: 8 } }, 'POLICY_CHANGED'],
     [{ policy: undefined }, 'POLICY_CHANGED'],
     [{ quota: { ends: [now + 5, now + 1] } }, 'POLICY_QUOTA_USED'],
+    [{ tenant: undefined }, 'TENANT_ENDED'],
+    [{ tenant: { state: 'ended' } }, 'TENANT_ENDED'],
+    [{ 'eab-key': undefined }, 'EAB_KEY_ENDED'],
+    [{ 'eab-key': { revokedAt: 1, expiresAt: 0 } }, 'EAB_KEY_ENDED'],
+    [{ 'eab-key': { revokedAt: null, expiresAt: now } }, 'EAB_KEY_ENDED'],
+    [{ 'acme-account': undefined }, 'ACME_ACCOUNT_ENDED'],
+    [{ 'acme-account': { status: 'deactivated' } }, 'ACME_ACCOUNT_ENDED'],
+    [{ 'acme-account': { status: 'revoked' } }, 'ACME_ACCOUNT_ENDED'],
+    [{ 'acme-order': undefined }, 'ACME_ORDER_ENDED'],
+    [{ 'acme-order': { ...rows['acme-order'], version: 5 } }, 'ACME_ORDER_ENDED'],
+    [{ 'acme-order': { ...rows['acme-order'], stage: 'issued' } }, 'ACME_ORDER_ENDED'],
+    [
+      {
+        'acme-order': {
+          ...rows['acme-order'],
+          authorizations: (['valid', 'deactivated'] as const).map((status) => ({
+            identifier: { type: 'dns', value: 'b.example.org' },
+            status,
+          })),
+        },
+      },
+      'ACME_ORDER_ENDED',
+    ],
   ];
   for (const [changed, code] of endings)
     assert.equal(judge(standing, changed), code, JSON.stringify(changed));

@@ -1,0 +1,26 @@
+import { caller, type CodeInfo } from './code-info.ts';
+
+/** Codes of ACME (RFC 8555). */
+export const acmeCodes = {
+  ACME_NONCE_USED: caller(
+    'FAILED_PRECONDITION',
+    'The anti-replay nonce of the request was used before.',
+    'Send the request again with a fresh nonce, as ACME clients do by themselves.',
+  ),
+  EAB_KEY_ENDED: caller(
+    'PERMISSION_DENIED',
+    'The key for external account binding was revoked, has expired, or is bound to another account.',
+    'Ask the operators of the CA for another key, and create an account with it.',
+  ),
+  ACME_ACCOUNT_ENDED: caller(
+    'PERMISSION_DENIED',
+    'The ACME account was deactivated or revoked.',
+    'Create another account: with a new key, and with a key for external account binding that is ' +
+      'still good.',
+  ),
+  ACME_ORDER_ENDED: caller(
+    'FAILED_PRECONDITION',
+    'The order was changed meanwhile, is not ready, or one of its authorizations has ended.',
+    'Make a new order.',
+  ),
+} as const satisfies Record<string, CodeInfo>;

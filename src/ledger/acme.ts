@@ -1,0 +1,104 @@
+import type { AcmeAccount, AcmeOrder, EabKey, Proven } from '../domain/index.ts';
+import type {
+  AcmeAccountStore,
+  AcmeOrderStore,
+  AcmeStore,
+  EabKeyStore,
+  Page,
+} from '../store/ports/index.ts';
+import type { Objects } from './objects.ts';
+
+type Proofs = Pick<Objects, 'prove' | 'require' | 'announceAbsent'>;
+
+/**
+ * ACME as the log has it. One row that was altered or taken away past the log is refused with
+ * OBJECT_NOT_IN_LOG where it is asked for, and left out of lists. Both are announced.
+ */
+export interface LedgerAcme extends AcmeStore {
+  readonly eabKeys: LedgerEabKeys;
+  readonly accounts: LedgerAcmeAccounts;
+  readonly orders: LedgerAcmeOrders;
+}
+
+interface LedgerEabKeys extends EabKeyStore {
+  byId(id: string): Promise<Proven<EabKey> | undefined>;
+}
+
+interface LedgerAcmeAccounts extends AcmeAccountStore {
+  byId(id: string): Promise<Proven<AcmeAccount> | undefined>;
+  byThumbprint(thumbprint: string): Promise<Proven<AcmeAccount> | undefined>;
+}
+
+interface LedgerAcmeOrders extends AcmeOrderStore {
+  byId(id: string): Promise<Proven<AcmeOrder> | undefined>;
+  bySerial(serial: string): Promise<Proven<AcmeOrder> | undefined>;
+  replacing(serial: string): Promise<Proven<AcmeOrder> | undefined>;
+  finalizing(after: string, limit: number): Promise<readonly Proven<AcmeOrder>[]>;
+  validating(after: string, limit: number): Promise<readonly Proven<AcmeOrder>[]>;
+}
+
+export const ledgerAcme = (rows: AcmeStore, objects: Proofs): LedgerAcme => ({
+  eabKeys: ledgerEabKeys(rows.eabKeys, objects),
+  accounts: ledgerAccounts(rows.accounts, objects),
+  orders: ledgerOrders(rows.orders, objects),
+  useNonce: (nonce) => rows.useNonce(nonce),
+  pruneNonces: (now, limit, lease) => rows.pruneNonces(now, limit, lease),
+});
+
+const ledgerEabKeys = (rows: EabKeyStore, objects: Proofs): LedgerEabKeys => ({
+  byId: async (id) => {
+    const row = await rows.byId(id);
+    if (row !== undefined) return objects.require('eab-key', row);
+    objects.announceAbsent('eab-key', id);
+    return undefined;
+  },
+  list: async (filter, page) =>
+    provenPage(await rows.list(filter, page), (key) => objects.prove('eab-key', key)),
+  create: (key, write) => rows.create(key, write),
+  update: (key, write) => rows.update(key, write),
+});
+
+const ledgerAccounts = (rows: AcmeAccountStore, objects: Proofs): LedgerAcmeAccounts => ({
+  byId: async (id) => {
+    const row = await rows.byId(id);
+    if (row !== undefined) return objects.require('acme-account', row);
+    objects.announceAbsent('acme-account', id);
+    return undefined;
+  },
+  byThumbprint: async (thumbprint) => {
+    const row = await rows.byThumbprint(thumbprint);
+    return row === undefined ? undefined : objects.require('acme-account', row);
+  },
+  list: async (filter, page) =>
+    provenPage(await rows.list(filter, page), (account) => objects.prove('acme-account', account)),
+  create: (account, write) => rows.create(account, write),
+  update: (account, write) => rows.update(account, write),
+});
+
+function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
+  const required = (row: AcmeOrder | undefined): Proven<AcmeOrder> | undefined =>
+    row === undefined ? undefined : objects.require('acme-order', row);
+  const proven = (orders: readonly AcmeOrder[]): readonly Proven<AcmeOrder>[] =>
+    orders.flatMap((order) => objects.prove('acme-order', order) ?? []);
+  return {
+    byId: async (id) => {
+      const row = await rows.byId(id);
+      if (row === undefined) objects.announceAbsent('acme-order', id);
+      return required(row);
+    },
+    bySerial: async (serial) => required(await rows.bySerial(serial)),
+    replacing: async (serial) => required(await rows.replacing(serial)),
+    list: async (filter, page) =>
+      provenPage(await rows.list(filter, page), (order) => objects.prove('acme-order', order)),
+    finalizing: async (after, limit) => proven(await rows.finalizing(after, limit)),
+    validating: async (after, limit) => proven(await rows.validating(after, limit)),
+    create: (order, write) => rows.create(order, write),
+    update: (order, write) => rows.update(order, write),
+    prune: (which, limit, lease, event) => rows.prune(which, limit, lease, event),
+  };
+}
+
+const provenPage = <T>(
+  { items, next }: Page<T>,
+  prove: (item: T) => Proven<T> | undefined,
+): Page<T> => ({ items: items.flatMap((item) => prove(item) ?? []), next });

@@ -1,0 +1,177 @@
+import { sql } from 'kysely';
+import type { AcmeOrder, Authorization, StoredProblem } from '../../domain/index.ts';
+import type { AcmeOrderTable } from '../acme-schema.ts';
+import { bytesOrNull, flag, fromHex, fromJson, hexOrNull } from './codec.ts';
+import type { Engine } from './engine.ts';
+
+type Row = { [Column in keyof AcmeOrderTable]: AcmeOrderTable[Column] };
+export type OrderStatements = ReturnType<typeof orderStatements>;
+
+export const orderStatements = (engine: Engine) => ({
+  ...orderReads(engine),
+  ...orderSearches(engine),
+  ...orderChanges(engine),
+});
+
+/** Reads an order for a right. */
+export function acmeOrderById(engine: Engine): (id: string) => AcmeOrder | undefined {
+  const { byId } = orderReads(engine);
+  return (id) => {
+    const row = byId.get({ id });
+    return row === undefined ? undefined : toOrder(row);
+  };
+}
+
+function orderReads(engine: Engine) {
+  return {
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('acme_orders').selectAll().where('id', '=', slot('id')),
+    ),
+    bySerial: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.selectFrom('acme_orders').selectAll().where('serial', '=', slot('serial')),
+    ),
+    replacing: engine.statement<{ replaces: Buffer }>()((query, slot) =>
+      query
+        .selectFrom('acme_orders')
+        .selectAll()
+        .where('replaces', '=', slot('replaces'))
+        .where('stage', '<>', 'failed')
+        .orderBy('id'),
+    ),
+    certificate: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.selectFrom('certificates').select('not_after').where('serial', '=', slot('serial')),
+    ),
+  };
+}
+
+function orderSearches(engine: Engine) {
+  return {
+    finalizing: engine.statement<{ after: string; limit: number }>()((query, slot) =>
+      query
+        .selectFrom('acme_orders')
+        .selectAll()
+        .where(sql<boolean>`stage = 'finalizing'`)
+        .where('id', '>', slot('after'))
+        .orderBy('id')
+        .limit(slot('limit')),
+    ),
+    validating: engine.statement<{ after: string; limit: number }>()((query, slot) =>
+      query
+        .selectFrom('acme_orders')
+        .selectAll()
+        .where(sql<boolean>`validating = 1`)
+        .where('id', '>', slot('after'))
+        .orderBy('id')
+        .limit(slot('limit')),
+    ),
+    ended: engine.statement<{ before: number; after: number; id: string; limit: number }>()(
+      (query, slot) =>
+        query
+          .selectFrom('acme_orders')
+          .selectAll()
+          .where('ends_at', '<', slot('before'))
+          .where((has) =>
+            has.or([
+              has('ends_at', '>', slot('after')),
+              has.and([has('ends_at', '=', slot('after')), has('id', '>', slot('id'))]),
+            ]),
+          )
+          .orderBy('ends_at')
+          .orderBy('id')
+          .limit(slot('limit')),
+    ),
+  };
+}
+
+function orderChanges(engine: Engine) {
+  return {
+    insert: engine.statement<Row>()((query, slot) =>
+      query.insertInto('acme_orders').values({
+        id: slot('id'),
+        account_id: slot('account_id'),
+        eab_key_id: slot('eab_key_id'),
+        tenant: slot('tenant'),
+        authorizations: slot('authorizations'),
+        profile: slot('profile'),
+        replaces: slot('replaces'),
+        stage: slot('stage'),
+        validating: slot('validating'),
+        csr_der: slot('csr_der'),
+        serial: slot('serial'),
+        problem: slot('problem'),
+        expires_at: slot('expires_at'),
+        ends_at: slot('ends_at'),
+        created_at: slot('created_at'),
+        version: slot('version'),
+      }),
+    ),
+    update: engine.statement<Row>()((query, slot) =>
+      query
+        .updateTable('acme_orders')
+        .set({
+          account_id: slot('account_id'),
+          eab_key_id: slot('eab_key_id'),
+          tenant: slot('tenant'),
+          authorizations: slot('authorizations'),
+          profile: slot('profile'),
+          replaces: slot('replaces'),
+          stage: slot('stage'),
+          validating: slot('validating'),
+          csr_der: slot('csr_der'),
+          serial: slot('serial'),
+          problem: slot('problem'),
+          expires_at: slot('expires_at'),
+          ends_at: slot('ends_at'),
+          created_at: slot('created_at'),
+          version: slot('version'),
+        })
+        .where('id', '=', slot('id')),
+    ),
+    drop: engine.statement<{ id: string }>()((query, slot) =>
+      query.deleteFrom('acme_orders').where('id', '=', slot('id')),
+    ),
+  };
+}
+
+export const toRow = (order: AcmeOrder, endsAt: number): AcmeOrderTable => ({
+  id: order.id,
+  account_id: order.accountId,
+  eab_key_id: order.eabKeyId,
+  tenant: order.tenant,
+  authorizations: JSON.stringify(order.authorizations),
+  profile: order.profile,
+  replaces: order.replaces === null ? null : fromHex(order.replaces, 'the replaced serial'),
+  stage: order.stage,
+  validating: flag(isValidating(order)),
+  csr_der: order.csrDer,
+  serial: order.serial === null ? null : fromHex(order.serial, 'the serial'),
+  problem: order.problem === null ? null : JSON.stringify(order.problem),
+  expires_at: order.expiresAt,
+  ends_at: endsAt,
+  created_at: order.createdAt,
+  version: order.version,
+});
+
+const isValidating = ({ stage, authorizations }: AcmeOrder): boolean =>
+  stage === 'open' &&
+  authorizations.some(
+    ({ status, challenges }) =>
+      status === 'pending' && challenges.some((challenge) => challenge.status === 'processing'),
+  );
+
+export const toOrder = (row: AcmeOrderTable): AcmeOrder => ({
+  id: row.id,
+  accountId: row.account_id,
+  eabKeyId: row.eab_key_id,
+  tenant: row.tenant,
+  authorizations: fromJson<readonly Authorization[]>('acme_orders', row.authorizations),
+  profile: row.profile,
+  replaces: hexOrNull(row.replaces),
+  stage: row.stage,
+  csrDer: bytesOrNull(row.csr_der),
+  serial: hexOrNull(row.serial),
+  problem: row.problem === null ? null : fromJson<StoredProblem>('acme_orders', row.problem),
+  expiresAt: row.expires_at,
+  createdAt: row.created_at,
+  version: row.version,
+});

@@ -1,0 +1,169 @@
+import { PkiError } from '../../common/errors/index.ts';
+import {
+  deletedObject,
+  loggedObject,
+  requireDisjoint,
+  type AuditEvent,
+  type Tenant,
+} from '../../domain/index.ts';
+import type { TenantTable } from '../acme-schema.ts';
+import type { LogGuard, TenantStore } from '../ports/index.ts';
+import type { AuditWriter } from './audit.ts';
+import { fromJson } from './codec.ts';
+import type { Engine } from './engine.ts';
+import { pageSize, toPage } from './paging.ts';
+import { builder } from './statement.ts';
+import { requireVersionBefore } from './versions.ts';
+
+interface TenantDependencies {
+  readonly audit: AuditWriter;
+  readonly guard: LogGuard;
+}
+
+export function createTenants(engine: Engine, { audit, guard }: TenantDependencies): TenantStore {
+  const { byName, all, insert, update, remove } = tenantStatements(engine);
+  const vouched = (name: string): Tenant | undefined => {
+    const row = byName.get({ name });
+    return guard.requireRow('tenant', name, row === undefined ? undefined : toTenant(row));
+  };
+  const requireFree = (wanted: Tenant): void => {
+    const others = all.all({}).map((row) => guard.requireRow('tenant', row.name, toTenant(row)));
+    requireDisjoint(wanted, others);
+  };
+  const record = (tenant: Tenant, event: AuditEvent): void =>
+    audit(event, loggedObject('tenant', tenant));
+  return {
+    byName: (name) =>
+      engine.read(() => {
+        const row = byName.get({ name });
+        return row === undefined ? undefined : toTenant(row);
+      }),
+    all: () => engine.read(() => all.all({}).map(toTenant)),
+    list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
+    create: (tenant, event, signal) =>
+      engine.write(() => {
+        if (vouched(tenant.name) !== undefined)
+          throw new PkiError('ALREADY_EXISTS', `there is a tenant ${tenant.name}`);
+        requireFree(tenant);
+        insert.run(toRow(tenant));
+        record(tenant, event);
+      }, signal),
+    update: (tenant, event) =>
+      engine.write(() => {
+        requireVersionBefore(tenant, vouched(tenant.name), `tenant ${tenant.name}`);
+        requireFree(tenant);
+        update.run(toRow(tenant));
+        record(tenant, event);
+      }),
+    delete: (name, event) =>
+      engine.write(() => {
+        const tenant = vouched(name);
+        if (tenant === undefined) throw new PkiError('NOT_FOUND', `there is no tenant ${name}`);
+        if (tenant.state !== 'ended')
+          throw new PkiError('CONFLICT', `the tenant ${name} is active: end it first`);
+        remove.run({ name });
+        audit(event, deletedObject('tenant', name));
+      }),
+  };
+}
+
+function listed(
+  engine: Engine,
+  { includeEnded }: Parameters<TenantStore['list']>[0],
+  page: Parameters<TenantStore['list']>[1],
+): Awaited<ReturnType<TenantStore['list']>> {
+  const size = pageSize(page);
+  let query = builder
+    .selectFrom('tenants')
+    .selectAll()
+    .where('name', '>', page.after ?? '')
+    .orderBy('name')
+    .limit(size + 1);
+  if (!includeEnded) query = query.where('state', '=', 'active');
+  return toPage(engine.rows(query), size, toTenant, ({ name }) => name);
+}
+
+type Row = { [Column in keyof TenantTable]: TenantTable[Column] };
+
+function tenantStatements(engine: Engine) {
+  return {
+    byName: engine.statement<{ name: string }>()((query, slot) =>
+      query.selectFrom('tenants').selectAll().where('name', '=', slot('name')),
+    ),
+    all: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('tenants').selectAll().orderBy('name'),
+    ),
+    insert: engine.statement<Row>()((query, slot) =>
+      query.insertInto('tenants').values({
+        name: slot('name'),
+        description: slot('description'),
+        dns_suffixes: slot('dns_suffixes'),
+        spiffe_prefixes: slot('spiffe_prefixes'),
+        quota_certificates: slot('quota_certificates'),
+        quota_seconds: slot('quota_seconds'),
+        state: slot('state'),
+        version: slot('version'),
+        created_at: slot('created_at'),
+        updated_at: slot('updated_at'),
+        created_by: slot('created_by'),
+      }),
+    ),
+    update: engine.statement<Row>()((query, slot) =>
+      query
+        .updateTable('tenants')
+        .set({
+          description: slot('description'),
+          dns_suffixes: slot('dns_suffixes'),
+          spiffe_prefixes: slot('spiffe_prefixes'),
+          quota_certificates: slot('quota_certificates'),
+          quota_seconds: slot('quota_seconds'),
+          state: slot('state'),
+          version: slot('version'),
+          created_at: slot('created_at'),
+          updated_at: slot('updated_at'),
+          created_by: slot('created_by'),
+        })
+        .where('name', '=', slot('name')),
+    ),
+    remove: engine.statement<{ name: string }>()((query, slot) =>
+      query.deleteFrom('tenants').where('name', '=', slot('name')),
+    ),
+  };
+}
+
+/** Reads a tenant for a right. */
+export function tenantByName(engine: Engine): (name: string) => Tenant | undefined {
+  const { byName } = tenantStatements(engine);
+  return (name) => {
+    const row = byName.get({ name });
+    return row === undefined ? undefined : toTenant(row);
+  };
+}
+
+const toRow = (tenant: Tenant): TenantTable => ({
+  name: tenant.name,
+  description: tenant.description,
+  dns_suffixes: JSON.stringify(tenant.dnsSuffixes),
+  spiffe_prefixes: JSON.stringify(tenant.spiffePrefixes),
+  quota_certificates: tenant.quotaCertificates,
+  quota_seconds: tenant.quotaSeconds,
+  state: tenant.state,
+  version: tenant.version,
+  created_at: tenant.createdAt,
+  updated_at: tenant.updatedAt,
+  created_by: tenant.createdBy,
+});
+
+const toTenant = (row: TenantTable): Tenant => ({
+  name: row.name,
+  description: row.description,
+  dnsSuffixes: fromJson<readonly string[]>('tenants', row.dns_suffixes),
+  spiffePrefixes: fromJson<readonly string[]>('tenants', row.spiffe_prefixes),
+  quotaCertificates: row.quota_certificates,
+  quotaSeconds: row.quota_seconds,
+  state: row.state,
+  version: row.version,
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
+  createdBy: row.created_by,
+});

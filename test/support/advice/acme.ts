@@ -1,0 +1,27 @@
+import { done, row, type AdviceRow } from './row.ts';
+import type { acmeCodes } from '../../../src/common/errors/codes/acme.ts';
+
+const suite = 'unit/store/acme-advice.test.ts';
+
+export const acmeAdvice = {
+  ACME_NONCE_USED: row(
+    'a nonce is used twice',
+    [suite, 'a used nonce is refused, and a fresh one is taken'],
+    done('sends the request with a fresh nonce', 'it is taken'),
+  ),
+  EAB_KEY_ENDED: row(
+    'an account is created with a key that was revoked',
+    [suite, 'an account needs a key for external account binding that is still good'],
+    done('takes another key', 'the account is created'),
+  ),
+  ACME_ACCOUNT_ENDED: row(
+    'an account that was deactivated makes an order',
+    [suite, 'an account that ended orders nothing, and another one does'],
+    done('creates another account', 'its order is made'),
+  ),
+  ACME_ORDER_ENDED: row(
+    'an order is finalized whose authorization was deactivated',
+    [suite, 'an order with an authorization that ended is not finalized, and a new one is'],
+    done('makes a new order', 'it is finalized'),
+  ),
+} as const satisfies Readonly<Record<keyof typeof acmeCodes, AdviceRow>>;
