@@ -96,7 +96,7 @@ export function maximumLifeOf(profile: RecordedProfile): number | undefined {
 }
 
 /** Whether a leaf of this profile names a place of revocation information. */
-export const isRevocable = (profile: RecordedProfile): boolean =>
+export const isRevocable = (profile: string): boolean =>
   profile === 'revocable' || profile === 'classic';
 
 /** How many names a certificate of an endpoint may have. */

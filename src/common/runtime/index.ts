@@ -18,3 +18,4 @@ export { Crowd } from './crowd.ts';
 export { holderOf, plainAddress } from './peer-address.ts';
 export { KeyedBuckets, TokenBucket, type Rate } from './token-bucket.ts';
 export { reloadConfig, ReloadRequests } from './reload.ts';
+export { Rounds, type RoundsOptions } from './rounds.ts';

@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { errorFields, type Logger } from '../../common/runtime/index.ts';
+import { errorFields, Rounds, type Logger } from '../../common/runtime/index.ts';
 import { parseCrl, type ParsedCrl } from '../../common/x509/index.ts';
 import {
   crlId,
@@ -45,8 +45,6 @@ export interface PublishedCrl {
 }
 
 const lookEveryMs = 60_000;
-const afterChangeMs = 20;
-const retryMs = 5000;
 /** For so long the previous set stays while the first CRL of a new authority is being signed. */
 const graceSeconds = 30;
 
@@ -72,14 +70,20 @@ export class CrlPublisher {
   #set: readonly PublishedCrl[] = [];
   #incompleteSince: number | undefined;
   #stop: (() => void)[] = [];
-  #cancel: (() => void) | undefined;
-  #working: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds: Rounds;
   #started = false;
   #closed = false;
 
   constructor(dependencies: CrlPublisherDependencies) {
     this.#dependencies = dependencies;
+    const { clock, logger } = dependencies;
+    this.#rounds = new Rounds({
+      clock,
+      everyMs: lookEveryMs,
+      work: () => this.#work(),
+      onError: (thrown) =>
+        logger.error({ ...errorFields(thrown) }, 'the CRLs could not be looked through'),
+    });
     this.#shelf = new CrlShelf(dependencies.store);
     this.#workshop = new CrlWorkshop({ revocations: dependencies.store });
     const parts = { workshop: this.#workshop, shelf: this.#shelf };
@@ -99,13 +103,13 @@ export class CrlPublisher {
     for (const crl of await store.crls()) this.#keepStored(crl);
     this.#started = true;
     this.#stop = [
-      authorities.onChange(() => this.#soon(afterChangeMs)),
-      onRevision(() => this.#soon(afterChangeMs)),
-      shards.onOpened(() => this.#soon(afterChangeMs)),
+      authorities.onChange(() => this.#rounds.changed()),
+      onRevision(() => this.#rounds.changed()),
+      shards.onOpened(() => this.#rounds.changed()),
     ];
     for (const authority of authorities.all())
       for (const unit of this.#maker.units(authority)) this.#workshop.prepare(scopeOf(unit));
-    await this.#round();
+    await this.#rounds.run();
     this.#comparison.soon();
   }
 
@@ -231,31 +235,11 @@ export class CrlPublisher {
   async close(): Promise<void> {
     this.#closed = true;
     for (const stop of this.#stop) stop();
-    this.#cancel?.();
     this.#comparison.close();
+    const ended = this.#rounds.close();
     // what is being built ends with its thread
     await this.#workshop.close();
-    await this.#working?.catch(() => {});
-  }
-
-  #soon(delayMs: number): void {
-    if (this.#closed) return;
-    if (this.#working !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#cancel?.();
-    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.#round());
-  }
-
-  #round(): Promise<void> {
-    this.#working ??= this.#work().then((failed) => {
-      this.#working = undefined;
-      const next = this.#again ? afterChangeMs : failed ? retryMs : lookEveryMs;
-      this.#again = false;
-      this.#soon(next);
-    });
-    return this.#working;
+    await ended;
   }
 
   /** Resolves with true if something failed. */

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { errorFields } from '../../common/runtime/index.ts';
+import { errorFields, Rounds } from '../../common/runtime/index.ts';
 import { answersOcsp, hasEnded, isRevocable, type Authority } from '../../domain/index.ts';
 import type { IssuedLeafRecord, LedgerRevocations } from '../../ledger/index.ts';
 import type { OcspStore } from '../../store/ports/index.ts';
@@ -32,8 +32,6 @@ export interface OcspStanding {
 }
 
 const lookEveryMs = 60_000;
-const afterChangeMs = 20;
-const retryMs = 5_000;
 /** A batch of renewals rests so many times as long as it took: others sign meanwhile. */
 const restShare = 3;
 const lookThroughSeconds = 6 * 3600;
@@ -55,15 +53,19 @@ export class OcspPublisher {
   #said = '';
   #signed = 0;
   #stop: (() => void)[] = [];
-  #cancel: (() => void) | undefined;
-  #working: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds: Rounds;
   #started = false;
   #closed = false;
 
   constructor(dependencies: OcspPublisherDependencies) {
     this.#dependencies = dependencies;
     const { answers: store, revocations } = dependencies;
+    this.#rounds = new Rounds({
+      clock: dependencies.clock,
+      everyMs: lookEveryMs,
+      work: () => this.#work(),
+      onError: (thrown) => this.#failed(thrown),
+    });
     this.#signers = new OcspSigners(dependencies);
     const signer = (sequence: number) => this.#signers.bySequence(sequence);
     this.#worklist = new OcspWorklist({ store, revocations, signer });
@@ -81,13 +83,13 @@ export class OcspPublisher {
   async start(): Promise<void> {
     const { authorities, onRevision, onIssued, clock } = this.#dependencies;
     this.#stop = [
-      authorities.onChange(() => this.#soon(afterChangeMs)),
-      onRevision(() => this.#soon(afterChangeMs)),
+      authorities.onChange(() => this.#rounds.changed()),
+      onRevision(() => this.#rounds.changed()),
       onIssued((leaf) => this.#issued(leaf)),
     ];
     this.#lookedThroughAt = clock.now();
     this.#started = true;
-    await this.#round();
+    await this.#rounds.run();
   }
 
   reply(authorityId: string, requestDer: Buffer): Promise<OcspReply> {
@@ -111,42 +113,18 @@ export class OcspPublisher {
   async close(): Promise<void> {
     this.#closed = true;
     for (const stop of this.#stop) stop();
-    this.#cancel?.();
-    await this.#working?.catch(() => {});
+    await this.#rounds.close();
   }
 
   #issued({ serial, authorityId, notAfter, profile }: IssuedLeafRecord): void {
     const { authorities } = this.#dependencies;
     if (
-      (profile !== 'classic' && profile !== 'revocable') ||
       !isRevocable(profile) ||
       !authorities.all().some((each) => each.id === authorityId && answersOcsp(each))
     )
       return;
     this.#worklist.issued({ serial, authorityId, notAfter });
-    this.#soon(afterChangeMs);
-  }
-
-  #soon(delayMs: number): void {
-    if (this.#closed) return;
-    if (this.#working !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#cancel?.();
-    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.#round());
-  }
-
-  #round(): Promise<void> {
-    this.#working ??= this.#work()
-      .catch((thrown: unknown) => this.#failed(thrown))
-      .then((failed) => {
-        this.#working = undefined;
-        const next = failed ? retryMs : this.#again ? afterChangeMs : lookEveryMs;
-        this.#again = false;
-        this.#soon(next);
-      });
-    return this.#working;
+    this.#rounds.changed();
   }
 
   #failed(thrown: unknown): true {
