@@ -52,7 +52,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   await using stack = new AsyncDisposableStack();
   const connections = new Connections(callers, clock);
   watchServer(below, connections);
-  const front = createFront(below, connections);
+  const front = await createFront(below, connections);
   stack.defer(() => front.server.forceShutdown());
   const showReadiness = (): void => front.setServing(readiness.ready);
   stack.defer(() => front.setServing(false));
@@ -135,7 +135,7 @@ function frontDoor(
   });
 }
 
-function createFront({ context, service }: Below, connections: Connections): GrpcFront {
+function createFront({ context, service }: Below, connections: Connections): Promise<GrpcFront> {
   const { config, clock, logger, metrics } = context;
   const { services, operations, controlPlanes } = service;
   return buildGrpcServer(

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { Server } from '@grpc/grpc-js';
 import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
@@ -30,11 +31,14 @@ export interface GrpcFront {
   setServing(serving: boolean): void;
 }
 
-/** The gRPC server, with every service behind the guard. Listeners inject connections into it. */
-export function buildGrpcServer(
+/**
+ * The gRPC server, with every service behind the guard. Listeners inject connections into it. Other
+ * work goes on while it is built: to load the contracts takes some time.
+ */
+export async function buildGrpcServer(
   dependencies: GrpcServerDependencies,
   options: GrpcServerOptions,
-): GrpcFront {
+): Promise<GrpcFront> {
   const server = new Server({
     'grpc.max_receive_message_length': options.messageBytes,
     'grpc.max_send_message_length': -1,
@@ -57,13 +61,16 @@ export function buildGrpcServer(
   });
   const guard = new Guard(dependencies);
   const exchanges = exchangesOf(dependencies.services);
-  for (const service of serviceNames)
+  for (const service of serviceNames) {
     server.addService(
       withEncodedRequests(serviceDefinition(service)),
       guardedService(guard, dependencies.operations, exchanges, service),
     );
+    await setImmediate();
+  }
   addControlPlanes(server, guard, dependencies.controlPlanes);
-  const { health } = addLibraryServices(server, guard);
+  await setImmediate();
+  const { health } = await addLibraryServices(server, guard);
   return {
     server,
     setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import {
   status,
   type handleUnaryCall,
@@ -18,10 +19,10 @@ import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
 import type { Guard } from './guard.ts';
 
 /** Adds grpc.health.v1 and reflection behind the guard. */
-export function addLibraryServices(
+export async function addLibraryServices(
   server: Server,
   guard: Guard,
-): { readonly health: HealthImplementation } {
+): Promise<{ readonly health: HealthImplementation }> {
   const guarded = {
     addService: (
       definition: ServiceDefinition,
@@ -38,7 +39,9 @@ export function addLibraryServices(
     addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) =>
       guarded.addService(healthService, implementation),
   } as unknown as Server);
-  new ReflectionService(contracts()).addToServer(guarded);
+  const shown = contracts();
+  await setImmediate();
+  new ReflectionService(shown).addToServer(guarded);
   return { health };
 }
 

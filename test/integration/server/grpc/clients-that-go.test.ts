@@ -79,7 +79,7 @@ async function serve(): Promise<{ readonly server: Server; readonly port: number
     caller: Promise.resolve(caller(path)),
     onClose: new Set(),
   });
-  const { server } = buildGrpcServer(
+  const { server } = await buildGrpcServer(
     {
       connections: {
         byKey: connection,

@@ -84,7 +84,7 @@ async function serve(handshakeSeconds = patienceMs / 1000): Promise<Listening> {
     count: (operation: string) => counted.push(operation),
   };
   connections = new Connections(callers, systemClock);
-  const { server, setServing } = buildGrpcServer(
+  const { server, setServing } = await buildGrpcServer(
     {
       connections,
       callers,

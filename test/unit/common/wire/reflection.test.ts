@@ -50,3 +50,11 @@ test('reflected contracts name the entries of maps, and the files that they use,
     problems.join(),
   );
 });
+
+test('reflected contracts state each file once, since the library reads the files of every part', () => {
+  const shown = reflected(adminContract().definition, healthDefinition);
+  const stated = Object.values(shown).flatMap(
+    (part) => (part as { fileDescriptorProtos?: readonly Uint8Array[] }).fileDescriptorProtos ?? [],
+  );
+  assert.equal(stated.length, new Set(stated).size);
+});
