@@ -3,40 +3,38 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { systemClock } from '../src/common/runtime/index.ts';
 import {
   certificatesToPem,
-  createCsr,
-  generateKeyPairAsync,
-  parseCertificate,
   parseCrl,
   pemEncode,
   type ParsedCrl,
 } from '../src/common/x509/index.ts';
 import { unwrap } from '../src/common/errors/index.ts';
-import { leavesPerShard } from '../src/domain/index.ts';
 import { freePorts } from '../test/support/ports.ts';
 import { patienceMs, until } from '../test/support/until.ts';
 import { Breaches, round, type Drill, type DrillContext } from './drill.ts';
+import {
+  blockedText,
+  fillLog,
+  issueLeaf,
+  namesAuthorityOf,
+  rss,
+  seconds,
+  type Leaf,
+  type NamesAuthority,
+  type ShardFill,
+} from './long-log.ts';
 import type { ServerProcess } from './server-child.ts';
-import type { LoopFigures, RevocationFill } from './server-messages.ts';
+import type { LoopFigures } from './server-messages.ts';
 import { createWorld, type World } from './world.ts';
 
 const run = promisify(execFile);
 const baseUrl = 'http://ca.drill.test/crl';
-const day = 86_400;
 /** Limits of the promise, where the machine is quiet. */
 const visibleSeconds = 5;
 const blockedMs = 20;
 const lookEveryMs = 50;
 const mebibyte = 1024 * 1024;
-
-/** A leaf that was really issued. */
-interface Leaf {
-  readonly der: Buffer;
-  readonly serial: string;
-  readonly url: string;
-}
 
 /** A long log of revoked leaves, and what one more revocation then takes. */
 export const crlScale: Drill = {
@@ -75,8 +73,6 @@ export const crlScale: Drill = {
   },
 };
 
-type ShardFill = RevocationFill['shards'][number];
-
 interface PlayParts {
   readonly world: World;
   readonly httpPort: number;
@@ -88,9 +84,9 @@ interface PlayParts {
 class Play {
   readonly #parts: PlayParts;
   #server!: ServerProcess;
-  #authority!: { readonly id: string; readonly der: Buffer; readonly rootDer: Buffer };
+  #authority!: NamesAuthority;
   #leaves: Leaf[] = [];
-  #shards: ShardFill[] = [];
+  #shards: readonly ShardFill[] = [];
   /** Bytes of the server's log that were read. */
   #logRead = 0;
 
@@ -103,31 +99,14 @@ class Play {
     const { world, context } = this.#parts;
     this.#server = world.start({ synchronous: 'OFF' });
     await this.#server.ready;
-    const authorities = (await world.calls.admin('Authorities/ListAuthorities'))['authorities'];
-    const of = (kind: string) =>
-      (authorities as Record<string, any>[]).find((each) => each['kind'] === kind) ?? {};
-    this.#authority = {
-      id: of('names-issuing')['id'],
-      der: of('names-issuing')['certificateDer'],
-      rootDer: of('names-root')['certificateDer'],
-    };
-    for (let index = 0; index <= count; index += 1) this.#leaves.push(await this.#issue(index));
-    const shardOf = ({ url }: Leaf): number => Number(/(\d+)\.crl$/.exec(url)?.[1]);
-    const current = shardOf(this.#leaves[0] as Leaf);
-    const first = leavesPerShard - this.#leaves.length;
-    this.#shards = [{ shard: current, leaves: Math.min(first, total) }];
-    for (let left = total - first, at = 1; left > 0; left -= leavesPerShard, at += 1)
-      this.#shards.push({ shard: current - at * 60, leaves: Math.min(left, leavesPerShard) });
-    context.say(`${total} revoked certificates in ${this.#shards.length} shards`);
-    const begunMs = performance.now();
-    const { id: authorityId } = this.#authority;
-    const notAfter = systemClock.now() + 30 * day;
-    for (const shard of this.#shards) {
-      context.signal.throwIfAborted();
-      const fill = { authorityId, baseUrl: `${baseUrl}/${authorityId}`, notAfter };
-      await this.#server.fill({ ...fill, shards: [shard] });
-    }
-    return { shards: this.#shards.length, fillSeconds: seconds(begunMs) };
+    const server = this.#server;
+    const authority = (this.#authority = await namesAuthorityOf(world));
+    for (let index = 0; index <= count; index += 1)
+      this.#leaves.push(await issueLeaf(world, index));
+    const leaves = this.#leaves;
+    const filled = await fillLog({ server, authority, baseUrl, leaves, total }, context);
+    this.#shards = filled.shards;
+    return { shards: filled.shards.length, fillSeconds: filled.fillSeconds };
   }
 
   /** Each CRL names all who were revoked. What was said of its last signature is its time. */
@@ -246,18 +225,6 @@ class Play {
     }
   }
 
-  async #issue(index: number): Promise<Leaf> {
-    const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const issued = await this.#parts.world.calls.admin('Certificates/IssueCertificate', {
-      dnsNames: [`www-${index}.drill.example`],
-      csrDer: createCsr(privateKey),
-      profile: 'classic',
-    });
-    const der = Buffer.from((issued['chainDer'] as Buffer[])[0] as Buffer);
-    const { serialHex, crlDistributionPoints } = unwrap(parseCertificate(der));
-    return { der, serial: serialHex, url: crlDistributionPoints[0] ?? '' };
-  }
-
   async #crl(shard: number): Promise<ParsedCrl> {
     const path = `/crl/${this.#authority.id}/${shard}.crl`;
     const answer = await fetch(`http://127.0.0.1:${this.#parts.httpPort}${path}`);
@@ -299,8 +266,3 @@ class Play {
     return times;
   }
 }
-
-const seconds = (sinceMs: number): number => round((performance.now() - sinceMs) / 1000);
-const blockedText = ({ longestMs, longestWorkMs }: LoopFigures): string =>
-  `${round(longestMs)} ms (${round(longestWorkMs)} ms of a processor)`;
-const rss = ({ rssBytes }: LoopFigures): number => Math.round(rssBytes / mebibyte);

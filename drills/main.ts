@@ -11,6 +11,7 @@ import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
 import { mutation } from './mutation.ts';
 import { crlScale } from './crl-scale.ts';
+import { ocspScale } from './ocsp-scale.ts';
 import { namesRotation } from './names-rotation.ts';
 import { provision } from './provision.ts';
 import { restoreStale } from './restore-stale.ts';
@@ -53,6 +54,7 @@ const drills: readonly Drill[] = [
   ceremony,
   provision,
   crlScale,
+  ocspScale,
   namesRotation,
   federation,
 ];

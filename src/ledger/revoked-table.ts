@@ -4,8 +4,8 @@ import { longestSerial, SerialIndex } from './serial-index.ts';
 
 /** Rows of a chunk: no column is ever copied when the table grows. */
 const rowsPerChunk = 16_384;
-/** Entries that are written without a pause: below a millisecond. */
-const entriesPerPart = 1_000;
+/** Entries that are written without a pause: below a millisecond, also by code that just loaded. */
+const entriesPerPart = 200;
 
 interface Chunk {
   readonly serials: Uint8Array;

@@ -25,11 +25,19 @@ export async function withTiles<T>(
   calculate: (read: NodeReader) => T,
 ): Promise<T> {
   const tiles = new Map<string, Buffer>();
-  const read = nodesFromTiles((address) => {
+  const fromTiles = nodesFromTiles((address) => {
     const tile = tiles.get(`${address.level}/${address.index}`);
     if (tile === undefined) throw new TileMissing(address);
     return tile;
   });
+  // The calculation begins again after each tile: without this it would hash all nodes again.
+  const nodes = new Map<string, Buffer>();
+  const read: NodeReader = (level, index) => {
+    const key = `${level}/${index}`;
+    let node = nodes.get(key);
+    if (node === undefined) nodes.set(key, (node = fromTiles(level, index)));
+    return node;
+  };
   for (;;) {
     try {
       return calculate(read);

@@ -41,7 +41,9 @@ export async function addLibraryServices(
   } as unknown as Server);
   const shown = contracts();
   await setImmediate();
-  new ReflectionService(shown).addToServer(guarded);
+  const reflection = new ReflectionService(shown);
+  await setImmediate();
+  reflection.addToServer(guarded);
   return { health };
 }
 
