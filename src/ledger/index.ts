@@ -15,7 +15,7 @@ export type { AcceptedRestore } from './restores.ts';
 export type { LedgerQuotas } from './quota-places.ts';
 export type { LedgerRevocations } from './revocations.ts';
 export { RowComparison } from './row-comparison.ts';
-export type { RevokedMark, RevokedScope, RevokedSince } from './revoked.ts';
+export type { RevokedMark, RevokedScope } from './revoked.ts';
 export { readEntries } from './revoked-entries.ts';
 export type { LedgerRoles } from './roles.ts';
 export type { LedgerRotations } from './rotations.ts';

@@ -4,7 +4,7 @@ import { crlId, type CrlShard, type Revocation, type StoredCrl } from '../domain
 import type { RevocationStore } from '../store/ports/index.ts';
 import type { CrlShards } from './crl-shards.ts';
 import type { Objects } from './objects.ts';
-import type { RevokedMark, RevokedScope, RevokedSince } from './revoked.ts';
+import type { RevokedMark, RevokedScope } from './revoked.ts';
 
 /**
  * The log decides what is revoked. A deleted or changed row ends no revocation, and an inserted row
@@ -17,8 +17,10 @@ export interface LedgerRevocations
   /** The revocation as the log states it. Answers at once, from memory. */
   revocation(serial: string): Revocation | undefined;
   bySerial(serial: string): Promise<Revocation | undefined>;
-  /** From memory, as they are read: see `Revoked.since`. */
-  since(authorityId: string, mark: RevokedMark | undefined): RevokedSince;
+  /** At once, from memory: see `Revoked.extent`. */
+  extent(): RevokedMark;
+  /** From memory, as they are read: see `Revoked.between`. */
+  between(authorityId: string, from: number, to: number): Iterable<Revocation>;
   /** Answers at once, from memory: see `Revoked.mark`. */
   mark(scope: RevokedScope): RevokedMark;
   /** From memory: see `Revoked.entries`. */
@@ -80,7 +82,8 @@ export function ledgerRevocations(
     revoked: (serial) => objects.revoked.has(serial),
     revocation: (serial) => objects.revoked.get(serial),
     bySerial,
-    since: (authorityId, mark) => objects.revoked.since(authorityId, mark),
+    extent: () => objects.revoked.extent(),
+    between: (authorityId, from, to) => objects.revoked.between(authorityId, from, to),
     mark: (scope) => objects.revoked.mark(scope),
     entries: (scope, endingFrom) => objects.revoked.entries(scope, endingFrom),
     revokedOf: (authorityId, shard) => objects.revoked.of({ authorityId, shard }),

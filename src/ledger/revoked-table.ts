@@ -94,12 +94,12 @@ export class RevokedTable {
     };
   }
 
-  /** From this row on, those of one authority; only rows that are there now. */
-  *from(row: number, authorityId: string): Generator<Revocation> {
-    const size = this.#size;
-    for (let next = row; next < size; next += 1) {
-      const { chunk, at } = this.#place(next);
-      if (this.#lists[chunk.list[at] as number]?.authorityId === authorityId) yield this.at(next);
+  /** The rows of one authority from one place up to another, which is not included. */
+  *between(authorityId: string, from: number, to: number): Generator<Revocation> {
+    const end = Math.min(to, this.#size);
+    for (let row = from; row < end; row += 1) {
+      const { chunk, at } = this.#place(row);
+      if (this.#lists[chunk.list[at] as number]?.authorityId === authorityId) yield this.at(row);
     }
   }
 

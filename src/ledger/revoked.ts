@@ -29,11 +29,6 @@ export interface RevokedMark {
   readonly of: object;
 }
 
-export interface RevokedSince {
-  readonly entries: Iterable<Revocation>;
-  readonly mark: RevokedMark;
-}
-
 /** What a CRL is about: one shard of an authority, or all that the authority signed. */
 export interface RevokedScope {
   readonly authorityId: string;
@@ -99,21 +94,15 @@ export class Revoked {
     for (const list of this.#lists(scope)) yield* this.#table.entries(list, endingFrom);
   }
 
-  /**
-   * The listed revocations of this authority after a mark, in the order of their records, made as they are
-   * read; without a mark, or with one of another memory, all. The time to begin does not depend on
-   * their number.
-   */
-  since(authorityId: string, mark: RevokedMark | undefined): RevokedSince {
-    const from = mark?.of === this ? mark.length : 0;
-    return {
-      entries: this.#listed(this.#table.from(from, authorityId)),
-      mark: { length: this.#table.size, of: this },
-    };
+  /** How many were revoked, of all authorities: the places that `between` reads. */
+  extent(): RevokedMark {
+    return { length: this.#table.size, of: this };
   }
 
-  *#listed(revocations: Iterable<Revocation>): Generator<Revocation> {
-    for (const revocation of revocations) if (revocation.shard !== unlistedShard) yield revocation;
+  /** The listed revocations of this authority in a stretch of the records, in their order. */
+  *between(authorityId: string, from: number, to: number): Generator<Revocation> {
+    for (const revocation of this.#table.between(authorityId, from, to))
+      if (revocation.shard !== unlistedShard) yield revocation;
   }
 
   /** In the order of their records. Includes revocations that are added during the iteration. */

@@ -13,7 +13,7 @@ export interface OcspPublisherDependencies
     SignAnswersDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
   readonly answers: OcspStore;
-  readonly revocations: Pick<LedgerRevocations, 'revocation' | 'revoked' | 'since'>;
+  readonly revocations: Pick<LedgerRevocations, 'revocation' | 'revoked' | 'extent' | 'between'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly onIssued: (listener: (leaf: IssuedLeafRecord) => void) => () => void;
   /** True while nothing may be signed, because the database is not trusted. */

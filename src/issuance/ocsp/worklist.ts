@@ -2,15 +2,16 @@ import { setImmediate } from 'node:timers/promises';
 import { parseCertificate, type ParsedCertificate } from '../../common/x509/index.ts';
 import { buildOcspTbs, ocspForm } from '../../certs/index.ts';
 import type { Authority, OcspLeaf, OcspRecord } from '../../domain/index.ts';
-import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
+import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { OcspPlace, OcspStore } from '../../store/ports/index.ts';
+import { RevokedBacklog, type RevokedPart } from './revoked-backlog.ts';
 import { contentOf } from './sign-answers.ts';
 import { isSignedWith } from './signature.ts';
 import type { OcspSigner } from './signers.ts';
 
 export interface WorklistDependencies {
   readonly store: Pick<OcspStore, 'bySerials' | 'due' | 'drop' | 'leaves'>;
-  readonly revocations: Pick<LedgerRevocations, 'since'>;
+  readonly revocations: Pick<LedgerRevocations, 'extent' | 'between'>;
   readonly signer: (sequence: number) => OcspSigner | undefined;
 }
 
@@ -24,19 +25,19 @@ export interface Work {
 
 /** So many answers are signed at once: some milliseconds, so that nothing waits for them long. */
 export const batchSize = 64;
-const leavesAtATime = 256;
 
 /**
- * What is to be signed next: answers that a revocation made wrong, then those about new leaves, then
- * about leaves that were found without one, then those that are due. Owner of what waits.
+ * What is to be signed next: answers that a revocation has just made wrong, then those about new
+ * leaves, then the rest of many revocations, then about leaves that were found without an answer,
+ * then those that are due. Owner of what waits.
  */
 export class OcspWorklist {
   readonly #dependencies: WorklistDependencies;
-  /** By serial: revoked since the first look, and found at the first look. */
+  /** By serial: just revoked, and of the rest of many revocations. */
   readonly #revokedNow = new Map<string, OcspLeaf>();
   readonly #revoked = new Map<string, OcspLeaf>();
   readonly #issued = new Map<string, OcspLeaf>();
-  readonly #marks = new Map<string, RevokedMark>();
+  readonly #backlogs = new Map<string, RevokedBacklog>();
   /** How far each authority's leaves were looked through; undefined: to the end. */
   readonly #looked = new Map<string, OcspPlace | undefined>();
 
@@ -45,7 +46,8 @@ export class OcspWorklist {
   }
 
   get size(): number {
-    return this.#revokedNow.size + this.#revoked.size + this.#issued.size;
+    const rest = [...this.#backlogs.values()].reduce((sum, { waiting }) => sum + waiting, 0);
+    return this.#revokedNow.size + this.#revoked.size + this.#issued.size + rest;
   }
 
   isWaiting(serial: string): boolean {
@@ -79,12 +81,15 @@ export class OcspWorklist {
     }: { readonly ready: readonly Authority[]; readonly complete: boolean },
     now: number,
   ): Promise<Work | undefined> {
-    for (const authority of answering) await this.#collectRevoked(authority, now);
-    for (const waiting of [this.#revokedNow, this.#revoked, this.#issued]) {
-      for (const authority of answering) {
-        const leaves = firstOf(waiting, authority.id);
-        if (leaves.length > 0) return { authority, leaves, renewal: false };
-      }
+    for (const authority of answering) {
+      await this.#keep(this.#revokedNow, this.#backlogOf(authority).takeNew(), now);
+    }
+    const urgent =
+      this.#waitingOf(this.#revokedNow, answering) ?? this.#waitingOf(this.#issued, answering);
+    if (urgent !== undefined) return urgent;
+    for (const authority of answering) {
+      const rest = await this.#restOf(authority, now);
+      if (rest !== undefined) return rest;
     }
     for (const authority of answering) {
       const leaves = await this.#unanswered(authority, now);
@@ -93,25 +98,57 @@ export class OcspWorklist {
     return complete ? this.#due(answering, now) : undefined;
   }
 
-  /**
-   * Those who were revoked since, unless their answer says so already. At the first look, those
-   * without an answer come later, with all others.
-   */
-  async #collectRevoked({ id }: Authority, now: number): Promise<void> {
-    const { revocations, store } = this.#dependencies;
-    const first = !this.#marks.has(id);
-    const { entries, mark } = revocations.since(id, this.#marks.get(id));
-    for (const entriesOfTurn of inTurns(entries, leavesAtATime)) {
+  /** Of many revocations. Ends early when another one came, which goes first. */
+  async #restOf(authority: Authority, now: number): Promise<Work | undefined> {
+    const backlog = this.#backlogOf(authority);
+    for (;;) {
+      const waiting = this.#waitingOf(this.#revoked, [authority]);
+      if (waiting !== undefined) return waiting;
+      const part = backlog.takeWaiting();
+      if (part === undefined) return undefined;
+      await this.#keep(this.#revoked, part, now);
       await setImmediate();
-      const some = entriesOfTurn.filter(({ notAfter }) => notAfter >= now);
-      const answers = await store.bySerials(some.map(({ serial }) => serial));
-      for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
-        const answer = answers[index];
-        if (answer === undefined ? !first : answer.revoked === undefined)
-          (first ? this.#revoked : this.#revokedNow).set(serial, { serial, authorityId, notAfter });
-      }
+      await this.#keep(this.#revokedNow, backlog.takeNew(), now);
+      const urgent = this.#waitingOf(this.#revokedNow, [authority]);
+      if (urgent !== undefined) return urgent;
     }
-    this.#marks.set(id, mark);
+  }
+
+  /**
+   * Keeps those whose answer does not say that they are revoked. Those who were revoked before the
+   * first look and have no answer come later, with all others.
+   */
+  async #keep(
+    waiting: Map<string, OcspLeaf>,
+    { entries, isEarlier }: RevokedPart,
+    now: number,
+  ): Promise<void> {
+    const some = entries.filter(({ notAfter }) => notAfter >= now);
+    if (some.length === 0) return;
+    const answers = await this.#dependencies.store.bySerials(some.map(({ serial }) => serial));
+    for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
+      const answer = answers[index];
+      if (answer === undefined ? !isEarlier : answer.revoked === undefined)
+        waiting.set(serial, { serial, authorityId, notAfter });
+    }
+  }
+
+  #backlogOf({ id }: Authority): RevokedBacklog {
+    let backlog = this.#backlogs.get(id);
+    if (backlog === undefined)
+      this.#backlogs.set(id, (backlog = new RevokedBacklog(id, this.#dependencies.revocations)));
+    return backlog;
+  }
+
+  #waitingOf(
+    waiting: ReadonlyMap<string, OcspLeaf>,
+    answering: readonly Authority[],
+  ): Work | undefined {
+    for (const authority of answering) {
+      const leaves = firstOf(waiting, authority.id);
+      if (leaves.length > 0) return { authority, leaves, renewal: false };
+    }
+    return undefined;
   }
 
   /**
@@ -168,17 +205,6 @@ export class OcspWorklist {
       return { authority, leaves, renewal: true };
     }
   }
-}
-
-function* inTurns<Item>(items: Iterable<Item>, atATime: number): Generator<readonly Item[]> {
-  let turn: Item[] = [];
-  for (const item of items) {
-    turn.push(item);
-    if (turn.length < atATime) continue;
-    yield turn;
-    turn = [];
-  }
-  if (turn.length > 0) yield turn;
 }
 
 function firstOf(waiting: ReadonlyMap<string, OcspLeaf>, authorityId: string): OcspLeaf[] {

@@ -70,6 +70,21 @@ export function ocspCases(name: string, open: OpenStore): void {
     assert.deepEqual(await ocsp.due(start + 99, 10), [third]);
   });
 
+  test(`${name}: many OCSP answers are counted in parts`, async () => {
+    await using opened = await open();
+    const { ocsp } = opened.store;
+    const several = Array.from({ length: 20_003 }, (_, index) =>
+      answer({
+        serial: (2 ** 40 + index).toString(16).padStart(32, '0'),
+        dueAt: start + (index % 3),
+      }),
+    );
+    await ocsp.put(several.slice(0, 10_000));
+    assert.equal(await ocsp.count(), 10_000);
+    await ocsp.put(several.slice(10_000));
+    assert.equal(await ocsp.count(), several.length);
+  });
+
   test(`${name}: revocable leaves without an OCSP answer are found, page by page`, async () => {
     await using opened = await open();
     const { store } = opened;
