@@ -13,6 +13,7 @@ import { policyOperations } from './admin/policies.ts';
 import { roleOperations } from './admin/roles.ts';
 import { serverOperations } from './admin/server.ts';
 import { targetOperations } from './admin/targets.ts';
+import { tenantOperations } from './admin/tenants.ts';
 import { tokenOperations } from './admin/tokens.ts';
 import {
   agentIssuerOperations,
@@ -43,6 +44,7 @@ export const operationTable: OperationTable = {
   'meshca.admin.v1.Delegations': delegationOperations,
   'meshca.admin.v1.Federation': federationOperations,
   'meshca.admin.v1.Roles': roleOperations,
+  'meshca.admin.v1.Tenants': tenantOperations,
   'meshca.admin.v1.Policies': policyOperations,
   'meshca.admin.v1.Authorities': authorityOperations,
   'meshca.admin.v1.AuthoritySources': authoritySourceOperations,

@@ -10,6 +10,7 @@ import { policyCommands } from './commands/policy.ts';
 import { federationCommands } from './commands/federation.ts';
 import { delegationCommands } from './commands/delegation.ts';
 import { roleCommands } from './commands/role.ts';
+import { tenantCommands } from './commands/tenant.ts';
 import { statusCommand } from './commands/status.ts';
 import { tokenCommands } from './commands/token.ts';
 import { approvalCommands } from './commands/approval.ts';
@@ -44,6 +45,7 @@ const commands = [
   federationCommands,
   policyCommands,
   roleCommands,
+  tenantCommands,
   bundleCommands,
   authorityCommands,
   certificateCommands,

@@ -1,8 +1,9 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { readPolicy } from '../common/policy/file.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
-import { PolicyInForce, type PolicyObserver } from '../issuance/index.ts';
+import { PolicyInForce, TenantGate, type PolicyObserver } from '../issuance/index.ts';
 import type { Ledger } from '../ledger/index.ts';
+import { TenantOwners } from '../services/index.ts';
 import type { ServerMetrics } from '../server/index.ts';
 import type { ServerContext } from './context.ts';
 
@@ -10,8 +11,52 @@ import type { ServerContext } from './context.ts';
 const announceMs = 60_000;
 const maximumAnnounced = 1000;
 
+/** What decides before anything is issued. */
+export interface Deciders {
+  /** The policy, and the tenants behind it. */
+  readonly issuancePolicy: TenantGate;
+  readonly policyInForce: PolicyInForce;
+  readonly tenantOwners: TenantOwners;
+}
+
+/** `readTenants`: once the newest records of the log count. */
+export async function openDeciders(
+  context: ServerContext,
+  store: Ledger,
+): Promise<Disposable & { readonly parts: Deciders; readonly readTenants: () => Promise<void> }> {
+  const { logger } = context;
+  const policyInForce = await openPolicy(context, store);
+  const tenantOwners = new TenantOwners({
+    tenants: store.tenants,
+    onRevision: (listener) => store.onRevision(listener),
+    logger,
+  });
+  return {
+    parts: {
+      policyInForce,
+      tenantOwners,
+      issuancePolicy: new TenantGate(policyInForce, () => tenantOwners.present()),
+    },
+    readTenants: () => readTenants(tenantOwners, logger),
+    [Symbol.dispose]: () => tenantOwners.close(),
+  };
+}
+
+/** A server whose tenants were altered runs, and issues nothing that is subject to tenants. */
+async function readTenants(owners: TenantOwners, logger: Logger): Promise<void> {
+  try {
+    await owners.refresh();
+  } catch (thrown) {
+    if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+    logger.error(
+      { ...errorFields(thrown), alert: true },
+      'a tenant differs from the audit log: nothing is issued to workloads until it is restored',
+    );
+  }
+}
+
 /** The policy of issuance as the log has it. One that can not be read denies everything. */
-export async function openPolicy(
+async function openPolicy(
   { clock, logger, metrics }: ServerContext,
   { issuancePolicies }: Pick<Ledger, 'issuancePolicies'>,
 ): Promise<PolicyInForce> {

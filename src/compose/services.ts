@@ -52,7 +52,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const services = createServices({
     store: records.store,
     issuer: issuing.issuer,
-    policyInForce: records.issuancePolicy,
+    ...deciders(records),
     authorities: authorities.registry,
     clock,
     random,
@@ -102,6 +102,13 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+/** What decides before anything is issued. */
+const deciders = ({ policyInForce, issuancePolicy, tenantOwners }: RecordStage) => ({
+  policyInForce,
+  issuancePolicy,
+  tenantOwners,
+});
 
 const acmeMacKey = ({ context, tokens, records }: Below): AcmeMacKey =>
   new AcmeMacKey({

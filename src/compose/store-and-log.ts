@@ -9,14 +9,13 @@ import {
   bootstrapAuthorities,
   createRecordedIssuance,
   type IssuancePolicy,
-  type PolicyInForce,
   type RecordedIssuance,
 } from '../issuance/index.ts';
 import { openLedger, type Ledger } from '../ledger/index.ts';
 import { openSqliteStore } from '../store/index.ts';
 import { newestRecord } from '../store/newest-record.ts';
 import type { ServerContext } from './context.ts';
-import { openPolicy } from './issuance-policy.ts';
+import { openDeciders, type Deciders } from './issuance-policy.ts';
 import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
 import { authorityPlans, crlUrlOf } from './settings.ts';
 import type { TokenStage } from './tokens.ts';
@@ -24,13 +23,11 @@ import { startWitnesses } from './witnesses.ts';
 import { errorFields } from '../common/runtime/index.ts';
 
 /** The second stage: the database, and the log that tells whether the database is trusted. */
-export interface RecordStage extends AsyncDisposable {
+export interface RecordStage extends AsyncDisposable, Deciders {
   /** Its leases are given only while the signing gate is open. */
   readonly store: Ledger;
   /** The one way to a certificate. */
   readonly recorded: RecordedIssuance;
-  /** Decides before every certificate and token. */
-  readonly issuancePolicy: PolicyInForce;
   readonly log: AuditLog;
   /** Of the newest record before this process wrote any; undefined: there was none. */
   readonly lastRecordedMs: number | undefined;
@@ -72,10 +69,10 @@ export async function openStoreAndLog(
   await requireNoneMissing(store);
 
   const recorded = recordedIssuance(store, clock);
-  const issuancePolicy = await openPolicy(context, store);
+  const { parts, readTenants } = stack.use(await openDeciders(context, store));
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
-    makeAuthorities(context, { store, recorded, issuancePolicy, openToken, requestedKeys });
+    makeAuthorities(context, { store, recorded, ...parts, openToken, requestedKeys });
   const standsBy = await hasStandby(context, store);
   const log = await announcingAuthorities(store, async () => {
     // if the database is stale, generate no keys: the authorities that it lists may be outdated
@@ -95,7 +92,7 @@ export async function openStoreAndLog(
   gate.onReopen(bootstrap);
   readiness.add(() => gate.reason() ?? lateReason(log));
   readiness.add(() => store.failure()?.message ?? failingReason(store));
-  await abandonUnfinished(store, context);
+  await Promise.all([abandonUnfinished(store, context), readTenants()]);
 
   stack.defer(store.onCommit((commit) => metrics.committed(commit)));
   metrics.watchLog(log);
@@ -108,7 +105,7 @@ export async function openStoreAndLog(
   return {
     store: { ...store, leases: gate.leases(store.leases) },
     recorded,
-    issuancePolicy,
+    ...parts,
     log,
     ...lastSigns,
     requestedKeys,

@@ -1,5 +1,6 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { parseDnsName, SpiffeId } from '../common/spiffe/index.ts';
+import type { OwnedNames } from './tenant.ts';
 
 /** Which certificates are meant: those that fit every criterion that is given. */
 export interface CertificateSelection {
@@ -16,6 +17,10 @@ export interface CertificateSelection {
   readonly publicKeySha256?: string;
   /** The authority that signed. */
   readonly authorityId?: string;
+  /** The name of a tenant: with a SPIFFE ID or a DNS name of it. */
+  readonly tenant?: string;
+  /** The names of `tenant` as they are when the act begins. */
+  readonly owned?: OwnedNames;
   /** Unix seconds, both inclusive. */
   readonly issuedAfter?: number;
   readonly issuedBefore?: number;
@@ -59,7 +64,10 @@ export function checkSelection(selection: CertificateSelection): Result<Certific
 }
 
 /** For records: the criteria that are given, as text. */
-export const selectionTexts = (selection: CertificateSelection): readonly string[] =>
+export const selectionTexts = ({
+  owned: _names,
+  ...selection
+}: CertificateSelection): readonly string[] =>
   Object.entries(selection)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${value}`)

@@ -1,6 +1,7 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { isReserved, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import type { Role } from './delegation.ts';
+import type { NameOwners } from './name-owners.ts';
 import type { Proven } from './proven.ts';
 import type { NamesSubject } from './subject.ts';
 
@@ -21,6 +22,8 @@ export const verbs = [
   'federation.read',
   'federation.write',
   'role.read',
+  'tenant.read',
+  'tenant.write',
   'policy.read',
   'authority.read',
   'authority.rotate',
@@ -114,6 +117,32 @@ const coversTenant = (scopes: readonly string[], name: string): boolean =>
   scopes.some((scope) => scope === `${tenantScope}${name}` || isWholeTrustDomain(scope));
 
 const isWholeTrustDomain = (scope: string): boolean => /^spiffe:\/\/[^/]+\/$/.test(scope);
+
+/**
+ * The grants with what tenants own now beside the scopes of tenants: their SPIFFE ID prefixes, and
+ * DNS scopes of their suffixes.
+ */
+export const withNamesOfTenants = (
+  grants: readonly Grant[],
+  owners: NameOwners,
+): readonly Grant[] =>
+  grants.map((grant) =>
+    grant.prefixes.some(isTenantScope)
+      ? {
+          ...grant,
+          prefixes: grant.prefixes.flatMap((scope) => [scope, ...ownedBy(scope, owners)]),
+        }
+      : grant,
+  );
+
+function ownedBy(scope: string, owners: NameOwners): readonly string[] {
+  const tenant = isTenantScope(scope) ? owners.named(scope.slice(tenantScope.length)) : undefined;
+  if (tenant === undefined) return [];
+  return [
+    ...tenant.spiffePrefixes,
+    ...tenant.dnsSuffixes.flatMap((suffix) => [`${dnsScope}${suffix}`, `${dnsScope}.${suffix}`]),
+  ];
+}
 
 const dnsScope = 'dns:';
 export const isDnsScope = (scope: string): boolean => scope.startsWith(dnsScope);

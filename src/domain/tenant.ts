@@ -1,16 +1,20 @@
-/**
- * Who owns names: DNS suffixes and SPIFFE ID prefixes, which no two tenants share. Whatever has one
- * of these names (an entry, a key for ACME accounts, a certificate) is the tenant's.
- */
-export interface Tenant {
-  /** Its ID: at most 64 of `[a-z0-9-]`. */
-  readonly name: string;
-  /** For people: what it is, and whom to ask. */
-  readonly description: string;
+/** The names of a tenant. */
+export interface OwnedNames {
   /** Each without a dot before it: the name itself and every name below it. Sorted. */
   readonly dnsSuffixes: readonly string[];
   /** SPIFFE ID prefixes that end in `/`. Sorted. */
   readonly spiffePrefixes: readonly string[];
+}
+
+/**
+ * Who owns names: DNS suffixes and SPIFFE ID prefixes, which no two tenants share. Whatever has one
+ * of these names (an entry, a key for ACME accounts, a certificate) is the tenant's.
+ */
+export interface Tenant extends OwnedNames {
+  /** Its ID: at most 64 of `[a-z0-9-]`. */
+  readonly name: string;
+  /** For people: what it is, and whom to ask. */
+  readonly description: string;
   /** So many certificates of its names in `quotaSeconds`, counted from the log; 0: any number. */
   readonly quotaCertificates: number;
   readonly quotaSeconds: number;

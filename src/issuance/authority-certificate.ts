@@ -14,7 +14,7 @@ import {
   readTwice,
   type AuthorityProfile,
 } from '../certs/index.ts';
-import type { Intent, Requester, Rights } from '../domain/index.ts';
+import type { Intent, NameClaim, Requester, Rights } from '../domain/index.ts';
 import type { IssuedAs } from './certificate-events.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 import type { CertificateDraft, RecordedIssuance, SigningStep } from './recorded.ts';
@@ -90,6 +90,7 @@ export function admitAuthority(
     readonly keyType: KeyType;
     readonly ttlSeconds?: number | undefined;
     readonly entryId?: string;
+    readonly claim?: NameClaim;
   },
   {
     issuancePolicy,
@@ -108,6 +109,7 @@ export function admitAuthority(
         ttlSeconds: request.ttlSeconds,
         entryId: request.entryId ?? null,
         delegationId: null,
+        claim: request.claim,
       },
       caller,
     ),

@@ -153,8 +153,10 @@ class Admitted {
 
   /** The transaction that releases checks them. The places in quotas come last. */
   get rights(): readonly Right[] {
+    const { tenant } = this;
     return [
       { kind: 'policy', version: this.version },
+      ...(tenant === undefined ? [] : [{ kind: 'tenant', name: tenant } as const]),
       ...this.places.map((place) => ({ kind: 'quota', ...place }) as const),
     ];
   }

@@ -1,3 +1,4 @@
+import { PkiError, type Result } from '../common/errors/index.ts';
 import {
   tenantOfNames,
   type NameOwner,
@@ -6,26 +7,52 @@ import {
   type Requester,
 } from '../domain/index.ts';
 import type { IssuancePolicy, PolicyDecision, TenantGrant } from './policy.ts';
+import type { PolicyInForce } from './policy-in-force.ts';
 import type { PolicyRequest } from './policy-request.ts';
 
 /**
  * The policy, and behind it the tenants: names of a tenant are given to nobody else, in every way of
- * issuing, and the certificate takes a place in the quota of its tenant. `owners`: those in force.
+ * issuing, and the certificate takes a place in the quota of its tenant. `owners` gives those in force,
+ * and throws while nobody knows them.
  * The transaction that releases checks that the tenant is still active.
  */
-export const withTenants = (policy: IssuancePolicy, owners: () => NameOwners): IssuancePolicy => ({
-  decide(request, caller): PolicyDecision {
-    const decision = policy.decide(request, caller);
+export class TenantGate implements IssuancePolicy {
+  readonly #policy: Pick<PolicyInForce, 'decide' | 'preview'>;
+  readonly #owners: () => NameOwners;
+
+  constructor(policy: Pick<PolicyInForce, 'decide' | 'preview'>, owners: () => NameOwners) {
+    this.#policy = policy;
+    this.#owners = owners;
+  }
+
+  decide(request: PolicyRequest, caller: Requester): PolicyDecision {
+    return this.#judged(this.#policy.decide(request, caller), request, caller);
+  }
+
+  /** Decides for somebody who only wants to know. */
+  preview(request: PolicyRequest, caller: Requester): PolicyDecision {
+    return this.#judged(this.#policy.preview(request, caller), request, caller);
+  }
+
+  #judged(decision: PolicyDecision, request: PolicyRequest, caller: Requester): PolicyDecision {
     if (!decision.allowed || !isSubjectToTenants(request, caller)) return decision;
-    const tenant = tenantOfNames(owners(), asked(request));
+    const tenant = this.#tenantOf(request);
     if (tenant.ok)
       return tenant.value === undefined
         ? decision
         : { ...decision, tenant: grantOf(tenant.value, request) };
     const { code, message: reason } = tenant.error;
     return { allowed: false, version: decision.version, reason, code };
-  },
-});
+  }
+
+  #tenantOf(request: PolicyRequest): Result<NameOwner | undefined> {
+    try {
+      return tenantOfNames(this.#owners(), asked(request));
+    } catch (thrown) {
+      return { ok: false, error: PkiError.from(thrown) };
+    }
+  }
+}
 
 /**
  * The certificates of the server and of agents, and those of its own authorities, have names that no

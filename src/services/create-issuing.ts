@@ -107,7 +107,7 @@ function createPipelines(
   const { store, issuer, authorities, inventory, verifier, clock, settings } = dependencies;
   return new PipelineService({
     verifier,
-    policy: dependencies.policyInForce,
+    policy: dependencies.issuancePolicy,
     inventory,
     entries: store.entries,
     tokenUses: store.tokenUses,

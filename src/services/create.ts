@@ -42,6 +42,8 @@ import { createSync } from './sync/create-sync.ts';
 import type { SyncHub } from './sync/sync-hub.ts';
 import { createTargets } from './targets/create-targets.ts';
 import { createWatch } from './watching/create-watch.ts';
+import { TenantHoldings } from './tenants/tenant-holdings.ts';
+import { TenantService } from './tenants/tenant-service.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface RunningServices extends Services {
@@ -170,7 +172,9 @@ function createCommon(dependencies: ServicesDependencies): Common {
     inventory,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
-  const access = new Access(store.roles, settings.trustDomain);
+  const access = new Access(store.roles, settings.trustDomain, () =>
+    dependencies.tenantOwners.known(),
+  );
   const shared = { access, refusals, clock, settings };
   return { access, callers, doubles, nodeSets, refusals, onRevision, shared };
 }
@@ -213,6 +217,14 @@ function registrationServices(
     }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
+    tenants: new TenantService({
+      ...shared,
+      ...{ tenants: store.tenants, entries: store.entries, delegations: store.delegations },
+      ...{ roles: store.roles, quotas: store.quotas, owners: dependencies.tenantOwners },
+      holdings: new TenantHoldings({
+        ...{ entries: store.entries, certificates: store.certificates, acme: store.acme, clock },
+      }),
+    }),
     policies: new PolicyService({
       policies: store.issuancePolicies,
       inForce: dependencies.policyInForce,

@@ -40,6 +40,7 @@ export { RenewalLedger } from './issuing/renewals.ts';
 export type { ServerFacts } from './inspection/status-service.ts';
 export { RepeatMemory } from './issuing/repeat-memory.ts';
 export { warnOfReservedNames } from './registration/older-names.ts';
+export { TenantOwners } from './tenants/tenant-owners.ts';
 export { warnOfRevocable } from './registration/revocable.ts';
 export {
   defaultServiceSettings,

@@ -17,6 +17,7 @@ import type { ServiceSettings } from './settings.ts';
 import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
 import type { PipelineDependencies } from './tokens/pipeline-service.ts';
+import type { TenantOwners } from './tenants/tenant-owners.ts';
 import type { TokenVerifier } from './tokens/token-verifier.ts';
 import type { SyncDependencies } from './sync/sync-dependencies.ts';
 
@@ -24,7 +25,11 @@ import type { SyncDependencies } from './sync/sync-dependencies.ts';
 export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
-  readonly policyInForce: PolicyDependencies['inForce'] & PipelineDependencies['policy'];
+  readonly policyInForce: PolicyDependencies['inForce'];
+  /** The policy and the tenants behind it. */
+  readonly issuancePolicy: PipelineDependencies['policy'];
+  /** The tenants in force. */
+  readonly tenantOwners: TenantOwners;
   readonly authorities: Authorities;
   readonly clock: Clock;
   readonly random: Random;

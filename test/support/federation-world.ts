@@ -1,4 +1,5 @@
 import { silentLogger, systemRandom, type Logger } from '../../src/common/runtime/index.ts';
+import { NameOwners } from '../../src/domain/index.ts';
 import { Access } from '../../src/services/callers/access.ts';
 import { RefusalLog } from '../../src/services/callers/refusal-log.ts';
 import { endpointClient } from '../../src/services/federation/endpoint-client.ts';
@@ -62,7 +63,7 @@ export class FederationWorld implements AsyncDisposable {
     this.service = new FederationService({
       ...shared,
       poller: this.poller,
-      access: new Access(store.roles, trustDomain),
+      access: new Access(store.roles, trustDomain, () => NameOwners.none),
       refusals: new RefusalLog({
         audit: store.audit,
         clock,

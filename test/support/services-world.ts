@@ -9,6 +9,7 @@ import {
   createIssuer,
   createRecordedIssuance,
   PolicyInForce,
+  TenantGate,
   type Authorities,
   type JwtRequest,
 } from '../../src/issuance/index.ts';
@@ -27,6 +28,7 @@ import {
   type NodeAttestorType,
   type RunningServices,
   type ServiceSettings,
+  TenantOwners,
 } from '../../src/services/index.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
 import { tokenVerifier, type TokenVerifier } from '../../src/services/tokens/index.ts';
@@ -186,9 +188,16 @@ export async function createServicesWorld(
     ...over,
   };
   const policyInForce = new PolicyInForce(clock, { denied: () => {}, failed: () => {} });
+  const tenantOwners = new TenantOwners({
+    tenants: store.tenants,
+    onRevision: (listener) => store.onRevision(listener),
+    logger: silentLogger,
+  });
+  await tenantOwners.refresh();
+  const issuancePolicy = new TenantGate(policyInForce, () => tenantOwners.present());
   const issuer = createIssuer({
     store: store.issuance,
-    issuancePolicy: policyInForce,
+    issuancePolicy,
     recorded: createRecordedIssuance({
       store: store.issuance,
       quotas: store.quotas,
@@ -272,6 +281,8 @@ export async function createServicesWorld(
     }),
     store,
     policyInForce,
+    issuancePolicy,
+    tenantOwners,
     attestors,
     verifier: nodes.verifier ?? noTokens,
     issuer,

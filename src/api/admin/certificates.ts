@@ -84,7 +84,9 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
   },
 };
 
-function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
+function filterOf(
+  filter: CertificateFilter__Output | null,
+): CertificateFilter & { readonly tenant?: string } {
   if (filter === null) return {};
   const { kind, state, profile, expiresBefore, expiresAfter } = filter;
   return {
@@ -95,6 +97,7 @@ function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
     ...given('entryId', filter.entryId),
     ...given('delegationId', filter.delegationId),
     ...given('owner', filter.owner),
+    ...given('tenant', filter.tenant),
     ...given('dnsName', filter.dnsName.toLowerCase()),
     ...given('dnsSuffix', filter.dnsSuffix.toLowerCase().replace(/^\./, '')),
     ...given('ip', filter.ip === '' ? '' : (canonicalIp(filter.ip) ?? filter.ip)),

@@ -96,6 +96,7 @@ function selectionOf(selection: CertificateSelection__Output): CertificateSelect
     ...given('delegationId', selection.delegationId),
     ...given('publicKeySha256', selection.publicKeySha256),
     ...given('authorityId', selection.authorityId),
+    ...given('tenant', selection.tenant),
     ...(issuedAfter === 0 ? {} : { issuedAfter }),
     ...(issuedBefore === 0 ? {} : { issuedBefore }),
   };

@@ -23,6 +23,7 @@ interface SelectionFlags {
   readonly entry?: string;
   readonly delegation?: string;
   readonly authority?: string;
+  readonly tenant?: string;
   readonly spki?: string;
   readonly csr?: string;
   readonly publicKey?: string;
@@ -30,7 +31,7 @@ interface SelectionFlags {
   readonly issuedBefore?: string;
 }
 
-interface RevokeFlags extends SelectionFlags {
+export interface RevokeFlags extends SelectionFlags {
   readonly reason: string;
   /** Undefined: by the reason. */
   readonly blockKeys?: boolean;
@@ -55,6 +56,7 @@ export function revokeCommand(certificate: Command, context: CliContext, outcome
     .option('--entry <id>', 'for this entry')
     .option('--delegation <id>', 'for this delegation')
     .option('--authority <id>', 'that this authority signed')
+    .option('--tenant <name>', 'with a SPIFFE ID or DNS name of this tenant')
     .option('--spki <sha256>', 'with this key: SHA-256 of its SubjectPublicKeyInfo')
     .option('--csr <path>', 'with the key of this certificate request (PEM)')
     .option('--public-key <path>', 'with this key: PEM of it, of its private key or certificate')
@@ -100,7 +102,8 @@ async function revokeOne(
   if (revoked.revocationNote !== '') context.err(`note: ${printable(revoked.revocationNote)}\n`);
 }
 
-async function revokeAll(
+/** Revokes all of a selection, after a preview and the consent of the operator. */
+export async function revokeAll(
   context: CliContext,
   options: RevokeFlags & GlobalOptions,
   selection: CertificateSelection,
@@ -158,13 +161,14 @@ async function selectionOf(
   context: CliContext,
   options: SelectionFlags & GlobalOptions,
 ): Promise<CertificateSelection> {
-  const { spiffeId, prefix, dnsName, holder, entry, delegation, authority } = options;
+  const { spiffeId, prefix, dnsName, holder, entry, delegation, authority, tenant } = options;
   const publicKeySha256 = keyDigest(options);
   const { issuedAfter, issuedBefore } = options;
   return {
     ...(spiffeId === undefined ? {} : { spiffeId }),
     ...(prefix === undefined ? {} : { spiffeIdPrefix: prefix }),
     ...(dnsName === undefined ? {} : { dnsName }),
+    ...(tenant === undefined ? {} : { tenant }),
     ...(holder === undefined ? {} : { holder }),
     ...(entry === undefined ? {} : { entryId: await entryId(context, options, entry) }),
     ...(delegation === undefined

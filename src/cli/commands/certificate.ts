@@ -22,6 +22,7 @@ interface CertificateFlags {
   readonly suffix?: string;
   readonly profile?: string;
   readonly owner?: string;
+  readonly tenant?: string;
   readonly holder?: string;
   readonly authority?: string;
   readonly entry?: string;
@@ -55,6 +56,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--suffix <name>', 'only certificates with a DNS name below this one')
     .option('--profile <name>', 'only certificates of this profile')
     .option('--owner <id>', 'only certificates of names that this identity or operator owns')
+    .option('--tenant <name>', 'only certificates with a SPIFFE ID or DNS name of this tenant')
     .option('--holder <id>', 'only certificates of this agent, client or operator')
     .option('--authority <id>', 'only certificates that this authority signed')
     .option('--entry <id>', 'only certificates for this entry')
@@ -78,6 +80,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     dnsSuffix: options.suffix ?? '',
     profile: options.profile ?? '',
     owner: options.owner ?? '',
+    tenant: options.tenant ?? '',
     holder: options.holder ?? '',
     authorityId:
       options.authority === undefined ? '' : await authorityId(context, options, options.authority),

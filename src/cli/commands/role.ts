@@ -17,7 +17,7 @@ export function roleCommands(program: Command, context: CliContext, outcome: Out
     .requiredOption('--verb <verb>', 'repeat: entry.read, entry.write, entry.*, *.read, *', collect)
     .requiredOption(
       '--prefix <id>',
-      'repeat: a SPIFFE ID, a prefix that ends in /, dns:NAME, or dns:.SUFFIX',
+      'repeat: a SPIFFE ID, a prefix that ends in /, dns:NAME, dns:.SUFFIX, or tenant:NAME',
       collect,
     )
     .option('--member <id>', 'repeat: SPIFFE ID of an admin', collect)

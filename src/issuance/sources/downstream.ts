@@ -49,6 +49,8 @@ export interface DownstreamRequest {
 /** The grant of a workload whose entry makes it a downstream CA. Absent if an operator asks. */
 export interface DownstreamGrant {
   readonly entryId: string;
+  /** That of the entry. */
+  readonly spiffeId: string;
   /** The agent through which the workload has its SVID. */
   readonly holder: string;
   /** Checked again in the transaction that releases. */
@@ -95,7 +97,12 @@ export async function signDownstream(
       profile: 'downstream',
       keyType,
       ttlSeconds: lifeSeconds,
-      ...(grant === undefined ? {} : { entryId: grant.entryId }),
+      ...(grant === undefined
+        ? {}
+        : {
+            entryId: grant.entryId,
+            claim: { by: 'spiffe-id' as const, id: grant.spiffeId },
+          }),
     },
     dependencies,
   );

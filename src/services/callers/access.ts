@@ -8,7 +8,9 @@ import {
   permits,
   prefixesFor,
   wholeTrustDomain,
+  withNamesOfTenants,
   type Grant,
+  type NameOwners,
   type Proven,
   type Role,
   type RegistrationEntry,
@@ -32,9 +34,17 @@ export class OperatorRights {
   /** Of whoever is admitted to the local socket. */
   static readonly local = new OperatorRights([], true);
 
-  static ofRoles(roles: readonly Proven<Role>[], trustDomain: TrustDomain): OperatorRights {
+  /** @param owners whose names the scopes of tenants cover */
+  static ofRoles(
+    roles: readonly Proven<Role>[],
+    trustDomain: TrustDomain,
+    owners: NameOwners,
+  ): OperatorRights {
     const grants = grantsOf(roles, trustDomain);
-    return new OperatorRights(grants, holdsEverything(grants, trustDomain));
+    return new OperatorRights(
+      withNamesOfTenants(grants, owners),
+      holdsEverything(grants, trustDomain),
+    );
   }
 
   /** Whether the operator has any right at all. */
@@ -76,10 +86,16 @@ export class OperatorRights {
 export class Access {
   readonly #roles: Pick<LedgerRoles, 'forMember'>;
   readonly trustDomain: TrustDomain;
+  readonly #owners: () => NameOwners;
 
-  constructor(roles: Pick<LedgerRoles, 'forMember'>, trustDomain: TrustDomain) {
+  constructor(
+    roles: Pick<LedgerRoles, 'forMember'>,
+    trustDomain: TrustDomain,
+    owners: () => NameOwners,
+  ) {
     this.#roles = roles;
     this.trustDomain = trustDomain;
+    this.#owners = owners;
   }
 
   /**
@@ -94,7 +110,13 @@ export class Access {
         'CALLER_NOT_ADMITTED',
         `only admin and local callers may do this, not ${actual.class} callers`,
       );
-    return OperatorRights.ofRoles(await this.#roles.forMember(actual.spiffeId), this.trustDomain);
+    const roles = await this.#roles.forMember(actual.spiffeId);
+    return OperatorRights.ofRoles(roles, this.trustDomain, this.#owners());
+  }
+
+  /** The tenants in force, for who may have which name. */
+  get owners(): NameOwners {
+    return this.#owners();
   }
 
   /** The whole trust domain as a target. */

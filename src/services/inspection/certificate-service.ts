@@ -10,6 +10,7 @@ import type {
 import { visiblePage } from '../callers/access.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 import type { Certificates } from '../services.ts';
+import { tenantNamed } from '../tenants/names-of-tenants.ts';
 import { targetOfRecord } from './record-target.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { checkPage } from '../requests.ts';
@@ -32,7 +33,7 @@ const narrowing = (scope: string): CertificateFilter => {
 };
 
 /** Conditions that a narrowed filter states itself. */
-const narrowed = ['spiffeId', 'spiffeIdPrefix', 'kind', 'dnsName', 'dnsSuffix'] as const;
+const narrowed = ['spiffeId', 'spiffeIdPrefix', 'kind', 'dnsName', 'dnsSuffix', 'owned'] as const;
 
 /** The issued certificates. A role sees the certificates of identities below its prefixes. */
 export class CertificateService implements Certificates {
@@ -44,7 +45,7 @@ export class CertificateService implements Certificates {
 
   list(
     caller: OperatorCaller,
-    filter: CertificateFilter,
+    { tenant, ...stated }: CertificateFilter & { readonly tenant?: string },
     order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>> {
@@ -52,8 +53,11 @@ export class CertificateService implements Certificates {
       this.#dependencies.refusals,
       { caller, operation: 'ListCertificates' },
       async () => {
-        const rights = await this.#dependencies.access.of(caller);
+        const { access } = this.#dependencies;
+        const rights = await access.of(caller);
         rights.require('certificate.read', { kind: 'none' });
+        const filter =
+          tenant === undefined ? stated : { ...stated, owned: tenantNamed(access.owners, tenant) };
         const prefixes = rights.prefixes('certificate.read');
         // With one prefix, the database narrows the list. Each result is still checked.
         const only =

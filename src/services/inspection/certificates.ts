@@ -5,7 +5,7 @@ import type { OperatorCaller } from '../callers/caller.ts';
 export interface Certificates {
   list(
     caller: OperatorCaller,
-    filter: CertificateFilter,
+    filter: CertificateFilter & { readonly tenant?: string },
     order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>>;

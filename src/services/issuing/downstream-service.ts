@@ -122,6 +122,7 @@ export class DownstreamService implements Downstream {
             ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),
             grant: {
               entryId: entry.id,
+              spiffeId: entry.spiffeId,
               holder: agent.spiffeId,
               maximumLifeSeconds: settings.downstreamTtlSeconds,
               ownKeySha256: record.publicKeySha256,

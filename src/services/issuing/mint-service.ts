@@ -12,6 +12,7 @@ import type { Access } from '../callers/access.ts';
 import { actorOf, requesterOf, type OperatorCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-rights.ts';
 import type { Mint } from '../services.ts';
+import { coversNamesOfTenants } from '../tenants/names-of-tenants.ts';
 import { issueOne } from './decided.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { enforceRate, requestIdOrNew, ttlWithin } from '../requests.ts';
@@ -52,8 +53,9 @@ export class MintService implements Mint {
         rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });
         if (request.admin) rights.requireEverything('minting an admin');
         const dnsNames = checkDnsNames(request.dnsNames, settings.reservedDnsNames);
-        // Roles can not limit DNS names.
-        if (dnsNames.length > 0) rights.requireEverything('minting DNS names');
+        const { owners } = this.#dependencies.access;
+        if (!coversNamesOfTenants(rights, 'certificate.mint', { owners, dnsNames }))
+          rights.requireEverything('minting DNS names that are not of a tenant of the caller');
         const actor = actorOf(caller);
         enforceRate(this.#buckets.take(actor), 'too many certificates');
         const maximum = Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds);

@@ -9,6 +9,7 @@ import { callerRights } from '../callers/caller-rights.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { enforceRate, requestIdOrNew, ttlWithin } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { requireOwnNames } from '../tenants/names-of-tenants.ts';
 import { issueOne } from './decided.ts';
 import type { Names, NamesIssued, NamesRequest } from './names.ts';
 
@@ -43,6 +44,8 @@ export class NamesService implements Names {
         rights.require('certificate.issue', { kind: 'none' });
         const subject = checkNames(request, settings.reservedDnsNames);
         rights.require('certificate.issue', { kind: 'names', subject });
+        const { owners } = access;
+        requireOwnNames(rights, 'certificate.issue', { owners, dnsNames: subject.dnsNames });
         const profile = profileOf(request.profile, settings);
         const actor = actorOf(caller);
         enforceRate(this.#buckets.take(actor), 'too many certificates');
@@ -64,6 +67,7 @@ export class NamesService implements Names {
           entryId: null,
           delegationId: null,
           replaces: null,
+          claim: { by: 'operator' },
           rights: caller.class === 'admin' ? callerRights(caller) : [],
           reason: { method: 'issue' },
           signal,

@@ -227,6 +227,7 @@ export class SvidService implements Svids {
       entryId: entry.id,
       delegationId: null,
       replaces: serialOrNull(item.replacesSerial),
+      ...(names === undefined ? {} : { claim: { by: 'spiffe-id' as const, id: entry.spiffeId } }),
       rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
       reason: {
         agent: caller.spiffeId,

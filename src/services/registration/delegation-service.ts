@@ -1,6 +1,12 @@
-import { PkiError } from '../../common/errors/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
-import { checkDelegation, patternReach, type Delegation, type Target } from '../../domain/index.ts';
+import {
+  checkDelegation,
+  judgeDelegationNames,
+  patternReach,
+  type Delegation,
+  type Target,
+} from '../../domain/index.ts';
 import type { DelegationStore, Page, PageRequest } from '../../store/ports/index.ts';
 import { visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
@@ -8,6 +14,7 @@ import type { CallerRegistry } from '../callers/caller-registry.ts';
 import type { DelegationInput, Delegations } from '../services.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
+import { coversNamesOfTenants } from '../tenants/names-of-tenants.ts';
 import type { ServiceSettings } from '../settings.ts';
 import { assertIssuable } from './revocable.ts';
 
@@ -41,12 +48,17 @@ export class DelegationService implements Delegations {
         const now = clock.now();
         const draft = checkDelegation(input, settings, now);
         assertIssuable(draft.profile, settings);
-        requireReach(await this.#dependencies.access.of(caller), draft);
-        // Roles can not limit patterns of DNS names, nor addresses.
-        if (draft.dnsPatterns.length + draft.ipRanges.length > 0)
-          (await this.#dependencies.access.of(caller)).requireEverything(
-            'a delegation with DNS patterns or IP ranges',
+        const { access } = this.#dependencies;
+        const rights = await access.of(caller);
+        requireReach(rights, draft);
+        const { owners } = access;
+        // roles limit patterns of DNS names by tenants alone, and addresses not at all
+        const names = { owners, dnsNames: draft.dnsPatterns };
+        if (draft.ipRanges.length > 0 || !coversNamesOfTenants(rights, 'delegation.write', names))
+          rights.requireEverything(
+            'a delegation with IP ranges, or DNS patterns that are not of a tenant of the caller',
           );
+        unwrap(judgeDelegationNames(owners, draft));
         const delegation: Delegation = {
           ...draft,
           id: uuidv7(clock.nowMs()),

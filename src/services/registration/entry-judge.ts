@@ -1,12 +1,16 @@
+import { unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import {
   checkEntry,
+  judgeEntryNames,
   namesOfEntry,
   type AgentNames,
   type EntryDraft,
+  type NameOwners,
   type RegistrationEntry,
 } from '../../domain/index.ts';
-import { targetOf, type OperatorRights } from '../callers/access.ts';
+import { coversNamesOfTenants } from '../tenants/names-of-tenants.ts';
+import { targetOf, type Access, type OperatorRights } from '../callers/access.ts';
 import type { EntryInput } from '../services.ts';
 import type { ServiceSettings } from '../settings.ts';
 import { assertIssuable } from './revocable.ts';
@@ -16,6 +20,7 @@ export interface EntryJudgeDependencies {
   readonly agentNames: AgentNames;
   readonly isTokenIssuer: (name: string) => boolean;
   readonly clock: Clock;
+  readonly access: Pick<Access, 'owners'>;
 }
 
 /** Judges entries by their own rules and by the rights of the operator who writes them. */
@@ -39,19 +44,21 @@ export class EntryJudge {
     const draft = checkEntry(input, { ...settings, agentNames, isTokenIssuer }, now);
     if (before?.profile !== draft.profile) assertIssuable(draft.profile, settings);
     requireWrite(rights, draft);
-    requireNames(rights, draft, before);
+    const owners = this.#dependencies.access.owners;
+    requireNames(rights, owners, { draft, before });
+    unwrap(judgeEntryNames(owners, draft));
     return draft;
   }
 }
 
 /**
  * A writer of one team's entries must not name the services of another. The names of an identity
- * are not limited by roles; those of a certificate of names are, by DNS scopes.
+ * are limited by the tenants of roles alone; those of a certificate of names by DNS scopes too.
  */
 function requireNames(
   rights: OperatorRights,
-  draft: EntryDraft,
-  before: RegistrationEntry | undefined,
+  owners: NameOwners,
+  { draft, before }: { readonly draft: EntryDraft; readonly before: RegistrationEntry | undefined },
 ): void {
   const subject = namesOfEntry(draft);
   // names of the one kind were granted by other rights than those of the other
@@ -63,8 +70,11 @@ function requireNames(
       subject.dnsNames.some((name) => had?.dnsNames.includes(name) !== true) ||
       subject.ips.some((ip) => had?.ips.includes(ip) !== true);
     if (isNew) rights.require('entry.write', { kind: 'names', subject });
-  } else if (draft.dnsNames.some((name) => had?.dnsNames.includes(name) !== true))
-    rights.requireEverything('adding DNS names to an entry');
+    return;
+  }
+  const added = draft.dnsNames.filter((name) => had?.dnsNames.includes(name) !== true);
+  if (!coversNamesOfTenants(rights, 'entry.write', { owners, dnsNames: added }))
+    rights.requireEverything('adding DNS names that are not of a tenant of the caller');
 }
 
 export function requireWrite(rights: OperatorRights, entry: EntryDraft): void {

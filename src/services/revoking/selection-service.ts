@@ -5,6 +5,7 @@ import {
   revokedAtOnce,
   selectionTexts,
   type CertificateRecord,
+  type CertificateSelection,
   type RevocationReason,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
@@ -16,6 +17,7 @@ import { refusing } from '../callers/refusal-log.ts';
 import type { InspectionDependencies } from '../inspection/inspection-dependencies.ts';
 import { targetOfRecord } from '../inspection/record-target.ts';
 import { checkText } from '../requests.ts';
+import { tenantNamed } from '../tenants/names-of-tenants.ts';
 import { requireProven, type RevocationProof } from './proof.ts';
 import { revocationReasonOf } from './reasons.ts';
 import { revocability } from './revocability.ts';
@@ -118,10 +120,17 @@ export class SelectionService implements SelectionRevocations {
     const rights = await this.#dependencies.access.of(caller);
     rights.require('certificate.revoke', { kind: 'none' });
     const stated = revocationReasonOf(request.reason);
-    unwrap(checkSelection(request.selection));
+    const selection = this.#withNames(unwrap(checkSelection(request.selection)));
     if (request.actId !== '') checkText('act_id', request.actId, 64);
     const blocks = request.blockKeys ?? stated === 'keyCompromise';
-    return { ...request, actor: actorOf(caller), stated, blocks, rights };
+    return { ...request, selection, actor: actorOf(caller), stated, blocks, rights };
+  }
+
+  #withNames(selection: CertificateSelection): CertificateSelection {
+    const { tenant } = selection;
+    return tenant === undefined
+      ? selection
+      : { ...selection, owned: tenantNamed(this.#dependencies.access.owners, tenant) };
   }
 
   /** Returns false if the signal ended it. */

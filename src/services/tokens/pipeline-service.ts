@@ -9,7 +9,7 @@ import {
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import { admit, type PolicyInForce, type PolicyRequest } from '../../issuance/index.ts';
+import { admit, type PolicyRequest, type TenantGate } from '../../issuance/index.ts';
 import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type {
   CertificateStore,
@@ -32,7 +32,7 @@ import type { TokenVerifier, VerifiedToken } from './token-verifier.ts';
 
 export interface PipelineDependencies extends IssuingDependencies {
   readonly verifier: TokenVerifier;
-  readonly policy: Pick<PolicyInForce, 'decide' | 'preview'>;
+  readonly policy: Pick<TenantGate, 'decide' | 'preview'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly tokenUses: TokenUseStore;
   readonly objects: Pick<ObjectLedger, 'require' | 'restores'>;

@@ -1,4 +1,5 @@
 import type {
+  OwnedNames,
   CertificateKind,
   CertificateRecord,
   CertificateSelection,
@@ -62,6 +63,8 @@ export interface CertificateFilter {
   readonly dnsSuffix?: string;
   /** In canonical text. */
   readonly ip?: string;
+  /** With a SPIFFE ID or a DNS name of this tenant. */
+  readonly owned?: OwnedNames;
   readonly expiresBefore?: number;
   readonly expiresAfter?: number;
 }

@@ -83,6 +83,8 @@ export interface EntryChange {
 
 export interface EntryFilter {
   readonly spiffeId?: string;
+  /** Ends in a slash: every ID and template below it. */
+  readonly spiffeIdPrefix?: string;
   readonly parentId?: string;
   /** `type:value`: entries with this selector among others. */
   readonly selector?: string;

@@ -1,4 +1,4 @@
-import type { Intent } from '../../domain/index.ts';
+import type { Intent, OwnedNames } from '../../domain/index.ts';
 import type { CertificateFilter } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
 
@@ -32,6 +32,13 @@ export function nameRanges({ dnsName, dnsSuffix, ip }: CertificateFilter): reado
     ...(ip === undefined ? [] : [only(ipKey(ip))]),
   ];
 }
+
+/** The keys of the names of a tenant: each suffix, and what is below it. */
+export const ownedRanges = ({ dnsSuffixes }: OwnedNames): readonly KeyRange[] =>
+  dnsSuffixes.flatMap((suffix) => [
+    ...nameRanges({ dnsName: suffix }),
+    ...nameRanges({ dnsSuffix: suffix }),
+  ]);
 
 /** Writes the names of intents, inside the caller's transaction. */
 export type NameWriter = (names: Intent['names'], serial: Uint8Array) => void;

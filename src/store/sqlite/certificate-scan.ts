@@ -2,7 +2,7 @@ import { sql, type Expression, type ExpressionBuilder, type SqlBool } from 'kyse
 import type { CertificateSelection } from '../../domain/index.ts';
 import type { CertificateStore } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
-import { certificateColumns, toCertificate } from './certificates.ts';
+import { certificateColumns, ofTenant, toCertificate } from './certificates.ts';
 import { fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { builder } from './statement.ts';
@@ -90,6 +90,7 @@ function selectedTerms(
       sql<SqlBool>`+spiffe_id >= ${spiffeIdPrefix}`,
       sql<SqlBool>`+spiffe_id < ${`${spiffeIdPrefix}\u{10ffff}`}`,
     );
+  if (selection.owned !== undefined) terms.push(ofTenant(selection.owned, '+spiffe_id'));
   // the name stands in the certificate as it is; the caller reads the certificate to be sure
   if (dnsName !== undefined)
     terms.push(sql<SqlBool>`instr(certificate_der, ${Buffer.from(dnsName)}) > 0`);

@@ -1,8 +1,8 @@
 import { expressionBuilder, sql, type Expression, type SqlBool } from 'kysely';
-import type { CertificateRecord, CertificateState } from '../../domain/index.ts';
+import type { CertificateRecord, CertificateState, OwnedNames } from '../../domain/index.ts';
 import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../ports/index.ts';
 import type { CertificateTable, Schema } from '../schema.ts';
-import { nameRanges } from './certificate-names.ts';
+import { nameRanges, ownedRanges } from './certificate-names.ts';
 import { bytesOrNull, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
@@ -187,6 +187,35 @@ const ownedBy = (owner: string): Expression<SqlBool> => {
   ]);
 };
 
+/**
+ * With a SPIFFE ID or a DNS name of a tenant. The plus keeps the planner from an index on the column
+ * where a scan reads ranges of the table.
+ */
+export function ofTenant(
+  owned: OwnedNames,
+  column: 'spiffe_id' | '+spiffe_id',
+): Expression<SqlBool> {
+  const eb = expressionBuilder<Schema, 'certificates'>();
+  const spiffeId = sql.raw<string>(column);
+  return eb.or([
+    ...owned.spiffePrefixes.map(
+      (prefix) =>
+        sql<SqlBool>`(${spiffeId} >= ${prefix} AND ${spiffeId} < ${`${prefix}\u{10ffff}`})`,
+    ),
+    ...ownedRanges(owned).map(({ from, until }) =>
+      eb(
+        'serial',
+        'in',
+        builder
+          .selectFrom('certificate_names')
+          .select('certificate_names.serial')
+          .where('name', '>=', from)
+          .where('name', '<', until),
+      ),
+    ),
+  ]);
+}
+
 type Where = Parameters<ReturnType<typeof certificateQuery>['where']>[0];
 const certificateQuery = () => builder.selectFrom('certificates');
 
@@ -213,6 +242,7 @@ function matching(filter: CertificateFilter): Where {
     if (filter.delegationId !== undefined)
       terms.push(eb('delegation_id', '=', filter.delegationId));
     if (filter.owner !== undefined) terms.push(ownedBy(filter.owner));
+    if (filter.owned !== undefined) terms.push(ofTenant(filter.owned, 'spiffe_id'));
     if (filter.profile !== undefined) terms.push(eb('profile', '=', filter.profile));
     for (const { from, until } of nameRanges(filter))
       terms.push(

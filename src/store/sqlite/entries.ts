@@ -82,6 +82,11 @@ function listed(engine: Engine, filter: EntryFilter, page: PageRequest): Page<Re
     .orderBy('entries.id')
     .limit(size + 1);
   if (filter.spiffeId !== undefined) query = query.where('entries.spiffe_id', '=', filter.spiffeId);
+  const { spiffeIdPrefix: prefix } = filter;
+  if (prefix !== undefined)
+    query = query
+      .where('entries.spiffe_id', '>=', prefix)
+      .where('entries.spiffe_id', '<', `${prefix}\u{10ffff}`);
   if (filter.parentId !== undefined) query = query.where('entries.parent_id', '=', filter.parentId);
   const { selector } = filter;
   if (selector !== undefined) {

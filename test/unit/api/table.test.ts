@@ -81,6 +81,14 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     ListRoles: ['local admin', 'never'],
     DeleteRole: ['local admin', 'always'],
   },
+  'meshca.admin.v1.Tenants': {
+    CreateTenant: ['local admin', 'by content'],
+    ListTenants: ['local admin', 'never'],
+    GetTenant: ['local admin', 'never'],
+    UpdateTenant: ['local admin', 'by content'],
+    EndTenant: ['local admin', 'never'],
+    DeleteTenant: ['local admin', 'always'],
+  },
   'meshca.admin.v1.Policies': {
     GetPolicy: ['local admin', 'never'],
     ListPolicies: ['local admin', 'never'],

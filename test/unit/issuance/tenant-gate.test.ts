@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PkiError } from '../../../src/common/errors/index.ts';
 import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import {
   NameOwners,
@@ -11,8 +12,8 @@ import {
 } from '../../../src/domain/index.ts';
 import {
   admit,
-  builtInPolicy,
-  withTenants,
+  PolicyInForce,
+  TenantGate,
   type PolicyRequest,
 } from '../../../src/issuance/index.ts';
 import { quotaUsed, PolicyDenial } from '../../../src/issuance/policy.ts';
@@ -29,7 +30,11 @@ const tenant = (name: string, more: Partial<NameOwner> = {}): NameOwner => ({
   ...more,
 });
 let owners = new NameOwners([tenant('a'), tenant('b', { quotaCertificates: 0 })]);
-const policy = withTenants(builtInPolicy({ now: () => 1_000 }), () => owners);
+const inForce = new PolicyInForce(
+  { now: () => 1_000 },
+  { denied: () => assert.fail('the policy denies nothing'), failed: () => {} },
+);
+const policy = new TenantGate(inForce, () => owners);
 const x509 = (
   kind: CertificateKind,
   subject: Subject,
@@ -110,6 +115,17 @@ test('a certificate takes a place in the quota of its tenant and of what granted
   const full = used([20, 30]);
   assert.ok(full?.ok === false);
   assert.equal(full.error.code, 'TENANT_QUOTA_USED');
+});
+
+test('while nobody knows the owners, nothing is issued that is subject to tenants', () => {
+  const unknown = new TenantGate(inForce, () => {
+    throw new PkiError('OBJECT_NOT_IN_LOG', 'a tenant was altered');
+  });
+  const codes = (['workload', 'agent'] as const).map((kind) => {
+    const admitted = admit(unknown, x509(kind, svid('/web')), agent);
+    return admitted.ok ? 'ok' : admitted.error.code;
+  });
+  assert.deepEqual(codes, ['OBJECT_NOT_IN_LOG', 'ok']);
 });
 
 test('a tenant without a quota, and a JWT-SVID, take no place', () => {

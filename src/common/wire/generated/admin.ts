@@ -50,6 +50,7 @@ import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationReques
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
 import type { CreateRelationshipRequest as _meshca_admin_v1_CreateRelationshipRequest, CreateRelationshipRequest__Output as _meshca_admin_v1_CreateRelationshipRequest__Output } from './meshca/admin/v1/CreateRelationshipRequest.ts';
+import type { CreateTenantRequest as _meshca_admin_v1_CreateTenantRequest, CreateTenantRequest__Output as _meshca_admin_v1_CreateTenantRequest__Output } from './meshca/admin/v1/CreateTenantRequest.ts';
 import type { CrlStanding as _meshca_admin_v1_CrlStanding, CrlStanding__Output as _meshca_admin_v1_CrlStanding__Output } from './meshca/admin/v1/CrlStanding.ts';
 import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRequest__Output as _meshca_admin_v1_CrossSignRequest__Output } from './meshca/admin/v1/CrossSignRequest.ts';
 import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from './meshca/admin/v1/CrossSignResponse.ts';
@@ -59,6 +60,9 @@ import type { DeleteEntriesRequest as _meshca_admin_v1_DeleteEntriesRequest, Del
 import type { DeleteRelationshipRequest as _meshca_admin_v1_DeleteRelationshipRequest, DeleteRelationshipRequest__Output as _meshca_admin_v1_DeleteRelationshipRequest__Output } from './meshca/admin/v1/DeleteRelationshipRequest.ts';
 import type { DeleteRelationshipResponse as _meshca_admin_v1_DeleteRelationshipResponse, DeleteRelationshipResponse__Output as _meshca_admin_v1_DeleteRelationshipResponse__Output } from './meshca/admin/v1/DeleteRelationshipResponse.ts';
 import type { DeleteRoleRequest as _meshca_admin_v1_DeleteRoleRequest, DeleteRoleRequest__Output as _meshca_admin_v1_DeleteRoleRequest__Output } from './meshca/admin/v1/DeleteRoleRequest.ts';
+import type { DeleteTenantRequest as _meshca_admin_v1_DeleteTenantRequest, DeleteTenantRequest__Output as _meshca_admin_v1_DeleteTenantRequest__Output } from './meshca/admin/v1/DeleteTenantRequest.ts';
+import type { DeleteTenantResponse as _meshca_admin_v1_DeleteTenantResponse, DeleteTenantResponse__Output as _meshca_admin_v1_DeleteTenantResponse__Output } from './meshca/admin/v1/DeleteTenantResponse.ts';
+import type { EndTenantRequest as _meshca_admin_v1_EndTenantRequest, EndTenantRequest__Output as _meshca_admin_v1_EndTenantRequest__Output } from './meshca/admin/v1/EndTenantRequest.ts';
 import type { EntriesClient as _meshca_admin_v1_EntriesClient, EntriesDefinition as _meshca_admin_v1_EntriesDefinition } from './meshca/admin/v1/Entries.ts';
 import type { Entry as _meshca_admin_v1_Entry, Entry__Output as _meshca_admin_v1_Entry__Output } from './meshca/admin/v1/Entry.ts';
 import type { EntryChange as _meshca_admin_v1_EntryChange, EntryChange__Output as _meshca_admin_v1_EntryChange__Output } from './meshca/admin/v1/EntryChange.ts';
@@ -87,6 +91,7 @@ import type { GetRelationshipRequest as _meshca_admin_v1_GetRelationshipRequest,
 import type { GetRevocationProgressRequest as _meshca_admin_v1_GetRevocationProgressRequest, GetRevocationProgressRequest__Output as _meshca_admin_v1_GetRevocationProgressRequest__Output } from './meshca/admin/v1/GetRevocationProgressRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
+import type { GetTenantRequest as _meshca_admin_v1_GetTenantRequest, GetTenantRequest__Output as _meshca_admin_v1_GetTenantRequest__Output } from './meshca/admin/v1/GetTenantRequest.ts';
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
 import type { HoldingTarget as _meshca_admin_v1_HoldingTarget, HoldingTarget__Output as _meshca_admin_v1_HoldingTarget__Output } from './meshca/admin/v1/HoldingTarget.ts';
 import type { IdentityTokenGrant as _meshca_admin_v1_IdentityTokenGrant, IdentityTokenGrant__Output as _meshca_admin_v1_IdentityTokenGrant__Output } from './meshca/admin/v1/IdentityTokenGrant.ts';
@@ -132,6 +137,8 @@ import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRe
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
 import type { ListTargetsRequest as _meshca_admin_v1_ListTargetsRequest, ListTargetsRequest__Output as _meshca_admin_v1_ListTargetsRequest__Output } from './meshca/admin/v1/ListTargetsRequest.ts';
 import type { ListTargetsResponse as _meshca_admin_v1_ListTargetsResponse, ListTargetsResponse__Output as _meshca_admin_v1_ListTargetsResponse__Output } from './meshca/admin/v1/ListTargetsResponse.ts';
+import type { ListTenantsRequest as _meshca_admin_v1_ListTenantsRequest, ListTenantsRequest__Output as _meshca_admin_v1_ListTenantsRequest__Output } from './meshca/admin/v1/ListTenantsRequest.ts';
+import type { ListTenantsResponse as _meshca_admin_v1_ListTenantsResponse, ListTenantsResponse__Output as _meshca_admin_v1_ListTenantsResponse__Output } from './meshca/admin/v1/ListTenantsResponse.ts';
 import type { ListTokenIssuersRequest as _meshca_admin_v1_ListTokenIssuersRequest, ListTokenIssuersRequest__Output as _meshca_admin_v1_ListTokenIssuersRequest__Output } from './meshca/admin/v1/ListTokenIssuersRequest.ts';
 import type { ListTokenIssuersResponse as _meshca_admin_v1_ListTokenIssuersResponse, ListTokenIssuersResponse__Output as _meshca_admin_v1_ListTokenIssuersResponse__Output } from './meshca/admin/v1/ListTokenIssuersResponse.ts';
 import type { ListUnreplacedRequest as _meshca_admin_v1_ListUnreplacedRequest, ListUnreplacedRequest__Output as _meshca_admin_v1_ListUnreplacedRequest__Output } from './meshca/admin/v1/ListUnreplacedRequest.ts';
@@ -191,10 +198,21 @@ import type { TargetGroup as _meshca_admin_v1_TargetGroup, TargetGroup__Output a
 import type { TargetResults as _meshca_admin_v1_TargetResults, TargetResults__Output as _meshca_admin_v1_TargetResults__Output } from './meshca/admin/v1/TargetResults.ts';
 import type { TargetsClient as _meshca_admin_v1_TargetsClient, TargetsDefinition as _meshca_admin_v1_TargetsDefinition } from './meshca/admin/v1/Targets.ts';
 import type { TargetsRequest as _meshca_admin_v1_TargetsRequest, TargetsRequest__Output as _meshca_admin_v1_TargetsRequest__Output } from './meshca/admin/v1/TargetsRequest.ts';
+import type { Tenant as _meshca_admin_v1_Tenant, Tenant__Output as _meshca_admin_v1_Tenant__Output } from './meshca/admin/v1/Tenant.ts';
+import type { TenantAccount as _meshca_admin_v1_TenantAccount, TenantAccount__Output as _meshca_admin_v1_TenantAccount__Output } from './meshca/admin/v1/TenantAccount.ts';
+import type { TenantChange as _meshca_admin_v1_TenantChange, TenantChange__Output as _meshca_admin_v1_TenantChange__Output } from './meshca/admin/v1/TenantChange.ts';
+import type { TenantCollision as _meshca_admin_v1_TenantCollision, TenantCollision__Output as _meshca_admin_v1_TenantCollision__Output } from './meshca/admin/v1/TenantCollision.ts';
+import type { TenantDraft as _meshca_admin_v1_TenantDraft, TenantDraft__Output as _meshca_admin_v1_TenantDraft__Output } from './meshca/admin/v1/TenantDraft.ts';
+import type { TenantEabKey as _meshca_admin_v1_TenantEabKey, TenantEabKey__Output as _meshca_admin_v1_TenantEabKey__Output } from './meshca/admin/v1/TenantEabKey.ts';
+import type { TenantEntry as _meshca_admin_v1_TenantEntry, TenantEntry__Output as _meshca_admin_v1_TenantEntry__Output } from './meshca/admin/v1/TenantEntry.ts';
+import type { TenantReport as _meshca_admin_v1_TenantReport, TenantReport__Output as _meshca_admin_v1_TenantReport__Output } from './meshca/admin/v1/TenantReport.ts';
+import type { TenantView as _meshca_admin_v1_TenantView, TenantView__Output as _meshca_admin_v1_TenantView__Output } from './meshca/admin/v1/TenantView.ts';
+import type { TenantsClient as _meshca_admin_v1_TenantsClient, TenantsDefinition as _meshca_admin_v1_TenantsDefinition } from './meshca/admin/v1/Tenants.ts';
 import type { TokenIssuer as _meshca_admin_v1_TokenIssuer, TokenIssuer__Output as _meshca_admin_v1_TokenIssuer__Output } from './meshca/admin/v1/TokenIssuer.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UnreplacedOwner as _meshca_admin_v1_UnreplacedOwner, UnreplacedOwner__Output as _meshca_admin_v1_UnreplacedOwner__Output } from './meshca/admin/v1/UnreplacedOwner.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
+import type { UpdateTenantRequest as _meshca_admin_v1_UpdateTenantRequest, UpdateTenantRequest__Output as _meshca_admin_v1_UpdateTenantRequest__Output } from './meshca/admin/v1/UpdateTenantRequest.ts';
 import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from './meshca/admin/v1/WatchAuditRequest.ts';
 import type { WatchedAuditRecord as _meshca_admin_v1_WatchedAuditRecord, WatchedAuditRecord__Output as _meshca_admin_v1_WatchedAuditRecord__Output } from './meshca/admin/v1/WatchedAuditRecord.ts';
 import type { WithdrawAuthorityRequest as _meshca_admin_v1_WithdrawAuthorityRequest, WithdrawAuthorityRequest__Output as _meshca_admin_v1_WithdrawAuthorityRequest__Output } from './meshca/admin/v1/WithdrawAuthorityRequest.ts';
@@ -263,6 +281,7 @@ export interface ProtoGrpcType {
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
         CreateRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_CreateRelationshipRequest, _meshca_admin_v1_CreateRelationshipRequest__Output>
+        CreateTenantRequest: MessageTypeDefinition<_meshca_admin_v1_CreateTenantRequest, _meshca_admin_v1_CreateTenantRequest__Output>
         CrlStanding: MessageTypeDefinition<_meshca_admin_v1_CrlStanding, _meshca_admin_v1_CrlStanding__Output>
         CrossSignRequest: MessageTypeDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignRequest__Output>
         CrossSignResponse: MessageTypeDefinition<_meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignResponse__Output>
@@ -272,6 +291,9 @@ export interface ProtoGrpcType {
         DeleteRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteRelationshipRequest, _meshca_admin_v1_DeleteRelationshipRequest__Output>
         DeleteRelationshipResponse: MessageTypeDefinition<_meshca_admin_v1_DeleteRelationshipResponse, _meshca_admin_v1_DeleteRelationshipResponse__Output>
         DeleteRoleRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteRoleRequest, _meshca_admin_v1_DeleteRoleRequest__Output>
+        DeleteTenantRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteTenantRequest, _meshca_admin_v1_DeleteTenantRequest__Output>
+        DeleteTenantResponse: MessageTypeDefinition<_meshca_admin_v1_DeleteTenantResponse, _meshca_admin_v1_DeleteTenantResponse__Output>
+        EndTenantRequest: MessageTypeDefinition<_meshca_admin_v1_EndTenantRequest, _meshca_admin_v1_EndTenantRequest__Output>
         Entries: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_EntriesClient> & { service: _meshca_admin_v1_EntriesDefinition }
         Entry: MessageTypeDefinition<_meshca_admin_v1_Entry, _meshca_admin_v1_Entry__Output>
         EntryChange: MessageTypeDefinition<_meshca_admin_v1_EntryChange, _meshca_admin_v1_EntryChange__Output>
@@ -303,6 +325,7 @@ export interface ProtoGrpcType {
         GetRevocationProgressRequest: MessageTypeDefinition<_meshca_admin_v1_GetRevocationProgressRequest, _meshca_admin_v1_GetRevocationProgressRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
+        GetTenantRequest: MessageTypeDefinition<_meshca_admin_v1_GetTenantRequest, _meshca_admin_v1_GetTenantRequest__Output>
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
         HoldingTarget: MessageTypeDefinition<_meshca_admin_v1_HoldingTarget, _meshca_admin_v1_HoldingTarget__Output>
         IdentityTokenGrant: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenGrant, _meshca_admin_v1_IdentityTokenGrant__Output>
@@ -351,6 +374,8 @@ export interface ProtoGrpcType {
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
         ListTargetsRequest: MessageTypeDefinition<_meshca_admin_v1_ListTargetsRequest, _meshca_admin_v1_ListTargetsRequest__Output>
         ListTargetsResponse: MessageTypeDefinition<_meshca_admin_v1_ListTargetsResponse, _meshca_admin_v1_ListTargetsResponse__Output>
+        ListTenantsRequest: MessageTypeDefinition<_meshca_admin_v1_ListTenantsRequest, _meshca_admin_v1_ListTenantsRequest__Output>
+        ListTenantsResponse: MessageTypeDefinition<_meshca_admin_v1_ListTenantsResponse, _meshca_admin_v1_ListTenantsResponse__Output>
         ListTokenIssuersRequest: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersRequest, _meshca_admin_v1_ListTokenIssuersRequest__Output>
         ListTokenIssuersResponse: MessageTypeDefinition<_meshca_admin_v1_ListTokenIssuersResponse, _meshca_admin_v1_ListTokenIssuersResponse__Output>
         ListUnreplacedRequest: MessageTypeDefinition<_meshca_admin_v1_ListUnreplacedRequest, _meshca_admin_v1_ListUnreplacedRequest__Output>
@@ -364,9 +389,6 @@ export interface ProtoGrpcType {
         OperationResult: MessageTypeDefinition<_meshca_admin_v1_OperationResult, _meshca_admin_v1_OperationResult__Output>
         Page: MessageTypeDefinition<_meshca_admin_v1_Page, _meshca_admin_v1_Page__Output>
         PlaceholderValues: MessageTypeDefinition<_meshca_admin_v1_PlaceholderValues, _meshca_admin_v1_PlaceholderValues__Output>
-        /**
-         * The policy of issuance: rules that narrow what may be issued.
-         */
         Policies: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_PoliciesClient> & { service: _meshca_admin_v1_PoliciesDefinition }
         PolicyDecision: MessageTypeDefinition<_meshca_admin_v1_PolicyDecision, _meshca_admin_v1_PolicyDecision__Output>
         PolicyRequestFacts: MessageTypeDefinition<_meshca_admin_v1_PolicyRequestFacts, _meshca_admin_v1_PolicyRequestFacts__Output>
@@ -416,10 +438,25 @@ export interface ProtoGrpcType {
          */
         Targets: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TargetsClient> & { service: _meshca_admin_v1_TargetsDefinition }
         TargetsRequest: MessageTypeDefinition<_meshca_admin_v1_TargetsRequest, _meshca_admin_v1_TargetsRequest__Output>
+        Tenant: MessageTypeDefinition<_meshca_admin_v1_Tenant, _meshca_admin_v1_Tenant__Output>
+        TenantAccount: MessageTypeDefinition<_meshca_admin_v1_TenantAccount, _meshca_admin_v1_TenantAccount__Output>
+        TenantChange: MessageTypeDefinition<_meshca_admin_v1_TenantChange, _meshca_admin_v1_TenantChange__Output>
+        TenantCollision: MessageTypeDefinition<_meshca_admin_v1_TenantCollision, _meshca_admin_v1_TenantCollision__Output>
+        TenantDraft: MessageTypeDefinition<_meshca_admin_v1_TenantDraft, _meshca_admin_v1_TenantDraft__Output>
+        TenantEabKey: MessageTypeDefinition<_meshca_admin_v1_TenantEabKey, _meshca_admin_v1_TenantEabKey__Output>
+        TenantEntry: MessageTypeDefinition<_meshca_admin_v1_TenantEntry, _meshca_admin_v1_TenantEntry__Output>
+        TenantReport: MessageTypeDefinition<_meshca_admin_v1_TenantReport, _meshca_admin_v1_TenantReport__Output>
+        TenantView: MessageTypeDefinition<_meshca_admin_v1_TenantView, _meshca_admin_v1_TenantView__Output>
+        /**
+         * The policy of issuance: rules that narrow what may be issued.
+         * Who owns names: DNS suffixes and SPIFFE ID prefixes that no two tenants share.
+         */
+        Tenants: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TenantsClient> & { service: _meshca_admin_v1_TenantsDefinition }
         TokenIssuer: MessageTypeDefinition<_meshca_admin_v1_TokenIssuer, _meshca_admin_v1_TokenIssuer__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UnreplacedOwner: MessageTypeDefinition<_meshca_admin_v1_UnreplacedOwner, _meshca_admin_v1_UnreplacedOwner__Output>
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
+        UpdateTenantRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateTenantRequest, _meshca_admin_v1_UpdateTenantRequest__Output>
         WatchAuditRequest: MessageTypeDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchAuditRequest__Output>
         WatchedAuditRecord: MessageTypeDefinition<_meshca_admin_v1_WatchedAuditRecord, _meshca_admin_v1_WatchedAuditRecord__Output>
         WithdrawAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_WithdrawAuthorityRequest, _meshca_admin_v1_WithdrawAuthorityRequest__Output>

@@ -47,6 +47,7 @@ function world(policy: (clock: FakeClock) => IssuancePolicy = () => passThroughP
   };
   const grant: DownstreamGrant = {
     entryId: 'e1',
+    spiffeId: 'spiffe://mesh.test/ca',
     holder: 'spiffe://mesh.test/meshca/agent/n1',
     rights: [{ kind: 'entry', id: 'e1', revision: 4 }],
     maximumLifeSeconds: 7 * day,

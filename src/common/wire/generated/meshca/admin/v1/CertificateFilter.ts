@@ -25,6 +25,10 @@ export interface CertificateFilter {
    * Of names without an identity: see Certificate.owner.
    */
   'owner'?: (string);
+  /**
+   * With a SPIFFE ID or DNS name of this tenant.
+   */
+  'tenant'?: (string);
 }
 
 export interface CertificateFilter__Output {
@@ -49,4 +53,8 @@ export interface CertificateFilter__Output {
    * Of names without an identity: see Certificate.owner.
    */
   'owner': (string);
+  /**
+   * With a SPIFFE ID or DNS name of this tenant.
+   */
+  'tenant': (string);
 }

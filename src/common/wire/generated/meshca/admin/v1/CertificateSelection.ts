@@ -23,6 +23,10 @@ export interface CertificateSelection {
   'authorityId'?: (string);
   'issuedAfter'?: (number | string | Long);
   'issuedBefore'?: (number | string | Long);
+  /**
+   * Of this tenant: with a SPIFFE ID or DNS name of it.
+   */
+  'tenant'?: (string);
 }
 
 /**
@@ -45,4 +49,8 @@ export interface CertificateSelection__Output {
   'authorityId': (string);
   'issuedAfter': (number);
   'issuedBefore': (number);
+  /**
+   * Of this tenant: with a SPIFFE ID or DNS name of it.
+   */
+  'tenant': (string);
 }

@@ -1,0 +1,103 @@
+import type { TenantChange__Output } from '../common/wire/generated/meshca/admin/v1/TenantChange.ts';
+import type { TenantReport__Output } from '../common/wire/generated/meshca/admin/v1/TenantReport.ts';
+import type { TenantView__Output } from '../common/wire/generated/meshca/admin/v1/TenantView.ts';
+import type { Tenant__Output } from '../common/wire/generated/meshca/admin/v1/Tenant.ts';
+import type { CliContext } from './context.ts';
+import { duration, facts, instant, printable, until } from './output.ts';
+import { table } from './table.ts';
+
+const namesOf = (tenant: Tenant__Output | null): readonly string[] => [
+  ...(tenant?.dnsSuffixes ?? []),
+  ...(tenant?.spiffePrefixes ?? []),
+];
+
+/** `12 of 100 in 1 h`. */
+function quotaText({ tenant, quotaUsed }: TenantView__Output): string {
+  if (tenant === null || tenant.quotaCertificates === 0) return 'none';
+  return `${quotaUsed} of ${tenant.quotaCertificates} in ${duration(tenant.quotaSeconds)}`;
+}
+
+export function showTenants(context: CliContext, tenants: readonly TenantView__Output[]): void {
+  table(
+    context,
+    [
+      { title: 'TENANT', value: ({ tenant }) => tenant?.name ?? '' },
+      { title: 'STATE', value: ({ tenant }) => tenant?.state ?? '' },
+      { title: 'NAMES', value: ({ tenant }) => namesOf(tenant).join(' ') },
+      { title: 'QUOTA', value: quotaText, priority: 2 },
+      { title: 'DESCRIPTION', value: ({ tenant }) => tenant?.description ?? '', priority: 3 },
+    ],
+    tenants,
+    'no tenants; "meshca tenant create" makes one',
+  );
+}
+
+export function showTenant(context: CliContext, report: TenantReport__Output): void {
+  const { view } = report;
+  const tenant = view?.tenant;
+  if (!view || !tenant) return;
+  facts(context, [
+    ['tenant', tenant.name],
+    ['state', tenant.state],
+    ['description', tenant.description || '-'],
+    ['DNS suffixes', tenant.dnsSuffixes.join('\n') || '-'],
+    ['SPIFFE prefixes', tenant.spiffePrefixes.join('\n') || '-'],
+    [
+      'quota',
+      quotaText(view) +
+        (view.nextFreeAt === 0
+          ? ''
+          : `, the next place is free ${until(view.nextFreeAt, context.now())}`),
+    ],
+    ['entries', String(report.entries)],
+    ...report.sample.map(({ id, spiffeId }) => ['', `${spiffeId} (${id})`] as const),
+    [
+      'live certificates',
+      report.liveCertificates === 0
+        ? '0'
+        : `${report.liveCertificates}, the last one valid until ${instant(report.lastNotAfter)}`,
+    ],
+    ['EAB keys', countsOf(report.eabKeys)],
+    ...report.eabKeys
+      .filter(({ state }) => state === 'active')
+      .map(({ id, description }) => ['', `${id} ${description}`] as const),
+    ['accounts', countsOf(report.accounts)],
+    ['version', String(tenant.version)],
+    ['created', `${instant(tenant.createdAt)} by ${tenant.createdBy}`],
+    ['updated', instant(tenant.updatedAt)],
+  ]);
+}
+
+/** `3: 2 active, 1 revoked`. */
+function countsOf(items: readonly { readonly state: string }[]): string {
+  const counts = Map.groupBy(items, ({ state }) => state);
+  const parts = [...counts].map(([state, { length }]) => `${length} ${state}`);
+  return parts.length === 0 ? '0' : `${items.length}: ${parts.join(', ')}`;
+}
+
+/** What a change takes from others. */
+export function showChange(context: CliContext, change: TenantChange__Output): void {
+  const { collisions, moreCollisions, dryRun } = change;
+  if (collisions.length > 0) {
+    table(
+      context,
+      [
+        { title: 'KIND', value: ({ kind }) => kind },
+        { title: 'ID', value: ({ id }) => id, short: 'id' },
+        { title: 'SUBJECT', value: ({ subject }) => subject },
+        { title: 'WHY', value: ({ why }) => why, priority: 2 },
+      ],
+      collisions,
+      '',
+    );
+    const count = collisions.length + moreCollisions;
+    context.err(
+      `note: ${count} ${count === 1 ? 'has' : 'have'} names that are the tenant's and not their own; ` +
+        `${dryRun ? 'they would be' : 'they are'} refused at the next issuance\n`,
+    );
+  }
+  if (dryRun) context.out('nothing was changed: it was a dry run\n');
+}
+
+export const changedText = ({ tenant }: TenantChange__Output, verb: string): string =>
+  `${verb} ${printable(tenant?.name ?? '')}: it owns ${namesOf(tenant).join(', ')}\n`;

@@ -1,0 +1,225 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { nextFreePlace } from '../../common/policy/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { OperationName } from '../../common/wire/index.ts';
+import { checkTenant, requireDisjoint, type Tenant, type TenantInput } from '../../domain/index.ts';
+import { tenantCounter } from '../../issuance/index.ts';
+import type { LedgerQuotas, LedgerTenants } from '../../ledger/index.ts';
+import type { Page, PageRequest } from '../../store/ports/index.ts';
+import { visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkPage, checkText } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+import { collisionsOf, type CollisionDependencies } from './collisions.ts';
+import { tenantEvent } from './tenant-events.ts';
+import type { TenantHoldings } from './tenant-holdings.ts';
+import type { TenantOwners } from './tenant-owners.ts';
+import type { TenantChange, TenantReport, Tenants, TenantView } from './tenants.ts';
+
+export interface TenantDependencies extends CollisionDependencies {
+  readonly tenants: LedgerTenants;
+  readonly owners: Pick<TenantOwners, 'refresh'>;
+  readonly holdings: TenantHoldings;
+  readonly quotas: LedgerQuotas;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: Pick<ServiceSettings, 'trustDomain' | 'reservedDnsNames'>;
+}
+
+/**
+ * Tenants. Whoever gives names to a tenant takes them from everybody else: that needs every right.
+ * A role over a tenant reads and ends it.
+ */
+export class TenantService implements Tenants {
+  readonly #dependencies: TenantDependencies;
+
+  constructor(dependencies: TenantDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  create(
+    caller: OperatorCaller,
+    input: TenantInput,
+    { dryRun, signal }: { readonly dryRun: boolean; readonly signal?: AbortSignal | undefined },
+  ): Promise<TenantChange> {
+    return this.#refusing(caller, 'CreateTenant', input.name, async () => {
+      const rights = await this.#everything(caller, 'creating a tenant');
+      const { tenants, clock } = this.#dependencies;
+      const now = clock.now();
+      const tenant: Tenant = {
+        ...checkTenant(input, this.#dependencies.settings),
+        state: 'active',
+        version: 1,
+        createdAt: now,
+        updatedAt: now,
+        createdBy: actorOf(caller),
+      };
+      const all = await tenants.all();
+      if (all.some(({ name }) => name === tenant.name))
+        throw new PkiError('ALREADY_EXISTS', `there is a tenant ${tenant.name}`);
+      const change = await this.#change(rights, all, tenant);
+      if (dryRun) return change;
+      await tenants.create(tenant, this.#event(caller, 'tenant.created', tenant), signal);
+      await this.#dependencies.owners.refresh();
+      return change;
+    });
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: { readonly includeEnded: boolean },
+    page: PageRequest,
+  ): Promise<Page<TenantView>> {
+    return this.#refusing(caller, 'ListTenants', '', async () => {
+      const rights = await this.#dependencies.access.of(caller);
+      rights.require('tenant.read', { kind: 'none' });
+      const { items, next } = await visiblePage(
+        (request) => this.#dependencies.tenants.list(filter, request),
+        ({ name }) => rights.permits('tenant.read', { kind: 'tenant', name }),
+        checkPage(page),
+      );
+      return { items: items.map((tenant) => this.#view(tenant)), next };
+    });
+  }
+
+  get(caller: OperatorCaller, name: string): Promise<TenantReport> {
+    return this.#refusing(caller, 'GetTenant', name, async () => {
+      const rights = await this.#dependencies.access.of(caller);
+      rights.require('tenant.read', { kind: 'none' });
+      const tenant = await this.#visible(rights, name);
+      return { view: this.#view(tenant), ...(await this.#dependencies.holdings.of(tenant)) };
+    });
+  }
+
+  update(
+    caller: OperatorCaller,
+    input: TenantInput,
+    { version, dryRun }: { readonly version: number; readonly dryRun: boolean },
+  ): Promise<TenantChange> {
+    return this.#refusing(caller, 'UpdateTenant', input.name, async () => {
+      const rights = await this.#everything(caller, 'changing a tenant');
+      const { tenants, clock, settings } = this.#dependencies;
+      const before = await this.#visible(rights, input.name);
+      if (version !== 0 && version !== before.version)
+        throw new PkiError(
+          'CONFLICT',
+          `the tenant ${before.name} is at version ${before.version}, not ${version}`,
+        );
+      const tenant: Tenant = {
+        ...before,
+        ...checkTenant(input, settings),
+        version: before.version + 1,
+        updatedAt: clock.now(),
+      };
+      const change = await this.#change(rights, await tenants.all(), tenant);
+      if (dryRun) return change;
+      await tenants.update(tenant, this.#event(caller, 'tenant.changed', tenant));
+      await this.#dependencies.owners.refresh();
+      return change;
+    });
+  }
+
+  end(caller: OperatorCaller, name: string, reason: string): Promise<Tenant> {
+    return this.#refusing(caller, 'EndTenant', name, async () => {
+      const { access, tenants, clock } = this.#dependencies;
+      const text = checkText('reason', reason, 500);
+      const rights = await access.of(caller);
+      rights.require('tenant.write', { kind: 'none' });
+      const before = await this.#visible(rights, name);
+      rights.require('tenant.write', { kind: 'tenant', name });
+      if (before.state === 'ended') return before;
+      const ended: Tenant = {
+        ...before,
+        state: 'ended',
+        version: before.version + 1,
+        updatedAt: clock.now(),
+      };
+      await tenants.update(ended, this.#event(caller, 'tenant.ended', ended, text));
+      await this.#dependencies.owners.refresh();
+      return ended;
+    });
+  }
+
+  delete(caller: OperatorCaller, name: string, reason: string): Promise<void> {
+    return this.#refusing(caller, 'DeleteTenant', name, async () => {
+      const text = checkText('reason', reason, 500);
+      const rights = await this.#everything(caller, 'deleting a tenant');
+      const tenant = await this.#visible(rights, name);
+      if (tenant.state !== 'ended')
+        throw new PkiError('CONFLICT', `the tenant ${name} is active`, {
+          next: `End it first: meshca tenant end ${name}.`,
+        });
+      // another tenant of this name must not find them
+      await this.#dependencies.holdings.endFor(tenant, actorOf(caller));
+      await this.#dependencies.tenants.delete(
+        name,
+        this.#event(caller, 'tenant.deleted', tenant, text),
+      );
+      await this.#dependencies.owners.refresh();
+    });
+  }
+
+  /** For metrics and others of this process: without a caller. */
+  async views(): Promise<readonly TenantView[]> {
+    return (await this.#dependencies.tenants.all()).map((tenant) => this.#view(tenant));
+  }
+
+  #refusing<T>(
+    caller: OperatorCaller,
+    operation: OperationName,
+    name: string,
+    act: () => Promise<T>,
+  ): Promise<T> {
+    const { refusals } = this.#dependencies;
+    return refusing(refusals, { caller, operation, subject: name.slice(0, 64) }, act);
+  }
+
+  async #everything(caller: OperatorCaller, act: string): Promise<OperatorRights> {
+    const rights = await this.#dependencies.access.of(caller);
+    rights.requireEverything(act);
+    return rights;
+  }
+
+  /** Who may not read a tenant does not learn that it exists. */
+  async #visible(rights: OperatorRights, name: string): Promise<Tenant> {
+    const tenant = await this.#dependencies.tenants.byName(name);
+    const isVisible =
+      rights.permits('tenant.read', { kind: 'tenant', name }) ||
+      rights.permits('tenant.write', { kind: 'tenant', name });
+    if (tenant !== undefined && isVisible) return tenant;
+    throw new PkiError('NOT_FOUND', `there is no tenant ${JSON.stringify(name.slice(0, 64))}`);
+  }
+
+  async #change(
+    rights: OperatorRights,
+    all: readonly Tenant[],
+    tenant: Tenant,
+  ): Promise<TenantChange> {
+    requireDisjoint(tenant, all, (name) => rights.permits('tenant.read', { kind: 'tenant', name }));
+    return { tenant, ...(await collisionsOf(this.#dependencies, all, tenant)) };
+  }
+
+  #view(tenant: Tenant): TenantView {
+    const { quotaCertificates: limit, name } = tenant;
+    if (limit === 0) return { tenant, quotaUsed: 0, nextFreeAt: 0 };
+    const now = this.#dependencies.clock.now();
+    const ends = this.#dependencies.quotas.ends(tenantCounter(name));
+    return {
+      tenant,
+      quotaUsed: ends.filter((until) => until > now).length,
+      nextFreeAt: nextFreePlace({ limit }, ends, now) ?? 0,
+    };
+  }
+
+  #event(
+    caller: OperatorCaller,
+    kind: Parameters<typeof tenantEvent>[0],
+    tenant: Tenant,
+    reason?: string,
+  ): ReturnType<typeof tenantEvent> {
+    const act = { actor: actorOf(caller), timeMs: this.#dependencies.clock.nowMs() };
+    return tenantEvent(kind, tenant, { ...act, ...(reason === undefined ? {} : { reason }) });
+  }
+}
