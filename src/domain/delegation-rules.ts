@@ -142,7 +142,7 @@ function checkMaximumTtl(
 }
 
 /** All key types if none is named. */
-function keyTypesOf(names: readonly string[]): readonly KeyType[] {
+export function keyTypesOf(names: readonly string[]): readonly KeyType[] {
   const unknown = names.find((type) => !keyTypes.includes(type as KeyType));
   if (unknown !== undefined)
     throw new PkiError(
@@ -330,8 +330,12 @@ function checkPattern(text: string, trustDomain: TrustDomain): void {
     );
 }
 
-/** A wildcard may cover a name of the CA. A request for that name is refused. */
-function checkDnsPattern(text: string, reserved: readonly ReservedDnsName[]): void {
+/**
+ * A wildcard may cover a name of the CA. A request for that name is refused.
+ *
+ * @throws PkiError DNS_NAME_INVALID, DNS_NAME_RESERVED
+ */
+export function checkDnsPattern(text: string, reserved: readonly ReservedDnsName[]): void {
   if (text.split('.').at(-1) === '*')
     throw new PkiError(
       'DNS_NAME_INVALID',

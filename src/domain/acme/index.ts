@@ -5,6 +5,13 @@ export {
   type EabKey,
 } from './account.ts';
 export {
+  checkEabKey,
+  eabKeyEnd,
+  type EabKeyDraft,
+  type EabKeyInput,
+  type EabKeyLimits,
+} from './eab-key-rules.ts';
+export {
   afterResponse,
   afterVerdict,
   authorizationAt,
