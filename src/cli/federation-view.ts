@@ -115,6 +115,11 @@ export function explainRelationship(
         'signed is trusted no more. A rotation of the other side ends so; where none was ' +
         'announced, ask its operators.',
     );
+  if (polls.stale)
+    lines.push(
+      `It is stale: nothing has confirmed it since ${instant(polls.refreshedAt)}. It stays in ` +
+        'use; a key that the other side has withdrawn since is still trusted here.',
+    );
   if (!polls.failure)
     return [
       ...lines,
@@ -125,11 +130,6 @@ export function explainRelationship(
     ];
   const { code, message, next } = polls.failure;
   lines.push(`${counted(polls.failures, 'poll')} in a row brought nothing. ${code}: ${message}.`);
-  if (polls.stale)
-    lines.push(
-      `It is stale: nothing has confirmed it since ${instant(polls.refreshedAt)}. It stays in ` +
-        'use; a key that the other side has withdrawn since is still trusted here.',
-    );
   return [
     ...lines,
     `The endpoint is asked again ${until(polls.nextAt, context.now())}, or at once by ` +

@@ -247,3 +247,17 @@ const upstreamOf = (options: EnvoyOptions, port: number): object => ({
     endpoints: [{ lb_endpoints: [{ endpoint: { address: local(port) } }] }],
   },
 });
+
+/** Waits until each Envoy serves a certificate that it did not serve before `change`. */
+export async function renewedBy(
+  envoys: readonly EnvoyProcess[],
+  change: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<void> {
+  const before = (await Promise.all(envoys.map((envoy) => envoy.serials()))).flat();
+  await change();
+  for (const envoy of envoys)
+    await until(
+      async () => (await envoy.serials()).some((serial) => !before.includes(serial)),
+      'an Envoy has a new certificate',
+    );
+}

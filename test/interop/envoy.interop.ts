@@ -5,7 +5,7 @@ import { freePorts } from '../support/ports.ts';
 import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { AgentProcess } from './agent-process.ts';
 import { envoyLives } from './envoy-lives.ts';
-import { EnvoyProcess } from './envoy-process.ts';
+import { EnvoyProcess, renewedBy } from './envoy-process.ts';
 import { executableOf } from './foreign-client.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 
@@ -67,15 +67,7 @@ describe('two Envoys in mutual TLS by secret discovery', () => {
     assert.ok(asked > 0);
   }
 
-  /** Waits until each Envoy serves a certificate that it did not serve before. */
-  async function renewed(): Promise<void> {
-    for (const each of [egress, ingress]) {
-      const before = await each.serials();
-      await eventually('a renewed certificate', async () =>
-        (await each.serials()).some((serial) => !before.includes(serial)),
-      );
-    }
-  }
+  const renewed = (): Promise<void> => renewedBy([egress, ingress]);
 
   before(async () => {
     const [port = 0, first = 0, second = 0, third = 0, fourth = 0] = await freePorts(5);

@@ -14,7 +14,7 @@ import {
 import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePorts } from '../support/ports.ts';
 import { envoyLives } from './envoy-lives.ts';
-import { EnvoyProcess } from './envoy-process.ts';
+import { EnvoyProcess, renewedBy } from './envoy-process.ts';
 import { ForeignClient, foreignCommands } from './foreign-client.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 
@@ -95,18 +95,9 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
     );
   }
 
-  /** Waits until each Envoy serves a certificate that it did not serve before. */
-  async function renewed(): Promise<void> {
-    for (const each of envoys) {
-      const before = await each.serials();
-      await eventually('a renewed certificate', async () =>
-        (await each.serials()).some((serial) => !before.includes(serial)),
-      );
-    }
-  }
-
   before(async () => {
-    pair = stack.use(await federatedPair(envoyLives));
+    const issuance = { ...envoyLives.issuance, defaultTtlSeconds: 30 };
+    pair = stack.use(await federatedPair({ ...envoyLives, issuance }));
     await entryFor(pair.one, 'web', ['other.test']);
     await entryFor(pair.other, 'web', ['one.test']);
     const clientOf = ({ seat }: FederatedSide): ForeignClient =>
@@ -161,7 +152,7 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
   test('Envoys fail no request while both sides replace their roots', async () => {
     await under(async () => {
       await Promise.all([rotate(pair.one), rotate(pair.other)]);
-      await renewed();
+      await renewedBy(envoys);
     });
   });
 

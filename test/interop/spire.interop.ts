@@ -13,7 +13,7 @@ import { startTestServer, type TestServer } from '../support/server.ts';
 import { Spire, type SpirePrograms } from '../support/spire.ts';
 import { until } from '../support/until.ts';
 import { envoyLives } from './envoy-lives.ts';
-import { EnvoyProcess } from './envoy-process.ts';
+import { EnvoyProcess, renewedBy } from './envoy-process.ts';
 import { ForeignClient, foreignCommands } from './foreign-client.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 
@@ -247,15 +247,8 @@ class Scene implements AsyncDisposable {
   async #renewedBy(trustDomain: string, change: () => Promise<unknown>): Promise<void> {
     const client = trustDomain === ours ? this.our : this.their;
     const serial = client.identity?.serial;
-    const envoys = this.#envoysOf(trustDomain);
-    const before = (await Promise.all(envoys.map((envoy) => envoy.serials()))).flat();
-    await change();
+    await renewedBy(this.#envoysOf(trustDomain), change);
     await client.until(() => client.identity?.serial !== serial, 'a new certificate');
-    for (const envoy of envoys)
-      await until(
-        async () => (await envoy.serials()).some((each) => !before.includes(each)),
-        'an Envoy has a new certificate',
-      );
   }
 
   /** Everybody has the root before it signs, and the old one leaves when it is revoked. */

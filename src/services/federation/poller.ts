@@ -217,6 +217,17 @@ export class FederationPoller {
     const { authorities, foreign, trustDomain } = this.#dependencies;
     if (id.trustDomain.equals(trustDomain)) return authorities.rootsDer();
     const other = await foreign.of(id.trustDomain.name);
+    if (other?.altered === true && other.roots.length === 0)
+      throw new PkiError(
+        'FEDERATION_ENDPOINT_UNTRUSTED',
+        `nothing verifies the endpoint: the bundle of ${id.trustDomain.name} in the database was ` +
+          'altered past the audit log, and none of its roots is on record',
+        {
+          next:
+            'Delete the relationship, and create it again with a bundle that its operators hand ' +
+            'over (--bundle FILE). Somebody writes to the database past the server.',
+        },
+      );
     return (other?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
   }
 

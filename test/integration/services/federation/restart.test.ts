@@ -13,7 +13,7 @@ import {
 } from '../../../support/bundle-endpoint.ts';
 import { FederationWorld } from '../../../support/federation-world.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
-import type { ServicesWorld } from '../../../support/services-world.ts';
+import { local, type ServicesWorld } from '../../../support/services-world.ts';
 
 const partner = 'spiffe://partner.test/server';
 const root = foreignRoot('partner.test');
@@ -192,4 +192,13 @@ test('an endpoint with an SVID is verified by the roots of an altered row that t
   scene.alter('roots', anotherRoots);
   assert.equal(await scene.restart(), 'FEDERATION_ENDPOINT_UNTRUSTED');
   assert.equal((await scene.world.view()).bundle, undefined);
+  assert.match(await scene.world.explain(), /altered past the audit log.*\n[^]*--bundle FILE/);
+  // as the advice says
+  const { endpoint, world } = scene;
+  await world.service.delete(local, 'partner.test', 'altered');
+  await world.create({
+    ...{ endpointUrl: endpoint.url, endpointProfile: 'https_spiffe' },
+    ...{ endpointSpiffeId: partner, bundleDocument: Buffer.from(documentOf) },
+  });
+  assert.equal(await world.refresh(), 'ok');
 });
