@@ -139,7 +139,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     clock,
     options,
     observe: {
-      issued: (kind, seconds) => metrics.issued(kind, seconds),
+      issued: (kind, seconds, tenant) => metrics.issued(kind, seconds, tenant),
       refused: (code) => metrics.refused(code),
       outcome: (id, outcome) => renewals.record(id, outcome),
     },

@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { FederationMetrics, type FederationSources } from './federation-metrics.ts';
 import { OcspMetrics } from './ocsp-metrics.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
+import { TenantMetrics } from './tenant-metrics.ts';
 import { watchTargets, type TargetSources } from './target-metrics.ts';
 
 export interface MetricSources extends TargetSources, FederationSources {
@@ -56,6 +57,7 @@ export class ServerMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   });
   readonly policy = new PolicyMetrics(this.registry);
+  readonly tenants = new TenantMetrics(this.registry);
   readonly ocsp = new OcspMetrics(this.registry);
   readonly federation = new FederationMetrics(this.registry);
   readonly #moves = new Counter({
@@ -308,9 +310,10 @@ export class ServerMetrics {
     this.#moves.inc({ kind, to });
   }
 
-  issued(kind: string, seconds: number): void {
+  issued(kind: string, seconds: number, tenant: string | undefined): void {
     this.#issued.inc({ kind });
     this.#duration.observe(seconds);
+    if (tenant !== undefined) this.tenants.issued(tenant, seconds);
   }
 
   refused(code: string): void {

@@ -58,7 +58,8 @@ export interface PipelineDependencies {
 
 /** What the metrics record of issuance. */
 export interface IssuanceObserver {
-  issued(kind: string, seconds: number): void;
+  /** `tenant`: whose names it has; undefined: nobody's. */
+  issued(kind: string, seconds: number, tenant: string | undefined): void;
   refused(code: string): void;
   /**
    * The outcome of a request to an issuing authority. `failed`: for a reason that is not the
@@ -136,11 +137,12 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
   };
 }
 
-/** Issues leaves through the recorded issuance. Owner of the requests under way. */
+/** Issues leaves through the recorded issuance. Owner of the requests under way and their tenants. */
 class LeafIssuer {
   readonly #dependencies: PipelineDependencies;
   readonly #refusals: Batcher<AuditEvent, undefined>;
   readonly #underWay = new UnderWay();
+  readonly #tenants = new WeakMap<LeafRequest, string>();
 
   constructor(dependencies: PipelineDependencies) {
     this.#dependencies = dependencies;
@@ -160,7 +162,8 @@ class LeafIssuer {
     for (const [index, result] of results.entries()) {
       const request = requests[index] as LeafRequest;
       if (result.ok) {
-        observe.issued(request.kind, (clock.monotonicMs() - startedMs) / 1000);
+        const seconds = (clock.monotonicMs() - startedMs) / 1000;
+        observe.issued(request.kind, seconds, this.#tenants.get(request));
         observe.outcome?.(result.leaf.authorityId, 'signed');
         continue;
       }
@@ -229,7 +232,10 @@ class LeafIssuer {
       { type: 'x509', kind, subject, profile, keyType, ttlSeconds, ...granted },
       caller,
     );
-    return admitted.ok ? ok({ ...read.value, admission: admitted.value }) : admitted;
+    if (!admitted.ok) return admitted;
+    const { tenant } = admitted.value;
+    if (tenant !== undefined) this.#tenants.set(request, tenant);
+    return ok({ ...read.value, admission: admitted.value });
   }
 
   /** Answers repeated requests from the record; returns the others. */

@@ -32,10 +32,18 @@ const sources = {
     Promise.resolve(new Map([['BanAgent', { count: 2, oldestSeconds: 30 }]])),
 };
 
+test('the first hundred tenants have a series of their own, whatever their number', async () => {
+  const metrics = new ServerMetrics();
+  for (let n = 0; n < 120; n += 1) metrics.issued('workload', 1, `t${n}`);
+  const lines = await linesOf(metrics, 'meshca_tenant_issuance_duration_seconds_count');
+  assert.equal(lines.length, 101);
+  assert.ok(lines.includes('meshca_tenant_issuance_duration_seconds_count{tenant="(others)"} 20'));
+});
+
 test('what happens is counted by its kind', async () => {
   const metrics = new ServerMetrics();
-  metrics.issued('workload', 0.002);
-  metrics.issued('workload', 9);
+  metrics.issued('workload', 0.002, undefined);
+  metrics.issued('workload', 9, 'shop');
   metrics.refused('RATE_LIMITED');
   metrics.call('/a/B', 'OK', 0.01);
   metrics.notInLog('entry');
@@ -49,6 +57,7 @@ test('what happens is counted by its kind', async () => {
       'meshca_certificates_issued_total',
       'meshca_issuance_duration_seconds_count',
       'meshca_issuance_refusals_total',
+      'meshca_tenant_issuance_duration_seconds_count',
       'meshca_grpc_calls_total',
       'meshca_grpc_unary_duration_seconds_count',
       'meshca_objects_not_in_log_total',
@@ -68,6 +77,7 @@ test('what happens is counted by its kind', async () => {
       'meshca_issuance_refusals_total{code="RATE_LIMITED"} 1',
       'meshca_objects_not_in_log_total{kind="entry"} 1',
       'meshca_store_writes_total 3',
+      'meshca_tenant_issuance_duration_seconds_count{tenant="shop"} 1',
     ],
   );
 });
