@@ -25,11 +25,6 @@ export const emptyTables: Readonly<Record<string, string>> = {
   log_excluded: 'no record is put in past the server before the alterations begin',
   log_snapshots: 'a snapshot is made after many more records',
   log_snapshot_parts: 'a snapshot is made after many more records',
-  tenants: 'no tenant is in this world yet',
-  eab_keys: 'no tenant is in this world yet',
-  acme_accounts: 'no tenant is in this world yet',
-  acme_orders: 'no tenant is in this world yet',
-  acme_nonces: 'no tenant is in this world yet',
   ocsp_answers: 'no leaf here names a responder, and an answer is given if its signature holds',
 };
 

@@ -56,7 +56,7 @@ export class MutationMatrix {
     this.#context = context;
     this.#breaches = breaches;
     this.#share = new Share(context);
-    this.#player = new Player(world.server, world.victims, context);
+    this.#player = new Player(world, context);
   }
 
   get figures(): Readonly<Record<string, unknown>> {

@@ -1,6 +1,8 @@
 import { PkiError, unwrap } from '../../src/common/errors/index.ts';
 import { parseCrl, sha256Hex } from '../../src/common/x509/index.ts';
+import type { Ledger } from '../../src/ledger/index.ts';
 import type { Credential, TestServer } from '../../test/support/server.ts';
+import { AcmeCaller, type AcmeVictims } from './acme.ts';
 import type { Alteration } from './alterations.ts';
 import { Caller } from './caller.ts';
 import type { Row } from './hand.ts';
@@ -16,27 +18,35 @@ interface Turn {
   readonly nested: Nested;
 }
 
+/** The server that is asked. */
+interface PlayedWorld {
+  readonly server: TestServer;
+  readonly victims: Victims;
+  /** The store of the running server. */
+  readonly store: Ledger;
+}
+
 /** Asks for every grant of the product: for healthy callers, and for every victim. */
 export class Player {
-  readonly #server: TestServer;
-  readonly #victims: Victims;
+  readonly #world: PlayedWorld;
   readonly #short: boolean;
   #turn = 0;
   /** The plays that the limit of a caller refused, so that they had no outcome, with their number. */
   readonly limited = new Map<string, number>();
 
-  constructor(server: TestServer, victims: Victims, { short }: { readonly short: boolean }) {
-    this.#server = server;
-    this.#victims = victims;
+  constructor(world: PlayedWorld, { short }: { readonly short: boolean }) {
+    this.#world = world;
     this.#short = short;
   }
 
   /** All plays at once: they do not depend on each other. */
   async play(alteration?: Alteration): Promise<Outcomes> {
-    using caller = new Caller(this.#server, this.#victims);
+    const { server, victims, store } = this.#world;
+    using caller = new Caller(server, victims);
     const plays = [
-      ...healthyPlays(caller, this.#server, this.#victims, this.#turnOf(alteration)),
-      ...victimPlays(caller, this.#victims),
+      ...healthyPlays(caller, server, victims, this.#turnOf(alteration)),
+      ...victimPlays(caller, victims),
+      ...acmePlays(new AcmeCaller(store), victims.acme),
     ];
     const played = await Promise.all(
       // it opens the root token each time, which the short form has no time for
@@ -60,7 +70,7 @@ export class Player {
 
   /** Whose row alone is altered asks itself; else it is the next one's turn. */
   #turnOf(alteration: Alteration | undefined): Turn {
-    const { renewing, nested } = this.#victims;
+    const { renewing, nested } = this.#world.victims;
     this.#turn += 1;
     const changes = alteration?.changes ?? [];
     const row = changes.length === 1 ? changes[0]?.before : undefined;
@@ -134,6 +144,27 @@ const victimPlays = (caller: Caller, victims: Victims): Plays => {
     ['an un-ban by a reader', () => caller.evict(reader, banned)],
     ['an approval that was given before', () => caller.approve(victims.replayed)],
     ['an approval of an executed operation', () => caller.approve(victims.executed)],
+  ];
+};
+
+const acmePlays = (caller: AcmeCaller, victims: AcmeVictims): Plays => {
+  const { healthy, keyless, deactivated, former, alone } = victims;
+  return [
+    ['the names of tenants', () => caller.tenants()],
+    ['an order of an ACME account', () => caller.order(healthy)],
+    ['the key of an ACME account', () => caller.account(healthy)],
+    ['what an EAB key allows', () => caller.key(healthy)],
+    ['the CSR of an order', () => caller.csr(victims.finalizing)],
+    ['issuing from an order', () => caller.issue(victims.finalizing, healthy)],
+    ['an order by a revoked EAB key', () => caller.order(keyless)],
+    ['what a revoked EAB key allows', () => caller.key(keyless)],
+    ['an order of a deactivated account', () => caller.order(deactivated)],
+    ['the key of a deactivated account', () => caller.account(deactivated)],
+    ['an order for an ended tenant', () => caller.order(former)],
+    ['a second account by an EAB key for one', () => caller.bind(alone)],
+    ['issuing after a deactivation', () => caller.issue(victims.deauthorized, healthy)],
+    ['issuing from a failed order', () => caller.issue(victims.failed, healthy)],
+    ['the CSR of a failed order', () => caller.csr(victims.failed)],
   ];
 };
 

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Credential } from '../../test/support/server.ts';
+import type { AcmeVictims } from './acme.ts';
 import type { Approval } from './approvals.ts';
 import type { Jobs } from './jobs.ts';
 
@@ -37,6 +38,7 @@ export interface Victims {
   readonly jobs: Jobs;
   readonly replayed: Approval;
   readonly executed: Approval;
+  readonly acme: AcmeVictims;
 }
 
 export interface Nested {

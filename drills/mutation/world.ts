@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
 import { createCsr, parseCertificate } from '../../src/common/x509/index.ts';
-import { bundleDocumentOf, foreignRoot } from '../../test/support/bundle-endpoint.ts';
 import { SimAgent, simServer } from '../../test/support/sim-agent.ts';
 import {
   attestByToken,
@@ -15,10 +14,13 @@ import {
   type TestServer,
 } from '../../test/support/server.ts';
 import { past, until } from '../../test/support/until.ts';
+import type { Ledger } from '../../src/ledger/index.ts';
+import { acmeVictims } from './acme.ts';
 import { approvalVictims } from './approvals.ts';
 import { snapshotOf, type Snapshot } from './alterations.ts';
 import { SqliteHand, type ForeignHand } from './hand.ts';
 import { JobPlatform } from './jobs.ts';
+import { createTrusts } from './trusts.ts';
 import type { Victims } from './victims.ts';
 
 const spiffe = (path: string): string => `spiffe://mesh.test${path}`;
@@ -49,14 +51,26 @@ export class MutationWorld implements AsyncDisposable {
   victims!: Victims;
   /** The database as it was after each step. */
   readonly files: string[] = [];
+  readonly #opened: { store: Ledger | undefined };
   #sleeper!: Credential;
   readonly #dir: string;
   readonly #platform: JobPlatform;
 
   private constructor(
     server: TestServer,
-    { dir, alerts, platform }: { dir: string; alerts: string[]; platform: JobPlatform },
+    {
+      dir,
+      alerts,
+      platform,
+      opened,
+    }: {
+      dir: string;
+      alerts: string[];
+      platform: JobPlatform;
+      opened: { store: Ledger | undefined };
+    },
   ) {
+    this.#opened = opened;
     this.server = server;
     this.#dir = dir;
     this.#platform = platform;
@@ -76,8 +90,10 @@ export class MutationWorld implements AsyncDisposable {
     };
     const dir = await mkdtemp(join(tmpdir(), 'meshca-mutation-'));
     const platform = await JobPlatform.start(dir);
+    const opened: { store: Ledger | undefined } = { store: undefined };
     const server = await startTestServer({
       logger,
+      faults: { onStore: (store) => (opened.store = store) },
       config: {
         tokens: { issuers: [platform.settings] },
         issuance: {
@@ -92,13 +108,19 @@ export class MutationWorld implements AsyncDisposable {
         rotation: { automatic: false, jwksCacheSeconds: 1, retireMarginSeconds: longSeconds },
       },
     });
-    const world = new MutationWorld(server, { dir, alerts, platform });
+    const world = new MutationWorld(server, { dir, alerts, platform, opened });
     world.#sleeper = await server.joinAgent('asleep');
     server.config.issuance.agentTtlSeconds = 86_400;
     await server.restart();
     world.victims = await world.#prepare();
     await world.#keep();
     return world;
+  }
+
+  /** The store of the running server. */
+  get store(): Ledger {
+    if (this.#opened.store === undefined) throw new Error('no server has opened the database');
+    return this.#opened.store;
   }
 
   /** The database as it was after the preparation, and a server on it. */
@@ -157,7 +179,8 @@ export class MutationWorld implements AsyncDisposable {
       serial: revoked.serial,
       reason: 'superseded',
     });
-    await this.#trusts();
+    await createTrusts(server);
+    const acme = await acmeVictims(this.store, () => this.#step());
     this.#step();
     const jwt = await this.#rotateJwt(agents.healthy);
     await past(notAfterOf(this.#sleeper));
@@ -172,6 +195,7 @@ export class MutationWorld implements AsyncDisposable {
       jobs,
       ...jwt,
       ...approvals,
+      acme,
       asleep: this.#sleeper,
       nested: await many(nestedWorkloads, async (at) => ({
         entryId: `nested-${at}`,
@@ -182,21 +206,6 @@ export class MutationWorld implements AsyncDisposable {
       issuingId: String(issuing?.id),
       states: new Set(authorities.map(({ id, kind, state }) => `${id.slice(-6)} ${kind} ${state}`)),
     };
-  }
-
-  /** A key that nothing is issued for, and a foreign trust domain. Nobody listens at its endpoint. */
-  async #trusts(): Promise<void> {
-    const { admin } = this.server;
-    await admin('Keys/BlockKey', { publicKeySha256: 'ab'.repeat(32), reason: 'drill' });
-    await admin('Federation/CreateRelationship', {
-      trustDomain: 'partner.test',
-      endpointUrl: 'https://127.0.0.1:1/',
-      endpointProfile: 'https_spiffe',
-      endpointSpiffeId: 'spiffe://partner.test/server',
-      bundleDocument: Buffer.from(
-        bundleDocumentOf({ roots: [foreignRoot('partner.test')], sequence: 1 }),
-      ),
-    });
   }
 
   /** The first version allows what the present one denies. */
