@@ -47,3 +47,8 @@ export {
   maximumJoinTokenTtlSeconds,
   type ServiceSettings,
 } from './settings.ts';
+export { Acme, type AcmeOutcome, type AcmeResource } from './acme/acme.ts';
+export type { AcmeAnswer, AcmeLink } from './acme/answer.ts';
+export { maximumJwsBytes } from './acme/jws.ts';
+export { problemDocument, type AcmeProblem, type AcmeProblemType } from './acme/problem.ts';
+export { acmePath } from './acme/urls.ts';

@@ -11,6 +11,7 @@ import {
   PolicyInForce,
   TenantGate,
   type Authorities,
+  type Issuer,
   type JwtRequest,
 } from '../../src/issuance/index.ts';
 import {
@@ -68,6 +69,10 @@ export interface ServicesWorld extends AsyncDisposable {
   readonly jwts: JwtRequest[];
   readonly issuing: Authority;
   readonly settings: ServiceSettings;
+  readonly issuer: Issuer;
+  readonly inventory: InventoryProof;
+  readonly authorities: Authorities;
+  readonly tenantOwners: TenantOwners;
   /** What outlives the process: the database file and the keys in the token. */
   readonly remains: { readonly path: string; readonly keys: Map<string, KeyObject> };
   /** From now on the clock is not believed. */
@@ -269,16 +274,17 @@ export async function createServicesWorld(
   );
   let clockBelieved = true;
   let distrusted: PkiError | undefined;
+  const inventory = new InventoryProof({
+    audit: store.audit,
+    facts: fakes.logFacts,
+    objects: store.objects,
+    clock,
+  });
   const services = createServices({
     ...fakes,
     clockBelieved: () => clockBelieved,
     untrusted: () => distrusted,
-    inventory: new InventoryProof({
-      audit: store.audit,
-      facts: fakes.logFacts,
-      objects: store.objects,
-      clock,
-    }),
+    inventory,
     store,
     policyInForce,
     issuancePolicy,
@@ -318,6 +324,10 @@ export async function createServicesWorld(
     clock,
     jwts,
     settings,
+    issuer,
+    inventory,
+    authorities,
+    tenantOwners,
     remains,
     issuing: issuing.authority,
     callerOf,

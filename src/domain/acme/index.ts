@@ -31,3 +31,4 @@ export {
   type StoredProblem,
 } from './order.ts';
 export type { AcmeAccountRight, AcmeOrderRight, EabKeyRight, TenantRight } from './rights.ts';
+export { renewalWindow, shortestRenewalLife, type RenewalWindow } from './renewal.ts';

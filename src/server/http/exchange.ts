@@ -83,13 +83,14 @@ export class Exchange {
 
   #seen(
     { route, parameters, rawRest }: Match,
-    { headers, socket }: IncomingMessage,
+    { method, headers, socket }: IncomingMessage,
     { rawPath, rawQuery }: Target,
     body: Buffer,
   ): Omit<HttpRequest, 'signal'> {
     const { proxies } = this.#dependencies;
     return {
       method: route.method,
+      isHead: method === 'HEAD',
       rawPath,
       rawRest,
       parameters,

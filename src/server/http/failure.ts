@@ -40,7 +40,7 @@ export function failure(
   status: number,
   code: ErrorCode,
   message: string,
-  more: { readonly next?: string; readonly headers?: Readonly<Record<string, string>> } = {},
+  more: Pick<HttpFailure, 'headers'> & { readonly next?: string } = {},
 ): HttpFailure {
   const { next } = new PkiError(code, message);
   return { status, code, message, next, ...more };

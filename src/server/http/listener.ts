@@ -3,6 +3,7 @@ import {
   createServer as createHttpServer,
   STATUS_CODES,
   type IncomingMessage,
+  type OutgoingHttpHeaders,
   type Server,
   type ServerOptions,
   type ServerResponse,
@@ -208,7 +209,7 @@ class Listener implements HttpListener {
     const body = Buffer.from(answer.body ?? '');
     response.writeHead(answer.status, {
       'x-content-type-options': 'nosniff',
-      ...answer.headers,
+      ...(answer.headers as OutgoingHttpHeaders | undefined),
       'content-length': body.length,
     });
     if (request.method !== 'HEAD' && body.length > 0) response.write(body);
@@ -301,7 +302,7 @@ function rawAnswer({ status, headers = {}, body = '' }: HttpAnswer): Buffer {
     ...headers,
     'content-length': String(content.length),
     connection: 'close',
-  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  }).flatMap(([name, value]) => [value].flat().map((each) => `${name}: ${each}\r\n`));
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`;
   return Buffer.concat([Buffer.from(head), content]);
 }

@@ -16,7 +16,10 @@ export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 /** One request, as a handler gets it. */
 export interface HttpRequest {
+  /** That of the route. */
   readonly method: HttpMethod;
+  /** The request is HEAD: the answer is sent without its body. */
+  readonly isHead: boolean;
   /** The path as it was sent, with its percent-encoding and double slashes, without the query. */
   readonly rawPath: string;
   /** For a raw route: the part of `rawPath` after its prefix. For others: empty. */
@@ -37,9 +40,12 @@ export interface HttpRequest {
 
 export interface HttpAnswer {
   readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: HttpHeaders;
   readonly body?: string | Buffer;
 }
+
+/** A list is sent as several fields of one name. */
+export type HttpHeaders = Readonly<Record<string, string | readonly string[]>>;
 
 /** Why a request gets no normal answer, in a form for outsiders. */
 export interface HttpFailure {
@@ -47,7 +53,7 @@ export interface HttpFailure {
   readonly code: ErrorCode;
   readonly message: string;
   readonly next: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: HttpHeaders;
 }
 
 export interface HttpRoute {

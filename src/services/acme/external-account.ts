@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { base64urlBytes, jsonObjectIn } from './encoding.ts';
 import type { AccountKey } from './jws.ts';
 import { accepted, problem, type AcmeResult } from './problem.ts';
 
@@ -39,7 +40,11 @@ export function parseExternalAccountBinding(
     typeof signature !== 'string'
   )
     return bad('lacks "protected", "payload" or "signature"');
-  const [header, jwk, mac] = [jsonOf(protectedText), jsonOf(payload), bytesOf(signature)];
+  const [header, jwk, mac] = [
+    jsonObjectIn(base64urlBytes(protectedText)),
+    jsonObjectIn(base64urlBytes(payload)),
+    base64urlBytes(signature),
+  ];
   if (header === undefined || jwk === undefined || mac === undefined)
     return bad('is not base64url of JSON');
   if (header['url'] !== url) return bad('has another "url" than the request');
@@ -77,21 +82,3 @@ const isMac = (value: unknown): value is MacAlgorithm =>
 /** Every required member is the same. Others decide nothing. */
 const sameKey = (jwk: Readonly<Record<string, unknown>>, { jwk: own }: AccountKey): boolean =>
   Object.entries(own).every(([name, text]) => jwk[name] === text);
-
-function jsonOf(text: string): Readonly<Record<string, unknown>> | undefined {
-  const bytes = bytesOf(text);
-  if (bytes === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(bytes.toString('utf8'));
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Readonly<Record<string, unknown>>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function bytesOf(text: string): Buffer | undefined {
-  const bytes = Buffer.from(text, 'base64url');
-  return bytes.toString('base64url') === text ? bytes : undefined;
-}

@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
-import { accepted, problem, type AcmeResult } from './problem.ts';
+import { base64urlBytes, jsonObjectIn } from './encoding.ts';
+import { accepted, badNonceText, problem, type AcmeResult } from './problem.ts';
 
 /** The signature algorithms of account keys (RFC 8555 section 6.2): no MAC, and never `none`. */
 export const accountAlgorithms = ['ES256', 'ES384', 'ES512', 'EdDSA', 'RS256'] as const;
@@ -35,18 +36,23 @@ export const maximumJwsBytes = 64 * 1024;
 /**
  * Parses the body of a request: flattened JSON serialization with one signature, everything in the
  * protected header, nothing detached (RFC 8555 section 6.2).
+ *
+ * @param judgeNonce called before a key is read, since reading one takes work
  */
-export function parseAcmeJws(body: Buffer): AcmeResult<AcmeJws> {
+export function parseAcmeJws(
+  body: Buffer,
+  judgeNonce: (nonce: string) => boolean = () => true,
+): AcmeResult<AcmeJws> {
   if (body.length > maximumJwsBytes)
     return malformed(`the request has more than ${maximumJwsBytes} bytes`);
-  const outer = objectOf(body);
+  const outer = jsonObjectIn(body);
   if (outer === undefined) return malformed('the request is not a JSON object');
   const parts = partsOf(outer);
   if (!parts.ok) return parts;
   const { protectedText, payload, payloadText, signature } = parts.value;
-  const header = objectOf(decoded(protectedText) ?? Buffer.alloc(0));
+  const header = jsonObjectIn(base64urlBytes(protectedText));
   if (header === undefined) return malformed('the protected header is not a JSON object');
-  const fields = headerOf(header);
+  const fields = headerOf(header, judgeNonce);
   if (!fields.ok) return fields;
   return accepted({
     ...fields.value,
@@ -116,7 +122,7 @@ export function accountKey(value: unknown, algorithm: AccountAlgorithm): AcmeRes
   for (const name of requiredMembers[suite.keyType] as readonly string[]) {
     const member = given[name];
     if (typeof member !== 'string') return problem('badPublicKey', `"jwk" lacks "${name}"`);
-    if (name !== 'kty' && name !== 'crv' && decoded(member) === undefined)
+    if (name !== 'kty' && name !== 'crv' && base64urlBytes(member) === undefined)
       return problem('badPublicKey', `"${name}" of "jwk" is not base64url without padding`);
     jwk[name] = member;
   }
@@ -124,8 +130,7 @@ export function accountKey(value: unknown, algorithm: AccountAlgorithm): AcmeRes
   if (key === undefined) return problem('badPublicKey', '"jwk" is not a valid public key');
   const weakness = algorithm === 'RS256' ? rsaWeakness(key) : undefined;
   if (weakness !== undefined) return problem('badPublicKey', weakness);
-  const thumbprint = createHash('sha256').update(JSON.stringify(jwk)).digest('base64url');
-  return accepted({ algorithm, jwk, thumbprint, key });
+  return accepted({ algorithm, jwk, thumbprint: thumbprintOf(jwk), key });
 }
 
 function importedKey(jwk: Readonly<Record<string, string>>): KeyObject | undefined {
@@ -166,39 +171,87 @@ function partsOf(outer: Readonly<Record<string, unknown>>): AcmeResult<Parts> {
     return malformed('"protected" and "signature" must be texts');
   if (typeof payloadText !== 'string')
     return malformed('"payload" is missing: a detached payload is not accepted');
-  const [payload, signature] = [decoded(payloadText), decoded(signatureText)];
-  if (payload === undefined || signature === undefined || decoded(protectedText) === undefined)
+  const [payload, signature] = [base64urlBytes(payloadText), base64urlBytes(signatureText)];
+  if (
+    payload === undefined ||
+    signature === undefined ||
+    base64urlBytes(protectedText) === undefined
+  )
     return malformed('a part of the request is not base64url without padding');
   if (signature.length === 0) return malformed('"signature" is empty');
   return accepted({ protectedText, payloadText, payload, signature });
 }
 
-function headerOf(
-  header: Readonly<Record<string, unknown>>,
-): AcmeResult<Pick<AcmeJws, 'algorithm' | 'by' | 'nonce' | 'url'>> {
-  const { alg, nonce, url, jwk, kid } = header;
+interface Header {
+  readonly algorithm: AccountAlgorithm;
+  readonly url: string;
+}
+
+/** What the header of every JWS says (RFC 8555 section 6.2). */
+function commonHeader({
+  alg,
+  url,
+  ...others
+}: Readonly<Record<string, unknown>>): AcmeResult<Header> {
   if (!isAccountAlgorithm(alg))
     return problem(
       'badSignatureAlgorithm',
       `"alg" must be one of ${accountAlgorithms.join(', ')}`,
       { algorithms: accountAlgorithms },
     );
-  if ('crit' in header || 'b64' in header)
+  if ('crit' in others || 'b64' in others)
     return malformed('"crit" and "b64" are not understood here');
-  if (typeof url !== 'string') return malformed('the protected header lacks "url"');
+  return typeof url === 'string'
+    ? accepted({ algorithm: alg, url })
+    : malformed('the protected header lacks "url"');
+}
+
+function headerOf(
+  header: Readonly<Record<string, unknown>>,
+  judgeNonce: (nonce: string) => boolean,
+): AcmeResult<Pick<AcmeJws, 'algorithm' | 'by' | 'nonce' | 'url'>> {
+  const common = commonHeader(header);
+  if (!common.ok) return common;
+  const { nonce, jwk, kid } = header;
   if (typeof nonce !== 'string' || !/^[A-Za-z0-9_-]+$/.test(nonce))
-    return problem(
-      'badNonce',
-      'JWS has an invalid anti-replay nonce: the protected header has none',
-    );
+    return problem('badNonce', `${badNonceText}: the protected header has none`);
+  if (!judgeNonce(nonce))
+    return problem('badNonce', `${badNonceText}: it was not made here, or has expired`);
   if ((jwk === undefined) === (kid === undefined))
     return malformed('the protected header must have exactly one of "jwk" and "kid"');
   if (kid !== undefined)
     return typeof kid === 'string'
-      ? accepted({ algorithm: alg, by: { kid }, nonce, url })
+      ? accepted({ ...common.value, by: { kid }, nonce })
       : malformed('"kid" is not a text');
-  const key = accountKey(jwk, alg);
-  return key.ok ? accepted({ algorithm: alg, by: { jwk: key.value }, nonce, url }) : key;
+  const key = accountKey(jwk, common.value.algorithm);
+  return key.ok ? accepted({ ...common.value, by: { jwk: key.value }, nonce }) : key;
+}
+
+/** The JWS inside a change of a key, signed with the new key (RFC 8555 section 7.3.5). */
+export interface InnerJws extends Header {
+  readonly key: AccountKey;
+  readonly payload: Buffer;
+  readonly signingInput: Buffer;
+  readonly signature: Buffer;
+}
+
+/** Parses the payload of a change of a key. Its header has the new key, and no nonce. */
+export function parseInnerJws(body: Buffer): AcmeResult<InnerJws> {
+  const outer = jsonObjectIn(body);
+  if (outer === undefined) return malformed('the payload is not a JWS in JSON');
+  const parts = partsOf(outer);
+  if (!parts.ok) return parts;
+  const { protectedText, payload, payloadText, signature } = parts.value;
+  const header = jsonObjectIn(base64urlBytes(protectedText));
+  if (header === undefined) return malformed('the inner protected header is not a JSON object');
+  const common = commonHeader(header);
+  if (!common.ok) return common;
+  if ('nonce' in header || 'kid' in header)
+    return malformed('the inner protected header has a "nonce" or a "kid"');
+  const key = accountKey(header['jwk'], common.value.algorithm);
+  if (!key.ok) return key;
+  const signingInput = Buffer.from(`${protectedText}.${payloadText}`, 'ascii');
+  return accepted({ ...common.value, key: key.value, payload, signingInput, signature });
 }
 
 const isAccountAlgorithm = (value: unknown): value is AccountAlgorithm =>
@@ -206,21 +259,20 @@ const isAccountAlgorithm = (value: unknown): value is AccountAlgorithm =>
 
 const malformed = (detail: string): ReturnType<typeof problem> => problem('malformed', detail);
 
-/** Undefined if the bytes are not UTF-8, not JSON, or not an object. */
-function objectOf(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
+/** The thumbprint that an account with this key would have. Undefined: no account can have it. */
+export function spkiThumbprint(spkiDer: Buffer): string | undefined {
+  let exported: Readonly<Record<string, unknown>>;
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Readonly<Record<string, unknown>>)
-      : undefined;
+    const key = createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
+    exported = key.export({ format: 'jwk' }) as Readonly<Record<string, unknown>>;
   } catch {
     return undefined;
   }
+  const members = requiredMembers[String(exported['kty'])];
+  return members === undefined
+    ? undefined
+    : thumbprintOf(Object.fromEntries(members.map((name) => [name, String(exported[name])])));
 }
 
-/** Strict base64url (RFC 7515 section 2): no padding, no other character, no unused bits set. */
-function decoded(text: string): Buffer | undefined {
-  const bytes = Buffer.from(text, 'base64url');
-  return bytes.toString('base64url') === text ? bytes : undefined;
-}
+const thumbprintOf = (jwk: Readonly<Record<string, string>>): string =>
+  createHash('sha256').update(JSON.stringify(jwk)).digest('base64url');

@@ -3,6 +3,7 @@ import { parseDnsName } from '../../common/spiffe/index.ts';
 import { canonicalIp } from '../../common/x509/index.ts';
 import { maximumNames } from '../../domain/certificate.ts';
 import type { OrderIdentifier } from '../../domain/acme/index.ts';
+import { base64urlBytes, jsonIn } from './encoding.ts';
 import { accepted, problem, type AcmeIdentifier, type AcmeResult } from './problem.ts';
 
 const base64urlText = z.string().regex(/^[A-Za-z0-9_-]+$/, 'base64url without padding');
@@ -66,7 +67,7 @@ export const parseKeyChange = (
 export function parseFinalize(payload: Buffer): AcmeResult<Buffer> {
   const value = parsed(finalizeSchema, payload);
   if (!value.ok) return value;
-  const csrDer = bytesOf(value.value.csr);
+  const csrDer = base64urlBytes(value.value.csr);
   return csrDer === undefined ? malformed('"csr" is not base64url') : accepted(csrDer);
 }
 
@@ -79,7 +80,7 @@ export interface RevocationPayload {
 export function parseRevocation(payload: Buffer): AcmeResult<RevocationPayload> {
   const value = parsed(revokeSchema, payload);
   if (!value.ok) return value;
-  const certificateDer = bytesOf(value.value.certificate);
+  const certificateDer = base64urlBytes(value.value.certificate);
   return certificateDer === undefined
     ? malformed('"certificate" is not base64url')
     : accepted({ certificateDer, reason: value.value.reason ?? 0 });
@@ -170,13 +171,9 @@ function judgeIdentifier({
 }
 
 function parsed<T>(schema: z.ZodType<T>, payload: Buffer): AcmeResult<T> {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
-  } catch {
-    return malformed('the payload is not JSON in UTF-8');
-  }
-  const result = schema.safeParse(value);
+  const json = jsonIn(payload);
+  if (json === undefined) return malformed('the payload is not JSON in UTF-8');
+  const result = schema.safeParse(json.value);
   if (result.success) return accepted(result.data);
   const [issue] = result.error.issues;
   const at = issue?.path.map(String).join('.') ?? '';
@@ -186,8 +183,3 @@ function parsed<T>(schema: z.ZodType<T>, payload: Buffer): AcmeResult<T> {
 }
 
 const malformed = (detail: string): ReturnType<typeof problem> => problem('malformed', detail);
-
-function bytesOf(text: string): Buffer | undefined {
-  const bytes = Buffer.from(text, 'base64url');
-  return bytes.toString('base64url') === text ? bytes : undefined;
-}

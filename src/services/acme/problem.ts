@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../../common/errors/index.ts';
+
 /**
  * The types of problems that an ACME server reports, without their prefix
  * `urn:ietf:params:acme:error:`. RFC 8555 section 6.7, RFC 9773 section 7.4, and the draft on
@@ -47,6 +49,10 @@ export interface AcmeProblem {
   readonly status: number;
   /** Seconds until the same request may succeed. */
   readonly retryAfterSeconds?: number;
+  /** The resource that is there already. */
+  readonly location?: string;
+  /** The code of docs/errors.md, where there is one. */
+  readonly code?: ErrorCode;
   /** With badSignatureAlgorithm: the algorithms that are accepted (RFC 8555 section 6.2). */
   readonly algorithms?: readonly string[];
   /** One for each identifier that is concerned (RFC 8555 section 6.7.1). */
@@ -74,6 +80,31 @@ export const problem = (
   problem: { type, detail, status: acmeProblems[type], ...more },
 });
 
+/** Clients look for these words, and send the request again (certbot, acme.sh, dehydrated). */
+export const badNonceText = 'JWS has an invalid anti-replay nonce';
+
+/** A request that is refused. Parsers return problems, everything else throws this. */
+export class AcmeRefusal extends Error {
+  override readonly name = 'AcmeRefusal';
+  readonly problem: AcmeProblem;
+
+  constructor(refused: AcmeProblem, cause?: unknown) {
+    super(refused.detail, cause === undefined ? undefined : { cause });
+    this.problem = refused;
+  }
+}
+
+/** @throws AcmeRefusal */
+export function refuse(...reason: Parameters<typeof problem>): never {
+  throw new AcmeRefusal(problem(...reason).problem);
+}
+
+/** @throws AcmeRefusal */
+export function accept<T>(result: AcmeResult<T>): T {
+  if (result.ok) return result.value;
+  throw new AcmeRefusal(result.problem);
+}
+
 const prefix = 'urn:ietf:params:acme:error:';
 
 /**
@@ -84,6 +115,7 @@ export const problemDocument = ({
   type,
   detail,
   status,
+  code,
   algorithms,
   subproblems,
 }: AcmeProblem): string =>
@@ -91,6 +123,7 @@ export const problemDocument = ({
     type: prefix + type,
     detail,
     status,
+    ...(code === undefined ? {} : { code }),
     ...(algorithms === undefined ? {} : { algorithms }),
     ...(subproblems === undefined
       ? {}

@@ -24,4 +24,12 @@ export const acmeAdvice = {
     [suite, 'an order with an authorization that ended is not finalized, and a new one is'],
     done('makes a new order', 'it is finalized'),
   ),
+  ACME_REFUSED: row(
+    'an account orders a name that its EAB key does not grant',
+    [
+      'integration/server/acme-attacks.test.ts',
+      'a refusal says what was wrong, and who changes it is served',
+    ],
+    done('orders a name that is granted', 'the order is made'),
+  ),
 } as const satisfies Readonly<Record<keyof typeof acmeCodes, AdviceRow>>;

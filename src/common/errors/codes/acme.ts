@@ -23,4 +23,9 @@ export const acmeCodes = {
     'The order was changed meanwhile, is not ready, or one of its authorizations has ended.',
     'Make a new order.',
   ),
+  ACME_REFUSED: caller(
+    'INVALID_ARGUMENT',
+    'A request of an ACME client was refused.',
+    'Read the problem that the client shows: its detail says what was wrong, and what to change.',
+  ),
 } as const satisfies Record<string, CodeInfo>;

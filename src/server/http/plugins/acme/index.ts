@@ -1,0 +1,1 @@
+export { acmePlugin } from './plugin.ts';

@@ -1,0 +1,261 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
+import type { AcmeAccount, AuditValue, Rights } from '../../domain/index.ts';
+import type { AcmeAccountStore, AcmeOrderStore, AcmeWrite } from '../../store/ports/index.ts';
+import type { AcmeAnswer } from './answer.ts';
+import type { ExternalAccounts } from './external-accounts.ts';
+import { requirePostAsGet, type AccountRequest, type SignedRequest } from './gate.ts';
+import { parseInnerJws, verifyAcmeJws, type AccountKey } from './jws.ts';
+import { parseKeyChange, parseNewAccount, parseUpdateAccount } from './payloads.ts';
+import { accept, refuse } from './problem.ts';
+import type { AcmeUrls } from './urls.ts';
+
+export interface AccountDependencies {
+  /** Reads that the log vouches for. */
+  readonly accounts: Pick<AcmeAccountStore, 'byId' | 'byThumbprint' | 'create' | 'update'>;
+  readonly orders: Pick<AcmeOrderStore, 'list'>;
+  readonly bindings: Pick<ExternalAccounts, 'bind'>;
+  readonly urls: AcmeUrls;
+  readonly clock: Clock;
+  /** Undefined: there are no terms. */
+  readonly termsOfService: string | undefined;
+}
+
+/** The name of an account in records, and of the requester of its certificates. */
+export const accountActor = (id: string): string => `acme:${id}`;
+
+const kinds = {
+  created: 'acme.account.created',
+  contacts: 'acme.account.changed',
+  key: 'acme.account.changed',
+  deactivated: 'acme.account.ended',
+} as const;
+
+const ordersOnPage = 100;
+
+/** Accounts (RFC 8555 section 7.3). */
+export class AcmeAccounts {
+  readonly #dependencies: AccountDependencies;
+
+  constructor(dependencies: AccountDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Makes an account, or finds the one that has the key. */
+  async create(request: SignedRequest): Promise<AcmeAnswer> {
+    const { accounts, bindings, clock } = this.#dependencies;
+    const payload = accept(parseNewAccount(request.payload));
+    const existing = await accounts.byThumbprint(request.key.thumbprint);
+    if (existing !== undefined) return this.#existing(existing);
+    if (payload.onlyReturnExisting === true)
+      refuse('accountDoesNotExist', 'there is no account with this key');
+    this.#requireTerms(payload.termsOfServiceAgreed);
+    const contacts = checkContacts(payload.contact ?? []);
+    const key = await bindings.bind(payload.externalAccountBinding, request);
+    const now = clock.now();
+    const account: AcmeAccount = {
+      id: uuidv7(clock.nowMs()),
+      algorithm: request.key.algorithm,
+      jwk: request.key.jwk,
+      thumbprint: request.key.thumbprint,
+      contacts,
+      status: 'valid',
+      eabKeyId: key.id,
+      tenant: key.tenant,
+      version: 1,
+      createdAt: now,
+      updatedAt: now,
+    };
+    const rights: Rights = [
+      { kind: 'tenant', name: key.tenant },
+      { kind: 'eab-key', id: key.id },
+    ];
+    const write = this.#write(request, { account, what: 'created', rights });
+    try {
+      await accounts.create(account, write);
+    } catch (thrown) {
+      const other =
+        PkiError.from(thrown).code === 'ALREADY_EXISTS'
+          ? await accounts.byThumbprint(request.key.thumbprint)
+          : undefined;
+      if (other === undefined) throw thrown;
+      return this.#existing(other);
+    }
+    return { ...this.#view(account), status: 201 };
+  }
+
+  /** Reads, updates or deactivates an account. `id`: of the URL. */
+  async update(request: AccountRequest, id: string): Promise<AcmeAnswer> {
+    const { accounts, clock } = this.#dependencies;
+    const { account, payload } = request;
+    requireOwn(account, id);
+    if (payload.length === 0) return this.#view(account);
+    const { contact, status } = accept(parseUpdateAccount(payload));
+    if (contact === undefined && status === undefined) return this.#view(account);
+    const changed: AcmeAccount = {
+      ...account,
+      contacts: contact === undefined ? account.contacts : checkContacts(contact),
+      status: status ?? account.status,
+      version: account.version + 1,
+      updatedAt: clock.now(),
+    };
+    const what = status === undefined ? 'contacts' : 'deactivated';
+    await accounts.update(changed, this.#write(request, { account, what, rights: own(account) }));
+    return this.#view(changed);
+  }
+
+  /** Replaces the key of an account by another one (section 7.3.5). Its orders stay. */
+  async changeKey(request: AccountRequest): Promise<AcmeAnswer> {
+    const { accounts, urls, clock } = this.#dependencies;
+    const { account, url } = request;
+    const inner = accept(parseInnerJws(request.payload));
+    if (!(await verifyAcmeJws(inner, inner.key)))
+      refuse('malformed', 'the inner signature is not valid for the new key');
+    const { account: named, oldKey } = accept(parseKeyChange(inner.payload));
+    if (inner.url !== url) refuse('malformed', 'the inner "url" is not that of the request');
+    if (named !== urls.account(account.id))
+      refuse('malformed', '"account" is not the account that signs the request');
+    if (!isSameKey(oldKey, request.key))
+      refuse('malformed', '"oldKey" is not the present key of the account');
+    if (inner.key.thumbprint === account.thumbprint)
+      refuse('malformed', 'the new key is the present key of the account');
+    await this.#requireFree(inner.key);
+    const changed: AcmeAccount = {
+      ...account,
+      algorithm: inner.key.algorithm,
+      jwk: inner.key.jwk,
+      thumbprint: inner.key.thumbprint,
+      version: account.version + 1,
+      updatedAt: clock.now(),
+    };
+    const rights = own(account);
+    try {
+      await accounts.update(
+        changed,
+        this.#write(request, { account: changed, what: 'key', rights }),
+      );
+    } catch (thrown) {
+      if (PkiError.from(thrown).code === 'ALREADY_EXISTS') await this.#requireFree(inner.key);
+      throw thrown;
+    }
+    return this.#view(changed);
+  }
+
+  /** The orders of an account, in pages (section 7.1.2.1). */
+  async orders(request: AccountRequest, id: string, after?: string): Promise<AcmeAnswer> {
+    const { orders, urls } = this.#dependencies;
+    requireOwn(request.account, id);
+    requirePostAsGet(request);
+    const page = await orders.list(
+      { accountId: id },
+      { size: ordersOnPage, ...(after === undefined ? {} : { after }), signal: request.signal },
+    );
+    return {
+      status: 200,
+      ...(page.next === undefined
+        ? {}
+        : { links: [{ url: urls.orders(id, page.next), rel: 'next' as const }] }),
+      body: { json: { orders: page.items.map((order) => urls.order(order.id)) } },
+    };
+  }
+
+  /** No account has this key (RFC 8555 section 7.3.5: 409, and where it is). */
+  async #requireFree({ thumbprint }: AccountKey): Promise<void> {
+    const { accounts, urls } = this.#dependencies;
+    const other = await accounts.byThumbprint(thumbprint);
+    if (other === undefined) return;
+    refuse('malformed', 'another account has the new key', {
+      status: 409,
+      location: urls.account(other.id),
+    });
+  }
+
+  #existing(account: AcmeAccount): AcmeAnswer {
+    if (account.status === 'valid') return this.#view(account);
+    return refuse(
+      'unauthorized',
+      `the account with this key is ${account.status}. Make another one, with another key`,
+      { status: 401 },
+    );
+  }
+
+  #requireTerms(agreed: boolean | undefined): void {
+    const { termsOfService } = this.#dependencies;
+    if (termsOfService === undefined || agreed === true) return;
+    refuse('userActionRequired', `agree to the terms of service at ${termsOfService}`);
+  }
+
+  #view({ id, status, contacts }: AcmeAccount): AcmeAnswer {
+    const { urls, termsOfService } = this.#dependencies;
+    return {
+      status: 200,
+      location: urls.account(id),
+      body: {
+        json: {
+          status,
+          contact: contacts,
+          ...(termsOfService === undefined ? {} : { termsOfServiceAgreed: true }),
+          orders: urls.orders(id),
+        },
+      },
+    };
+  }
+
+  /** Records state no contact: they are data of persons, and a log forgets nothing. */
+  #write(
+    { nonce, client, signal }: SignedRequest,
+    {
+      account,
+      what,
+      rights,
+    }: {
+      readonly account: AcmeAccount;
+      readonly what: keyof typeof kinds;
+      readonly rights: Rights;
+    },
+  ): AcmeWrite {
+    const detail: Record<string, AuditValue> = {
+      what,
+      account: account.id,
+      tenant: account.tenant,
+      eabKey: account.eabKeyId,
+      thumbprint: account.thumbprint,
+      peer: client,
+    };
+    const actor = accountActor(account.id);
+    return {
+      nonce,
+      rights,
+      signal,
+      event: {
+        timeMs: this.#dependencies.clock.nowMs(),
+        actor,
+        kind: kinds[what],
+        subject: actor,
+        detail,
+      },
+    };
+  }
+}
+
+const own = ({ id }: AcmeAccount): Rights => [{ kind: 'acme-account', id }];
+
+function requireOwn(account: AcmeAccount, id: string): void {
+  if (account.id !== id) refuse('unauthorized', 'the request is signed by another account');
+}
+
+const isSameKey = (jwk: object, { jwk: own }: AccountKey): boolean =>
+  Object.entries(own).every(
+    ([name, text]) => (jwk as Readonly<Record<string, unknown>>)[name] === text,
+  );
+
+/** One address in each `mailto:` URL, without header fields (RFC 8555 section 7.3). */
+function checkContacts(contacts: readonly string[]): readonly string[] {
+  for (const contact of contacts) {
+    if (!contact.toLowerCase().startsWith('mailto:'))
+      refuse('unsupportedContact', 'only contacts that begin with mailto: are supported');
+    if (!/^mailto:[^@,?\s]+@[^@,?\s]+$/i.test(contact) || !/^[\x21-\x7e]+$/.test(contact))
+      refuse('invalidContact', 'a contact is mailto: and one address, without header fields');
+  }
+  return [...new Set(contacts)];
+}

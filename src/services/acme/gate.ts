@@ -1,0 +1,140 @@
+import type { AcmeAccount } from '../../domain/index.ts';
+import type { AcmeAccountStore, NonceMark } from '../../store/ports/index.ts';
+import { accountKey, parseAcmeJws, verifyAcmeJws, type AccountKey, type AcmeJws } from './jws.ts';
+import type { Nonces } from './nonces.ts';
+import { accept, badNonceText, refuse } from './problem.ts';
+import type { AcmeUrls } from './urls.ts';
+import type { UsedNonces } from './used-nonces.ts';
+
+/** A request as it came in, with nothing believed of it. */
+export interface AcmeRequest {
+  /** The URL of its resource, by the public base URL and the path that was sent. */
+  readonly url: string;
+  /** The Content-Type header. */
+  readonly contentType: string | undefined;
+  readonly body: Buffer;
+  /** The address of the client. */
+  readonly client: string;
+  readonly signal: AbortSignal;
+}
+
+/** A request that the holder of a key has signed. */
+export interface SignedRequest {
+  readonly url: string;
+  readonly key: AccountKey;
+  /** Empty: POST-as-GET. */
+  readonly payload: Buffer;
+  /** For the transaction of the effect. */
+  readonly nonce: NonceMark;
+  readonly client: string;
+  readonly signal: AbortSignal;
+}
+
+/** A request of an account that is valid. */
+export interface AccountRequest extends SignedRequest {
+  readonly account: AcmeAccount;
+}
+
+export interface GateDependencies {
+  readonly nonces: Pick<Nonces, 'judge'>;
+  readonly used: UsedNonces;
+  /** Reads that the log vouches for. */
+  readonly accounts: Pick<AcmeAccountStore, 'byId'>;
+  readonly urls: AcmeUrls;
+}
+
+const mediaType = 'application/jose+json';
+const rememberedKeys = 5_000;
+
+/**
+ * Authenticates requests (RFC 8555 section 6). What costs least is judged first: the MAC of the
+ * nonce, then the URL, then the account, and the signature last. Owner of the keys of accounts that
+ * were imported.
+ */
+export class AcmeGate {
+  readonly #dependencies: GateDependencies;
+  /** By thumbprint. */
+  readonly #keys = new Map<string, AccountKey>();
+
+  constructor(dependencies: GateDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** A request that is signed by an account (`kid`). @throws AcmeRefusal */
+  async ofAccount(request: AcmeRequest): Promise<AccountRequest> {
+    const opened = await this.open(request);
+    if (opened.account !== undefined) return { ...opened, account: opened.account };
+    return refuse('malformed', 'this resource needs "kid", the URL of an account, and no "jwk"');
+  }
+
+  /** A request that is signed by a key that it contains (`jwk`). @throws AcmeRefusal */
+  async ofKey(request: AcmeRequest): Promise<SignedRequest> {
+    const { account, ...signed } = await this.open(request);
+    if (account === undefined) return signed;
+    return refuse('malformed', 'this resource needs "jwk", the key itself, and no "kid"');
+  }
+
+  /** Either of the two: `account` is undefined for a key. @throws AcmeRefusal */
+  async open(
+    request: AcmeRequest,
+  ): Promise<SignedRequest & { readonly account: AcmeAccount | undefined }> {
+    const { nonces, used } = this.#dependencies;
+    requireMediaType(request.contentType);
+    const jws = accept(parseAcmeJws(request.body, (nonce) => nonces.judge(nonce) !== undefined));
+    const nonce =
+      nonces.judge(jws.nonce) ?? refuse('badNonce', `${badNonceText}: it has expired just now`);
+    if (jws.url !== request.url)
+      refuse(
+        'unauthorized',
+        `"url" of the protected header is not ${request.url}, the URL of this resource`,
+      );
+    const account = 'kid' in jws.by ? await this.#accountOf(jws.by.kid) : undefined;
+    const key = 'jwk' in jws.by ? jws.by.jwk : this.#keyOf(account as AcmeAccount);
+    if (!(await verifyAcmeJws(jws, key))) refuse('malformed', signatureText(jws, key));
+    // after the signature: nobody else can spend a nonce that he has seen
+    if (!used.use(nonce)) refuse('badNonce', `${badNonceText}: it was used before`);
+    const { url, client, signal } = request;
+    return { url, key, payload: jws.payload, nonce, client, signal, account };
+  }
+
+  async #accountOf(kid: string): Promise<AcmeAccount> {
+    const { accounts, urls } = this.#dependencies;
+    const id = urls.accountIdIn(kid);
+    const account = id === undefined ? undefined : await accounts.byId(id);
+    if (account === undefined)
+      return refuse('accountDoesNotExist', 'there is no account with the URL in "kid"');
+    if (account.status !== 'valid')
+      refuse('unauthorized', `the account is ${account.status}. Make another one`, { status: 401 });
+    return account;
+  }
+
+  #keyOf({ jwk, algorithm, thumbprint }: AcmeAccount): AccountKey {
+    const known = this.#keys.get(thumbprint);
+    if (known !== undefined) return known;
+    const key = accept(accountKey(jwk, algorithm as AccountKey['algorithm']));
+    if (this.#keys.size >= rememberedKeys)
+      this.#keys.delete(this.#keys.keys().next().value as string);
+    this.#keys.set(thumbprint, key);
+    return key;
+  }
+}
+
+/** RFC 8555 section 6.2. */
+export function requireMediaType(contentType: string | undefined): void {
+  const [type = ''] = (contentType ?? '').split(';');
+  if (type.trim().toLowerCase() === mediaType) return;
+  refuse('malformed', `the media type of a request is ${mediaType} (RFC 8555 section 6.2)`, {
+    status: 415,
+  });
+}
+
+const signatureText = (jws: Pick<AcmeJws, 'algorithm'>, key: AccountKey): string =>
+  jws.algorithm === key.algorithm
+    ? 'the signature of the request is not valid for its key'
+    : `the key of the account signs with ${key.algorithm}, not with ${jws.algorithm}`;
+
+/** Refuses a payload where there must be none (RFC 8555 section 6.3). */
+export function requirePostAsGet({ payload }: Pick<SignedRequest, 'payload'>): void {
+  if (payload.length > 0)
+    refuse('malformed', 'this resource is read with an empty payload (POST-as-GET)');
+}

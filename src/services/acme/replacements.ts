@@ -1,0 +1,62 @@
+import { parseCertificate } from '../../common/x509/index.ts';
+import type { AcmeAccount, NamesSubject } from '../../domain/index.ts';
+import type { AcmeOrderStore, CertificateStore } from '../../store/ports/index.ts';
+import { certificateIdOf, readCertificateId } from './certificate-id.ts';
+import { subjectOf } from './order-grant.ts';
+import { refuse } from './problem.ts';
+
+export interface ReplacementDependencies {
+  /** Reads that the log vouches for. */
+  readonly orders: Pick<AcmeOrderStore, 'bySerial' | 'replacing'>;
+  readonly certificates: Pick<CertificateStore, 'bySerial'>;
+}
+
+/** The certificate that an order replaces (RFC 9773 section 5). */
+export class Replacements {
+  readonly #dependencies: ReplacementDependencies;
+
+  constructor(dependencies: ReplacementDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /**
+   * The serial of the certificate that an account wants to replace: its own, with a name in common,
+   * and without a successor.
+   *
+   * @throws AcmeRefusal malformed, alreadyReplaced
+   */
+  async serialOf(text: string, account: AcmeAccount, names: NamesSubject): Promise<string> {
+    const { orders } = this.#dependencies;
+    const id = readCertificateId(text);
+    const order = id === undefined ? undefined : await orders.bySerial(id.serial);
+    if (id === undefined || order?.accountId !== account.id || !(await this.#isIssuedBy(id)))
+      return refuse('malformed', '"replaces" names no certificate of this account');
+    const before = subjectOf(order);
+    const shared = [...names.dnsNames, ...names.ips].some(
+      (name) => before.dnsNames.includes(name) || before.ips.includes(name),
+    );
+    if (!shared)
+      refuse('malformed', 'the certificate in "replaces" has no name in common with the order');
+    if ((await orders.replacing(id.serial)) !== undefined)
+      refuse('alreadyReplaced', 'another order replaces this certificate already');
+    return id.serial;
+  }
+
+  /** The identifier of the certificate with this serial, for the view of an order. */
+  async textOf(serial: string): Promise<string | undefined> {
+    const der = (await this.#dependencies.certificates.bySerial(serial))?.certificateDer;
+    return der === null || der === undefined ? undefined : certificateIdOf(der);
+  }
+
+  async #isIssuedBy({
+    issuerKeyId,
+    serial,
+  }: {
+    readonly issuerKeyId: string;
+    readonly serial: string;
+  }): Promise<boolean> {
+    const der = (await this.#dependencies.certificates.bySerial(serial))?.certificateDer;
+    const parsed = der === null || der === undefined ? undefined : parseCertificate(der);
+    return parsed?.ok === true && parsed.value.authorityKeyId === issuerKeyId;
+  }
+}

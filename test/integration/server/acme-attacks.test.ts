@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import { accountAttacks } from '../../support/acme/account-attacks.ts';
+import { readCanonical } from '../../../src/domain/index.ts';
+import { csr, order, www, type Attack, type Scene } from '../../support/acme/attack.ts';
+import { objectAttacks } from '../../support/acme/object-attacks.ts';
+import { requestAttacks } from '../../support/acme/request-attacks.ts';
+import { acmeKey } from '../../support/acme/wire.ts';
+import { createAcmeWorld } from '../../support/acme/world.ts';
+import { until } from '../../support/until.ts';
+
+/** Each attack meets its own pair of accounts, so that none hides another. */
+async function refused(attacks: readonly Attack[]): Promise<void> {
+  const wrong: string[] = [];
+  for (const [name, status, problem, prepare] of attacks) {
+    await using world = await createAcmeWorld();
+    const scene = { world, alice: await world.account(), mallory: await world.account() };
+    const attack = await prepare(scene);
+    const before = await world.state();
+    const reply = await attack();
+    const met = `${reply.status} ${reply.problem}`;
+    if (met !== `${status} ${problem}`)
+      wrong.push(`${name}: ${met}, not ${status} ${problem}: ${reply.text}`);
+    if (!isDeepStrictEqual(await world.state(), before)) wrong.push(`${name}: it had an effect`);
+    if (reply.headers['replay-nonce'] === undefined) wrong.push(`${name}: no nonce`);
+  }
+  assert.deepEqual(wrong, []);
+}
+
+test('requests that are no proper JWS, or not signed by whom they name, are refused', () =>
+  refused(requestAttacks));
+
+test('what belongs to another account, or differs from its order, is refused', () =>
+  refused(objectAttacks));
+
+test('bindings, changes of keys and rights that have ended are refused', () =>
+  refused(accountAttacks));
+
+const ends: readonly (readonly [string, (at: Scene, orderUrl: string) => Promise<unknown>])[] = [
+  ['the EAB key', ({ world, alice }) => world.revokeEabKey(alice.eab.id)],
+  ['the tenant', ({ world }) => world.endTenant()],
+  ['the account', ({ alice }) => alice.post(alice.kid, { status: 'deactivated' })],
+  [
+    'the authorization',
+    ({ alice }, orderUrl) =>
+      alice.post(`${orderUrl.replace('/order/', '/authz/')}/0`, { status: 'deactivated' }),
+  ],
+];
+
+test('a right that ends between finalizing and signing gives no certificate', async () => {
+  for (const [what, end] of ends) {
+    await using world = await createAcmeWorld();
+    const scene = { world, alice: await world.account(), mallory: await world.account() };
+    const orderUrl = await scene.alice.order();
+    world.services.beforeSigning(async () => void (await end(scene, orderUrl)));
+    const finalized = scene.alice.post(`${orderUrl}/finalize`, csr(www));
+    await until(async () => {
+      // an order that was changed is tried again by its new version
+      world.services.clock.advance(500);
+      return (await world.orderOf(orderUrl))?.stage === 'failed';
+    }, what);
+    await finalized;
+    const order = await world.orderOf(orderUrl);
+    assert.deepEqual([order?.serial, order?.problem === null], [null, false], what);
+    assert.equal((await world.services.audit('certificate.issued')).length, 0, what);
+    assert.ok((await world.services.audit('certificate.withheld')).length > 0, what);
+  }
+});
+
+test('refusals of strangers are in the log as one summary, those of an account one by one', async () => {
+  await using world = await createAcmeWorld();
+  const { services, wire } = world;
+  const alice = await world.account();
+  const key = acmeKey();
+  for (let tries = 0; tries < 20; tries += 1)
+    await wire.post(world.url('new-account'), {}, { key });
+  await alice.post(world.url('new-order'), order('www.other.test'));
+  const single = await services.audit('request.refused');
+  assert.deepEqual(
+    single.map(({ actor }) => actor),
+    [`acme:${alice.kid.split('/').at(-1)}`],
+  );
+  services.clock.advance(60_000);
+  await until(async () => (await services.audit('requests.refused')).length === 1);
+  const [summary] = await services.audit('requests.refused');
+  const detail = readCanonical(summary?.canonical as Buffer)?.detail;
+  assert.equal(detail?.['total'], 20);
+  assert.match(String(detail?.['counts']), /new-account externalAccountRequired ACME_REFUSED 20/);
+});
+
+test('a refusal says what was wrong, and who changes it is served', async () => {
+  await using world = await createAcmeWorld();
+  const alice = await world.account();
+  const refusal = await alice.post(world.url('new-order'), order('www.other.test'));
+  assert.match(String(refusal.json['detail']), /does not grant.*www\.other\.test/);
+  const [logged] = await world.services.audit('request.refused');
+  assert.match(String(logged?.canonical), /"code":"ACME_REFUSED"/);
+  assert.equal((await alice.post(world.url('new-order'), order('www.shop.test'))).status, 201);
+});

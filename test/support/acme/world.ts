@@ -1,0 +1,309 @@
+import { createHmac, type KeyObject } from 'node:crypto';
+import { silentLogger, systemRandom, uuidv7 } from '../../../src/common/runtime/index.ts';
+import type { AcmeOrder, EabKey, Rights, Tenant } from '../../../src/domain/index.ts';
+import { HttpFront } from '../../../src/server/http/index.ts';
+import { acmePlugin } from '../../../src/server/http/plugins/acme/index.ts';
+import { AcmeAccounts } from '../../../src/services/acme/accounts.ts';
+import { Acme } from '../../../src/services/acme/acme.ts';
+import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
+import { AcmeCertificates } from '../../../src/services/acme/certificates.ts';
+import { ExternalAccounts } from '../../../src/services/acme/external-accounts.ts';
+import { Finalization } from '../../../src/services/acme/finalization.ts';
+import { Finalizer } from '../../../src/services/acme/finalizer.ts';
+import { AcmeGate } from '../../../src/services/acme/gate.ts';
+import { AcmeLimits } from '../../../src/services/acme/limits.ts';
+import { NewOrders } from '../../../src/services/acme/new-orders.ts';
+import { Nonces } from '../../../src/services/acme/nonces.ts';
+import { OrderBook } from '../../../src/services/acme/order-book.ts';
+import { AcmeOrders } from '../../../src/services/acme/orders.ts';
+import { RenewalInfo } from '../../../src/services/acme/renewal-info.ts';
+import { Replacements } from '../../../src/services/acme/replacements.ts';
+import { AcmeRevocation } from '../../../src/services/acme/revocation.ts';
+import { AcmeUrls } from '../../../src/services/acme/urls.ts';
+import { UsedNonces } from '../../../src/services/acme/used-nonces.ts';
+import { RefusalLog } from '../../../src/services/callers/refusal-log.ts';
+import { Revoker } from '../../../src/services/revoking/revoker.ts';
+import { statedCsr } from '../csr.ts';
+import { freePort } from '../ports.ts';
+import { createServicesWorld, newKey, type ServicesWorld } from '../services-world.ts';
+import {
+  acmeKey,
+  AcmeWire,
+  base64url,
+  binding,
+  jws,
+  type AcmeKey,
+  type AcmeReply,
+} from './wire.ts';
+
+export interface TestEabKey {
+  readonly id: string;
+  readonly mac: Buffer;
+}
+
+export interface IssuedCertificate {
+  readonly der: Buffer;
+  readonly serial: string;
+  readonly key: KeyObject;
+  readonly orderUrl: string;
+  /** RFC 9773 section 4.1. */
+  readonly ariId: string;
+}
+
+/** An account and its key. */
+export interface AcmeClient {
+  readonly key: AcmeKey;
+  readonly kid: string;
+  readonly eab: TestEabKey;
+  /** The body of a request that was not sent yet. */
+  signed(url: string, payload: object | string | undefined): Promise<object>;
+  post(url: string, payload: object | string | undefined): Promise<AcmeReply>;
+  /** Makes an order, for `www.shop.test` unless names are stated. Resolves to its URL. */
+  order(...names: readonly string[]): Promise<string>;
+  certificate(key?: KeyObject): Promise<IssuedCertificate>;
+}
+
+/** ACME over HTTP and a real store. The tenant `shop` owns `shop.test`. */
+export interface AcmeWorld extends AsyncDisposable {
+  readonly services: ServicesWorld;
+  readonly wire: AcmeWire;
+  readonly nonceSeconds: number;
+  readonly orderSeconds: number;
+  url(path: string): string;
+  /** Without changes: one that grants names one label below `shop.test`, without proof. */
+  eabKey(over?: Partial<EabKey>): Promise<TestEabKey>;
+  revokeEabKey(id: string): Promise<void>;
+  endTenant(): Promise<void>;
+  account(over?: { readonly eab?: TestEabKey; readonly key?: AcmeKey }): Promise<AcmeClient>;
+  /** Another process in the place of this one, with the same database and keys. */
+  restart(): Promise<void>;
+  /** The order with this URL, as it is stored. */
+  orderOf(url: string): Promise<AcmeOrder | undefined>;
+  /** Whatever a request could change. */
+  state(): Promise<object>;
+}
+
+const nonceSeconds = 3_600;
+const orderSeconds = 86_400;
+const eventOf = (services: ServicesWorld, kind: string, subject: string) => ({
+  ...{ timeMs: services.clock.nowMs(), actor: 'uid:0', detail: {} },
+  ...{ kind, subject },
+});
+
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
+export async function createAcmeWorld(): Promise<AcmeWorld> {
+  const services = await createServicesWorld({ revocable: true });
+  const { store, clock } = services;
+  const port = await freePort();
+  const baseUrl = `http://127.0.0.1:${port}`;
+  const wire = new AcmeWire(`${baseUrl}/acme`);
+  const url = (path: string): string => `${wire.base}/${path}`;
+  const listen = () => serve(services, baseUrl, port);
+  let server = await listen();
+  const now = clock.now();
+  await store.tenants.create(
+    {
+      ...{ name: 'shop', description: '', dnsSuffixes: ['shop.test'], spiffePrefixes: [] },
+      ...{ quotaCertificates: 0, quotaSeconds: 0, state: 'active', version: 1 },
+      ...{ createdAt: now, updatedAt: now, createdBy: 'uid:0' },
+    },
+    eventOf(services, 'tenant.created', 'shop'),
+  );
+  await services.tenantOwners.refresh();
+  const write = (kind: string, subject: string, rights: Rights = []) => ({
+    rights,
+    event: eventOf(services, kind, subject),
+  });
+  const world: AcmeWorld = {
+    ...{ services, wire, nonceSeconds, orderSeconds, url },
+    async eabKey(over = {}) {
+      const key: EabKey = { ...usualKey(clock.now()), id: uuidv7(clock.nowMs()), ...over };
+      await store.acme.eabKeys.create(key, write('eab-key.created', key.id));
+      return { id: key.id, mac: await secretOf(key.id) };
+    },
+    async revokeEabKey(id) {
+      const key = (await store.acme.eabKeys.byId(id)) as EabKey;
+      await store.acme.eabKeys.update(
+        { ...key, revokedAt: clock.now(), version: key.version + 1 },
+        write('eab-key.revoked', id),
+      );
+    },
+    async endTenant() {
+      const tenant = (await store.tenants.byName('shop')) as Tenant;
+      await store.tenants.update(
+        { ...tenant, state: 'ended', version: tenant.version + 1 },
+        eventOf(services, 'tenant.ended', 'shop'),
+      );
+      await services.tenantOwners.refresh();
+    },
+    account: async ({ eab, key = acmeKey() } = {}) =>
+      createClient(world, { eab: eab ?? (await world.eabKey()), key }),
+    async restart() {
+      await server[Symbol.asyncDispose]();
+      server = await listen();
+    },
+    orderOf: (orderUrl) => store.acme.orders.byId(orderUrl.split('/').at(-1) as string),
+    async state() {
+      const { items: accounts } = await store.acme.accounts.list({}, { size: 1_000 });
+      const { items: orders } = await store.acme.orders.list({}, { size: 1_000 });
+      const { items: log } = await store.audit.list({}, { size: 1_000 });
+      const effects = log.filter(({ kind }) => !/refused|denied/.test(kind));
+      return {
+        accounts,
+        orders,
+        records: effects.map(({ kind, subject }) => `${kind} ${subject}`),
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await services[Symbol.asyncDispose]();
+    },
+  };
+  return world;
+}
+
+async function createClient(
+  { wire, url, services }: AcmeWorld,
+  { eab, key }: { readonly eab: TestEabKey; readonly key: AcmeKey },
+): Promise<AcmeClient> {
+  const newAccount = url('new-account');
+  const externalAccountBinding = binding(eab, { url: newAccount, jwk: key.jwk });
+  const made = await wire.post(newAccount, { externalAccountBinding }, { key });
+  if (made.status !== 201) throw new Error(`no account: ${made.status} ${made.text}`);
+  const kid = String(made.headers.location);
+  const client: AcmeClient = {
+    ...{ key, kid, eab },
+    signed: async (to, payload) =>
+      jws({ alg: key.alg, nonce: await wire.nonce(), url: to, kid }, payload, key),
+    post: (to, payload) => wire.post(to, payload, { key, kid }),
+    async order(...names) {
+      const wanted = names.length === 0 ? ['www.shop.test'] : names;
+      const identifiers = wanted.map((value) => ({ type: 'dns', value }));
+      const answer = await client.post(url('new-order'), { identifiers });
+      if (answer.status !== 201) throw new Error(`no order: ${answer.status} ${answer.text}`);
+      return String(answer.headers.location);
+    },
+    async certificate(certificateKey = newKey()) {
+      const orderUrl = await client.order();
+      const csr = base64url(statedCsr(certificateKey, { dnsSans: ['www.shop.test'] }));
+      const done = await client.post(`${orderUrl}/finalize`, { csr });
+      if (done.json['status'] !== 'valid') throw new Error(`no certificate: ${done.text}`);
+      const serial = String(done.json['certificate']).split('/').at(-1) as string;
+      const record = await services.store.certificates.bySerial(serial);
+      const der = record?.certificateDer as Buffer;
+      const ariId = certificateIdOf(der) as string;
+      return { der, serial, key: certificateKey, orderUrl, ariId };
+    },
+  };
+  return client;
+}
+
+/** The token's HMAC, with a key of these tests. */
+const secretOf = (id: string): Promise<Buffer> =>
+  Promise.resolve(createHmac('sha256', 'a key of tests').update(id).digest());
+
+const usualKey = (now: number): EabKey => ({
+  ...{ id: '', tenant: 'shop', description: '', dnsPatterns: ['*.shop.test'], ipRanges: [] },
+  ...{ wildcards: false, profiles: ['short'], ttlSeconds: 0, keyTypes: ['ec-p256'] },
+  ...{ proof: 'owner', challengeTypes: [], accounts: 'many', accountId: null },
+  ...{ quotaCertificates: 0, quotaSeconds: 0, expiresAt: 0, revokedAt: null, version: 1 },
+  ...{ createdAt: now, createdBy: 'uid:0' },
+});
+
+const wide = { count: 10_000, seconds: 1 };
+
+/** One process: memory of its own, over the same store. */
+// oxlint-disable-next-line test-sizes/function-lines -- one server, part by part
+async function serve(
+  { services, store, clock, issuer, inventory, authorities, settings, tenantOwners }: ServicesWorld,
+  baseUrl: string,
+  port: number,
+): Promise<AsyncDisposable> {
+  const urls = new AcmeUrls(baseUrl);
+  const { acme, certificates, revocations, blockedKeys, quotas } = store;
+  const { accounts, orders, eabKeys } = acme;
+  const nonces = new Nonces({
+    key: await secretOf('nonces'),
+    ...{ clock, random: systemRandom, lifeSeconds: nonceSeconds },
+  });
+  const book = new OrderBook({ orders, clock });
+  const replacements = new Replacements({ orders, certificates });
+  const renewalInfo = new RenewalInfo({
+    ...{ certificates, inventory, authorities, revocations, blockedKeys, clock },
+    explanationUrl: undefined,
+  });
+  const limits = new AcmeLimits({
+    settings: {
+      ordersPerAccount: wide,
+      ordersPerNames: wide,
+      ordersPerTenant: wide,
+      failuresPerName: wide,
+      ordersPerSecond: 10_000,
+      accountsPerSecond: 10_000,
+      anonymousPerSecond: 10_000,
+    },
+    ...{ quotas, revocations, clock },
+    placeOfTenant: () => undefined,
+    isDue: (serial) => renewalInfo.isDue(serial),
+    refused: () => {},
+  });
+  const finalizer = new Finalizer({ book, orders, eabKeys, issuer, clock, logger: silentLogger });
+  const plugin = acmePlugin(
+    new Acme({
+      gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
+      nonces,
+      accounts: new AcmeAccounts({
+        ...{ accounts, orders, urls, clock, termsOfService: undefined },
+        bindings: new ExternalAccounts({ eabKeys, secretOf, clock }),
+      }),
+      newOrders: new NewOrders({
+        ...{ book, orders, eabKeys, replacements, limits, clock, orderSeconds },
+        owners: () => tenantOwners.present(),
+        random: systemRandom,
+        reservedDnsNames: settings.reservedDnsNames,
+        challengeTypes: ['http-01', 'dns-01'],
+      }),
+      orders: new AcmeOrders({
+        ...{ book, replacements, urls, clock, caaIdentities: [] },
+        validate: () => {},
+      }),
+      finalization: new Finalization({
+        ...{ book, eabKeys, finalizer, limits, clock, accounts, blockedKeys },
+      }),
+      certificates: new AcmeCertificates({ orders, certificates, inventory, authorities, urls }),
+      revocation: new AcmeRevocation({
+        ...{ certificates, inventory, authorities, orders, eabKeys, revocations, blockedKeys },
+        revoker: new Revoker({
+          ...{ revocations, blockedKeys, clock, pulls: services.sync },
+          callers: { announce: () => {} },
+        }),
+        useNonce: (nonce) => acme.useNonce(nonce),
+        longestAuthorizationSeconds: orderSeconds,
+        clock,
+      }),
+      ...{ renewalInfo, limits, urls, logger: silentLogger },
+      refusals: new RefusalLog({
+        ...{ audit: store.audit, clock, logger: silentLogger },
+        rate: { perSecond: 1_000, burst: 1_000 },
+      }),
+      meta: { termsOfService: undefined, website: undefined, caaIdentities: [], profiles: {} },
+      observe: () => {},
+    }),
+  );
+  const front = await HttpFront.start(
+    [plugin],
+    {
+      publicBaseUrl: baseUrl,
+      plain: { enabled: true, address: '127.0.0.1', port, trustedProxies: [] },
+      tls: { enabled: false, address: '127.0.0.1', port: 0, trustedProxies: [] },
+      limits: { connections: 64, headSeconds: 10, requestSeconds: 10, answerSeconds: 10 },
+    },
+    { clock, logger: silentLogger, observe: { answered: () => {}, refused: () => {} } },
+  );
+  return {
+    async [Symbol.asyncDispose]() {
+      finalizer.close();
+      await front[Symbol.asyncDispose]();
+    },
+  };
+}
