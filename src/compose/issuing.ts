@@ -66,7 +66,7 @@ function buildCertificate(
 ): ServerCertificate {
   const { context, records, authorities } = below;
   const { config, trustDomain, clock, random, logger } = context;
-  const { issuance } = records.store;
+  const { issuance, blockedKeys } = records.store;
   const holder = serverHolder(front);
   return new ServerCertificate({
     issuer,
@@ -78,6 +78,10 @@ function buildCertificate(
     clock,
     random,
     logger,
+    blockedKeys: {
+      isBlocked: (digest) => blockedKeys.get(digest) !== undefined,
+      onChange: (listener) => records.store.onRevision(listener),
+    },
     rootHeld: (rootId) => isRootKnown(below, rootId),
     presented: (serial) => issuance.confirmGone(holder, 'server', serial, clock.now()),
   });
@@ -113,6 +117,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     minimumTtlSeconds: issuance.minimumTtlSeconds,
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     assignShard: (authorityId) => authorities.shards.assign(authorityId),
+    giveBackShard: (authorityId, shard) => authorities.shards.giveBack(authorityId, shard),
     issuerUrl: issuerUrlOf(config),
     ocspUrl: ocspUrlOf(config),
     reservedDnsNames: reservedDnsNames(config),

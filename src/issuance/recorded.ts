@@ -79,7 +79,13 @@ export const signerOf = ({
 /** The outcome of one prepared certificate. */
 export type CertificateOutcome =
   | { readonly ok: true; readonly certificateDer: Buffer; readonly sha256: string }
-  | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
+  | {
+      readonly ok: false;
+      readonly error: PkiError;
+      readonly refusalId: string;
+      /** The signer refused it: it was surely never signed. */
+      readonly isUnsigned?: true;
+    };
 
 export interface SigningStep {
   /**
@@ -339,7 +345,7 @@ function refused({ draft, intent }: Item, error: PkiError, nowMs: number): Endin
     nowMs,
   );
   return {
-    outcome: { ok: false, error, refusalId },
+    outcome: { ok: false, error, refusalId, isUnsigned: true },
     finish: { kind: 'refused', serial: intent.serial, code: error.code, event },
   };
 }

@@ -45,6 +45,11 @@ export interface ServerCertificateDependencies {
    * one, not even one of an earlier process.
    */
   readonly presented?: (serial: string) => Promise<void>;
+  readonly blockedKeys: {
+    isBlocked(publicKeySha256: string): boolean;
+    /** Called when something was blocked, or after any other change. Returns the unsubscribe function. */
+    onChange(listener: () => void): () => void;
+  };
   readonly trustDomain: TrustDomain;
   readonly dnsNames: readonly string[];
   /** See serverHolder. Each certificate that is presented at the same time has its own. */
@@ -64,7 +69,7 @@ const waitSeconds = 5;
 
 /**
  * Owner of the server's own certificate. Our authority issues it like any other. It is renewed with
- * a new key at about a third of its life.
+ * a new key at about a third of its life, and at once when its key is blocked.
  */
 export class ServerCertificate {
   readonly #dependencies: ServerCertificateDependencies;
@@ -72,8 +77,11 @@ export class ServerCertificate {
   #current: ServerIdentity | undefined;
   #cancel: (() => void) | undefined;
   #authorityId = '';
+  #publicKeySha256 = '';
   #rootDer: Buffer | undefined;
   #stopListening: (() => void) | undefined;
+  /** The key for which a renewal was scheduled because it is blocked. */
+  #blockedKey = '';
   /** Counts changes of the authorities. */
   #changes = 0;
   #closed = false;
@@ -91,10 +99,17 @@ export class ServerCertificate {
     if (this.#stopListening !== undefined) return;
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
-    this.#stopListening = this.#dependencies.authorities.onChange(() => {
-      this.#changes += 1;
-      if (this.#isDue()) this.#schedule(0);
-    });
+    const { authorities, blockedKeys } = this.#dependencies;
+    const stops = [
+      authorities.onChange(() => {
+        this.#changes += 1;
+        if (this.#isDue()) this.#schedule(0);
+      }),
+      blockedKeys.onChange(() => this.#renewIfBlocked()),
+    ];
+    this.#stopListening = () => {
+      for (const stop of stops) stop();
+    };
   }
 
   current(): ServerIdentity {
@@ -122,6 +137,18 @@ export class ServerCertificate {
     this.#closed = true;
     this.#stopListening?.();
     this.#cancel?.();
+  }
+
+  /** Once for each key, so that other changes do not hurry the retries. */
+  #renewIfBlocked(): void {
+    if (!this.#isBlocked() || this.#blockedKey === this.#publicKeySha256) return;
+    this.#blockedKey = this.#publicKeySha256;
+    this.#changes += 1;
+    this.#schedule(0);
+  }
+
+  #isBlocked(): boolean {
+    return this.#dependencies.blockedKeys.isBlocked(this.#publicKeySha256);
   }
 
   async #renew(): Promise<void> {
@@ -160,6 +187,7 @@ export class ServerCertificate {
       notAfter: result.leaf.notAfter,
     };
     this.#authorityId = result.leaf.authorityId;
+    this.#publicKeySha256 = result.leaf.publicKeySha256;
     this.#rootDer = root ?? undefined;
     for (const listener of this.#listeners) listener(this.#current);
     await this.#dependencies.presented?.(result.leaf.serial);
@@ -175,9 +203,9 @@ export class ServerCertificate {
     );
   }
 
-  /** Whether a change of the authorities makes a new certificate due. */
+  /** Whether a change of the authorities, or a blocked key, makes a new certificate due. */
   #isDue(): boolean {
-    return !this.#trusted() || this.#isCut();
+    return !this.#trusted() || this.#isCut() || this.#isBlocked();
   }
 
   /** Near the end of its issuer, or past it: a later issuer gives a full life. */
@@ -200,7 +228,7 @@ export class ServerCertificate {
       !this.#trusted()
     )
       return false;
-    return !this.#isCut() && (await rootHeld?.(nextRoot.id)) === false;
+    return !this.#isCut() && !this.#isBlocked() && (await rootHeld?.(nextRoot.id)) === false;
   }
 
   /** Returns true if the certificate was renewed. */

@@ -248,6 +248,7 @@ export async function createServicesWorld(
       random: systemRandom,
       leafBackdateSeconds: 30,
       minimumTtlSeconds: 10,
+      giveBackShard: () => {},
       assignShard: (authorityId) => ({
         shard: 5,
         url: `http://ca.mesh.test/crl/${authorityId}/5.crl`,

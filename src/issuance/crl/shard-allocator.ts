@@ -64,6 +64,12 @@ export class ShardAllocator {
     return { shard: current.shard, url: current.url, isNew };
   }
 
+  /** Gives back the place of a leaf that was surely never signed. */
+  giveBack(authorityId: string, shard: number): void {
+    const current = this.#byAuthority.get(authorityId)?.current;
+    if (current?.shard === shard) current.taken -= 1;
+  }
+
   /** The shards that leaves are or will be put into. Opens the first one where there is none. */
   prepare(authorityId: string): readonly OpenShard[] {
     this.#of(authorityId);

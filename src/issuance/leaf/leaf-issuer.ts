@@ -290,25 +290,40 @@ class LeafIssuer {
       const now = clock.now();
       const draft = draftLeaf(item, issuer, now, options);
       const prepared = draft.ok ? recorded.prepare(draft.value) : draft;
-      if (prepared.ok) ready.push({ ...item, now, prepared: prepared.value });
-      else refusals.push({ index, request, error: prepared.error });
+      if (prepared.ok) {
+        ready.push({ ...item, now, prepared: prepared.value });
+        continue;
+      }
+      if (draft.ok) this.#giveBack({ authorityId: issuer.authority.id, shard: draft.value.shard });
+      refusals.push({ index, request, error: prepared.error });
     }
     return ready;
   }
 
   async #sign(ready: readonly Ready[], { answers }: Batch): Promise<void> {
     const { recorded, signers, step } = this.#dependencies;
-    const outcomes = await recorded.run(
-      ready.map(({ prepared }) => prepared),
-      {
-        sign: (items) => signers.sign(items),
-        busyAt: signers.busyAt(),
-        wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
-        ...(step === undefined ? {} : { step }),
-      },
-    );
+    const outcomes = await recorded
+      .run(
+        ready.map(({ prepared }) => prepared),
+        {
+          sign: (items) => signers.sign(items),
+          busyAt: signers.busyAt(),
+          wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
+          ...(step === undefined ? {} : { step }),
+        },
+      )
+      .catch((thrown: unknown) => {
+        // nothing was signed: refused requests must not fill shards
+        if (PkiError.from(thrown).code === 'CANCELLED')
+          for (const { prepared } of ready) this.#giveBack(prepared.intent);
+        throw thrown;
+      });
     for (const [position, item] of ready.entries())
       answers[item.index] = this.#released(item, outcomes[position] as CertificateOutcome);
+  }
+
+  #giveBack({ authorityId, shard }: Pick<Intent, 'authorityId' | 'shard'>): void {
+    if (shard !== 0) this.#dependencies.options.giveBackShard(authorityId, shard);
   }
 
   async #refuse({ answers, refusals }: Batch): Promise<void> {
@@ -342,7 +357,10 @@ class LeafIssuer {
   }
 
   #released({ csr, now, prepared: { intent } }: Ready, outcome: CertificateOutcome): LeafResult {
-    if (!outcome.ok) return outcome;
+    if (!outcome.ok) {
+      if (outcome.isUnsigned === true) this.#giveBack(intent);
+      return outcome;
+    }
     return { ok: true, leaf: this.#leaf(intent, outcome.certificateDer, now, csr.spkiDer) };
   }
 

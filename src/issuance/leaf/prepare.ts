@@ -49,9 +49,11 @@ export interface PrepareOptions {
   readonly minimumTtlSeconds: number;
   /**
    * Puts a revocable leaf into a shard of the CRLs of its authority; undefined: no CRL is
-   * published. The place is taken, whatever becomes of the leaf.
+   * published. The place is taken until it is given back.
    */
   readonly assignShard: (authorityId: string) => AssignedShard | undefined;
+  /** Gives back the place of a leaf that was surely never signed. */
+  readonly giveBackShard: (authorityId: string, shard: number) => void;
   /** URL of the certificate of an authority, for leaves of names; undefined: none is published. */
   readonly issuerUrl: (authorityId: string) => string | undefined;
   /** URL of the OCSP responder of an authority, for revocable leaves of names; undefined: none. */

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import {
@@ -21,6 +22,9 @@ export interface SignAnswersDependencies {
   /** Allowed clock difference: the thisUpdate of an answer lies this far in the past. */
   readonly clockSkewSeconds: number;
 }
+
+/** Answers that are made and linted in one turn of the loop: some milliseconds. */
+const answersATurn = 16;
 
 /** A leaf, and what the log says of its revocation. */
 export interface LeafStanding {
@@ -55,15 +59,11 @@ export async function signAnswers(
 ): Promise<readonly OcspRecord[]> {
   const { clock, signers } = dependencies;
   const drafts = draftAnswers(signer, standings, dependencies, clock.now());
-  const items = drafts.flatMap((draft) =>
-    ocspHashes.map((hash): SignItem => {
-      const { responder } = signer;
-      const content = contentOf(draft);
-      const bytes = buildOcspTbs(responder, content, hash);
-      unwrap(lintOcsp(bytes, responder, content, hash));
-      return { ckaId: signer.ckaId, bytes, format: 'x509' };
-    }),
-  );
+  const items: SignItem[] = [];
+  for (const [position, draft] of drafts.entries()) {
+    if (position > 0 && position % answersATurn === 0) await setImmediate();
+    for (const hash of ocspHashes) items.push(itemOf(signer, draft, hash));
+  }
   const outcomes = await signers.sign(items);
   return drafts.map((draft, position) => {
     const signature = (hash: OcspHash): Buffer => {
@@ -76,6 +76,17 @@ export async function signAnswers(
     };
     return { ...draft, signatures: { sha1: signature('sha1'), sha256: signature('sha256') } };
   });
+}
+
+function itemOf(
+  { responder, ckaId }: OcspSigner,
+  draft: Parameters<typeof contentOf>[0],
+  hash: OcspHash,
+): SignItem {
+  const content = contentOf(draft);
+  const bytes = buildOcspTbs(responder, content, hash);
+  unwrap(lintOcsp(bytes, responder, content, hash));
+  return { ckaId, bytes, format: 'x509' };
 }
 
 function draftAnswers(

@@ -25,6 +25,8 @@ export interface Work {
 
 /** So many answers are signed at once: some milliseconds, so that nothing waits for them long. */
 export const batchSize = 64;
+/** Signatures that are verified in one turn of the loop. */
+const verifiedATurn = 16;
 
 /**
  * What is to be signed next: answers that a revocation has just made wrong, then those about new
@@ -190,7 +192,12 @@ export class OcspWorklist {
           ? undefined
           : answering.find(({ id }) => id === by.authorityId);
       };
-      const owned = due.map((answer) => ({ answer, authority: authorityOf(answer) }));
+      const owned: { readonly answer: OcspRecord; readonly authority: Authority | undefined }[] =
+        [];
+      for (const [position, answer] of due.entries()) {
+        if (position > 0 && position % verifiedATurn === 0) await setImmediate();
+        owned.push({ answer, authority: authorityOf(answer) });
+      }
       const dropped = owned.filter(({ authority }) => authority === undefined);
       if (dropped.length > 0) await store.drop(dropped.map(({ answer }) => answer.serial));
       const authority = owned.find((each) => each.authority !== undefined)?.authority;

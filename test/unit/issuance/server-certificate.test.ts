@@ -12,12 +12,15 @@ import { authority, day, newKey, trustDomain } from './authorities-support.ts';
 const ttlSeconds = day;
 
 /** A server certificate whose issuer ends 100 s from now. */
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 function world() {
   const clock = new FakeClock();
   const { record } = authority(clock, 'root', newKey());
   const state = {
     issuerEnd: clock.now() + 100,
     changed: (): void => {},
+    blocked: new Set<string>(),
+    revised: (): void => {},
     /** Runs during an issuance, after the end of its issuer was read. */
     during: (): void => {},
   };
@@ -46,7 +49,7 @@ function world() {
               lifetimeSeconds: notAfter - now,
               serverTime: now,
               authorityId: record.id,
-              publicKeySha256: '',
+              publicKeySha256: `key ${asked.length}`,
               spkiDer: Buffer.alloc(0),
             },
           },
@@ -60,6 +63,13 @@ function world() {
       rootOf: () => record,
       onChange: (listener) => {
         state.changed = listener;
+        return () => {};
+      },
+    },
+    blockedKeys: {
+      isBlocked: (digest) => state.blocked.has(digest),
+      onChange: (listener) => {
+        state.revised = listener;
         return () => {};
       },
     },
@@ -121,5 +131,22 @@ test('a later issuer that comes during a renewal is not missed', async () => {
     return certificate.notAfter() > now + 100;
   }, 'the certificate of the later issuer');
   assert.equal(clock.now(), now);
+  certificate.close();
+});
+
+test('a blocked key is replaced at once, and only once', async () => {
+  const { clock, state, asked, certificate } = world();
+  state.issuerEnd = clock.now() + 40 * day;
+  await certificate.start();
+  state.revised();
+  clock.advance(1_000);
+  assert.equal(asked.length, 1, 'another change asks for nothing');
+  state.blocked.add('key 1');
+  state.revised();
+  clock.advance(0);
+  await until(() => certificate.current().serial === '2', 'the new certificate');
+  state.revised();
+  clock.advance(1_000);
+  assert.equal(asked.length, 2);
   certificate.close();
 });

@@ -134,3 +134,18 @@ test('a shard ends with its last leaf, and an open one that is empty is filled f
   assert.deepEqual(numbers, [start, start, spare?.shard]);
   assert.deepEqual(ends(), [start + 500, start + 60]);
 });
+
+test('a place that was given back is used again, but none of a shard that is full', () => {
+  const { begin, issue } = world(4);
+  const allocator = begin();
+  const [first] = [issue(allocator), issue(allocator)];
+  const refused = allocator.assign('a');
+  assert.equal(refused?.shard, first?.shard);
+  allocator.giveBack('a', first?.shard ?? 0);
+  const issued = [issue(allocator), issue(allocator)];
+  assert.deepEqual(perShard([...issued]), [2], 'the shard holds four');
+  const later = issue(allocator);
+  assert.notEqual(later.shard, first?.shard);
+  allocator.giveBack('a', first?.shard ?? 0);
+  assert.equal(issue(allocator).shard, later.shard, 'no shard is opened again');
+});

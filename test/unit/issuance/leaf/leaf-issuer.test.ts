@@ -121,6 +121,8 @@ interface World {
   readonly busyAt: number;
   issuerAvailable: boolean;
   issuerKind: 'issuing' | 'names-issuing';
+  /** Shards of which a place was given back. */
+  readonly givenBack: number[];
 }
 
 // oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
@@ -138,6 +140,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     busyAt: 12,
     issuerAvailable: true,
     issuerKind: 'issuing',
+    givenBack: [],
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
     finish: () => ({ state: 'issued' }),
   };
@@ -198,6 +201,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
         url: `http://ca.mesh.test/crl/${id}/5.crl`,
         isNew: true,
       }),
+      giveBackShard: (_, shard) => void state.givenBack.push(shard),
       issuerUrl: (id) => `http://ca.mesh.test/crl/${id}.cer`,
       ocspUrl: (id) => `http://ca.mesh.test/ocsp/${id}`,
       reservedDnsNames: [
@@ -347,6 +351,25 @@ test('an item whose proof fails becomes a refusal on record, one that the token 
     w.finished.map((item) => item.kind),
     ['refused', 'abandoned'],
   );
+});
+
+test('a refused proof gives the place in a shard back, a leaf that may be signed keeps it', async () => {
+  const w = world();
+  let count = 0;
+  w.outcome = (item) => {
+    count += 1;
+    if (count === 1)
+      return { ok: false, kind: 'refused', code: 'CSR_SIGNATURE_INVALID', message: 'bad proof' };
+    if (count === 2) return { ok: false, kind: 'failed', code: 'HSM_UNAVAILABLE', message: 'gone' };
+    return { ok: true, signature: sign('sha256', item.bytes, issuing.key) };
+  };
+  w.finish = () => ({ state: 'withheld', code: 'AGENT_BANNED', message: 'banned meanwhile' });
+  const revocable = (): LeafRequest => request({ profile: 'revocable' });
+  await w.issuer.issue([revocable(), revocable(), revocable()]);
+  assert.deepEqual(w.givenBack, [5]);
+  count = 0;
+  await w.issuer.issue([request()]);
+  assert.deepEqual(w.givenBack, [5], 'other profiles have no place');
 });
 
 test('the same request sent twice at once, in one call or in two, is signed once', async () => {
