@@ -1,14 +1,11 @@
 import { codes, ok, PkiError, type Result, type StatusName } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
-import { parseCertificate } from '../../common/x509/index.ts';
 import {
   isNamesAuthority,
   subjectText,
   type AuditEvent,
-  subjectNames,
   type CertificateRecord,
   type Intent,
-  type Subject,
 } from '../../domain/index.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
@@ -37,6 +34,7 @@ import {
   type PrepareOptions,
   type ReadRequest,
 } from './prepare.ts';
+import { repeatedCertificate } from './repeated.ts';
 import { UnderWay } from './under-way.ts';
 
 export interface PipelineDependencies {
@@ -85,19 +83,6 @@ const noIssuer = (kind: LeafRequest['kind']): PkiError =>
           'authorities of names are missing (meshca authority list --kind names-issuing).',
       })
     : new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
-
-/** The record of a certificate with names states the first one only. */
-function hasNames(certificateDer: Buffer, subject: Subject): boolean {
-  const parsed = parseCertificate(certificateDer);
-  if (!parsed.ok) return false;
-  const { uriSans, dnsSans, ipSans } = parsed.value;
-  const names =
-    subject.kind === 'spiffe'
-      ? [...uriSans, ...dnsSans.map((name) => `dns:${name}`)]
-      : subjectNames({ kind: 'names', dnsNames: dnsSans, ips: ipSans });
-  const wanted = subjectNames(subject);
-  return names.length === wanted.length && names.every((name, index) => name === wanted[index]);
-}
 
 /** A request without an obstacle so far, and its place in the batch. */
 interface Fresh extends ReadRequest {
@@ -369,18 +354,12 @@ class LeafIssuer {
    * of an expired certificate, does not count.
    */
   #repeated(record: CertificateRecord, { request, csr }: Fresh): LeafResult | undefined {
-    const { certificateDer } = record;
     const now = this.#dependencies.clock.now();
-    if (
-      record.state !== 'issued' ||
-      certificateDer === null ||
-      record.spiffeId !== subjectText(request.subject) ||
-      record.kind !== request.kind ||
-      record.notAfter <= now ||
-      !hasNames(certificateDer, request.subject)
-    )
-      return undefined;
-    return { ok: true, leaf: this.#leaf(record, certificateDer, now, csr.spkiDer) };
+    const [issuerDer] = this.#dependencies.authorities.chainDer(record.authorityId);
+    const { spkiDer } = csr;
+    const certificateDer = repeatedCertificate(record, { request, spkiDer, issuerDer, now });
+    if (certificateDer === undefined) return undefined;
+    return { ok: true, leaf: this.#leaf(record, certificateDer, now, spkiDer) };
   }
 
   #leaf(

@@ -103,6 +103,7 @@ function softwareAuthority(
 const root = softwareAuthority('root', 10 * 86_400);
 const issuing = softwareAuthority('issuing', 5 * 86_400, root);
 const requesterKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+const otherKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
 interface World {
   readonly log: string[];
@@ -418,6 +419,42 @@ test('a repeated request gets the recorded certificate, unless the record is of 
   assert.ok(fresh?.ok && fresh.leaf.serial !== answer.leaf.serial, 'its ID was made for it');
   const [, found] = await again.issuer.issue([{ ...lost, requestId: uuidv7(), isNew: true }, lost]);
   assert.ok(found?.ok && found.leaf.serial === answer.leaf.serial, 'beside a new one as well');
+});
+
+test('a recorded certificate answers no request where its row was altered', async () => {
+  const issuedFor = async (asked: LeafRequest): Promise<CertificateRecord> => {
+    const w = world();
+    const [answer] = await w.issuer.issue([asked]);
+    assert.ok(answer?.ok);
+    return {
+      ...(w.intents[0] as Intent),
+      ...{ sequence: 1, state: 'issued', stateReason: null, sha256: 'x', replacedBy: null },
+      ...{ replacementConfirmedAt: null, certificateDer: answer.leaf.chainDer[0] as Buffer },
+    };
+  };
+  const asked = request();
+  const own = await issuedFor(asked);
+  const der = own.certificateDer as Buffer;
+  const ofAnotherKey = await issuedFor({ ...asked, csrDer: createCsr(otherKey) });
+  const forged = Buffer.from(der);
+  forged[forged.length - 1] = (forged.at(-1) as number) ^ 1;
+  const altered: readonly Partial<CertificateRecord>[] = [
+    { certificateDer: ofAnotherKey.certificateDer, serial: ofAnotherKey.serial },
+    { certificateDer: (await issuedFor(request())).certificateDer },
+    { certificateDer: forged },
+    { notAfter: own.notAfter + 60 },
+    { serial: ofAnotherKey.serial },
+  ];
+  const w = world();
+  w.recorded = own;
+  const [same] = await w.issuer.issue([asked]);
+  assert.ok(same?.ok && same.leaf.serial === own.serial);
+  for (const [index, change] of altered.entries()) {
+    w.recorded = { ...own, ...change };
+    const [result] = await w.issuer.issue([asked]);
+    assert.ok(result?.ok && result.leaf.serial !== w.recorded.serial, `altered ${index}`);
+    assert.equal(w.intents.length, index + 1);
+  }
 });
 
 test('a CSR that the caller has read is not read again', async () => {
