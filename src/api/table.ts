@@ -1,4 +1,5 @@
 import type { ServiceName } from '../common/wire/index.ts';
+import { acmeOperations } from './admin/acme.ts';
 import { agentOperations } from './admin/agents.ts';
 import { approvalOperations } from './admin/approvals.ts';
 import { auditOperations } from './admin/audit.ts';
@@ -45,6 +46,7 @@ export const operationTable: OperationTable = {
   'meshca.admin.v1.Federation': federationOperations,
   'meshca.admin.v1.Roles': roleOperations,
   'meshca.admin.v1.Tenants': tenantOperations,
+  'meshca.admin.v1.Acme': acmeOperations,
   'meshca.admin.v1.Policies': policyOperations,
   'meshca.admin.v1.Authorities': authorityOperations,
   'meshca.admin.v1.AuthoritySources': authoritySourceOperations,

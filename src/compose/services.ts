@@ -49,7 +49,9 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
   const verifier = tokenVerifier(config.tokens, { clock, logger, readFile: readPem });
+  const acmeMac = acmeMacKey(below);
   const services = createServices({
+    acmeMac,
     store: records.store,
     issuer: issuing.issuer,
     ...deciders(records),
@@ -94,11 +96,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();
   return {
-    services,
-    operations,
-    verifier,
-    acmeMac: acmeMacKey(below),
-    controlPlanes,
+    ...{ services, operations, verifier, acmeMac, controlPlanes },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -68,6 +68,10 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
       maximumSeconds: config.federation.pollMaximumSeconds,
       timeoutSeconds: config.federation.timeoutSeconds,
     },
+    acmeDirectoryUrl:
+      config.http.publicBaseUrl === undefined
+        ? undefined
+        : `${config.http.publicBaseUrl.replace(/\/$/, '')}/acme/directory`,
     downstreamTotalRate: {
       perSecond: limits.downstreamPerMinute / 60,
       burst: Math.max(10, limits.downstreamPerMinute),

@@ -22,4 +22,5 @@ export type { LedgerRotations } from './rotations.ts';
 export type { LedgerTokens } from './tokens.ts';
 export type { LedgerWatchers, WatcherReport } from './watchers.ts';
 export { isUnder, withTiles } from './tiles.ts';
+export type { LedgerAcme } from './acme.ts';
 export type { LedgerTenants } from './tenants.ts';

@@ -2,6 +2,9 @@ import type { Clock } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import { crlReach, endedStates } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
+import { AccountService } from './acme/account-service.ts';
+import { EabKeyService } from './acme/eab-key-service.ts';
+import { OrderService } from './acme/order-service.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
 import { AgentDoubles } from './agents/agent-doubles.ts';
@@ -95,6 +98,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     poller,
     ...issuing,
     ...registrationServices(dependencies, common, sync),
+    ...acmeServices(dependencies, common),
     ...approvalServices(dependencies, common),
     ...authorityServices(dependencies, common),
     ...inspectionServices(dependencies, common, sync),
@@ -232,6 +236,16 @@ function registrationServices(
       refusals,
       clock,
     }),
+  };
+}
+
+function acmeServices({ store, acmeMac }: ServicesDependencies, { shared }: Common) {
+  const { eabKeys, accounts, orders } = store.acme;
+  const { tenants, audit } = store;
+  return {
+    eabKeys: new EabKeyService({ ...shared, eabKeys, tenants, audit, mac: acmeMac }),
+    acmeAccounts: new AccountService({ ...shared, accounts }),
+    acmeOrders: new OrderService({ ...shared, orders }),
   };
 }
 

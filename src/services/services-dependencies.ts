@@ -2,6 +2,7 @@ import type { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/authorities.ts';
 import type { CrlPublisher } from '../issuance/crl/publisher.ts';
+import type { TokenMac } from '../hsm/mac-port.ts';
 import type { Issuer } from '../issuance/issuer.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { DoubleKind } from './agents/agent-doubles.ts';
@@ -37,6 +38,8 @@ export interface ServicesDependencies {
   readonly settings: ServiceSettings;
   readonly attestors: NodeAttestors;
   readonly verifier: TokenVerifier;
+  /** The secret key of ACME. */
+  readonly acmeMac: TokenMac;
   readonly facts: ServerFacts;
   readonly logFacts: LogFacts;
   readonly inventory: Pick<

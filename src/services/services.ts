@@ -7,6 +7,7 @@ import type {
   Rotation,
 } from './authorities/authorities.ts';
 import type { Callers, Refusals } from './callers/callers.ts';
+import type { AcmeAccounts, AcmeOrders, EabKeys } from './acme/operator-acme.ts';
 import type { Agents } from './agents/agents.ts';
 import type { Audit } from './inspection/audit.ts';
 import type { Backup } from './inspection/backup.ts';
@@ -35,6 +36,7 @@ import type { Targets } from './targets/targets.ts';
 import type { Pipelines } from './tokens/pipelines.ts';
 import type { Watch } from './watching/watch.ts';
 
+export type * from './acme/operator-acme.ts';
 export type * from './callers/callers.ts';
 export type * from './attestation/node-attestation.ts';
 export type * from './agents/agents.ts';
@@ -90,6 +92,9 @@ export interface Services {
   readonly federation: Federation;
   readonly roles: Roles;
   readonly tenants: Tenants;
+  readonly eabKeys: EabKeys;
+  readonly acmeAccounts: AcmeAccounts;
+  readonly acmeOrders: AcmeOrders;
   readonly policies: Policies;
   readonly policyReviews: PolicyReviews;
   readonly targets: Targets;

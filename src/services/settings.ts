@@ -52,6 +52,8 @@ export interface ServiceSettings {
   /** The share of the nodes with handshake reports that may lie; below 0.5. */
   readonly canaryLyingShare: number;
   readonly federation: FederationSettings;
+  /** Of ACME; undefined: this server has no public URL. */
+  readonly acmeDirectoryUrl: string | undefined;
 }
 
 /** No join token lives longer. */
@@ -82,6 +84,7 @@ export const defaultServiceSettings = {
   taintWindowSeconds: 600,
   canaryLyingShare: 0.25,
   federation: { minimumSeconds: 10, maximumSeconds: 3600, timeoutSeconds: 10 },
+  acmeDirectoryUrl: undefined,
 } as const satisfies Partial<ServiceSettings>;
 
 /**

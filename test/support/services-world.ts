@@ -1,6 +1,6 @@
-import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { createHmac, generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../src/certs/index.ts';
-import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
+import { PkiError, unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger, systemClock, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
 import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
@@ -79,6 +79,8 @@ export interface ServicesWorld extends AsyncDisposable {
   doubtClock(): void;
   /** From now on the database is not trusted. */
   distrust(error: PkiError): void;
+  /** From now on the token gives no MACs. */
+  loseToken(): void;
   /** Runs right before the next hand-over to the signers, with the intents durable. */
   beforeSigning(act: () => Promise<void>): void;
   /** What the registry of authorities says, and its change. */
@@ -274,6 +276,8 @@ export async function createServicesWorld(
     },
   );
   let clockBelieved = true;
+  let tokenAway = false;
+  const macKey = randomBytes(32);
   let distrusted: PkiError | undefined;
   const inventory = new InventoryProof({
     audit: store.audit,
@@ -292,6 +296,12 @@ export async function createServicesWorld(
     tenantOwners,
     attestors,
     verifier: nodes.verifier ?? noTokens,
+    acmeMac: {
+      mac: (input) =>
+        tokenAway
+          ? Promise.reject(new PkiError('HSM_UNAVAILABLE', 'away'))
+          : Promise.resolve(createHmac('sha256', macKey).update(input).digest()),
+    },
     issuer,
     authorities,
     clock,
@@ -333,6 +343,9 @@ export async function createServicesWorld(
     issuing: issuing.authority,
     callerOf,
     distrust: (error) => void (distrusted = error),
+    loseToken: () => {
+      tokenAway = true;
+    },
     doubtClock: () => {
       clockBelieved = false;
     },

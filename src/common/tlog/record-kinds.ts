@@ -88,6 +88,7 @@ export const actKinds = [
   'eab-key.bound',
   'eab-key.created',
   'eab-key.revoked',
+  'eab-key.shown',
   'entry.created',
   'entry.deleted',
   'entry.updated',

@@ -89,6 +89,18 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     EndTenant: ['local admin', 'never'],
     DeleteTenant: ['local admin', 'always'],
   },
+  'meshca.admin.v1.Acme': {
+    CreateEabKey: ['local admin', 'always'],
+    ListEabKeys: ['local admin', 'never'],
+    GetEabKey: ['local admin', 'never'],
+    GetEabKeySecret: ['local admin', 'never'],
+    RevokeEabKey: ['local admin', 'never'],
+    ListAccounts: ['local admin', 'never'],
+    GetAccount: ['local admin', 'never'],
+    EndAccount: ['local admin', 'never'],
+    ListOrders: ['local admin', 'never'],
+    GetOrder: ['local admin', 'never'],
+  },
   'meshca.admin.v1.Policies': {
     GetPolicy: ['local admin', 'never'],
     ListPolicies: ['local admin', 'never'],

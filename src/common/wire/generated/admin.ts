@@ -4,6 +4,12 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from './meshca/admin/v1/AcceptClockRequest.ts';
 import type { AcceptRestoreRequest as _meshca_admin_v1_AcceptRestoreRequest, AcceptRestoreRequest__Output as _meshca_admin_v1_AcceptRestoreRequest__Output } from './meshca/admin/v1/AcceptRestoreRequest.ts';
+import type { AcmeClient as _meshca_admin_v1_AcmeClient, AcmeDefinition as _meshca_admin_v1_AcmeDefinition } from './meshca/admin/v1/Acme.ts';
+import type { AcmeAccount as _meshca_admin_v1_AcmeAccount, AcmeAccount__Output as _meshca_admin_v1_AcmeAccount__Output } from './meshca/admin/v1/AcmeAccount.ts';
+import type { AcmeAuthorization as _meshca_admin_v1_AcmeAuthorization, AcmeAuthorization__Output as _meshca_admin_v1_AcmeAuthorization__Output } from './meshca/admin/v1/AcmeAuthorization.ts';
+import type { AcmeChallenge as _meshca_admin_v1_AcmeChallenge, AcmeChallenge__Output as _meshca_admin_v1_AcmeChallenge__Output } from './meshca/admin/v1/AcmeChallenge.ts';
+import type { AcmeOrder as _meshca_admin_v1_AcmeOrder, AcmeOrder__Output as _meshca_admin_v1_AcmeOrder__Output } from './meshca/admin/v1/AcmeOrder.ts';
+import type { AcmeProblem as _meshca_admin_v1_AcmeProblem, AcmeProblem__Output as _meshca_admin_v1_AcmeProblem__Output } from './meshca/admin/v1/AcmeProblem.ts';
 import type { ActivatePolicyRequest as _meshca_admin_v1_ActivatePolicyRequest, ActivatePolicyRequest__Output as _meshca_admin_v1_ActivatePolicyRequest__Output } from './meshca/admin/v1/ActivatePolicyRequest.ts';
 import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart, ActivationEvidencePart__Output as _meshca_admin_v1_ActivationEvidencePart__Output } from './meshca/admin/v1/ActivationEvidencePart.ts';
 import type { ActivationEvidenceStatement as _meshca_admin_v1_ActivationEvidenceStatement, ActivationEvidenceStatement__Output as _meshca_admin_v1_ActivationEvidenceStatement__Output } from './meshca/admin/v1/ActivationEvidenceStatement.ts';
@@ -47,6 +53,7 @@ import type { Consumer as _meshca_admin_v1_Consumer, Consumer__Output as _meshca
 import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from './meshca/admin/v1/ContinueRotationRequest.ts';
 import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRequest, CreateAuthorityCsrRequest__Output as _meshca_admin_v1_CreateAuthorityCsrRequest__Output } from './meshca/admin/v1/CreateAuthorityCsrRequest.ts';
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
+import type { CreateEabKeyRequest as _meshca_admin_v1_CreateEabKeyRequest, CreateEabKeyRequest__Output as _meshca_admin_v1_CreateEabKeyRequest__Output } from './meshca/admin/v1/CreateEabKeyRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
 import type { CreateRelationshipRequest as _meshca_admin_v1_CreateRelationshipRequest, CreateRelationshipRequest__Output as _meshca_admin_v1_CreateRelationshipRequest__Output } from './meshca/admin/v1/CreateRelationshipRequest.ts';
@@ -62,6 +69,9 @@ import type { DeleteRelationshipResponse as _meshca_admin_v1_DeleteRelationshipR
 import type { DeleteRoleRequest as _meshca_admin_v1_DeleteRoleRequest, DeleteRoleRequest__Output as _meshca_admin_v1_DeleteRoleRequest__Output } from './meshca/admin/v1/DeleteRoleRequest.ts';
 import type { DeleteTenantRequest as _meshca_admin_v1_DeleteTenantRequest, DeleteTenantRequest__Output as _meshca_admin_v1_DeleteTenantRequest__Output } from './meshca/admin/v1/DeleteTenantRequest.ts';
 import type { DeleteTenantResponse as _meshca_admin_v1_DeleteTenantResponse, DeleteTenantResponse__Output as _meshca_admin_v1_DeleteTenantResponse__Output } from './meshca/admin/v1/DeleteTenantResponse.ts';
+import type { EabKey as _meshca_admin_v1_EabKey, EabKey__Output as _meshca_admin_v1_EabKey__Output } from './meshca/admin/v1/EabKey.ts';
+import type { EabKeySecret as _meshca_admin_v1_EabKeySecret, EabKeySecret__Output as _meshca_admin_v1_EabKeySecret__Output } from './meshca/admin/v1/EabKeySecret.ts';
+import type { EndAccountRequest as _meshca_admin_v1_EndAccountRequest, EndAccountRequest__Output as _meshca_admin_v1_EndAccountRequest__Output } from './meshca/admin/v1/EndAccountRequest.ts';
 import type { EndTenantRequest as _meshca_admin_v1_EndTenantRequest, EndTenantRequest__Output as _meshca_admin_v1_EndTenantRequest__Output } from './meshca/admin/v1/EndTenantRequest.ts';
 import type { EntriesClient as _meshca_admin_v1_EntriesClient, EntriesDefinition as _meshca_admin_v1_EntriesDefinition } from './meshca/admin/v1/Entries.ts';
 import type { Entry as _meshca_admin_v1_Entry, Entry__Output as _meshca_admin_v1_Entry__Output } from './meshca/admin/v1/Entry.ts';
@@ -76,15 +86,18 @@ import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAudit
 import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
 import type { FederationClient as _meshca_admin_v1_FederationClient, FederationDefinition as _meshca_admin_v1_FederationDefinition } from './meshca/admin/v1/Federation.ts';
 import type { ForeignBundle as _meshca_admin_v1_ForeignBundle, ForeignBundle__Output as _meshca_admin_v1_ForeignBundle__Output } from './meshca/admin/v1/ForeignBundle.ts';
+import type { GetAccountRequest as _meshca_admin_v1_GetAccountRequest, GetAccountRequest__Output as _meshca_admin_v1_GetAccountRequest__Output } from './meshca/admin/v1/GetAccountRequest.ts';
 import type { GetActivationEvidenceRequest as _meshca_admin_v1_GetActivationEvidenceRequest, GetActivationEvidenceRequest__Output as _meshca_admin_v1_GetActivationEvidenceRequest__Output } from './meshca/admin/v1/GetActivationEvidenceRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from './meshca/admin/v1/GetAgentRequest.ts';
 import type { GetApprovalPolicyRequest as _meshca_admin_v1_GetApprovalPolicyRequest, GetApprovalPolicyRequest__Output as _meshca_admin_v1_GetApprovalPolicyRequest__Output } from './meshca/admin/v1/GetApprovalPolicyRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from './meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from './meshca/admin/v1/GetBundleRequest.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
+import type { GetEabKeyRequest as _meshca_admin_v1_GetEabKeyRequest, GetEabKeyRequest__Output as _meshca_admin_v1_GetEabKeyRequest__Output } from './meshca/admin/v1/GetEabKeyRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
 import type { GetKeyRequest as _meshca_admin_v1_GetKeyRequest, GetKeyRequest__Output as _meshca_admin_v1_GetKeyRequest__Output } from './meshca/admin/v1/GetKeyRequest.ts';
 import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
+import type { GetOrderRequest as _meshca_admin_v1_GetOrderRequest, GetOrderRequest__Output as _meshca_admin_v1_GetOrderRequest__Output } from './meshca/admin/v1/GetOrderRequest.ts';
 import type { GetPolicyDecisionRequest as _meshca_admin_v1_GetPolicyDecisionRequest, GetPolicyDecisionRequest__Output as _meshca_admin_v1_GetPolicyDecisionRequest__Output } from './meshca/admin/v1/GetPolicyDecisionRequest.ts';
 import type { GetPolicyRequest as _meshca_admin_v1_GetPolicyRequest, GetPolicyRequest__Output as _meshca_admin_v1_GetPolicyRequest__Output } from './meshca/admin/v1/GetPolicyRequest.ts';
 import type { GetRelationshipRequest as _meshca_admin_v1_GetRelationshipRequest, GetRelationshipRequest__Output as _meshca_admin_v1_GetRelationshipRequest__Output } from './meshca/admin/v1/GetRelationshipRequest.ts';
@@ -109,6 +122,8 @@ import type { KeepAgentRequest as _meshca_admin_v1_KeepAgentRequest, KeepAgentRe
 import type { KeyDetail as _meshca_admin_v1_KeyDetail, KeyDetail__Output as _meshca_admin_v1_KeyDetail__Output } from './meshca/admin/v1/KeyDetail.ts';
 import type { KeysClient as _meshca_admin_v1_KeysClient, KeysDefinition as _meshca_admin_v1_KeysDefinition } from './meshca/admin/v1/Keys.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
+import type { ListAccountsRequest as _meshca_admin_v1_ListAccountsRequest, ListAccountsRequest__Output as _meshca_admin_v1_ListAccountsRequest__Output } from './meshca/admin/v1/ListAccountsRequest.ts';
+import type { ListAccountsResponse as _meshca_admin_v1_ListAccountsResponse, ListAccountsResponse__Output as _meshca_admin_v1_ListAccountsResponse__Output } from './meshca/admin/v1/ListAccountsResponse.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from './meshca/admin/v1/ListAgentsResponse.ts';
 import type { ListAuditRecordsRequest as _meshca_admin_v1_ListAuditRecordsRequest, ListAuditRecordsRequest__Output as _meshca_admin_v1_ListAuditRecordsRequest__Output } from './meshca/admin/v1/ListAuditRecordsRequest.ts';
@@ -121,12 +136,16 @@ import type { ListCertificatesRequest as _meshca_admin_v1_ListCertificatesReques
 import type { ListCertificatesResponse as _meshca_admin_v1_ListCertificatesResponse, ListCertificatesResponse__Output as _meshca_admin_v1_ListCertificatesResponse__Output } from './meshca/admin/v1/ListCertificatesResponse.ts';
 import type { ListDelegationsRequest as _meshca_admin_v1_ListDelegationsRequest, ListDelegationsRequest__Output as _meshca_admin_v1_ListDelegationsRequest__Output } from './meshca/admin/v1/ListDelegationsRequest.ts';
 import type { ListDelegationsResponse as _meshca_admin_v1_ListDelegationsResponse, ListDelegationsResponse__Output as _meshca_admin_v1_ListDelegationsResponse__Output } from './meshca/admin/v1/ListDelegationsResponse.ts';
+import type { ListEabKeysRequest as _meshca_admin_v1_ListEabKeysRequest, ListEabKeysRequest__Output as _meshca_admin_v1_ListEabKeysRequest__Output } from './meshca/admin/v1/ListEabKeysRequest.ts';
+import type { ListEabKeysResponse as _meshca_admin_v1_ListEabKeysResponse, ListEabKeysResponse__Output as _meshca_admin_v1_ListEabKeysResponse__Output } from './meshca/admin/v1/ListEabKeysResponse.ts';
 import type { ListEntriesRequest as _meshca_admin_v1_ListEntriesRequest, ListEntriesRequest__Output as _meshca_admin_v1_ListEntriesRequest__Output } from './meshca/admin/v1/ListEntriesRequest.ts';
 import type { ListEntriesResponse as _meshca_admin_v1_ListEntriesResponse, ListEntriesResponse__Output as _meshca_admin_v1_ListEntriesResponse__Output } from './meshca/admin/v1/ListEntriesResponse.ts';
 import type { ListJoinTokensRequest as _meshca_admin_v1_ListJoinTokensRequest, ListJoinTokensRequest__Output as _meshca_admin_v1_ListJoinTokensRequest__Output } from './meshca/admin/v1/ListJoinTokensRequest.ts';
 import type { ListJoinTokensResponse as _meshca_admin_v1_ListJoinTokensResponse, ListJoinTokensResponse__Output as _meshca_admin_v1_ListJoinTokensResponse__Output } from './meshca/admin/v1/ListJoinTokensResponse.ts';
 import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, ListOperationsRequest__Output as _meshca_admin_v1_ListOperationsRequest__Output } from './meshca/admin/v1/ListOperationsRequest.ts';
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
+import type { ListOrdersRequest as _meshca_admin_v1_ListOrdersRequest, ListOrdersRequest__Output as _meshca_admin_v1_ListOrdersRequest__Output } from './meshca/admin/v1/ListOrdersRequest.ts';
+import type { ListOrdersResponse as _meshca_admin_v1_ListOrdersResponse, ListOrdersResponse__Output as _meshca_admin_v1_ListOrdersResponse__Output } from './meshca/admin/v1/ListOrdersResponse.ts';
 import type { ListPoliciesRequest as _meshca_admin_v1_ListPoliciesRequest, ListPoliciesRequest__Output as _meshca_admin_v1_ListPoliciesRequest__Output } from './meshca/admin/v1/ListPoliciesRequest.ts';
 import type { ListPoliciesResponse as _meshca_admin_v1_ListPoliciesResponse, ListPoliciesResponse__Output as _meshca_admin_v1_ListPoliciesResponse__Output } from './meshca/admin/v1/ListPoliciesResponse.ts';
 import type { ListRelationshipsRequest as _meshca_admin_v1_ListRelationshipsRequest, ListRelationshipsRequest__Output as _meshca_admin_v1_ListRelationshipsRequest__Output } from './meshca/admin/v1/ListRelationshipsRequest.ts';
@@ -176,6 +195,7 @@ import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequ
 import type { RevokeCertificatesRequest as _meshca_admin_v1_RevokeCertificatesRequest, RevokeCertificatesRequest__Output as _meshca_admin_v1_RevokeCertificatesRequest__Output } from './meshca/admin/v1/RevokeCertificatesRequest.ts';
 import type { RevokeCertificatesResponse as _meshca_admin_v1_RevokeCertificatesResponse, RevokeCertificatesResponse__Output as _meshca_admin_v1_RevokeCertificatesResponse__Output } from './meshca/admin/v1/RevokeCertificatesResponse.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
+import type { RevokeEabKeyRequest as _meshca_admin_v1_RevokeEabKeyRequest, RevokeEabKeyRequest__Output as _meshca_admin_v1_RevokeEabKeyRequest__Output } from './meshca/admin/v1/RevokeEabKeyRequest.ts';
 import type { RevokeJoinTokenRequest as _meshca_admin_v1_RevokeJoinTokenRequest, RevokeJoinTokenRequest__Output as _meshca_admin_v1_RevokeJoinTokenRequest__Output } from './meshca/admin/v1/RevokeJoinTokenRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
 import type { RolesClient as _meshca_admin_v1_RolesClient, RolesDefinition as _meshca_admin_v1_RolesDefinition } from './meshca/admin/v1/Roles.ts';
@@ -228,6 +248,15 @@ export interface ProtoGrpcType {
       v1: {
         AcceptClockRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_AcceptClockRequest__Output>
         AcceptRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptRestoreRequest, _meshca_admin_v1_AcceptRestoreRequest__Output>
+        /**
+         * ACME for operators: keys for external account binding, accounts and orders.
+         */
+        Acme: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AcmeClient> & { service: _meshca_admin_v1_AcmeDefinition }
+        AcmeAccount: MessageTypeDefinition<_meshca_admin_v1_AcmeAccount, _meshca_admin_v1_AcmeAccount__Output>
+        AcmeAuthorization: MessageTypeDefinition<_meshca_admin_v1_AcmeAuthorization, _meshca_admin_v1_AcmeAuthorization__Output>
+        AcmeChallenge: MessageTypeDefinition<_meshca_admin_v1_AcmeChallenge, _meshca_admin_v1_AcmeChallenge__Output>
+        AcmeOrder: MessageTypeDefinition<_meshca_admin_v1_AcmeOrder, _meshca_admin_v1_AcmeOrder__Output>
+        AcmeProblem: MessageTypeDefinition<_meshca_admin_v1_AcmeProblem, _meshca_admin_v1_AcmeProblem__Output>
         ActivatePolicyRequest: MessageTypeDefinition<_meshca_admin_v1_ActivatePolicyRequest, _meshca_admin_v1_ActivatePolicyRequest__Output>
         ActivationEvidencePart: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidencePart, _meshca_admin_v1_ActivationEvidencePart__Output>
         ActivationEvidenceStatement: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidenceStatement, _meshca_admin_v1_ActivationEvidenceStatement__Output>
@@ -278,6 +307,7 @@ export interface ProtoGrpcType {
         ContinueRotationRequest: MessageTypeDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_ContinueRotationRequest__Output>
         CreateAuthorityCsrRequest: MessageTypeDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_CreateAuthorityCsrRequest__Output>
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
+        CreateEabKeyRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEabKeyRequest, _meshca_admin_v1_CreateEabKeyRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
         CreateRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_CreateRelationshipRequest, _meshca_admin_v1_CreateRelationshipRequest__Output>
@@ -293,6 +323,9 @@ export interface ProtoGrpcType {
         DeleteRoleRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteRoleRequest, _meshca_admin_v1_DeleteRoleRequest__Output>
         DeleteTenantRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteTenantRequest, _meshca_admin_v1_DeleteTenantRequest__Output>
         DeleteTenantResponse: MessageTypeDefinition<_meshca_admin_v1_DeleteTenantResponse, _meshca_admin_v1_DeleteTenantResponse__Output>
+        EabKey: MessageTypeDefinition<_meshca_admin_v1_EabKey, _meshca_admin_v1_EabKey__Output>
+        EabKeySecret: MessageTypeDefinition<_meshca_admin_v1_EabKeySecret, _meshca_admin_v1_EabKeySecret__Output>
+        EndAccountRequest: MessageTypeDefinition<_meshca_admin_v1_EndAccountRequest, _meshca_admin_v1_EndAccountRequest__Output>
         EndTenantRequest: MessageTypeDefinition<_meshca_admin_v1_EndTenantRequest, _meshca_admin_v1_EndTenantRequest__Output>
         Entries: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_EntriesClient> & { service: _meshca_admin_v1_EntriesDefinition }
         Entry: MessageTypeDefinition<_meshca_admin_v1_Entry, _meshca_admin_v1_Entry__Output>
@@ -310,15 +343,18 @@ export interface ProtoGrpcType {
          */
         Federation: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_FederationClient> & { service: _meshca_admin_v1_FederationDefinition }
         ForeignBundle: MessageTypeDefinition<_meshca_admin_v1_ForeignBundle, _meshca_admin_v1_ForeignBundle__Output>
+        GetAccountRequest: MessageTypeDefinition<_meshca_admin_v1_GetAccountRequest, _meshca_admin_v1_GetAccountRequest__Output>
         GetActivationEvidenceRequest: MessageTypeDefinition<_meshca_admin_v1_GetActivationEvidenceRequest, _meshca_admin_v1_GetActivationEvidenceRequest__Output>
         GetAgentRequest: MessageTypeDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_GetAgentRequest__Output>
         GetApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetApprovalPolicyRequest, _meshca_admin_v1_GetApprovalPolicyRequest__Output>
         GetAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_GetAuthorityRequest__Output>
         GetBundleRequest: MessageTypeDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_GetBundleRequest__Output>
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
+        GetEabKeyRequest: MessageTypeDefinition<_meshca_admin_v1_GetEabKeyRequest, _meshca_admin_v1_GetEabKeyRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
         GetKeyRequest: MessageTypeDefinition<_meshca_admin_v1_GetKeyRequest, _meshca_admin_v1_GetKeyRequest__Output>
         GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
+        GetOrderRequest: MessageTypeDefinition<_meshca_admin_v1_GetOrderRequest, _meshca_admin_v1_GetOrderRequest__Output>
         GetPolicyDecisionRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyDecisionRequest, _meshca_admin_v1_GetPolicyDecisionRequest__Output>
         GetPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetPolicyRequest, _meshca_admin_v1_GetPolicyRequest__Output>
         GetRelationshipRequest: MessageTypeDefinition<_meshca_admin_v1_GetRelationshipRequest, _meshca_admin_v1_GetRelationshipRequest__Output>
@@ -346,6 +382,8 @@ export interface ProtoGrpcType {
          */
         Keys: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_KeysClient> & { service: _meshca_admin_v1_KeysDefinition }
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
+        ListAccountsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAccountsRequest, _meshca_admin_v1_ListAccountsRequest__Output>
+        ListAccountsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAccountsResponse, _meshca_admin_v1_ListAccountsResponse__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>
         ListAgentsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsResponse__Output>
         ListAuditRecordsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAuditRecordsRequest, _meshca_admin_v1_ListAuditRecordsRequest__Output>
@@ -358,12 +396,16 @@ export interface ProtoGrpcType {
         ListCertificatesResponse: MessageTypeDefinition<_meshca_admin_v1_ListCertificatesResponse, _meshca_admin_v1_ListCertificatesResponse__Output>
         ListDelegationsRequest: MessageTypeDefinition<_meshca_admin_v1_ListDelegationsRequest, _meshca_admin_v1_ListDelegationsRequest__Output>
         ListDelegationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListDelegationsResponse, _meshca_admin_v1_ListDelegationsResponse__Output>
+        ListEabKeysRequest: MessageTypeDefinition<_meshca_admin_v1_ListEabKeysRequest, _meshca_admin_v1_ListEabKeysRequest__Output>
+        ListEabKeysResponse: MessageTypeDefinition<_meshca_admin_v1_ListEabKeysResponse, _meshca_admin_v1_ListEabKeysResponse__Output>
         ListEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_ListEntriesRequest, _meshca_admin_v1_ListEntriesRequest__Output>
         ListEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ListEntriesResponse, _meshca_admin_v1_ListEntriesResponse__Output>
         ListJoinTokensRequest: MessageTypeDefinition<_meshca_admin_v1_ListJoinTokensRequest, _meshca_admin_v1_ListJoinTokensRequest__Output>
         ListJoinTokensResponse: MessageTypeDefinition<_meshca_admin_v1_ListJoinTokensResponse, _meshca_admin_v1_ListJoinTokensResponse__Output>
         ListOperationsRequest: MessageTypeDefinition<_meshca_admin_v1_ListOperationsRequest, _meshca_admin_v1_ListOperationsRequest__Output>
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
+        ListOrdersRequest: MessageTypeDefinition<_meshca_admin_v1_ListOrdersRequest, _meshca_admin_v1_ListOrdersRequest__Output>
+        ListOrdersResponse: MessageTypeDefinition<_meshca_admin_v1_ListOrdersResponse, _meshca_admin_v1_ListOrdersResponse__Output>
         ListPoliciesRequest: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesRequest, _meshca_admin_v1_ListPoliciesRequest__Output>
         ListPoliciesResponse: MessageTypeDefinition<_meshca_admin_v1_ListPoliciesResponse, _meshca_admin_v1_ListPoliciesResponse__Output>
         ListRelationshipsRequest: MessageTypeDefinition<_meshca_admin_v1_ListRelationshipsRequest, _meshca_admin_v1_ListRelationshipsRequest__Output>
@@ -389,6 +431,9 @@ export interface ProtoGrpcType {
         OperationResult: MessageTypeDefinition<_meshca_admin_v1_OperationResult, _meshca_admin_v1_OperationResult__Output>
         Page: MessageTypeDefinition<_meshca_admin_v1_Page, _meshca_admin_v1_Page__Output>
         PlaceholderValues: MessageTypeDefinition<_meshca_admin_v1_PlaceholderValues, _meshca_admin_v1_PlaceholderValues__Output>
+        /**
+         * The policy of issuance: rules that narrow what may be issued.
+         */
         Policies: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_PoliciesClient> & { service: _meshca_admin_v1_PoliciesDefinition }
         PolicyDecision: MessageTypeDefinition<_meshca_admin_v1_PolicyDecision, _meshca_admin_v1_PolicyDecision__Output>
         PolicyRequestFacts: MessageTypeDefinition<_meshca_admin_v1_PolicyRequestFacts, _meshca_admin_v1_PolicyRequestFacts__Output>
@@ -413,6 +458,7 @@ export interface ProtoGrpcType {
         RevokeCertificatesRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificatesRequest, _meshca_admin_v1_RevokeCertificatesRequest__Output>
         RevokeCertificatesResponse: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificatesResponse, _meshca_admin_v1_RevokeCertificatesResponse__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
+        RevokeEabKeyRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeEabKeyRequest, _meshca_admin_v1_RevokeEabKeyRequest__Output>
         RevokeJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeJoinTokenRequest, _meshca_admin_v1_RevokeJoinTokenRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>
         Roles: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_RolesClient> & { service: _meshca_admin_v1_RolesDefinition }
@@ -448,7 +494,6 @@ export interface ProtoGrpcType {
         TenantReport: MessageTypeDefinition<_meshca_admin_v1_TenantReport, _meshca_admin_v1_TenantReport__Output>
         TenantView: MessageTypeDefinition<_meshca_admin_v1_TenantView, _meshca_admin_v1_TenantView__Output>
         /**
-         * The policy of issuance: rules that narrow what may be issued.
          * Who owns names: DNS suffixes and SPIFFE ID prefixes that no two tenants share.
          */
         Tenants: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TenantsClient> & { service: _meshca_admin_v1_TenantsDefinition }

@@ -15,6 +15,9 @@ import type { PolicyDecision as _meshca_admin_v1_PolicyDecision, PolicyDecision_
 import type { ReplayPolicyRequest as _meshca_admin_v1_ReplayPolicyRequest, ReplayPolicyRequest__Output as _meshca_admin_v1_ReplayPolicyRequest__Output } from '../../../meshca/admin/v1/ReplayPolicyRequest.ts';
 import type { ReplayPolicyResponse as _meshca_admin_v1_ReplayPolicyResponse, ReplayPolicyResponse__Output as _meshca_admin_v1_ReplayPolicyResponse__Output } from '../../../meshca/admin/v1/ReplayPolicyResponse.ts';
 
+/**
+ * The policy of issuance: rules that narrow what may be issued.
+ */
 export interface PoliciesClient extends grpc.Client {
   ActivatePolicy(argument: _meshca_admin_v1_ActivatePolicyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_IssuancePolicy__Output>): grpc.ClientUnaryCall;
   ActivatePolicy(argument: _meshca_admin_v1_ActivatePolicyRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_IssuancePolicy__Output>): grpc.ClientUnaryCall;
@@ -82,6 +85,9 @@ export interface PoliciesClient extends grpc.Client {
 
 }
 
+/**
+ * The policy of issuance: rules that narrow what may be issued.
+ */
 export interface PoliciesHandlers extends grpc.UntypedServiceImplementation {
   ActivatePolicy: grpc.handleUnaryCall<_meshca_admin_v1_ActivatePolicyRequest__Output, _meshca_admin_v1_IssuancePolicy>;
 

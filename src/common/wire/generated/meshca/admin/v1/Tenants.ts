@@ -16,7 +16,6 @@ import type { TenantReport as _meshca_admin_v1_TenantReport, TenantReport__Outpu
 import type { UpdateTenantRequest as _meshca_admin_v1_UpdateTenantRequest, UpdateTenantRequest__Output as _meshca_admin_v1_UpdateTenantRequest__Output } from '../../../meshca/admin/v1/UpdateTenantRequest.ts';
 
 /**
- * The policy of issuance: rules that narrow what may be issued.
  * Who owns names: DNS suffixes and SPIFFE ID prefixes that no two tenants share.
  */
 export interface TenantsClient extends grpc.Client {
@@ -101,7 +100,6 @@ export interface TenantsClient extends grpc.Client {
 }
 
 /**
- * The policy of issuance: rules that narrow what may be issued.
  * Who owns names: DNS suffixes and SPIFFE ID prefixes that no two tenants share.
  */
 export interface TenantsHandlers extends grpc.UntypedServiceImplementation {

@@ -1,0 +1,70 @@
+import type {
+  AcmeAccount,
+  AcmeAccountStatus,
+  AcmeOrder,
+  EabKey,
+  EabKeyInput,
+  OrderStatus,
+} from '../../domain/index.ts';
+import type { Page, PageRequest } from '../../store/ports/index.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
+
+/** An EAB key with what its holder needs. Whoever has this can make accounts with it. */
+export interface EabKeySecret {
+  readonly key: EabKey;
+  /** 32 bytes. Clients take them as base64url. */
+  readonly macKey: Buffer;
+  /** Empty: this server has no public URL. */
+  readonly directoryUrl: string;
+}
+
+/** Keys for external account binding, for operators. */
+export interface EabKeys {
+  /** The verb acme.write on the tenant, or on every pattern; every right where there are IP ranges. */
+  create(caller: OperatorCaller, input: EabKeyInput, signal?: AbortSignal): Promise<EabKeySecret>;
+  list(
+    caller: OperatorCaller,
+    filter: { readonly tenant: string; readonly includeEnded: boolean },
+    page: PageRequest,
+  ): Promise<Page<EabKey>>;
+  get(caller: OperatorCaller, id: string): Promise<EabKey>;
+  /** The MAC key again, for whoever may create such a key. On record. EAB_KEY_ENDED. */
+  secret(caller: OperatorCaller, id: string): Promise<EabKeySecret>;
+  /** Ends the key, and with it what its accounts would be issued, renewals included. */
+  revoke(caller: OperatorCaller, id: string, reason: string): Promise<EabKey>;
+}
+
+/** Empty texts: any. */
+export interface AccountFilter {
+  readonly tenant: string;
+  readonly eabKeyId: string;
+  readonly status: AcmeAccountStatus | '';
+}
+
+/** Accounts of ACME, for operators. */
+export interface AcmeAccounts {
+  list(
+    caller: OperatorCaller,
+    filter: AccountFilter,
+    page: PageRequest,
+  ): Promise<Page<AcmeAccount>>;
+  get(caller: OperatorCaller, id: string): Promise<AcmeAccount>;
+  /** Nothing more is issued to it, renewals included. Its certificates live on. */
+  end(caller: OperatorCaller, id: string, reason: string): Promise<AcmeAccount>;
+}
+
+/** Empty texts: any. */
+export interface OrderFilter {
+  readonly tenant: string;
+  readonly eabKeyId: string;
+  readonly accountId: string;
+  /** An identifier of the order, as it was ordered. */
+  readonly name: string;
+  readonly status: OrderStatus | '';
+}
+
+/** Orders of ACME, for operators. */
+export interface AcmeOrders {
+  list(caller: OperatorCaller, filter: OrderFilter, page: PageRequest): Promise<Page<AcmeOrder>>;
+  get(caller: OperatorCaller, id: string): Promise<AcmeOrder>;
+}
