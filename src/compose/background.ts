@@ -7,6 +7,9 @@ import type { ServiceStage } from './services.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
+/** Clients ask for the state of an order for some days. */
+const keepOrdersSeconds = 7 * 86_400;
+
 interface Below {
   readonly context: ServerContext;
   readonly tokens: TokenStage;
@@ -29,18 +32,18 @@ export async function startBackgroundWork({
   const { store } = records;
   const { rotation, supply } = authorities;
   await using stack = new AsyncDisposableStack();
-  if (config.retention.certificatesDays > 0) {
-    const pruner = new Pruner({
-      store,
-      keepSeconds: config.retention.certificatesDays * 86_400,
-      holder: uuidv7(clock.nowMs()),
-      clockBelieved: () => rotation.guard.standing() === 'believed',
-      clock,
-      logger: logger.child({ part: 'retention' }),
-    });
-    stack.defer(() => pruner.close());
-    pruner.start();
-  }
+  const { certificatesDays } = config.retention;
+  const pruner = new Pruner({
+    store,
+    keepSeconds: certificatesDays > 0 ? certificatesDays * 86_400 : undefined,
+    keepOrdersSeconds,
+    holder: uuidv7(clock.nowMs()),
+    clockBelieved: () => rotation.guard.standing() === 'believed',
+    clock,
+    logger: logger.child({ part: 'retention' }),
+  });
+  stack.defer(() => pruner.close());
+  pruner.start();
   // the newest record of a stale database does not tell when the server was last alive
   if (tokens.gate.isOpen)
     stack.defer(

@@ -16,8 +16,10 @@ import {
 import { AdminIds } from './admin-ids.ts';
 import { AcceptedBundles } from './accepted-bundles.ts';
 import { Blocked } from './blocked.ts';
+import { Deletions } from './deletions.ts';
 import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
+import { RememberedTexts, type TextHolder } from './remembered-texts.ts';
 import { Restores, type AcceptedRestore } from './restores.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
@@ -80,14 +82,10 @@ export interface ObjectLedger {
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
 }
 
-interface Known {
+interface Known extends TextHolder {
   readonly sha256: string;
   /** The sequence of the record. */
   readonly sequence: number;
-  /**
-   * The text with this digest, once it was found: to compare texts is cheaper than to hash them.
-   */
-  text: string | undefined;
 }
 
 /** By kind and ID, as `kind id`. */
@@ -107,8 +105,6 @@ export interface ObjectsContent extends RevokedCopy {
     said: { readonly sha256: string; readonly sequence: number },
   ])[];
 }
-
-const rememberedTexts = 20_000;
 
 /**
  * What the log says of each object now. Owner of that memory. It is filled from the log when the
@@ -134,7 +130,8 @@ export class Objects implements ObjectLedger {
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
   /** Values that were proven and frozen, each with what the log said then. */
   readonly #proven = new WeakMap<object, Known>();
-  #withText: Known[] = [];
+  #texts = new RememberedTexts();
+  #deletions = new Deletions();
 
   /** Applies record `sequence`. Records may come out of order: the newest one counts. */
   apply(object: LoggedObject, sequence: number): void {
@@ -154,6 +151,7 @@ export class Objects implements ObjectLedger {
     if (more !== 0) this.#count(object.kind, more);
     this.#known.delete(key);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
+    if (object.sha256 === '') this.#forget(this.#deletions.add(key));
     this.revoked.apply(object);
     this.blocked.apply(object);
     this.accepted.apply(object);
@@ -227,7 +225,8 @@ export class Objects implements ObjectLedger {
     this.#evidence = other.#evidence;
     this.#counts = other.#counts;
     this.#newest = other.#newest;
-    this.#withText = other.#withText;
+    this.#texts = other.#texts;
+    this.#deletions = other.#deletions;
     this.revoked = other.revoked;
     this.blocked = other.blocked;
     this.accepted = other.accepted;
@@ -373,6 +372,10 @@ export class Objects implements ObjectLedger {
     return undefined;
   }
 
+  #forget(key: string | undefined): void {
+    if (key !== undefined && this.#known.get(key)?.sha256 === '') this.#known.delete(key);
+  }
+
   #count(kind: LogObjectKind, more: number): void {
     this.#counts.set(kind, this.expectedCount(kind) + more);
   }
@@ -383,10 +386,7 @@ export class Objects implements ObjectLedger {
     if (logged.sha256 === '') return 'deleted';
     if (logged.text !== undefined) return logged.text === text ? 'same' : 'differs';
     if (logObjectDigest(text) !== logged.sha256) return 'differs';
-    logged.text = text;
-    this.#withText.push(logged);
-    if (this.#withText.length > rememberedTexts)
-      for (const old of this.#withText.splice(0, rememberedTexts / 2)) old.text = undefined;
+    this.#texts.keep(logged, text);
     return 'same';
   }
 }

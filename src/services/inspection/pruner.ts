@@ -1,6 +1,8 @@
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
-import type { TokenUse } from '../../domain/index.ts';
+import type { AcmeOrder, AuditEvent, TokenUse } from '../../domain/index.ts';
 import type {
+  AcmeOrderPlace,
+  AcmeStore,
   AuditStore,
   Lease,
   LeaseStore,
@@ -15,9 +17,15 @@ export interface PrunerDependencies {
     readonly leases: LeaseStore;
     readonly audit: Pick<AuditStore, 'append'>;
     readonly tokenUses: Pick<TokenUseStore, 'prune'>;
+    readonly acme: {
+      readonly orders: Pick<AcmeStore['orders'], 'prune'>;
+      readonly pruneNonces: AcmeStore['pruneNonces'];
+    };
   };
-  /** How long certificates and tokens stay after their expiry. */
-  readonly keepSeconds: number;
+  /** How long certificates and tokens stay after their expiry; undefined: for ever. */
+  readonly keepSeconds: number | undefined;
+  /** How long an ACME order stays after its end and that of its certificate. */
+  readonly keepOrdersSeconds: number;
   readonly holder: string;
   /** By a clock that is not believed nothing has expired. */
   readonly clockBelieved: () => boolean;
@@ -31,10 +39,29 @@ const firstAfterMs = 60_000;
 const everyMs = 3_600_000;
 /** Batches are small, with a pause in between, so that issuance waits for one batch at most. */
 const batch = 200;
+/** Marks of nonces are small, and each batch reads their table. */
+const batchOfNonces = 10 * batch;
 const restMs = 50;
 /** All checkpoints are kept for a week, then one per hour. */
 const checkpointsWholeMs = 7 * 86_400_000;
 const checkpointEveryMs = 3_600_000;
+
+type Pruned =
+  | 'certificates'
+  | 'jwtSvids'
+  | 'checkpoints'
+  | 'tokenUses'
+  | 'acmeOrders'
+  | 'acmeNonces';
+
+const nothing: Readonly<Record<Pruned, number>> = {
+  certificates: 0,
+  jwtSvids: 0,
+  checkpoints: 0,
+  tokenUses: 0,
+  acmeOrders: 0,
+  acmeNonces: 0,
+};
 
 /**
  * Removes from the database what expired long ago, one replica at a time. The log records the
@@ -65,95 +92,108 @@ export class Pruner {
    *
    * @throws PkiError STORE_*, LEASE_LOST
    */
-  async round(): Promise<{
-    readonly certificates: number;
-    readonly jwtSvids: number;
-    readonly checkpoints: number;
-    readonly tokenUses: number;
-  }> {
-    const {
-      store: { retention, leases },
-      keepSeconds,
-      holder,
-      clock,
-      clockBelieved,
-    } = this.#dependencies;
-    const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0, tokenUses: 0 };
-    const nowMs = clock.nowMs();
-    const expiredBefore = Math.floor(nowMs / 1000) - keepSeconds;
-    // asked before each batch: the clock may jump between two
-    const heldLease = async (): Promise<Lease | undefined> =>
-      this.#closed || !clockBelieved()
-        ? undefined
-        : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
-    let lease = await heldLease();
-    if (lease === undefined) return removed;
-    for (const [name, prune] of this.#kinds(expiredBefore)) {
-      for (let taken = batch; taken === batch && lease !== undefined; ) {
-        taken = await prune(lease);
-        removed[name] += taken;
-        if (taken === batch) await clock.sleep(restMs);
-        lease = await heldLease();
-      }
+  async round(): Promise<Readonly<Record<Pruned, number>>> {
+    const { store, clock, keepSeconds, keepOrdersSeconds } = this.#dependencies;
+    const removed = { ...nothing };
+    const now = clock.now();
+    if ((await this.#lease()) === undefined) return removed;
+    if (keepSeconds !== undefined) {
+      const expiredBefore = now - keepSeconds;
+      await this.#inventory(removed, expiredBefore);
+      await this.#record(removed, expiredBefore);
     }
-    let after: TokenUsePlace | undefined;
-    for (let more = true; more && lease !== undefined; lease = await heldLease()) {
-      const step = await this.#forgetTokens({ expiredBefore, after }, lease);
-      removed.tokenUses += step.removed;
-      after = step.next;
-      more = after !== undefined;
-      if (more) await clock.sleep(restMs);
-    }
-    for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
-      const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> =
-        await retention.pruneCheckpoints(
-          { timeMs: nowMs - checkpointsWholeMs, everyMs: checkpointEveryMs },
-          after,
-          batch,
-          lease,
-        );
-      removed.checkpoints += step.removed;
-      after = step.next;
-      if (after !== undefined) await clock.sleep(restMs);
-      lease = await heldLease();
-    }
-    await this.#record(removed, expiredBefore);
-    if (lease !== undefined) await leases.release(lease);
+    removed.acmeOrders = await this.#steps((lease, after: AcmeOrderPlace | undefined) =>
+      store.acme.orders.prune(
+        { endedBefore: now - keepOrdersSeconds, after },
+        batch,
+        lease,
+        (order) => forgottenOrder(order, clock.nowMs()),
+      ),
+    );
+    removed.acmeNonces = await this.#batches((lease) =>
+      store.acme.pruneNonces(now, batchOfNonces, lease),
+    );
+    const lease = await this.#lease();
+    if (lease !== undefined) await store.leases.release(lease);
     return removed;
   }
 
+  /** Certificates, tokens and checkpoints. */
+  async #inventory(removed: Record<Pruned, number>, expiredBefore: number): Promise<void> {
+    const { store, clock } = this.#dependencies;
+    const { retention, tokenUses } = store;
+    const nowMs = clock.nowMs();
+    removed.certificates = await this.#batches((lease) =>
+      retention.pruneCertificates(expiredBefore, batch, lease),
+    );
+    removed.jwtSvids = await this.#batches((lease) =>
+      retention.pruneJwtSvids(expiredBefore, batch, lease),
+    );
+    removed.tokenUses = await this.#steps((lease, after: TokenUsePlace | undefined) =>
+      tokenUses.prune({ expiredBefore, after }, batch, lease, (use) =>
+        forgotten(use, clock.nowMs()),
+      ),
+    );
+    removed.checkpoints = await this.#steps((lease, after: number | undefined) =>
+      retention.pruneCheckpoints(
+        { timeMs: nowMs - checkpointsWholeMs, everyMs: checkpointEveryMs },
+        after ?? 0,
+        batch,
+        lease,
+      ),
+    );
+  }
+
+  /** Asked before each batch: the clock may jump between two. */
+  async #lease(): Promise<Lease | undefined> {
+    const { store, holder, clock, clockBelieved } = this.#dependencies;
+    return this.#closed || !clockBelieved()
+      ? undefined
+      : store.leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
+  }
+
+  /** Batches until one is not full. Returns the number of removed rows. */
+  async #batches(prune: (lease: Lease) => Promise<number>): Promise<number> {
+    return this.#steps(async (lease) => {
+      const removed = await prune(lease);
+      return { removed, next: removed > 0 && removed % batch === 0 ? true : undefined };
+    });
+  }
+
+  /** Batches, each behind the place where the one before ended. */
+  async #steps<Place>(
+    prune: (
+      lease: Lease,
+      after: Place | undefined,
+    ) => Promise<{ readonly removed: number; readonly next: Place | undefined }>,
+  ): Promise<number> {
+    let removed = 0;
+    for (let after: Place | undefined; ; ) {
+      const lease = await this.#lease();
+      if (lease === undefined) return removed;
+      const step = await prune(lease, after);
+      removed += step.removed;
+      after = step.next;
+      if (after === undefined) return removed;
+      await this.#dependencies.clock.sleep(restMs);
+    }
+  }
+
   async #record(
-    removed: Readonly<Record<'certificates' | 'jwtSvids' | 'checkpoints' | 'tokenUses', number>>,
+    { certificates, jwtSvids, checkpoints, tokenUses }: Readonly<Record<Pruned, number>>,
     expiredBefore: number,
   ): Promise<void> {
     const { store, clock } = this.#dependencies;
-    if (removed.certificates + removed.jwtSvids === 0) return;
+    if (certificates + jwtSvids === 0) return;
     await store.audit.append([
       {
         timeMs: clock.nowMs(),
         actor: 'server',
         kind: 'inventory.pruned',
         subject: 'database',
-        detail: { ...removed, expiredBefore },
+        detail: { certificates, jwtSvids, checkpoints, tokenUses, expiredBefore },
       },
     ]);
-  }
-
-  #forgetTokens(
-    which: Parameters<TokenUseStore['prune']>[0],
-    lease: Lease,
-  ): ReturnType<TokenUseStore['prune']> {
-    const { store, clock } = this.#dependencies;
-    return store.tokenUses.prune(which, batch, lease, (use) => forgotten(use, clock.nowMs()));
-  }
-
-  /** What has its own retention, and the removal of one batch of it. */
-  #kinds(expiredBefore: number) {
-    const { retention } = this.#dependencies.store;
-    return [
-      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
-      ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
-    ] as const;
   }
 
   #plan(delayMs: number): void {
@@ -187,4 +227,16 @@ const forgotten = (
   kind: 'identity-token.forgotten',
   subject: grantee,
   detail: { use: id, issuer, expiresAt },
+});
+
+/** Its certificate, if there is one, has its own records. */
+const forgottenOrder = (
+  { id, accountId, tenant, stage, serial }: AcmeOrder,
+  timeMs: number,
+): AuditEvent => ({
+  timeMs,
+  actor: 'server',
+  kind: 'acme.order.forgotten',
+  subject: id,
+  detail: { account: accountId, tenant, stage, serial: serial ?? '' },
 });

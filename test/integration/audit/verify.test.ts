@@ -416,6 +416,7 @@ test('a log verifies after certificates and checkpoints were pruned, also agains
     clockBelieved: () => true,
     store: { ...store, audit },
     keepSeconds: 90 * 86_400,
+    keepOrdersSeconds: 90 * 86_400,
     holder: 'test',
     clock,
     logger: silentLogger,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger, systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
 import { Pruner } from '../../../../src/services/index.ts';
+import { nonce, order, write } from '../../../compliance/store/acme-fixtures.ts';
 import { digest, event } from '../../../compliance/store/fixtures.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
 import { openStore } from '../../../support/open-store.ts';
@@ -29,12 +30,44 @@ test('marks of tokens are forgotten past any number of rows that somebody else w
         INSERT INTO token_uses SELECT randomblob(32), 'ci', 'x', 'x', x'00', 1, i / 200, NULL, NULL FROM n`);
     });
     const pruner = new Pruner({
-      ...{ store, clock, keepSeconds: 0, holder: 'test', logger: silentLogger },
+      ...{
+        store,
+        clock,
+        keepSeconds: 0,
+        keepOrdersSeconds: 0,
+        holder: 'test',
+        logger: silentLogger,
+      },
       clockBelieved: () => true,
     });
     assert.equal((await pruner.round()).tokenUses, 1);
     assert.equal(await store.tokenUses.byId(ended.id), undefined);
     assert.equal((await store.tokenUses.byId(living.id))?.expiresAt, living.expiresAt);
+  } finally {
+    await store.close();
+  }
+});
+
+test('orders and nonces of ACME are forgotten after their end, also where certificates are kept for ever', async () => {
+  const clock: Clock = { ...systemClock, sleep: async () => {} };
+  const store = await openStore({ path: ':memory:', pid: 1, clock, logger: silentLogger });
+  try {
+    const now = clock.now();
+    const ended = Array.from({ length: 201 }, () => order({ expiresAt: now - 100 }));
+    const recent = order({ expiresAt: now - 10 });
+    for (const each of [...ended, recent])
+      await store.acme.orders.create(each, write('acme.order.created'));
+    const living = nonce({ expiresAt: now + 100 });
+    for (const mark of [living, nonce({ expiresAt: now - 1 })]) await store.acme.useNonce(mark);
+    const pruner = new Pruner({
+      ...{ store, clock, keepSeconds: undefined, keepOrdersSeconds: 50, holder: 'test' },
+      ...{ logger: silentLogger, clockBelieved: () => true },
+    });
+    const { acmeOrders, acmeNonces } = await pruner.round();
+    assert.deepEqual([acmeOrders, acmeNonces], [201, 1]);
+    assert.equal(store.objects.expectedCount('acme-order'), 1);
+    assert.deepEqual((await store.acme.orders.list({}, { size: 5 })).items, [recent]);
+    await assert.rejects(store.acme.useNonce(living), { code: 'ACME_NONCE_USED' });
   } finally {
     await store.close();
   }

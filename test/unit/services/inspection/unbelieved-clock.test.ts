@@ -170,8 +170,13 @@ test('a clock that jumps while the database is pruned ends the round before its 
       },
       audit: { append: () => Promise.resolve() },
       tokenUses: { prune: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')) },
+      acme: {
+        orders: { prune: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')) },
+        pruneNonces: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')),
+      },
     },
     keepSeconds: 90 * day,
+    keepOrdersSeconds: 90 * day,
     holder: 'test',
     clockBelieved: () => believed,
     clock: { ...systemClock, sleep: async () => {} },
