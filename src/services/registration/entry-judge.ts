@@ -46,10 +46,18 @@ export class EntryJudge {
     requireWrite(rights, draft);
     const owners = this.#dependencies.access.owners;
     requireNames(rights, owners, { draft, before });
-    unwrap(judgeEntryNames(owners, draft));
+    if (before === undefined || !hasSameNames(before, draft))
+      unwrap(judgeEntryNames(owners, draft));
     return draft;
   }
 }
+
+/** An entry that lost its names to a tenant is refused at issuance, and stops no other change. */
+const hasSameNames = (before: RegistrationEntry, draft: EntryDraft): boolean =>
+  before.spiffeId === draft.spiffeId &&
+  before.profile === draft.profile &&
+  before.dnsNames.join() === draft.dnsNames.join() &&
+  before.ips.join() === draft.ips.join();
 
 /**
  * A writer of one team's entries must not name the services of another. The names of an identity

@@ -51,6 +51,8 @@ export class TenantOwners {
     }
     if (this.#owners === undefined)
       throw new PkiError('STARTING_UP', 'the tenants have not been read yet');
+    // a record that moved no revision
+    if (this.#read !== this.#dependencies.tenants.newest()) this.#refreshSoon();
     return this.#owners;
   }
 

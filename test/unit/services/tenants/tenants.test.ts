@@ -90,6 +90,12 @@ test('names of a tenant are refused to entries, delegations and operators of oth
     entryInput({ spiffeId: id('/x'), parentId: node.spiffeId, dnsNames: ['x.shop.test'] }),
   ]);
   assert.equal(created?.ok === false && created.error.code, 'NAME_OF_OTHER_TENANT');
+  const olderInput = { spiffeId: id('/web'), parentId: node.spiffeId, id: older };
+  const changed = (hint: string, ...dnsNames: string[]) =>
+    codeOf(w.services.entries.update(local, entryInput({ ...olderInput, hint, dnsNames }), 0));
+  assert.equal(await changed('x', 'api.shop.test'), 'ok', 'its names are refused at issuance');
+  assert.equal(await changed('x', 'api.shop.test', 'b.shop.test'), 'NAME_OF_OTHER_TENANT');
+  assert.equal(await signed(w, node, older), 'NAME_OF_OTHER_TENANT');
   const delegation = {
     ...{ clientId: id('/plane'), patterns: [id('/free/*')], maxTtlSeconds: 600, keyTypes: [] },
     ...{ dnsPatterns: ['*.shop.test'], ipRanges: [], wildcards: false, profile: '', expiresAt: 0 },
