@@ -41,8 +41,11 @@ export class AcmeAccounts {
     this.#dependencies = dependencies;
   }
 
-  /** Makes an account, or finds the one that has the key. */
-  async create(request: SignedRequest): Promise<AcmeAnswer> {
+  /**
+   * Makes an account, or finds the one that has the key. `admit` throws if there are too many new
+   * ones: it is asked after the binding was judged, so that strangers use up no place.
+   */
+  async create(request: SignedRequest, admit: () => void): Promise<AcmeAnswer> {
     const { accounts, bindings, clock } = this.#dependencies;
     const payload = accept(parseNewAccount(request.payload));
     const existing = await accounts.byThumbprint(request.key.thumbprint);
@@ -52,6 +55,7 @@ export class AcmeAccounts {
     this.#requireTerms(payload.termsOfServiceAgreed);
     const contacts = checkContacts(payload.contact ?? []);
     const key = await bindings.bind(payload.externalAccountBinding, request);
+    admit();
     const now = clock.now();
     const account: AcmeAccount = {
       id: uuidv7(clock.nowMs()),

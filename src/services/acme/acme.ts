@@ -34,7 +34,7 @@ export interface AcmeDependencies {
   readonly certificates: AcmeCertificates;
   readonly revocation: AcmeRevocation;
   readonly renewalInfo: RenewalInfo;
-  readonly limits: Pick<AcmeLimits, 'newAccount' | 'text'>;
+  readonly limits: Pick<AcmeLimits, 'anonymous' | 'newAccount' | 'text'>;
   readonly refusals: Pick<Refusals, 'refusedAs' | 'count'>;
   readonly urls: AcmeUrls;
   readonly meta: DirectoryMeta;
@@ -43,9 +43,12 @@ export interface AcmeDependencies {
   readonly observe: (resource: string, problem: string) => void;
 }
 
-export type AcmeOutcome =
-  | { readonly ok: true; readonly answer: AcmeAnswer }
-  | { readonly ok: false; readonly problem: AcmeProblem };
+export interface AcmeRefused {
+  readonly ok: false;
+  readonly problem: AcmeProblem;
+}
+
+export type AcmeOutcome = { readonly ok: true; readonly answer: AcmeAnswer } | AcmeRefused;
 
 /** The part of a path that names an object. */
 export type PathParameters = Readonly<Record<string, string | undefined>>;
@@ -108,10 +111,25 @@ export class Acme {
     return this.#dependencies.limits.text();
   }
 
-  /** Reads renewal information, which needs no account. */
-  renewalInfo(certificateId: string): Promise<AcmeOutcome> {
-    const { renewalInfo } = this.#dependencies;
-    return this.#outcome('renewal-info', undefined, () => renewalInfo.read(certificateId));
+  /** Reads renewal information, which needs no account. `client`: its address. */
+  renewalInfo(certificateId: string, client: string): Promise<AcmeOutcome> {
+    const { renewalInfo, limits } = this.#dependencies;
+    return this.#outcome('renewal-info', undefined, () => {
+      limits.anonymous(client);
+      return renewalInfo.read(certificateId);
+    });
+  }
+
+  /** Why a request for what needs no account is refused. Undefined: it is not. Never throws. */
+  async refusalOf(
+    resource: 'directory' | 'new-nonce',
+    client: string,
+  ): Promise<AcmeRefused | undefined> {
+    const outcome = await this.#outcome(resource, undefined, () => {
+      this.#dependencies.limits.anonymous(client);
+      return { status: 200, body: undefined };
+    });
+    return outcome.ok ? undefined : outcome;
   }
 
   /** Handles a POST to a resource. Never throws. */
@@ -129,7 +147,7 @@ export class Acme {
   async #outcome(
     resource: string,
     request: AcmeRequest | undefined,
-    act: () => Promise<AcmeAnswer>,
+    act: () => AcmeAnswer | Promise<AcmeAnswer>,
   ): Promise<AcmeOutcome> {
     try {
       return { ok: true, answer: await act() };
@@ -179,9 +197,8 @@ const handlersOf = (
 ) =>
   ({
     'new-account': async (request) => {
-      const signed = await ofKey(request);
-      limits.newAccount();
-      return accounts.create(signed);
+      limits.anonymous(request.client);
+      return accounts.create(await ofKey(request), () => limits.newAccount());
     },
     account: async (request, at) => accounts.update(await ofAccount(request), at('id')),
     orders: async (request, at) =>

@@ -31,10 +31,19 @@ export interface ValidationsDependencies {
   readonly accountUri: (accountId: string) => string;
   /** True while the database is not trusted: nothing is validated then. */
   readonly held: () => boolean;
-  /** The result of each challenge: `valid`, or the type of the problem. */
-  readonly judged: (type: ChallengeType, result: string) => void;
+  /**
+   * The result of each challenge: `valid`, or the type of the problem. Failures of one name by one
+   * account pause the name (`AcmeLimits.failed`).
+   */
+  readonly judged: (type: ChallengeType, result: string, of: JudgedName) => void;
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+/** Whose challenge was judged, and for what. */
+export interface JudgedName {
+  readonly accountId: string;
+  readonly identifier: OrderIdentifier;
 }
 
 interface Item {
@@ -150,7 +159,11 @@ export class Validations {
     const settled = write.catch(() => {});
     this.#writes.set(item.orderId, settled);
     try {
-      if (await write) judged(item.type, result.ok ? 'valid' : result.failure.type);
+      if (await write) {
+        const { accountId } = order;
+        const { identifier } = authorization;
+        judged(item.type, result.ok ? 'valid' : result.failure.type, { accountId, identifier });
+      }
     } finally {
       if (this.#writes.get(item.orderId) === settled) this.#writes.delete(item.orderId);
     }

@@ -66,5 +66,7 @@ function furtherOnes({ kind, entryId, delegationId, holder }: CertificateRecord)
     );
   if (delegationId !== null)
     return `To refuse further ones: "meshca delegation delete ${delegationId}".`;
+  if (holder.startsWith('acme:'))
+    return `Its ACME client may renew it. To refuse that, end the account ${holder.slice(5)} or its EAB key.`;
   return 'Nothing renews it.';
 }

@@ -11,7 +11,7 @@ import { ExternalAccounts } from '../../../src/services/acme/external-accounts.t
 import { Finalization } from '../../../src/services/acme/finalization.ts';
 import { Finalizer } from '../../../src/services/acme/finalizer.ts';
 import { AcmeGate } from '../../../src/services/acme/gate.ts';
-import { AcmeLimits } from '../../../src/services/acme/limits.ts';
+import { AcmeLimits, type LimitSettings } from '../../../src/services/acme/limits.ts';
 import { NewOrders } from '../../../src/services/acme/new-orders.ts';
 import { Nonces } from '../../../src/services/acme/nonces.ts';
 import { OrderBook } from '../../../src/services/acme/order-book.ts';
@@ -91,14 +91,14 @@ const eventOf = (services: ServicesWorld, kind: string, subject: string) => ({
 });
 
 // oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
-export async function createAcmeWorld(): Promise<AcmeWorld> {
+export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promise<AcmeWorld> {
   const services = await createServicesWorld({ revocable: true });
   const { store, clock } = services;
   const port = await freePort();
   const baseUrl = `http://127.0.0.1:${port}`;
   const wire = new AcmeWire(`${baseUrl}/acme`);
   const url = (path: string): string => `${wire.base}/${path}`;
-  const listen = () => serve(services, baseUrl, port);
+  const listen = () => serve(services, { baseUrl, port, over });
   let server = await listen();
   const now = clock.now();
   await store.tenants.create(
@@ -216,8 +216,15 @@ const wide = { count: 10_000, seconds: 1 };
 // oxlint-disable-next-line test-sizes/function-lines -- one server, part by part
 async function serve(
   { services, store, clock, issuer, inventory, authorities, settings, tenantOwners }: ServicesWorld,
-  baseUrl: string,
-  port: number,
+  {
+    baseUrl,
+    port,
+    over,
+  }: {
+    readonly baseUrl: string;
+    readonly port: number;
+    readonly over: Partial<LimitSettings>;
+  },
 ): Promise<AsyncDisposable> {
   const urls = new AcmeUrls(baseUrl);
   const { acme, certificates, revocations, blockedKeys, quotas } = store;
@@ -241,6 +248,7 @@ async function serve(
       ordersPerSecond: 10_000,
       accountsPerSecond: 10_000,
       anonymousPerSecond: 10_000,
+      ...over,
     },
     ...{ quotas, revocations, clock },
     placeOfTenant: () => undefined,
@@ -300,9 +308,11 @@ async function serve(
     },
     { clock, logger: silentLogger, observe: { answered: () => {}, refused: () => {} } },
   );
+  const resumed = finalizer.start();
   return {
     async [Symbol.asyncDispose]() {
       finalizer.close();
+      await resumed;
       await front[Symbol.asyncDispose]();
     },
   };

@@ -57,6 +57,7 @@ class World {
   eabKey = { revokedAt: null, expiresAt: 0 } as EabKey;
   held = false;
   beforeUpdate: () => void = () => {};
+  readonly judgedNames: string[] = [];
   readonly validations = new Validations({
     orders: {
       byId: (id) => Promise.resolve(this.rows.get(id)),
@@ -82,7 +83,10 @@ class World {
     settings: { concurrent: 8, authorizationSeconds: 86_400 },
     accountUri: (id) => `https://ca.test/acme/account/${id}`,
     held: () => this.held,
-    judged: (type, result) => void this.results.push(`${type} ${result}`),
+    judged: (type, result, { accountId, identifier }) => {
+      this.results.push(`${type} ${result}`);
+      this.judgedNames.push(`${accountId} ${identifier.type}:${identifier.value}`);
+    },
     clock,
     logger: silentLogger,
   });
@@ -156,6 +160,7 @@ describe('validations', () => {
       detail: 'nobody there',
     });
     assert.equal(here.events[0]?.kind, 'acme-challenge.failed');
+    assert.deepEqual(here.judgedNames, ['account dns:app.test']);
   });
 
   it('go on after a restart with what the database says', async () => {

@@ -38,19 +38,19 @@ export const acmePlugin = (acme: Acme): HttpPlugin => ({
   needsPublicBaseUrl: true,
   errorForm: (failure) => failureAnswer(failure, acme),
   routes: [
-    get('/directory', () => ({
+    anonymous('directory', acme, () => ({
       status: 200,
       headers: { 'content-type': 'application/json', 'cache-control': 'no-cache' },
       body: JSON.stringify(acme.directory()),
     })),
-    get('/new-nonce', ({ isHead }) => nonceAnswer(acme, isHead)),
+    anonymous('new-nonce', acme, ({ isHead }) => nonceAnswer(acme, isHead)),
     get('/limits', () => ({
       status: 200,
       headers: { 'content-type': 'text/plain; charset=utf-8' },
       body: acme.limitsText(),
     })),
-    get('/renewal-info/:certificate', async ({ parameters }) =>
-      answerOf(await acme.renewalInfo(parameters['certificate'] ?? ''), acme),
+    get('/renewal-info/:certificate', async ({ parameters, client }) =>
+      answerOf(await acme.renewalInfo(parameters['certificate'] ?? '', client), acme),
     ),
     ...paths.map(([path, resource]) => post(path, resource, acme)),
   ],
@@ -61,6 +61,17 @@ const get = (path: string, handle: HttpRoute['handle']): HttpRoute => ({
   path: `${acmePath}${path}`,
   handle,
 });
+
+/** What needs no account is bounded by the address of its client. */
+const anonymous = (
+  resource: 'directory' | 'new-nonce',
+  acme: Acme,
+  answer: (request: HttpRequest) => HttpAnswer,
+): HttpRoute =>
+  get(`/${resource}`, async (request) => {
+    const refused = await acme.refusalOf(resource, request.client);
+    return refused === undefined ? answer(request) : answerOf(refused, acme);
+  });
 
 const post = (path: string, resource: AcmeResource, acme: Acme): HttpRoute => ({
   method: 'POST',
