@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { systemRandom } from '../../../../src/common/runtime/index.ts';
+import type { AcmeAccount } from '../../../../src/domain/index.ts';
+import { AcmeGate, type AcmeRequest } from '../../../../src/services/acme/gate.ts';
+import { Nonces } from '../../../../src/services/acme/nonces.ts';
+import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
+import { AcmeUrls } from '../../../../src/services/acme/urls.ts';
+import { UsedNonces } from '../../../../src/services/acme/used-nonces.ts';
+import { acmeKey, jws } from '../../../support/acme/wire.ts';
+import { FakeClock } from '../../../support/agent.ts';
+
+const id = '01a22b77-eb28-7643-b3a4-bb779b91ed84';
+const urls = new AcmeUrls('https://ca.test');
+const url = urls.order(id);
+const key = acmeKey();
+
+function world(account: Partial<AcmeAccount> = {}) {
+  const clock = new FakeClock();
+  const nonces = new Nonces({
+    ...{ key: Buffer.alloc(32, 7), clock, random: systemRandom, lifeSeconds: 60 },
+  });
+  const reads: string[] = [];
+  const row = {
+    id,
+    status: 'valid',
+    algorithm: 'ES256',
+    jwk: key.jwk,
+    thumbprint: 't',
+    ...account,
+  };
+  const gate = new AcmeGate({
+    ...{ nonces, urls, used: new UsedNonces(clock) },
+    accounts: {
+      byId: (asked) => {
+        reads.push(asked);
+        return Promise.resolve(asked === id ? (row as AcmeAccount) : undefined);
+      },
+    },
+  });
+  const request = (header: object, over: Partial<AcmeRequest> = {}): AcmeRequest => ({
+    ...{ url, contentType: 'application/jose+json', client: '192.0.2.1' },
+    signal: new AbortController().signal,
+    body: Buffer.from(
+      JSON.stringify(
+        jws(
+          { alg: 'ES256', nonce: nonces.issue(), url, kid: urls.account(id), ...header },
+          {},
+          key,
+        ),
+      ),
+    ),
+    ...over,
+  });
+  return { clock, gate, reads, request };
+}
+
+/** The problem of a refused request. */
+async function problemOf(opened: Promise<unknown>): Promise<string> {
+  try {
+    await opened;
+    return 'opened';
+  } catch (thrown) {
+    assert.ok(thrown instanceof AcmeRefusal, String(thrown));
+    return `${thrown.problem.status} ${thrown.problem.type}`;
+  }
+}
+
+test('a request of an account is opened once', async () => {
+  const { gate, request } = world();
+  const asked = request({});
+  const opened = await gate.ofAccount(asked);
+  assert.equal(opened.account.id, id);
+  assert.equal(opened.payload.toString(), '{}');
+  assert.equal(await problemOf(gate.ofAccount(asked)), '400 badNonce');
+});
+
+test('a nonce that was not made here costs no read, no key and no signature', async () => {
+  const { gate, reads, request } = world();
+  for (const header of [
+    { nonce: 'bm9uY2U' },
+    { nonce: 'bm9uY2U', kid: undefined, jwk: { kty: 'EC' } },
+    { nonce: 'bm9uY2U', url: 'https://other.test/' },
+  ])
+    assert.equal(await problemOf(gate.open(request(header))), '400 badNonce');
+  assert.deepEqual(reads, []);
+});
+
+test('a nonce ends with its life', async () => {
+  const { gate, clock, request } = world();
+  const asked = request({});
+  clock.advance(60_000);
+  assert.equal(await problemOf(gate.open(asked)), '400 badNonce');
+});
+
+test('the URL is that of the resource, before any account is read', async () => {
+  const { gate, reads, request } = world();
+  assert.equal(await problemOf(gate.open(request({ url: `${url}/` }))), '403 unauthorized');
+  assert.deepEqual(reads, []);
+});
+
+test('a request whose signature is wrong does not spend the nonce of another', async () => {
+  const { gate, request } = world();
+  const asked = request({});
+  const { signature, ...others } = JSON.parse(asked.body.toString()) as Record<string, string>;
+  const wrong = `${String(signature).slice(0, -4)}AAAA`;
+  const body = Buffer.from(JSON.stringify({ ...others, signature: wrong }));
+  assert.equal(await problemOf(gate.open({ ...asked, body })), '400 malformed');
+  assert.equal(await problemOf(gate.open(asked)), 'opened');
+});
+
+test('of two requests with one nonce that come at once one is opened', async () => {
+  const { gate, request } = world();
+  const asked = request({});
+  const opened = await Promise.all([problemOf(gate.open(asked)), problemOf(gate.open(asked))]);
+  assert.deepEqual(opened.sort(), ['400 badNonce', 'opened']);
+});
+
+test('an account that has ended, or is none of ours, opens nothing', async () => {
+  const ended = world({ status: 'deactivated' });
+  assert.equal(await problemOf(ended.gate.open(ended.request({}))), '401 unauthorized');
+  const { gate, request } = world();
+  for (const kid of [urls.account(id.replace('01', '02')), `https://other.test/acme/account/${id}`])
+    assert.equal(await problemOf(gate.open(request({ kid }))), '400 accountDoesNotExist');
+});
+
+test('another media type is refused with 415', async () => {
+  const { gate, request } = world();
+  for (const contentType of [undefined, 'application/json', 'application/x-www-form-urlencoded'])
+    assert.equal(await problemOf(gate.open(request({}, { contentType }))), '415 malformed');
+});
+
+test('a resource of accounts takes no key, and one of keys no account', async () => {
+  const { gate, request } = world();
+  const byKey = { kid: undefined, jwk: key.jwk };
+  assert.equal(await problemOf(gate.ofAccount(request(byKey))), '400 malformed');
+  assert.equal(await problemOf(gate.ofKey(request({}))), '400 malformed');
+  assert.equal((await gate.ofKey(request(byKey))).key.algorithm, 'ES256');
+});
