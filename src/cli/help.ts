@@ -16,7 +16,7 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
     'set',
   ],
   'Authorities and trust:': ['authority', 'bundle', 'ceremony', 'federation'],
-  'Administration:': ['role', 'tenant', 'policy', 'approval', 'dual-control', 'audit'],
+  'Administration:': ['role', 'tenant', 'acme', 'policy', 'approval', 'dual-control', 'audit'],
   'Keep and restore:': ['backup', 'restore'],
   'Shell:': ['completion', 'help'],
 };
@@ -51,6 +51,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'meshca policy replay policy.yaml --from 2026-11-01 --export audit.jsonl',
   ],
   'meshca policy test': ['meshca policy test policy.yaml --cases cases.yaml'],
+  'meshca acme key create': [
+    'meshca acme key create shop --dns-pattern "*.shop.internal" --quota 100/24h --for certbot',
+  ],
+  'meshca acme order list': ['meshca acme order list --tenant shop --status invalid'],
   'meshca tenant create': [
     'meshca tenant create shop --dns-suffix shop.internal --spiffe-prefix spiffe://mesh.example.org/shop/ --quota 1000/24h --dry-run',
   ],

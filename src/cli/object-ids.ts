@@ -80,6 +80,54 @@ export const entryId: Resolve = async (context, options, text) =>
         }),
       );
 
+export const eabKeyId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Acme', (calls) =>
+        fullId(text, {
+          what: 'EAB key',
+          list: 'acme key list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { keys, nextPageToken } = await calls.call('ListEabKeys', {
+                page,
+                includeEnded: true,
+              });
+              return { items: keys, next: nextPageToken };
+            }),
+        }),
+      );
+
+export const acmeAccountId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Acme', (calls) =>
+        fullId(text, {
+          what: 'ACME account',
+          list: 'acme account list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { accounts, nextPageToken } = await calls.call('ListAccounts', { page });
+              return { items: accounts, next: nextPageToken };
+            }),
+        }),
+      );
+
+export const acmeOrderId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Acme', (calls) =>
+        fullId(text, {
+          what: 'ACME order',
+          list: 'acme order list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { orders, nextPageToken } = await calls.call('ListOrders', { page });
+              return { items: orders, next: nextPageToken };
+            }),
+        }),
+      );
+
 /** A short serial is searched for among this many of the newest certificates. */
 const searchedCertificates = 20_000;
 

@@ -33,11 +33,29 @@ export const certificateKinds = [
   'authority',
 ];
 
+const namesProfiles = ['short', 'classic', 'hours'];
+
+/** The clients for which the CLI prints a command line. */
+export const acmeClients = ['certbot', 'lego', 'acme.sh', 'caddy', 'cert-manager'] as const;
+
 /** The values that completion offers, by command and option, or by option alone. */
 const values: Readonly<Record<string, readonly string[]>> = {
   '--key-type': keyTypes,
   '--profile': entryProfiles,
   '--not-kind': recordKinds,
+  '--for': acmeClients,
+  'meshca acme account list --status': ['valid', 'deactivated', 'revoked'],
+  'meshca acme key create --accounts': ['many', 'single'],
+  'meshca acme key create --challenge': [
+    'http-01',
+    'dns-01',
+    'tls-alpn-01',
+    'dns-account-01',
+    'dns-persist-01',
+  ],
+  'meshca acme key create --profile': namesProfiles,
+  'meshca acme key create --proof': ['challenge', 'owner'],
+  'meshca acme order list --status': ['pending', 'ready', 'processing', 'valid', 'invalid'],
   'meshca agent list --state': ['active', 'banned', 'evicted'],
   'meshca audit list --kind': recordKinds,
   'meshca audit search --kind': recordKinds,

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { action, pathOf, type Outcome } from './action.ts';
+import { acmeCommands } from './commands/acme.ts';
 import { authorityCommands } from './commands/authority.ts';
 import { bundleCommands } from './commands/bundle.ts';
 import { certificateCommands } from './commands/certificate.ts';
@@ -46,6 +47,7 @@ const commands = [
   policyCommands,
   roleCommands,
   tenantCommands,
+  acmeCommands,
   bundleCommands,
   authorityCommands,
   certificateCommands,

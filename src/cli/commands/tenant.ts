@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import type { TenantDraft } from '../../common/wire/generated/meshca/admin/v1/TenantDraft.ts';
 import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import { consent } from '../consent.ts';
 import type { CliContext } from '../context.ts';
-import { json, parseDuration } from '../output.ts';
+import { json } from '../output.ts';
+import { quotaOf, quotaText } from '../quota.ts';
 import { changedText, showChange, showTenant, showTenants } from '../tenant-view.ts';
 import { revokeAll } from './certificate-revoke.ts';
 
@@ -32,18 +32,6 @@ interface TenantFlags {
 
 const suffixText = 'repeat: the name itself and every name below it, such as shop.example.org';
 const prefixText = 'repeat: every SPIFFE ID below it; it ends in a slash';
-const quotaText = 'certificates in a time, such as 1000/24h; none: any number';
-
-/** `1000/24h`. */
-function quotaOf(text: string): Pick<TenantDraft, 'quotaCertificates' | 'quotaSeconds'> {
-  if (text === 'none') return { quotaCertificates: 0, quotaSeconds: 0 };
-  const [count = '', time = '', ...more] = text.split('/');
-  if (!/^\d{1,8}$/.test(count) || time === '' || more.length > 0)
-    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text.slice(0, 40))} is no quota`, {
-      next: 'Write the number of certificates and the time, such as 1000/24h, or none.',
-    });
-  return { quotaCertificates: Number(count), quotaSeconds: parseDuration(time) };
-}
 
 function createCommand(tenant: Command, context: CliContext, outcome: Outcome): void {
   tenant
