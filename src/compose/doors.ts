@@ -6,8 +6,10 @@ import {
   startAdminListener,
   startTlsListener,
   type GrpcFront,
+  type HttpFront,
   type Listening,
 } from '../server/index.ts';
+import { acmeDoor, type AcmeDoor } from './acme.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import { openFederation } from './federation.ts';
@@ -63,7 +65,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   const identities = portIdentities(config);
   const ops = await openOperationsPort(context, identities.operations);
   stack.defer(() => ops.close());
-  const http = stack.use(await openHttp(context, authorities, identities.http));
+  const { http, acme } = stack.use(await openHttpAndAcme(below, identities));
   const federation = stack.use(await openFederation(context, authorities, identities.federation));
   const adminPath = adminSocketPath(config);
   const admin = await startAdminListener({
@@ -87,6 +89,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   stack.defer(gate.signers.onChange(() => door.poke()));
   readiness.add(() => door.reason());
   await door.start();
+  await gate.whenOpen(() => acme?.open());
 
   const owned = stack.move();
   return {
@@ -99,6 +102,23 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     showReadiness,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+async function openHttpAndAcme(
+  below: Below,
+  identities: PortIdentities,
+): Promise<AsyncDisposable & { readonly http: HttpFront; readonly acme: AcmeDoor | undefined }> {
+  await using stack = new AsyncDisposableStack();
+  const acme = acmeDoor(below);
+  if (acme !== undefined) stack.use(acme);
+  const http = stack.use(
+    await openHttp(below.context, below.authorities, {
+      identity: identities.http,
+      acme: acme?.plugin,
+    }),
+  );
+  const owned = stack.move();
+  return { http, acme, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /**

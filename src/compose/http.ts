@@ -10,6 +10,7 @@ import {
   HttpFront,
   startOperationsPort,
   type HttpIdentity,
+  type HttpPlugin,
 } from '../server/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
@@ -22,7 +23,10 @@ import { FileIdentity } from './file-identity.ts';
 export async function openHttp(
   { config, clock, logger, metrics }: ServerContext,
   { registry, crls, ocsp }: AuthorityStage,
-  identity: HttpIdentity | undefined,
+  {
+    identity,
+    acme,
+  }: { readonly identity: HttpIdentity | undefined; readonly acme: HttpPlugin | undefined },
 ): Promise<HttpFront> {
   const plugins = [
     bundlePlugin({
@@ -32,6 +36,7 @@ export async function openHttp(
     crlPlugin((id, shard) => crls.crl(id, shard)),
     namesPlugin(() => certificatesToPem(registry.namesRootsDer())),
     issuerPlugin((id) => certificateOf(registry.all(), id)),
+    ...(acme === undefined ? [] : [acme]),
     ...(ocsp === undefined
       ? []
       : [

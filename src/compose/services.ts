@@ -33,7 +33,10 @@ export interface ServiceStage extends AsyncDisposable {
   readonly verifier: TokenVerifier;
   /** Made in the issuing token at its first use. */
   readonly acmeMac: TokenMac;
+  readonly inventory: Inventory;
 }
+
+type Inventory = Parameters<typeof createServices>[0]['inventory'];
 
 interface Below {
   readonly context: ServerContext;
@@ -45,11 +48,12 @@ interface Below {
 
 export async function openServices(below: Below, late: LateEdges): Promise<ServiceStage> {
   const { context, tokens, records, authorities, issuing } = below;
-  const { config, readiness, clock, random, logger, faults } = context;
+  const { config, readiness, clock, random, logger } = context;
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
   const verifier = tokenVerifier(config.tokens, { clock, logger, readFile: readPem });
   const acmeMac = acmeMacKey(below);
+  const inventory = inventoryProof(below);
   const services = createServices({
     acmeMac,
     store: records.store,
@@ -60,9 +64,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     random,
     logger,
     logFacts: records.log,
-    inventory: faults.withoutLog
-      ? unproven
-      : new InventoryProof({ ...records.store, facts: records.log, clock }),
+    inventory,
     restoreFacts: restoreFacts(config, records.log, gate),
     checkpoints: agentCheckpoints(records.log, logger),
     sources: authorities.sources,
@@ -96,10 +98,15 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();
   return {
-    ...{ services, operations, verifier, acmeMac, controlPlanes },
+    ...{ services, operations, verifier, acmeMac, inventory, controlPlanes },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+const inventoryProof = ({ context: { faults, clock }, records }: Below): Inventory =>
+  faults.withoutLog
+    ? unproven
+    : new InventoryProof({ ...records.store, facts: records.log, clock });
 
 /** What decides before anything is issued. */
 const deciders = ({ policyInForce, issuancePolicy, tenantOwners }: RecordStage) => ({
@@ -143,7 +150,7 @@ async function warnOfEntries({ context, records }: Below): Promise<void> {
 }
 
 /** For the measurement without a log: there are no proofs, so that each row counts. */
-const unproven: Parameters<typeof createServices>[0]['inventory'] = {
+const unproven: Inventory = {
   require: () => Promise.resolve(),
   requireUnreleased: () => Promise.resolve(),
   refuse: ({ serial }) => {

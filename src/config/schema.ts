@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
 import { tokensSchema } from '../services/tokens/index.ts';
+import { acmeSchema } from './acme-schema.ts';
 import { authoritiesSchema } from './authorities-schema.ts';
 import { attestationSchema, controlPlanesSchema } from './callers-schema.ts';
 import { count, days, path, port, seconds } from './fields.ts';
@@ -89,6 +90,7 @@ export const serverConfigSchema = z.strictObject({
     .prefault({}),
   authorities: authoritiesSchema,
   names: namesSchema,
+  acme: acmeSchema,
   rotation: z
     .strictObject({
       automatic: z

@@ -78,4 +78,4 @@ export {
   type VaultOptions,
 } from './sources/index.ts';
 export { issuerNotBegun } from './issuer-end.ts';
-export { tenantCounter, TenantGate } from './tenant-gate.ts';
+export { placeOfTenant, tenantCounter, TenantGate } from './tenant-gate.ts';

@@ -1,3 +1,4 @@
+import type { QuotaPlace } from '../common/policy/index.ts';
 import { PkiError, type Result } from '../common/errors/index.ts';
 import {
   tenantOfNames,
@@ -77,17 +78,20 @@ function asked(request: PolicyRequest): NamesAsk {
 }
 
 /** The quota counts certificates. A JWT-SVID takes no place. */
-function grantOf(
-  { name, quotaCertificates: limit, quotaSeconds: perSeconds }: NameOwner,
-  { type }: PolicyRequest,
-): TenantGrant {
-  return limit === 0 || type === 'jwt'
-    ? { name }
-    : {
-        name,
-        place: { counter: tenantCounter(name), of: 'tenant', rule: name, limit, perSeconds },
-      };
+function grantOf(owner: NameOwner, { type }: PolicyRequest): TenantGrant {
+  const place = type === 'jwt' ? undefined : placeOfTenant(owner);
+  return place === undefined ? { name: owner.name } : { name: owner.name, place };
 }
+
+/** What a certificate takes of the quota of a tenant. Undefined: it has none. */
+export const placeOfTenant = ({
+  name,
+  quotaCertificates: limit,
+  quotaSeconds: perSeconds,
+}: Pick<NameOwner, 'name' | 'quotaCertificates' | 'quotaSeconds'>): QuotaPlace | undefined =>
+  limit === 0
+    ? undefined
+    : { counter: tenantCounter(name), of: 'tenant', rule: name, limit, perSeconds };
 
 /** What the places in the quota of a tenant are counted by. */
 export const tenantCounter = (name: string): string => `tenant:${name}`;

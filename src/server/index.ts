@@ -5,6 +5,7 @@ export type { TlsFront, TlsIdentity } from './grpc/presented-identities.ts';
 export { startTlsListener, type Listening } from './grpc/tls-listener.ts';
 export { ServerMetrics } from './metrics.ts';
 export {
+  acmePlugin,
   bundleEndpointPlugin,
   bundlePlugin,
   crlPlugin,
@@ -15,5 +16,6 @@ export {
   HttpFront,
   startOperationsPort,
   type HttpIdentity,
+  type HttpPlugin,
 } from './http/index.ts';
 export { Readiness } from './readiness.ts';

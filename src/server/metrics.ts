@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { FederationMetrics, type FederationSources } from './federation-metrics.ts';
+import { AcmeMetrics } from './acme-metrics.ts';
 import { OcspMetrics } from './ocsp-metrics.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { TenantMetrics } from './tenant-metrics.ts';
@@ -59,6 +60,7 @@ export class ServerMetrics {
   readonly policy = new PolicyMetrics(this.registry);
   readonly tenants = new TenantMetrics(this.registry);
   readonly ocsp = new OcspMetrics(this.registry);
+  readonly acme = new AcmeMetrics(this.registry);
   readonly federation = new FederationMetrics(this.registry);
   readonly #moves = new Counter({
     name: 'meshca_authority_transitions_total',

@@ -54,6 +54,7 @@ export interface RunningServices extends Services {
   readonly sync: SyncHub;
   readonly poller: FederationPoller;
   readonly federation: FederationService;
+  readonly revoker: Revoker;
   /** Whether an agent with this ID has a sync session, or a control plane watches. */
   isConnected(id: string): boolean;
   /**
@@ -322,6 +323,7 @@ function revokingServices(
   });
   const parts = { ...shared, certificates, revocations, inventory, authorities, revoker };
   return {
+    revoker,
     revocations: new RevocationService({
       ...parts,
       clockBelieved: dependencies.clockBelieved,

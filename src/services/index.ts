@@ -51,4 +51,5 @@ export { Acme, type AcmeOutcome, type AcmeResource } from './acme/acme.ts';
 export type { AcmeAnswer, AcmeLink } from './acme/answer.ts';
 export { maximumJwsBytes } from './acme/jws.ts';
 export { problemDocument, type AcmeProblem, type AcmeProblemType } from './acme/problem.ts';
-export { acmePath } from './acme/urls.ts';
+export { acmePath, AcmeUrls } from './acme/urls.ts';
+export { createAcme, type AcmeObserver, type RunningAcme } from './acme/create-acme.ts';

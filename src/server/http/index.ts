@@ -1,3 +1,4 @@
+export { acmePlugin } from './plugins/acme/index.ts';
 export { HttpFront, type HttpFrontSettings } from './front.ts';
 export type { HttpIdentity, HttpObserver } from './listener.ts';
 export type { HttpAnswer, HttpPlugin, HttpRequest, HttpRoute } from './plugin.ts';

@@ -256,48 +256,47 @@ async function serve(
     refused: () => {},
   });
   const finalizer = new Finalizer({ book, orders, eabKeys, issuer, clock, logger: silentLogger });
-  const plugin = acmePlugin(
-    new Acme({
-      gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
-      nonces,
-      accounts: new AcmeAccounts({
-        ...{ accounts, orders, urls, clock, termsOfService: undefined },
-        bindings: new ExternalAccounts({ eabKeys, secretOf, clock }),
-      }),
-      newOrders: new NewOrders({
-        ...{ book, orders, eabKeys, replacements, limits, clock, orderSeconds },
-        owners: () => tenantOwners.present(),
-        random: systemRandom,
-        reservedDnsNames: settings.reservedDnsNames,
-        challengeTypes: ['http-01', 'dns-01'],
-      }),
-      orders: new AcmeOrders({
-        ...{ book, replacements, urls, clock, caaIdentities: [] },
-        validate: () => {},
-      }),
-      finalization: new Finalization({
-        ...{ book, eabKeys, finalizer, limits, clock, accounts, blockedKeys },
-      }),
-      certificates: new AcmeCertificates({ orders, certificates, inventory, authorities, urls }),
-      revocation: new AcmeRevocation({
-        ...{ certificates, inventory, authorities, orders, eabKeys, revocations, blockedKeys },
-        revoker: new Revoker({
-          ...{ revocations, blockedKeys, clock, pulls: services.sync },
-          callers: { announce: () => {} },
-        }),
-        useNonce: (nonce) => acme.useNonce(nonce),
-        longestAuthorizationSeconds: orderSeconds,
-        clock,
-      }),
-      ...{ renewalInfo, limits, urls, logger: silentLogger },
-      refusals: new RefusalLog({
-        ...{ audit: store.audit, clock, logger: silentLogger },
-        rate: { perSecond: 1_000, burst: 1_000 },
-      }),
-      meta: { termsOfService: undefined, website: undefined, caaIdentities: [], profiles: {} },
-      observe: () => {},
+  const served = new Acme({
+    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
+    nonces,
+    accounts: new AcmeAccounts({
+      ...{ accounts, orders, urls, clock, termsOfService: undefined },
+      bindings: new ExternalAccounts({ eabKeys, secretOf, clock }),
     }),
-  );
+    newOrders: new NewOrders({
+      ...{ book, orders, eabKeys, replacements, limits, clock, orderSeconds },
+      owners: () => tenantOwners.present(),
+      random: systemRandom,
+      reservedDnsNames: settings.reservedDnsNames,
+      challengeTypes: ['http-01', 'dns-01'],
+    }),
+    orders: new AcmeOrders({
+      ...{ book, replacements, urls, clock, caaIdentities: [] },
+      validate: () => {},
+    }),
+    finalization: new Finalization({
+      ...{ book, eabKeys, finalizer, limits, clock, accounts, blockedKeys },
+    }),
+    certificates: new AcmeCertificates({ orders, certificates, inventory, authorities, urls }),
+    revocation: new AcmeRevocation({
+      ...{ certificates, inventory, authorities, orders, eabKeys, revocations, blockedKeys },
+      revoker: new Revoker({
+        ...{ revocations, blockedKeys, clock, pulls: services.sync },
+        callers: { announce: () => {} },
+      }),
+      useNonce: (nonce) => acme.useNonce(nonce),
+      longestAuthorizationSeconds: orderSeconds,
+      clock,
+    }),
+    ...{ renewalInfo, limits, urls, logger: silentLogger },
+    refusals: new RefusalLog({
+      ...{ audit: store.audit, clock, logger: silentLogger },
+      rate: { perSecond: 1_000, burst: 1_000 },
+    }),
+    meta: { termsOfService: undefined, website: undefined, caaIdentities: [], profiles: {} },
+    observe: () => {},
+  });
+  const plugin = acmePlugin({ urls, present: () => served });
   const front = await HttpFront.start(
     [plugin],
     {

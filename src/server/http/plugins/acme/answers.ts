@@ -9,14 +9,15 @@ import {
 } from '../../../../services/index.ts';
 import type { HttpAnswer, HttpFailure, HttpHeaders } from '../../plugin.ts';
 
-type Front = Pick<Acme, 'urls' | 'nonce'>;
+/** `nonce`: undefined while the ACME server is not open. */
+export interface AcmeFront {
+  readonly urls: Acme['urls'];
+  readonly nonce: (() => string) | undefined;
+}
 
 /** The head of every answer but the directory: a nonce, and the link to the directory. */
-const commonHeaders = (
-  { urls, nonce }: { readonly urls: Acme['urls']; readonly nonce: string },
-  links: readonly AcmeLink[],
-): HttpHeaders => ({
-  'replay-nonce': nonce,
+const commonHeaders = ({ urls, nonce }: AcmeFront, links: readonly AcmeLink[]): HttpHeaders => ({
+  ...(nonce === undefined ? {} : { 'replay-nonce': nonce() }),
   'cache-control': 'no-store',
   // one field a link: some clients read no lists
   link: [
@@ -25,21 +26,21 @@ const commonHeaders = (
   ],
 });
 
-const headersOf = (front: Front, links: readonly AcmeLink[] = []): HttpHeaders =>
-  commonHeaders({ urls: front.urls, nonce: front.nonce() }, links);
+const headersOf = (front: AcmeFront, links: readonly AcmeLink[] = []): HttpHeaders =>
+  commonHeaders(front, links);
 
 /** The answer to a request for a nonce (RFC 8555 section 7.2): 200 for HEAD, 204 for GET. */
-export const nonceAnswer = (front: Front, isHead: boolean): HttpAnswer => ({
+export const nonceAnswer = (front: AcmeFront, isHead: boolean): HttpAnswer => ({
   status: isHead ? 200 : 204,
   headers: headersOf(front),
 });
 
-export const answerOf = (outcome: AcmeOutcome, front: Front): HttpAnswer =>
+export const answerOf = (outcome: AcmeOutcome, front: AcmeFront): HttpAnswer =>
   outcome.ok ? shown(outcome.answer, front) : refused(outcome.problem, front);
 
 function shown(
   { status, location, links, retryAfterSeconds, body }: AcmeAnswer,
-  front: Front,
+  front: AcmeFront,
 ): HttpAnswer {
   const headers = {
     ...headersOf(front, links),
@@ -59,7 +60,7 @@ function shown(
       };
 }
 
-function refused(problem: AcmeProblem, front: Front): HttpAnswer {
+function refused(problem: AcmeProblem, front: AcmeFront): HttpAnswer {
   const { status, location, retryAfterSeconds, type } = problem;
   const links: readonly AcmeLink[] =
     type === 'rateLimited' ? [{ url: front.urls.limits, rel: 'help' }] : [];
@@ -87,7 +88,7 @@ const placeHeaders = ({
 });
 
 /** What the listener refuses is a problem document too, with a status and a nonce. */
-export function failureAnswer(failure: HttpFailure, front: Front): HttpAnswer {
+export function failureAnswer(failure: HttpFailure, front: AcmeFront): HttpAnswer {
   const { status, code, message, next } = failure;
   const answer = refused(
     { type: typeOf(failure), status, detail: `${message}. ${next}`, code },

@@ -1,3 +1,4 @@
+import { PkiError } from '../../../../common/errors/index.ts';
 import {
   acmePath,
   maximumJwsBytes,
@@ -5,7 +6,7 @@ import {
   type AcmeResource,
 } from '../../../../services/index.ts';
 import type { HttpAnswer, HttpPlugin, HttpRequest, HttpRoute } from '../../plugin.ts';
-import { answerOf, failureAnswer, nonceAnswer } from './answers.ts';
+import { answerOf, failureAnswer, nonceAnswer, type AcmeFront } from './answers.ts';
 
 /** A finalization waits 2 s for its certificate. */
 const limits = { concurrent: 512, handlerSeconds: 30 } as const;
@@ -29,32 +30,56 @@ const paths: readonly (readonly [path: string, resource: AcmeResource])[] = [
   ['/cert/:serial(^[0-9a-f]{1,40}$)/alternate/:alternate(^[1-9]$)', 'cert'],
 ];
 
+/** Where requests go. */
+export interface AcmeSource {
+  readonly urls: Acme['urls'];
+  /** Undefined: the ACME server is not open, because the token has not given it its key yet. */
+  present(): Acme | undefined;
+}
+
 /** ACME (RFC 8555): HTTP in front of the server of `src/services/acme`. */
-export const acmePlugin = (acme: Acme): HttpPlugin => ({
+export const acmePlugin = (source: AcmeSource): HttpPlugin => ({
   name: 'acme',
   listeners: ['tls', 'loopback'],
   limits,
   below: [`${acmePath}/`],
   needsPublicBaseUrl: true,
-  errorForm: (failure) => failureAnswer(failure, acme),
+  errorForm: (failure) => failureAnswer(failure, frontOf(source)),
   routes: [
-    anonymous('directory', acme, () => ({
+    anonymous('directory', source, () => ({
       status: 200,
       headers: { 'content-type': 'application/json', 'cache-control': 'no-cache' },
-      body: JSON.stringify(acme.directory()),
+      body: JSON.stringify(opened(source).directory()),
     })),
-    anonymous('new-nonce', acme, ({ isHead }) => nonceAnswer(acme, isHead)),
+    anonymous('new-nonce', source, ({ isHead }) => nonceAnswer(frontOf(source), isHead)),
     get('/limits', () => ({
       status: 200,
       headers: { 'content-type': 'text/plain; charset=utf-8' },
-      body: acme.limitsText(),
+      body: opened(source).limitsText(),
     })),
     get('/renewal-info/:certificate', async ({ parameters, client }) =>
-      answerOf(await acme.renewalInfo(parameters['certificate'] ?? '', client), acme),
+      answerOf(
+        await opened(source).renewalInfo(parameters['certificate'] ?? '', client),
+        frontOf(source),
+      ),
     ),
-    ...paths.map(([path, resource]) => post(path, resource, acme)),
+    ...paths.map(([path, resource]) => post(path, resource, source)),
   ],
 });
+
+function frontOf({ urls, present }: AcmeSource): AcmeFront {
+  const acme = present();
+  return { urls, nonce: acme === undefined ? undefined : () => acme.nonce() };
+}
+
+/** @throws PkiError STARTING_UP */
+function opened({ present }: AcmeSource): Acme {
+  const acme = present();
+  if (acme !== undefined) return acme;
+  throw new PkiError('STARTING_UP', 'the ACME server waits for its key in the token', {
+    next: 'Ask again in some seconds. If it stays so, the log of the server says why.',
+  });
+}
 
 const get = (path: string, handle: HttpRoute['handle']): HttpRoute => ({
   method: 'GET',
@@ -65,27 +90,27 @@ const get = (path: string, handle: HttpRoute['handle']): HttpRoute => ({
 /** What needs no account is bounded by the address of its client. */
 const anonymous = (
   resource: 'directory' | 'new-nonce',
-  acme: Acme,
+  source: AcmeSource,
   answer: (request: HttpRequest) => HttpAnswer,
 ): HttpRoute =>
   get(`/${resource}`, async (request) => {
-    const refused = await acme.refusalOf(resource, request.client);
-    return refused === undefined ? answer(request) : answerOf(refused, acme);
+    const refused = await opened(source).refusalOf(resource, request.client);
+    return refused === undefined ? answer(request) : answerOf(refused, frontOf(source));
   });
 
-const post = (path: string, resource: AcmeResource, acme: Acme): HttpRoute => ({
+const post = (path: string, resource: AcmeResource, source: AcmeSource): HttpRoute => ({
   method: 'POST',
   path: `${acmePath}${path}`,
   body: { maximumBytes: maximumJwsBytes },
-  handle: (request) => posted(resource, request, acme),
+  handle: (request) => posted(resource, request, source),
 });
 
 async function posted(
   resource: AcmeResource,
   { rawPath, headers, body, client, signal, parameters }: HttpRequest,
-  acme: Acme,
+  source: AcmeSource,
 ): Promise<HttpAnswer> {
   const contentType = headers['content-type'];
-  const request = { url: acme.urls.at(rawPath), contentType, body, client, signal };
-  return answerOf(await acme.post(resource, request, parameters), acme);
+  const request = { url: source.urls.at(rawPath), contentType, body, client, signal };
+  return answerOf(await opened(source).post(resource, request, parameters), frontOf(source));
 }

@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { challengeTypes } from '../domain/acme/index.ts';
+import { count, port, seconds } from './fields.ts';
+
+const limit = (what: string, defaults: { readonly count: number; readonly seconds: number }) =>
+  z
+    .strictObject({
+      count: count(`${what}: so many at most`),
+      seconds: seconds(`${what}: in this time`),
+    })
+    .default(defaults);
+
+/** The ACME server (RFC 8555). */
+export const acmeSchema = z
+  .strictObject({
+    enabled: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether certificates for names are given out by ACME, at <http.publicBaseUrl>/acme/directory. ' +
+          'Needs names.enabled',
+      ),
+    termsOfService: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe('Where the terms are; with it a new account must agree to them'),
+    website: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe('Where people read about this CA'),
+    caaIdentities: z
+      .array(z.string().min(1))
+      .max(10)
+      .default([])
+      .describe('Names under which CAA records allow this CA to issue (RFC 8659)'),
+    challenges: z
+      .array(z.enum(challengeTypes))
+      .min(1)
+      .default(['http-01', 'dns-01', 'tls-alpn-01'])
+      .describe('Challenges that are offered to accounts whose EAB key names none'),
+    validation: z
+      .strictObject({
+        allowedNetworks: z
+          .array(z.string())
+          .max(256)
+          .default([])
+          .describe(
+            'Networks (10.0.0.0/8) that validations may dial; without any, none is dialled',
+          ),
+        deniedNetworks: z
+          .array(z.string())
+          .max(256)
+          .default([])
+          .describe('Networks among them that validations may not dial'),
+        resolvers: z
+          .array(z.string().min(1))
+          .max(8)
+          .default([])
+          .describe(
+            'Recursive DNS servers, as addresses with an optional port; "system" stands for those ' +
+              'of this machine. Without any, no DNS name is validated',
+          ),
+        httpPort: port('Port of http-01. Public clients expect 80').default(80),
+        httpsPort: port(
+          'Port of tls-alpn-01 and of redirects to HTTPS. Public clients expect 443',
+        ).default(443),
+        timeoutSeconds: seconds(
+          'A validation with its repetitions that takes longer fails',
+        ).default(30),
+        concurrent: count('Validations at a time', 1_000).default(64),
+      })
+      .prefault({}),
+    nonceSeconds: seconds('Life of a nonce').default(3_600),
+    orderSeconds: seconds('Life of an order that gets no certificate').default(86_400),
+    authorizationSeconds: seconds('How long an authorization counts after its validation').default(
+      86_400,
+    ),
+    limits: z
+      .strictObject({
+        ordersPerAccount: limit('Orders of an account', { count: 300, seconds: 10_800 }),
+        ordersPerNames: limit('Orders of an account with the same names', {
+          count: 10,
+          seconds: 86_400,
+        }),
+        ordersPerTenant: limit('Orders of a tenant', { count: 3_000, seconds: 10_800 }),
+        failuresPerName: limit('Failed validations of a name by an account', {
+          count: 5,
+          seconds: 3_600,
+        }),
+        ordersPerSecond: count('Orders a second, of all accounts together').default(200),
+        accountsPerSecond: count('New accounts a second').default(20),
+        anonymousPerSecond: count('Requests without an account a second, from one address').default(
+          100,
+        ),
+      })
+      .prefault({}),
+  })
+  .prefault({});

@@ -1,0 +1,197 @@
+import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
+import type { ChallengeType, NameOwners, NamesProfile, Tenant } from '../../domain/index.ts';
+import type { TokenMac } from '../../hsm/mac-port.ts';
+import { placeOfTenant } from '../../issuance/index.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { Issuer } from '../../issuance/issuer.ts';
+import type { Ledger } from '../../ledger/index.ts';
+import type { Refusals } from '../callers/callers.ts';
+import type { InventoryProof } from '../callers/inventory-proof.ts';
+import type { Revoker } from '../revoking/revoker.ts';
+import type { ServiceSettings } from '../settings.ts';
+import { AcmeAccounts } from './accounts.ts';
+import { Acme, type DirectoryMeta } from './acme.ts';
+import { AcmeCertificates } from './certificates.ts';
+import { eabMacKey } from './eab-secret.ts';
+import { ExternalAccounts } from './external-accounts.ts';
+import { Finalization } from './finalization.ts';
+import { Finalizer } from './finalizer.ts';
+import { AcmeGate } from './gate.ts';
+import { AcmeLimits, type LimitSettings } from './limits.ts';
+import { NewOrders } from './new-orders.ts';
+import { Nonces } from './nonces.ts';
+import { OrderBook } from './order-book.ts';
+import { AcmeOrders } from './orders.ts';
+import { RenewalInfo } from './renewal-info.ts';
+import { Replacements } from './replacements.ts';
+import { AcmeRevocation } from './revocation.ts';
+import { AcmeUrls } from './urls.ts';
+import { UsedNonces } from './used-nonces.ts';
+import { createValidator, type ValidatorSettings } from './validation/create-validator.ts';
+import type { OwnListener } from './validation/own-listeners.ts';
+import { Validations } from './validations.ts';
+
+export interface AcmeSettings {
+  readonly publicBaseUrl: string;
+  readonly termsOfService?: string | undefined;
+  readonly website?: string | undefined;
+  readonly caaIdentities: readonly string[];
+  readonly challenges: readonly ChallengeType[];
+  readonly validation: Omit<ValidatorSettings, 'caaIdentities'> & { readonly concurrent: number };
+  readonly nonceSeconds: number;
+  readonly orderSeconds: number;
+  readonly authorizationSeconds: number;
+  readonly limits: LimitSettings;
+}
+
+/** What the metrics record of ACME. */
+export interface AcmeObserver {
+  /** `problem`: the type of a refusal. */
+  refused(resource: string, problem: string): void;
+  /** `result`: `valid`, or the type of the problem. */
+  judged(type: ChallengeType, result: string): void;
+  limited(limit: string): void;
+}
+
+export interface AcmeParts {
+  readonly store: Ledger;
+  readonly issuer: Issuer;
+  readonly authorities: Authorities;
+  readonly inventory: Pick<InventoryProof, 'require' | 'requireUnreleased' | 'refuse'>;
+  readonly revoker: Revoker;
+  readonly refusals: Pick<Refusals, 'refusedAs' | 'count'>;
+  readonly mac: TokenMac;
+  readonly owners: () => NameOwners<Tenant>;
+  readonly services: Pick<ServiceSettings, 'reservedDnsNames' | 'revocable'>;
+  /** Every listener of this server, whichever protocol it speaks. */
+  readonly listeners: () => readonly OwnListener[];
+  /** True while the database is not trusted. */
+  readonly held: () => boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly observe: AcmeObserver;
+}
+
+/** What the token derives the key of nonces from. */
+const nonceMacInput = Buffer.from('meshca acme nonces v1', 'ascii');
+
+/** The ACME server with its work in the background. */
+export interface RunningAcme {
+  readonly acme: Acme;
+  /** Goes on with the validations and orders of before. */
+  start(): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Builds the ACME server. The key of nonces comes from the token, so that every replica and every
+ * start has the same.
+ *
+ * @throws PkiError HSM_*
+ */
+export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Promise<RunningAcme> {
+  const { store, clock, logger, observe, mac } = parts;
+  const { accounts, orders, eabKeys } = store.acme;
+  const urls = new AcmeUrls(settings.publicBaseUrl);
+  const nonces = new Nonces({
+    ...{ key: await mac.mac(nonceMacInput), clock, random: parts.random },
+    lifeSeconds: settings.nonceSeconds,
+  });
+  const book = new OrderBook({ orders, clock });
+  const finalizer = new Finalizer({ book, orders, eabKeys, issuer: parts.issuer, clock, logger });
+  const renewalInfo = new RenewalInfo({
+    ...{ ...store, ...parts, clock },
+    explanationUrl: settings.website,
+  });
+  const limits = acmeLimits(parts, settings, renewalInfo);
+  const validations = acmeValidations(parts, settings, { urls, limits });
+  const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock };
+  const replacements = new Replacements(shared);
+  const acme = new Acme({
+    ...{ ...shared, nonces, renewalInfo, logger, meta: metaOf(parts, settings) },
+    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
+    accounts: new AcmeAccounts({
+      ...{ ...shared, termsOfService: settings.termsOfService },
+      bindings: new ExternalAccounts({
+        ...{ eabKeys, clock },
+        secretOf: (id) => eabMacKey(mac, id),
+      }),
+    }),
+    newOrders: new NewOrders({
+      ...{ ...shared, replacements, orderSeconds: settings.orderSeconds },
+      reservedDnsNames: parts.services.reservedDnsNames,
+      challengeTypes: settings.challenges,
+    }),
+    orders: new AcmeOrders({
+      ...{ ...shared, replacements, caaIdentities: settings.caaIdentities },
+      validate: (order) => validations.take(order),
+    }),
+    finalization: new Finalization({ ...shared, finalizer }),
+    certificates: new AcmeCertificates(shared),
+    revocation: new AcmeRevocation({
+      ...shared,
+      useNonce: (nonce) => store.acme.useNonce(nonce),
+      longestAuthorizationSeconds: settings.authorizationSeconds,
+    }),
+    observe: (resource, problem) => observe.refused(resource, problem),
+  });
+  return {
+    acme,
+    start() {
+      void validations.start();
+      void finalizer.start();
+    },
+    async close() {
+      finalizer.close();
+      await validations.close();
+    },
+  };
+}
+
+const acmeLimits = (
+  { store, owners, clock, observe }: AcmeParts,
+  { limits }: AcmeSettings,
+  renewalInfo: RenewalInfo,
+): AcmeLimits =>
+  new AcmeLimits({
+    ...{ settings: limits, quotas: store.quotas, revocations: store.revocations, clock },
+    placeOfTenant: (name) => {
+      const tenant = owners().named(name);
+      return tenant === undefined ? undefined : placeOfTenant(tenant);
+    },
+    isDue: (serial) => renewalInfo.isDue(serial),
+    refused: (limit) => observe.limited(limit),
+  });
+
+const acmeValidations = (
+  { store, listeners, held, clock, logger, observe }: AcmeParts,
+  { validation, caaIdentities, authorizationSeconds }: AcmeSettings,
+  { urls, limits }: { readonly urls: AcmeUrls; readonly limits: AcmeLimits },
+): Validations =>
+  new Validations({
+    ...store.acme,
+    validator: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
+    settings: { concurrent: validation.concurrent, authorizationSeconds },
+    accountUri: (id) => urls.account(id),
+    judged: (type, result, { accountId, identifier }) => {
+      observe.judged(type, result);
+      if (result !== 'valid') limits.failed(accountId, identifier);
+    },
+    ...{ held, clock, logger },
+  });
+
+function metaOf(
+  { services }: AcmeParts,
+  { termsOfService, website, caaIdentities }: AcmeSettings,
+): DirectoryMeta {
+  const { classic, ...others } = profileTexts;
+  const profiles = services.revocable ? { classic, ...others } : others;
+  return { termsOfService, website, caaIdentities, profiles };
+}
+
+const profileTexts: Readonly<Record<NamesProfile, string>> = {
+  classic: '30 days, at most 90, with revocation information and a common name',
+  short: '6 days, without revocation information',
+  hours: 'up to a day, without revocation information or renewal information',
+};
