@@ -13,6 +13,7 @@ import {
 import { InventoryProof } from '../../../../src/services/index.ts';
 import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
 import { AcmeRevocation } from '../../../../src/services/acme/revocation.ts';
+import { unlistedNote } from '../../../../src/services/revoking/revocability.ts';
 import { Revoker } from '../../../../src/services/revoking/revoker.ts';
 import {
   createServicesWorld,
@@ -238,6 +239,15 @@ test('altered bytes, and a certificate that is not of ACME, are like one of some
   assert.equal(await ask('a1', { certificate: certificateDer.subarray(1) }), 'malformed');
   assert.equal(await ask('a1', { certificate: Buffer.alloc(0) }), 'malformed');
   assert.ok(!isRevoked());
+});
+
+test('an operator who revokes a certificate of ACME learns how its renewal is refused', async () => {
+  const { w, serial } = await world({ profile: 'short' });
+  await using _ = w;
+  const record = await w.store.certificates.bySerial(serial);
+  assert.ok(record !== undefined);
+  assert.match(unlistedNote({ ...record, holder: 'acme:a1' }), /end the account a1 or its EAB key/);
+  assert.match(unlistedNote(record), /Nothing renews it/);
 });
 
 test('under noRevAvail it is revoked on record, and the log says that relying parties learn nothing', async () => {
