@@ -14,13 +14,15 @@ export interface FinalizerDependencies {
   readonly orders: Pick<AcmeOrderStore, 'byId' | 'finalizing'>;
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
   readonly issuer: Pick<Issuer, 'issue'>;
+  /** False while the token is away: an attempt would only leave an abandoned certificate. */
+  readonly canSign: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 const page = 100;
 const firstRetryMs = 500;
-const longestRetryMs = 15_000;
+const longestRetryMs = 30_000;
 
 /**
  * Issues the certificates of orders whose CSR is stored, until each is there or its client was at
@@ -68,9 +70,10 @@ export class Finalizer {
   }
 
   /** Orders that wait for their next attempt stay as they are, for the next start. */
-  close(): void {
+  async close(): Promise<void> {
     this.#isClosed = true;
     for (const wake of this.#waiting) wake();
+    await Promise.allSettled(this.#driven.values());
   }
 
   #drive(order: AcmeOrder): Promise<AcmeOrder> {
@@ -82,11 +85,11 @@ export class Finalizer {
   }
 
   async #untilEnded(order: AcmeOrder): Promise<AcmeOrder> {
-    const { orders, logger } = this.#dependencies;
+    const { orders, canSign, logger } = this.#dependencies;
     let present = order;
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       try {
-        const ended = await this.#attempt(present);
+        const ended = canSign() ? await this.#attempt(present) : undefined;
         if (ended !== undefined) return ended;
       } catch (thrown) {
         logger.warn({ ...errorFields(thrown), order: order.id }, 'an ACME order waits');
@@ -99,11 +102,14 @@ export class Finalizer {
     }
   }
 
-  /** Undefined: to be tried again. */
-  async #attempt(order: AcmeOrder): Promise<AcmeOrder | undefined> {
+  /** @throws PkiError: to be tried again */
+  async #attempt(order: AcmeOrder): Promise<AcmeOrder> {
     const { eabKeys, issuer, clock } = this.#dependencies;
     const key = await eabKeys.byId(order.eabKeyId);
-    if (key === undefined) throw new PkiError('NOT_FOUND', 'the EAB key of the order is gone');
+    if (key === undefined)
+      return this.#end(order, {
+        error: new PkiError('EAB_KEY_ENDED', 'the EAB key of the order is gone'),
+      });
     const [result] = await issuer.issue([leafRequest(order, key)]);
     if (result?.ok === true) return this.#end(order, { serial: result.leaf.serial });
     const error = result?.error ?? new PkiError('INTERNAL', 'the issuer returned no result');
