@@ -101,9 +101,13 @@ function partsOf({ context, tokens, records, authorities, issuing, service }: Be
     services: serviceSettings(config, uid),
     listeners: () => listenersOf(config),
     held: () => !tokens.gate.isOpen,
+    canSign: () => signing.has(tokens.gate.signers.state().status),
     ...{ clock, random, logger: logger.child({ part: 'acme' }), observe: metrics.acme },
   };
 }
+
+/** States of the signers in which they sign. */
+const signing: ReadonlySet<string> = new Set(['ready', 'degraded']);
 
 const settingsOf = ({ config }: ServerContext, publicBaseUrl: string) => ({
   ...config.acme,

@@ -67,6 +67,8 @@ export interface AcmeParts {
   readonly listeners: () => readonly OwnListener[];
   /** True while the database is not trusted. */
   readonly held: () => boolean;
+  /** False while the token is away. */
+  readonly canSign: () => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -99,7 +101,10 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     lifeSeconds: settings.nonceSeconds,
   });
   const book = new OrderBook({ orders, clock });
-  const finalizer = new Finalizer({ book, orders, eabKeys, issuer: parts.issuer, clock, logger });
+  const finalizer = new Finalizer({
+    ...{ book, orders, eabKeys, issuer: parts.issuer, clock, logger },
+    canSign: () => !parts.held() && parts.canSign(),
+  });
   const renewalInfo = new RenewalInfo({
     ...{ ...store, ...parts, clock },
     explanationUrl: settings.website,
@@ -143,8 +148,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
       void finalizer.start();
     },
     async close() {
-      finalizer.close();
-      await validations.close();
+      await Promise.all([finalizer.close(), validations.close()]);
     },
   };
 }

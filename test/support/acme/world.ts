@@ -255,7 +255,10 @@ async function serve(
     isDue: (serial) => renewalInfo.isDue(serial),
     refused: () => {},
   });
-  const finalizer = new Finalizer({ book, orders, eabKeys, issuer, clock, logger: silentLogger });
+  const finalizer = new Finalizer({
+    ...{ book, orders, eabKeys, issuer, clock, logger: silentLogger },
+    canSign: () => true,
+  });
   const served = new Acme({
     gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
     nonces,
@@ -310,7 +313,7 @@ async function serve(
   const resumed = finalizer.start();
   return {
     async [Symbol.asyncDispose]() {
-      finalizer.close();
+      await finalizer.close();
       await resumed;
       await front[Symbol.asyncDispose]();
     },

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PkiError, type ErrorCode } from '../../../../src/common/errors/index.ts';
+import { silentLogger, uuidv7 } from '../../../../src/common/runtime/index.ts';
+import type { AcmeOrder, EabKey } from '../../../../src/domain/index.ts';
+import type { IssuedLeaf, LeafRequest, LeafResult } from '../../../../src/issuance/issuer.ts';
+import { Finalizer } from '../../../../src/services/acme/finalizer.ts';
+import { OrderBook } from '../../../../src/services/acme/order-book.ts';
+import type { AcmeWrite } from '../../../../src/store/ports/index.ts';
+import { FakeClock, settle } from '../../../support/agent.ts';
+
+const serial = '41'.padEnd(32, '0');
+const issued: LeafResult = { ok: true, leaf: { serial } as IssuedLeaf };
+const refused = (code: ErrorCode): LeafResult => ({
+  ok: false,
+  error: new PkiError(code, 'no'),
+  refusalId: '',
+});
+
+const finalizing = (clock: FakeClock): AcmeOrder => ({
+  ...{ id: uuidv7(clock.nowMs()), accountId: 'a1', eabKeyId: 'k1', tenant: 'shop' },
+  authorizations: [
+    {
+      ...{ identifier: { type: 'dns', value: 'shop.test' }, wildcard: true, token: '' },
+      ...{ status: 'valid', shownBy: 'owner', expiresAt: clock.now() + 60, challenges: [] },
+    },
+  ],
+  ...{ profile: 'short', replaces: null, stage: 'finalizing', csrDer: Buffer.of(1) },
+  ...{ serial: null, problem: null, expiresAt: clock.now() + 3_600 },
+  ...{ createdAt: clock.now(), version: 3 },
+});
+
+/** `answers`: what the issuer says, attempt by attempt; the last one from then on. */
+function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
+  const clock = new FakeClock();
+  const requests: LeafRequest[] = [];
+  const writes: AcmeWrite[] = [];
+  const rows = new Map<string, AcmeOrder>();
+  let canSign = true;
+  const orders = {
+    byId: (id: string) => Promise.resolve(rows.get(id)),
+    finalizing: (after: string, limit: number) =>
+      Promise.resolve(
+        [...rows.values()]
+          .filter(({ stage, id }) => stage === 'finalizing' && id > after)
+          .sort((one, other) => (one.id < other.id ? -1 : 1))
+          .slice(0, limit),
+      ),
+    update: (order: AcmeOrder, write: AcmeWrite) => {
+      if (rows.get(order.id)?.version !== order.version - 1)
+        return Promise.reject(new PkiError('CONFLICT', 'another version'));
+      rows.set(order.id, order);
+      writes.push(write);
+      return Promise.resolve();
+    },
+  };
+  const finalizer = new Finalizer({
+    book: new OrderBook({ orders, clock }),
+    orders,
+    eabKeys: {
+      byId: (id) =>
+        Promise.resolve({
+          ...{ id, ttlSeconds: 0, keyTypes: ['ec-p256'] },
+          ...{ quotaCertificates: 9, quotaSeconds: 3_600 },
+        } as unknown as EabKey),
+    },
+    issuer: {
+      issue: (batch) => {
+        const answer = answers[Math.min(requests.length, answers.length - 1)] as LeafResult;
+        requests.push(...batch);
+        return Promise.resolve([
+          typeof answer === 'function' ? (answer as () => LeafResult)() : answer,
+        ]);
+      },
+    },
+    canSign: () => canSign,
+    clock,
+    logger: silentLogger,
+  });
+  const order = (): AcmeOrder => {
+    const made = finalizing(clock);
+    rows.set(made.id, made);
+    return made;
+  };
+  return {
+    ...{ clock, requests, writes, rows, finalizer, order },
+    setCanSign: (can: boolean) => void (canSign = can),
+  };
+}
+
+test('a certificate has the ID of its order as its request ID, and rests on its rights', async () => {
+  const { finalizer, order, requests } = world([issued]);
+  const asked = order();
+  const done = await finalizer.finish(asked, 2_000);
+  assert.deepEqual([done.stage, done.serial, done.version], ['issued', serial, 4]);
+  const [request] = requests as [LeafRequest];
+  assert.equal(request.requestId, asked.id);
+  assert.deepEqual(request.caller, { class: 'acme', name: 'acme:a1' });
+  assert.deepEqual(request.subject, { kind: 'names', dnsNames: ['*.shop.test'], ips: [] });
+  assert.deepEqual(request.rights, [
+    { kind: 'tenant', name: 'shop' },
+    { kind: 'eab-key', id: 'k1' },
+    { kind: 'acme-account', id: 'a1' },
+    { kind: 'acme-order', id: asked.id, version: 3 },
+  ]);
+  assert.deepEqual(request.claim, { by: 'tenant', name: 'shop' });
+  assert.equal(request.places?.[0]?.counter, 'eab-key:k1');
+});
+
+test('while the token is away an order is processing and nothing is attempted', async () => {
+  const { finalizer, order, requests, rows, clock, setCanSign } = world([issued]);
+  setCanSign(false);
+  const asked = order();
+  const answer = finalizer.finish(asked, 2_000);
+  await settle();
+  clock.advance(2_000);
+  assert.equal((await answer).stage, 'finalizing');
+  assert.equal(requests.length, 0);
+  setCanSign(true);
+  await settle();
+  clock.advance(30_000);
+  await settle();
+  assert.equal(rows.get(asked.id)?.stage, 'issued');
+  assert.equal(requests.length, 1);
+});
+
+test('a failure of this side is tried again, and is never the end of an order before its time', async () => {
+  const w = world([refused('HSM_UNAVAILABLE'), refused('POLICY_CHANGED'), issued]);
+  const asked = w.order();
+  const answer = w.finalizer.finish(asked, 10_000);
+  for (let tried = 0; tried < 3; tried += 1) {
+    await settle();
+    w.clock.advance(1_000);
+  }
+  assert.equal((await answer).stage, 'issued');
+  assert.equal(w.requests.length, 3);
+});
+
+test('a fault of the client ends the order with its problem', async () => {
+  for (const [code, type] of [
+    ['CSR_SIGNATURE_INVALID', 'badCSR'],
+    ['POLICY_DENIED', 'rejectedIdentifier'],
+    ['EAB_KEY_ENDED', 'unauthorized'],
+    ['EAB_QUOTA_USED', 'rateLimited'],
+  ] as const) {
+    const { finalizer, order, writes } = world([refused(code)]);
+    const done = await finalizer.finish(order(), 2_000);
+    assert.deepEqual([done.stage, done.problem?.type], ['failed', type], code);
+    assert.equal(writes[0]?.event.detail['code'], code);
+  }
+});
+
+test('an order that was changed meanwhile is judged again as it is then', async () => {
+  const w = world([
+    () => {
+      const [row] = w.rows.values();
+      w.rows.set((row as AcmeOrder).id, { ...(row as AcmeOrder), version: 4 });
+      return refused('ACME_ORDER_ENDED');
+    },
+    issued,
+  ]);
+  const answer = w.finalizer.finish(w.order(), 2_000);
+  await settle();
+  w.clock.advance(500);
+  assert.equal((await answer).stage, 'issued');
+  assert.deepEqual(w.requests.at(-1)?.rights.at(-1), {
+    ...{ kind: 'acme-order', version: 4 },
+    id: w.requests[0]?.requestId,
+  });
+});
+
+test('after a crash every order goes on, each once', async () => {
+  const { finalizer, order, rows, requests } = world([issued]);
+  const all = Array.from({ length: 250 }, order);
+  await Promise.all([finalizer.start(), finalizer.finish(all[0] as AcmeOrder, 2_000)]);
+  assert.ok([...rows.values()].every(({ stage }) => stage === 'issued'));
+  assert.equal(requests.length, 250);
+});
+
+test('an order that waits at the end of the process stays for the next one', async () => {
+  const { finalizer, order, rows } = world([refused('HSM_UNAVAILABLE')]);
+  const asked = order();
+  const answer = finalizer.finish(asked, 2_000);
+  await settle();
+  await finalizer.close();
+  assert.equal((await answer).stage, 'finalizing');
+  assert.equal(rows.get(asked.id)?.stage, 'finalizing');
+});
