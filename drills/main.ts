@@ -1,4 +1,6 @@
 import { absent } from './absent.ts';
+import { acmeCrash } from './acme-crash.ts';
+import { acmeTenants } from './acme-tenants.ts';
 import { attacks } from './attacks.ts';
 import { auditTamper } from './audit-tamper.ts';
 import { caOutage } from './ca-outage.ts';
@@ -57,6 +59,8 @@ const drills: readonly Drill[] = [
   ocspScale,
   namesRotation,
   federation,
+  acmeCrash,
+  acmeTenants,
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
