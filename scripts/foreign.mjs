@@ -81,6 +81,7 @@ export function buildForeignPrograms({ say }) {
         apiServer: [made('servers', 'kubernetes', buildStripped)],
         etcd: [etcdCommand(say)],
         linkerd: [made('linkerd', 'go', buildGo)],
+        acme: acmeClients(made, say),
         federation: [made('federation', 'go', buildGo)],
         spire: [join(spire, 'spire-server')],
         spireAgent: [join(spire, 'spire-agent')],
@@ -208,6 +209,41 @@ function etcdCommand(say) {
   unpackDebianPackage('etcd-server', place);
   if (!existsSync(program)) throw new ScriptError('the package etcd-server holds no usr/bin/etcd');
   return program;
+}
+
+/** Clients of ACME. Those of Debian are unpacked, not installed. */
+function acmeClients(made, say) {
+  const debianClients = debianClientsIn(join(cache, 'acme-debian'), say);
+  return {
+    ...debianClients,
+    certbot: join(made('acme', 'python', buildPython), 'bin', 'certbot'),
+    go: made('acme', 'go', buildGo),
+    node: join(made('acme', 'node', buildNode), 'main.mjs'),
+    hook: inRoot('test', 'interop', 'acme', 'hook.sh'),
+  };
+}
+
+function debianClientsIn(place, say) {
+  const names = ['lego', 'uacme', 'dehydrated'];
+  const programs = names.map((name) => [name, join(place, 'usr', 'bin', name)]);
+  if (!programs.every(([, path]) => existsSync(path))) {
+    say('clients of ACME: unpacking their Debian packages');
+    rmSync(place, { recursive: true, force: true });
+    unpackDebianPackages(names, place);
+  }
+  const missing = programs.filter(([, path]) => !existsSync(path));
+  if (missing.length > 0)
+    throw new ScriptError(`no program in the packages ${missing.map(([name]) => name).join(', ')}`);
+  return Object.fromEntries(programs);
+}
+
+/** A program with the packages of its lock file. */
+function buildNode({ source, place }) {
+  cpSync(source, place, {
+    recursive: true,
+    filter: (path) => !path.includes('node_modules'),
+  });
+  capture('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: place });
 }
 
 function buildRust({ source, place }) {

@@ -1,3 +1,5 @@
+import type { AcmePrograms } from './acme/programs.ts';
+
 export type Language = 'go' | 'python' | 'rust' | 'java';
 export type Judge = 'go' | 'rust' | 'java';
 type Command = readonly string[];
@@ -17,6 +19,8 @@ export interface ForeignPrograms {
   readonly etcd: Command;
   /** A client with the shape of Linkerd's proxy (test/interop/linkerd). */
   readonly linkerd: Command;
+  /** Clients of ACME (test/interop/acme). */
+  readonly acme: AcmePrograms;
   /** Both ends of federation on go-spiffe (test/interop/federation). */
   readonly federation: Command;
   /** The server and the agent of SPIRE. */

@@ -1,5 +1,5 @@
 import { createSocket, type Socket } from 'node:dgram';
-import type { AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 
 export type DnsType = 'A' | 'NS' | 'CNAME' | 'TXT' | 'AAAA' | 'CAA';
 type DnsAnswer = readonly Buffer[] | 'SERVFAIL' | 'REFUSED' | 'SILENT';
@@ -15,13 +15,24 @@ const numbers: Readonly<Record<number, DnsType>> = {
   257: 'CAA',
 };
 
-/** A name server over UDP that says what a test wants, mistakes included. */
+/** A name server over UDP and TCP that says what a test wants, mistakes included. */
 export class DnsServer {
   readonly zone: DnsZone = new Map();
   readonly #socket: Socket;
+  readonly #tcp: Server;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
+    this.#tcp = createServer((connection) => {
+      connection.on('error', () => {});
+      connection.once('data', (query) => {
+        const answer = this.#answer(query.subarray(2));
+        if (answer === undefined) return;
+        const length = Buffer.alloc(2);
+        length.writeUInt16BE(answer.length);
+        connection.end(Buffer.concat([length, answer]));
+      });
+    });
     socket.on('message', (query, { port, address }) => {
       const answer = this.#answer(query);
       if (answer !== undefined) socket.send(answer, port, address);
@@ -31,7 +42,12 @@ export class DnsServer {
   static async open(): Promise<DnsServer> {
     const socket = createSocket('udp4');
     await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
-    return new DnsServer(socket);
+    const server = new DnsServer(socket);
+    await new Promise<void>((resolve, reject) => {
+      server.#tcp.once('error', reject);
+      server.#tcp.listen(socket.address().port, '127.0.0.1', resolve);
+    });
+    return server;
   }
 
   get endpoint(): string {
@@ -40,6 +56,7 @@ export class DnsServer {
 
   close(): void {
     this.#socket.close();
+    this.#tcp.close();
   }
 
   #answer(query: Buffer): Buffer | undefined {

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { acmeDaemons } from './acme/daemons.ts';
+import { startAcmeProduct } from './acme/product.ts';
+import { acmeClients } from './acme/programs.ts';
+import { playTable, tableText } from './acme/table.ts';
+import { AcmeWorld } from './acme/world.ts';
+import { foreignPrograms } from './foreign-programs.ts';
+
+test('clients of ACME that others wrote do all that they can do', async (t) => {
+  const { acme, caddy, traefik } = foreignPrograms();
+  const clients = [
+    ...acmeClients(acme),
+    ...acmeDaemons({ caddy: caddy[0] ?? '', traefik: traefik[0] ?? '', hook: acme.hook }),
+  ];
+  await using world = await AcmeWorld.open();
+  await using server = await startAcmeProduct(world, clients.length);
+  const outcomes = await playTable(clients, world, {
+    server,
+    say: ({ client, operation, result, seconds }) =>
+      t.diagnostic(`${client}: ${operation}: ${result} (${seconds} s)`),
+  });
+  t.diagnostic(tableText(outcomes));
+  const failed = outcomes.filter(({ result }) => result === 'failed');
+  assert.deepEqual(
+    failed.map(({ client, operation, why }) => `${client}: ${operation}: ${why}`),
+    [],
+  );
+});

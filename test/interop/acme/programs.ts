@@ -1,0 +1,241 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { inSeat, runClient, type AcmeClient, type Challenge, type Seat } from './client.ts';
+
+/** The programs that `npm run interop` got (scripts/foreign.mjs). */
+export interface AcmePrograms {
+  readonly lego: string;
+  readonly uacme: string;
+  readonly dehydrated: string;
+  readonly certbot: string;
+  /** A program in Go with acmez and with cert-manager's fork of x/crypto/acme. */
+  readonly go: string;
+  /** The program with acme-client, below its own node_modules. */
+  readonly node: string;
+  readonly hook: string;
+}
+
+export const acmeClients = (programs: AcmePrograms): readonly AcmeClient[] => [
+  lego(programs),
+  certbot(programs),
+  uacme(programs),
+  dehydrated(programs),
+  withGo(programs, 'acmez', 'acmez'),
+  withGo(programs, 'x', "cert-manager's x/crypto/acme"),
+  acmeClient(programs),
+];
+
+const notThere = 'the client has no such command';
+const asName = (version: string): string =>
+  `version ${version} orders an IP address as if it were a DNS name`;
+
+function lego({ lego: program, hook }: AcmePrograms): AcmeClient {
+  const run = (seat: Seat, identifier: string, how: readonly string[], act: readonly string[]) =>
+    runClient(
+      [
+        program,
+        ...['--path', inSeat(seat, 'lego'), '--server', seat.directory],
+        ...['--email', 'ops@example.org', '--accept-tos'],
+        ...['--eab', '--kid', seat.binding.kid, '--hmac', seat.binding.hmac],
+        ...['--domains', identifier, ...how, ...act],
+      ],
+      seat,
+      { LEGO_CA_CERTIFICATES: seat.world.caFile, EXEC_PATH: hook, EXEC_SEQUENCE_INTERVAL: '1' },
+    ).then(() => {});
+  const http = (seat: Seat): readonly string[] => [
+    ...['--http', '--http.port', `127.0.0.1:${seat.port}`],
+  ];
+  return {
+    name: 'lego 4.9',
+    certificate: (seat, identifier) =>
+      inSeat(seat, 'lego', 'certificates', `${identifier.replace('*', '_')}.crt`),
+    ip: asName('4.9'),
+    issue: {
+      'http-01': (seat, identifier) => run(seat, identifier, http(seat), ['run']),
+      'dns-01': (seat, identifier) =>
+        run(
+          seat,
+          identifier,
+          ['--dns', 'exec', '--dns.disable-cp', '--dns.resolvers', seat.world.dns.endpoint],
+          ['run'],
+        ),
+      'tls-alpn-01': (seat, identifier) =>
+        run(seat, identifier, ['--tls', '--tls.port', `127.0.0.1:${seat.port}`], ['run']),
+    },
+    renewByAri: 'version 4.9 knows no ARI: it renews by days',
+    revoke: (seat) => run(seat, seat.name, [], ['revoke', '--keep']),
+    changeKey: notThere,
+  };
+}
+
+function certbot({ certbot: program, hook }: AcmePrograms): AcmeClient {
+  const run = (seat: Seat, args: readonly string[]) =>
+    runClient(
+      [
+        program,
+        ...args,
+        ...['--non-interactive', '--config-dir', inSeat(seat, 'etc')],
+        ...['--work-dir', inSeat(seat, 'lib'), '--logs-dir', inSeat(seat, 'log')],
+      ],
+      seat,
+      { REQUESTS_CA_BUNDLE: seat.world.caFile },
+    ).then(() => {});
+  const account = (seat: Seat): readonly string[] => [
+    ...['--server', seat.directory, '--agree-tos', '--email', 'ops@example.org'],
+    ...['--eab-kid', seat.binding.kid, '--eab-hmac-key', seat.binding.hmac],
+  ];
+  const standalone = (seat: Seat): readonly string[] => [
+    ...['--standalone', '--http-01-port', String(seat.port), '--http-01-address', '127.0.0.1'],
+  ];
+  return {
+    name: 'certbot 5.8',
+    certificate: (seat, identifier) => {
+      const name = identifier.startsWith('*') ? 'wildcard' : identifier;
+      return inSeat(seat, 'etc', 'live', name, 'fullchain.pem');
+    },
+    ip: (seat, address) =>
+      run(seat, ['certonly', ...account(seat), ...standalone(seat), '--ip-address', address]),
+    issue: {
+      'http-01': (seat, identifier) =>
+        run(seat, ['certonly', ...account(seat), ...standalone(seat), '-d', identifier]),
+      'dns-01': (seat, identifier) =>
+        run(seat, [
+          ...['certonly', ...account(seat), '--manual', '--preferred-challenges', 'dns'],
+          ...['--manual-auth-hook', hook, '--cert-name', 'wildcard', '-d', identifier],
+        ]),
+      'tls-alpn-01': 'certbot has no tls-alpn-01',
+    },
+    renewByAri: (seat) =>
+      run(seat, ['renew', '--cert-name', seat.name, '--no-random-sleep-on-renew']),
+    revoke: (seat) =>
+      run(seat, [
+        ...['revoke', '--server', seat.directory, '--no-delete-after-revoke'],
+        ...['--cert-path', inSeat(seat, 'etc', 'live', seat.name, 'cert.pem')],
+      ]),
+    changeKey: notThere,
+  };
+}
+
+/** It takes the roots of the system alone, so that it runs with them replaced. */
+function uacme({ uacme: program, hook }: AcmePrograms): AcmeClient {
+  const bundle = '/etc/ssl/certs/ca-certificates.crt';
+  const run = (seat: Seat, args: readonly string[]) =>
+    runClient(
+      [
+        ...['unshare', '-m', 'sh', '-c', `mount --bind "$ACME_CA" ${bundle} && exec "$@"`, 'uacme'],
+        ...[program, '-c', inSeat(seat, 'uacme'), '-a', seat.directory, '-h', hook, '-y', ...args],
+      ],
+      seat,
+    ).then(() => {});
+  const made = async (seat: Seat): Promise<void> => {
+    if (existsSync(inSeat(seat, 'uacme', 'private', 'key.pem'))) return;
+    await run(seat, ['-e', `${seat.binding.kid}:${seat.binding.hmac}`, 'new', 'ops@example.org']);
+  };
+  const issue = async (seat: Seat, identifier: string): Promise<void> => {
+    await made(seat);
+    await run(seat, ['-f', 'issue', identifier]);
+  };
+  return {
+    name: 'uacme 1.7',
+    certificate: (seat, identifier) =>
+      inSeat(seat, 'uacme', identifier.replace('*.', ''), 'cert.pem'),
+    ip: issue,
+    issue: {
+      'http-01': issue,
+      'dns-01': issue,
+      'tls-alpn-01': 'by its server ualpn, which needs port 443 itself',
+    },
+    renewByAri: 'version 1.7 knows no ARI: it renews by days',
+    revoke: (seat) => run(seat, ['revoke', inSeat(seat, 'uacme', seat.name, 'cert.pem')]),
+    changeKey: (seat) => run(seat, ['newkey']),
+  };
+}
+
+function dehydrated({ dehydrated: program, hook }: AcmePrograms): AcmeClient {
+  const run = (seat: Seat, kind: 'http' | 'dns', args: readonly string[]) => {
+    mkdirSync(seat.dir, { recursive: true });
+    const config = inSeat(seat, `config-${kind}`);
+    writeFileSync(
+      config,
+      [
+        `CA=${seat.directory}`,
+        `BASEDIR=${inSeat(seat, 'dehydrated')}`,
+        `CHALLENGETYPE=${kind}-01`,
+        `HOOK=${hook}`,
+        `WELLKNOWN=${inSeat(seat, 'dehydrated')}`,
+        `CURL_OPTS="--cacert ${seat.world.caFile}"`,
+        `EAB_KID=${seat.binding.kid}`,
+        `EAB_HMAC_KEY=${seat.binding.hmac}`,
+        'CONTACT_EMAIL=ops@example.org',
+        '',
+      ].join('\n'),
+    );
+    mkdirSync(inSeat(seat, 'dehydrated'), { recursive: true });
+    return runClient(['bash', program, '--config', config, ...args], seat, { CHALLENGE: kind });
+  };
+  const issue = async (seat: Seat, identifier: string, kind: 'http' | 'dns'): Promise<void> => {
+    await run(seat, kind, ['--register', '--accept-terms']);
+    const alias = identifier.startsWith('*') ? ['--alias', 'wildcard'] : [];
+    await run(seat, kind, ['--cron', '--force', '--domain', identifier, ...alias]);
+  };
+  const certificate = (seat: Seat, identifier: string): string => {
+    const name = identifier.startsWith('*') ? 'wildcard' : identifier;
+    return inSeat(seat, 'dehydrated', 'certs', name, 'fullchain.pem');
+  };
+  return {
+    name: 'dehydrated 0.7',
+    certificate,
+    ip: asName('0.7'),
+    failsOnBadNonces: 'version 0.7 repeats no request that is refused',
+    issue: {
+      'http-01': (seat, identifier) => issue(seat, identifier, 'http'),
+      'dns-01': (seat, identifier) => issue(seat, identifier, 'dns'),
+      'tls-alpn-01': 'needs a server of its own that presents its certificates',
+    },
+    renewByAri: 'version 0.7 knows no ARI: it renews by days',
+    revoke: (seat) => run(seat, 'http', ['--revoke', certificate(seat, seat.name)]).then(() => {}),
+    changeKey: notThere,
+  };
+}
+
+function withGo({ go }: AcmePrograms, library: string, name: string): AcmeClient {
+  const run = (seat: Seat, ...args: readonly string[]): Promise<void> =>
+    runClient([go, library, seat.dir, ...args], seat).then(() => {});
+  const issue = (challenge: Challenge) => (seat: Seat, identifier: string) =>
+    run(seat, 'issue', challenge, identifier);
+  return {
+    name,
+    certificate: (seat) => inSeat(seat, 'cert.pem'),
+    ip: issue('http-01'),
+    issue: {
+      'http-01': issue('http-01'),
+      'dns-01': issue('dns-01'),
+      'tls-alpn-01': issue('tls-alpn-01'),
+    },
+    renewByAri: (seat) => run(seat, 'renew', 'http-01'),
+    revoke: (seat) => run(seat, 'revoke'),
+    changeKey: (seat) => run(seat, 'change-key'),
+  };
+}
+
+function acmeClient({ node }: AcmePrograms): AcmeClient {
+  const run = async (seat: Seat, ...args: readonly string[]): Promise<void> => {
+    await runClient([process.execPath, node, seat.dir, ...args], seat, {
+      NODE_EXTRA_CA_CERTS: seat.world.caFile,
+    });
+  };
+  const issue = (challenge: Challenge) => (seat: Seat, identifier: string) =>
+    run(seat, 'issue', challenge, identifier);
+  return {
+    name: 'acme-client 5.4',
+    certificate: (seat) => inSeat(seat, 'cert.pem'),
+    ip: issue('http-01'),
+    issue: {
+      'http-01': issue('http-01'),
+      'dns-01': issue('dns-01'),
+      'tls-alpn-01': issue('tls-alpn-01'),
+    },
+    renewByAri: 'version 5.4 knows no ARI',
+    revoke: (seat) => run(seat, 'revoke'),
+    changeKey: (seat) => run(seat, 'change-key'),
+  };
+}
