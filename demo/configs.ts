@@ -69,6 +69,11 @@ export async function freePorts(): Promise<Ports> {
   return { grpc, serverOps, serverHttp, agentOps };
 }
 
+/** Where the server listens, in one line. */
+export const serverPorts = ({ grpc, serverOps, serverHttp }: Ports): string =>
+  `gRPC on 127.0.0.1:${grpc}, metrics on http://127.0.0.1:${serverOps}/metrics, ` +
+  `ACME on http://127.0.0.1:${serverHttp}/acme/directory`;
+
 export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): void {
   const token = (role: 'issuing' | 'root'): object => ({
     label: hsm.tokens[role].label,
@@ -87,8 +92,12 @@ export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): v
     listen: { address: '127.0.0.1', port: ports.grpc },
     admin: { socketPath: pathsOf(home).adminSocket },
     ops: { address: '127.0.0.1', port: ports.serverOps },
-    http: { plain: { address: '127.0.0.1', port: ports.serverHttp } },
+    http: {
+      publicBaseUrl: `http://127.0.0.1:${ports.serverHttp}`,
+      plain: { address: '127.0.0.1', port: ports.serverHttp },
+    },
     names: { enabled: true },
+    acme: { enabled: true },
     // in a folder of its own, as the server advises
     audit: { checkpointFile: join(home.log, 'checkpoints.log') },
     log: { format: 'json' },

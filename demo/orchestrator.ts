@@ -12,6 +12,7 @@ import {
   trustDomain,
   workloadIds,
   writeEntries,
+  serverPorts,
   writeServerConfig,
   type Ports,
   type SoftHsm,
@@ -112,11 +113,7 @@ export class Orchestrator {
       paths.serverConfig,
     ]);
     await this.#ready(server, ports.serverOps);
-    this.#report(
-      'server',
-      ports.serverOps,
-      `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics`,
-    );
+    this.#report('server', ports.serverOps, serverPorts(ports));
     this.#watches.push(this.#watchFacts(ports));
 
     emit({ kind: 'step', text: 'registering the demo workloads, starting the agent' });
