@@ -134,11 +134,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     }),
     finalization: new Finalization({ ...shared, finalizer }),
     certificates: new AcmeCertificates(shared),
-    revocation: new AcmeRevocation({
-      ...shared,
-      useNonce: (nonce) => store.acme.useNonce(nonce),
-      longestAuthorizationSeconds: settings.authorizationSeconds,
-    }),
+    revocation: acmeRevocation(parts, settings),
     observe: (resource, problem) => observe.refused(resource, problem),
   });
   return {
@@ -152,6 +148,17 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     },
   };
 }
+
+const acmeRevocation = (
+  parts: AcmeParts,
+  { orderSeconds, authorizationSeconds }: AcmeSettings,
+): AcmeRevocation =>
+  new AcmeRevocation({
+    ...{ ...parts.store, ...parts.store.acme, ...parts },
+    useNonce: (nonce) => parts.store.acme.useNonce(nonce),
+    // the last name of an order may be shown right before its end
+    longestAuthorizationSeconds: orderSeconds + authorizationSeconds,
+  });
 
 const acmeLimits = (
   { store, owners, clock, observe }: AcmeParts,

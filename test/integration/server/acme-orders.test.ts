@@ -244,3 +244,18 @@ test('a used quota refuses orders and CSRs until the next place is free', async 
   world.services.clock.advance(7_200_000);
   assert.equal((await alice.post(`${waiting}/finalize`, request)).json['status'], 'valid');
 });
+
+test('a name whose validation fails again and again is paused for its account, which is told why', async () => {
+  await using world = await createAcmeWorld({ failuresPerName: { count: 1, seconds: 300 } });
+  const eab = await world.eabKey({ proof: 'challenge' });
+  const [alice, other] = [await world.account({ eab }), await world.account({ eab })];
+  const orderUrl = await alice.order();
+  await alice.post(`${orderUrl.replace('/order/', '/chall/')}/0/http-01`, {});
+  await until(async () => (await world.orderOf(orderUrl))?.authorizations[0]?.status === 'invalid');
+  const paused = await alice.post(world.url('new-order'), order());
+  assert.deepEqual([paused.status, paused.headers['retry-after']], [503, '300']);
+  assert.match(String(paused.json['detail']), /failuresPerName.*www\.shop\.test.*"error"/);
+  await other.order();
+  world.services.clock.advance(300_000);
+  await alice.order();
+});

@@ -1,28 +1,13 @@
 import { createHmac, type KeyObject } from 'node:crypto';
 import { silentLogger, systemRandom, uuidv7 } from '../../../src/common/runtime/index.ts';
 import type { AcmeOrder, EabKey, Rights, Tenant } from '../../../src/domain/index.ts';
+import type { TokenMac } from '../../../src/hsm/mac-port.ts';
 import { HttpFront } from '../../../src/server/http/index.ts';
 import { acmePlugin } from '../../../src/server/http/plugins/acme/index.ts';
-import { AcmeAccounts } from '../../../src/services/acme/accounts.ts';
-import { Acme } from '../../../src/services/acme/acme.ts';
 import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
-import { AcmeCertificates } from '../../../src/services/acme/certificates.ts';
-import { ExternalAccounts } from '../../../src/services/acme/external-accounts.ts';
-import { Finalization } from '../../../src/services/acme/finalization.ts';
-import { Finalizer } from '../../../src/services/acme/finalizer.ts';
-import { AcmeGate } from '../../../src/services/acme/gate.ts';
-import { AcmeLimits, type LimitSettings } from '../../../src/services/acme/limits.ts';
-import { NewOrders } from '../../../src/services/acme/new-orders.ts';
-import { Nonces } from '../../../src/services/acme/nonces.ts';
-import { OrderBook } from '../../../src/services/acme/order-book.ts';
-import { AcmeOrders } from '../../../src/services/acme/orders.ts';
-import { RenewalInfo } from '../../../src/services/acme/renewal-info.ts';
-import { Replacements } from '../../../src/services/acme/replacements.ts';
-import { AcmeRevocation } from '../../../src/services/acme/revocation.ts';
-import { AcmeUrls } from '../../../src/services/acme/urls.ts';
-import { UsedNonces } from '../../../src/services/acme/used-nonces.ts';
-import { RefusalLog } from '../../../src/services/callers/refusal-log.ts';
-import { Revoker } from '../../../src/services/revoking/revoker.ts';
+import { createAcme } from '../../../src/services/acme/create-acme.ts';
+import { eabMacKey } from '../../../src/services/acme/eab-secret.ts';
+import type { LimitSettings } from '../../../src/services/acme/limits.ts';
 import { statedCsr } from '../csr.ts';
 import { freePort } from '../ports.ts';
 import { createServicesWorld, newKey, type ServicesWorld } from '../services-world.ts';
@@ -119,7 +104,7 @@ export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promis
     async eabKey(over = {}) {
       const key: EabKey = { ...usualKey(clock.now()), id: uuidv7(clock.nowMs()), ...over };
       await store.acme.eabKeys.create(key, write('eab-key.created', key.id));
-      return { id: key.id, mac: await secretOf(key.id) };
+      return { id: key.id, mac: await eabMacKey(mac, key.id) };
     },
     async revokeEabKey(id) {
       const key = (await store.acme.eabKeys.byId(id)) as EabKey;
@@ -199,8 +184,9 @@ async function createClient(
 }
 
 /** The token's HMAC, with a key of these tests. */
-const secretOf = (id: string): Promise<Buffer> =>
-  Promise.resolve(createHmac('sha256', 'a key of tests').update(id).digest());
+const mac: TokenMac = {
+  mac: (input) => Promise.resolve(createHmac('sha256', 'a key of tests').update(input).digest()),
+};
 
 const usualKey = (now: number): EabKey => ({
   ...{ id: '', tenant: 'shop', description: '', dnsPatterns: ['*.shop.test'], ipRanges: [] },
@@ -211,11 +197,19 @@ const usualKey = (now: number): EabKey => ({
 });
 
 const wide = { count: 10_000, seconds: 1 };
+const wideLimits: LimitSettings = {
+  ...{ ordersPerAccount: wide, ordersPerNames: wide, ordersPerTenant: wide, failuresPerName: wide },
+  ...{ ordersPerSecond: 10_000, accountsPerSecond: 10_000, anonymousPerSecond: 10_000 },
+};
+/** No host is dialled, so that every validation fails. */
+const validation = {
+  ...{ allowedNetworks: [], deniedNetworks: [], resolvers: [] },
+  ...{ httpPort: 80, httpsPort: 443, timeoutSeconds: 1, concurrent: 4 },
+};
 
 /** One process: memory of its own, over the same store. */
-// oxlint-disable-next-line test-sizes/function-lines -- one server, part by part
 async function serve(
-  { services, store, clock, issuer, inventory, authorities, settings, tenantOwners }: ServicesWorld,
+  world: ServicesWorld,
   {
     baseUrl,
     port,
@@ -226,82 +220,26 @@ async function serve(
     readonly over: Partial<LimitSettings>;
   },
 ): Promise<AsyncDisposable> {
-  const urls = new AcmeUrls(baseUrl);
-  const { acme, certificates, revocations, blockedKeys, quotas } = store;
-  const { accounts, orders, eabKeys } = acme;
-  const nonces = new Nonces({
-    key: await secretOf('nonces'),
-    ...{ clock, random: systemRandom, lifeSeconds: nonceSeconds },
-  });
-  const book = new OrderBook({ orders, clock });
-  const replacements = new Replacements({ orders, certificates });
-  const renewalInfo = new RenewalInfo({
-    ...{ certificates, inventory, authorities, revocations, blockedKeys, clock },
-    explanationUrl: undefined,
-  });
-  const limits = new AcmeLimits({
-    settings: {
-      ordersPerAccount: wide,
-      ordersPerNames: wide,
-      ordersPerTenant: wide,
-      failuresPerName: wide,
-      ordersPerSecond: 10_000,
-      accountsPerSecond: 10_000,
-      anonymousPerSecond: 10_000,
-      ...over,
-    },
-    ...{ quotas, revocations, clock },
-    placeOfTenant: () => undefined,
-    isDue: (serial) => renewalInfo.isDue(serial),
-    refused: () => {},
-  });
-  const finalizer = new Finalizer({
-    ...{ book, orders, eabKeys, issuer, clock, logger: silentLogger },
-    canSign: () => true,
-  });
-  const served = new Acme({
-    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
-    nonces,
-    accounts: new AcmeAccounts({
-      ...{ accounts, orders, urls, clock, termsOfService: undefined },
-      bindings: new ExternalAccounts({ eabKeys, secretOf, clock }),
-    }),
-    newOrders: new NewOrders({
-      ...{ book, orders, eabKeys, replacements, limits, clock, orderSeconds },
+  const { store, issuer, authorities, inventory, settings, tenantOwners, clock } = world;
+  const { revoker, refusals } = world.services;
+  const running = await createAcme(
+    {
+      ...{ store, issuer, authorities, inventory, revoker, refusals, mac, clock },
+      services: settings,
       owners: () => tenantOwners.present(),
-      random: systemRandom,
-      reservedDnsNames: settings.reservedDnsNames,
-      challengeTypes: ['http-01', 'dns-01'],
-    }),
-    orders: new AcmeOrders({
-      ...{ book, replacements, urls, clock, caaIdentities: [] },
-      validate: () => {},
-    }),
-    finalization: new Finalization({
-      ...{ book, eabKeys, finalizer, limits, clock, accounts, blockedKeys },
-    }),
-    certificates: new AcmeCertificates({ orders, certificates, inventory, authorities, urls }),
-    revocation: new AcmeRevocation({
-      ...{ certificates, inventory, authorities, orders, eabKeys, revocations, blockedKeys },
-      revoker: new Revoker({
-        ...{ revocations, blockedKeys, clock, pulls: services.sync },
-        callers: { announce: () => {} },
-      }),
-      useNonce: (nonce) => acme.useNonce(nonce),
-      longestAuthorizationSeconds: orderSeconds,
-      clock,
-    }),
-    ...{ renewalInfo, limits, urls, logger: silentLogger },
-    refusals: new RefusalLog({
-      ...{ audit: store.audit, clock, logger: silentLogger },
-      rate: { perSecond: 1_000, burst: 1_000 },
-    }),
-    meta: { termsOfService: undefined, website: undefined, caaIdentities: [], profiles: {} },
-    observe: () => {},
-  });
-  const plugin = acmePlugin({ urls, present: () => served });
+      ...{ listeners: () => [], held: () => false, canSign: () => true },
+      ...{ random: systemRandom, logger: silentLogger },
+      observe: { refused: () => {}, judged: () => {}, limited: () => {} },
+    },
+    {
+      ...{ publicBaseUrl: baseUrl, caaIdentities: [], challenges: ['http-01', 'dns-01'] },
+      ...{ validation, nonceSeconds, orderSeconds, authorizationSeconds: orderSeconds },
+      limits: { ...wideLimits, ...over },
+    },
+  );
+  const { acme } = running;
   const front = await HttpFront.start(
-    [plugin],
+    [acmePlugin({ urls: acme.urls, present: () => acme })],
     {
       publicBaseUrl: baseUrl,
       plain: { enabled: true, address: '127.0.0.1', port, trustedProxies: [] },
@@ -310,11 +248,10 @@ async function serve(
     },
     { clock, logger: silentLogger, observe: { answered: () => {}, refused: () => {} } },
   );
-  const resumed = finalizer.start();
+  running.start();
   return {
     async [Symbol.asyncDispose]() {
-      await finalizer.close();
-      await resumed;
+      await running.close();
       await front[Symbol.asyncDispose]();
     },
   };
