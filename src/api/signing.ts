@@ -51,6 +51,20 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
       };
     },
   },
+  ExchangeEabKey: {
+    admits: 'delegates',
+    run: async ({ services }, caller, { dnsNames, ips, profile }, signal) => {
+      const { key, macKey, directoryUrl } = await services.eabExchange.exchange(
+        caller,
+        { dnsNames, ips, profile },
+        signal,
+      );
+      return {
+        ...{ keyId: key.id, macKey, directoryUrl },
+        ...{ expiresAt: key.expiresAt, tenant: key.tenant },
+      };
+    },
+  },
   SignDownstreamAuthority: {
     admits: 'workloads',
     run: async ({ services }, caller, { requestId, csrDer, ttlSeconds }, signal) => {

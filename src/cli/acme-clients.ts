@@ -1,4 +1,7 @@
-import type { acmeClients } from './option-values.ts';
+import { PkiError } from '../common/errors/index.ts';
+import type { CliContext } from './context.ts';
+import { acmeClients } from './option-values.ts';
+import { facts, json } from './output.ts';
 
 export type AcmeClient = (typeof acmeClients)[number];
 
@@ -61,5 +64,54 @@ const lines: Readonly<Record<AcmeClient, Lines>> = {
 const apexOf = (name: string): string => name.split('.').slice(-2).join('.');
 
 /** The command line or configuration with which a client makes an account by this key. */
-export const clientLines = (client: AcmeClient, account: ClientAccount): readonly string[] =>
+const clientLines = (client: AcmeClient, account: ClientAccount): readonly string[] =>
   lines[client](account);
+
+/** @throws PkiError INVALID_REQUEST */
+export function clientOf(text: string | undefined): AcmeClient | undefined {
+  const client = acmeClients.find((each) => each === text);
+  if (client === undefined && text !== undefined)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${JSON.stringify(text.slice(0, 40))} is no known client`,
+      { next: `Give one of ${acmeClients.join(', ')}, or leave --for out.` },
+    );
+  return client;
+}
+
+export interface PrintedEabKey {
+  readonly asJson: boolean | undefined;
+  readonly client: AcmeClient | undefined;
+  readonly account: Omit<ClientAccount, 'name'> & { readonly names: readonly string[] };
+  /** Beside the key in JSON. */
+  readonly more: object;
+}
+
+/** The only place that prints a MAC key. */
+export function printEabKey(
+  context: CliContext,
+  { asJson, client, account, more }: PrintedEabKey,
+): void {
+  const { directoryUrl, keyId, macKey, names } = account;
+  if (asJson) json(context, { ...more, id: keyId, macKey, directoryUrl });
+  else if (client === undefined)
+    facts(context, [
+      ['key ID', keyId],
+      ['MAC key', macKey],
+      ['directory', directoryUrl || 'this server has no ACME: set acme.enabled'],
+    ]);
+  else {
+    const directory = directoryUrl === '' ? 'https://CA/acme/directory' : directoryUrl;
+    const lines = clientLines(client, {
+      ...{ keyId, macKey, directoryUrl: directory },
+      name: exampleOf(names),
+    });
+    context.out(`${lines.join('\n')}\n`);
+  }
+}
+
+const exampleOf = ([pattern = 'NAME']: readonly string[]): string =>
+  pattern
+    .split('.')
+    .map((label) => (label === '*' ? 'www' : label))
+    .join('.');

@@ -54,6 +54,7 @@ const values: Readonly<Record<string, readonly string[]>> = {
     'dns-persist-01',
   ],
   'meshca acme key create --profile': namesProfiles,
+  'meshca acme key exchange --profile': namesProfiles,
   'meshca acme key create --proof': ['challenge', 'owner'],
   'meshca acme order list --status': ['pending', 'ready', 'processing', 'valid', 'invalid'],
   'meshca agent list --state': ['active', 'banned', 'evicted'],

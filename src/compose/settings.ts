@@ -21,6 +21,7 @@ import {
   type UpstreamAuthority,
 } from '../issuance/index.ts';
 import {
+  AcmeUrls,
   configuredFronts,
   controlPlaneTypes,
   defaultServiceSettings,
@@ -69,9 +70,9 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
       timeoutSeconds: config.federation.timeoutSeconds,
     },
     acmeDirectoryUrl:
-      config.http.publicBaseUrl === undefined
-        ? undefined
-        : `${config.http.publicBaseUrl.replace(/\/$/, '')}/acme/directory`,
+      config.acme.enabled && config.http.publicBaseUrl !== undefined
+        ? new AcmeUrls(config.http.publicBaseUrl).directory
+        : undefined,
     downstreamTotalRate: {
       perSecond: limits.downstreamPerMinute / 60,
       burst: Math.max(10, limits.downstreamPerMinute),

@@ -3,6 +3,7 @@ import { sha256Hex } from '../common/x509/index.ts';
 import { crlReach, endedStates } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { AccountService } from './acme/account-service.ts';
+import { ExchangeService } from './acme/exchange-service.ts';
 import { EabKeyService } from './acme/eab-key-service.ts';
 import { OrderService } from './acme/order-service.ts';
 import { Access } from './callers/access.ts';
@@ -245,6 +246,10 @@ function acmeServices({ store, acmeMac }: ServicesDependencies, { shared }: Comm
   const { tenants, audit } = store;
   return {
     eabKeys: new EabKeyService({ ...shared, eabKeys, tenants, audit, mac: acmeMac }),
+    eabExchange: new ExchangeService({
+      ...{ ...shared, eabKeys, mac: acmeMac, tenants },
+      ...{ delegations: store.delegations, objects: store.objects },
+    }),
     acmeAccounts: new AccountService({ ...shared, accounts }),
     acmeOrders: new OrderService({ ...shared, orders }),
   };

@@ -7,7 +7,7 @@ import type {
   Rotation,
 } from './authorities/authorities.ts';
 import type { Callers, Refusals } from './callers/callers.ts';
-import type { AcmeAccounts, AcmeOrders, EabKeys } from './acme/operator-acme.ts';
+import type { AcmeAccounts, AcmeOrders, EabExchange, EabKeys } from './acme/operator-acme.ts';
 import type { Agents } from './agents/agents.ts';
 import type { Audit } from './inspection/audit.ts';
 import type { Backup } from './inspection/backup.ts';
@@ -93,6 +93,7 @@ export interface Services {
   readonly roles: Roles;
   readonly tenants: Tenants;
   readonly eabKeys: EabKeys;
+  readonly eabExchange: EabExchange;
   readonly acmeAccounts: AcmeAccounts;
   readonly acmeOrders: AcmeOrders;
   readonly policies: Policies;

@@ -52,7 +52,7 @@ export interface ServiceSettings {
   /** The share of the nodes with handshake reports that may lie; below 0.5. */
   readonly canaryLyingShare: number;
   readonly federation: FederationSettings;
-  /** Of ACME; undefined: this server has no public URL. */
+  /** Of ACME; undefined: this server has none. */
   readonly acmeDirectoryUrl: string | undefined;
 }
 

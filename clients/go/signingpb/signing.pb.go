@@ -1609,6 +1609,145 @@ func (x *RenewNowItem) GetCertificates() int64 {
 	return 0
 }
 
+type ExchangeEabKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The names that the account may order.
+	DnsNames []string `protobuf:"bytes,1,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
+	Ips      []string `protobuf:"bytes,2,rep,name=ips,proto3" json:"ips,omitempty"`
+	// short, classic or hours, to choose among delegations of names; empty: that of the delegation.
+	Profile       string `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeEabKeyRequest) Reset() {
+	*x = ExchangeEabKeyRequest{}
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeEabKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeEabKeyRequest) ProtoMessage() {}
+
+func (x *ExchangeEabKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeEabKeyRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeEabKeyRequest) Descriptor() ([]byte, []int) {
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ExchangeEabKeyRequest) GetDnsNames() []string {
+	if x != nil {
+		return x.DnsNames
+	}
+	return nil
+}
+
+func (x *ExchangeEabKeyRequest) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *ExchangeEabKeyRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+// `mac_key`: 32 bytes; clients take them as base64url. `directory_url`: empty where the server has no ACME.
+type ExchangeEabKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	MacKey        []byte                 `protobuf:"bytes,2,opt,name=mac_key,json=macKey,proto3" json:"mac_key,omitempty"`
+	DirectoryUrl  string                 `protobuf:"bytes,3,opt,name=directory_url,json=directoryUrl,proto3" json:"directory_url,omitempty"`
+	ExpiresAt     int64                  `protobuf:"varint,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeEabKeyResponse) Reset() {
+	*x = ExchangeEabKeyResponse{}
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeEabKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeEabKeyResponse) ProtoMessage() {}
+
+func (x *ExchangeEabKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeEabKeyResponse.ProtoReflect.Descriptor instead.
+func (*ExchangeEabKeyResponse) Descriptor() ([]byte, []int) {
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExchangeEabKeyResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *ExchangeEabKeyResponse) GetMacKey() []byte {
+	if x != nil {
+		return x.MacKey
+	}
+	return nil
+}
+
+func (x *ExchangeEabKeyResponse) GetDirectoryUrl() string {
+	if x != nil {
+		return x.DirectoryUrl
+	}
+	return ""
+}
+
+func (x *ExchangeEabKeyResponse) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *ExchangeEabKeyResponse) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
 type GetDelegationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1617,7 +1756,7 @@ type GetDelegationRequest struct {
 
 func (x *GetDelegationRequest) Reset() {
 	*x = GetDelegationRequest{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1768,7 @@ func (x *GetDelegationRequest) String() string {
 func (*GetDelegationRequest) ProtoMessage() {}
 
 func (x *GetDelegationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1781,7 @@ func (x *GetDelegationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDelegationRequest.ProtoReflect.Descriptor instead.
 func (*GetDelegationRequest) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{23}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{25}
 }
 
 // max_ttl_seconds and key_types: of the delegations for identities together; of those for names each states its own.
@@ -1659,7 +1798,7 @@ type DelegationView struct {
 
 func (x *DelegationView) Reset() {
 	*x = DelegationView{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1810,7 @@ func (x *DelegationView) String() string {
 func (*DelegationView) ProtoMessage() {}
 
 func (x *DelegationView) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1823,7 @@ func (x *DelegationView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegationView.ProtoReflect.Descriptor instead.
 func (*DelegationView) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{24}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DelegationView) GetDelegationIds() []string {
@@ -1738,7 +1877,7 @@ type NamesDelegation struct {
 
 func (x *NamesDelegation) Reset() {
 	*x = NamesDelegation{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1889,7 @@ func (x *NamesDelegation) String() string {
 func (*NamesDelegation) ProtoMessage() {}
 
 func (x *NamesDelegation) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1902,7 @@ func (x *NamesDelegation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesDelegation.ProtoReflect.Descriptor instead.
 func (*NamesDelegation) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{25}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NamesDelegation) GetDelegationId() string {
@@ -1938,7 +2077,18 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\x05items\x18\x02 \x03(\v2\x1f.meshca.signing.v1.RenewNowItemR\x05items\"U\n" +
 	"\fRenewNowItem\x12!\n" +
 	"\fauthority_id\x18\x01 \x01(\tR\vauthorityId\x12\"\n" +
-	"\fcertificates\x18\x02 \x01(\x03R\fcertificates\"\x16\n" +
+	"\fcertificates\x18\x02 \x01(\x03R\fcertificates\"`\n" +
+	"\x15ExchangeEabKeyRequest\x12\x1b\n" +
+	"\tdns_names\x18\x01 \x03(\tR\bdnsNames\x12\x10\n" +
+	"\x03ips\x18\x02 \x03(\tR\x03ips\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\tR\aprofile\"\xa4\x01\n" +
+	"\x16ExchangeEabKeyResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x17\n" +
+	"\amac_key\x18\x02 \x01(\fR\x06macKey\x12#\n" +
+	"\rdirectory_url\x18\x03 \x01(\tR\fdirectoryUrl\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\x03R\texpiresAt\x12\x16\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\"\x16\n" +
 	"\x14GetDelegationRequest\"\xd2\x01\n" +
 	"\x0eDelegationView\x12%\n" +
 	"\x0edelegation_ids\x18\x01 \x03(\tR\rdelegationIds\x12\x1a\n" +
@@ -1953,14 +2103,15 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\tip_ranges\x18\x04 \x03(\tR\bipRanges\x12\x1c\n" +
 	"\twildcards\x18\x05 \x01(\bR\twildcards\x12&\n" +
 	"\x0fmax_ttl_seconds\x18\x06 \x01(\x03R\rmaxTtlSeconds\x12\x1b\n" +
-	"\tkey_types\x18\a \x03(\tR\bkeyTypes2\xcb\x04\n" +
+	"\tkey_types\x18\a \x03(\tR\bkeyTypes2\xb2\x05\n" +
 	"\aSigning\x12G\n" +
 	"\x04Sign\x12\x1e.meshca.signing.v1.SignRequest\x1a\x1f.meshca.signing.v1.SignResponse\x12V\n" +
 	"\tSignBatch\x12#.meshca.signing.v1.SignBatchRequest\x1a$.meshca.signing.v1.SignBatchResponse\x12]\n" +
 	"\n" +
 	"SignStream\x12$.meshca.signing.v1.SignStreamRequest\x1a%.meshca.signing.v1.SignStreamResponse(\x010\x01\x12`\n" +
 	"\vWatchBundle\x12%.meshca.signing.v1.WatchBundleRequest\x1a&.meshca.signing.v1.WatchBundleResponse(\x010\x01\x12[\n" +
-	"\rGetDelegation\x12'.meshca.signing.v1.GetDelegationRequest\x1a!.meshca.signing.v1.DelegationView\x12\x80\x01\n" +
+	"\rGetDelegation\x12'.meshca.signing.v1.GetDelegationRequest\x1a!.meshca.signing.v1.DelegationView\x12e\n" +
+	"\x0eExchangeEabKey\x12(.meshca.signing.v1.ExchangeEabKeyRequest\x1a).meshca.signing.v1.ExchangeEabKeyResponse\x12\x80\x01\n" +
 	"\x17SignDownstreamAuthority\x121.meshca.signing.v1.SignDownstreamAuthorityRequest\x1a2.meshca.signing.v1.SignDownstreamAuthorityResponseb\x06proto3"
 
 var (
@@ -1975,7 +2126,7 @@ func file_meshca_signing_v1_signing_proto_rawDescGZIP() []byte {
 	return file_meshca_signing_v1_signing_proto_rawDescData
 }
 
-var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*SignDownstreamAuthorityRequest)(nil),  // 0: meshca.signing.v1.SignDownstreamAuthorityRequest
 	(*SignDownstreamAuthorityResponse)(nil), // 1: meshca.signing.v1.SignDownstreamAuthorityResponse
@@ -2000,9 +2151,11 @@ var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*TaintedAuthority)(nil),                // 20: meshca.signing.v1.TaintedAuthority
 	(*RenewNow)(nil),                        // 21: meshca.signing.v1.RenewNow
 	(*RenewNowItem)(nil),                    // 22: meshca.signing.v1.RenewNowItem
-	(*GetDelegationRequest)(nil),            // 23: meshca.signing.v1.GetDelegationRequest
-	(*DelegationView)(nil),                  // 24: meshca.signing.v1.DelegationView
-	(*NamesDelegation)(nil),                 // 25: meshca.signing.v1.NamesDelegation
+	(*ExchangeEabKeyRequest)(nil),           // 23: meshca.signing.v1.ExchangeEabKeyRequest
+	(*ExchangeEabKeyResponse)(nil),          // 24: meshca.signing.v1.ExchangeEabKeyResponse
+	(*GetDelegationRequest)(nil),            // 25: meshca.signing.v1.GetDelegationRequest
+	(*DelegationView)(nil),                  // 26: meshca.signing.v1.DelegationView
+	(*NamesDelegation)(nil),                 // 27: meshca.signing.v1.NamesDelegation
 }
 var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	2,  // 0: meshca.signing.v1.SignBatchRequest.items:type_name -> meshca.signing.v1.SignRequest
@@ -2022,21 +2175,23 @@ var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	18, // 14: meshca.signing.v1.CrlSet.crls:type_name -> meshca.signing.v1.SignedCrl
 	20, // 15: meshca.signing.v1.TaintSet.authorities:type_name -> meshca.signing.v1.TaintedAuthority
 	22, // 16: meshca.signing.v1.RenewNow.items:type_name -> meshca.signing.v1.RenewNowItem
-	25, // 17: meshca.signing.v1.DelegationView.names:type_name -> meshca.signing.v1.NamesDelegation
+	27, // 17: meshca.signing.v1.DelegationView.names:type_name -> meshca.signing.v1.NamesDelegation
 	2,  // 18: meshca.signing.v1.Signing.Sign:input_type -> meshca.signing.v1.SignRequest
 	4,  // 19: meshca.signing.v1.Signing.SignBatch:input_type -> meshca.signing.v1.SignBatchRequest
 	8,  // 20: meshca.signing.v1.Signing.SignStream:input_type -> meshca.signing.v1.SignStreamRequest
 	10, // 21: meshca.signing.v1.Signing.WatchBundle:input_type -> meshca.signing.v1.WatchBundleRequest
-	23, // 22: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
-	0,  // 23: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
-	3,  // 24: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
-	5,  // 25: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
-	9,  // 26: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
-	14, // 27: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
-	24, // 28: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
-	1,  // 29: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
+	25, // 22: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
+	23, // 23: meshca.signing.v1.Signing.ExchangeEabKey:input_type -> meshca.signing.v1.ExchangeEabKeyRequest
+	0,  // 24: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
+	3,  // 25: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
+	5,  // 26: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
+	9,  // 27: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
+	14, // 28: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
+	26, // 29: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
+	24, // 30: meshca.signing.v1.Signing.ExchangeEabKey:output_type -> meshca.signing.v1.ExchangeEabKeyResponse
+	1,  // 31: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2061,7 +2216,7 @@ func file_meshca_signing_v1_signing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meshca_signing_v1_signing_proto_rawDesc), len(file_meshca_signing_v1_signing_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

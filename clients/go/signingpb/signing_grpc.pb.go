@@ -27,6 +27,7 @@ const (
 	Signing_SignStream_FullMethodName              = "/meshca.signing.v1.Signing/SignStream"
 	Signing_WatchBundle_FullMethodName             = "/meshca.signing.v1.Signing/WatchBundle"
 	Signing_GetDelegation_FullMethodName           = "/meshca.signing.v1.Signing/GetDelegation"
+	Signing_ExchangeEabKey_FullMethodName          = "/meshca.signing.v1.Signing/ExchangeEabKey"
 	Signing_SignDownstreamAuthority_FullMethodName = "/meshca.signing.v1.Signing/SignDownstreamAuthority"
 )
 
@@ -44,6 +45,9 @@ type SigningClient interface {
 	// holds, and rotations wait for it by name. The first message of the caller is its hello.
 	WatchBundle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchBundleRequest, WatchBundleResponse], error)
 	GetDelegation(ctx context.Context, in *GetDelegationRequest, opts ...grpc.CallOption) (*DelegationView, error)
+	// A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+	// and that belong to the tenant of the caller's SPIFFE ID.
+	ExchangeEabKey(ctx context.Context, in *ExchangeEabKeyRequest, opts ...grpc.CallOption) (*ExchangeEabKeyResponse, error)
 	// The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
 	// from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
 	SignDownstreamAuthority(ctx context.Context, in *SignDownstreamAuthorityRequest, opts ...grpc.CallOption) (*SignDownstreamAuthorityResponse, error)
@@ -113,6 +117,16 @@ func (c *signingClient) GetDelegation(ctx context.Context, in *GetDelegationRequ
 	return out, nil
 }
 
+func (c *signingClient) ExchangeEabKey(ctx context.Context, in *ExchangeEabKeyRequest, opts ...grpc.CallOption) (*ExchangeEabKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeEabKeyResponse)
+	err := c.cc.Invoke(ctx, Signing_ExchangeEabKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *signingClient) SignDownstreamAuthority(ctx context.Context, in *SignDownstreamAuthorityRequest, opts ...grpc.CallOption) (*SignDownstreamAuthorityResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SignDownstreamAuthorityResponse)
@@ -137,6 +151,9 @@ type SigningServer interface {
 	// holds, and rotations wait for it by name. The first message of the caller is its hello.
 	WatchBundle(grpc.BidiStreamingServer[WatchBundleRequest, WatchBundleResponse]) error
 	GetDelegation(context.Context, *GetDelegationRequest) (*DelegationView, error)
+	// A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+	// and that belong to the tenant of the caller's SPIFFE ID.
+	ExchangeEabKey(context.Context, *ExchangeEabKeyRequest) (*ExchangeEabKeyResponse, error)
 	// The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
 	// from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
 	SignDownstreamAuthority(context.Context, *SignDownstreamAuthorityRequest) (*SignDownstreamAuthorityResponse, error)
@@ -164,6 +181,9 @@ func (UnimplementedSigningServer) WatchBundle(grpc.BidiStreamingServer[WatchBund
 }
 func (UnimplementedSigningServer) GetDelegation(context.Context, *GetDelegationRequest) (*DelegationView, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDelegation not implemented")
+}
+func (UnimplementedSigningServer) ExchangeEabKey(context.Context, *ExchangeEabKeyRequest) (*ExchangeEabKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeEabKey not implemented")
 }
 func (UnimplementedSigningServer) SignDownstreamAuthority(context.Context, *SignDownstreamAuthorityRequest) (*SignDownstreamAuthorityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignDownstreamAuthority not implemented")
@@ -257,6 +277,24 @@ func _Signing_GetDelegation_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Signing_ExchangeEabKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeEabKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SigningServer).ExchangeEabKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Signing_ExchangeEabKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SigningServer).ExchangeEabKey(ctx, req.(*ExchangeEabKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Signing_SignDownstreamAuthority_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SignDownstreamAuthorityRequest)
 	if err := dec(in); err != nil {
@@ -293,6 +331,10 @@ var Signing_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDelegation",
 			Handler:    _Signing_GetDelegation_Handler,
+		},
+		{
+			MethodName: "ExchangeEabKey",
+			Handler:    _Signing_ExchangeEabKey_Handler,
 		},
 		{
 			MethodName: "SignDownstreamAuthority",

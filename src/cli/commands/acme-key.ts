@@ -2,15 +2,16 @@ import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import type { CreateEabKeyRequest } from '../../common/wire/generated/meshca/admin/v1/CreateEabKeyRequest.ts';
 import type { EabKeySecret__Output } from '../../common/wire/generated/meshca/admin/v1/EabKeySecret.ts';
-import { clientLines, type AcmeClient } from '../acme-clients.ts';
+import { clientOf, printEabKey, type AcmeClient } from '../acme-clients.ts';
 import { showEabKey, showEabKeys } from '../acme-view.ts';
 import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { eabKeyId } from '../object-ids.ts';
 import { acmeClients } from '../option-values.ts';
-import { facts, json, parseDuration } from '../output.ts';
+import { json, parseDuration } from '../output.ts';
 import { quotaOf, quotaText } from '../quota.ts';
+import { exchangeCommand } from './acme-exchange.ts';
 
 /** Keys for external account binding: what an ACME client needs to make an account. */
 export function acmeKeyCommands(acme: Command, context: CliContext, outcome: Outcome): void {
@@ -21,6 +22,7 @@ export function acmeKeyCommands(acme: Command, context: CliContext, outcome: Out
   listCommand(key, context, outcome);
   showCommand(key, context, outcome);
   revokeCommand(key, context, outcome);
+  exchangeCommand(key, context, outcome);
 }
 
 interface CreateFlags {
@@ -91,48 +93,21 @@ function createCommand(key: Command, context: CliContext, outcome: Outcome): voi
     );
 }
 
-function clientOf(text: string | undefined): AcmeClient | undefined {
-  const client = acmeClients.find((each) => each === text);
-  if (client === undefined && text !== undefined)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `${JSON.stringify(text.slice(0, 40))} is no known client`,
-      {
-        next: `Give one of ${acmeClients.join(', ')}, or leave --for out.`,
-      },
-    );
-  return client;
-}
-
-/** The only place that prints a MAC key. */
-function printSecret(
+const printSecret = (
   context: CliContext,
   { json: asJson }: { readonly json?: boolean },
   { key, macKey, directoryUrl }: EabKeySecret__Output,
   client: AcmeClient | undefined,
-): void {
+): void => {
   if (!key) throw new PkiError('NOT_FOUND', 'the server returned no EAB key');
   const account = {
-    directoryUrl: directoryUrl === '' ? 'https://CA/acme/directory' : directoryUrl,
+    directoryUrl,
     keyId: key.id,
     macKey: macKey.toString('base64url'),
-    name: exampleOf(key.dnsPatterns),
+    names: key.dnsPatterns,
   };
-  if (asJson) json(context, { ...key, macKey: account.macKey, directoryUrl });
-  else if (client === undefined)
-    facts(context, [
-      ['key ID', account.keyId],
-      ['MAC key', account.macKey],
-      ['directory', directoryUrl || 'set http.publicBaseUrl of the server'],
-    ]);
-  else context.out(`${clientLines(client, account).join('\n')}\n`);
-}
-
-const exampleOf = ([pattern = 'NAME']: readonly string[]): string =>
-  pattern
-    .split('.')
-    .map((label) => (label === '*' ? 'www' : label))
-    .join('.');
+  printEabKey(context, { asJson, client, account, more: { ...key } });
+};
 
 function listCommand(key: Command, context: CliContext, outcome: Outcome): void {
   key

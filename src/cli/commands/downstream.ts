@@ -10,7 +10,6 @@ import {
   pemEncode,
   pkcs8Of,
   sha256Hex,
-  splitDer,
   verifyChain,
 } from '../../common/x509/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
@@ -19,7 +18,8 @@ import type { CliContext } from '../context.ts';
 import { readCsr, writeWhole } from '../files.ts';
 import { fingerprintsOf } from '../server-issuer.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
-import { fetchX509, socketOf, type SocketOptions } from './agent-api.ts';
+import { ownSvid, type OwnSvid } from '../own-svid.ts';
+import { socketOf, type SocketOptions } from './agent-api.ts';
 
 interface RequestFlags extends SocketOptions {
   readonly csr?: string;
@@ -27,14 +27,6 @@ interface RequestFlags extends SocketOptions {
   readonly out: string;
   readonly ttl?: string;
   readonly spiffeId?: string;
-}
-
-interface Svid {
-  readonly spiffeId: string;
-  readonly certPem: string;
-  readonly keyPem: Buffer;
-  readonly bundlePem: Buffer;
-  readonly issuersSha256: readonly string[];
 }
 
 /** Commands for a workload with a downstream entry. They use its own SVID. */
@@ -149,27 +141,9 @@ function rootOf(
   return root;
 }
 
-async function ownSvid(socketPath: string, spiffeId: string | undefined): Promise<Svid> {
-  const { svids, meshcaIssuers } = await fetchX509(socketPath);
-  // by default, a workload uses the first identity
-  const svid = svids.find((candidate) => spiffeId === undefined || candidate.spiffeId === spiffeId);
-  if (svid === undefined)
-    throw new PkiError(
-      'NOT_FOUND',
-      `none of the ${svids.length} identities of this process is ${spiffeId ?? 'there'}`,
-    );
-  return {
-    spiffeId: svid.spiffeId,
-    certPem: certificatesToPem(unwrap(splitDer(svid.x509Svid))),
-    keyPem: Buffer.from(pemEncode('PRIVATE KEY', svid.x509SvidKey)),
-    bundlePem: Buffer.from(certificatesToPem(unwrap(splitDer(svid.bundle)))),
-    issuersSha256: meshcaIssuers.map((digest) => digest.toString('hex')),
-  };
-}
-
 async function request(
   { csr }: RequestFlags,
-  { spiffeId }: Svid,
+  { spiffeId }: OwnSvid,
 ): Promise<{ readonly csrDer: Buffer; readonly keyPem?: string }> {
   if (csr === undefined) {
     const { privateKey } = await generateKeyPairAsync('ec-p256');

@@ -7,14 +7,14 @@ import type {
   OrderStatus,
 } from '../../domain/index.ts';
 import type { Page, PageRequest } from '../../store/ports/index.ts';
-import type { OperatorCaller } from '../callers/caller.ts';
+import type { DelegateCaller, OperatorCaller } from '../callers/caller.ts';
 
 /** An EAB key with what its holder needs. Whoever has this can make accounts with it. */
 export interface EabKeySecret {
   readonly key: EabKey;
   /** 32 bytes. Clients take them as base64url. */
   readonly macKey: Buffer;
-  /** Empty: this server has no public URL. */
+  /** Empty: this server has no ACME. */
   readonly directoryUrl: string;
 }
 
@@ -32,6 +32,23 @@ export interface EabKeys {
   secret(caller: OperatorCaller, id: string): Promise<EabKeySecret>;
   /** Ends the key, and with it what its accounts would be issued, renewals included. */
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<EabKey>;
+}
+
+/** What a delegate wants to order. */
+export interface ExchangeAsk {
+  readonly dnsNames: readonly string[];
+  readonly ips: readonly string[];
+  /** Empty: that of the delegation. */
+  readonly profile: string;
+}
+
+/** EAB keys for callers that prove themselves otherwise. */
+export interface EabExchange {
+  /**
+   * A key for one account and some minutes, for names that a delegation of the caller covers. It
+   * ends with the delegation's time and with the caller's SVID, if they end before.
+   */
+  exchange(caller: DelegateCaller, ask: ExchangeAsk, signal?: AbortSignal): Promise<EabKeySecret>;
 }
 
 /** Empty texts: any. */

@@ -17,9 +17,10 @@ import {
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
 import type { LedgerDelegations, ObjectLedger } from '../../ledger/index.ts';
-import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
+import { requesterOf, type DelegateCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-rights.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
+import { activeDelegations } from './active-delegations.ts';
 import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
 import { KeyedBuckets } from '../../common/runtime/index.ts';
 import { refusing } from '../callers/refusal-log.ts';
@@ -51,7 +52,7 @@ export class SigningService implements Signing {
     return refusing(this.#dependencies.refusals, { caller, operation: 'Sign' }, async () => {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
-      const delegations = await this.#activeOf(caller);
+      const delegations = await activeDelegations(this.#dependencies, caller);
       const decided = decideEach(
         items,
         this.#dependencies.clock.nowMs(),
@@ -76,7 +77,7 @@ export class SigningService implements Signing {
       this.#dependencies.refusals,
       { caller, operation: 'GetDelegation' },
       async () => {
-        const delegations = await this.#activeOf(caller);
+        const delegations = await activeDelegations(this.#dependencies, caller);
         const isOfNames = ({ profile }: Delegation): boolean => isNamesProfile(profile);
         const identities = delegations.filter((each) => !isOfNames(each));
         return {
@@ -89,26 +90,6 @@ export class SigningService implements Signing {
           names: delegations.filter(isOfNames),
         };
       },
-    );
-  }
-
-  async #activeOf(caller: DelegateCaller): Promise<readonly Proven<Delegation>[]> {
-    const actual = caller as Caller;
-    if (actual.class !== 'delegate' || actual.kind !== 'workload')
-      throw new PkiError(
-        'CALLER_NOT_ADMITTED',
-        `only delegates may do this, not ${actual.class} callers`,
-      );
-    const delegations = await this.#dependencies.delegations.activeFor(
-      caller.spiffeId,
-      this.#dependencies.clock.now(),
-    );
-    if (delegations.length === 0) {
-      this.#dependencies.delegations.compareSoon();
-      throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
-    }
-    return delegations.map((delegation) =>
-      this.#dependencies.objects.require('delegation', delegation),
     );
   }
 

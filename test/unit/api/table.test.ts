@@ -34,6 +34,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     SignStream: ['delegate', 'never'],
     WatchBundle: ['delegate', 'never'],
     GetDelegation: ['delegate', 'never'],
+    ExchangeEabKey: ['delegate', 'never'],
     SignDownstreamAuthority: ['workload delegate', 'never'],
   },
   'meshca.admin.v1.Entries': {

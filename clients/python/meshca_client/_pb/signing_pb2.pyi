@@ -262,6 +262,30 @@ class RenewNowItem(_message.Message):
     certificates: int
     def __init__(self, authority_id: _Optional[str] = ..., certificates: _Optional[int] = ...) -> None: ...
 
+class ExchangeEabKeyRequest(_message.Message):
+    __slots__ = ("dns_names", "ips", "profile")
+    DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    IPS_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    dns_names: _containers.RepeatedScalarFieldContainer[str]
+    ips: _containers.RepeatedScalarFieldContainer[str]
+    profile: str
+    def __init__(self, dns_names: _Optional[_Iterable[str]] = ..., ips: _Optional[_Iterable[str]] = ..., profile: _Optional[str] = ...) -> None: ...
+
+class ExchangeEabKeyResponse(_message.Message):
+    __slots__ = ("key_id", "mac_key", "directory_url", "expires_at", "tenant")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    MAC_KEY_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_URL_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    mac_key: bytes
+    directory_url: str
+    expires_at: int
+    tenant: str
+    def __init__(self, key_id: _Optional[str] = ..., mac_key: _Optional[bytes] = ..., directory_url: _Optional[str] = ..., expires_at: _Optional[int] = ..., tenant: _Optional[str] = ...) -> None: ...
+
 class GetDelegationRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

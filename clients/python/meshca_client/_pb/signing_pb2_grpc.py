@@ -59,6 +59,11 @@ class SigningStub(object):
                 request_serializer=meshca__client_dot___pb_dot_signing__pb2.GetDelegationRequest.SerializeToString,
                 response_deserializer=meshca__client_dot___pb_dot_signing__pb2.DelegationView.FromString,
                 _registered_method=True)
+        self.ExchangeEabKey = channel.unary_unary(
+                '/meshca.signing.v1.Signing/ExchangeEabKey',
+                request_serializer=meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyRequest.SerializeToString,
+                response_deserializer=meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyResponse.FromString,
+                _registered_method=True)
         self.SignDownstreamAuthority = channel.unary_unary(
                 '/meshca.signing.v1.Signing/SignDownstreamAuthority',
                 request_serializer=meshca__client_dot___pb_dot_signing__pb2.SignDownstreamAuthorityRequest.SerializeToString,
@@ -104,6 +109,14 @@ class SigningServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeEabKey(self, request, context):
+        """A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+        and that belong to the tenant of the caller's SPIFFE ID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignDownstreamAuthority(self, request, context):
         """The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
         from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
@@ -139,6 +152,11 @@ def add_SigningServicer_to_server(servicer, server):
                     servicer.GetDelegation,
                     request_deserializer=meshca__client_dot___pb_dot_signing__pb2.GetDelegationRequest.FromString,
                     response_serializer=meshca__client_dot___pb_dot_signing__pb2.DelegationView.SerializeToString,
+            ),
+            'ExchangeEabKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeEabKey,
+                    request_deserializer=meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyRequest.FromString,
+                    response_serializer=meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyResponse.SerializeToString,
             ),
             'SignDownstreamAuthority': grpc.unary_unary_rpc_method_handler(
                     servicer.SignDownstreamAuthority,
@@ -281,6 +299,33 @@ class Signing(object):
             '/meshca.signing.v1.Signing/GetDelegation',
             meshca__client_dot___pb_dot_signing__pb2.GetDelegationRequest.SerializeToString,
             meshca__client_dot___pb_dot_signing__pb2.DelegationView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeEabKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshca.signing.v1.Signing/ExchangeEabKey',
+            meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyRequest.SerializeToString,
+            meshca__client_dot___pb_dot_signing__pb2.ExchangeEabKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,8 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { CrlSet as _meshca_signing_v1_CrlSet, CrlSet__Output as _meshca_signing_v1_CrlSet__Output } from './meshca/signing/v1/CrlSet.ts';
 import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationView__Output as _meshca_signing_v1_DelegationView__Output } from './meshca/signing/v1/DelegationView.ts';
+import type { ExchangeEabKeyRequest as _meshca_signing_v1_ExchangeEabKeyRequest, ExchangeEabKeyRequest__Output as _meshca_signing_v1_ExchangeEabKeyRequest__Output } from './meshca/signing/v1/ExchangeEabKeyRequest.ts';
+import type { ExchangeEabKeyResponse as _meshca_signing_v1_ExchangeEabKeyResponse, ExchangeEabKeyResponse__Output as _meshca_signing_v1_ExchangeEabKeyResponse__Output } from './meshca/signing/v1/ExchangeEabKeyResponse.ts';
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from './meshca/signing/v1/GetDelegationRequest.ts';
 import type { JwtKey as _meshca_signing_v1_JwtKey, JwtKey__Output as _meshca_signing_v1_JwtKey__Output } from './meshca/signing/v1/JwtKey.ts';
 import type { NamesDelegation as _meshca_signing_v1_NamesDelegation, NamesDelegation__Output as _meshca_signing_v1_NamesDelegation__Output } from './meshca/signing/v1/NamesDelegation.ts';
@@ -40,6 +42,8 @@ export interface ProtoGrpcType {
       v1: {
         CrlSet: MessageTypeDefinition<_meshca_signing_v1_CrlSet, _meshca_signing_v1_CrlSet__Output>
         DelegationView: MessageTypeDefinition<_meshca_signing_v1_DelegationView, _meshca_signing_v1_DelegationView__Output>
+        ExchangeEabKeyRequest: MessageTypeDefinition<_meshca_signing_v1_ExchangeEabKeyRequest, _meshca_signing_v1_ExchangeEabKeyRequest__Output>
+        ExchangeEabKeyResponse: MessageTypeDefinition<_meshca_signing_v1_ExchangeEabKeyResponse, _meshca_signing_v1_ExchangeEabKeyResponse__Output>
         GetDelegationRequest: MessageTypeDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_GetDelegationRequest__Output>
         JwtKey: MessageTypeDefinition<_meshca_signing_v1_JwtKey, _meshca_signing_v1_JwtKey__Output>
         NamesDelegation: MessageTypeDefinition<_meshca_signing_v1_NamesDelegation, _meshca_signing_v1_NamesDelegation__Output>

@@ -4,6 +4,8 @@
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationView__Output as _meshca_signing_v1_DelegationView__Output } from '../../../meshca/signing/v1/DelegationView.ts';
+import type { ExchangeEabKeyRequest as _meshca_signing_v1_ExchangeEabKeyRequest, ExchangeEabKeyRequest__Output as _meshca_signing_v1_ExchangeEabKeyRequest__Output } from '../../../meshca/signing/v1/ExchangeEabKeyRequest.ts';
+import type { ExchangeEabKeyResponse as _meshca_signing_v1_ExchangeEabKeyResponse, ExchangeEabKeyResponse__Output as _meshca_signing_v1_ExchangeEabKeyResponse__Output } from '../../../meshca/signing/v1/ExchangeEabKeyResponse.ts';
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from '../../../meshca/signing/v1/GetDelegationRequest.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from '../../../meshca/signing/v1/SignBatchRequest.ts';
 import type { SignBatchResponse as _meshca_signing_v1_SignBatchResponse, SignBatchResponse__Output as _meshca_signing_v1_SignBatchResponse__Output } from '../../../meshca/signing/v1/SignBatchResponse.ts';
@@ -17,6 +19,23 @@ import type { WatchBundleRequest as _meshca_signing_v1_WatchBundleRequest, Watch
 import type { WatchBundleResponse as _meshca_signing_v1_WatchBundleResponse, WatchBundleResponse__Output as _meshca_signing_v1_WatchBundleResponse__Output } from '../../../meshca/signing/v1/WatchBundleResponse.ts';
 
 export interface SigningClient extends grpc.Client {
+  /**
+   * A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+   * and that belong to the tenant of the caller's SPIFFE ID.
+   */
+  ExchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+   * and that belong to the tenant of the caller's SPIFFE ID.
+   */
+  exchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  exchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  exchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+  exchangeEabKey(argument: _meshca_signing_v1_ExchangeEabKeyRequest, callback: grpc.requestCallback<_meshca_signing_v1_ExchangeEabKeyResponse__Output>): grpc.ClientUnaryCall;
+
   GetDelegation(argument: _meshca_signing_v1_GetDelegationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_DelegationView__Output>): grpc.ClientUnaryCall;
   GetDelegation(argument: _meshca_signing_v1_GetDelegationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_signing_v1_DelegationView__Output>): grpc.ClientUnaryCall;
   GetDelegation(argument: _meshca_signing_v1_GetDelegationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_DelegationView__Output>): grpc.ClientUnaryCall;
@@ -96,6 +115,12 @@ export interface SigningClient extends grpc.Client {
 }
 
 export interface SigningHandlers extends grpc.UntypedServiceImplementation {
+  /**
+   * A key for external account binding (ACME), for one account and some minutes: for names that a delegation of names covers,
+   * and that belong to the tenant of the caller's SPIFFE ID.
+   */
+  ExchangeEabKey: grpc.handleUnaryCall<_meshca_signing_v1_ExchangeEabKeyRequest__Output, _meshca_signing_v1_ExchangeEabKeyResponse>;
+
   GetDelegation: grpc.handleUnaryCall<_meshca_signing_v1_GetDelegationRequest__Output, _meshca_signing_v1_DelegationView>;
 
   Sign: grpc.handleUnaryCall<_meshca_signing_v1_SignRequest__Output, _meshca_signing_v1_SignResponse>;
@@ -126,6 +151,7 @@ export interface SigningHandlers extends grpc.UntypedServiceImplementation {
 }
 
 export interface SigningDefinition extends grpc.ServiceDefinition {
+  ExchangeEabKey: MethodDefinition<_meshca_signing_v1_ExchangeEabKeyRequest, _meshca_signing_v1_ExchangeEabKeyResponse, _meshca_signing_v1_ExchangeEabKeyRequest__Output, _meshca_signing_v1_ExchangeEabKeyResponse__Output>
   GetDelegation: MethodDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_DelegationView, _meshca_signing_v1_GetDelegationRequest__Output, _meshca_signing_v1_DelegationView__Output>
   Sign: MethodDefinition<_meshca_signing_v1_SignRequest, _meshca_signing_v1_SignResponse, _meshca_signing_v1_SignRequest__Output, _meshca_signing_v1_SignResponse__Output>
   SignBatch: MethodDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchRequest__Output, _meshca_signing_v1_SignBatchResponse__Output>
