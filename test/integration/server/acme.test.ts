@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { unwrap } from '../../../src/common/errors/index.ts';
 import { certificatesFromPem, parseCertificate } from '../../../src/common/x509/index.ts';
+import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
 import { challengeHost, type ChallengeHost } from '../../support/acme/http-01-server.ts';
 import { acmeKey, AcmeWire, base64url, binding, jws } from '../../support/acme/wire.ts';
 import { statedCsr } from '../../support/csr.ts';
@@ -145,6 +146,52 @@ describe('ACME of a server with real tokens', () => {
     assert.deepEqual([read.status, read.json['contact']], [200, ['mailto:ops@shop.test']]);
     assert.equal((await newAccount(eab.mac, acmeKey())).status, 201);
     assert.equal((await post(orderUrl)).json['status'], 'valid');
+  });
+
+  test('a CSR that its key has not signed gives no certificate, and the client learns why', async () => {
+    const made = await server.admin('Acme/CreateEabKey', {
+      tenant: 'shop',
+      dnsPatterns: ['*.shop.test'],
+      profiles: ['short'],
+      proof: 'owner',
+    });
+    const [url, owner] = [`${wire.base}/new-account`, acmeKey()];
+    const externalAccountBinding = binding(
+      { id: made.key?.id as string, mac: made.macKey as Buffer },
+      { url, jwk: owner.jwk },
+    );
+    const account = await wire.post(url, { externalAccountBinding }, { key: owner });
+    const by = { key: owner, kid: String(account.headers.location) };
+    const identifiers = [{ type: 'dns', value: name }];
+    const ordered = await wire.post(`${wire.base}/new-order`, { identifiers }, by);
+    assert.equal(ordered.json['status'], 'ready', ordered.text);
+    const csr = statedCsr(newKey(), { dnsSans: [name] });
+    csr[csr.length - 1] = (csr.at(-1) as number) ^ 1;
+    const place = String(ordered.headers.location);
+    await wire.post(`${place}/finalize`, { csr: base64url(csr) }, by);
+    await until(
+      async () => (await wire.post(place, undefined, by)).json['status'] !== 'processing',
+    );
+    const { json } = await wire.post(place, undefined, by);
+    assert.deepEqual([json['status'], json['certificate']], ['invalid', undefined]);
+    const { type } = json['error'] as { readonly type: string };
+    assert.equal(type, 'urn:ietf:params:acme:error:badCSR');
+  });
+
+  test('its account revokes a certificate, which then is to be renewed at once', async () => {
+    const { json } = await post(orderUrl);
+    const { text } = await post(String(json['certificate']));
+    const [der] = unwrap(certificatesFromPem(text)) as [Buffer];
+    const info = `${wire.base}/renewal-info/${certificateIdOf(der)}`;
+    const endOf = async (): Promise<number> => {
+      const { suggestedWindow } = (await wire.ask('GET', info)).json;
+      return Date.parse((suggestedWindow as { readonly end: string }).end);
+    };
+    assert.ok((await endOf()) > Date.now());
+    const revoke = { certificate: base64url(der), reason: 4 };
+    assert.equal((await post(`${wire.base}/revoke-cert`, revoke)).status, 200);
+    assert.equal((await post(`${wire.base}/revoke-cert`, revoke)).problem, 'alreadyRevoked');
+    assert.ok((await endOf()) < Date.now());
   });
 
   test('the records of an order say who ordered which names, and what became of it', async () => {
