@@ -2,17 +2,23 @@ import { Counter, type Registry } from 'prom-client';
 
 /** Metrics of the ACME server. No name of anybody is a label. */
 export class AcmeMetrics {
-  readonly #refusals: Counter;
+  readonly #requests: Counter;
   readonly #challenges: Counter;
   readonly #limited: Counter;
+  readonly #ended: Counter;
 
   constructor(registry: Registry) {
     const counter = (name: string, help: string, labelNames: readonly string[]): Counter =>
       new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
-    this.#refusals = counter(
-      'meshca_acme_refusals_total',
-      'Refused requests of ACME, by resource and type of problem.',
-      ['resource', 'problem'],
+    this.#requests = counter(
+      'meshca_acme_requests_total',
+      'Requests of ACME, by resource and result (ok, or the type of the problem).',
+      ['resource', 'result'],
+    );
+    this.#ended = counter(
+      'meshca_acme_orders_ended_total',
+      'Orders of ACME that were finalized, by end (issued or failed).',
+      ['end'],
     );
     this.#challenges = counter(
       'meshca_acme_challenges_total',
@@ -26,8 +32,12 @@ export class AcmeMetrics {
     );
   }
 
-  refused(resource: string, problem: string): void {
-    this.#refusals.inc({ resource, problem });
+  answered(resource: string, result: string): void {
+    this.#requests.inc({ resource, result });
+  }
+
+  ended(end: string): void {
+    this.#ended.inc({ end });
   }
 
   judged(type: string, result: string): void {

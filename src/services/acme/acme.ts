@@ -39,8 +39,8 @@ export interface AcmeDependencies {
   readonly urls: AcmeUrls;
   readonly meta: DirectoryMeta;
   readonly logger: Logger;
-  /** Called with the problem type of each refusal. */
-  readonly observe: (resource: string, problem: string) => void;
+  /** Called with `ok`, or with the problem type of a refusal. */
+  readonly observe: (resource: string, result: string) => void;
 }
 
 export interface AcmeRefused {
@@ -150,7 +150,9 @@ export class Acme {
     act: () => AcmeAnswer | Promise<AcmeAnswer>,
   ): Promise<AcmeOutcome> {
     try {
-      return { ok: true, answer: await act() };
+      const answer = await act();
+      this.#dependencies.observe(resource, 'ok');
+      return { ok: true, answer };
     } catch (thrown) {
       const problem = problemOf(thrown);
       this.#dependencies.observe(resource, problem.type);

@@ -5,6 +5,7 @@ import { placeOfTenant } from '../../issuance/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { Issuer } from '../../issuance/issuer.ts';
 import type { Ledger } from '../../ledger/index.ts';
+import type { AcmeOrderStore } from '../../store/ports/index.ts';
 import type { Refusals } from '../callers/callers.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { Revoker } from '../revoking/revoker.ts';
@@ -46,8 +47,10 @@ export interface AcmeSettings {
 
 /** What the metrics record of ACME. */
 export interface AcmeObserver {
-  /** `problem`: the type of a refusal. */
-  refused(resource: string, problem: string): void;
+  /** `result`: `ok`, or the type of the problem. */
+  answered(resource: string, result: string): void;
+  /** An order has its certificate, or never gets one after it was finalized. */
+  ended(end: 'issued' | 'failed'): void;
   /** `result`: `valid`, or the type of the problem. */
   judged(type: ChallengeType, result: string): void;
   limited(limit: string): void;
@@ -100,7 +103,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     ...{ key: await mac.mac(nonceMacInput), clock, random: parts.random },
     lifeSeconds: settings.nonceSeconds,
   });
-  const book = new OrderBook({ orders, clock });
+  const book = new OrderBook({ orders: observedOrders(orders, observe), clock });
   const finalizer = new Finalizer({
     ...{ book, orders, eabKeys, issuer: parts.issuer, clock, logger },
     canSign: () => !parts.held() && parts.canSign(),
@@ -135,7 +138,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     finalization: new Finalization({ ...shared, finalizer }),
     certificates: new AcmeCertificates(shared),
     revocation: acmeRevocation(parts, settings),
-    observe: (resource, problem) => observe.refused(resource, problem),
+    observe: (resource, result) => observe.answered(resource, result),
   });
   return {
     acme,
@@ -148,6 +151,18 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     },
   };
 }
+
+/** A finalized order ends once: nothing changes it afterwards. */
+const observedOrders = (
+  orders: Pick<AcmeOrderStore, 'byId' | 'update'>,
+  observe: Pick<AcmeObserver, 'ended'>,
+): typeof orders => ({
+  byId: (id) => orders.byId(id),
+  update: async (order, write) => {
+    await orders.update(order, write);
+    if (order.stage === 'issued' || order.stage === 'failed') observe.ended(order.stage);
+  },
+});
 
 const acmeRevocation = (
   parts: AcmeParts,

@@ -259,3 +259,21 @@ test('a name whose validation fails again and again is paused for its account, w
   world.services.clock.advance(300_000);
   await alice.order();
 });
+
+test('metrics count requests by result and orders by end, without the name of anybody', async () => {
+  await using world = await createAcmeWorld();
+  const alice = await world.account();
+  await alice.certificate();
+  const refused = await alice.post(world.url('new-order'), order('www.other.test'));
+  assert.equal(refused.problem, 'rejectedIdentifier');
+  const text = await world.metrics.registry.metrics();
+  const lines = text.split('\n').filter((line) => line.startsWith('meshca_acme_'));
+  for (const line of [
+    'meshca_acme_requests_total{resource="new-account",result="ok"} 1',
+    'meshca_acme_requests_total{resource="new-order",result="ok"} 1',
+    'meshca_acme_requests_total{resource="new-order",result="rejectedIdentifier"} 1',
+    'meshca_acme_orders_ended_total{end="issued"} 1',
+  ])
+    assert.ok(lines.includes(line), `${line}\n${lines.join('\n')}`);
+  assert.doesNotMatch(lines.join('\n'), /shop|other|01[0-9a-f]{6}-/);
+});

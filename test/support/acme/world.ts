@@ -4,6 +4,7 @@ import type { AcmeOrder, EabKey, Rights, Tenant } from '../../../src/domain/inde
 import type { TokenMac } from '../../../src/hsm/mac-port.ts';
 import { HttpFront } from '../../../src/server/http/index.ts';
 import { acmePlugin } from '../../../src/server/http/plugins/acme/index.ts';
+import { ServerMetrics } from '../../../src/server/metrics.ts';
 import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
 import { createAcme } from '../../../src/services/acme/create-acme.ts';
 import { eabMacKey } from '../../../src/services/acme/eab-secret.ts';
@@ -52,6 +53,7 @@ export interface AcmeClient {
 export interface AcmeWorld extends AsyncDisposable {
   readonly services: ServicesWorld;
   readonly wire: AcmeWire;
+  readonly metrics: ServerMetrics;
   readonly nonceSeconds: number;
   readonly orderSeconds: number;
   url(path: string): string;
@@ -83,7 +85,8 @@ export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promis
   const baseUrl = `http://127.0.0.1:${port}`;
   const wire = new AcmeWire(`${baseUrl}/acme`);
   const url = (path: string): string => `${wire.base}/${path}`;
-  const listen = () => serve(services, { baseUrl, port, over });
+  const metrics = new ServerMetrics();
+  const listen = () => serve(services, { baseUrl, port, over, observe: metrics.acme });
   let server = await listen();
   const now = clock.now();
   await store.tenants.create(
@@ -100,7 +103,7 @@ export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promis
     event: eventOf(services, kind, subject),
   });
   const world: AcmeWorld = {
-    ...{ services, wire, nonceSeconds, orderSeconds, url },
+    ...{ services, wire, metrics, nonceSeconds, orderSeconds, url },
     async eabKey(over = {}) {
       const key: EabKey = { ...usualKey(clock.now()), id: uuidv7(clock.nowMs()), ...over };
       await store.acme.eabKeys.create(key, write('eab-key.created', key.id));
@@ -214,10 +217,12 @@ async function serve(
     baseUrl,
     port,
     over,
+    observe,
   }: {
     readonly baseUrl: string;
     readonly port: number;
     readonly over: Partial<LimitSettings>;
+    readonly observe: ServerMetrics['acme'];
   },
 ): Promise<AsyncDisposable> {
   const { store, issuer, authorities, inventory, settings, tenantOwners, clock } = world;
@@ -229,7 +234,7 @@ async function serve(
       owners: () => tenantOwners.present(),
       ...{ listeners: () => [], held: () => false, canSign: () => true },
       ...{ random: systemRandom, logger: silentLogger },
-      observe: { refused: () => {}, judged: () => {}, limited: () => {} },
+      observe,
     },
     {
       ...{ publicBaseUrl: baseUrl, caaIdentities: [], challenges: ['http-01', 'dns-01'] },
