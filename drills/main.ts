@@ -1,5 +1,6 @@
 import { absent } from './absent.ts';
 import { acmeCrash } from './acme-crash.ts';
+import { acmeLimits } from './acme-limits.ts';
 import { acmeTenants } from './acme-tenants.ts';
 import { attacks } from './attacks.ts';
 import { auditTamper } from './audit-tamper.ts';
@@ -61,6 +62,7 @@ const drills: readonly Drill[] = [
   federation,
   acmeCrash,
   acmeTenants,
+  acmeLimits,
 ];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]

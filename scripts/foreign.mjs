@@ -15,7 +15,12 @@ import {
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { exclusively } from '../softhsm/exclusively.mjs';
-import { ensureDebianPackages, onPath, unpackDebianPackage } from './debian.mjs';
+import {
+  ensureDebianPackages,
+  onPath,
+  unpackDebianPackage,
+  unpackDebianPackages,
+} from './debian.mjs';
 import { capture, digestOf, filesBelow, inRoot, ScriptError } from './lib.mjs';
 
 export const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'meshca');

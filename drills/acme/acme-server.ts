@@ -20,6 +20,7 @@ export interface AcmeServerOptions {
   readonly signal: AbortSignal;
   /** Further settings of the section `acme`. */
   readonly acme?: object;
+  readonly issuance?: object;
 }
 
 /** The DNS suffix that a tenant of the drill owns. */
@@ -28,6 +29,7 @@ export const suffixOf = (tenant: string): string => `${tenant}.${trustDomain}`;
 export async function createAcmeServer({
   signal,
   acme = {},
+  issuance = {},
 }: AcmeServerOptions): Promise<AcmeServerWorld> {
   await using stack = new AsyncDisposableStack();
   const lan = lanAddress();
@@ -37,6 +39,7 @@ export async function createAcmeServer({
   const world = stack.use(
     await createWorld({
       signal,
+      issuance,
       sections: {
         names: { enabled: true },
         http: { publicBaseUrl: baseUrl, plain: { enabled: true, port } },
