@@ -210,9 +210,10 @@ export class InventoryProof {
   async *#records(filter: Parameters<AuditStore['list']>[0]): AsyncGenerator<LogRecord> {
     let after: string | undefined;
     for (let page = 0; page < pages; page += 1) {
+      // most often it is one of the first
       const records = await this.#dependencies.audit.list(
         filter,
-        after === undefined ? { size: 200 } : { size: 200, after },
+        after === undefined ? { size: 10 } : { size: 200, after },
       );
       yield* records.items;
       if (records.next === undefined) return;
