@@ -7,9 +7,6 @@ import type { ServiceStage } from './services.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
-/** Clients ask for the state of an order for some days. */
-const keepOrdersSeconds = 7 * 86_400;
-
 interface Below {
   readonly context: ServerContext;
   readonly tokens: TokenStage;
@@ -36,7 +33,7 @@ export async function startBackgroundWork({
   const pruner = new Pruner({
     store,
     keepSeconds: certificatesDays > 0 ? certificatesDays * 86_400 : undefined,
-    keepOrdersSeconds,
+    keepOrdersSeconds: config.acme.keepOrdersSeconds,
     holder: uuidv7(clock.nowMs()),
     clockBelieved: () => rotation.guard.standing() === 'believed',
     clock,

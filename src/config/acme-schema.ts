@@ -75,6 +75,10 @@ export const acmeSchema = z
     authorizationSeconds: seconds('How long an authorization counts after its validation').default(
       86_400,
     ),
+    keepOrdersSeconds: seconds(
+      'An order stays so long after its end and that of its certificate, for clients and operators ' +
+        'who ask for it',
+    ).default(604_800),
     limits: z
       .strictObject({
         ordersPerAccount: limit('Orders of an account', { count: 300, seconds: 10_800 }),
