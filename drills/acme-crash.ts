@@ -68,7 +68,7 @@ class Play implements AsyncDisposable {
   readonly #record: OrderRecord;
   readonly #received = new Set<string>();
   readonly #client: AcmeClient;
-  #server: ServerProcess;
+  #server!: ServerProcess;
   #issued = 0;
 
   constructor(acme: AcmeServerWorld, context: DrillContext, breaches: Breaches) {
@@ -80,11 +80,10 @@ class Play implements AsyncDisposable {
     const { dataDir } = acme.world;
     // of its own, so that it can be filled
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m,mode=700', 'tmpfs', dataDir]);
-    this.#server = acme.world.start();
   }
 
   async begin(): Promise<void> {
-    await this.#server.ready;
+    this.#server = await this.#acme.start();
     await this.#acme.createTenant('shop');
     await this.#client.createAccount(await this.#acme.createEabKey('shop'));
   }
@@ -107,13 +106,11 @@ class Play implements AsyncDisposable {
     if (killed) {
       this.#breaches.expect(await server.childrenGone(), 'a signer outlived its server');
       reached = this.#record.reached();
-      this.#server = this.#acme.world.start();
-      await this.#server.ready;
+      this.#server = await this.#acme.start();
     } else {
       // what is armed would end the next order
       await server.kill();
-      this.#server = this.#acme.world.start();
-      await this.#server.ready;
+      this.#server = await this.#acme.start();
     }
     await obtained;
     await this.#settled();

@@ -24,7 +24,7 @@ export const acmeLimits: Drill = {
       issuance: { crlBaseUrl: 'http://ca.drill.test/crl' },
       acme: { limits: { ...wide, ordersPerAccount: { count: ordersOfAccount, seconds: day } } },
     });
-    await acme.world.start().ready;
+    await acme.start();
     const play = new Play(acme, context);
     const byQuota = await play.quota();
     const byLimit = await play.limit();

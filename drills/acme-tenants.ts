@@ -27,8 +27,7 @@ export const acmeTenants: Drill = {
   async run(context) {
     const breaches = new Breaches();
     await using acme = await createAcmeServer({ signal: context.signal });
-    const server = acme.world.start();
-    await server.ready;
+    const server = await acme.start();
     const tenants = await createTenants(acme, context);
     const issued = await measured(server.pid, tenants.length * namesOfTenant, () =>
       obtainAll(
@@ -224,8 +223,9 @@ async function challenged(
   // both have compiled what they need by then
   await obtainAll(lists(4), clients.length, responder);
   const each = Math.ceil(count / clients.length);
+  const before = transport.requests;
   const { figures } = await measured(pid, each * clients.length, () =>
     obtainAll(lists(each), clients.length, responder),
   );
-  return figures;
+  return { ...figures, requests: round((transport.requests - before) / figures.certificates, 1) };
 }

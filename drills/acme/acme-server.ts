@@ -1,5 +1,6 @@
 import { lanAddress } from '../../test/support/lan.ts';
 import { freePort } from '../../test/support/ports.ts';
+import type { ServerProcess } from '../server-child.ts';
 import { createWorld, trustDomain, type World } from '../world.ts';
 import { AcmeTransport, type Eab, type Identifier } from './client.ts';
 import { HttpResponder } from './responder.ts';
@@ -11,6 +12,8 @@ export interface AcmeServerWorld extends AsyncDisposable {
   /** Where this machine answers challenges. */
   readonly address: Identifier;
   readonly transport: AcmeTransport;
+  /** Starts a server, and learns its roots. */
+  start(): Promise<ServerProcess>;
   createTenant(name: string): Promise<void>;
   /** A key of a tenant. Without changes its accounts show their names by challenges. */
   createEabKey(tenant: string, changes?: object): Promise<Eab>;
@@ -35,21 +38,12 @@ export async function createAcmeServer({
   const lan = lanAddress();
   const responder = stack.use(await HttpResponder.listen(lan));
   const port = await freePort();
-  const baseUrl = `http://127.0.0.1:${port}`;
+  const baseUrl = `https://localhost:${port}`;
   const world = stack.use(
     await createWorld({
       signal,
       issuance,
-      sections: {
-        names: { enabled: true },
-        http: { publicBaseUrl: baseUrl, plain: { enabled: true, port } },
-        acme: {
-          enabled: true,
-          validation: { allowedNetworks: [`${lan}/32`], httpPort: responder.port },
-          limits: acmeLimits,
-          ...acme,
-        },
-      },
+      sections: sectionsOf({ baseUrl, port, lan, httpPort: responder.port, acme }),
     }),
   );
   const transport = new AcmeTransport(`${baseUrl}/acme/directory`);
@@ -60,6 +54,12 @@ export async function createAcmeServer({
     responder,
     address: { type: 'ip', value: lan },
     transport,
+    start: async () => {
+      const server = world.start();
+      await server.ready;
+      transport.trust((await world.calls.learnRoots()).map(pemOf).join(''));
+      return server;
+    },
     createTenant: async (name) => {
       await world.calls.admin('Tenants/CreateTenant', {
         tenant: { name, description: 'drill', dnsSuffixes: [suffixOf(name)] },
@@ -79,6 +79,31 @@ export async function createAcmeServer({
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+/** @param options.lan the one address that validations may dial */
+const sectionsOf = (options: {
+  readonly baseUrl: string;
+  readonly port: number;
+  readonly lan: string;
+  readonly httpPort: number;
+  readonly acme: object;
+}) => ({
+  names: { enabled: true },
+  http: {
+    publicBaseUrl: options.baseUrl,
+    plain: { enabled: false },
+    tls: { enabled: true, port: options.port },
+  },
+  acme: {
+    enabled: true,
+    validation: { allowedNetworks: [`${options.lan}/32`], httpPort: options.httpPort },
+    limits: acmeLimits,
+    ...options.acme,
+  },
+});
+
+const pemOf = (der: Buffer): string =>
+  `-----BEGIN CERTIFICATE-----\n${der.toString('base64')}\n-----END CERTIFICATE-----\n`;
 
 /** A drill asks for more than any client. */
 const many = { count: 1_000_000, seconds: 60 };

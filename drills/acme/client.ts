@@ -50,9 +50,10 @@ const base64url = (value: Buffer | string | object): string =>
 /** Connections are kept, as those of most clients. Several clients may share one. */
 export class AcmeTransport {
   readonly directoryUrl: string;
-  readonly #ca: string | undefined;
+  #ca: string | undefined;
   readonly #agent: HttpAgent | HttpsAgent;
   #directory: Readonly<Record<string, any>> | undefined;
+  #requests = 0;
 
   /** @param ca PEM of the roots of an https server */
   constructor(directoryUrl: string, ca?: string) {
@@ -62,6 +63,16 @@ export class AcmeTransport {
     this.#agent = directoryUrl.startsWith('https:')
       ? new HttpsAgent(options)
       : new HttpAgent(options);
+  }
+
+  /** So many were sent. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** PEM of the roots, for a server that has them only once it runs. */
+  trust(ca: string): void {
+    this.#ca = ca;
   }
 
   async directory(): Promise<Readonly<Record<string, any>>> {
@@ -78,6 +89,7 @@ export class AcmeTransport {
     headers: Readonly<Record<string, string>> = {},
   ): Promise<AcmeAnswer> {
     const { promise, resolve, reject } = Promise.withResolvers<AcmeAnswer>();
+    this.#requests += 1;
     const options = { method, headers, agent: this.#agent };
     const sent = url.startsWith('https:')
       ? httpsRequest(url, { ...options, ...(this.#ca === undefined ? {} : { ca: this.#ca }) })
