@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { acmeDaemons } from './acme/daemons.ts';
 import { startAcmeProduct } from './acme/product.ts';
 import { acmeClients } from './acme/programs.ts';
 import { playTable, tableText } from './acme/table.ts';
 import { AcmeWorld } from './acme/world.ts';
 import { foreignPrograms } from './foreign-programs.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 
 test('clients of ACME that others wrote do all that they can do', async (t) => {
   const { acme, caddy, traefik } = foreignPrograms();
@@ -26,4 +31,7 @@ test('clients of ACME that others wrote do all that they can do', async (t) => {
     failed.map(({ client, operation, why }) => `${client}: ${operation}: ${why}`),
     [],
   );
+  // a client that does more or less than before changes the page for its users
+  const page = readFileSync(join(root, 'docs', 'acme-clients.md'), 'utf8');
+  assert.ok(page.includes(tableText(outcomes).trim()), tableText(outcomes));
 });

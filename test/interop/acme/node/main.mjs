@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import acme from 'acme-client';
 
+// it would wait as long as Retry-After says: a day, for a quota
+acme.axios.defaults.acmeSettings.retryMaxAttempts = 0;
+
 const [directory, act, challengeType, ...names] = process.argv.slice(2);
 const { ACME_DIRECTORY, ACME_KID, ACME_HMAC, ACME_CONTROL, ACME_TLS_LISTEN } = process.env;
 const at = (name) => join(directory, name);
