@@ -15,6 +15,7 @@ import {
   type ReservedDnsName,
 } from '../../domain/index.ts';
 import { problem, refuse, type AcmeResult, accepted } from './problem.ts';
+import { offeredChallenges } from './validation/offered.ts';
 
 /** The names of an order, as the subject of its certificate. */
 export const orderSubject = (identifiers: readonly OrderIdentifier[]): NamesSubject => ({
@@ -106,11 +107,6 @@ export const placesOf = ({
 }: Pick<EabKey, 'id' | 'quotaCertificates' | 'quotaSeconds'>): readonly QuotaPlace[] =>
   limit === 0 ? [] : [{ counter: `eab-key:${id}`, of: 'eab-key', rule: id, limit, perSeconds }];
 
-/** Challenges that show control over every name below a name. */
-const forWildcards: readonly ChallengeType[] = ['dns-01', 'dns-account-01', 'dns-persist-01'];
-/** Challenges for an address (RFC 8738). */
-const forAddresses: readonly ChallengeType[] = ['http-01', 'tls-alpn-01'];
-
 export interface AuthorizationPlan {
   readonly key: Pick<EabKey, 'proof' | 'challengeTypes'>;
   /** Those of the configuration. */
@@ -136,10 +132,7 @@ export function authorizationOf(
       token: '',
       challenges: [],
     };
-  const wanted = key.challengeTypes.length > 0 ? key.challengeTypes : challengeTypes;
-  const offered = wanted.filter((each) =>
-    type === 'ip' ? forAddresses.includes(each) : !wildcard || forWildcards.includes(each),
-  );
+  const offered = offeredChallenges(common, key, challengeTypes);
   if (offered.length === 0)
     refuse(
       'rejectedIdentifier',

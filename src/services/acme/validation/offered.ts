@@ -1,12 +1,5 @@
 import type { ChallengeType, EabKey, OrderIdentifier } from '../../../domain/index.ts';
 
-export interface OfferedDependencies {
-  /** `acme.challenges` of the configuration. */
-  readonly configured: readonly ChallengeType[];
-  /** `acme.caaIdentities`: dns-persist-01 needs a name of this CA. */
-  readonly identities: readonly string[];
-}
-
 const byAddress: ReadonlySet<ChallengeType> = new Set(['http-01', 'tls-alpn-01']);
 
 /**
@@ -17,7 +10,7 @@ const byAddress: ReadonlySet<ChallengeType> = new Set(['http-01', 'tls-alpn-01']
 export function offeredChallenges(
   { identifier, wildcard }: { readonly identifier: OrderIdentifier; readonly wildcard: boolean },
   { challengeTypes }: Pick<EabKey, 'challengeTypes'>,
-  { configured, identities }: OfferedDependencies,
+  configured: readonly ChallengeType[],
 ): readonly ChallengeType[] {
   const types =
     challengeTypes.length > 0
@@ -25,7 +18,6 @@ export function offeredChallenges(
       : configured.filter((type) => type !== 'dns-persist-01');
   return types.filter((type) => {
     if (identifier.type === 'ip') return byAddress.has(type);
-    if (wildcard && byAddress.has(type)) return false;
-    return type !== 'dns-persist-01' || identities.length > 0;
+    return !wildcard || !byAddress.has(type);
   });
 }

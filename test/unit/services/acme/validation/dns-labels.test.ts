@@ -60,12 +60,11 @@ describe('dns-persist-01', () => {
 describe('the challenges of an authorization', () => {
   const all = ['http-01', 'dns-01', 'tls-alpn-01', 'dns-account-01', 'dns-persist-01'] as const;
   const dns = { identifier: { type: 'dns', value: 'app.test' }, wildcard: false } as const;
-  const dependencies = { configured: all, identities: ['ca.test'] };
 
   it('are those of the configuration, and dns-persist-01 for no key that does not name it', () => {
-    assert.deepEqual(offeredChallenges(dns, { challengeTypes: [] }, dependencies), all.slice(0, 4));
+    assert.deepEqual(offeredChallenges(dns, { challengeTypes: [] }, all), all.slice(0, 4));
     assert.deepEqual(
-      offeredChallenges(dns, { challengeTypes: ['dns-persist-01', 'dns-01'] }, dependencies),
+      offeredChallenges(dns, { challengeTypes: ['dns-persist-01', 'dns-01'] }, all),
       ['dns-persist-01', 'dns-01'],
     );
   });
@@ -73,20 +72,15 @@ describe('the challenges of an authorization', () => {
   it('of a wildcard are in DNS, those of an IP address at the address', () => {
     const wildcard = { ...dns, wildcard: true };
     const ip = { identifier: { type: 'ip', value: '10.0.0.1' }, wildcard: false } as const;
-    assert.deepEqual(offeredChallenges(wildcard, { challengeTypes: all }, dependencies), [
+    assert.deepEqual(offeredChallenges(wildcard, { challengeTypes: all }, all), [
       'dns-01',
       'dns-account-01',
       'dns-persist-01',
     ]);
-    assert.deepEqual(offeredChallenges(ip, { challengeTypes: all }, dependencies), [
+    assert.deepEqual(offeredChallenges(ip, { challengeTypes: all }, all), [
       'http-01',
       'tls-alpn-01',
     ]);
-  });
-
-  it('include dns-persist-01 only where this CA has a name', () => {
-    const nameless = { configured: all, identities: [] };
-    assert.deepEqual(offeredChallenges(dns, { challengeTypes: ['dns-persist-01'] }, nameless), []);
   });
 });
 
