@@ -168,7 +168,7 @@ describe('a stream of requests of a control plane', () => {
     assert.equal(await stream.code(), 'CALLER_NOT_ADMITTED');
     const credential = await control('short');
     const short = new SignDialogue(
-      server.client(await server.mint(credential.spiffeId, { ttlSeconds: 10 })),
+      server.client(await server.mint(credential.spiffeId, { ttlSeconds: 20 })),
     );
     await until(() => short.credits > 0);
     assert.equal(await short.code(), 'CERTIFICATE_EXPIRED');

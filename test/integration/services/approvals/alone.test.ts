@@ -298,10 +298,10 @@ describe('one admin alone: calls that make an admin or approver wait for approva
       if (dualControl !== 'always') continue;
       const method = path.replace('/meshca.admin.v1.', '');
       assert.equal(await codeOf(local(method)), 'APPROVAL_REQUIRED', method);
+      // no more than a few may wait at a time
+      const { operations } = await local('Approvals/ListOperations', { pendingOnly: true });
+      for (const { id } of operations) await local('Approvals/WithdrawOperation', { id });
     }
-    for (const { id } of (await local('Approvals/ListOperations', { pendingOnly: true }))
-      .operations)
-      await local('Approvals/WithdrawOperation', { id });
   });
 
   test('daily work and emergencies do not wait', async () => {
