@@ -220,5 +220,10 @@ const handlersOf = (
       }),
     cert: async (request, at) =>
       certificates.read(await ofAccount(request), at('serial'), at('alternate') || undefined),
-    'revoke-cert': async (request) => revocation.revoke(await ofEither(request)),
+    'revoke-cert': async (request) => {
+      const signed = await ofEither(request);
+      // a stranger's request marks its nonce in the database, whatever certificate it names
+      if (signed.account === undefined) limits.anonymous(signed.client);
+      return revocation.revoke(signed);
+    },
   }) as const satisfies Readonly<Record<string, Handler>>;

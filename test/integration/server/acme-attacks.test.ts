@@ -6,7 +6,7 @@ import { readCanonical } from '../../../src/domain/index.ts';
 import { csr, order, www, type Attack, type Scene } from '../../support/acme/attack.ts';
 import { objectAttacks } from '../../support/acme/object-attacks.ts';
 import { requestAttacks } from '../../support/acme/request-attacks.ts';
-import { acmeKey } from '../../support/acme/wire.ts';
+import { acmeKey, base64url, jws } from '../../support/acme/wire.ts';
 import { createAcmeWorld } from '../../support/acme/world.ts';
 import { until } from '../../support/until.ts';
 
@@ -97,4 +97,23 @@ test('a refusal says what was wrong, and who changes it is served', async () => 
   const [logged] = await world.services.audit('request.refused');
   assert.match(String(logged?.canonical), /"code":"ACME_REFUSED"/);
   assert.equal((await alice.post(world.url('new-order'), order('www.shop.test'))).status, 201);
+});
+
+test('strangers who revoke are limited by their address', async () => {
+  await using world = await createAcmeWorld({ anonymousPerSecond: 3 });
+  const alice = await world.account();
+  const { der } = await alice.certificate();
+  const certificate = base64url(der);
+  const url = world.url('revoke-cert');
+  const { jwk, alg, ...stranger } = acmeKey();
+  const met: string[] = [];
+  let nonce = await world.wire.nonce();
+  // each answer has the next nonce, so that nobody asks for one
+  for (let tries = 0; tries < 40; tries += 1) {
+    const body = jws({ alg, nonce, url, jwk }, { certificate }, { jwk, alg, ...stranger });
+    const reply = await world.wire.send(url, body);
+    nonce = String(reply.headers['replay-nonce']);
+    met.push(reply.problem ?? '');
+  }
+  assert.ok(met.includes('rateLimited'), met.join(' '));
 });
