@@ -21,7 +21,8 @@ export interface NamesAsk {
 
 /**
  * The tenant of a certificate or token; undefined: nobody's. It has names of one tenant at most:
- * that of its SPIFFE ID, or without one that of whoever asks. Fails with NAME_OF_OTHER_TENANT or
+ * that of its SPIFFE ID, or without one that of whoever asks. A key of a tenant gets no name of
+ * nobody: its patterns were judged by the suffixes of the tenant when it was made. Fails with NAME_OF_OTHER_TENANT or
  * TENANT_ENDED, which name no other tenant.
  */
 export function tenantOfNames<T extends NameOwner>(
@@ -40,6 +41,16 @@ export function tenantOfNames<T extends NameOwner>(
       `the SPIFFE ID ${spiffeId} belongs to another tenant than ${claimText(claim)}`,
     );
   const owner = spiffeId === undefined ? claiming : ofId;
+  // a key outlives names that were taken from its tenant
+  const lost =
+    claim?.by === 'tenant'
+      ? dnsNames.find((name) => owners.reachedByDnsName(name).length === 0)
+      : undefined;
+  if (lost !== undefined)
+    return fail(
+      'NAME_OF_OTHER_TENANT',
+      `the name ${lost} does not belong to ${claimText(claim)}, or not any more`,
+    );
   for (const name of dnsNames) {
     if (owners.reachedByDnsName(name).some((reached) => reached !== owner))
       return fail(

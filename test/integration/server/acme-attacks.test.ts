@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { accountAttacks } from '../../support/acme/account-attacks.ts';
-import { readCanonical } from '../../../src/domain/index.ts';
+import { readCanonical, type Tenant } from '../../../src/domain/index.ts';
 import { csr, order, www, type Attack, type Scene } from '../../support/acme/attack.ts';
 import { objectAttacks } from '../../support/acme/object-attacks.ts';
 import { requestAttacks } from '../../support/acme/request-attacks.ts';
@@ -97,6 +97,27 @@ test('a refusal says what was wrong, and who changes it is served', async () => 
   const [logged] = await world.services.audit('request.refused');
   assert.match(String(logged?.canonical), /"code":"ACME_REFUSED"/);
   assert.equal((await alice.post(world.url('new-order'), order('www.shop.test'))).status, 201);
+});
+
+test('a key outlives no name that was taken from its tenant', async () => {
+  await using world = await createAcmeWorld();
+  const { services } = world;
+  const alice = await world.account();
+  const orderUrl = await alice.order();
+  const shop = (await services.store.tenants.byName('shop')) as Tenant;
+  await services.store.tenants.update(
+    { ...shop, dnsSuffixes: ['new.shop.test'], version: shop.version + 1 },
+    {
+      ...{ timeMs: services.clock.nowMs(), actor: 'uid:0', kind: 'tenant.changed' },
+      ...{ subject: 'shop', detail: {} },
+    },
+  );
+  await services.tenantOwners.refresh();
+  const ordered = await alice.post(world.url('new-order'), order('www.shop.test'));
+  assert.equal(`${ordered.status} ${ordered.problem}`, '403 rejectedIdentifier');
+  const finalized = await alice.post(`${orderUrl}/finalize`, csr(www));
+  assert.equal(finalized.json['status'], 'invalid', finalized.text);
+  assert.equal((await services.audit('certificate.issued')).length, 0);
 });
 
 test('strangers who revoke are limited by their address', async () => {

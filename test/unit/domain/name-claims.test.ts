@@ -49,6 +49,12 @@ test('names alone are of the tenant of whoever asks', () => {
     ['TENANT_ENDED', { dnsNames: ['www.gone.test'], claim: { by: 'operator' } }],
     ['TENANT_ENDED', { dnsNames: ['free.test'], claim: byId('/gone/web') }],
     ['TENANT_ENDED', { dnsNames: ['free.test'], claim: { by: 'tenant', name: 'deleted' } }],
+    ['NAME_OF_OTHER_TENANT', { dnsNames: ['b.test'], claim: { by: 'tenant', name: 'a' } }],
+    ['NAME_OF_OTHER_TENANT', { dnsNames: ['free.test'], claim: { by: 'tenant', name: 'a' } }],
+    [
+      'NAME_OF_OTHER_TENANT',
+      { dnsNames: ['a.test', '*.free.test'], claim: { by: 'tenant', name: 'a' } },
+    ],
   ] as const)
     assert.equal(judged(ask), expected, JSON.stringify(ask));
 });

@@ -28,7 +28,7 @@ export const tenantCodes = {
   ),
   NAME_OF_OTHER_TENANT: caller(
     'PERMISSION_DENIED',
-    'A name belongs to another tenant than whoever asks for it.',
+    'A name belongs to another tenant than whoever asks for it, or not to the tenant of the EAB key.',
     'Ask for names of your own tenant or of nobody. If the name is yours, let an operator move the ' +
       'SPIFFE ID below a prefix of the tenant that owns the name, or the name to your tenant.',
   ),
