@@ -1,12 +1,15 @@
+import { isIP } from 'node:net';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import {
   authorizationAt,
   orderIdentifiers,
+  tenantOfNames,
   type AcmeAccount,
   type AcmeOrder,
   type CertificateRecord,
+  type NameOwners,
   type RevocationReason,
 } from '../../domain/index.ts';
 import type { LedgerBlockedKeys, LedgerRevocations } from '../../ledger/index.ts';
@@ -26,6 +29,8 @@ export interface AcmeRevocationDependencies extends KeyHolderDependencies {
   /** Reads that the log vouches for. */
   readonly orders: Pick<AcmeOrderStore, 'bySerial' | 'list'>;
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
+  /** Who owns names. */
+  readonly owners: () => NameOwners;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   /** Marks the nonce. @throws PkiError ACME_NONCE_USED */
@@ -160,13 +165,17 @@ export class AcmeRevocation {
 
   /**
    * Whether an account has shown control over every name by a challenge that still counts. It counts
-   * while the account may order: authorizations of an EAB key that has ended are worth nothing.
+   * while the account may order: authorizations of an EAB key that has ended are worth nothing, and
+   * neither are those of names that its tenant has no more.
    */
   async #hasShown(account: AcmeAccount, names: ReadonlySet<string>): Promise<boolean> {
-    const { orders, eabKeys, longestAuthorizationSeconds, clock } = this.#dependencies;
+    const { orders, eabKeys, owners, longestAuthorizationSeconds, clock } = this.#dependencies;
     const key = await eabKeys.byId(account.eabKeyId);
     if (key === undefined) return false;
     requireStanding(key, clock.now());
+    const claim = { by: 'tenant', name: account.tenant } as const;
+    const dnsNames = [...names].filter((name) => isIP(name) === 0);
+    if (!tenantOfNames(owners(), { dnsNames, claim }).ok) return false;
     const lacking = new Set(names);
     const first = firstIdAt(clock.nowMs() - longestAuthorizationSeconds * 1_000);
     const pages = pagesOf(

@@ -4,11 +4,13 @@ import { test } from 'node:test';
 import { uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
 import {
+  NameOwners,
   readCanonical,
   type AcmeAccount,
   type AcmeOrder,
   type Authorization,
   type EabKey,
+  type NameOwner,
 } from '../../../../src/domain/index.ts';
 import { InventoryProof } from '../../../../src/services/index.ts';
 import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
@@ -24,6 +26,10 @@ import {
 
 const names = ['www.shop.test', '*.shop.test'];
 const day = 86_400;
+const tenant = (name: string, suffix: string, over: Partial<NameOwner> = {}): NameOwner => ({
+  ...{ name, dnsSuffixes: [suffix], spiffePrefixes: [], quotaCertificates: 0, quotaSeconds: 0 },
+  ...{ state: 'active', ...over },
+});
 
 /** A certificate for both names of the account `a1`, and accounts that want to revoke it. */
 // oxlint-disable-next-line test-sizes/function-lines -- one scene, part by part
@@ -38,6 +44,7 @@ async function world({ profile = 'classic', dnsNames = names } = {}) {
   const orders: AcmeOrder[] = [order(w, 'a1', { stage: 'issued', serial: leaf.serial })];
   const eabKey = { id: 'k1', revokedAt: null as number | null, expiresAt: 0 };
   const used: string[] = [];
+  const tenants = { now: new NameOwners([tenant('t1', 'shop.test')]) };
   const { audit, blockedKeys, certificates, objects, revocations } = w.store;
   const revocation = new AcmeRevocation({
     certificates,
@@ -62,6 +69,7 @@ async function world({ profile = 'classic', dnsNames = names } = {}) {
         }),
     },
     eabKeys: { byId: () => Promise.resolve(eabKey as EabKey) },
+    owners: () => tenants.now,
     useNonce: ({ id }) => Promise.resolve(void used.push(id)),
     longestAuthorizationSeconds: 30 * day,
     clock: w.clock,
@@ -81,7 +89,10 @@ async function world({ profile = 'classic', dnsNames = names } = {}) {
         nonce: { id: uuidv7(), expiresAt: 0 },
         client: '192.0.2.1',
         signal: AbortSignal.abort(),
-        account: typeof by === 'string' ? ({ id: by, eabKeyId: 'k1' } as AcmeAccount) : undefined,
+        account:
+          typeof by === 'string'
+            ? ({ id: by, eabKeyId: 'k1', tenant: 't1' } as AcmeAccount)
+            : undefined,
       });
       return String(status);
     } catch (thrown) {
@@ -92,7 +103,8 @@ async function world({ profile = 'classic', dnsNames = names } = {}) {
   const isRevoked = (): boolean => revocations.revoked(leaf.serial);
   const shown = (over: Partial<Authorization> = {}, wanted = names): void =>
     void orders.push(order(w, 'a2', {}, { wanted, authorization: over }));
-  return { w, key, certificateDer, serial: leaf.serial, eabKey, used, ask, isRevoked, shown };
+  const { serial } = leaf;
+  return { w, key, certificateDer, serial, eabKey, tenants, used, ask, isRevoked, shown };
 }
 
 function order(
@@ -189,6 +201,22 @@ test('authorizations of several orders count together, until they or the EAB key
   assert.equal(await ask('a2'), 'unauthorized');
   shown();
   assert.equal(await ask('a2'), '200');
+});
+
+test('what an account has shown counts while its tenant is active and has the names', async () => {
+  for (const [why, owners] of [
+    ['ended', [tenant('t1', 'shop.test', { state: 'ended' })]],
+    ['deleted', []],
+    ['of another tenant now', [tenant('t1', 'old.test'), tenant('t2', 'shop.test')]],
+    ['of nobody now', [tenant('t1', 'old.test')]],
+  ] as const) {
+    const { w, tenants, shown, ask, isRevoked } = await world();
+    await using _ = w;
+    shown();
+    tenants.now = new NameOwners(owners);
+    assert.equal(await ask('a2'), 'unauthorized', why);
+    assert.ok(!isRevoked(), why);
+  }
 });
 
 test('an account with an ended EAB key still revokes what it ordered', async () => {
