@@ -42,15 +42,16 @@ export class Finalizer {
   /** Goes on with the orders of before. Resolves when each of them has ended, or at the close. */
   async start(): Promise<void> {
     const { orders, logger } = this.#dependencies;
-    let after = '';
+    let after: string | undefined = '';
+    // no page waits for the one before: a single order can wait for ever
+    const driven: Promise<unknown>[] = [];
     try {
-      for (;;) {
-        const found = await orders.finalizing(after, page);
-        await Promise.all(found.map((order) => this.#drive(order)));
-        const last = found.at(-1);
-        if (last === undefined || this.#isClosed) return;
-        after = last.id;
+      while (after !== undefined && !this.#isClosed) {
+        const found: readonly AcmeOrder[] = await orders.finalizing(after, page);
+        driven.push(...found.map((order) => this.#drive(order)));
+        after = found.at(-1)?.id;
       }
+      await Promise.all(driven);
     } catch (thrown) {
       logger.error({ ...errorFields(thrown) }, 'orders that were under way could not be resumed');
     }

@@ -177,6 +177,16 @@ test('after a crash every order goes on, each once', async () => {
   assert.equal(requests.length, 250);
 });
 
+test('after a crash one order that can not go on holds up no other', async () => {
+  const w = world([refused('HSM_UNAVAILABLE')]);
+  const all = Array.from({ length: 150 }, w.order);
+  const started = w.finalizer.start();
+  await settle();
+  assert.equal(new Set(w.requests.map(({ requestId }) => requestId)).size, all.length);
+  await w.finalizer.close();
+  await started;
+});
+
 test('an order that waits at the end of the process stays for the next one', async () => {
   const { finalizer, order, rows } = world([refused('HSM_UNAVAILABLE')]);
   const asked = order();
