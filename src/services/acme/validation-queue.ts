@@ -12,7 +12,7 @@ export interface QueueLimits {
   readonly concurrent: number;
   /** And so many of one account. */
   readonly perAccount: number;
-  /** More are not taken: the database has them. */
+  /** More are not taken: the database has them. One account has a quarter of these places. */
   readonly waiting: number;
 }
 
@@ -45,9 +45,10 @@ export class ValidationQueue<T extends Waiting> {
   add(item: T): boolean {
     const key = keyOf(item);
     if (this.#known.has(key) || this.#waits >= this.#limits.waiting) return false;
+    const others = this.#waiting.get(item.accountId);
+    if (others !== undefined && others.length >= this.#limits.waiting / 4) return false;
     this.#known.add(key);
     this.#waits += 1;
-    const others = this.#waiting.get(item.accountId);
     if (others === undefined) this.#waiting.set(item.accountId, [item]);
     else others.push(item);
     return true;

@@ -49,10 +49,17 @@ describe('the queue of validations', () => {
     assert.ok(queue.add(item('a', 0)));
   });
 
+  it('keeps places to wait for other accounts, however much one of them asks for', () => {
+    const queue = new ValidationQueue<Waiting>(limits);
+    for (let place = 0; place < 2 * limits.waiting; place += 1) queue.add(item('a', place));
+    assert.ok(queue.waiting < limits.waiting);
+    assert.ok(queue.add(item('b', 0)));
+  });
+
   it('is bounded', () => {
     const queue = new ValidationQueue<Waiting>({ ...limits, waiting: 2 });
     assert.deepEqual(
-      [0, 1, 2].map((place) => queue.add(item('a', place))),
+      ['a', 'b', 'c'].map((accountId) => queue.add(item(accountId, 0))),
       [true, true, false],
     );
     queue.clear();
