@@ -10,6 +10,9 @@ export interface DialerDependencies {
   readonly connectTimeoutMs: number;
 }
 
+/** Whoever owns a name decides how many addresses it has, and every failure is on record. */
+const maximumReasons = 8;
+
 /** A connection, with the address that was dialled. */
 export interface Dialled {
   readonly socket: Socket;
@@ -48,7 +51,12 @@ export class Dialer {
       reasons.push(`${address}: ${attempt}`);
       if (signal.aborted) break;
     }
-    return invalid(failure, `no connection to ${host} port ${port}: ${reasons.join('; ')}`);
+    const more = reasons.length - maximumReasons;
+    const text = reasons.slice(0, maximumReasons).join('; ');
+    return invalid(
+      failure,
+      `no connection to ${host} port ${port}: ${text}${more > 0 ? `; and ${more} more` : ''}`,
+    );
   }
 
   /** Resolves with the reason of a failure. */

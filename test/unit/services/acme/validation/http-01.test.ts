@@ -50,6 +50,16 @@ before(async () => {
 });
 after(() => server.close());
 
+it('says little of a name with very many addresses, since each failure is on record', async () => {
+  names.set(
+    'many.test',
+    Array.from({ length: 4_000 }, (_, at) => `169.254.${at >> 8}.${at & 255}`),
+  );
+  const { type, detail } = failureOf(await validate('many.test'));
+  assert.equal(type, 'rejectedIdentifier');
+  assert.ok(detail.length < 2_000, `${detail.length} characters`);
+});
+
 const redirectTo =
   (location: string): RequestListener =>
   (incoming, response) => {
