@@ -22,8 +22,8 @@ export interface NamesAsk {
 /**
  * The tenant of a certificate or token; undefined: nobody's. It has names of one tenant at most:
  * that of its SPIFFE ID, or without one that of whoever asks. A key of a tenant gets no name of
- * nobody: its patterns were judged by the suffixes of the tenant when it was made. Fails with NAME_OF_OTHER_TENANT or
- * TENANT_ENDED, which name no other tenant.
+ * nobody: its patterns were judged by the suffixes of the tenant when it was made. Fails with
+ * NAME_OF_OTHER_TENANT or TENANT_ENDED, which name no other tenant.
  */
 export function tenantOfNames<T extends NameOwner>(
   owners: NameOwners<T>,
