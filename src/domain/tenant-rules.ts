@@ -1,3 +1,4 @@
+import { checkQuota } from './quota-rules.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { isOneLine } from '../common/runtime/index.ts';
 import { isReserved, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
@@ -18,9 +19,6 @@ export type TenantInput = Pick<
 const namePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
 const maximumNames = 1000;
 const maximumDescription = 500;
-const maximumQuota = 10_000_000;
-/** Each place that is taken is remembered so long. */
-const maximumQuotaSeconds = 31 * 86_400;
 
 /**
  * The tenant in the form that may be stored: names sorted, each once.
@@ -90,21 +88,6 @@ function checkPrefix(text: string, { trustDomain }: TenantLimits): string {
   if (isReserved(id))
     throw new PkiError('SPIFFE_ID_RESERVED', `the prefix ${text} is reserved for the CA`);
   return text;
-}
-
-function checkQuota({ quotaCertificates: count, quotaSeconds: seconds }: TenantInput): void {
-  if (!Number.isSafeInteger(count) || count < 0 || count > maximumQuota)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `the quota of ${count} certificates is not in 0 (any number) to ${maximumQuota}`,
-    );
-  if (count === 0 && seconds === 0) return;
-  if (!Number.isSafeInteger(seconds) || seconds < 60 || seconds > maximumQuotaSeconds)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `the time of a quota is 60 s to ${maximumQuotaSeconds} s, not ${seconds} s`,
-      { next: 'State both, the number of certificates and the time, or neither.' },
-    );
 }
 
 /** A name of one tenant that is, or is above or below, that of another. */

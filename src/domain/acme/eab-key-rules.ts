@@ -1,3 +1,4 @@
+import { checkQuota } from '../quota-rules.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import { isOneLine } from '../../common/runtime/index.ts';
 import { maximumLifeOf, namesProfiles, type NamesProfile } from '../certificate.ts';
@@ -45,8 +46,6 @@ export type EabKeyDraft = Omit<
 
 const maximumPatterns = 100;
 const maximumDescription = 200;
-const maximumQuota = 10_000_000;
-const quotaSecondsRange = { minimum: 60, maximum: 31 * 86_400 } as const;
 
 /**
  * The EAB key in the form that may be stored. Its names are those of its tenant: patterns end in a
@@ -157,23 +156,6 @@ function checkTtl(
     throw new PkiError(
       'TTL_OUT_OF_RANGE',
       `the lifetime of ${seconds} s is outside ${minimum} to ${maximum} s for ${profiles.join(', ')}`,
-    );
-}
-
-function checkQuota({ quotaCertificates: count, quotaSeconds: seconds }: EabKeyInput): void {
-  if (count === 0 && seconds === 0) return;
-  const { minimum, maximum } = quotaSecondsRange;
-  if (!Number.isSafeInteger(count) || count < 1 || count > maximumQuota)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `the quota of ${count} certificates is not in 1 to ${maximumQuota}`,
-      { next: 'State both, the number of certificates and the time, or neither.' },
-    );
-  if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `the time of a quota is ${minimum} s to ${maximum} s, not ${seconds} s`,
-      { next: 'State both, the number of certificates and the time, or neither.' },
     );
 }
 

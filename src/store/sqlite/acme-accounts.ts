@@ -8,7 +8,7 @@ import { fromJson } from './codec.ts';
 import type { BindEabKey } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
-import { builder } from './statement.ts';
+import { builder, type Slots } from './statement.ts';
 import { requireVersionBefore } from './versions.ts';
 
 interface AcmeAccountDependencies {
@@ -91,6 +91,20 @@ function listed(
 
 type Row = { [Column in keyof AcmeAccountTable]: AcmeAccountTable[Column] };
 
+/** Every column but the key: what an insertion and a change write. */
+const contentOf = (slot: Slots<Row>) => ({
+  algorithm: slot('algorithm'),
+  jwk: slot('jwk'),
+  thumbprint: slot('thumbprint'),
+  contacts: slot('contacts'),
+  status: slot('status'),
+  eab_key_id: slot('eab_key_id'),
+  tenant: slot('tenant'),
+  version: slot('version'),
+  created_at: slot('created_at'),
+  updated_at: slot('updated_at'),
+});
+
 function accountStatements(engine: Engine) {
   return {
     byId: engine.statement<{ id: string }>()((query, slot) =>
@@ -100,36 +114,10 @@ function accountStatements(engine: Engine) {
       query.selectFrom('acme_accounts').selectAll().where('thumbprint', '=', slot('thumbprint')),
     ),
     insert: engine.statement<Row>()((query, slot) =>
-      query.insertInto('acme_accounts').values({
-        id: slot('id'),
-        algorithm: slot('algorithm'),
-        jwk: slot('jwk'),
-        thumbprint: slot('thumbprint'),
-        contacts: slot('contacts'),
-        status: slot('status'),
-        eab_key_id: slot('eab_key_id'),
-        tenant: slot('tenant'),
-        version: slot('version'),
-        created_at: slot('created_at'),
-        updated_at: slot('updated_at'),
-      }),
+      query.insertInto('acme_accounts').values({ id: slot('id'), ...contentOf(slot) }),
     ),
     update: engine.statement<Row>()((query, slot) =>
-      query
-        .updateTable('acme_accounts')
-        .set({
-          algorithm: slot('algorithm'),
-          jwk: slot('jwk'),
-          thumbprint: slot('thumbprint'),
-          contacts: slot('contacts'),
-          status: slot('status'),
-          eab_key_id: slot('eab_key_id'),
-          tenant: slot('tenant'),
-          version: slot('version'),
-          created_at: slot('created_at'),
-          updated_at: slot('updated_at'),
-        })
-        .where('id', '=', slot('id')),
+      query.updateTable('acme_accounts').set(contentOf(slot)).where('id', '=', slot('id')),
     ),
   };
 }

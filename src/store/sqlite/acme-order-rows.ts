@@ -3,6 +3,7 @@ import type { AcmeOrder, Authorization, StoredProblem } from '../../domain/index
 import type { AcmeOrderTable } from '../acme-schema.ts';
 import { bytesOrNull, flag, fromHex, fromJson, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
+import type { Slots } from './statement.ts';
 
 type Row = { [Column in keyof AcmeOrderTable]: AcmeOrderTable[Column] };
 export type OrderStatements = ReturnType<typeof orderStatements>;
@@ -83,49 +84,32 @@ function orderSearches(engine: Engine) {
   };
 }
 
+/** Every column but the key: what an insertion and a change write. */
+const contentOf = (slot: Slots<Row>) => ({
+  account_id: slot('account_id'),
+  eab_key_id: slot('eab_key_id'),
+  tenant: slot('tenant'),
+  authorizations: slot('authorizations'),
+  profile: slot('profile'),
+  replaces: slot('replaces'),
+  stage: slot('stage'),
+  validating: slot('validating'),
+  csr_der: slot('csr_der'),
+  serial: slot('serial'),
+  problem: slot('problem'),
+  expires_at: slot('expires_at'),
+  ends_at: slot('ends_at'),
+  created_at: slot('created_at'),
+  version: slot('version'),
+});
+
 function orderChanges(engine: Engine) {
   return {
     insert: engine.statement<Row>()((query, slot) =>
-      query.insertInto('acme_orders').values({
-        id: slot('id'),
-        account_id: slot('account_id'),
-        eab_key_id: slot('eab_key_id'),
-        tenant: slot('tenant'),
-        authorizations: slot('authorizations'),
-        profile: slot('profile'),
-        replaces: slot('replaces'),
-        stage: slot('stage'),
-        validating: slot('validating'),
-        csr_der: slot('csr_der'),
-        serial: slot('serial'),
-        problem: slot('problem'),
-        expires_at: slot('expires_at'),
-        ends_at: slot('ends_at'),
-        created_at: slot('created_at'),
-        version: slot('version'),
-      }),
+      query.insertInto('acme_orders').values({ id: slot('id'), ...contentOf(slot) }),
     ),
     update: engine.statement<Row>()((query, slot) =>
-      query
-        .updateTable('acme_orders')
-        .set({
-          account_id: slot('account_id'),
-          eab_key_id: slot('eab_key_id'),
-          tenant: slot('tenant'),
-          authorizations: slot('authorizations'),
-          profile: slot('profile'),
-          replaces: slot('replaces'),
-          stage: slot('stage'),
-          validating: slot('validating'),
-          csr_der: slot('csr_der'),
-          serial: slot('serial'),
-          problem: slot('problem'),
-          expires_at: slot('expires_at'),
-          ends_at: slot('ends_at'),
-          created_at: slot('created_at'),
-          version: slot('version'),
-        })
-        .where('id', '=', slot('id')),
+      query.updateTable('acme_orders').set(contentOf(slot)).where('id', '=', slot('id')),
     ),
     drop: engine.statement<{ id: string }>()((query, slot) =>
       query.deleteFrom('acme_orders').where('id', '=', slot('id')),

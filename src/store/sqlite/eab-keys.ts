@@ -15,7 +15,7 @@ import type { AuditWriter } from './audit.ts';
 import { flag, fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
-import { builder } from './statement.ts';
+import { builder, type Slots } from './statement.ts';
 import { requireVersionBefore } from './versions.ts';
 
 interface EabKeyDependencies {
@@ -109,60 +109,39 @@ function listed(
 
 type Row = { [Column in keyof EabKeyTable]: EabKeyTable[Column] };
 
+/** Every column but the key: what an insertion and a change write. */
+const contentOf = (slot: Slots<Row>) => ({
+  tenant: slot('tenant'),
+  description: slot('description'),
+  dns_patterns: slot('dns_patterns'),
+  ip_ranges: slot('ip_ranges'),
+  wildcards: slot('wildcards'),
+  profiles: slot('profiles'),
+  ttl_seconds: slot('ttl_seconds'),
+  key_types: slot('key_types'),
+  proof: slot('proof'),
+  challenge_types: slot('challenge_types'),
+  accounts: slot('accounts'),
+  account_id: slot('account_id'),
+  quota_certificates: slot('quota_certificates'),
+  quota_seconds: slot('quota_seconds'),
+  expires_at: slot('expires_at'),
+  revoked_at: slot('revoked_at'),
+  version: slot('version'),
+  created_at: slot('created_at'),
+  created_by: slot('created_by'),
+});
+
 function eabKeyStatements(engine: Engine) {
   return {
     byId: engine.statement<{ id: string }>()((query, slot) =>
       query.selectFrom('eab_keys').selectAll().where('id', '=', slot('id')),
     ),
     insert: engine.statement<Row>()((query, slot) =>
-      query.insertInto('eab_keys').values({
-        id: slot('id'),
-        tenant: slot('tenant'),
-        description: slot('description'),
-        dns_patterns: slot('dns_patterns'),
-        ip_ranges: slot('ip_ranges'),
-        wildcards: slot('wildcards'),
-        profiles: slot('profiles'),
-        ttl_seconds: slot('ttl_seconds'),
-        key_types: slot('key_types'),
-        proof: slot('proof'),
-        challenge_types: slot('challenge_types'),
-        accounts: slot('accounts'),
-        account_id: slot('account_id'),
-        quota_certificates: slot('quota_certificates'),
-        quota_seconds: slot('quota_seconds'),
-        expires_at: slot('expires_at'),
-        revoked_at: slot('revoked_at'),
-        version: slot('version'),
-        created_at: slot('created_at'),
-        created_by: slot('created_by'),
-      }),
+      query.insertInto('eab_keys').values({ id: slot('id'), ...contentOf(slot) }),
     ),
     update: engine.statement<Row>()((query, slot) =>
-      query
-        .updateTable('eab_keys')
-        .set({
-          tenant: slot('tenant'),
-          description: slot('description'),
-          dns_patterns: slot('dns_patterns'),
-          ip_ranges: slot('ip_ranges'),
-          wildcards: slot('wildcards'),
-          profiles: slot('profiles'),
-          ttl_seconds: slot('ttl_seconds'),
-          key_types: slot('key_types'),
-          proof: slot('proof'),
-          challenge_types: slot('challenge_types'),
-          accounts: slot('accounts'),
-          account_id: slot('account_id'),
-          quota_certificates: slot('quota_certificates'),
-          quota_seconds: slot('quota_seconds'),
-          expires_at: slot('expires_at'),
-          revoked_at: slot('revoked_at'),
-          version: slot('version'),
-          created_at: slot('created_at'),
-          created_by: slot('created_by'),
-        })
-        .where('id', '=', slot('id')),
+      query.updateTable('eab_keys').set(contentOf(slot)).where('id', '=', slot('id')),
     ),
   };
 }

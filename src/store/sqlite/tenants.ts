@@ -12,7 +12,7 @@ import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
-import { builder } from './statement.ts';
+import { builder, type Slots } from './statement.ts';
 import { requireVersionBefore } from './versions.ts';
 
 interface TenantDependencies {
@@ -85,6 +85,20 @@ function listed(
 
 type Row = { [Column in keyof TenantTable]: TenantTable[Column] };
 
+/** Every column but the key: what an insertion and a change write. */
+const contentOf = (slot: Slots<Row>) => ({
+  description: slot('description'),
+  dns_suffixes: slot('dns_suffixes'),
+  spiffe_prefixes: slot('spiffe_prefixes'),
+  quota_certificates: slot('quota_certificates'),
+  quota_seconds: slot('quota_seconds'),
+  state: slot('state'),
+  version: slot('version'),
+  created_at: slot('created_at'),
+  updated_at: slot('updated_at'),
+  created_by: slot('created_by'),
+});
+
 function tenantStatements(engine: Engine) {
   return {
     byName: engine.statement<{ name: string }>()((query, slot) =>
@@ -94,36 +108,10 @@ function tenantStatements(engine: Engine) {
       query.selectFrom('tenants').selectAll().orderBy('name'),
     ),
     insert: engine.statement<Row>()((query, slot) =>
-      query.insertInto('tenants').values({
-        name: slot('name'),
-        description: slot('description'),
-        dns_suffixes: slot('dns_suffixes'),
-        spiffe_prefixes: slot('spiffe_prefixes'),
-        quota_certificates: slot('quota_certificates'),
-        quota_seconds: slot('quota_seconds'),
-        state: slot('state'),
-        version: slot('version'),
-        created_at: slot('created_at'),
-        updated_at: slot('updated_at'),
-        created_by: slot('created_by'),
-      }),
+      query.insertInto('tenants').values({ name: slot('name'), ...contentOf(slot) }),
     ),
     update: engine.statement<Row>()((query, slot) =>
-      query
-        .updateTable('tenants')
-        .set({
-          description: slot('description'),
-          dns_suffixes: slot('dns_suffixes'),
-          spiffe_prefixes: slot('spiffe_prefixes'),
-          quota_certificates: slot('quota_certificates'),
-          quota_seconds: slot('quota_seconds'),
-          state: slot('state'),
-          version: slot('version'),
-          created_at: slot('created_at'),
-          updated_at: slot('updated_at'),
-          created_by: slot('created_by'),
-        })
-        .where('name', '=', slot('name')),
+      query.updateTable('tenants').set(contentOf(slot)).where('name', '=', slot('name')),
     ),
     remove: engine.statement<{ name: string }>()((query, slot) =>
       query.deleteFrom('tenants').where('name', '=', slot('name')),
