@@ -19,11 +19,11 @@ const languages: Readonly<Record<string, Language>> = { postgresql: 'postgresql'
 /** Clients of the server, under mutual TLS, as long as the scope. */
 export class ServedClients implements AsyncDisposable {
   readonly #load: ServerLoad;
-  readonly #name: string;
+  readonly #language: Language;
 
   constructor(served: ServedTarget, pauseMs = 20) {
     const { name, listener } = served.server;
-    this.#name = name;
+    this.#language = languages[name] ?? 'http';
     const { issuer, root } = served.authorities;
     const client = createSvid(issuer, 'spiffe://mesh.test/client');
     const material = {
@@ -35,7 +35,7 @@ export class ServedClients implements AsyncDisposable {
     this.#load = new ServerLoad(
       {
         ...{ name, listener, spiffeId: servedId },
-        language: languages[name] ?? 'http',
+        language: this.#language,
         password: redisPassword,
       },
       () => material,
@@ -62,8 +62,9 @@ export class ServedClients implements AsyncDisposable {
     await this.some();
     const { failures, askedAgain } = this.figures();
     assert.deepEqual(failures, {});
-    // Caddy may close a connection whose handshake meets its reload
-    if (this.#name !== 'caddy') assert.equal(askedAgain, 0);
+    // a worker that a reload ends may close a connection before its first request; the client
+    // sends the request again on another one (RFC 9112 section 9.3.1)
+    if (this.#language !== 'http') assert.equal(askedAgain, 0);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
