@@ -58,6 +58,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     acmeMac,
     store: records.store,
     issuer: issuing.issuer,
+    recorded: records.recorded,
     ...deciders(records),
     authorities: authorities.registry,
     clock,

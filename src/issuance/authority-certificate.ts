@@ -17,7 +17,8 @@ import {
 import type { Intent, NameClaim, Requester, Rights } from '../domain/index.ts';
 import type { IssuedAs } from './certificate-events.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
-import type { CertificateDraft, RecordedIssuance, SigningStep } from './recorded.ts';
+import type { CertificateDraft } from './certificate-draft.ts';
+import type { RecordedIssuance, SigningStep } from './recorded.ts';
 
 export interface AuthorityCertificateDependencies {
   readonly recorded: RecordedIssuance;

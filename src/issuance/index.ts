@@ -49,15 +49,15 @@ export {
 } from './policy.ts';
 export { PolicyInForce, type PolicyObserver } from './policy-in-force.ts';
 export type { PolicyRequest } from './policy-request.ts';
+export { signerOf, type CertificateDraft } from './certificate-draft.ts';
+export type { CertificateOutcome } from './endings.ts';
 export {
   createRecordedIssuance,
-  signerOf,
-  type CertificateDraft,
-  type CertificateOutcome,
   type PreparedCertificate,
   type RecordedIssuance,
   type RecordedStep,
 } from './recorded.ts';
+export type { IssuanceUnderWay } from './runs-under-way.ts';
 export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';
 export {
   AuthoritySources,

@@ -1,91 +1,23 @@
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
-import { uuidv7, type Clock } from '../common/runtime/index.ts';
-import { sha256Hex, type KeyType } from '../common/x509/index.ts';
-import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
-import {
-  blockedKeyText,
-  finishingStates,
-  namesBeside,
-  subjectText,
-  type Authority,
-  type AuthorityState,
-  type Intent,
-  type Rights,
-} from '../domain/index.ts';
-import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { lint } from '../certs/index.ts';
+import { blockedKeyText, namesBeside, subjectText, type Intent } from '../domain/index.ts';
+import type { SignItem, SignOutcome } from '../hsm/signing-port.ts';
 import type { LedgerBlockedKeys, LedgerQuotas } from '../ledger/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
+import type { CertificateDraft } from './certificate-draft.ts';
+import {
+  endingOf,
+  released,
+  type CertificateOutcome,
+  type Ending,
+  type Item,
+  type Signed,
+} from './endings.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
+import { RunsUnderWay, type IssuanceUnderWay } from './runs-under-way.ts';
 import { SignerLoad } from './signer-load.ts';
-import { quotaUsed, requireAdmitted, type Admission } from './policy.ts';
-import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
-
-/** A certificate that the policy allowed, before it is checked and recorded. */
-export interface CertificateDraft {
-  readonly tbsDer: Buffer;
-  readonly profile: Profile;
-  /** What the TBSCertificate must say. `prepare` parses the bytes and compares. */
-  readonly expected: LintContext & { readonly serial: Buffer };
-  /** The decision of the policy. Its version becomes a right. */
-  readonly admission: Admission;
-  /** The authority whose key signs. */
-  readonly signer: {
-    readonly authorityId: string;
-    readonly ckaId: string;
-    readonly keyType: KeyType;
-    /** The transaction that releases requires the authority to be in one of these states. */
-    readonly states: readonly AuthorityState[];
-  };
-  /** Proof of possession, checked by the signer first. Absent if it was checked before. */
-  readonly proof?: ProofOfPossession;
-  readonly record: Pick<
-    Intent,
-    | 'kind'
-    | 'profile'
-    | 'entryId'
-    | 'delegationId'
-    | 'requester'
-    | 'holder'
-    | 'publicKeySha256'
-    | 'requestId'
-    | 'replaces'
-  >;
-  /** Checked again by the transaction that releases, with the rights of authority and policy. */
-  readonly rights: Rights;
-  readonly issuedAs: IssuedAs;
-  /** The shard of CRLs that the leaf names; 0: none. */
-  readonly shard: number;
-  /**
-   * A check of the assembled certificate. The signer verifies the signature in any case. Absent on
-   * the hot path, where the main process does no public-key work.
-   */
-  readonly verify?: (certificateDer: Buffer) => Result<unknown>;
-}
-
-/**
- * The signer of a draft: an authority that is active, or that became old since the request began.
- */
-export const signerOf = ({
-  id,
-  ckaId,
-  keyType,
-}: Pick<Authority, 'id' | 'ckaId' | 'keyType'>): CertificateDraft['signer'] => ({
-  authorityId: id,
-  ckaId,
-  keyType,
-  states: finishingStates,
-});
-
-/** The outcome of one prepared certificate. */
-export type CertificateOutcome =
-  | { readonly ok: true; readonly certificateDer: Buffer; readonly sha256: string }
-  | {
-      readonly ok: false;
-      readonly error: PkiError;
-      readonly refusalId: string;
-      /** The signer refused it: it was surely never signed. */
-      readonly isUnsigned?: true;
-    };
+import { quotaUsed, requireAdmitted } from './policy.ts';
 
 export interface SigningStep {
   /**
@@ -125,6 +57,8 @@ export interface RecordedIssuance {
     prepared: readonly PreparedCertificate[],
     signing: SigningStep,
   ): Promise<readonly CertificateOutcome[]>;
+  /** What `run` works on now: whoever acts on all certificates waits for these. */
+  underWay(): IssuanceUnderWay;
 }
 
 export interface RecordedDependencies {
@@ -133,11 +67,6 @@ export interface RecordedDependencies {
   readonly quotas: LedgerQuotas;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   readonly clock: Clock;
-}
-
-interface Item {
-  readonly draft: CertificateDraft;
-  readonly intent: Intent;
 }
 
 /**
@@ -183,6 +112,7 @@ export function createRecordedIssuance({
     commitLimit,
   );
 
+  const runs = new RunsUnderWay();
   const issuance: RecordedIssuance = {
     prepare(draft) {
       const { admission, expected, profile, record, tbsDer } = draft;
@@ -201,33 +131,49 @@ export function createRecordedIssuance({
       if (full !== undefined) return full;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
     },
-    async run(prepared, { sign, busyAt, wanted, step = noStep }) {
+    async run(prepared, signing) {
       if (prepared.length === 0) return [];
       const items = prepared.map((certificate) => Prepared.redeem(certificate, issuance));
-      step('prepared');
-      const asked = items.map(({ intent }) => intent);
-      await intents.run(asked, wanted);
-      step('intents-durable');
-      const signing = outcomesOf(items.map(toSignItem), sign);
-      const signed = await signing.finally(load.begin(items.length, busyAt));
-      step('signed');
-      let endings: readonly Ending[];
-      let finishing: ReturnType<typeof finishes.run>;
-      try {
-        endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
-        finishing = finishes.run(endings.map(({ finish }) => finish));
-      } finally {
-        // behind the ends, whose callers wait already longer: both go into one commit
-        intents.letGo();
-      }
-      const finished = await finishing;
-      step('recorded');
-      return endings.map(({ outcome, finish }, index) =>
-        outcome.ok ? released(outcome, finish, finished[index], clock.nowMs()) : outcome,
-      );
+      return runs.add(items, runItems(items, signing, { intents, finishes, load, clock }));
     },
+    underWay: () => runs.present(),
   };
   return issuance;
+}
+
+interface Shared {
+  readonly intents: Batcher<Intent, undefined>;
+  readonly finishes: Batcher<FinishItem, FinishOutcome>;
+  readonly load: SignerLoad;
+  readonly clock: Clock;
+}
+
+async function runItems(
+  items: readonly Item[],
+  { sign, busyAt, wanted, step = noStep }: SigningStep,
+  { intents, finishes, load, clock }: Shared,
+): Promise<readonly CertificateOutcome[]> {
+  step('prepared');
+  const asked = items.map(({ intent }) => intent);
+  await intents.run(asked, wanted);
+  step('intents-durable');
+  const signing = outcomesOf(items.map(toSignItem), sign);
+  const signed = await signing.finally(load.begin(items.length, busyAt));
+  step('signed');
+  let endings: readonly Ending[];
+  let finishing: ReturnType<typeof finishes.run>;
+  try {
+    endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
+    finishing = finishes.run(endings.map(({ finish }) => finish));
+  } finally {
+    // behind the ends, whose callers wait already longer: both go into one commit
+    intents.letGo();
+  }
+  const finished = await finishing;
+  step('recorded');
+  return endings.map(({ outcome, finish }, index) =>
+    outcome.ok ? released(outcome, finish, finished[index], clock.nowMs()) : outcome,
+  );
 }
 
 const intentBatcher = (
@@ -276,8 +222,6 @@ const toSignItem = ({ draft }: Item): SignItem => ({
   ...(draft.proof === undefined ? {} : { proof: draft.proof }),
 });
 
-type Signed = SignOutcome | PkiError | undefined;
-
 /** An item without an answer of the signers may have been signed all the same. */
 async function outcomesOf(
   items: readonly SignItem[],
@@ -290,91 +234,4 @@ async function outcomesOf(
     const { code, message, next, grade, detail } = PkiError.from(thrown);
     return items.map(() => new PkiError(code, message, { cause: thrown, next, grade, detail }));
   }
-}
-
-interface Ending {
-  readonly finish: FinishItem;
-  readonly outcome: CertificateOutcome;
-}
-
-function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
-  const { draft, intent } = item;
-  if (signed === undefined)
-    return abandoned(intent, new PkiError('HSM_UNAVAILABLE', 'the signer gave no answer'), nowMs);
-  if (signed instanceof PkiError) return abandoned(intent, signed, nowMs);
-  if (!signed.ok) {
-    const error = new PkiError(signed.code, signed.message);
-    return signed.kind === 'refused'
-      ? refused(item, error, nowMs)
-      : abandoned(intent, error, nowMs);
-  }
-  let certificateDer: Buffer;
-  try {
-    certificateDer = assembleSigned(draft.tbsDer, draft.signer.keyType, signed.signature);
-  } catch (thrown) {
-    return abandoned(intent, PkiError.from(thrown), nowMs);
-  }
-  const verified = draft.verify?.(certificateDer);
-  if (verified?.ok === false) return abandoned(intent, verified.error, nowMs);
-  const sha256 = sha256Hex(certificateDer);
-  return {
-    outcome: { ok: true, certificateDer, sha256 },
-    finish: {
-      kind: 'signed',
-      serial: intent.serial,
-      certificateDer,
-      sha256,
-      rights: [
-        { kind: 'authority', id: draft.signer.authorityId, states: draft.signer.states },
-        { kind: 'key', publicKeySha256: intent.publicKeySha256 },
-        ...draft.rights,
-        ...draft.admission.rights,
-      ],
-      event: issuedEvent(draft, intent, sha256, nowMs),
-    },
-  };
-}
-
-/** The signer refused the key or the proof: nothing was signed. */
-function refused({ draft, intent }: Item, error: PkiError, nowMs: number): Ending {
-  const refusalId = uuidv7(nowMs);
-  const event = refusedEvent(
-    { ...intent, subject: intent.spiffeId, reason: draft.issuedAs.detail },
-    error,
-    refusalId,
-    nowMs,
-  );
-  return {
-    outcome: { ok: false, error, refusalId, isUnsigned: true },
-    finish: { kind: 'refused', serial: intent.serial, code: error.code, event },
-  };
-}
-
-function abandoned(intent: Intent, error: PkiError, nowMs: number): Ending {
-  return {
-    outcome: { ok: false, error, refusalId: uuidv7(nowMs) },
-    finish: {
-      kind: 'abandoned',
-      serial: intent.serial,
-      reason: error.code,
-      event: abandonedEvent(intent, error.code, nowMs),
-    },
-  };
-}
-
-/**
- * A certificate whose right ended meanwhile is withheld: it stays on record and is not released.
- */
-function released(
-  outcome: CertificateOutcome,
-  { serial }: FinishItem,
-  finished: FinishOutcome | undefined,
-  nowMs: number,
-): CertificateOutcome {
-  if (finished?.state === 'issued') return outcome;
-  const error =
-    finished?.state === 'withheld'
-      ? new PkiError(finished.code, finished.message, { detail: { serial, withheld: true } })
-      : new PkiError('WITHHELD', 'the certificate was recorded and not released');
-  return { ok: false, error, refusalId: uuidv7(nowMs) };
 }

@@ -333,7 +333,7 @@ function revokingServices(
       ...parts,
       clockBelieved: dependencies.clockBelieved,
     }),
-    selections: new SelectionService({ ...parts, audit }),
+    selections: new SelectionService({ ...parts, audit, recorded: dependencies.recorded }),
     keys: new KeyService({
       ...{ ...shared, certificates, blockedKeys, callers },
       isLivingAuthorityKey: (sha256) =>

@@ -3,6 +3,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/authorities.ts';
 import type { CrlPublisher } from '../issuance/crl/publisher.ts';
 import type { TokenMac } from '../hsm/mac-port.ts';
+import type { RecordedIssuance } from '../issuance/index.ts';
 import type { Issuer } from '../issuance/issuer.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { DoubleKind } from './agents/agent-doubles.ts';
@@ -26,6 +27,7 @@ import type { SyncDependencies } from './sync/sync-dependencies.ts';
 export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
+  readonly recorded: Pick<RecordedIssuance, 'underWay'>;
   readonly policyInForce: PolicyDependencies['inForce'];
   /** The policy and the tenants behind it. */
   readonly issuancePolicy: PipelineDependencies['policy'];

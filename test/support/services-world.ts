@@ -202,15 +202,16 @@ export async function createServicesWorld(
   });
   await tenantOwners.refresh();
   const issuancePolicy = new TenantGate(policyInForce, () => tenantOwners.present());
+  const recorded = createRecordedIssuance({
+    store: store.issuance,
+    quotas: store.quotas,
+    blockedKeys: store.blockedKeys,
+    clock,
+  });
   const issuer = createIssuer({
     store: store.issuance,
     issuancePolicy,
-    recorded: createRecordedIssuance({
-      store: store.issuance,
-      quotas: store.quotas,
-      blockedKeys: store.blockedKeys,
-      clock,
-    }),
+    recorded,
     audit: store.audit,
     signers: {
       busyAt: () => 12,
@@ -303,6 +304,7 @@ export async function createServicesWorld(
           : Promise.resolve(createHmac('sha256', macKey).update(input).digest()),
     },
     issuer,
+    recorded,
     authorities,
     clock,
     random: systemRandom,

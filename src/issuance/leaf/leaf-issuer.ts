@@ -21,12 +21,8 @@ import type {
   LeafResult,
 } from '../issuer.ts';
 import { admit, type IssuancePolicy } from '../policy.ts';
-import type {
-  CertificateOutcome,
-  PreparedCertificate,
-  RecordedIssuance,
-  RecordedStep,
-} from '../recorded.ts';
+import type { CertificateOutcome } from '../endings.ts';
+import type { PreparedCertificate, RecordedIssuance, RecordedStep } from '../recorded.ts';
 import {
   draftLeaf,
   readCsr,

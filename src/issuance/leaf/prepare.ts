@@ -25,7 +25,7 @@ import {
 import { cutDetail, issuerEnded, issuerNotBegun } from '../issuer-end.ts';
 import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
-import { signerOf, type CertificateDraft } from '../recorded.ts';
+import { signerOf, type CertificateDraft } from '../certificate-draft.ts';
 
 /** A request with its parsed CSR. Only the public key of the CSR is used. */
 export interface ReadRequest {

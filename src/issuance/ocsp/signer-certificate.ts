@@ -12,7 +12,8 @@ import {
 import { serverRequester, type Authority, type AuthorityState } from '../../domain/index.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import { admit, type IssuancePolicy } from '../policy.ts';
-import type { CertificateDraft, RecordedIssuance } from '../recorded.ts';
+import type { CertificateDraft } from '../certificate-draft.ts';
+import type { RecordedIssuance } from '../recorded.ts';
 import { isSignedWith } from './signature.ts';
 
 export interface SignerCertificateDependencies {

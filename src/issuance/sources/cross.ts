@@ -22,7 +22,8 @@ import {
 } from '../authority-certificate.ts';
 import type { IssuancePolicy } from '../policy.ts';
 import { authorityEvent } from '../authority-event.ts';
-import { signerOf, type RecordedIssuance } from '../recorded.ts';
+import { signerOf } from '../certificate-draft.ts';
+import type { RecordedIssuance } from '../recorded.ts';
 import { authoritySigner } from '../token-signer.ts';
 
 export interface CrossDependencies {

@@ -9,7 +9,8 @@ import { checkProof } from '../../hsm/proof.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
 import { admitAuthority, issueAuthorityCertificate } from '../authority-certificate.ts';
 import type { IssuancePolicy } from '../policy.ts';
-import { signerOf, type RecordedIssuance } from '../recorded.ts';
+import { signerOf } from '../certificate-draft.ts';
+import type { RecordedIssuance } from '../recorded.ts';
 import { authoritySigner } from '../token-signer.ts';
 import { authoritiesAbove, downstreamIssuer, downstreamLife } from './downstream-issuer.ts';
 

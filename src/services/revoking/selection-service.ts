@@ -9,6 +9,7 @@ import {
   type RevocationReason,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
+import type { RecordedIssuance } from '../../issuance/index.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { AuditStore, CertificateStore } from '../../store/ports/index.ts';
 import type { OperatorRights } from '../callers/access.ts';
@@ -22,7 +23,7 @@ import { requireProven, type RevocationProof } from './proof.ts';
 import { revocationReasonOf } from './reasons.ts';
 import { revocability } from './revocability.ts';
 import type { Revocable, Revoker } from './revoker.ts';
-import { selected } from './selected.ts';
+import { selected, selectedWithUnderWay } from './selected.ts';
 import { SelectionTally } from './selection-outcome.ts';
 import type {
   SelectionOutcome,
@@ -31,13 +32,16 @@ import type {
 } from './selection-revocations.ts';
 
 export interface SelectionDependencies extends InspectionDependencies {
-  readonly certificates: Pick<CertificateStore, 'scan'>;
+  readonly certificates: Pick<CertificateStore, 'bySerial' | 'scan'>;
+  readonly recorded: Pick<RecordedIssuance, 'underWay'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly inventory: RevocationProof['inventory'];
   readonly authorities: Pick<Authorities, 'all'>;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly revoker: Revoker;
 }
+
+type RecordParts = AsyncIterable<readonly CertificateRecord[]>;
 
 /** A request whose caller and form were checked. */
 interface Checked extends SelectionRequest {
@@ -68,7 +72,7 @@ export class SelectionService implements SelectionRevocations {
       const checked = await this.#check(caller, request);
       const { revocations } = this.#dependencies;
       const tally = new SelectionTally();
-      for await (const part of this.#parts(checked, tally)) {
+      for await (const part of this.#parts(checked, tally, this.#issued(checked))) {
         signal?.throwIfAborted();
         for (const each of part) tally.count(each, revocations.revoked(each.record.serial));
       }
@@ -147,7 +151,8 @@ export class SelectionService implements SelectionRevocations {
     },
   ): Promise<boolean> {
     const { actor, stated, blocks } = checked;
-    for await (const part of this.#parts(checked, tally)) {
+    const records = this.#issuedAndUnderWay(checked, signal);
+    for await (const part of this.#parts(checked, tally, records)) {
       if (signal?.aborted === true) return false;
       const { before, keysBlocked } = await this.#dependencies.revoker.revoke(part, {
         actor,
@@ -158,18 +163,31 @@ export class SelectionService implements SelectionRevocations {
       tally.keysBlocked += keysBlocked;
       for (const each of part) tally.count(each, before.has(each.record.serial));
     }
-    return true;
+    return signal?.aborted !== true;
+  }
+
+  #issued({ selection }: Checked): RecordParts {
+    const { certificates, clock } = this.#dependencies;
+    return selected(certificates, selection, { now: clock.now(), limit: revokedAtOnce });
+  }
+
+  /** Also what is being issued now: it may be released after its place was passed. */
+  #issuedAndUnderWay({ selection }: Checked, signal: AbortSignal | undefined): RecordParts {
+    const { certificates, recorded, clock } = this.#dependencies;
+    return selectedWithUnderWay(certificates, selection, {
+      ...{ now: clock.now(), limit: revokedAtOnce, signal },
+      underWay: recorded.underWay(),
+    });
   }
 
   /** The certificates that can be revoked, in parts. Counts the others. */
   async *#parts(
-    { selection, rights }: Checked,
+    { rights }: Checked,
     tally: SelectionTally,
+    parts: RecordParts,
   ): AsyncGenerator<readonly Revocable[]> {
-    const { certificates, authorities, clock } = this.#dependencies;
-    const all = authorities.all();
-    const step = { now: clock.now(), limit: revokedAtOnce };
-    for await (const records of selected(certificates, selection, step)) {
+    const all = this.#dependencies.authorities.all();
+    for await (const records of parts) {
       const part: Revocable[] = [];
       for (const record of records) {
         if (!this.#covers(rights, record)) continue;

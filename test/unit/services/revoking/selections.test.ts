@@ -21,6 +21,7 @@ import {
   newKey,
   type ServicesWorld,
 } from '../../../support/services-world.ts';
+import { until } from '../../../support/until.ts';
 
 interface Leaf {
   readonly serial: string;
@@ -157,6 +158,83 @@ test('an act that was interrupted says so in its record, and the next one does t
   assert.equal(readCanonical(act?.canonical as Buffer)?.detail['complete'], false);
   assert.equal((await revoke({ holder: n2.spiffeId })).revoked, 2);
 });
+
+/** An act over a holder with one certificate, while the signer has another and waits. */
+async function whileSigning(
+  act: (during: {
+    readonly w: ServicesWorld;
+    readonly selection: CertificateSelection;
+    readonly older: string;
+    readonly answer: () => Promise<Leaf>;
+  }) => Promise<void>,
+): Promise<void> {
+  await using w = await createServicesWorld({ revocable: true });
+  const { caller } = await w.joinAgent('n1');
+  const entryId = await w.addEntry({
+    spiffeId: id('/web'),
+    parentId: caller.spiffeId,
+    profile: 'revocable',
+    dnsNames: ['web.test'],
+  });
+  const older = (await signed(w, caller, { entryId })).serial;
+  const [asked, answers] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  w.beforeSigning(() => {
+    asked.resolve();
+    return answers.promise;
+  });
+  const newer = signed(w, caller, { entryId });
+  await asked.promise;
+  const answer = (): Promise<Leaf> => {
+    answers.resolve();
+    return newer;
+  };
+  try {
+    await act({ w, selection: { spiffeId: id('/web') }, older, answer });
+  } finally {
+    await answer();
+  }
+}
+
+for (const dnsName of [undefined, 'web.test'])
+  test(`an act${dnsName === undefined ? '' : ' by a DNS name'} also revokes what was being signed when it began, once`, () =>
+    whileSigning(async ({ w, selection: all, older, answer }) => {
+      const selection = dnsName === undefined ? all : { dnsName };
+      const ask = { selection, reason: 'superseded', actId: '' };
+      const plan = await w.services.selections.preview(local, ask);
+      assert.equal(plan.matched, 1, 'a preview does not wait');
+      const acting = w.services.selections.revoke(local, ask);
+      // it has looked at both rows by then
+      await until(() => w.store.revocations.revoked(older));
+      const { serial } = await answer();
+      const done = await acting;
+      assert.deepEqual([done.matched, done.revoked, done.alreadyRevoked], [2, 2, 0]);
+      assert.ok(w.store.revocations.revoked(serial));
+    }));
+
+test('what was being signed and does not fit the selection is left alone', () =>
+  whileSigning(async ({ w, older, answer }) => {
+    const other = { selection: { spiffeId: id('/other') }, reason: 'superseded', actId: '' };
+    const acting = w.services.selections.revoke(local, other);
+    const { serial } = await answer();
+    assert.equal((await acting).matched, 0);
+    assert.deepEqual(
+      [older, serial].map((each) => w.store.revocations.revoked(each)),
+      [false, false],
+    );
+  }));
+
+test('an act that is interrupted while it waits for a signer says so in its record', () =>
+  whileSigning(async ({ w, selection, older }) => {
+    const interrupt = new AbortController();
+    const ask = { selection, reason: 'superseded', actId: '' };
+    const acting = w.services.selections.revoke(local, ask, interrupt.signal);
+    const refused = assert.rejects(acting, { code: 'CANCELLED' });
+    await until(() => w.store.revocations.revoked(older));
+    interrupt.abort();
+    await refused;
+    const [act] = await w.audit('certificates.revoked');
+    assert.equal(readCanonical(act?.canonical as Buffer)?.detail['complete'], false);
+  }));
 
 test('a compromise blocks the keys, unless the operator says no', async () => {
   const { w, n1, n2, key, revoke, leaves } = await mesh();
