@@ -9,6 +9,7 @@ export const floors: readonly (readonly string[])[] = [
   ['src/common/spiffe'],
   ['src/common/x509', 'src/common/tlog', 'src/common/ssh-signature'],
   ['src/common/approval', 'src/common/policy'],
+  ['src/common/validation'],
   ['src/common/wire'],
   ['src/domain'],
   ['src/certs'],

@@ -1,6 +1,6 @@
 import type { KeyType } from '../../common/x509/key-type.ts';
 import type { NamesProfile } from '../certificate.ts';
-import type { ChallengeType } from './order.ts';
+import type { ChallengeType } from '../../common/validation/challenge.ts';
 
 /**
  * A key for external account binding (RFC 8555 section 7.3.4). It is a delegation: whoever binds an

@@ -7,7 +7,7 @@ import { checkIpRange } from '../names.ts';
 import type { ReservedDnsName } from '../reserved-names.ts';
 import type { Tenant } from '../tenant.ts';
 import type { EabKey } from './account.ts';
-import { challengeTypes, type ChallengeType } from './order.ts';
+import { challengeTypes, type ChallengeType } from '../../common/validation/challenge.ts';
 
 export interface EabKeyLimits {
   readonly minimumTtlSeconds: number;

@@ -15,7 +15,6 @@ export {
   afterResponse,
   afterVerdict,
   authorizationAt,
-  challengeTypes,
   orderIdentifiers,
   orderStatusAt,
   orderStatuses,
@@ -24,11 +23,14 @@ export {
   type AuthorizationStatus,
   type Challenge,
   type ChallengeStatus,
-  type ChallengeType,
   type ChallengeVerdict,
-  type OrderIdentifier,
   type OrderStatus,
   type StoredProblem,
 } from './order.ts';
 export type { AcmeAccountRight, AcmeOrderRight, EabKeyRight, TenantRight } from './rights.ts';
 export { renewalWindow, shortestRenewalLife, type RenewalWindow } from './renewal.ts';
+export {
+  challengeTypes,
+  type ChallengeType,
+  type OrderIdentifier,
+} from '../../common/validation/challenge.ts';

@@ -1,11 +1,5 @@
+import type { ChallengeType, OrderIdentifier } from '../../common/validation/challenge.ts';
 import type { NamesProfile } from '../certificate.ts';
-
-/** An identifier of an order (RFC 8555 section 9.7.7, RFC 8738). Wildcards keep their `*.`. */
-export interface OrderIdentifier {
-  readonly type: 'dns' | 'ip';
-  /** In lower case, or canonical. */
-  readonly value: string;
-}
 
 /** RFC 8555 section 7.1.6. */
 export const orderStatuses = ['pending', 'ready', 'processing', 'valid', 'invalid'] as const;
@@ -23,16 +17,6 @@ export type AuthorizationStatus = (typeof authorizationStatuses)[number];
 
 export const challengeStatuses = ['pending', 'processing', 'valid', 'invalid'] as const;
 export type ChallengeStatus = (typeof challengeStatuses)[number];
-
-/** How control over an identifier is shown. */
-export const challengeTypes = [
-  'http-01',
-  'dns-01',
-  'tls-alpn-01',
-  'dns-account-01',
-  'dns-persist-01',
-] as const;
-export type ChallengeType = (typeof challengeTypes)[number];
 
 /** A problem as it is stored: a type of RFC 8555 section 6.7 and its detail. */
 export interface StoredProblem {

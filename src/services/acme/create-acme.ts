@@ -1,4 +1,9 @@
 import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
+import {
+  createValidator,
+  type OwnListener,
+  type ValidatorSettings,
+} from '../../common/validation/index.ts';
 import type { ChallengeType, NameOwners, NamesProfile, Tenant } from '../../domain/index.ts';
 import type { TokenMac } from '../../hsm/mac-port.ts';
 import { placeOfTenant } from '../../issuance/index.ts';
@@ -28,8 +33,6 @@ import { Replacements } from './replacements.ts';
 import { AcmeRevocation } from './revocation.ts';
 import { AcmeUrls } from './urls.ts';
 import { UsedNonces } from './used-nonces.ts';
-import { createValidator, type ValidatorSettings } from './validation/create-validator.ts';
-import type { OwnListener } from './validation/own-listeners.ts';
 import { Validations } from './validations.ts';
 
 export interface AcmeSettings {

@@ -15,7 +15,7 @@ import {
   type ReservedDnsName,
 } from '../../domain/index.ts';
 import { problem, refuse, type AcmeResult, accepted } from './problem.ts';
-import { offeredChallenges } from './validation/offered.ts';
+import { offeredChallenges } from './offered-challenges.ts';
 
 /** The names of an order, as the subject of its certificate. */
 export const orderSubject = (identifiers: readonly OrderIdentifier[]): NamesSubject => ({

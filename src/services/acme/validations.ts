@@ -1,6 +1,12 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import {
+  invalid,
+  type ChallengeValidator,
+  type Evidence,
+  type Judged,
+} from '../../common/validation/index.ts';
+import {
   afterVerdict,
   authorizationAt,
   orderIdentifiers,
@@ -14,8 +20,6 @@ import {
 } from '../../domain/index.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { ValidationQueue } from './validation-queue.ts';
-import { invalid, type Evidence, type Judged } from './validation/outcome.ts';
-import type { ChallengeValidator } from './validation/validator.ts';
 
 export interface ValidationsDependencies {
   readonly orders: Pick<AcmeOrderStore, 'byId' | 'validating' | 'update'>;

@@ -10,8 +10,8 @@ import type {
   EabKey,
 } from '../../../../src/domain/index.ts';
 import { Validations } from '../../../../src/services/acme/validations.ts';
-import type { Evidence, Judged } from '../../../../src/services/acme/validation/outcome.ts';
-import type { ValidationAsk } from '../../../../src/services/acme/validation/validator.ts';
+import type { Evidence, Judged } from '../../../../src/common/validation/outcome.ts';
+import type { ValidationAsk } from '../../../../src/common/validation/validator.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import { until } from '../../../support/until.ts';
 

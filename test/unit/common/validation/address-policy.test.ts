@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AddressPolicy } from '../../../../../src/services/acme/validation/address-policy.ts';
+import { AddressPolicy } from '../../../../src/common/validation/address-policy.ts';
 
 const everything = ['0.0.0.0/0', '::/0'];
 const open = new AddressPolicy({ allowed: everything, denied: [], isOwn: () => false });

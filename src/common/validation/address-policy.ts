@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { IpRange, isIpv4Mapped } from '../../../common/policy/index.ts';
+import { IpRange, isIpv4Mapped } from '../policy/index.ts';
 
 export interface AddressPolicyOptions {
   /** Networks in CIDR notation that a validation may reach, IPv4 and IPv6. */

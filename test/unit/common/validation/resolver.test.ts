@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { dns01Value, validateDns01 } from '../../../../../src/services/acme/validation/dns-01.ts';
-import { AcmeResolver } from '../../../../../src/services/acme/validation/resolver.ts';
-import { dnsCaa, dnsIpv4, dnsName, DnsServer, dnsText } from '../../../../support/dns-server.ts';
+import { dns01Value, validateDns01 } from '../../../../src/common/validation/dns-01.ts';
+import { AcmeResolver } from '../../../../src/common/validation/resolver.ts';
+import { dnsCaa, dnsIpv4, dnsName, DnsServer, dnsText } from '../../../support/dns-server.ts';
 
 let recursive: DnsServer;
 let first: DnsServer;

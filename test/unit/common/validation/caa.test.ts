@@ -5,8 +5,8 @@ import {
   caaProblem,
   type CaaAsk,
   type CaaProperty,
-} from '../../../../../src/services/acme/validation/caa.ts';
-import { invalid } from '../../../../../src/services/acme/validation/outcome.ts';
+} from '../../../../src/common/validation/caa.ts';
+import { invalid } from '../../../../src/common/validation/outcome.ts';
 
 const ours = ['ca.test'];
 const ask: CaaAsk = {

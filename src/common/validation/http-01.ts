@@ -1,7 +1,7 @@
 import { request, type IncomingMessage } from 'node:http';
 import { isIP, isIPv6, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { parseDnsName } from '../../../common/spiffe/index.ts';
+import { parseDnsName } from '../spiffe/index.ts';
 import type { Dialer } from './dialer.ts';
 import { invalid, type Evidence, type Judged } from './outcome.ts';
 

@@ -3,7 +3,7 @@ import { isIP, isIPv4, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { fromBER, OctetString } from 'asn1js';
 import { Certificate, GeneralNames, type Extension } from 'pkijs';
-import { ipOctets } from '../../../common/x509/ip-address.ts';
+import { ipOctets } from '../x509/ip-address.ts';
 import type { Dialer } from './dialer.ts';
 import { invalid, type Evidence, type Judged } from './outcome.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { dnsAccount01Name } from '../../../../../src/services/acme/validation/dns-account-01.ts';
-import { persistProblem } from '../../../../../src/services/acme/validation/dns-persist-01.ts';
-import { offeredChallenges } from '../../../../../src/services/acme/validation/offered.ts';
-import { isOwnListener } from '../../../../../src/services/acme/validation/own-listeners.ts';
+import { dnsAccount01Name } from '../../../../src/common/validation/dns-account-01.ts';
+import { persistProblem } from '../../../../src/common/validation/dns-persist-01.ts';
+import { offeredChallenges } from '../../../../src/services/acme/offered-challenges.ts';
+import { isOwnListener } from '../../../../src/common/validation/own-listeners.ts';
 
 describe('dns-account-01', () => {
   it('has the label of the example in its draft', () => {

@@ -7,12 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer, type TlsOptions } from 'node:tls';
 import { describe, it } from 'node:test';
-import type { Evidence, Judged } from '../../../../../src/services/acme/validation/outcome.ts';
-import { Dialer } from '../../../../../src/services/acme/validation/dialer.ts';
-import {
-  serverName,
-  validateTlsAlpn01,
-} from '../../../../../src/services/acme/validation/tls-alpn-01.ts';
+import type { Evidence, Judged } from '../../../../src/common/validation/outcome.ts';
+import { Dialer } from '../../../../src/common/validation/dialer.ts';
+import { serverName, validateTlsAlpn01 } from '../../../../src/common/validation/tls-alpn-01.ts';
 
 const keyAuthorization = 'token.thumbprint';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');

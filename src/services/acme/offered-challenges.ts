@@ -1,4 +1,4 @@
-import type { ChallengeType, EabKey, OrderIdentifier } from '../../../domain/index.ts';
+import type { ChallengeType, EabKey, OrderIdentifier } from '../../domain/index.ts';
 
 const byAddress: ReadonlySet<ChallengeType> = new Set(['http-01', 'tls-alpn-01']);
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Server } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { AddressPolicy } from '../../../../../src/services/acme/validation/address-policy.ts';
-import { Dialer } from '../../../../../src/services/acme/validation/dialer.ts';
-import { validateHttp01 } from '../../../../../src/services/acme/validation/http-01.ts';
-import type { Judged, Evidence } from '../../../../../src/services/acme/validation/outcome.ts';
+import { AddressPolicy } from '../../../../src/common/validation/address-policy.ts';
+import { Dialer } from '../../../../src/common/validation/dialer.ts';
+import { validateHttp01 } from '../../../../src/common/validation/http-01.ts';
+import type { Judged, Evidence } from '../../../../src/common/validation/outcome.ts';
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA';
 const keyAuthorization = `${token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI`;

@@ -5,9 +5,9 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { systemClock } from '../../../../src/common/runtime/index.ts';
 import { ipOctets } from '../../../../src/common/x509/ip-address.ts';
-import { createValidator } from '../../../../src/services/acme/validation/create-validator.ts';
-import type { Evidence, Judged } from '../../../../src/services/acme/validation/outcome.ts';
-import type { ValidationAsk } from '../../../../src/services/acme/validation/validator.ts';
+import { createValidator } from '../../../../src/common/validation/create-validator.ts';
+import type { Evidence, Judged } from '../../../../src/common/validation/outcome.ts';
+import type { ValidationAsk } from '../../../../src/common/validation/validator.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import { DnsServer, dnsIpv4, dnsName, dnsText } from '../../../support/dns-server.ts';
 import { lanAddress } from '../../../support/lan.ts';

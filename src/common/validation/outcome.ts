@@ -1,18 +1,19 @@
-import type { AcmeProblemType } from '../problem.ts';
+/** Types of problems (RFC 8555 section 6.7) that a validation ends with. */
+export const failureTypes = [
+  'caa',
+  'connection',
+  'dns',
+  'incorrectResponse',
+  'rejectedIdentifier',
+  'serverInternal',
+  'tls',
+  'unauthorized',
+] as const;
+export type FailureType = (typeof failureTypes)[number];
 
 /** Why a validation failed. The detail contains nothing that the validated host sent. */
 export interface ValidationFailure {
-  readonly type: Extract<
-    AcmeProblemType,
-    | 'caa'
-    | 'connection'
-    | 'dns'
-    | 'incorrectResponse'
-    | 'rejectedIdentifier'
-    | 'serverInternal'
-    | 'tls'
-    | 'unauthorized'
-  >;
+  readonly type: FailureType;
   readonly detail: string;
 }
 

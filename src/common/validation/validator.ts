@@ -1,4 +1,4 @@
-import type { ChallengeType, OrderIdentifier } from '../../../domain/index.ts';
+import type { ChallengeType, OrderIdentifier } from './challenge.ts';
 import type { Evidence, Judged } from './outcome.ts';
 
 /** One challenge that an account asked to validate. */

@@ -1,6 +1,6 @@
 import { getServers } from 'node:dns';
 import { isIPv6 } from 'node:net';
-import type { Clock } from '../../../common/runtime/index.ts';
+import type { Clock } from '../runtime/index.ts';
 import { AddressPolicy } from './address-policy.ts';
 import { checkCaa } from './caa.ts';
 import { Dialer } from './dialer.ts';
