@@ -60,7 +60,7 @@ const keyOf = (tenant: string, changes: Partial<EabKey> = {}): EabKey => ({
   ...{ profiles: ['short'], ttlSeconds: 0, keyTypes: ['ec-p256'], proof: 'owner' },
   ...{ challengeTypes: [], accounts: 'many', accountId: null },
   ...{ quotaCertificates: 0, quotaSeconds: 0, expiresAt: 0, revokedAt: null },
-  ...{ version: 1, createdAt: now(), createdBy: 'uid:0' },
+  ...{ version: 1, createdAt: now(), createdBy: 'uid:0', source: null },
   ...changes,
 });
 

@@ -246,15 +246,13 @@ export {
   finishingStates,
   firstEnded,
   wantRows,
-  type AgentRight,
   type AgentSvidRight,
   type AuthorityRight,
-  type CallerRight,
-  type DelegationRight,
   type Right,
   type Rights,
   placeEnded,
 } from './rights.ts';
+export type { AgentRight, CallerRight, DelegationRight } from './holder-rights.ts';
 export type { ReadRow, RightEnded, RightNoun, RightRows } from './right-kind.ts';
 export { placesDetail, takenPlacesIn, type TakenPlace } from './quota.ts';
 export {

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../common/errors/index.ts';
-import type { AcmeAccountStatus } from './acme/account.ts';
+import type { AcmeAccountStatus, EabKeySource } from './acme/account.ts';
 import type { AcmeOrder } from './acme/order.ts';
 import type { AgentState } from './agent.ts';
 import type { AgentLine } from './agent-line.ts';
@@ -30,7 +30,11 @@ export interface RightRows {
   /** A tenant, by its name. */
   readonly tenant: { readonly state: Tenant['state'] };
   /** A key for external account binding. */
-  readonly 'eab-key': { readonly revokedAt: number | null; readonly expiresAt: number };
+  readonly 'eab-key': {
+    readonly revokedAt: number | null;
+    readonly expiresAt: number;
+    readonly source: EabKeySource | null;
+  };
   readonly 'acme-account': { readonly status: AcmeAccountStatus };
   readonly 'acme-order': {
     readonly version: number;
@@ -43,8 +47,11 @@ export interface RightRows {
 }
 export type RightNoun = keyof RightRows;
 
-/** Receives the noun and key of each row that a right reads. */
-export type WantRow = (noun: RightNoun, key: string) => void;
+/**
+ * Receives the noun and key of each row that a right reads. Returns the row as `ReadRow` does, since
+ * a row may name others.
+ */
+export type WantRow = ReadRow;
 /**
  * Reads a requested row; undefined: there is none. `unproven`: the log has another value, or has
  * one where there is no row.

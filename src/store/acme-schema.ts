@@ -50,6 +50,7 @@ export interface EabKeyTable {
   readonly version: number;
   readonly created_at: number;
   readonly created_by: string;
+  readonly source: string | null;
 }
 
 export interface AcmeAccountTable {

@@ -46,6 +46,40 @@ export interface EabKey {
   readonly version: number;
   readonly createdAt: number;
   readonly createdBy: string;
+  /** What it was exchanged for, and ends with; null: an operator made it. */
+  readonly source: EabKeySource | null;
+}
+
+/** What a caller exchanged for an EAB key. It never changes. */
+export type EabKeySource = SvidSource | TokenSource;
+
+interface CommonSource {
+  /** The SPIFFE ID of the caller, or the one that an entry gives to its token. */
+  readonly spiffeId: string;
+  /** The delegation that covers the names. */
+  readonly delegationId: string;
+}
+
+/** The SVID of a delegate. */
+export interface SvidSource extends CommonSource {
+  readonly by: 'svid';
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** The SPIFFE ID of the agent that got the SVID; null: an operator minted it. */
+  readonly agent: string | null;
+}
+
+/** A token of another issuer. */
+export interface TokenSource extends CommonSource {
+  readonly by: 'token';
+  /** The name of the issuer in the configuration. */
+  readonly issuer: string;
+  readonly subject: string;
+  /** The mark of its use. */
+  readonly use: string;
+  /** The entry below the issuer that gives the SPIFFE ID, as it was. */
+  readonly entryId: string;
+  readonly entryRevision: number;
 }
 
 /** RFC 8555 section 7.1.2. `revoked`: an operator ended it. */

@@ -41,7 +41,7 @@ export interface EabKeyInput {
 /** What of an EAB key its maker decides. */
 export type EabKeyDraft = Omit<
   EabKey,
-  'id' | 'accountId' | 'revokedAt' | 'version' | 'createdAt' | 'createdBy'
+  'id' | 'accountId' | 'revokedAt' | 'version' | 'createdAt' | 'createdBy' | 'source'
 >;
 
 const maximumPatterns = 100;

@@ -3,6 +3,7 @@ export {
   type AcmeAccount,
   type AcmeAccountStatus,
   type EabKey,
+  type EabKeySource,
 } from './account.ts';
 export {
   checkEabKey,

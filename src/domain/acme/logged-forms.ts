@@ -4,6 +4,30 @@ import type { Tenant } from '../tenant.ts';
 import type { AcmeAccount, EabKey } from './account.ts';
 import type { AcmeOrder } from './order.ts';
 
+/** The fields of an EAB key before `source` was added. */
+const firstEabKeyFields = [
+  'id',
+  'tenant',
+  'description',
+  'dnsPatterns',
+  'ipRanges',
+  'wildcards',
+  'profiles',
+  'ttlSeconds',
+  'keyTypes',
+  'proof',
+  'challengeTypes',
+  'accounts',
+  'accountId',
+  'quotaCertificates',
+  'quotaSeconds',
+  'expiresAt',
+  'revokedAt',
+  'version',
+  'createdAt',
+  'createdBy',
+] as const;
+
 /** See `logged-values.ts`: an order or encoding never changes. */
 export const acmeForms = {
   tenant: form<Tenant>()({
@@ -25,29 +49,9 @@ export const acmeForms = {
   }),
   'eab-key': form<EabKey>()({
     id: ({ id }) => id,
-    digested: [
-      'id',
-      'tenant',
-      'description',
-      'dnsPatterns',
-      'ipRanges',
-      'wildcards',
-      'profiles',
-      'ttlSeconds',
-      'keyTypes',
-      'proof',
-      'challengeTypes',
-      'accounts',
-      'accountId',
-      'quotaCertificates',
-      'quotaSeconds',
-      'expiresAt',
-      'revokedAt',
-      'version',
-      'createdAt',
-      'createdBy',
-    ],
+    digested: [...firstEabKeyFields, 'source'],
     undigested: {},
+    earlier: [{ digested: firstEabKeyFields, vouched: (key) => ({ ...key, source: null }) }],
   }),
   'acme-account': form<AcmeAccount>()({
     id: ({ id }) => id,

@@ -1,4 +1,13 @@
-import { ended, isOver, type RightEnded, type RightKind } from '../right-kind.ts';
+import { caller, delegation, entry } from '../holder-rights.ts';
+import {
+  ended,
+  isOver,
+  type ReadProven,
+  type RightEnded,
+  type RightKind,
+  type WantRow,
+} from '../right-kind.ts';
+import type { EabKeySource } from './account.ts';
 
 /** The tenant is active. */
 export interface TenantRight {
@@ -18,23 +27,71 @@ export const tenant: RightKind<TenantRight> = {
   },
 };
 
-/** The key for external account binding is neither revoked nor expired. */
+/**
+ * The key for external account binding is neither revoked nor expired, and what it was exchanged
+ * for has not ended.
+ */
 export interface EabKeyRight {
   readonly kind: 'eab-key';
   readonly id: string;
 }
 
 export const eabKey: RightKind<EabKeyRight> = {
-  rows: ({ id }, want) => want('eab-key', id),
+  rows({ id }, want) {
+    const row = want('eab-key', id);
+    if (row !== undefined && row !== 'unproven') wantSource(row.source, want);
+  },
   ended({ id }, read, now) {
     const row = read('eab-key', id);
     const why = (what: string): RightEnded =>
       ended('EAB_KEY_ENDED', `the key ${id} for external account binding ${what}`);
     if (row === undefined) return why('is not on record');
     if (row.revokedAt !== null) return why('was revoked');
-    return isOver(row.expiresAt, now) ? why('has expired') : undefined;
+    if (isOver(row.expiresAt, now)) return why('has expired');
+    const over = sourceEnded(row.source, read, now);
+    return over === undefined ? undefined : why(`ended with its source: ${over.message}`);
   },
 };
+
+function wantSource(source: EabKeySource | null, want: WantRow): void {
+  if (source === null) return;
+  want('delegation', source.delegationId);
+  if (source.by === 'token') want('entry', source.entryId);
+  else {
+    want('certificate', source.serial);
+    if (source.agent !== null) want('agent', source.agent);
+  }
+}
+
+/** Why whoever exchanged it could have nothing signed any more. Undefined: he could. */
+function sourceEnded(
+  source: EabKeySource | null,
+  read: ReadProven,
+  now: number,
+): RightEnded | undefined {
+  if (source === null) return undefined;
+  const { delegationId: id } = source;
+  const over = delegation.ended({ kind: 'delegation', id }, read, now);
+  if (over !== undefined) return over;
+  if (source.by === 'token') {
+    const { entryId, entryRevision: revision } = source;
+    return entry.ended({ kind: 'entry', id: entryId, revision }, read, now);
+  }
+  return (
+    agentEnded(source.agent, read) ??
+    caller.ended({ kind: 'caller', serial: source.serial }, read, now)
+  );
+}
+
+/** A later session of the agent ends nothing: it goes on with the SVIDs of its workloads. */
+function agentEnded(spiffeId: string | null, read: ReadProven): RightEnded | undefined {
+  const state = spiffeId === null ? 'active' : read('agent', spiffeId)?.state;
+  if (state === 'active') return undefined;
+  return ended(
+    state === 'banned' ? 'AGENT_BANNED' : 'AGENT_EVICTED',
+    `the agent ${spiffeId} is ${state ?? 'not on record'}`,
+  );
+}
 
 /** The ACME account is valid. */
 export interface AcmeAccountRight {

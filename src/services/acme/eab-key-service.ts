@@ -60,6 +60,7 @@ export class EabKeyService implements EabKeys {
         version: 1,
         createdAt: now,
         createdBy: actorOf(caller),
+        source: null,
       };
       // before the record: without its token a key is of no use to anybody
       const secret = await this.#secretOf(key);

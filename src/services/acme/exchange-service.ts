@@ -141,6 +141,13 @@ export class ExchangeService implements EabExchange {
       version: 1,
       createdAt: now,
       createdBy: caller.spiffeId,
+      source: {
+        by: 'svid',
+        spiffeId: caller.spiffeId,
+        delegationId: delegation.id,
+        serial: caller.serial,
+        agent: caller.node?.spiffeId ?? null,
+      },
     };
   }
 }

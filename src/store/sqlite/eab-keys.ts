@@ -6,6 +6,7 @@ import {
   type AuditEvent,
   type ChallengeType,
   type EabKey,
+  type EabKeySource,
   type NamesProfile,
 } from '../../domain/index.ts';
 import type { EabKeyTable } from '../acme-schema.ts';
@@ -130,6 +131,7 @@ const contentOf = (slot: Slots<Row>) => ({
   version: slot('version'),
   created_at: slot('created_at'),
   created_by: slot('created_by'),
+  source: slot('source'),
 });
 
 function eabKeyStatements(engine: Engine) {
@@ -167,6 +169,7 @@ const toRow = (key: EabKey): EabKeyTable => ({
   version: key.version,
   created_at: key.createdAt,
   created_by: key.createdBy,
+  source: key.source === null ? null : JSON.stringify(key.source),
 });
 
 const toEabKey = (row: EabKeyTable): EabKey => ({
@@ -190,4 +193,5 @@ const toEabKey = (row: EabKeyTable): EabKey => ({
   version: row.version,
   createdAt: row.created_at,
   createdBy: row.created_by,
+  source: row.source === null ? null : fromJson<EabKeySource>('eab_keys', row.source),
 });

@@ -23,6 +23,7 @@ import { ocsp } from './migrations/0019-ocsp.ts';
 import { names } from './migrations/0020-names.ts';
 import { crlShards } from './migrations/0021-crl-shards.ts';
 import { acme } from './migrations/0022-acme.ts';
+import { eabKeySources } from './migrations/0023-eab-key-sources.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -48,6 +49,7 @@ export const migrations: readonly Migration[] = [
   names,
   crlShards,
   acme,
+  eabKeySources,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

@@ -96,10 +96,11 @@ class PlacesOfBatch {
 
 function readRows(batch: readonly Rights[], readers: Readers): ReadRow {
   const rows = new Map<RightNoun, Map<string, Row<RightNoun>>>();
-  const want = (noun: RightNoun, key: string): void => {
+  const want = <N extends RightNoun>(noun: N, key: string): Row<N> => {
     let ofNoun = rows.get(noun);
     if (ofNoun === undefined) rows.set(noun, (ofNoun = new Map()));
     if (!ofNoun.has(key)) ofNoun.set(key, readers[noun](key));
+    return ofNoun.get(key) as Row<N>;
   };
   for (const rights of batch) wantRows(rights, want);
   return <N extends RightNoun>(noun: N, key: string) => {

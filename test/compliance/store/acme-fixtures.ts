@@ -52,6 +52,7 @@ export const eabKey = (changes: Partial<EabKey> = {}): EabKey => ({
   version: 1,
   createdAt: start,
   createdBy: 'uid:0',
+  source: null,
   ...changes,
 });
 

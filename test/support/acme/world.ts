@@ -196,7 +196,7 @@ const usualKey = (now: number): EabKey => ({
   ...{ wildcards: false, profiles: ['short'], ttlSeconds: 0, keyTypes: ['ec-p256'] },
   ...{ proof: 'owner', challengeTypes: [], accounts: 'many', accountId: null },
   ...{ quotaCertificates: 0, quotaSeconds: 0, expiresAt: 0, revokedAt: null, version: 1 },
-  ...{ createdAt: now, createdBy: 'uid:0' },
+  ...{ createdAt: now, createdBy: 'uid:0', source: null },
 });
 
 const wide = { count: 10_000, seconds: 1 };

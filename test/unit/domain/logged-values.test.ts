@@ -240,6 +240,10 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     version: 2,
     createdAt: 1,
     createdBy: 'uid:0',
+    source: {
+      ...{ by: 'svid', spiffeId: 'spiffe://example.org/ci', delegationId: 'd' },
+      ...{ serial: '0a', agent: null },
+    },
   },
   'acme-account': {
     id: 'a',
@@ -315,7 +319,8 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   tenant:
     '["shop","the shop","[\\"shop.example.org\\"]","[\\"spiffe://example.org/shop/\\"]",100,60,"active",2,1,3,"uid:0"]',
   'eab-key':
-    '["k","shop","gateways","[\\"*.shop.example.org\\"]","[\\"192.0.2.0/24\\"]",1,"[\\"classic\\"]",0,"[\\"ec-p256\\"]","challenge","[\\"http-01\\"]","single","a",10,60,9,null,2,1,"uid:0"]',
+    '["k","shop","gateways","[\\"*.shop.example.org\\"]","[\\"192.0.2.0/24\\"]",1,"[\\"classic\\"]",0,"[\\"ec-p256\\"]","challenge","[\\"http-01\\"]","single","a",10,60,9,null,2,1,"uid:0",' +
+    '"{\\"by\\":\\"svid\\",\\"spiffeId\\":\\"spiffe://example.org/ci\\",\\"delegationId\\":\\"d\\",\\"serial\\":\\"0a\\",\\"agent\\":null}"]',
   'acme-account':
     '["a","ES256","{\\"crv\\":\\"P-256\\",\\"kty\\":\\"EC\\",\\"x\\":\\"x\\",\\"y\\":\\"y\\"}","ab","[\\"mailto:ops@example.org\\"]","valid","k","shop",1,1,2]',
   'acme-order':
@@ -365,6 +370,12 @@ test('an entry or delegation under a record of an older release grants no addres
   const [, older] = loggedVersions('delegation');
   assert.deepEqual(older?.vouched(altered), values.delegation);
   assert.deepEqual(older?.text(altered), texts.delegation.replace(/,"\[\]",0\]$/, ']'));
+});
+
+test('an EAB key under a record of an older release has no source', () => {
+  const [, older] = loggedVersions('eab-key');
+  assert.equal(older?.text(values['eab-key']), texts['eab-key'].replace(/,"\{.*$/, ']'));
+  assert.equal(older?.vouched(values['eab-key']).source, null);
 });
 
 test('a record commits to the digest of the text, under the ID of the object', () => {

@@ -4,6 +4,7 @@ import {
   firstEnded,
   finishingStates,
   wantRows,
+  type EabKeySource,
   type Right,
   type RightNoun,
   type RightRows,
@@ -32,7 +33,7 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   policy: { version: 7 },
   quota: { ends: [now, now + 5] },
   tenant: { state: 'active' },
-  'eab-key': { revokedAt: null, expiresAt: now + 1 },
+  'eab-key': { revokedAt: null, expiresAt: now + 1, source: null },
   'acme-account': { status: 'valid' },
   'acme-order': {
     version: 4,
@@ -61,8 +62,11 @@ type Rows = { readonly [N in RightNoun]?: RightRows[N] | 'unproven' | undefined 
 /** Judges with the rows that the rights named, and no others. */
 function judge(rights: Rights, changed: Rows = {}): string | undefined {
   const named = new Set<string>();
-  wantRows(rights, (noun, key) => named.add(`${noun} ${key}`));
   const all: Rows = { ...rows, ...changed };
+  wantRows(rights, (noun, key) => {
+    named.add(`${noun} ${key}`);
+    return all[noun] as never;
+  });
   return firstEnded(
     rights,
     (noun, key) => {
@@ -122,8 +126,8 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ tenant: undefined }, 'TENANT_ENDED'],
     [{ tenant: { state: 'ended' } }, 'TENANT_ENDED'],
     [{ 'eab-key': undefined }, 'EAB_KEY_ENDED'],
-    [{ 'eab-key': { revokedAt: 1, expiresAt: 0 } }, 'EAB_KEY_ENDED'],
-    [{ 'eab-key': { revokedAt: null, expiresAt: now } }, 'EAB_KEY_ENDED'],
+    [{ 'eab-key': { revokedAt: 1, expiresAt: 0, source: null } }, 'EAB_KEY_ENDED'],
+    [{ 'eab-key': { revokedAt: null, expiresAt: now, source: null } }, 'EAB_KEY_ENDED'],
     [{ 'acme-account': undefined }, 'ACME_ACCOUNT_ENDED'],
     [{ 'acme-account': { status: 'deactivated' } }, 'ACME_ACCOUNT_ENDED'],
     [{ 'acme-account': { status: 'revoked' } }, 'ACME_ACCOUNT_ENDED'],
@@ -185,4 +189,55 @@ test('an authority that has become old finishes a leaf, and nothing where only a
 test('a right of a kind that is not in the list does not stand', () => {
   for (const kind of ['weather', 'constructor', '__proto__'])
     assert.equal(judge([{ kind } as unknown as Right]), 'WITHHELD');
+});
+
+const common = { spiffeId: 'spiffe://mesh.test/shop/ci', delegationId: 'd' };
+const svid: EabKeySource = { ...common, by: 'svid', serial: '40', agent: 'a' };
+const token: EabKeySource = {
+  ...common,
+  ...{ by: 'token', issuer: 'ci', subject: 's', use: 'ab', entryId: 'e', entryRevision: 3 },
+};
+const exchanged = (source: EabKeySource) => ({
+  'eab-key': { revokedAt: null, expiresAt: now + 1, source },
+});
+const eabKey: Rights = [{ kind: 'eab-key', id: 'k' }];
+
+test('an exchanged key stands as long as its source, over later sessions of the agent', () => {
+  assert.equal(judge(eabKey, exchanged(svid)), undefined);
+  assert.equal(judge(eabKey, exchanged(token)), undefined);
+  assert.equal(judge(eabKey, exchanged({ ...svid, agent: null })), undefined);
+  assert.equal(
+    judge(eabKey, { ...exchanged(svid), agent: { state: 'active', generation: 9 } }),
+    undefined,
+  );
+});
+
+test('an exchanged key ends with its source', () => {
+  const ended: readonly (readonly [EabKeySource, Rows])[] = [
+    ...[svid, token].flatMap((source) => [
+      [source, { delegation: undefined }] as const,
+      [source, { delegation: { revokedAt: 1, expiresAt: 0 } }] as const,
+      [source, { delegation: { revokedAt: null, expiresAt: now } }] as const,
+    ]),
+    [svid, { agent: { state: 'banned', generation: 2 } }],
+    [svid, { agent: { state: 'evicted', generation: 2 } }],
+    [svid, { agent: undefined }],
+    [svid, { certificate: { ...rows.certificate, revoked: true } }],
+    [svid, { certificate: { ...rows.certificate, notAfter: now - 1 } }],
+    [token, { entry: undefined }],
+    [token, { entry: { revision: 4, expiresAt: 0 } }],
+    [token, { entry: { revision: 3, expiresAt: now } }],
+  ];
+  for (const [source, change] of ended)
+    assert.equal(
+      judge(eabKey, { ...exchanged(source), ...change }),
+      'EAB_KEY_ENDED',
+      `${source.by} ${JSON.stringify(change)}`,
+    );
+  for (const noun of ['delegation', 'entry'] as const)
+    assert.equal(
+      judge(eabKey, { ...exchanged(token), [noun]: 'unproven' }),
+      'OBJECT_NOT_IN_LOG',
+      noun,
+    );
 });

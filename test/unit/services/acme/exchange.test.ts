@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { checkNames, uncoveredName } from '../../../../src/domain/index.ts';
+import { account } from '../../../compliance/store/acme-fixtures.ts';
 import type { DelegateCaller } from '../../../../src/services/index.ts';
 import {
   createServicesWorld,
@@ -101,6 +102,27 @@ test('the key never grants more than the delegation, nor longer', async () => {
   assert.equal(key.expiresAt, ends);
   await w.services.delegations.revoke(local, delegation.id, '');
   assert.equal(await code('www.shop.test'), 'CALLER_NOT_ADMITTED');
+});
+
+test('a key ends at once with the delegation, the certificate, or its key', async () => {
+  await using w = await world();
+  const { delegations, eabExchange, keys, revocations } = w.services;
+  const ends: readonly ((made: Awaited<ReturnType<typeof delegateOf>>) => Promise<unknown>)[] = [
+    ({ delegation }) => delegations.revoke(local, delegation.id, ''),
+    ({ caller }) => revocations.revoke(local, { serial: caller.serial, reason: 'superseded' }),
+    ({ caller }) => keys.block(local, { serial: caller.serial }, 'stolen'),
+  ];
+  for (const [index, end] of ends.entries()) {
+    const made = await delegateOf(w, `/shop/ci-${index}`);
+    const { key } = await eabExchange.exchange(made.caller, ask('www.shop.test'));
+    const write = {
+      rights: [{ kind: 'eab-key', id: key.id }] as const,
+      event: { timeMs: 0, actor: 'test', kind: 'test', subject: 'test', detail: {} },
+    };
+    const create = () => codeOf(w.store.acme.accounts.create(account({ eabKeyId: key.id }), write));
+    await end(made);
+    assert.equal(await create(), 'EAB_KEY_ENDED', String(index));
+  }
 });
 
 test('a wildcard that is exchanged covers nothing outside the delegation', async () => {
