@@ -1,3 +1,4 @@
+import { nextTurn } from '../common/runtime/index.ts';
 import { openAuthorities } from './authorities.ts';
 import { startBackgroundWork } from './background.ts';
 import { serverContext, type ServerDependencies } from './context.ts';
@@ -41,6 +42,7 @@ export interface RunningServer extends AsyncDisposable {
 export async function startServer(dependencies: ServerDependencies): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
   const context = serverContext(dependencies);
+  await nextTurn();
   const late = new LateEdges();
   const tokens = stack.use(await openTokens(context));
   const records = stack.use(await openStoreAndLog(context, tokens));
@@ -48,6 +50,7 @@ export async function startServer(dependencies: ServerDependencies): Promise<Run
   const issuing = stack.use(openIssuing({ context, tokens, records, authorities }));
   const stages = { context, tokens, records, authorities, issuing };
   const service = stack.use(await openServices(stages, late));
+  await nextTurn();
   const doors = stack.use(await openDoors({ ...stages, service }));
   stack.use(await startBackgroundWork({ ...stages, service, doors }));
 

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { nextTurn, type Clock, type Logger } from '../common/runtime/index.ts';
 import { CompactRange } from '../common/tlog/index.ts';
 import { committedObject, leafHash } from '../domain/index.ts';
 import type { LogRow, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
@@ -195,6 +195,8 @@ export class LogLoad {
   async #restore(fresh: Memory, snapshot: LogSnapshot): Promise<readonly Buffer[] | undefined> {
     const hashes: Buffer[] = [];
     const digest = new PartsDigest();
+    // the database was opened in this one
+    await nextTurn();
     for (let position = 0; position < snapshot.parts; position += 1) {
       const part = await this.#source.log.snapshotPart(snapshot.size, position);
       if (part === undefined) return undefined;

@@ -11,7 +11,7 @@ export {
 export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
-export { atTurnEnd, type TurnStage } from './turn-end.ts';
+export { atTurnEnd, nextTurn, type TurnStage } from './turn-end.ts';
 export { isLocalHost, isLoopback, isLoopbackUrl } from './local-host.ts';
 export { boundConnections, ConnectionSlots } from './connection-slots.ts';
 export { Crowd } from './crowd.ts';

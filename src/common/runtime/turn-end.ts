@@ -1,3 +1,5 @@
+import { setImmediate as immediate } from 'node:timers/promises';
+
 /**
  * In this order: code that gathers the calls of a turn into one, the writer behind it, and code
  * that hands work to other processes.
@@ -18,6 +20,15 @@ export function atTurnEnd(stage: TurnStage, callback: () => void): void {
   if (scheduled) return;
   scheduled = true;
   setImmediate(run);
+}
+
+/**
+ * Resolves in the next turn of the event loop: work that takes milliseconds ends its share of this
+ * one. An immediate alone does not, since one of a socket's callback runs in the same turn.
+ */
+export async function nextTurn(): Promise<void> {
+  await immediate();
+  await immediate();
 }
 
 function run(): void {

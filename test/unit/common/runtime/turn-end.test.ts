@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { stat } from 'node:fs';
 import { test } from 'node:test';
-import { atTurnEnd } from '../../../../src/common/runtime/index.ts';
+import { atTurnEnd, nextTurn } from '../../../../src/common/runtime/index.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -60,4 +61,18 @@ test('one that throws ends as any uncaught exception does, and the others are ca
   );
   assert.equal(status, 0);
   assert.deepEqual(stdout.trim().split('\n'), ['a defect', 'gather', 'write']);
+});
+
+test('what waits for the next turn goes on after all that this one does at its end', async () => {
+  const order: string[] = [];
+  await new Promise<void>((resolve) => {
+    stat('.', () => {
+      void nextTurn().then(() => {
+        order.push('next turn');
+        resolve();
+      });
+      setImmediate(() => order.push('end of this turn'));
+    });
+  });
+  assert.deepEqual(order, ['end of this turn', 'next turn']);
 });
