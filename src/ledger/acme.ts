@@ -94,6 +94,8 @@ function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
     validating: async (after, limit) => proven(await rows.validating(after, limit)),
     create: (order, write) => rows.create(order, write),
     update: (order, write) => rows.update(order, write),
+    acquire: (id, lease) => rows.acquire(id, lease),
+    release: (id, holder) => rows.release(id, holder),
     prune: (which, limit, lease, event) => rows.prune(which, limit, lease, event),
   };
 }

@@ -86,6 +86,9 @@ export interface AcmeOrderTable {
   readonly ends_at: number;
   readonly created_at: number;
   readonly version: number;
+  /** The process that attempts to issue it now; empty: none. No decision rests on it. */
+  readonly lease_holder: string;
+  readonly lease_expires_ms: number;
 }
 
 interface AcmeNonceTable {

@@ -2,6 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import type { AcmeAccount, AuditValue, Rights } from '../../domain/index.ts';
 import type { AcmeAccountStore, AcmeOrderStore, AcmeWrite } from '../../store/ports/index.ts';
+import { keyRight, refuseBlocked, type AccountKeys } from './account-keys.ts';
 import type { AcmeAnswer } from './answer.ts';
 import type { ExternalAccounts } from './external-accounts.ts';
 import { requirePostAsGet, type AccountRequest, type SignedRequest } from './gate.ts';
@@ -15,6 +16,7 @@ export interface AccountDependencies {
   readonly accounts: Pick<AcmeAccountStore, 'byId' | 'byThumbprint' | 'create' | 'update'>;
   readonly orders: Pick<AcmeOrderStore, 'list'>;
   readonly bindings: Pick<ExternalAccounts, 'bind'>;
+  readonly keys: Pick<AccountKeys, 'requireFit'>;
   readonly urls: AcmeUrls;
   readonly clock: Clock;
   /** Undefined: there are no terms. */
@@ -46,8 +48,9 @@ export class AcmeAccounts {
    * ones: it is asked after the binding was judged, so that strangers use up no place.
    */
   async create(request: SignedRequest, admit: () => void): Promise<AcmeAnswer> {
-    const { accounts, bindings, clock } = this.#dependencies;
+    const { accounts, bindings, keys, clock } = this.#dependencies;
     const payload = accept(parseNewAccount(request.payload));
+    keys.requireFit(request.key);
     const existing = await accounts.byThumbprint(request.key.thumbprint);
     if (existing !== undefined) return this.#existing(existing);
     if (payload.onlyReturnExisting === true)
@@ -73,11 +76,13 @@ export class AcmeAccounts {
     const rights: Rights = [
       { kind: 'tenant', name: key.tenant },
       { kind: 'eab-key', id: key.id },
+      keyRight(request.key),
     ];
     const write = this.#write(request, { account, what: 'created', rights });
     try {
       await accounts.create(account, write);
     } catch (thrown) {
+      refuseIfBlocked(thrown, request.key);
       const other =
         PkiError.from(thrown).code === 'ALREADY_EXISTS'
           ? await accounts.byThumbprint(request.key.thumbprint)
@@ -104,13 +109,14 @@ export class AcmeAccounts {
       updatedAt: clock.now(),
     };
     const what = status === undefined ? 'contacts' : 'deactivated';
-    await accounts.update(changed, this.#write(request, { account, what, rights: own(account) }));
+    const rights = own(request);
+    await accounts.update(changed, this.#write(request, { account, what, rights }));
     return this.#view(changed);
   }
 
   /** Replaces the key of an account by another one (section 7.3.5). Its orders stay. */
   async changeKey(request: AccountRequest): Promise<AcmeAnswer> {
-    const { accounts, urls, clock } = this.#dependencies;
+    const { accounts, keys, urls, clock } = this.#dependencies;
     const { account, url } = request;
     const inner = accept(parseInnerJws(request.payload));
     if (!(await verifyAcmeJws(inner, inner.key)))
@@ -123,6 +129,7 @@ export class AcmeAccounts {
       refuse('malformed', '"oldKey" is not the present key of the account');
     if (inner.key.thumbprint === account.thumbprint)
       refuse('malformed', 'the new key is the present key of the account');
+    keys.requireFit(inner.key);
     await this.#requireFree(inner.key);
     const changed: AcmeAccount = {
       ...account,
@@ -132,13 +139,14 @@ export class AcmeAccounts {
       version: account.version + 1,
       updatedAt: clock.now(),
     };
-    const rights = own(account);
+    const rights = [...own(request), keyRight(inner.key)];
     try {
       await accounts.update(
         changed,
         this.#write(request, { account: changed, what: 'key', rights }),
       );
     } catch (thrown) {
+      refuseIfBlocked(thrown, inner.key);
       if (PkiError.from(thrown).code === 'ALREADY_EXISTS') await this.#requireFree(inner.key);
       throw thrown;
     }
@@ -242,7 +250,17 @@ export class AcmeAccounts {
   }
 }
 
-const own = ({ id }: AcmeAccount): Rights => [{ kind: 'acme-account', id }];
+/** The account is valid, and the key that has signed is not blocked. */
+const own = ({ account, key }: AccountRequest): Rights => [
+  { kind: 'acme-account', id: account.id },
+  keyRight(key),
+];
+
+/** The key was blocked after it was judged first. */
+function refuseIfBlocked(thrown: unknown, key: AccountKey): void {
+  if (PkiError.from(thrown).code === 'KEY_BLOCKED')
+    refuseBlocked(key, 'Make another key for the account');
+}
 
 function requireOwn(account: AcmeAccount, id: string): void {
   if (account.id !== id) refuse('unauthorized', 'the request is signed by another account');

@@ -15,6 +15,7 @@ import type { Refusals } from '../callers/callers.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { Revoker } from '../revoking/revoker.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { AccountKeys } from './account-keys.ts';
 import { AcmeAccounts } from './accounts.ts';
 import { Acme, type DirectoryMeta } from './acme.ts';
 import { AcmeCertificates } from './certificates.ts';
@@ -107,8 +108,9 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     lifeSeconds: settings.nonceSeconds,
   });
   const book = new OrderBook({ orders: observedOrders(orders, observe), clock });
+  const keys = new AccountKeys(store.blockedKeys);
   const finalizer = new Finalizer({
-    ...{ book, orders, eabKeys, issuer: parts.issuer, clock, logger },
+    ...{ book, orders, accounts, eabKeys, keys, issuer: parts.issuer, clock, logger },
     canSign: () => !parts.held() && parts.canSign(),
   });
   const renewalInfo = new RenewalInfo({
@@ -117,11 +119,11 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
   });
   const limits = acmeLimits(parts, settings, renewalInfo);
   const validations = acmeValidations(parts, settings, { urls, limits });
-  const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock };
+  const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock, keys };
   const replacements = new Replacements(shared);
   const acme = new Acme({
     ...{ ...shared, nonces, renewalInfo, logger, meta: metaOf(parts, settings) },
-    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, urls }),
+    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, keys, urls }),
     accounts: new AcmeAccounts({
       ...{ ...shared, termsOfService: settings.termsOfService },
       bindings: new ExternalAccounts({

@@ -2,6 +2,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import { orderStatusAt, type AcmeOrder, type EabKey } from '../../domain/index.ts';
 import type { EabKeyStore } from '../../store/ports/index.ts';
+import { keyRight } from './account-keys.ts';
 import { checkCsr, type CsrCheckDependencies } from './csr-check.ts';
 import type { Finalizer } from './finalizer.ts';
 import type { AccountRequest } from './gate.ts';
@@ -16,7 +17,7 @@ export interface FinalizationDependencies extends CsrCheckDependencies {
   readonly book: OrderBook;
   /** Reads that the log vouches for. */
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
-  readonly finalizer: Pick<Finalizer, 'finish'>;
+  readonly finalizer: Pick<Finalizer, 'finish' | 'lease'>;
   readonly limits: Pick<AcmeLimits, 'requirePlace'>;
   readonly clock: Clock;
 }
@@ -49,6 +50,7 @@ export class Finalization {
     limits.requirePlace(key);
     await this.#check(order, key, csrDer);
     const { nonce, signal } = request;
+    const lease = finalizer.lease();
     const taken = await book.change(
       order,
       (present) => {
@@ -60,11 +62,13 @@ export class Finalization {
         what: 'finalized',
         detail: { csrSha256: sha256Hex(csrDer) },
         nonce,
-        rights: orderRights(order),
+        rights: [...orderRights(order), keyRight(request.key)],
         signal,
+        lease,
       },
     );
-    return finalizer.finish(taken, waitMs);
+    // another request with the same CSR may have been faster
+    return finalizer.finish(taken, waitMs, taken.csrDer === csrDer ? lease : undefined);
   }
 
   #check(order: AcmeOrder, { keyTypes }: EabKey, csrDer: Buffer): Promise<unknown> {

@@ -1,9 +1,16 @@
-import { PkiError } from '../../common/errors/index.ts';
-import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
+import { fail, ok, PkiError, type Result } from '../../common/errors/index.ts';
+import { errorFields, uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { AcmeOrder, EabKey, StoredProblem } from '../../domain/index.ts';
 import type { Issuer, LeafRequest } from '../../issuance/issuer.ts';
-import type { AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
+import type {
+  AcmeAccountStore,
+  AcmeOrderStore,
+  EabKeyStore,
+  OrderLease,
+} from '../../store/ports/index.ts';
+import { keyRight, type AccountKeys } from './account-keys.ts';
 import { accountActor } from './accounts.ts';
+import type { AccountKey } from './jws.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
 import { lifeOf, placesOf, subjectOf } from './order-grant.ts';
 import { isFaultOfClient, problemOf } from './refusals.ts';
@@ -11,8 +18,10 @@ import { isFaultOfClient, problemOf } from './refusals.ts';
 export interface FinalizerDependencies {
   readonly book: OrderBook;
   /** Reads that the log vouches for. */
-  readonly orders: Pick<AcmeOrderStore, 'byId' | 'finalizing'>;
+  readonly orders: Pick<AcmeOrderStore, 'byId' | 'finalizing' | 'acquire' | 'release'>;
+  readonly accounts: Pick<AcmeAccountStore, 'byId'>;
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
+  readonly keys: Pick<AccountKeys, 'of' | 'isBlocked'>;
   readonly issuer: Pick<Issuer, 'issue'>;
   /** False while the token is away: an attempt would only leave an abandoned certificate. */
   readonly canSign: () => boolean;
@@ -23,48 +32,69 @@ export interface FinalizerDependencies {
 const page = 100;
 const firstRetryMs = 500;
 const longestRetryMs = 30_000;
+/** One attempt is over by then, unless its process has ended. */
+const leaseMs = 10_000;
+/** What another process left is taken up so often. */
+const lookAgainMs = 60_000;
+
+/** What an order rests on. */
+interface Ground {
+  readonly eabKey: EabKey;
+  readonly accountKey: AccountKey;
+}
 
 /**
  * Issues the certificates of orders whose CSR is stored, until each is there or its client was at
- * fault: also after a crash, and while the token is away. The request ID is that of the order, so
- * that a repetition gets the recorded certificate. Owner of the orders that this process issues.
+ * fault: also after a crash, and while the token is away. One process at a time attempts an order,
+ * under its lease. The request ID is that of the order, so that even two attempts at once lead to
+ * one certificate. What can not be issued ends with the life of the order. Owner of the orders that
+ * this process issues.
  */
 export class Finalizer {
   readonly #dependencies: FinalizerDependencies;
   readonly #driven = new Map<string, Promise<AcmeOrder>>();
   readonly #waiting = new Set<() => void>();
+  readonly #holder: string;
+  #cancelLook: () => void = () => {};
   #isClosed = false;
 
   constructor(dependencies: FinalizerDependencies) {
     this.#dependencies = dependencies;
+    this.#holder = uuidv7(dependencies.clock.nowMs());
   }
 
-  /** Goes on with the orders of before. Resolves when each of them has ended, or at the close. */
+  /**
+   * Goes on with the orders of before, and looks from time to time for what another process has
+   * left. Resolves when each of the first has ended, or at the close.
+   */
   async start(): Promise<void> {
-    const { orders, logger } = this.#dependencies;
-    let after: string | undefined = '';
-    // no page waits for the one before: a single order can wait for ever
-    const driven: Promise<unknown>[] = [];
+    if (this.#isClosed) return;
+    const { clock, logger } = this.#dependencies;
+    this.#cancelLook = clock.after(lookAgainMs, () => void this.start());
     try {
-      while (after !== undefined && !this.#isClosed) {
-        const found: readonly AcmeOrder[] = await orders.finalizing(after, page);
-        driven.push(...found.map((order) => this.#drive(order)));
-        after = found.at(-1)?.id;
-      }
-      await Promise.all(driven);
+      await Promise.all(await this.#resumed());
     } catch (thrown) {
       logger.error({ ...errorFields(thrown) }, 'orders that were under way could not be resumed');
     }
   }
 
-  /** Issues an order. Resolves to it as it is when it has ended, or after this time. */
-  async finish(order: AcmeOrder, waitMs: number): Promise<AcmeOrder> {
+  /** For the transaction that makes an order finalizing. */
+  lease(): OrderLease {
+    const nowMs = this.#dependencies.clock.nowMs();
+    return { holder: this.#holder, nowMs, expiresAtMs: nowMs + leaseMs };
+  }
+
+  /**
+   * Issues an order. Resolves to it as it is when it has ended, or after this time. `lease`: what
+   * was written with the order; undefined: nothing.
+   */
+  async finish(order: AcmeOrder, waitMs: number, lease?: OrderLease): Promise<AcmeOrder> {
     if (order.stage !== 'finalizing') return order;
     const { clock } = this.#dependencies;
     const { promise: late, resolve } = Promise.withResolvers<AcmeOrder>();
     const cancel = clock.after(waitMs, () => resolve(order));
     try {
-      return await Promise.race([this.#drive(order), late]);
+      return await Promise.race([this.#drive(order, lease), late]);
     } finally {
       cancel();
     }
@@ -73,45 +103,86 @@ export class Finalizer {
   /** Orders that wait for their next attempt stay as they are, for the next start. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#cancelLook();
     for (const wake of this.#waiting) wake();
     await Promise.allSettled(this.#driven.values());
   }
 
-  #drive(order: AcmeOrder): Promise<AcmeOrder> {
+  async #resumed(): Promise<readonly Promise<unknown>[]> {
+    const { orders } = this.#dependencies;
+    // no page waits for the one before: a single order can wait for long
+    const driven: Promise<unknown>[] = [];
+    let after: string | undefined = '';
+    while (after !== undefined && !this.#isClosed) {
+      const found: readonly AcmeOrder[] = await orders.finalizing(after, page);
+      driven.push(...found.map((order) => this.#drive(order)));
+      after = found.at(-1)?.id;
+    }
+    return driven;
+  }
+
+  #drive(order: AcmeOrder, lease?: OrderLease): Promise<AcmeOrder> {
     const running = this.#driven.get(order.id);
     if (running !== undefined) return running;
-    const driven = this.#untilEnded(order).finally(() => this.#driven.delete(order.id));
+    const driven = this.#untilEnded(order, lease).finally(() => this.#driven.delete(order.id));
     this.#driven.set(order.id, driven);
     return driven;
   }
 
-  async #untilEnded(order: AcmeOrder): Promise<AcmeOrder> {
-    const { orders, canSign, logger } = this.#dependencies;
+  async #untilEnded(order: AcmeOrder, first?: OrderLease): Promise<AcmeOrder> {
+    const { canSign, logger } = this.#dependencies;
     let present = order;
+    let lease = first;
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       try {
-        const ended = canSign() ? await this.#attempt(present) : undefined;
+        const ended = canSign() ? await this.#leased(present, lease) : undefined;
         if (ended !== undefined) return ended;
       } catch (thrown) {
         logger.warn({ ...errorFields(thrown), order: order.id }, 'an ACME order waits');
       }
+      lease = undefined;
       if (this.#isClosed) return present;
       await this.#pause(retryMs);
       if (this.#isClosed) return present;
-      present = (await orders.byId(order.id).catch(() => undefined)) ?? present;
+      try {
+        const row = await this.#dependencies.orders.byId(order.id);
+        // the ledger announces a row that was taken away
+        if (row === undefined) return present;
+        present = row;
+      } catch (thrown) {
+        if (isAltered(thrown)) return this.#letGo(present, thrown);
+      }
       if (present.stage !== 'finalizing') return present;
+    }
+  }
+
+  /** Nothing is issued from a row that differs from the log, and nothing ends it. */
+  #letGo(order: AcmeOrder, thrown: unknown): AcmeOrder {
+    this.#dependencies.logger.error(
+      { ...errorFields(thrown), order: order.id, alert: true },
+      'an ACME order is not issued: its row differs from the log',
+    );
+    return order;
+  }
+
+  /** One attempt under the lease of the order. Undefined: another process attempts it. */
+  async #leased(order: AcmeOrder, given?: OrderLease): Promise<AcmeOrder | undefined> {
+    const { orders } = this.#dependencies;
+    if (given === undefined && !(await orders.acquire(order.id, this.lease()))) return undefined;
+    try {
+      return await this.#attempt(order);
+    } catch (thrown) {
+      await orders.release(order.id, this.#holder).catch(() => {});
+      throw thrown;
     }
   }
 
   /** @throws PkiError: to be tried again */
   async #attempt(order: AcmeOrder): Promise<AcmeOrder> {
-    const { eabKeys, issuer, clock } = this.#dependencies;
-    const key = await eabKeys.byId(order.eabKeyId);
-    if (key === undefined)
-      return this.#end(order, {
-        error: new PkiError('EAB_KEY_ENDED', 'the EAB key of the order is gone'),
-      });
-    const [result] = await issuer.issue([leafRequest(order, key)]);
+    const ground = await this.#groundOf(order);
+    if (!ground.ok) return this.#end(order, ground);
+    const { issuer, clock } = this.#dependencies;
+    const [result] = await issuer.issue([leafRequest(order, ground.value)]);
     if (result?.ok === true) return this.#end(order, { serial: result.leaf.serial });
     const error = result?.error ?? new PkiError('INTERNAL', 'the issuer returned no result');
     // the order was changed meanwhile, which may have ended the right or not: look again
@@ -119,6 +190,30 @@ export class Finalizer {
     if (isFaultOfClient(error) && !isOld) return this.#end(order, { error });
     if (clock.now() > order.expiresAt) return this.#end(order, { error });
     throw error;
+  }
+
+  /**
+   * The key and the account that an order rests on. If one of them was altered past the log, the
+   * order ends: nobody can tell what it grants.
+   */
+  async #groundOf({ eabKeyId, accountId }: AcmeOrder): Promise<Result<Ground>> {
+    const { eabKeys, accounts, keys } = this.#dependencies;
+    try {
+      const [eabKey, account] = await Promise.all([
+        eabKeys.byId(eabKeyId),
+        accounts.byId(accountId),
+      ]);
+      if (eabKey === undefined) return fail('EAB_KEY_ENDED', 'the EAB key of the order is gone');
+      if (account === undefined)
+        return fail('ACME_ACCOUNT_ENDED', 'the account of the order is gone');
+      const accountKey = keys.of(account);
+      return keys.isBlocked(accountKey)
+        ? fail('ACME_ACCOUNT_ENDED', 'the key of the account of the order was blocked')
+        : ok({ eabKey, accountKey });
+    } catch (thrown) {
+      if (isAltered(thrown)) return { ok: false, error: PkiError.from(thrown) };
+      throw thrown;
+    }
   }
 
   async #isChanged({ id, version }: AcmeOrder): Promise<boolean> {
@@ -162,7 +257,9 @@ export class Finalizer {
   }
 }
 
-function leafRequest(order: AcmeOrder, key: EabKey): LeafRequest {
+const isAltered = (thrown: unknown): boolean => PkiError.from(thrown).code === 'OBJECT_NOT_IN_LOG';
+
+function leafRequest(order: AcmeOrder, { eabKey, accountKey }: Ground): LeafRequest {
   const name = accountActor(order.accountId);
   return {
     requestId: order.id,
@@ -170,16 +267,20 @@ function leafRequest(order: AcmeOrder, key: EabKey): LeafRequest {
     subject: subjectOf(order),
     kind: 'endpoint',
     profile: order.profile,
-    ttlSeconds: lifeOf(order.profile, key),
+    ttlSeconds: lifeOf(order.profile, eabKey),
     caller: { class: 'acme', name },
     holder: name,
     entryId: null,
     delegationId: null,
     replaces: order.replaces,
-    rights: [...orderRights(order), { kind: 'acme-order', id: order.id, version: order.version }],
+    rights: [
+      ...orderRights(order),
+      keyRight(accountKey),
+      { kind: 'acme-order', id: order.id, version: order.version },
+    ],
     claim: { by: 'tenant', name: order.tenant },
-    places: placesOf(key),
-    keyTypes: key.keyTypes,
+    places: placesOf(eabKey),
+    keyTypes: eabKey.keyTypes,
     reason: {
       method: 'acme',
       account: order.accountId,

@@ -1,6 +1,7 @@
 import type { AcmeAccount } from '../../domain/index.ts';
 import type { AcmeAccountStore, NonceMark } from '../../store/ports/index.ts';
-import { accountKey, parseAcmeJws, verifyAcmeJws, type AccountKey, type AcmeJws } from './jws.ts';
+import type { AccountKeys } from './account-keys.ts';
+import { parseAcmeJws, verifyAcmeJws, type AccountKey, type AcmeJws } from './jws.ts';
 import type { Nonces } from './nonces.ts';
 import { accept, badNonceText, refuse } from './problem.ts';
 import type { AcmeUrls } from './urls.ts';
@@ -40,21 +41,18 @@ export interface GateDependencies {
   readonly used: UsedNonces;
   /** Reads that the log vouches for. */
   readonly accounts: Pick<AcmeAccountStore, 'byId'>;
+  readonly keys: Pick<AccountKeys, 'of' | 'requireUsable'>;
   readonly urls: AcmeUrls;
 }
 
 const mediaType = 'application/jose+json';
-const rememberedKeys = 5_000;
 
 /**
  * Authenticates requests (RFC 8555 section 6). What costs least is judged first: the MAC of the
- * nonce, then the URL, then the account, and the signature last. Owner of the keys of accounts that
- * were imported.
+ * nonce, then the URL, then the account with its key, and the signature last.
  */
 export class AcmeGate {
   readonly #dependencies: GateDependencies;
-  /** By thumbprint. */
-  readonly #keys = new Map<string, AccountKey>();
 
   constructor(dependencies: GateDependencies) {
     this.#dependencies = dependencies;
@@ -89,7 +87,7 @@ export class AcmeGate {
         `"url" of the protected header is not ${request.url}, the URL of this resource`,
       );
     const account = 'kid' in jws.by ? await this.#accountOf(jws.by.kid) : undefined;
-    const key = 'jwk' in jws.by ? jws.by.jwk : this.#keyOf(account as AcmeAccount);
+    const key = 'jwk' in jws.by ? jws.by.jwk : this.#usableKeyOf(account as AcmeAccount);
     if (!(await verifyAcmeJws(jws, key))) refuse('malformed', signatureText(jws, key));
     // after the signature: nobody else can spend a nonce that he has seen
     if (!used.use(nonce)) refuse('badNonce', `${badNonceText}: it was used before`);
@@ -108,13 +106,10 @@ export class AcmeGate {
     return account;
   }
 
-  #keyOf({ jwk, algorithm, thumbprint }: AcmeAccount): AccountKey {
-    const known = this.#keys.get(thumbprint);
-    if (known !== undefined) return known;
-    const key = accept(accountKey(jwk, algorithm as AccountKey['algorithm']));
-    if (this.#keys.size >= rememberedKeys)
-      this.#keys.delete(this.#keys.keys().next().value as string);
-    this.#keys.set(thumbprint, key);
+  #usableKeyOf(account: AcmeAccount): AccountKey {
+    const { keys } = this.#dependencies;
+    const key = keys.of(account);
+    keys.requireUsable(key);
     return key;
   }
 }

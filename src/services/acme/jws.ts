@@ -1,4 +1,5 @@
 import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
+import { sha256Hex } from '../../common/x509/index.ts';
 import { base64urlBytes, jsonObjectIn } from './encoding.ts';
 import { accepted, badNonceText, problem, type AcmeResult } from './problem.ts';
 
@@ -27,6 +28,8 @@ export interface AccountKey {
   readonly jwk: Readonly<Record<string, string>>;
   /** Base64url of the SHA-256 of the canonical JWK (RFC 7638). */
   readonly thumbprint: string;
+  /** Of the SubjectPublicKeyInfo in DER, hex: keys are blocked by it. */
+  readonly publicKeySha256: string;
   readonly key: KeyObject;
 }
 
@@ -130,7 +133,8 @@ export function accountKey(value: unknown, algorithm: AccountAlgorithm): AcmeRes
   if (key === undefined) return problem('badPublicKey', '"jwk" is not a valid public key');
   const weakness = algorithm === 'RS256' ? rsaWeakness(key) : undefined;
   if (weakness !== undefined) return problem('badPublicKey', weakness);
-  return accepted({ algorithm, jwk, thumbprint: thumbprintOf(jwk), key });
+  const publicKeySha256 = sha256Hex(key.export({ type: 'spki', format: 'der' }));
+  return accepted({ algorithm, jwk, thumbprint: thumbprintOf(jwk), publicKeySha256, key });
 }
 
 function importedKey(jwk: Readonly<Record<string, string>>): KeyObject | undefined {

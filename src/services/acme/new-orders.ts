@@ -12,6 +12,7 @@ import {
   type ReservedDnsName,
 } from '../../domain/index.ts';
 import type { AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
+import { keyRight } from './account-keys.ts';
 import type { AccountRequest } from './gate.ts';
 import type { NewOrderLimits } from './limits.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
@@ -85,9 +86,10 @@ export class NewOrders {
       createdAt: now,
       version: 1,
     };
+    const rights = [...orderRights(order), keyRight(request.key)];
     const event = book.eventOf(order, { what: 'created', detail: recordOf(order, request) });
     try {
-      await orders.create(order, { nonce, rights: orderRights(order), event, signal });
+      await orders.create(order, { nonce, rights, event, signal });
     } catch (thrown) {
       if (replaces === null || PkiError.from(thrown).code !== 'CONFLICT') throw thrown;
       refuse('alreadyReplaced', 'another order replaces this certificate already');

@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { AcmeOrder, AuditEvent, AuditValue, Rights } from '../../domain/index.ts';
-import type { AcmeOrderStore, NonceMark } from '../../store/ports/index.ts';
+import type { AcmeOrderStore, NonceMark, OrderLease } from '../../store/ports/index.ts';
 import { accountActor } from './accounts.ts';
 import { problem, AcmeRefusal } from './problem.ts';
 
@@ -19,6 +19,8 @@ export interface OrderChange {
   readonly nonce?: NonceMark | undefined;
   readonly rights: Rights;
   readonly signal?: AbortSignal | undefined;
+  /** With an order that becomes finalizing. */
+  readonly lease?: OrderLease | undefined;
 }
 
 /** The rights of whoever has an account: to make an order, and to go on with it. */
@@ -71,6 +73,7 @@ export class OrderBook {
           nonce: change.nonce,
           rights: change.rights,
           signal: change.signal,
+          lease: change.lease,
           event: this.eventOf(changed, change),
         });
         return changed;

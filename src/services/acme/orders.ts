@@ -6,6 +6,7 @@ import {
   type Authorization,
   type ChallengeType,
 } from '../../domain/index.ts';
+import { keyRight } from './account-keys.ts';
 import type { AcmeAnswer } from './answer.ts';
 import { requirePostAsGet, type AccountRequest } from './gate.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
@@ -79,7 +80,7 @@ export class AcmeOrders {
         what: 'authorization-deactivated',
         detail: { place: at },
         nonce,
-        rights: [{ kind: 'acme-account', id: order.accountId }],
+        rights: [{ kind: 'acme-account', id: order.accountId }, keyRight(request.key)],
         signal,
       },
     );
@@ -113,7 +114,7 @@ export class AcmeOrders {
           what: 'challenge-accepted',
           detail: { place: at, challenge: named },
           nonce,
-          rights: orderRights(order),
+          rights: [...orderRights(order), keyRight(request.key)],
           signal,
         },
       );

@@ -22,6 +22,16 @@ export interface AcmeWrite {
   readonly signal?: AbortSignal | undefined;
 }
 
+/**
+ * Which process attempts to issue an order, and until when. Nothing rests on it but that two
+ * processes do not do the same work.
+ */
+export interface OrderLease {
+  readonly holder: string;
+  readonly nowMs: number;
+  readonly expiresAtMs: number;
+}
+
 /** Keys for external account binding. */
 export interface EabKeyStore {
   byId(id: string): Promise<EabKey | undefined>;
@@ -80,9 +90,19 @@ export interface AcmeOrderStore {
   create(order: AcmeOrder, write: AcmeWrite): Promise<void>;
   /**
    * Replaces the row with the version before. NOT_FOUND, CONFLICT. ACME_ORDER_ENDED if it becomes
-   * finalizing, and was not ready.
+   * finalizing, and was not ready. `lease`: taken with the change.
    */
-  update(order: AcmeOrder, write: AcmeWrite): Promise<void>;
+  update(
+    order: AcmeOrder,
+    write: AcmeWrite & { readonly lease?: OrderLease | undefined },
+  ): Promise<void>;
+  /**
+   * Takes the lease on an order that is finalizing, or renews it. False: another process has it, or
+   * the order is not finalizing.
+   */
+  acquire(id: string, lease: OrderLease): Promise<boolean>;
+  /** Frees the lease, if this process has it. */
+  release(id: string, holder: string): Promise<void>;
   /**
    * Forgets orders that ended before this time, their certificate included: at most `limit` rows
    * behind `after`, in the order of their end. An order that is finalizing stays. Each removal is

@@ -5,13 +5,16 @@ import { bytesOrNull, flag, fromHex, fromJson, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Slots } from './statement.ts';
 
-type Row = { [Column in keyof AcmeOrderTable]: AcmeOrderTable[Column] };
+type LeaseColumn = 'lease_holder' | 'lease_expires_ms';
+/** What the log vouches for, and what is there for searches. */
+type Row = { [Column in Exclude<keyof AcmeOrderTable, LeaseColumn>]: AcmeOrderTable[Column] };
 export type OrderStatements = ReturnType<typeof orderStatements>;
 
 export const orderStatements = (engine: Engine) => ({
   ...orderReads(engine),
   ...orderSearches(engine),
   ...orderChanges(engine),
+  ...orderLeases(engine),
 });
 
 /** Reads an order for a right. */
@@ -106,7 +109,9 @@ const contentOf = (slot: Slots<Row>) => ({
 function orderChanges(engine: Engine) {
   return {
     insert: engine.statement<Row>()((query, slot) =>
-      query.insertInto('acme_orders').values({ id: slot('id'), ...contentOf(slot) }),
+      query
+        .insertInto('acme_orders')
+        .values({ id: slot('id'), ...contentOf(slot), lease_holder: '', lease_expires_ms: 0 }),
     ),
     update: engine.statement<Row>()((query, slot) =>
       query.updateTable('acme_orders').set(contentOf(slot)).where('id', '=', slot('id')),
@@ -117,7 +122,35 @@ function orderChanges(engine: Engine) {
   };
 }
 
-export const toRow = (order: AcmeOrder, endsAt: number): AcmeOrderTable => ({
+/** A lease that ends later than one that is taken now was written by somebody else: it is free. */
+function orderLeases(engine: Engine) {
+  return {
+    acquire: engine.statement<{ id: string; holder: string; now: number; expires: number }>()(
+      (query, slot) =>
+        query
+          .updateTable('acme_orders')
+          .set({ lease_holder: slot('holder'), lease_expires_ms: slot('expires') })
+          .where('id', '=', slot('id'))
+          .where(sql<boolean>`stage = 'finalizing'`)
+          .where((has) =>
+            has.or([
+              has('lease_holder', '=', slot('holder')),
+              has('lease_expires_ms', '<=', slot('now')),
+              has('lease_expires_ms', '>', slot('expires')),
+            ]),
+          ),
+    ),
+    release: engine.statement<{ id: string; holder: string }>()((query, slot) =>
+      query
+        .updateTable('acme_orders')
+        .set({ lease_holder: '', lease_expires_ms: 0 })
+        .where('id', '=', slot('id'))
+        .where('lease_holder', '=', slot('holder')),
+    ),
+  };
+}
+
+export const toRow = (order: AcmeOrder, endsAt: number): Row => ({
   id: order.id,
   account_id: order.accountId,
   eab_key_id: order.eabKeyId,
@@ -143,7 +176,7 @@ const isValidating = ({ stage, authorizations }: AcmeOrder): boolean =>
       status === 'pending' && challenges.some((challenge) => challenge.status === 'processing'),
   );
 
-export const toOrder = (row: AcmeOrderTable): AcmeOrder => ({
+export const toOrder = (row: Row): AcmeOrder => ({
   id: row.id,
   accountId: row.account_id,
   eabKeyId: row.eab_key_id,

@@ -7,7 +7,7 @@ import {
   type AcmeOrder,
   type AuditEvent,
 } from '../../domain/index.ts';
-import type { AcmeOrderPlace, AcmeOrderStore, LogGuard } from '../ports/index.ts';
+import type { AcmeOrderPlace, AcmeOrderStore, LogGuard, OrderLease } from '../ports/index.ts';
 import { orderStatements, toOrder, toRow, type OrderStatements } from './acme-order-rows.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
@@ -59,9 +59,17 @@ export function createAcmeOrders(
     validating: (after, limit) =>
       engine.read(() => statements.validating.all({ after, limit }).map(toOrder)),
     ...orderWrites({ ...dependencies, statements, read, replacing }),
+    acquire: (id, lease) => engine.write(() => acquire(statements, id, lease)),
+    release: (id, holder) => engine.write(() => void statements.release.run({ id, holder })),
     prune: prunes(engine, statements, dependencies),
   };
 }
+
+const acquire = (
+  statements: OrderStatements,
+  id: string,
+  { holder, nowMs: now, expiresAtMs: expires }: OrderLease,
+): boolean => statements.acquire.run({ id, holder, now, expires }) > 0;
 
 interface OrderWriteDependencies extends AcmeOrderDependencies {
   readonly statements: OrderStatements;
@@ -105,6 +113,7 @@ function orderWrites({
         );
         requireStep(before, order, clock.now());
         statements.update.run(toRow(order, endOf(statements, order)));
+        if (options.lease !== undefined) acquire(statements, order.id, options.lease);
         record(order, options.event);
       }),
   };

@@ -24,6 +24,7 @@ import { names } from './migrations/0020-names.ts';
 import { crlShards } from './migrations/0021-crl-shards.ts';
 import { acme } from './migrations/0022-acme.ts';
 import { eabKeySources } from './migrations/0023-eab-key-sources.ts';
+import { orderLeases } from './migrations/0024-order-leases.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -50,6 +51,7 @@ export const migrations: readonly Migration[] = [
   crlShards,
   acme,
   eabKeySources,
+  orderLeases,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

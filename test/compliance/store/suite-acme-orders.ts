@@ -69,6 +69,32 @@ export function acmeOrderCases(name: string, open: OpenStore): void {
     await assert.rejects(orders.update(late, changed), code('ACME_ORDER_ENDED'));
   });
 
+  test(`${name}: one process at a time has the lease on an order that is finalizing`, async () => {
+    await using opened = await open();
+    const { orders } = opened.store.acme;
+    const ready = order({ authorizations: valid });
+    await orders.create(ready, created);
+    const lease = (holder: string, nowMs: number) => ({ holder, nowMs, expiresAtMs: nowMs + 10 });
+    const acquire = (holder: string, nowMs: number) =>
+      orders.acquire(ready.id, lease(holder, nowMs));
+    assert.equal(await acquire('one', 0), false, 'it is not finalizing');
+    assert.equal(await orders.acquire('unknown', lease('one', 0)), false);
+    const finalizing = next(ready, { stage: 'finalizing', csrDer: Buffer.from('csr') });
+    await orders.update(finalizing, { ...changed, lease: lease('one', 0) });
+    assert.equal(await acquire('two', 9), false);
+    assert.equal(await acquire('one', 9), true, 'renewed');
+    assert.equal(await acquire('two', 18), false);
+    assert.equal(await acquire('two', 19), true, 'it was over');
+    await orders.release(ready.id, 'one');
+    assert.equal(await acquire('one', 20), false, 'only its holder frees it');
+    await orders.release(ready.id, 'two');
+    assert.equal(await acquire('one', 20), true);
+    assert.equal(await acquire('two', 10), true, 'no lease of ours ends that late');
+    assert.deepEqual(await orders.byId(ready.id), finalizing, 'the log vouches for the order');
+    await orders.update(next(finalizing, { stage: 'issued', serial: newSerial() }), changed);
+    assert.equal(await acquire('two', 99), false);
+  });
+
   test(`${name}: orders are found by what is to be done with them, and listed by their owner`, async () => {
     await using opened = await open();
     const { orders } = opened.store.acme;

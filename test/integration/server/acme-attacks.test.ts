@@ -40,6 +40,7 @@ test('bindings, changes of keys and rights that have ended are refused', () =>
 const ends: readonly (readonly [string, (at: Scene, orderUrl: string) => Promise<unknown>])[] = [
   ['the EAB key', ({ world, alice }) => world.revokeEabKey(alice.eab.id)],
   ['the tenant', ({ world }) => world.endTenant()],
+  ['the key of the account', ({ world, alice }) => world.blockKey(alice.key)],
   ['the account', ({ alice }) => alice.post(alice.kid, { status: 'deactivated' })],
   [
     'the authorization',

@@ -112,6 +112,51 @@ export const accountAttacks: readonly Attack[] = [
   ],
   ['an EAB key ID that is none', 403, 'unauthorized', bound({ id: "' or 1=1" })],
   [
+    'an account with a key that is blocked',
+    400,
+    'badPublicKey',
+    async ({ world }) => {
+      const [eab, key] = [await world.eabKey(), acmeKey()];
+      await world.blockKey(key);
+      const url = world.url('new-account');
+      const externalAccountBinding = binding(eab, { url, jwk: key.jwk });
+      return () => world.wire.post(url, { externalAccountBinding }, { key });
+    },
+  ],
+  [
+    'a change to a key that is blocked',
+    400,
+    'badPublicKey',
+    async (at) => {
+      const key = acmeKey();
+      await at.world.blockKey(key);
+      return changed({ newKey: () => key })(at);
+    },
+  ],
+  ...(
+    [
+      ['an order', ({ world, alice }) => alice.post(world.url('new-order'), order())],
+      ['a read', ({ alice }) => alice.post(alice.kid, undefined)],
+      ['the end', ({ alice }) => alice.post(alice.kid, { status: 'deactivated' })],
+      ['a change of the key', (at) => changed({})(at)()],
+      [
+        'another look at the account',
+        ({ world, alice }) =>
+          world.wire.post(world.url('new-account'), { onlyReturnExisting: true }, alice),
+      ],
+    ] as const satisfies readonly (readonly [string, (at: Scene) => Promise<AcmeReply>])[]
+  ).map(
+    ([what, ask]): Attack => [
+      `${what} with the key of an account that was blocked`,
+      400,
+      'badPublicKey',
+      async (at) => {
+        await at.world.blockKey(at.alice.key);
+        return () => ask(at);
+      },
+    ],
+  ),
+  [
     'an EAB key that was revoked',
     403,
     'unauthorized',

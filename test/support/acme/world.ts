@@ -1,5 +1,6 @@
-import { createHmac, type KeyObject } from 'node:crypto';
+import { createHmac, createPublicKey, type KeyObject } from 'node:crypto';
 import { silentLogger, systemRandom, uuidv7 } from '../../../src/common/runtime/index.ts';
+import { sha256Hex } from '../../../src/common/x509/index.ts';
 import type { AcmeOrder, EabKey, Rights, Tenant } from '../../../src/domain/index.ts';
 import type { TokenMac } from '../../../src/hsm/mac-port.ts';
 import { HttpFront } from '../../../src/server/http/index.ts';
@@ -61,6 +62,8 @@ export interface AcmeWorld extends AsyncDisposable {
   eabKey(over?: Partial<EabKey>): Promise<TestEabKey>;
   revokeEabKey(id: string): Promise<void>;
   endTenant(): Promise<void>;
+  /** Blocks a key for ever. */
+  blockKey(key: AcmeKey): Promise<void>;
   account(over?: { readonly eab?: TestEabKey; readonly key?: AcmeKey }): Promise<AcmeClient>;
   /** Another process in the place of this one, with the same database and keys. */
   restart(): Promise<void>;
@@ -123,6 +126,15 @@ export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promis
         eventOf(services, 'tenant.ended', 'shop'),
       );
       await services.tenantOwners.refresh();
+    },
+    async blockKey({ privateKey }) {
+      const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+      const publicKeySha256 = sha256Hex(spki);
+      const stated = { reason: 'stolen', blockedAt: clock.now(), blockedBy: 'uid:0' };
+      await store.blockedKeys.block(
+        { publicKeySha256, ...stated },
+        eventOf(services, 'key.blocked', publicKeySha256),
+      );
     },
     account: async ({ eab, key = acmeKey() } = {}) =>
       createClient(world, { eab: eab ?? (await world.eabKey()), key }),

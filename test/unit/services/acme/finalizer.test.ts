@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError, type ErrorCode } from '../../../../src/common/errors/index.ts';
 import { silentLogger, uuidv7 } from '../../../../src/common/runtime/index.ts';
-import type { AcmeOrder, EabKey } from '../../../../src/domain/index.ts';
+import type { AcmeAccount, AcmeOrder, BlockedKey, EabKey } from '../../../../src/domain/index.ts';
 import type { IssuedLeaf, LeafRequest, LeafResult } from '../../../../src/issuance/issuer.ts';
+import { AccountKeys } from '../../../../src/services/acme/account-keys.ts';
 import { Finalizer } from '../../../../src/services/acme/finalizer.ts';
 import { OrderBook } from '../../../../src/services/acme/order-book.ts';
-import type { AcmeWrite } from '../../../../src/store/ports/index.ts';
+import type { AcmeWrite, OrderLease } from '../../../../src/store/ports/index.ts';
+import { acmeKey } from '../../../support/acme/wire.ts';
 import { FakeClock, settle } from '../../../support/agent.ts';
 
 const serial = '41'.padEnd(32, '0');
@@ -30,39 +32,81 @@ const finalizing = (clock: FakeClock): AcmeOrder => ({
   ...{ createdAt: clock.now(), version: 3 },
 });
 
-/** `answers`: what the issuer says, attempt by attempt; the last one from then on. */
-function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
-  const clock = new FakeClock();
-  const requests: LeafRequest[] = [];
-  const writes: AcmeWrite[] = [];
-  const rows = new Map<string, AcmeOrder>();
-  let canSign = true;
-  const orders = {
-    byId: (id: string) => Promise.resolve(rows.get(id)),
+const { jwk } = acmeKey();
+const account = { algorithm: 'ES256', jwk, thumbprint: 't' } as unknown as AcmeAccount;
+const notInLog = (kind: string): PkiError =>
+  new PkiError('OBJECT_NOT_IN_LOG', `the ${kind} differs`);
+
+interface Rows {
+  readonly rows: Map<string, AcmeOrder>;
+  readonly writes: AcmeWrite[];
+  /** What of an order differs from the log. */
+  readonly altered: ReadonlySet<string>;
+  readonly leases: Map<string, OrderLease>;
+}
+
+/** Orders in memory, with the compare-and-set and the leases of the store. */
+function storeOf({ rows, writes, altered, leases }: Rows) {
+  return {
+    byId: (id: string) =>
+      altered.has('order') ? Promise.reject(notInLog('order')) : Promise.resolve(rows.get(id)),
+    acquire: (id: string, lease: OrderLease) => {
+      const other = leases.get(id);
+      const isFree = other === undefined || other.expiresAtMs <= lease.nowMs;
+      if (isFree) leases.set(id, lease);
+      return Promise.resolve(isFree || other.holder === lease.holder);
+    },
+    release: (id: string) => {
+      leases.delete(id);
+      return Promise.resolve();
+    },
     finalizing: (after: string, limit: number) =>
       Promise.resolve(
         [...rows.values()]
-          .filter(({ stage, id }) => stage === 'finalizing' && id > after)
+          .filter(({ stage, id }) => stage === 'finalizing' && id > after && altered.size === 0)
           .sort((one, other) => (one.id < other.id ? -1 : 1))
           .slice(0, limit),
       ),
     update: (order: AcmeOrder, write: AcmeWrite) => {
       if (rows.get(order.id)?.version !== order.version - 1)
         return Promise.reject(new PkiError('CONFLICT', 'another version'));
+      if (altered.has('order')) return Promise.reject(notInLog('order'));
       rows.set(order.id, order);
       writes.push(write);
       return Promise.resolve();
     },
   };
-  const finalizer = new Finalizer({
+}
+
+/** `answers`: what the issuer says, attempt by attempt; the last one from then on. */
+function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
+  const clock = new FakeClock();
+  const altered = new Set<string>();
+  const leases = new Map<string, OrderLease>();
+  const blocked = new Set<string>();
+  const requests: LeafRequest[] = [];
+  const writes: AcmeWrite[] = [];
+  const rows = new Map<string, AcmeOrder>();
+  let canSign = true;
+  const orders = storeOf({ rows, writes, altered, leases });
+  const keys = new AccountKeys({
+    get: () => (blocked.size > 0 ? ({} as BlockedKey) : undefined),
+  });
+  const dependencies: ConstructorParameters<typeof Finalizer>[0] = {
     book: new OrderBook({ orders, clock }),
-    orders,
+    ...{ orders, keys },
+    accounts: {
+      byId: () =>
+        altered.has('account') ? Promise.reject(notInLog('account')) : Promise.resolve(account),
+    },
     eabKeys: {
-      byId: (id) =>
-        Promise.resolve({
+      byId: (id) => {
+        if (altered.has('key')) return Promise.reject(notInLog('key'));
+        return Promise.resolve({
           ...{ id, ttlSeconds: 0, keyTypes: ['ec-p256'] },
           ...{ quotaCertificates: 9, quotaSeconds: 3_600 },
-        } as unknown as EabKey),
+        } as unknown as EabKey);
+      },
     },
     issuer: {
       issue: (batch) => {
@@ -76,14 +120,17 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
     canSign: () => canSign,
     clock,
     logger: silentLogger,
-  });
+  };
+  const finalizer = new Finalizer(dependencies);
   const order = (): AcmeOrder => {
     const made = finalizing(clock);
     rows.set(made.id, made);
     return made;
   };
   return {
-    ...{ clock, requests, writes, rows, finalizer, order },
+    ...{ clock, requests, writes, rows, finalizer, order, altered, blocked, leases },
+    /** Another process over the same rows. */
+    another: () => new Finalizer(dependencies),
     setCanSign: (can: boolean) => void (canSign = can),
   };
 }
@@ -101,6 +148,10 @@ test('a certificate has the ID of its order as its request ID, and rests on its 
     { kind: 'tenant', name: 'shop' },
     { kind: 'eab-key', id: 'k1' },
     { kind: 'acme-account', id: 'a1' },
+    {
+      kind: 'key',
+      publicKeySha256: new AccountKeys({ get: () => undefined }).of(account).publicKeySha256,
+    },
     { kind: 'acme-order', id: asked.id, version: 3 },
   ]);
   assert.deepEqual(request.claim, { by: 'tenant', name: 'shop' });
@@ -195,4 +246,89 @@ test('an order that waits at the end of the process stays for the next one', asy
   await finalizer.close();
   assert.equal((await answer).stage, 'finalizing');
   assert.equal(rows.get(asked.id)?.stage, 'finalizing');
+});
+
+test('an order whose account or EAB key differs from the log ends at once', async () => {
+  for (const what of ['account', 'key']) {
+    const { finalizer, order, altered, writes, requests } = world([issued]);
+    altered.add(what);
+    const done = await finalizer.finish(order(), 2_000);
+    assert.deepEqual([done.stage, done.problem?.type], ['failed', 'serverInternal'], what);
+    assert.equal(writes[0]?.event.detail['code'], 'OBJECT_NOT_IN_LOG');
+    assert.equal(requests.length, 0);
+  }
+});
+
+test('an order of an account whose key was blocked ends at once', async () => {
+  const { finalizer, order, blocked, requests } = world([issued]);
+  blocked.add('the key');
+  const done = await finalizer.finish(order(), 2_000);
+  assert.deepEqual([done.stage, done.problem?.type], ['failed', 'unauthorized']);
+  assert.equal(requests.length, 0);
+});
+
+test('an order whose own row differs from the log is let go, and taken up when it is right', async () => {
+  const { finalizer, order, altered, rows, requests, clock } = world([
+    refused('OBJECT_NOT_IN_LOG'),
+    issued,
+  ]);
+  const asked = order();
+  const answer = finalizer.finish(asked, 2_000);
+  altered.add('order');
+  await settle();
+  clock.advance(500);
+  assert.equal((await answer).stage, 'finalizing');
+  await finalizer.start();
+  clock.advance(60_000);
+  await settle();
+  assert.equal(requests.length, 1, 'nobody asks for it any more');
+  altered.delete('order');
+  clock.advance(60_000);
+  await settle();
+  assert.equal(rows.get(asked.id)?.stage, 'issued');
+});
+
+test('what can not be issued ends with the life of the order, whatever holds it up', async () => {
+  const { finalizer, order, rows, writes, clock } = world([refused('OBJECT_NOT_IN_LOG')]);
+  const asked = order();
+  const answer = finalizer.finish(asked, 1_000);
+  await settle();
+  clock.advance(1_000);
+  assert.equal((await answer).stage, 'finalizing');
+  for (const waitMs of [3_600_000, 30_000, 30_000]) {
+    clock.advance(waitMs);
+    await settle();
+  }
+  assert.equal(rows.get(asked.id)?.stage, 'failed');
+  assert.equal(writes[0]?.event.detail['code'], 'OBJECT_NOT_IN_LOG');
+});
+
+test('of two processes one attempts an order, and the other takes over when that one is gone', async () => {
+  const w = world([issued]);
+  const asked = w.order();
+  const dead = w.another().lease();
+  w.leases.set(asked.id, dead);
+  const started = w.finalizer.start();
+  for (let waited = 0; waited < 9_000; waited += 500) {
+    await settle();
+    w.clock.advance(500);
+  }
+  assert.equal(w.requests.length, 0);
+  for (let waited = 0; waited < 20_000; waited += 500) {
+    await settle();
+    w.clock.advance(500);
+  }
+  await started;
+  assert.equal(w.rows.get(asked.id)?.stage, 'issued');
+  assert.equal(w.requests.length, 1);
+});
+
+test('what another process has left is taken up from time to time', async () => {
+  const { finalizer, order, rows, clock } = world([issued]);
+  await finalizer.start();
+  const left = order();
+  clock.advance(60_000);
+  await settle();
+  assert.equal(rows.get(left.id)?.stage, 'issued');
+  await finalizer.close();
 });

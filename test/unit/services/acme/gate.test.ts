@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemRandom } from '../../../../src/common/runtime/index.ts';
 import type { AcmeAccount } from '../../../../src/domain/index.ts';
+import { AccountKeys } from '../../../../src/services/acme/account-keys.ts';
 import { AcmeGate, type AcmeRequest } from '../../../../src/services/acme/gate.ts';
 import { Nonces } from '../../../../src/services/acme/nonces.ts';
 import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
@@ -31,6 +32,7 @@ function world(account: Partial<AcmeAccount> = {}) {
   };
   const gate = new AcmeGate({
     ...{ nonces, urls, used: new UsedNonces(clock) },
+    keys: new AccountKeys({ get: () => undefined }),
     accounts: {
       byId: (asked) => {
         reads.push(asked);
