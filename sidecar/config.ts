@@ -12,6 +12,7 @@ import {
   nodeAttestorTypes,
 } from './node-attestation/index.ts';
 import { survivedOutageSeconds } from './schedule/index.ts';
+import { vantageSchema } from './vantage/index.ts';
 
 export const agentEnvPrefix = 'MESHCA_AGENT_';
 
@@ -181,6 +182,7 @@ export const agentConfigSchema = z.strictObject({
     .max(256)
     .default([])
     .describe('Directories of certificates for servers that read files; see file-targets.md'),
+  vantage: vantageSchema,
   localApi: z
     .strictObject({
       socketPath: path(

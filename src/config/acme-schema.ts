@@ -10,6 +10,49 @@ const limit = (what: string, defaults: { readonly count: number; readonly second
     })
     .default(defaults);
 
+const perspective = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
+    .describe('Name of this place in the network, for records and metrics'),
+  agentId: z.string().min(1).optional().describe('SPIFFE ID of the agent that stands there'),
+  selectors: z
+    .array(z.string().min(1))
+    .min(1)
+    .max(16)
+    .optional()
+    .describe(
+      'Or: selectors that the nodes of the agents there have, all of them. One such agent is asked',
+    ),
+});
+
+/** Agents that repeat validations from where they stand. */
+const vantageSchema = z
+  .strictObject({
+    perspectives: z
+      .array(perspective)
+      .max(16)
+      .default([])
+      .describe(
+        'Places from which agents repeat every validation, beside the server itself. Without any, ' +
+          'the server alone decides. The agents must have vantage.enabled',
+      ),
+    disagreeing: z
+      .number()
+      .int()
+      .min(0)
+      .max(15)
+      .default(0)
+      .describe('So many of them may see something else than the server'),
+    agreeing: count('So many of them must see the same as the server', 16)
+      .optional()
+      .describe(
+        'So many of them must see the same as the server. Without a number: all but acme.validation.vantage.disagreeing',
+      ),
+    timeoutSeconds: seconds('An agent that has not answered by then is absent').default(20),
+  })
+  .prefault({});
+
 /** The ACME server (RFC 8555). */
 export const acmeSchema = z
   .strictObject({
@@ -68,6 +111,11 @@ export const acmeSchema = z
           'A validation with its repetitions that takes longer fails',
         ).default(30),
         concurrent: count('Validations at a time', 1_000).default(64),
+        caaSeconds: seconds(
+          'CAA records that were looked at longer ago are looked at again before a certificate is ' +
+            'issued (8 hours in public CAs)',
+        ).default(28_800),
+        vantage: vantageSchema,
       })
       .prefault({}),
     nonceSeconds: seconds('Life of a nonce').default(3_600),

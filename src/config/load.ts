@@ -14,6 +14,7 @@ import {
 import { readPinFile } from '../hsm/index.ts';
 import { isNetwork } from '../server/http/client-address.ts';
 import { tokensContradiction } from '../services/tokens/index.ts';
+import { acmeContradiction } from './acme-contradiction.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
@@ -282,24 +283,6 @@ function namesContradiction({
     ? `names.enabled needs a token for the root of names, also with authorities.source ${source}: ` +
         'set hsm.root with its PIN (hsm.root.pinFile, pinEnv or pinVault), or turn names off'
     : undefined;
-}
-
-function acmeContradiction({ acme, names, http }: ServerConfig): string | undefined {
-  if (!acme.enabled) return undefined;
-  if (!names.enabled)
-    return 'acme.enabled needs names.enabled: ACME gives out certificates for names';
-  if (http.publicBaseUrl === undefined)
-    return 'acme.enabled needs http.publicBaseUrl: the URLs of ACME begin with it';
-  if (!http.tls.enabled && !(http.plain.enabled && isLoopback(http.plain.address)))
-    return (
-      'acme.enabled needs http.tls.enabled, or http.plain with a loopback address behind a proxy ' +
-      'of your own with TLS'
-    );
-  for (const name of ['allowedNetworks', 'deniedNetworks'] as const)
-    for (const [index, network] of acme.validation[name].entries())
-      if (!isNetwork(network))
-        return `acme.validation.${name}.${index} (${network}) is no network such as 10.0.0.0/8`;
-  return undefined;
 }
 
 /** Whether a root of ours is in the root token: that of the mesh, or that of names. */

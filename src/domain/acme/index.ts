@@ -6,6 +6,14 @@ export {
   type EabKeySource,
 } from './account.ts';
 export {
+  corroborationOf,
+  perspectiveResults,
+  type Corroboration,
+  type Perspective,
+  type PerspectiveResult,
+  type Quorum,
+} from './corroboration.ts';
+export {
   checkEabKey,
   eabKeyEnd,
   type EabKeyDraft,

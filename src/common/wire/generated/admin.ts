@@ -9,6 +9,7 @@ import type { AcmeAccount as _meshca_admin_v1_AcmeAccount, AcmeAccount__Output a
 import type { AcmeAuthorization as _meshca_admin_v1_AcmeAuthorization, AcmeAuthorization__Output as _meshca_admin_v1_AcmeAuthorization__Output } from './meshca/admin/v1/AcmeAuthorization.ts';
 import type { AcmeChallenge as _meshca_admin_v1_AcmeChallenge, AcmeChallenge__Output as _meshca_admin_v1_AcmeChallenge__Output } from './meshca/admin/v1/AcmeChallenge.ts';
 import type { AcmeOrder as _meshca_admin_v1_AcmeOrder, AcmeOrder__Output as _meshca_admin_v1_AcmeOrder__Output } from './meshca/admin/v1/AcmeOrder.ts';
+import type { AcmePerspective as _meshca_admin_v1_AcmePerspective, AcmePerspective__Output as _meshca_admin_v1_AcmePerspective__Output } from './meshca/admin/v1/AcmePerspective.ts';
 import type { AcmeProblem as _meshca_admin_v1_AcmeProblem, AcmeProblem__Output as _meshca_admin_v1_AcmeProblem__Output } from './meshca/admin/v1/AcmeProblem.ts';
 import type { ActivatePolicyRequest as _meshca_admin_v1_ActivatePolicyRequest, ActivatePolicyRequest__Output as _meshca_admin_v1_ActivatePolicyRequest__Output } from './meshca/admin/v1/ActivatePolicyRequest.ts';
 import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart, ActivationEvidencePart__Output as _meshca_admin_v1_ActivationEvidencePart__Output } from './meshca/admin/v1/ActivationEvidencePart.ts';
@@ -256,6 +257,7 @@ export interface ProtoGrpcType {
         AcmeAuthorization: MessageTypeDefinition<_meshca_admin_v1_AcmeAuthorization, _meshca_admin_v1_AcmeAuthorization__Output>
         AcmeChallenge: MessageTypeDefinition<_meshca_admin_v1_AcmeChallenge, _meshca_admin_v1_AcmeChallenge__Output>
         AcmeOrder: MessageTypeDefinition<_meshca_admin_v1_AcmeOrder, _meshca_admin_v1_AcmeOrder__Output>
+        AcmePerspective: MessageTypeDefinition<_meshca_admin_v1_AcmePerspective, _meshca_admin_v1_AcmePerspective__Output>
         AcmeProblem: MessageTypeDefinition<_meshca_admin_v1_AcmeProblem, _meshca_admin_v1_AcmeProblem__Output>
         ActivatePolicyRequest: MessageTypeDefinition<_meshca_admin_v1_ActivatePolicyRequest, _meshca_admin_v1_ActivatePolicyRequest__Output>
         ActivationEvidencePart: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidencePart, _meshca_admin_v1_ActivationEvidencePart__Output>

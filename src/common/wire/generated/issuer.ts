@@ -62,6 +62,8 @@ import type { TargetRollout as _meshca_issuer_v1_TargetRollout, TargetRollout__O
 import type { TargetTurn as _meshca_issuer_v1_TargetTurn, TargetTurn__Output as _meshca_issuer_v1_TargetTurn__Output } from './meshca/issuer/v1/TargetTurn.ts';
 import type { TokenCertificatesClient as _meshca_issuer_v1_TokenCertificatesClient, TokenCertificatesDefinition as _meshca_issuer_v1_TokenCertificatesDefinition } from './meshca/issuer/v1/TokenCertificates.ts';
 import type { TokenGrant as _meshca_issuer_v1_TokenGrant, TokenGrant__Output as _meshca_issuer_v1_TokenGrant__Output } from './meshca/issuer/v1/TokenGrant.ts';
+import type { VantageResult as _meshca_issuer_v1_VantageResult, VantageResult__Output as _meshca_issuer_v1_VantageResult__Output } from './meshca/issuer/v1/VantageResult.ts';
+import type { VantageTask as _meshca_issuer_v1_VantageTask, VantageTask__Output as _meshca_issuer_v1_VantageTask__Output } from './meshca/issuer/v1/VantageTask.ts';
 import type { X509Svid as _meshca_issuer_v1_X509Svid, X509Svid__Output as _meshca_issuer_v1_X509Svid__Output } from './meshca/issuer/v1/X509Svid.ts';
 import type { X509SvidItem as _meshca_issuer_v1_X509SvidItem, X509SvidItem__Output as _meshca_issuer_v1_X509SvidItem__Output } from './meshca/issuer/v1/X509SvidItem.ts';
 import type { X509SvidResult as _meshca_issuer_v1_X509SvidResult, X509SvidResult__Output as _meshca_issuer_v1_X509SvidResult__Output } from './meshca/issuer/v1/X509SvidResult.ts';
@@ -147,6 +149,8 @@ export interface ProtoGrpcType {
          */
         TokenCertificates: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_TokenCertificatesClient> & { service: _meshca_issuer_v1_TokenCertificatesDefinition }
         TokenGrant: MessageTypeDefinition<_meshca_issuer_v1_TokenGrant, _meshca_issuer_v1_TokenGrant__Output>
+        VantageResult: MessageTypeDefinition<_meshca_issuer_v1_VantageResult, _meshca_issuer_v1_VantageResult__Output>
+        VantageTask: MessageTypeDefinition<_meshca_issuer_v1_VantageTask, _meshca_issuer_v1_VantageTask__Output>
         X509Svid: MessageTypeDefinition<_meshca_issuer_v1_X509Svid, _meshca_issuer_v1_X509Svid__Output>
         X509SvidItem: MessageTypeDefinition<_meshca_issuer_v1_X509SvidItem, _meshca_issuer_v1_X509SvidItem__Output>
         X509SvidResult: MessageTypeDefinition<_meshca_issuer_v1_X509SvidResult, _meshca_issuer_v1_X509SvidResult__Output>

@@ -15,6 +15,10 @@ export interface AcmeAuthorization {
   'shownBy'?: (string);
   'expiresAt'?: (number | string | Long);
   'challenges'?: (_meshca_admin_v1_AcmeChallenge)[];
+  /**
+   * When the CAA records were looked at again before the certificate. 0: never.
+   */
+  'caaAt'?: (number | string | Long);
 }
 
 /**
@@ -28,4 +32,8 @@ export interface AcmeAuthorization__Output {
   'shownBy': (string);
   'expiresAt': (number);
   'challenges': (_meshca_admin_v1_AcmeChallenge__Output)[];
+  /**
+   * When the CAA records were looked at again before the certificate. 0: never.
+   */
+  'caaAt': (number);
 }

@@ -2,6 +2,7 @@
 // Source: proto/meshca/admin/v1/admin.proto
 
 import type { AcmeProblem as _meshca_admin_v1_AcmeProblem, AcmeProblem__Output as _meshca_admin_v1_AcmeProblem__Output } from '../../../meshca/admin/v1/AcmeProblem.ts';
+import type { AcmePerspective as _meshca_admin_v1_AcmePerspective, AcmePerspective__Output as _meshca_admin_v1_AcmePerspective__Output } from '../../../meshca/admin/v1/AcmePerspective.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AcmeChallenge {
@@ -9,6 +10,7 @@ export interface AcmeChallenge {
   'status'?: (string);
   'validatedAt'?: (number | string | Long);
   'problem'?: (_meshca_admin_v1_AcmeProblem | null);
+  'perspectives'?: (_meshca_admin_v1_AcmePerspective)[];
 }
 
 export interface AcmeChallenge__Output {
@@ -16,4 +18,5 @@ export interface AcmeChallenge__Output {
   'status': (string);
   'validatedAt': (number);
   'problem': (_meshca_admin_v1_AcmeProblem__Output | null);
+  'perspectives': (_meshca_admin_v1_AcmePerspective__Output)[];
 }

@@ -10,6 +10,7 @@ import type { RenewNow as _meshca_issuer_v1_RenewNow, RenewNow__Output as _meshc
 import type { TargetCommand as _meshca_issuer_v1_TargetCommand, TargetCommand__Output as _meshca_issuer_v1_TargetCommand__Output } from '../../../meshca/issuer/v1/TargetCommand.ts';
 import type { FederatedBundles as _meshca_issuer_v1_FederatedBundles, FederatedBundles__Output as _meshca_issuer_v1_FederatedBundles__Output } from '../../../meshca/issuer/v1/FederatedBundles.ts';
 import type { ReplaceSvids as _meshca_issuer_v1_ReplaceSvids, ReplaceSvids__Output as _meshca_issuer_v1_ReplaceSvids__Output } from '../../../meshca/issuer/v1/ReplaceSvids.ts';
+import type { VantageTask as _meshca_issuer_v1_VantageTask, VantageTask__Output as _meshca_issuer_v1_VantageTask__Output } from '../../../meshca/issuer/v1/VantageTask.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
@@ -36,7 +37,11 @@ export interface SyncDown {
    * Only to agents with the capability "replace-svids".
    */
   'replace'?: (_meshca_issuer_v1_ReplaceSvids | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace";
+  /**
+   * Only to agents with the capability "vantage" that the configuration of the server names.
+   */
+  'vantageTask'?: (_meshca_issuer_v1_VantageTask | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace"|"vantageTask";
 }
 
 export interface SyncDown__Output {
@@ -64,5 +69,9 @@ export interface SyncDown__Output {
    * Only to agents with the capability "replace-svids".
    */
   'replace'?: (_meshca_issuer_v1_ReplaceSvids__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace";
+  /**
+   * Only to agents with the capability "vantage" that the configuration of the server names.
+   */
+  'vantageTask'?: (_meshca_issuer_v1_VantageTask__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint"|"renewNow"|"target"|"federated"|"replace"|"vantageTask";
 }

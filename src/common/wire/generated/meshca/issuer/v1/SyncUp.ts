@@ -8,6 +8,7 @@ import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeR
 import type { AgentReport as _meshca_issuer_v1_AgentReport, AgentReport__Output as _meshca_issuer_v1_AgentReport__Output } from '../../../meshca/issuer/v1/AgentReport.ts';
 import type { TargetReport as _meshca_issuer_v1_TargetReport, TargetReport__Output as _meshca_issuer_v1_TargetReport__Output } from '../../../meshca/issuer/v1/TargetReport.ts';
 import type { TargetResult as _meshca_issuer_v1_TargetResult, TargetResult__Output as _meshca_issuer_v1_TargetResult__Output } from '../../../meshca/issuer/v1/TargetResult.ts';
+import type { VantageResult as _meshca_issuer_v1_VantageResult, VantageResult__Output as _meshca_issuer_v1_VantageResult__Output } from '../../../meshca/issuer/v1/VantageResult.ts';
 
 export interface SyncUp {
   'hello'?: (_meshca_issuer_v1_SyncHello | null);
@@ -20,7 +21,11 @@ export interface SyncUp {
    */
   'targets'?: (_meshca_issuer_v1_TargetReport | null);
   'targetResult'?: (_meshca_issuer_v1_TargetResult | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult";
+  /**
+   * Only of an agent that was asked by a VantageTask.
+   */
+  'vantageResult'?: (_meshca_issuer_v1_VantageResult | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult"|"vantageResult";
 }
 
 export interface SyncUp__Output {
@@ -34,5 +39,9 @@ export interface SyncUp__Output {
    */
   'targets'?: (_meshca_issuer_v1_TargetReport__Output | null);
   'targetResult'?: (_meshca_issuer_v1_TargetResult__Output | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult";
+  /**
+   * Only of an agent that was asked by a VantageTask.
+   */
+  'vantageResult'?: (_meshca_issuer_v1_VantageResult__Output | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent"|"targets"|"targetResult"|"vantageResult";
 }

@@ -1,0 +1,1 @@
+export { vantageSchema, type VantageConfig } from './vantage-schema.ts';
