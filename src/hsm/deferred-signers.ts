@@ -64,8 +64,8 @@ export class DeferredSigners implements ManagedSigners {
     return Promise.resolve(items.map(() => failedOutcome(code, message)));
   }
 
-  busyAt(): number {
-    return this.#inner?.busyAt() ?? 0;
+  isBusy(): boolean {
+    return this.#inner?.isBusy() ?? false;
   }
 
   state(): SignersState {

@@ -92,8 +92,8 @@ export class SignerRouter implements ManagedSigners {
   }
 
   /** Of the token that signs. */
-  busyAt(): number {
-    return this.#byToken.get(this.primaryToken())?.busyAt() ?? 0;
+  isBusy(): boolean {
+    return this.#byToken.get(this.primaryToken())?.isBusy() ?? false;
   }
 
   /** Status and reason of the token that signs; the counts of all tokens. */

@@ -12,7 +12,7 @@ import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './
 import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
 import { isMacKey, type EngineMode, type UsableKey } from './protocol.ts';
-import { busyItems, chunkSize } from './respawn.ts';
+import { chunkSize, signersAreBusy } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
 import { softHsmDenied } from './softhsm-guard.ts';
@@ -218,8 +218,12 @@ class ProcessSigners implements ManagedSigners {
     return outcomes;
   }
 
-  busyAt(): number {
-    return this.#group.ready.reduce((sum, link) => sum + busyItems(concurrencyOf(link)), 0);
+  isBusy(): boolean {
+    const signers = this.#group.ready.map((link) => ({
+      concurrency: concurrencyOf(link),
+      items: link.itemsInFlight,
+    }));
+    return signersAreBusy(signers, this.#queue.length);
   }
 
   state(): SignersState {

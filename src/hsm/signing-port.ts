@@ -88,10 +88,10 @@ export interface Signers {
    */
   sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]>;
   /**
-   * The number of unanswered items with which the signers are busy for a while. A further item
-   * would only wait, so that its caller may gather more. 0: there are no signers.
+   * Whether each signer has enough to do for a while. A further item would only wait, so that its
+   * caller may gather more.
    */
-  busyAt(): number;
+  isBusy(): boolean;
   state(): SignersState;
   /** Called at each change of `state().status`. Returns the unsubscribe function. */
   onChange(listener: (state: SignersState) => void): () => void;

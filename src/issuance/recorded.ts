@@ -25,8 +25,8 @@ export interface SigningStep {
    * public key in the issuer's recorded certificate. If this throws, every item failed.
    */
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
-  /** See `Signers.busyAt`. Absent: nobody waits on account of these items. */
-  readonly busyAt?: number;
+  /** See `Signers.isBusy`. Absent: nobody waits on account of these items. */
+  readonly isBusy?: () => boolean;
   /**
    * False when no caller waits for any of the items any more. If their intents are not durable yet,
    * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: callers wait.
@@ -150,7 +150,7 @@ interface Shared {
 
 async function runItems(
   items: readonly Item[],
-  { sign, busyAt, wanted, step = noStep }: SigningStep,
+  { sign, isBusy, wanted, step = noStep }: SigningStep,
   { intents, finishes, load, clock }: Shared,
 ): Promise<readonly CertificateOutcome[]> {
   step('prepared');
@@ -158,7 +158,7 @@ async function runItems(
   await intents.run(asked, wanted);
   step('intents-durable');
   const signing = outcomesOf(items.map(toSignItem), sign);
-  const signed = await signing.finally(load.begin(items.length, busyAt));
+  const signed = await signing.finally(load.begin(items.length, isBusy));
   step('signed');
   let endings: readonly Ending[];
   let finishing: ReturnType<typeof finishes.run>;

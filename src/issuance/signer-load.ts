@@ -7,16 +7,16 @@ const largeEnough = 64;
  * and its turn with those that come meanwhile. While one half of the calls is being signed, the
  * other half gathers; then both share a commit.
  *
- * Owner of the number of items at the signers.
+ * Owner of what is at the signers.
  */
 export class SignerLoad {
   #atSigners = 0;
-  #busyAt = Number.POSITIVE_INFINITY;
+  #isBusy: () => boolean = never;
 
   /** The items go to the signers. Returns what to call when all of them are answered. */
-  begin(items: number, busyAt: number | undefined): () => void {
-    if (busyAt === undefined) return nothing;
-    this.#busyAt = busyAt;
+  begin(items: number, isBusy: (() => boolean) | undefined): () => void {
+    if (isBusy === undefined) return nothing;
+    this.#isBusy = isBusy;
     this.#atSigners += items;
     return () => void (this.#atSigners -= items);
   }
@@ -26,9 +26,10 @@ export class SignerLoad {
    * if more wait than are being signed.
    */
   holds(waiting: number): boolean {
-    const signersAreBusy = this.#atSigners > 0 && this.#atSigners >= this.#busyAt;
-    return signersAreBusy && waiting <= this.#atSigners && waiting < largeEnough;
+    const mayGather = waiting <= this.#atSigners && waiting < largeEnough;
+    return this.#atSigners > 0 && mayGather && this.#isBusy();
   }
 }
 
+const never = (): boolean => false;
 const nothing = (): void => {};

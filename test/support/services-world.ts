@@ -214,7 +214,7 @@ export async function createServicesWorld(
     recorded,
     audit: store.audit,
     signers: {
-      busyAt: () => 12,
+      isBusy: () => true,
       sign: async (items) => {
         const act = interruption;
         interruption = undefined;

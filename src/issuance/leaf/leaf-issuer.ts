@@ -38,7 +38,7 @@ export interface PipelineDependencies {
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly signers: Pick<Signers, 'sign' | 'busyAt'>;
+  readonly signers: Pick<Signers, 'sign' | 'isBusy'>;
   readonly authorities: Pick<Authorities, 'chainDer'> & {
     issuerFor(request: LeafRequest): IssuerView | undefined;
   };
@@ -288,7 +288,7 @@ class LeafIssuer {
         ready.map(({ prepared }) => prepared),
         {
           sign: (items) => signers.sign(items),
-          busyAt: signers.busyAt(),
+          isBusy: () => signers.isBusy(),
           wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
           ...(step === undefined ? {} : { step }),
         },

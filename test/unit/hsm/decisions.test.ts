@@ -7,7 +7,7 @@ import type { SignItem } from '../../../src/hsm/signing-port.ts';
 import { keySpecs } from '../../../src/hsm/key-spec.ts';
 import {
   chunkMaximum,
-  busyItems,
+  signersAreBusy,
   chunkSize,
   respawnDelayMs,
   respawnMaximumMs,
@@ -139,9 +139,23 @@ describe('decisions of the signers', () => {
     assert.equal(chunkSize({ ...facts, queued: 40 }), 20, 'and many');
   });
 
-  it('calls a signer busy with several items, and with twice as many as it works on at once', () => {
-    assert.equal(busyItems(1), 6);
-    assert.equal(busyItems(16), 32);
+  it('calls signers busy that have a chunk each, or what waits gives them one', () => {
+    const serial = (...items: number[]) => items.map((each) => ({ concurrency: 1, items: each }));
+    assert.equal(signersAreBusy([], 5), false);
+    assert.equal(signersAreBusy(serial(0, 0), 0), false);
+    assert.equal(signersAreBusy(serial(16, 0), 0), false, 'one is idle');
+    assert.equal(signersAreBusy(serial(1, 1), 0), true);
+    assert.equal(signersAreBusy(serial(0, 0), 16), false, 'one chunk leaves the other idle');
+    assert.equal(signersAreBusy(serial(0, 0), 17), true);
+    assert.equal(signersAreBusy(serial(3, 0), 1), true);
+  });
+
+  it('calls a signer busy that has twice as many items as it signs at once', () => {
+    const one = (items: number) => [{ concurrency: 16, items }];
+    assert.equal(signersAreBusy(one(31), 0), false);
+    assert.equal(signersAreBusy(one(31), 1), true);
+    assert.equal(signersAreBusy([...one(32), ...one(0)], 31), false);
+    assert.equal(signersAreBusy([...one(32), ...one(0)], 32), true);
   });
 
   it('gives each caller his outcomes in order, each settled once', async () => {

@@ -319,7 +319,7 @@ test('while the signers are busy, later certificates gather, and share a commit 
   const run = (name: string, count: number, sign: typeof signs) =>
     w.issuance.run(
       Array.from({ length: count }, () => prepared(w)),
-      { sign, busyAt: 2, step: (step) => commits.push(`${name} ${step}`) },
+      { sign, isBusy: () => true, step: (step) => commits.push(`${name} ${step}`) },
     );
   const token = Promise.withResolvers<void>();
   const first = run('first', 2, async (items) => {
@@ -339,14 +339,14 @@ test('while the signers are busy, later certificates gather, and share a commit 
 test('a lone certificate goes at once, whatever else was signed before', async () => {
   const w = world();
   for (let index = 0; index < 3; index += 1) {
-    const [outcome] = await w.issuance.run([prepared(w)], { sign: signs, busyAt: 1 });
+    const [outcome] = await w.issuance.run([prepared(w)], { sign: signs, isBusy: () => true });
     assert.ok(outcome?.ok);
   }
   const failing = await w.issuance.run([prepared(w)], {
     sign: () => Promise.reject(new PkiError('HSM_UNAVAILABLE', 'gone')),
-    busyAt: 1,
+    isBusy: () => true,
   });
   assert.equal(failing[0]?.ok, false);
-  const [after] = await w.issuance.run([prepared(w)], { sign: signs, busyAt: 1 });
+  const [after] = await w.issuance.run([prepared(w)], { sign: signs, isBusy: () => true });
   assert.ok(after?.ok, 'failed signatures do not count as under way');
 });

@@ -119,7 +119,7 @@ interface World {
   committing: Promise<void>;
   /** Commits of intents that have begun. */
   commits: number;
-  readonly busyAt: number;
+  readonly isBusy: boolean;
   issuerAvailable: boolean;
   issuerKind: 'issuing' | 'names-issuing';
   /** Shards of which a place was given back. */
@@ -138,7 +138,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     recordFails: false,
     committing: Promise.resolve(),
     commits: 0,
-    busyAt: 12,
+    isBusy: true,
     issuerAvailable: true,
     issuerKind: 'issuing',
     givenBack: [],
@@ -174,7 +174,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     store: { findRequests: async (keys) => keys.map(() => state.recorded) },
     audit: { append: async (events) => void state.refusals.push(...events) },
     signers: {
-      busyAt: () => state.busyAt,
+      isBusy: () => state.isBusy,
       sign: async (items) => {
         state.log.push('sign');
         return items.map((item) => state.outcome(item));
