@@ -37,6 +37,7 @@ export function showCertificate(
       ['requester', record.requester],
       ['holder', record.holder],
       ['authority', record.authorityId],
+      ['tenant', record.tenant || '-'],
       ['public key sha256', record.publicKeySha256],
       ['request id', record.requestId],
       ['created', instant(record.createdAt)],

@@ -1,6 +1,6 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { parseDnsName, SpiffeId } from '../common/spiffe/index.ts';
-import type { OwnedNames } from './tenant.ts';
+import type { TenantNames } from './tenant.ts';
 
 /** Which certificates are meant: those that fit every criterion that is given. */
 export interface CertificateSelection {
@@ -17,10 +17,10 @@ export interface CertificateSelection {
   readonly publicKeySha256?: string;
   /** The authority that signed. */
   readonly authorityId?: string;
-  /** The name of a tenant: with a SPIFFE ID or a DNS name of it. */
+  /** The name of a tenant: issued for it, or with a SPIFFE ID or a DNS name of it. */
   readonly tenant?: string;
   /** The names of `tenant` as they are when the act begins. */
-  readonly owned?: OwnedNames;
+  readonly owned?: TenantNames;
   /** Unix seconds, both inclusive. */
   readonly issuedAfter?: number;
   readonly issuedBefore?: number;

@@ -130,6 +130,8 @@ export interface CertificateRecord {
   readonly sha256: string | null;
   /** The shard of CRLs that the certificate names; 0: none. */
   readonly shard: number;
+  /** The tenant for which it was issued; null: nobody's. Its names may have moved since. */
+  readonly tenant: string | null;
   readonly replacedBy: string | null;
   readonly replacementConfirmedAt: number | null;
   /** The certificate in DER; null until issued. */
@@ -157,6 +159,8 @@ export interface Intent {
   readonly replaces: string | null;
   /** The shard of CRLs that the certificate names; 0: none. */
   readonly shard: number;
+  /** The tenant for which it is issued; null: nobody's. */
+  readonly tenant: string | null;
   readonly tbsDer: Buffer;
   /** Beside the SPIFFE ID, by which the certificate is found. */
   readonly names: Pick<NamesSubject, 'dnsNames' | 'ips'>;

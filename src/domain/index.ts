@@ -277,7 +277,7 @@ export * from './targets/index.ts';
 export type { IssuancePolicyVersion, StoredIssuancePolicy } from './issuance-policy.ts';
 export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
 export type { TokenUse } from './token-use.ts';
-export type { OwnedNames, Tenant } from './tenant.ts';
+export type { OwnedNames, Tenant, TenantNames } from './tenant.ts';
 export { judgeDelegationNames, judgeEntryNames } from './tenant-collisions.ts';
 export { NameOwners, type NameOwner } from './name-owners.ts';
 export { tenantEndedText, tenantOfNames, type NameClaim, type NamesAsk } from './name-claims.ts';

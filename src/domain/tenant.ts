@@ -6,6 +6,11 @@ export interface OwnedNames {
   readonly spiffePrefixes: readonly string[];
 }
 
+/** A tenant and its names. */
+export interface TenantNames extends OwnedNames {
+  readonly name: string;
+}
+
 /**
  * Who owns names: DNS suffixes and SPIFFE ID prefixes, which no two tenants share. Whatever has one
  * of these names (an entry, a key for ACME accounts, a certificate) is the tenant's.

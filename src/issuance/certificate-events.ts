@@ -88,6 +88,7 @@ export function abandonedEvent(intent: Intent, reason: string, timeMs: number): 
       requestId: intent.requestId,
       notAfter: intent.notAfter,
       ...(intent.shard === 0 ? {} : { shard: intent.shard }),
+      ...(intent.tenant === null ? {} : { tenant: intent.tenant }),
     },
   };
 }

@@ -192,7 +192,7 @@ const intentBatcher = (
 const noStep = (): void => {};
 
 const intentOf = (
-  { tbsDer, expected, signer, record, shard }: CertificateDraft,
+  { tbsDer, expected, signer, record, shard, admission }: CertificateDraft,
   nowMs: number,
 ): Intent => ({
   serial: expected.serial.toString('hex'),
@@ -212,6 +212,7 @@ const intentOf = (
   notAfter: expected.notAfter,
   replaces: record.replaces,
   shard,
+  tenant: admission.tenant ?? null,
   tbsDer,
 });
 

@@ -161,6 +161,7 @@ export interface CertificateTable {
   readonly certificate_der: Uint8Array | null;
   /** The shard of CRLs that it names; 0: none. */
   readonly shard: number;
+  readonly tenant: string | null;
 }
 
 export interface JwtSvidTable {

@@ -263,7 +263,7 @@ async function issue(
     ...{ holder: 'uid:0', publicKeySha256: sha256Hex(leafKey.spkiDer), requestId: uuidv7() },
     names: { dnsNames: subject.dnsNames, ips: subject.ips },
     ...{ authorityId: issuing.id, createdAtMs: clock.nowMs(), ...life, replaces: null, tbsDer },
-    shard: 0,
+    ...{ shard: 0, tenant: null },
     ...over,
   };
   await store.issuance.recordIntents([intent]);

@@ -143,6 +143,7 @@ export const certificateMessage = (
   entryId: record.entryId ?? '',
   delegationId: record.delegationId ?? '',
   shard: record.shard,
+  tenant: record.tenant ?? '',
   requester: record.requester,
   holder: record.holder,
   publicKeySha256: record.publicKeySha256,

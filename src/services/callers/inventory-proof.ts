@@ -199,6 +199,7 @@ export class InventoryProof {
         detail['notBefore'],
         detail['notAfter'],
         detail['shard'] ?? 0,
+        detail['tenant'] ?? null,
       ]);
       return (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
         ? logged
@@ -235,12 +236,13 @@ const serialTimeMs = (serial: string): number =>
 function saysTheSame(detail: AuditEvent['detail'], record: CertificateRecord): boolean {
   // never signed: it has no such place
   if (record.state === 'refused') return true;
-  const { notAfter, profile, shard = 0 } = detail;
+  const { notAfter, profile, shard = 0, tenant = null } = detail;
   const authority = detail['authority'] ?? detail['authorityId'];
   return (
     authority === record.authorityId &&
     notAfter === record.notAfter &&
     shard === record.shard &&
+    tenant === record.tenant &&
     (profile === undefined
       ? shard === 0 || isRevocable(record.profile)
       : profile === record.profile)
@@ -267,4 +269,5 @@ const rowOf = (record: CertificateRecord): string =>
     record.notBefore,
     record.notAfter,
     record.shard,
+    record.tenant,
   ]);

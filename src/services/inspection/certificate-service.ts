@@ -11,7 +11,7 @@ import { visiblePage } from '../callers/access.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 import type { Certificates } from '../services.ts';
 import { tenantNamed } from '../tenants/names-of-tenants.ts';
-import { targetOfRecord } from './record-target.ts';
+import { coversRecord } from './record-target.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { checkPage } from '../requests.ts';
 import type { InspectionDependencies } from './inspection-dependencies.ts';
@@ -69,10 +69,9 @@ export class CertificateService implements Certificates {
         const selection = only === undefined ? filter : { ...filter, ...narrowing(only) };
         // certificates of authorities have no path: they are visible only to roles on the whole
         // trust domain
-        const seesAll = rights.permits('certificate.read', this.#dependencies.access.all);
         return visiblePage(
           (next) => this.#dependencies.certificates.list(selection, order, next),
-          (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
+          (record) => coversRecord(rights, access, { verb: 'certificate.read', record }),
           checkPage(page),
         );
       },
@@ -96,8 +95,7 @@ export class CertificateService implements Certificates {
         const record = await this.#dependencies.certificates.bySerial(serial.toLowerCase());
         const visible =
           record !== undefined &&
-          (rights.permits('certificate.read', this.#dependencies.access.all) ||
-            rights.permits('certificate.read', targetOfRecord(record)));
+          coversRecord(rights, this.#dependencies.access, { verb: 'certificate.read', record });
         if (!visible)
           throw new PkiError(
             'NOT_FOUND',

@@ -10,7 +10,7 @@ import { endOf, revocability, unlistedNote } from '../revoking/revocability.ts';
 import type { Revoker } from '../revoking/revoker.ts';
 import type { RevocationRequest, Revocations, RevokedCertificate } from '../services.ts';
 import type { InspectionDependencies } from './inspection-dependencies.ts';
-import { targetOfRecord } from './record-target.ts';
+import { coversRecord } from './record-target.ts';
 import { refusing } from '../callers/refusal-log.ts';
 
 export interface RevocationDependencies extends InspectionDependencies {
@@ -47,10 +47,7 @@ export class RevocationService implements Revocations {
         // same text for a certificate that does not exist and one of another team
         if (
           record === undefined ||
-          !(
-            rights.permits('certificate.revoke', access.all) ||
-            rights.permits('certificate.revoke', targetOfRecord(record))
-          )
+          !coversRecord(rights, access, { verb: 'certificate.revoke', record })
         ) {
           throw new PkiError(
             'NOT_FOUND',

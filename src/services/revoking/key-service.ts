@@ -7,7 +7,7 @@ import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import type { InspectionDependencies } from '../inspection/inspection-dependencies.ts';
-import { targetOfRecord } from '../inspection/record-target.ts';
+import { coversRecord } from '../inspection/record-target.ts';
 import { checkPage, checkText } from '../requests.ts';
 import { blockKey } from './key-blocks.ts';
 import type { KeyDetail, Keys, NamedKey } from './keys.ts';
@@ -121,10 +121,7 @@ export class KeyService implements Keys {
   }
 
   #covers(rights: OperatorRights, verb: Verb, record: CertificateRecord): boolean {
-    return (
-      rights.permits(verb, this.#dependencies.access.all) ||
-      rights.permits(verb, targetOfRecord(record))
-    );
+    return coversRecord(rights, this.#dependencies.access, { verb, record });
   }
 
   async #affected(rights: OperatorRights, verb: Verb, publicKeySha256: string): Promise<Affected> {

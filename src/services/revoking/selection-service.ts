@@ -16,7 +16,7 @@ import type { OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import type { InspectionDependencies } from '../inspection/inspection-dependencies.ts';
-import { targetOfRecord } from '../inspection/record-target.ts';
+import { coversRecord } from '../inspection/record-target.ts';
 import { checkText } from '../requests.ts';
 import { tenantNamed } from '../tenants/names-of-tenants.ts';
 import { requireProven, type RevocationProof } from './proof.ts';
@@ -201,10 +201,7 @@ export class SelectionService implements SelectionRevocations {
   }
 
   #covers(rights: OperatorRights, record: CertificateRecord): boolean {
-    return (
-      rights.permits('certificate.revoke', this.#dependencies.access.all) ||
-      rights.permits('certificate.revoke', targetOfRecord(record))
-    );
+    return coversRecord(rights, this.#dependencies.access, { verb: 'certificate.revoke', record });
   }
 
   /** The row decides on which CRL it is listed. One that was altered stops no other. */

@@ -1,10 +1,10 @@
 import type {
-  OwnedNames,
   CertificateKind,
   CertificateRecord,
   CertificateSelection,
   CertificateState,
   RecordedProfile,
+  TenantNames,
 } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
@@ -63,8 +63,8 @@ export interface CertificateFilter {
   readonly dnsSuffix?: string;
   /** In canonical text. */
   readonly ip?: string;
-  /** With a SPIFFE ID or a DNS name of this tenant. */
-  readonly owned?: OwnedNames;
+  /** Issued for this tenant, or with a SPIFFE ID or a DNS name of it. */
+  readonly owned?: TenantNames;
   readonly expiresBefore?: number;
   readonly expiresAfter?: number;
 }

@@ -90,7 +90,7 @@ function selectedTerms(
       sql<SqlBool>`+spiffe_id >= ${spiffeIdPrefix}`,
       sql<SqlBool>`+spiffe_id < ${`${spiffeIdPrefix}\u{10ffff}`}`,
     );
-  if (selection.owned !== undefined) terms.push(ofTenant(selection.owned, '+spiffe_id'));
+  if (selection.owned !== undefined) terms.push(ofTenant(selection.owned, '+'));
   // the name stands in the certificate as it is; the caller reads the certificate to be sure
   if (dnsName !== undefined)
     terms.push(sql<SqlBool>`instr(certificate_der, ${Buffer.from(dnsName)}) > 0`);

@@ -1,5 +1,5 @@
 import { expressionBuilder, sql, type Expression, type SqlBool } from 'kysely';
-import type { CertificateRecord, CertificateState, OwnedNames } from '../../domain/index.ts';
+import type { CertificateRecord, CertificateState, TenantNames } from '../../domain/index.ts';
 import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../ports/index.ts';
 import type { CertificateTable, Schema } from '../schema.ts';
 import { nameRanges, ownedRanges } from './certificate-names.ts';
@@ -32,6 +32,7 @@ export const certificateColumns = [
   'replacement_confirmed_at',
   'certificate_der',
   'shard',
+  'tenant',
 ] as const;
 export type CertificateRow = Pick<CertificateTable, (typeof certificateColumns)[number]>;
 
@@ -55,6 +56,7 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
   notAfter: row.not_after,
   sha256: hexOrNull(row.sha256),
   shard: row.shard,
+  tenant: row.tenant,
   replacedBy: hexOrNull(row.replaced_by),
   replacementConfirmedAt: row.replacement_confirmed_at,
   certificateDer: bytesOrNull(row.certificate_der),
@@ -188,16 +190,14 @@ const ownedBy = (owner: string): Expression<SqlBool> => {
 };
 
 /**
- * With a SPIFFE ID or a DNS name of a tenant. The plus keeps the planner from an index on the column
- * where a scan reads ranges of the table.
+ * Issued for a tenant, or with a SPIFFE ID or a DNS name that it owns. The plus keeps the planner
+ * from an index on a column where a scan reads ranges of the table.
  */
-export function ofTenant(
-  owned: OwnedNames,
-  column: 'spiffe_id' | '+spiffe_id',
-): Expression<SqlBool> {
+export function ofTenant(owned: TenantNames, plus: '' | '+'): Expression<SqlBool> {
   const eb = expressionBuilder<Schema, 'certificates'>();
-  const spiffeId = sql.raw<string>(column);
+  const spiffeId = sql.raw<string>(`${plus}spiffe_id`);
   return eb.or([
+    sql<SqlBool>`${sql.raw<string>(`${plus}tenant`)} = ${owned.name}`,
     ...owned.spiffePrefixes.map(
       (prefix) =>
         sql<SqlBool>`(${spiffeId} >= ${prefix} AND ${spiffeId} < ${`${prefix}\u{10ffff}`})`,
@@ -242,7 +242,7 @@ function matching(filter: CertificateFilter): Where {
     if (filter.delegationId !== undefined)
       terms.push(eb('delegation_id', '=', filter.delegationId));
     if (filter.owner !== undefined) terms.push(ownedBy(filter.owner));
-    if (filter.owned !== undefined) terms.push(ofTenant(filter.owned, 'spiffe_id'));
+    if (filter.owned !== undefined) terms.push(ofTenant(filter.owned, ''));
     if (filter.profile !== undefined) terms.push(eb('profile', '=', filter.profile));
     for (const { from, until } of nameRanges(filter))
       terms.push(

@@ -272,6 +272,7 @@ function intentWrites(engine: Engine) {
         replaces: slot('replaces'),
         tbs_der: slot('tbs_der'),
         shard: slot('shard'),
+        tenant: slot('tenant'),
       } as never),
     ),
     // One statement finds the row, checks its state and ends it.
@@ -370,6 +371,7 @@ function toIntentRow(intent: Intent): IntentRow {
       intent.replaces === null ? null : fromHex(intent.replaces, 'the serial that is replaced'),
     tbs_der: intent.tbsDer,
     shard: intent.shard,
+    tenant: intent.tenant,
   };
 }
 
@@ -380,20 +382,18 @@ const withheldEvent = (event: AuditEvent, code: ErrorCode, message: string): Aud
   detail: { ...event.detail, code, reason: message },
 });
 
-const abandonedEvent = (record: CertificateRecord, reason: string, timeMs: number): AuditEvent => ({
-  timeMs,
-  actor: 'server',
-  kind: 'certificate.abandoned',
-  subject: record.serial,
-  detail: {
-    reason,
-    spiffeId: record.spiffeId,
-    kind: record.kind,
-    requester: record.requester,
-    holder: record.holder,
-    authorityId: record.authorityId,
-    publicKeySha256: record.publicKeySha256,
-    notAfter: record.notAfter,
-    ...(record.shard === 0 ? {} : { shard: record.shard }),
-  },
-});
+const abandonedEvent = (record: CertificateRecord, reason: string, timeMs: number): AuditEvent => {
+  const { serial, spiffeId, kind, requester, holder } = record;
+  const { authorityId, publicKeySha256, notAfter, shard, tenant } = record;
+  return {
+    timeMs,
+    actor: 'server',
+    kind: 'certificate.abandoned',
+    subject: serial,
+    detail: {
+      ...{ reason, spiffeId, kind, requester, holder, authorityId, publicKeySha256, notAfter },
+      ...(shard === 0 ? {} : { shard }),
+      ...(tenant === null ? {} : { tenant }),
+    },
+  };
+};

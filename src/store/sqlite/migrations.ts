@@ -25,6 +25,7 @@ import { crlShards } from './migrations/0021-crl-shards.ts';
 import { acme } from './migrations/0022-acme.ts';
 import { eabKeySources } from './migrations/0023-eab-key-sources.ts';
 import { orderLeases } from './migrations/0024-order-leases.ts';
+import { certificateTenants } from './migrations/0025-certificate-tenants.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -52,6 +53,7 @@ export const migrations: readonly Migration[] = [
   acme,
   eabKeySources,
   orderLeases,
+  certificateTenants,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

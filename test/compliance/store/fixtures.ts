@@ -105,6 +105,7 @@ export const intent = (changes: Partial<Intent> = {}): Intent => ({
   notAfter: start + 3600,
   replaces: null,
   shard: 0,
+  tenant: null,
   tbsDer: Buffer.from('tbs'),
   names: { dnsNames: [], ips: [] },
   ...changes,

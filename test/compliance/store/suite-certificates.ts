@@ -109,26 +109,35 @@ export function certificateCases(name: string, open: OpenStore): void {
     assert.deepEqual(await found({ dnsSuffix: 'shop.test' }), []);
   });
 
-  test(`${name}: certificates of a tenant have a SPIFFE ID or a DNS name of it, each once`, async () => {
+  test(`${name}: certificates of a tenant are issued for it or have a name of it, each once`, async () => {
     await using opened = await open();
     const { store } = opened;
     const { id: authorityId } = await activeAuthority(store);
     const made = async (spiffeId: string, ...dnsNames: string[]): Promise<string> =>
       (await issued(store, authorityId, { spiffeId, names: { dnsNames, ips: [] } })).serial;
+    const recorded = async (tenant: string): Promise<string> => {
+      const names = { dnsNames: [], ips: ['192.0.2.1'] };
+      const record = { spiffeId: 'ip:192.0.2.1', names, tenant } as const;
+      return (await issued(store, authorityId, record)).serial;
+    };
     const web = await made('spiffe://example.org/shop/web', 'web.shop.test');
     const names = await made('dns:shop.test', 'shop.test', 'www.shop.test');
     const older = await made('spiffe://example.org/other', 'api.shop.test');
     await made('spiffe://example.org/shops/x', 'myshop.test');
-    const owned = { dnsSuffixes: ['shop.test'], spiffePrefixes: ['spiffe://example.org/shop/'] };
+    const address = await recorded('shop');
+    await recorded('shops');
+    const ownNames = { dnsSuffixes: ['shop.test'], spiffePrefixes: ['spiffe://example.org/shop/'] };
+    const owned = { name: 'shop', ...ownNames };
     const { items } = await store.certificates.list({ owned }, 'created', { size: 10 });
     const serials = (records: readonly { readonly serial: string }[]): readonly string[] =>
       records.map(({ serial }) => serial);
-    assert.deepEqual(serials(items), [web, names, older]);
-    assert.equal(await store.certificates.countLive({ owned }, start), 3);
+    assert.deepEqual(serials(items), [web, names, older, address]);
+    assert.equal(items.at(-1)?.tenant, 'shop');
+    assert.equal(await store.certificates.countLive({ owned }, start), 4);
     const step = { after: 0, now: start, limit: 10 };
     const scanned = await store.certificates.scan({ tenant: 'shop', owned }, step);
-    assert.deepEqual(serials(scanned.items), [web, names, older]);
-    const nothing = { dnsSuffixes: [], spiffePrefixes: [] };
+    assert.deepEqual(serials(scanned.items), [web, names, older, address]);
+    const nothing = { name: 'nobody', dnsSuffixes: [], spiffePrefixes: [] };
     assert.equal(await store.certificates.countLive({ owned: nothing }, start), 0);
   });
 

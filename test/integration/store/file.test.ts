@@ -154,6 +154,40 @@ test('the step to authorities for names keeps authorities, their parents, eviden
   );
 });
 
+test('certificates of before get the tenant that the record of their issuance states', (t) => {
+  const database = new DatabaseSync(databasePath(t));
+  t.after(() => database.close());
+  migrate(
+    database,
+    1,
+    migrations.filter(({ version }) => version < 25),
+  );
+  const record = (kind: string, serial: string, tenant: object): void => {
+    const detail = { serial, ...tenant };
+    const canonical = Buffer.from(JSON.stringify({ kind, detail }));
+    database
+      .prepare("INSERT INTO audit VALUES (NULL, 1, 1, 'a', ?, 's', ?, x'00')")
+      .run(kind, canonical);
+    database
+      .prepare(
+        'INSERT INTO certificates (serial, spiffe_id, kind, profile, state, requester, holder, ' +
+          'public_key_sha256, request_id, authority_id, created_at_ms, not_before, not_after) ' +
+          "VALUES (?, 'ip:192.0.2.1', 'endpoint', 'short', 'intent', 'a', 'a', x'01', ?, 'i', 1, 2, 3)",
+      )
+      .run(Buffer.from(serial, 'hex'), serial);
+  };
+  record('certificate.issued', 'aa', { tenant: 'shop' });
+  record('certificate.withheld', 'ab', { tenant: 'web' });
+  record('certificate.issued', 'ac', {});
+  record('tenant.created', 'ad', { tenant: 'shop' });
+  migrate(database, 2);
+  const rows = database.prepare('SELECT tenant FROM certificates ORDER BY serial').all();
+  assert.deepEqual(
+    rows.map(({ tenant }) => tenant),
+    ['shop', 'web', null, null],
+  );
+});
+
 test('a cut, overwritten or foreign database file is corrupt by code, and the message names the file', async (t) => {
   const path = databasePath(t);
   writeFileSync(path, Buffer.alloc(8192, 'x'));

@@ -288,6 +288,40 @@ test('an ended tenant gets nothing, its certificates are revoked, and deleted it
   assert.equal(await signed(w, node, entry), 'ok', 'its names are free');
 });
 
+test('a certificate of addresses alone is found, seen and revoked by the tenant on its record', async () => {
+  await using w = await createServicesWorld({ revocable: true });
+  const { caller: node } = await w.joinAgent('n1');
+  const addresses = (path: string, ip: string): Promise<string> =>
+    w.addEntry({
+      ...{ spiffeId: id(path), parentId: node.spiffeId, ips: [ip], profile: 'classic' },
+      ...{ selectors: [selector(`target:name:${ip}`)] },
+    });
+  await create(w, tenant('shop'));
+  await create(w, tenant('bank'));
+  for (const [path, ip] of [
+    ['/shop/lb', '192.0.2.1'],
+    ['/bank/lb', '192.0.2.2'],
+    ['/lb', '192.0.2.3'],
+  ] as const)
+    assert.equal(await signed(w, node, await addresses(path, ip)), 'ok');
+  const ofShop = await adminOf(w, 'shop-ops', {
+    ...{ verbs: ['certificate.*', 'tenant.*'], prefixes: ['tenant:shop'] },
+  });
+  const listed = async (name: string, caller: OperatorCaller) => {
+    const { certificates } = w.services;
+    const { items } = await certificates.list(caller, { tenant: name }, 'created', { size: 10 });
+    return items.map(({ spiffeId, tenant: recorded }) => [spiffeId, recorded]);
+  };
+  assert.deepEqual(await listed('shop', local), [['ip:192.0.2.1', 'shop']]);
+  assert.deepEqual(await listed('shop', ofShop), [['ip:192.0.2.1', 'shop']]);
+  assert.deepEqual(await listed('bank', ofShop), []);
+  assert.equal((await w.services.tenants.get(ofShop, 'shop')).liveCertificates, 1);
+  const request = { selection: { tenant: 'shop' }, reason: 'cessationOfOperation', actId: '' };
+  assert.equal((await w.services.selections.revoke(ofShop, request)).revoked, 1);
+  const bank = { ...request, selection: { tenant: 'bank' } };
+  assert.equal((await w.services.selections.revoke(ofShop, bank)).matched, 0);
+});
+
 test('a change of another version of a tenant is refused', async () => {
   await using w = await createServicesWorld();
   await create(w, tenant('shop'));

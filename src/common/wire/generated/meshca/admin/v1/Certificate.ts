@@ -60,6 +60,10 @@ export interface Certificate {
    * The shard of CRLs that it names; 0: none, or the complete CRL of its authority.
    */
   'shard'?: (number | string | Long);
+  /**
+   * The tenant for which it was issued; empty: nobody's.
+   */
+  'tenant'?: (string);
 }
 
 /**
@@ -119,4 +123,8 @@ export interface Certificate__Output {
    * The shard of CRLs that it names; 0: none, or the complete CRL of its authority.
    */
   'shard': (number);
+  /**
+   * The tenant for which it was issued; empty: nobody's.
+   */
+  'tenant': (string);
 }
