@@ -1,3 +1,4 @@
+import { isUuid } from '../common/runtime/index.ts';
 import type { GlobalOptions } from './action.ts';
 import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
@@ -7,8 +8,6 @@ import { everyItem, fullId } from './short-id.ts';
 // goes to the server unchanged.
 
 type Resolve = (context: CliContext, options: GlobalOptions, text: string) => Promise<string>;
-
-const isUuid = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);
 
 export const tokenId: Resolve = async (context, options, text) =>
   isUuid(text)

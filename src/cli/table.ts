@@ -1,3 +1,4 @@
+import { isUuid } from '../common/runtime/index.ts';
 import type { CliContext } from './context.ts';
 import { printable } from './output.ts';
 
@@ -102,7 +103,7 @@ const withShortIds = <T>(grid: Grid<T>): Grid<T> => ({
       const kind = grid.columns[index]?.short;
       if (kind === undefined) return cell;
       // names stay whole
-      return kind === 'serial' || /^[0-9a-f-]{36}$/.test(cell) ? cell.slice(-shortLength) : cell;
+      return kind === 'serial' || isUuid(cell) ? cell.slice(-shortLength) : cell;
     }),
   ),
 });

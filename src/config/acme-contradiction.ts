@@ -1,6 +1,6 @@
 import { isLoopback } from '../common/runtime/index.ts';
 import { parseSelector, SpiffeId } from '../common/spiffe/index.ts';
-import { isNetwork } from '../server/http/client-address.ts';
+import { IpRange } from '../common/policy/index.ts';
 import type { ServerConfig } from './schema.ts';
 
 /** What contradicts itself in `acme`. Undefined: nothing. */
@@ -18,7 +18,7 @@ export function acmeContradiction(config: ServerConfig): string | undefined {
     );
   for (const name of ['allowedNetworks', 'deniedNetworks'] as const)
     for (const [index, network] of acme.validation[name].entries())
-      if (!isNetwork(network))
+      if (!IpRange.parse(network).ok)
         return `acme.validation.${name}.${index} (${network}) is no network such as 10.0.0.0/8`;
   return vantageContradiction(config);
 }

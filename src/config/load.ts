@@ -12,7 +12,7 @@ import {
   type RotationPolicy,
 } from '../domain/index.ts';
 import { readPinFile } from '../hsm/index.ts';
-import { isNetwork } from '../server/http/client-address.ts';
+import { IpRange } from '../common/policy/index.ts';
 import { tokensContradiction } from '../services/tokens/index.ts';
 import { acmeContradiction } from './acme-contradiction.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
@@ -294,7 +294,7 @@ function httpContradiction({ http }: ServerConfig): string | undefined {
     return 'http.tls.certFile and http.tls.keyFile must be set together';
   for (const name of ['plain', 'tls'] as const)
     for (const [index, network] of http[name].trustedProxies.entries())
-      if (!isNetwork(network))
+      if (!IpRange.parse(network).ok)
         return (
           `http.${name}.trustedProxies.${index} (${network}) is neither an IP address nor a ` +
           'network such as 10.0.0.0/8'

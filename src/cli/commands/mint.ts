@@ -2,7 +2,7 @@ import { existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { uuidv7 } from '../../common/runtime/index.ts';
+import { isUuid, uuidv7 } from '../../common/runtime/index.ts';
 import {
   certificatesToPem,
   createCsr,
@@ -137,7 +137,8 @@ async function mint(
     if (
       error.code !== 'APPROVAL_REQUIRED' ||
       typeof operation !== 'string' ||
-      !isOperation(operation)
+      // it becomes part of a file name
+      !isUuid(operation)
     )
       throw error;
     // the approval covers a certificate with exactly this key
@@ -159,7 +160,7 @@ async function collectHeld(
 ): Promise<Minted> {
   const waiting = waitingKeyPath(options, operation);
   // the result can be taken once, so the key is looked up first
-  if (!isOperation(operation) || !existsSync(waiting))
+  if (!isUuid(operation) || !existsSync(waiting))
     throw new PkiError(
       'NOT_FOUND',
       `there is no key for the operation ${operation} in ${options.write}`,
@@ -188,6 +189,3 @@ async function collectHeld(
     rootsDer: bytes(rootsDer),
   };
 }
-
-/** Whether a text has the form of an operation's ID. It becomes part of a file name. */
-const isOperation = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);

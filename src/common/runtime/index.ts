@@ -8,7 +8,7 @@ export {
   type Logger,
   type LogLevel,
 } from './logger.ts';
-export { systemRandom, uuidv7, type Random } from './random.ts';
+export { isUuid, systemRandom, uuidForm, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
 export { atTurnEnd, nextTurn, type TurnStage } from './turn-end.ts';

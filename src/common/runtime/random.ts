@@ -42,3 +42,11 @@ export function uuidv7(nowMs: number = Date.now()): string {
   const variant = (((tail[2] as number) & 0x3f) | 0x80).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(1, 4)}-${variant}${hex.slice(6, 8)}-${hex.slice(8, 20)}`;
 }
+
+/** The form of our IDs, for paths of URLs. */
+export const uuidForm = '[0-9a-f-]{36}';
+
+const wholeUuid = new RegExp(`^${uuidForm}$`);
+
+/** Whether a text has the form of an ID. It says nothing of whose. */
+export const isUuid = (text: string): boolean => wholeUuid.test(text);

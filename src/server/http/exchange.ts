@@ -1,4 +1,4 @@
-import type { BlockList } from 'node:net';
+import type { IpRange } from '../../common/policy/index.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
@@ -10,7 +10,7 @@ import type { Finding, Match, Routes } from './routes.ts';
 
 export interface ExchangeDependencies {
   readonly routes: Routes;
-  readonly proxies: BlockList;
+  readonly proxies: readonly IpRange[];
   readonly publicBaseUrl: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;

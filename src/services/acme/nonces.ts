@@ -1,5 +1,6 @@
 import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 import type { Clock, Random } from '../../common/runtime/index.ts';
+import { base64urlBytes } from './encoding.ts';
 
 export interface NoncesOptions {
   /**
@@ -53,9 +54,8 @@ export class Nonces {
   /** Undefined: not made here, altered, expired, or from a clock that was ahead of this one. */
   judge(nonce: string): GoodNonce | undefined {
     const { clock, lifeSeconds } = this.#options;
-    const bytes = Buffer.from(nonce, 'base64url');
-    if (bytes.length !== bodyBytes + macBytes || bytes.toString('base64url') !== nonce)
-      return undefined;
+    const bytes = base64urlBytes(nonce);
+    if (bytes?.length !== bodyBytes + macBytes) return undefined;
     const body = bytes.subarray(0, bodyBytes);
     if (!timingSafeEqual(bytes.subarray(bodyBytes), this.#mac(body))) return undefined;
     const issuedAt = body.readUIntBE(0, timeBytes);

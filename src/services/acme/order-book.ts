@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
+import { isUuid, type Clock } from '../../common/runtime/index.ts';
 import type { AcmeOrder, AuditEvent, AuditValue, Rights } from '../../domain/index.ts';
 import type { AcmeOrderStore, NonceMark, OrderLease } from '../../store/ports/index.ts';
 import { accountActor } from './accounts.ts';
@@ -46,7 +46,7 @@ export class OrderBook {
 
   /** An order of this account. @throws AcmeRefusal, the same whether or not another one has it */
   async ofAccount(accountId: string, id: string): Promise<AcmeOrder> {
-    const order = isId(id) ? await this.#dependencies.orders.byId(id) : undefined;
+    const order = isUuid(id) ? await this.#dependencies.orders.byId(id) : undefined;
     if (order?.accountId === accountId) return order;
     throw new AcmeRefusal(
       problem('malformed', 'this account has no such order', { status: 404 }).problem,
@@ -98,5 +98,3 @@ export class OrderBook {
     };
   }
 }
-
-const isId = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);

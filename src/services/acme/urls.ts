@@ -1,3 +1,4 @@
+import { isUuid } from '../../common/runtime/index.ts';
 import type { ChallengeType } from '../../domain/index.ts';
 
 /** The path of every resource of ACME, below the public base URL. */
@@ -61,7 +62,7 @@ export class AcmeUrls {
   accountIdIn(url: string): string | undefined {
     const prefix = this.account('');
     const id = url.startsWith(prefix) ? url.slice(prefix.length) : '';
-    return /^[0-9a-f-]{36}$/.test(id) ? id : undefined;
+    return isUuid(id) ? id : undefined;
   }
 
   /** The members of the directory (RFC 8555 section 7.1.1, RFC 9773 section 3). */

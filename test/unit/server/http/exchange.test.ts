@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { BlockList } from 'node:net';
 import { describe, test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { Exchange } from '../../../../src/server/http/exchange.ts';
 import { Routes } from '../../../../src/server/http/routes.ts';
 import type { HttpPlugin, HttpRequest } from '../../../../src/server/http/plugin.ts';
+import { trustedProxies } from '../../../../src/server/http/client-address.ts';
 import { FakeClock, settle } from '../../../support/agent.ts';
 import { testRequest, type TestRequest } from '../../../support/http-request.ts';
 
@@ -39,8 +39,7 @@ function world(handle: Handle = () => ({ status: 200 }), publicBaseUrl?: string)
       { method: 'POST', path: '/toy/:name', body: { maximumBytes: 3 }, handle: note },
     ],
   };
-  const proxies = new BlockList();
-  proxies.addAddress('192.0.2.1');
+  const proxies = trustedProxies(['192.0.2.1']);
   const exchange = new Exchange({
     routes: new Routes([plugin]),
     proxies,

@@ -1,4 +1,5 @@
 import { PkiError } from '../../../../common/errors/index.ts';
+import { uuidForm } from '../../../../common/runtime/index.ts';
 import {
   acmePath,
   maximumJwsBytes,
@@ -11,7 +12,7 @@ import { answerOf, failureAnswer, nonceAnswer, type AcmeFront } from './answers.
 /** A finalization waits 2 s for its certificate. */
 const limits = { concurrent: 512, handlerSeconds: 30 } as const;
 
-const id = ':id(^[0-9a-f-]{36}$)';
+const id = `:id(^${uuidForm}$)`;
 
 /** The path of each resource that is posted to, below `/acme`. */
 const paths: readonly (readonly [path: string, resource: AcmeResource])[] = [
@@ -21,7 +22,7 @@ const paths: readonly (readonly [path: string, resource: AcmeResource])[] = [
   ['/key-change', 'key-change'],
   [`/account/${id}`, 'account'],
   [`/account/${id}/orders`, 'orders'],
-  [`/account/${id}/orders/:after(^[0-9a-f-]{36}$)`, 'orders'],
+  [`/account/${id}/orders/:after(^${uuidForm}$)`, 'orders'],
   [`/order/${id}`, 'order'],
   [`/order/${id}/finalize`, 'finalize'],
   [`/authz/${id}/:place(^[0-9]{1,3}$)`, 'authz'],
