@@ -139,11 +139,15 @@ export const acmeSchema = z
           count: 5,
           seconds: 3_600,
         }),
+        changesPerAccount: limit('Changes of an account', { count: 20, seconds: 3_600 }),
         ordersPerSecond: count('Orders a second, of all accounts together').default(200),
         accountsPerSecond: count('New accounts a second').default(20),
         anonymousPerSecond: count('Requests without an account a second, from one address').default(
           100,
         ),
+        badSignaturesPerSecond: count(
+          'Requests with a wrong signature a second, from one address',
+        ).default(10),
       })
       .prefault({}),
   })

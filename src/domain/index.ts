@@ -254,7 +254,7 @@ export {
 } from './rights.ts';
 export type { AgentRight, CallerRight, DelegationRight } from './holder-rights.ts';
 export type { ReadRow, RightEnded, RightNoun, RightRows } from './right-kind.ts';
-export { placesDetail, takenPlacesIn, type TakenPlace } from './quota.ts';
+export { placesDetail, placeText, takenPlacesIn, type TakenPlace } from './quota.ts';
 export {
   auditorGrant,
   grantsOf,

@@ -1,12 +1,16 @@
 import { issuedKinds, type QuotaPlace } from '../common/policy/index.ts';
+import { challengeFailed } from './acme/pause.ts';
 import type { AuditEvent } from './audit.ts';
 
-/** A taken place, as the record of an issuance states it. */
+/** A taken place, as a record states it. */
 export interface TakenPlace {
   readonly counter: string;
   /** When it is free again, Unix seconds. */
   readonly until: number;
 }
+
+/** Kinds of records that take places: what was released, and validations that failed. */
+const placeKinds: ReadonlySet<string> = new Set([...issuedKinds, challengeFailed]);
 
 /**
  * What a record says of quotas: at most one place of the policy, and one of each other counter. A
@@ -16,7 +20,7 @@ export function takenPlacesIn({
   kind,
   detail,
 }: Pick<AuditEvent, 'kind' | 'detail'>): readonly TakenPlace[] {
-  if (!issuedKinds.has(kind)) return [];
+  if (!placeKinds.has(kind)) return [];
   const { policyQuota: counter, policyQuotaUntil: until, quotaPlaces } = detail;
   const places = (Array.isArray(quotaPlaces) ? quotaPlaces : []).flatMap(placeFrom);
   return typeof counter === 'string' && typeof until === 'number'
@@ -38,12 +42,15 @@ export function placesDetail(
     ...(others.length === 0
       ? {}
       : {
-          quotaPlaces: others.map(({ counter, perSeconds }) => `${counter} ${at + perSeconds}`),
+          quotaPlaces: others.map(({ counter, perSeconds }) => placeText(counter, at + perSeconds)),
         }),
   };
 }
 
 const isOfPolicy = (of: QuotaPlace['of']): boolean => of === undefined || of === 'rule';
+
+/** One of `quotaPlaces` in the detail of a record. */
+export const placeText = (counter: string, until: number): string => `${counter} ${until}`;
 
 /** `COUNTER UNTIL`. */
 function placeFrom(text: unknown): readonly TakenPlace[] {

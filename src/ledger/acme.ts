@@ -5,6 +5,7 @@ import type {
   AcmeStore,
   EabKeyStore,
   Page,
+  PageRequest,
 } from '../store/ports/index.ts';
 import type { Objects } from './objects.ts';
 
@@ -33,8 +34,8 @@ interface LedgerAcmeOrders extends AcmeOrderStore {
   byId(id: string): Promise<Proven<AcmeOrder> | undefined>;
   bySerial(serial: string): Promise<Proven<AcmeOrder> | undefined>;
   replacing(serial: string): Promise<Proven<AcmeOrder> | undefined>;
-  finalizing(after: string, limit: number): Promise<readonly Proven<AcmeOrder>[]>;
-  validating(after: string, limit: number): Promise<readonly Proven<AcmeOrder>[]>;
+  finalizing(page: PageRequest): Promise<Page<Proven<AcmeOrder>>>;
+  validating(page: PageRequest): Promise<Page<Proven<AcmeOrder>>>;
 }
 
 export const ledgerAcme = (rows: AcmeStore, objects: Proofs): LedgerAcme => ({
@@ -78,8 +79,8 @@ const ledgerAccounts = (rows: AcmeAccountStore, objects: Proofs): LedgerAcmeAcco
 function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
   const required = (row: AcmeOrder | undefined): Proven<AcmeOrder> | undefined =>
     row === undefined ? undefined : objects.require('acme-order', row);
-  const proven = (orders: readonly AcmeOrder[]): readonly Proven<AcmeOrder>[] =>
-    orders.flatMap((order) => objects.prove('acme-order', order) ?? []);
+  const proven = (page: Page<AcmeOrder>): Page<Proven<AcmeOrder>> =>
+    provenPage(page, (order) => objects.prove('acme-order', order));
   return {
     byId: async (id) => {
       const row = await rows.byId(id);
@@ -88,10 +89,10 @@ function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
     },
     bySerial: async (serial) => required(await rows.bySerial(serial)),
     replacing: async (serial) => required(await rows.replacing(serial)),
-    list: async (filter, page) =>
-      provenPage(await rows.list(filter, page), (order) => objects.prove('acme-order', order)),
-    finalizing: async (after, limit) => proven(await rows.finalizing(after, limit)),
-    validating: async (after, limit) => proven(await rows.validating(after, limit)),
+    wasReplaced: (serial) => rows.wasReplaced(serial),
+    list: async (filter, page) => proven(await rows.list(filter, page)),
+    finalizing: async (page) => proven(await rows.finalizing(page)),
+    validating: async (page) => proven(await rows.validating(page)),
     create: (order, write) => rows.create(order, write),
     update: (order, write) => rows.update(order, write),
     acquire: (id, lease) => rows.acquire(id, lease),
@@ -103,4 +104,4 @@ function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
 const provenPage = <T>(
   { items, next }: Page<T>,
   prove: (item: T) => Proven<T> | undefined,
-): Page<T> => ({ items: items.flatMap((item) => prove(item) ?? []), next });
+): Page<Proven<T>> => ({ items: items.flatMap((item) => prove(item) ?? []), next });

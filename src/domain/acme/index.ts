@@ -37,6 +37,7 @@ export {
   type StoredProblem,
 } from './order.ts';
 export type { AcmeAccountRight, AcmeOrderRight, EabKeyRight, TenantRight } from './rights.ts';
+export { challengeFailed, failureCounter } from './pause.ts';
 export { renewalWindow, shortestRenewalLife, type RenewalWindow } from './renewal.ts';
 export {
   challengeTypes,

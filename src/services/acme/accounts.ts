@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import type { AcmeAccount, AuditValue, Rights } from '../../domain/index.ts';
@@ -17,6 +18,10 @@ export interface AccountDependencies {
   readonly orders: Pick<AcmeOrderStore, 'list'>;
   readonly bindings: Pick<ExternalAccounts, 'bind'>;
   readonly keys: Pick<AccountKeys, 'requireFit'>;
+  readonly limits: {
+    /** @throws AcmeRefusal rateLimited */
+    accountChange(accountId: string): void;
+  };
   readonly urls: AcmeUrls;
   readonly clock: Clock;
   /** Undefined: there are no terms. */
@@ -95,15 +100,20 @@ export class AcmeAccounts {
 
   /** Reads, updates or deactivates an account. `id`: of the URL. */
   async update(request: AccountRequest, id: string): Promise<AcmeAnswer> {
-    const { accounts, clock } = this.#dependencies;
+    const { accounts, limits, clock } = this.#dependencies;
     const { account, payload } = request;
     requireOwn(account, id);
     if (payload.length === 0) return this.#view(account);
     const { contact, status } = accept(parseUpdateAccount(payload));
     if (contact === undefined && status === undefined) return this.#view(account);
+    const contacts = contact === undefined ? account.contacts : checkContacts(contact);
+    const isSame = isDeepStrictEqual(contacts, account.contacts);
+    if (status === undefined && isSame) return this.#view(account);
+    // whoever wants to end an account never waits
+    if (status === undefined) limits.accountChange(account.id);
     const changed: AcmeAccount = {
       ...account,
-      contacts: contact === undefined ? account.contacts : checkContacts(contact),
+      contacts,
       status: status ?? account.status,
       version: account.version + 1,
       updatedAt: clock.now(),
@@ -116,8 +126,10 @@ export class AcmeAccounts {
 
   /** Replaces the key of an account by another one (section 7.3.5). Its orders stay. */
   async changeKey(request: AccountRequest): Promise<AcmeAnswer> {
-    const { accounts, keys, urls, clock } = this.#dependencies;
+    const { accounts, keys, limits, urls, clock } = this.#dependencies;
     const { account, url } = request;
+    // before the inner signature, which takes as much work as that of the request
+    limits.accountChange(account.id);
     const inner = accept(parseInnerJws(request.payload));
     if (!(await verifyAcmeJws(inner, inner.key)))
       refuse('malformed', 'the inner signature is not valid for the new key');

@@ -198,10 +198,8 @@ const handlersOf = (
   { ofAccount, ofKey, ofEither }: Opened,
 ) =>
   ({
-    'new-account': async (request) => {
-      limits.anonymous(request.client);
-      return accounts.create(await ofKey(request), () => limits.newAccount());
-    },
+    'new-account': async (request) =>
+      accounts.create(await ofKey(request), () => limits.newAccount()),
     account: async (request, at) => accounts.update(await ofAccount(request), at('id')),
     orders: async (request, at) =>
       accounts.orders(await ofAccount(request), at('id'), at('after') || undefined),
@@ -220,10 +218,5 @@ const handlersOf = (
       }),
     cert: async (request, at) =>
       certificates.read(await ofAccount(request), at('serial'), at('alternate') || undefined),
-    'revoke-cert': async (request) => {
-      const signed = await ofEither(request);
-      // a stranger's request marks its nonce in the database, whatever certificate it names
-      if (signed.account === undefined) limits.anonymous(signed.client);
-      return revocation.revoke(signed);
-    },
+    'revoke-cert': async (request) => revocation.revoke(await ofEither(request)),
   }) as const satisfies Readonly<Record<string, Handler>>;

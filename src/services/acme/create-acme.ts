@@ -118,12 +118,12 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     explanationUrl: settings.website,
   });
   const limits = acmeLimits(parts, settings, renewalInfo);
-  const validations = acmeValidations(parts, settings, { urls, limits });
+  const validations = acmeValidations(parts, settings, urls);
   const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock, keys };
   const replacements = new Replacements(shared);
   const acme = new Acme({
     ...{ ...shared, nonces, renewalInfo, logger, meta: metaOf(parts, settings) },
-    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, keys, urls }),
+    gate: new AcmeGate({ nonces, used: new UsedNonces(clock), accounts, keys, limits, urls }),
     accounts: new AcmeAccounts({
       ...{ ...shared, termsOfService: settings.termsOfService },
       bindings: new ExternalAccounts({
@@ -191,24 +191,25 @@ const acmeLimits = (
       const tenant = owners().named(name);
       return tenant === undefined ? undefined : placeOfTenant(tenant);
     },
+    wasReplaced: (serial) => store.acme.orders.wasReplaced(serial),
     isDue: (serial) => renewalInfo.isDue(serial),
     refused: (limit) => observe.limited(limit),
   });
 
 const acmeValidations = (
   { store, listeners, held, clock, logger, observe }: AcmeParts,
-  { validation, caaIdentities, authorizationSeconds }: AcmeSettings,
-  { urls, limits }: { readonly urls: AcmeUrls; readonly limits: AcmeLimits },
+  { validation, caaIdentities, authorizationSeconds, limits }: AcmeSettings,
+  urls: AcmeUrls,
 ): Validations =>
   new Validations({
     ...store.acme,
     validator: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
-    settings: { concurrent: validation.concurrent, authorizationSeconds },
-    accountUri: (id) => urls.account(id),
-    judged: (type, result, { accountId, identifier }) => {
-      observe.judged(type, result);
-      if (result !== 'valid') limits.failed(accountId, identifier);
+    settings: {
+      ...{ concurrent: validation.concurrent, authorizationSeconds },
+      failureSeconds: limits.failuresPerName.seconds,
     },
+    accountUri: (id) => urls.account(id),
+    judged: (type, result) => observe.judged(type, result),
     ...{ held, clock, logger },
   });
 

@@ -1,6 +1,7 @@
-import type { Clock } from '../../common/runtime/index.ts';
+import { isUuid, type Clock } from '../../common/runtime/index.ts';
 import type { EabKey } from '../../domain/index.ts';
 import type { EabKeyStore } from '../../store/ports/index.ts';
+import { requireStanding } from './eab-standing.ts';
 import { parseExternalAccountBinding, verifyExternalAccountBinding } from './external-account.ts';
 import type { SignedRequest } from './gate.ts';
 import { accept, refuse } from './problem.ts';
@@ -39,9 +40,7 @@ export class ExternalAccounts {
       );
     const parsed = accept(parseExternalAccountBinding(binding, { url, account: key }));
     const { eabKeys, secretOf, clock } = this.#dependencies;
-    const eabKey = /^[0-9a-f-]{36}$/.test(parsed.keyId)
-      ? await eabKeys.byId(parsed.keyId)
-      : undefined;
+    const eabKey = isUuid(parsed.keyId) ? await eabKeys.byId(parsed.keyId) : undefined;
     // one answer: who does not know the MAC key learns nothing of key IDs
     if (eabKey === undefined || !verifyExternalAccountBinding(parsed, await secretOf(eabKey.id)))
       return refuse(
@@ -49,15 +48,16 @@ export class ExternalAccounts {
         'the key ID or the MAC of the external account binding is wrong',
       );
     requireStanding(eabKey, clock.now());
+    requireFree(eabKey);
     return eabKey;
   }
 }
 
-function requireStanding({ revokedAt, expiresAt, accounts, accountId }: EabKey, now: number): void {
-  const next = 'Ask the operators of this CA for another one';
-  if (revokedAt !== null) refuse('unauthorized', `the EAB key was revoked. ${next}`);
-  if (expiresAt !== 0 && now >= expiresAt)
-    refuse('unauthorized', `the EAB key has expired. ${next}`);
+function requireFree({ accounts, accountId }: EabKey): void {
   if (accounts === 'single' && accountId !== null)
-    refuse('unauthorized', `the EAB key is for one account, which it has already. ${next}`);
+    refuse(
+      'unauthorized',
+      'the EAB key is for one account, which it has already. Ask the operators of this CA for ' +
+        'another one',
+    );
 }

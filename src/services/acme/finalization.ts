@@ -4,10 +4,10 @@ import { orderStatusAt, type AcmeOrder, type EabKey } from '../../domain/index.t
 import type { EabKeyStore } from '../../store/ports/index.ts';
 import { keyRight } from './account-keys.ts';
 import { checkCsr, type CsrCheckDependencies } from './csr-check.ts';
+import { requireStanding } from './eab-standing.ts';
 import type { Finalizer } from './finalizer.ts';
 import type { AccountRequest } from './gate.ts';
 import type { AcmeLimits } from './limits.ts';
-import { requireStanding } from './new-orders.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
 import { subjectOf } from './order-grant.ts';
 import { parseFinalize } from './payloads.ts';

@@ -2,6 +2,7 @@ import { fail, ok, PkiError, type Result } from '../../common/errors/index.ts';
 import { errorFields, uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { AcmeOrder, EabKey, StoredProblem } from '../../domain/index.ts';
 import type { Issuer, LeafRequest } from '../../issuance/issuer.ts';
+import { pagesOf } from '../../store/pages.ts';
 import type {
   AcmeAccountStore,
   AcmeOrderStore,
@@ -29,7 +30,7 @@ export interface FinalizerDependencies {
   readonly logger: Logger;
 }
 
-const page = 100;
+const pageSize = 100;
 const firstRetryMs = 500;
 const longestRetryMs = 30_000;
 /** One attempt is over by then, unless its process has ended. */
@@ -112,11 +113,9 @@ export class Finalizer {
     const { orders } = this.#dependencies;
     // no page waits for the one before: a single order can wait for long
     const driven: Promise<unknown>[] = [];
-    let after: string | undefined = '';
-    while (after !== undefined && !this.#isClosed) {
-      const found: readonly AcmeOrder[] = await orders.finalizing(after, page);
-      driven.push(...found.map((order) => this.#drive(order)));
-      after = found.at(-1)?.id;
+    for await (const page of pagesOf((request) => orders.finalizing(request), { size: pageSize })) {
+      if (this.#isClosed) break;
+      driven.push(...page.map((order) => this.#drive(order)));
     }
     return driven;
   }

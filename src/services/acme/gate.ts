@@ -42,14 +42,24 @@ export interface GateDependencies {
   /** Reads that the log vouches for. */
   readonly accounts: Pick<AcmeAccountStore, 'byId'>;
   readonly keys: Pick<AccountKeys, 'of' | 'requireUsable'>;
+  readonly limits: GateLimits;
   readonly urls: AcmeUrls;
+}
+
+/** Limits of one address. The first two throw AcmeRefusal rateLimited. */
+export interface GateLimits {
+  anonymous(client: string): void;
+  /** Not too many signatures were wrong. */
+  requireSignatures(client: string): void;
+  badSignature(client: string): void;
 }
 
 const mediaType = 'application/jose+json';
 
 /**
  * Authenticates requests (RFC 8555 section 6). What costs least is judged first: the MAC of the
- * nonce, then the URL, then the account with its key, and the signature last.
+ * nonce, then the URL, then the account with its key, and the signature last. A nonce is good for
+ * one signature, right or wrong.
  */
 export class AcmeGate {
   readonly #dependencies: GateDependencies;
@@ -76,9 +86,16 @@ export class AcmeGate {
   async open(
     request: AcmeRequest,
   ): Promise<SignedRequest & { readonly account: AcmeAccount | undefined }> {
-    const { nonces, used } = this.#dependencies;
+    const { nonces, used, limits } = this.#dependencies;
     requireMediaType(request.contentType);
-    const jws = accept(parseAcmeJws(request.body, (nonce) => nonces.judge(nonce) !== undefined));
+    const { client } = request;
+    const jws = accept(
+      parseAcmeJws(request.body, {
+        judgeNonce: (nonce) => nonces.judge(nonce) !== undefined,
+        // to read a stranger's key takes work, and so does the signature with it
+        admitKey: () => limits.anonymous(client),
+      }),
+    );
     const nonce =
       nonces.judge(jws.nonce) ?? refuse('badNonce', `${badNonceText}: it has expired just now`);
     if (jws.url !== request.url)
@@ -88,10 +105,13 @@ export class AcmeGate {
       );
     const account = 'kid' in jws.by ? await this.#accountOf(jws.by.kid) : undefined;
     const key = 'jwk' in jws.by ? jws.by.jwk : this.#usableKeyOf(account as AcmeAccount);
-    if (!(await verifyAcmeJws(jws, key))) refuse('malformed', signatureText(jws, key));
-    // after the signature: nobody else can spend a nonce that he has seen
+    limits.requireSignatures(client);
     if (!used.use(nonce)) refuse('badNonce', `${badNonceText}: it was used before`);
-    const { url, client, signal } = request;
+    if (!(await verifyAcmeJws(jws, key))) {
+      limits.badSignature(client);
+      refuse('malformed', signatureText(jws, key));
+    }
+    const { url, signal } = request;
     return { url, key, payload: jws.payload, nonce, client, signal, account };
   }
 

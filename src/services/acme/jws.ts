@@ -40,12 +40,9 @@ export const maximumJwsBytes = 64 * 1024;
  * Parses the body of a request: flattened JSON serialization with one signature, everything in the
  * protected header, nothing detached (RFC 8555 section 6.2).
  *
- * @param judgeNonce called before a key is read, since reading one takes work
+ * @throws what `admitKey` throws
  */
-export function parseAcmeJws(
-  body: Buffer,
-  judgeNonce: (nonce: string) => boolean = () => true,
-): AcmeResult<AcmeJws> {
+export function parseAcmeJws(body: Buffer, judge: HeaderJudge): AcmeResult<AcmeJws> {
   if (body.length > maximumJwsBytes)
     return malformed(`the request has more than ${maximumJwsBytes} bytes`);
   const outer = jsonObjectIn(body);
@@ -55,7 +52,7 @@ export function parseAcmeJws(
   const { protectedText, payload, payloadText, signature } = parts.value;
   const header = jsonObjectIn(base64urlBytes(protectedText));
   if (header === undefined) return malformed('the protected header is not a JSON object');
-  const fields = headerOf(header, judgeNonce);
+  const fields = headerOf(header, judge);
   if (!fields.ok) return fields;
   return accepted({
     ...fields.value,
@@ -63,6 +60,13 @@ export function parseAcmeJws(
     signingInput: Buffer.from(`${protectedText}.${payloadText}`, 'ascii'),
     signature,
   });
+}
+
+/** Both are asked before a key is read, since reading one takes work. */
+export interface HeaderJudge {
+  readonly judgeNonce: (nonce: string) => boolean;
+  /** The request contains a key of its own. Throws to refuse it. */
+  readonly admitKey: () => void;
 }
 
 /** Verifies the signature, off the event loop. Never throws. */
@@ -212,7 +216,7 @@ function commonHeader({
 
 function headerOf(
   header: Readonly<Record<string, unknown>>,
-  judgeNonce: (nonce: string) => boolean,
+  { judgeNonce, admitKey }: HeaderJudge,
 ): AcmeResult<Pick<AcmeJws, 'algorithm' | 'by' | 'nonce' | 'url'>> {
   const common = commonHeader(header);
   if (!common.ok) return common;
@@ -227,6 +231,7 @@ function headerOf(
     return typeof kid === 'string'
       ? accepted({ ...common.value, by: { kid }, nonce })
       : malformed('"kid" is not a text');
+  admitKey();
   const key = accountKey(jwk, common.value.algorithm);
   return key.ok ? accepted({ ...common.value, by: { jwk: key.value }, nonce }) : key;
 }

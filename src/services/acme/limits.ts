@@ -1,11 +1,18 @@
 import { nextFreePlace, type QuotaPlace } from '../../common/policy/index.ts';
 import { holderOf, KeyedBuckets, type Clock, type Rate } from '../../common/runtime/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
-import type { AcmeAccount, EabKey, OrderIdentifier, Revocation } from '../../domain/index.ts';
+import {
+  failureCounter,
+  type AcmeAccount,
+  type EabKey,
+  type OrderIdentifier,
+  type Revocation,
+} from '../../domain/index.ts';
 import type { LedgerQuotas } from '../../ledger/index.ts';
 import { accountActor } from './accounts.ts';
 import { placesOf } from './order-grant.ts';
 import { refuse } from './problem.ts';
+import type { Replaced } from './replacements.ts';
 import { instantText } from './views.ts';
 
 /** So many in so many seconds, as a bucket that refills all the time. */
@@ -21,21 +28,29 @@ export interface LimitSettings {
   readonly ordersPerTenant: CountLimit;
   /** Failed validations of one name by one account: beyond, the name is paused for the account. */
   readonly failuresPerName: CountLimit;
+  /** Changes of an account: of its contacts, or of its key. */
+  readonly changesPerAccount: CountLimit;
   /** Of all clients together. */
   readonly ordersPerSecond: number;
   readonly accountsPerSecond: number;
   /** What one address asks without an account. */
   readonly anonymousPerSecond: number;
+  /** Requests from one address whose signature is wrong. */
+  readonly badSignaturesPerSecond: number;
 }
 
-/** A limit of this process, or a quota that is counted from the log. */
+/** A limit of this process, or what is counted from the log: failures, and both quotas. */
 export type LimitName = keyof LimitSettings | 'quotaOfTenant' | 'quotaOfEabKey';
+/** The limits of which each process has buckets of its own. */
+type BucketName = Exclude<keyof LimitSettings, 'failuresPerName'>;
 
 export interface LimitDependencies {
   readonly settings: LimitSettings;
   readonly quotas: LedgerQuotas;
   /** What a certificate takes of the quota of its tenant; undefined: there is no quota. */
   readonly placeOfTenant: (name: string) => QuotaPlace | undefined;
+  /** Whether an order that replaces a certificate was made before. */
+  readonly wasReplaced: (serial: string) => Promise<boolean>;
   /** Whether the window of a certificate for its renewal has begun. */
   readonly isDue: (serial: string) => Promise<boolean>;
   readonly revocations: { revocation(serial: string): Revocation | undefined };
@@ -51,8 +66,7 @@ export interface NewOrderAsk {
   readonly account: Pick<AcmeAccount, 'id' | 'tenant'>;
   readonly key: QuotaHolder;
   readonly identifiers: readonly OrderIdentifier[];
-  /** The serial of the certificate that is replaced. */
-  readonly replaces: string | null;
+  readonly replaces: Replaced | null;
 }
 
 export interface NewOrderLimits {
@@ -64,8 +78,6 @@ export interface NewOrderLimits {
 const longestRetrySeconds = 600;
 /** A longer wait is one for people: 429. Some clients pause for hours after a 429. */
 const longestOverloadSeconds = 3_600;
-/** One free renewal a certificate; none is forgotten before the certificate has ended. */
-const freeRenewal: Rate = { perSecond: 1 / (400 * 86_400), burst: 1 };
 
 interface Limit {
   readonly name: LimitName;
@@ -76,16 +88,15 @@ interface Limit {
 }
 
 /**
- * Limits of what clients ask. Those of this process guard it against clients that ask in a loop;
- * a restart forgets them. What is granted is limited by quotas, which count from the log, and which
- * the transaction that releases a certificate checks again. Owner of its buckets, whose number is
- * bounded.
+ * Limits of what clients ask. The buckets guard this process against clients that ask in a loop: so
+ * many replicas let through so many times as much, and a restart forgets them. Failed validations
+ * and quotas are counted from the log, and renewals from the orders, so that they are the same for
+ * all. The transaction that releases a certificate checks quotas again. Owner of its buckets, whose
+ * number is bounded.
  */
 export class AcmeLimits implements NewOrderLimits {
   readonly #dependencies: LimitDependencies;
-  readonly #buckets: Readonly<Record<keyof LimitSettings, KeyedBuckets>>;
-  /** By the serial of the certificate that is renewed. */
-  readonly #renewals: KeyedBuckets;
+  readonly #buckets: Readonly<Record<BucketName, KeyedBuckets>>;
 
   constructor(dependencies: LimitDependencies) {
     this.#dependencies = dependencies;
@@ -95,12 +106,12 @@ export class AcmeLimits implements NewOrderLimits {
       ordersPerAccount: of(rateOf(settings.ordersPerAccount)),
       ordersPerNames: of(rateOf(settings.ordersPerNames)),
       ordersPerTenant: of(rateOf(settings.ordersPerTenant)),
-      failuresPerName: of(rateOf(settings.failuresPerName)),
+      changesPerAccount: of(rateOf(settings.changesPerAccount)),
       ordersPerSecond: of(burstOf(settings.ordersPerSecond)),
       accountsPerSecond: of(burstOf(settings.accountsPerSecond)),
       anonymousPerSecond: of(burstOf(settings.anonymousPerSecond)),
+      badSignaturesPerSecond: of(burstOf(settings.badSignaturesPerSecond)),
     };
-    this.#renewals = of(freeRenewal);
   }
 
   /** Each limit in one line. */
@@ -114,7 +125,8 @@ export class AcmeLimits implements NewOrderLimits {
       'quotaOfTenant: what the operators of this CA have set ("meshca tenant show")',
       'quotaOfEabKey: what the operators of this CA have set ("meshca acme key show")',
       'The renewal of a certificate inside its window ("renewalInfo") is free of the limits of',
-      'orders, once a certificate, if its order names the certificate in "replaces".',
+      'orders, once a certificate, if its order names the certificate in "replaces" and has no',
+      'other names.',
       '',
     ].join('\n');
   }
@@ -131,6 +143,29 @@ export class AcmeLimits implements NewOrderLimits {
     this.#takeAll([this.#limit('anonymousPerSecond', holderOf(client), text)]);
   }
 
+  /**
+   * A signature is to be verified: whoever sends wrong ones waits, since each takes work.
+   *
+   * @param client the address
+   * @throws AcmeRefusal rateLimited
+   */
+  requireSignatures(client: string): void {
+    const limit = this.#ofBadSignatures(client);
+    const waitMs = limit.buckets.waitMs(limit.key);
+    if (waitMs > 0) this.#refuse(limit, waitMs);
+  }
+
+  /** A signature was wrong. */
+  badSignature(client: string): void {
+    const { buckets, key } = this.#ofBadSignatures(client);
+    buckets.take(key);
+  }
+
+  /** An account changes its contacts or its key. @throws AcmeRefusal rateLimited */
+  accountChange(accountId: string): void {
+    this.#takeAll([this.#counted('changesPerAccount', accountId, 'changes of the account')]);
+  }
+
   /** An account is to be made, with a valid external account binding. @throws AcmeRefusal */
   newAccount(): void {
     const { accountsPerSecond } = this.#dependencies.settings;
@@ -144,9 +179,8 @@ export class AcmeLimits implements NewOrderLimits {
     const global = this.#limit('ordersPerSecond', '', `${settings.ordersPerSecond} a second`);
     this.#requireUnpaused(ask);
     this.requirePlace(ask.key);
-    if (replaces !== null && (await this.#isFree(replaces, account.id))) {
+    if (replaces?.isRenewal === true && (await this.#isFree(replaces.serial, account.id))) {
       this.#takeAll([global]);
-      this.#renewals.take(replaces);
       return;
     }
     const names = identifiers.map(({ type, value }) => `${type}:${value}`).sort();
@@ -192,28 +226,25 @@ export class AcmeLimits implements NewOrderLimits {
     }
   }
 
-  /** A validation of this name failed. */
-  failed(accountId: string, { type, value }: OrderIdentifier): void {
-    this.#buckets.failuresPerName.take(`${accountId} ${type}:${withoutWildcard(value)}`);
-  }
-
   #requireUnpaused({ account, identifiers }: Pick<NewOrderAsk, 'account' | 'identifiers'>): void {
-    for (const { type, value } of identifiers) {
-      const name = withoutWildcard(value);
-      const limit = this.#counted(
-        'failuresPerName',
-        `${account.id} ${type}:${name}`,
-        `failed validations of ${name}, which is paused for this account. Look at "error" of the ` +
-          'failed challenges, and mend what it names before the next order',
-      );
-      const waitMs = limit.buckets.waitMs(limit.key);
-      if (waitMs > 0) this.#refuse(limit, waitMs);
+    const { settings, quotas, clock } = this.#dependencies;
+    const { count: limit } = settings.failuresPerName;
+    const now = clock.now();
+    for (const identifier of identifiers) {
+      const ends = quotas.ends(failureCounter(account.id, identifier));
+      const free = nextFreePlace({ limit }, ends, now);
+      if (free === undefined) continue;
+      const text =
+        `${countText(settings.failuresPerName)}: failed validations of ${identifier.value}, which ` +
+        'is paused for this account. Look at "error" of the failed challenges, and mend what it ' +
+        'names before the next order';
+      this.#refuse({ name: 'failuresPerName', text }, 1_000 * (free - now));
     }
   }
 
   async #isFree(serial: string, accountId: string): Promise<boolean> {
-    const { revocations, isDue } = this.#dependencies;
-    if (this.#renewals.waitMs(serial) > 0) return false;
+    const { revocations, isDue, wasReplaced } = this.#dependencies;
+    if (await wasReplaced(serial)) return false;
     // whoever revokes by himself could order again and again
     const revokedBy = revocations.revocation(serial)?.revokedBy;
     if (revokedBy === accountActor(accountId) || revokedBy?.startsWith('key ') === true)
@@ -221,15 +252,21 @@ export class AcmeLimits implements NewOrderLimits {
     return isDue(serial);
   }
 
+  #ofBadSignatures(client: string): Limit {
+    const { badSignaturesPerSecond } = this.#dependencies.settings;
+    const text = `${badSignaturesPerSecond} wrong signatures a second from one address`;
+    return this.#limit('badSignaturesPerSecond', holderOf(client), text);
+  }
+
   #counted(
-    name: 'ordersPerAccount' | 'ordersPerNames' | 'ordersPerTenant' | 'failuresPerName',
+    name: 'ordersPerAccount' | 'ordersPerNames' | 'ordersPerTenant' | 'changesPerAccount',
     key: string,
     what: string,
   ): Limit {
     return this.#limit(name, key, `${countText(this.#dependencies.settings[name])}: ${what}`);
   }
 
-  #limit(name: keyof LimitSettings, key: string, text: string): Limit {
+  #limit(name: BucketName, key: string, text: string): Limit {
     return { name, text, buckets: this.#buckets[name], key };
   }
 
@@ -259,9 +296,6 @@ export class AcmeLimits implements NewOrderLimits {
 }
 
 const countText = ({ count, seconds }: CountLimit): string => `${count} in ${seconds} s`;
-
-/** A wildcard is shown by the name below it. */
-const withoutWildcard = (name: string): string => (name.startsWith('*.') ? name.slice(2) : name);
 
 const rateOf = ({ count, seconds }: CountLimit): Rate => ({
   perSecond: count / seconds,

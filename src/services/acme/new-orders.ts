@@ -13,6 +13,7 @@ import {
 } from '../../domain/index.ts';
 import type { AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { keyRight } from './account-keys.ts';
+import { requireStanding } from './eab-standing.ts';
 import type { AccountRequest } from './gate.ts';
 import type { NewOrderLimits } from './limits.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
@@ -26,7 +27,7 @@ export interface NewOrderDependencies {
   /** Reads that the log vouches for. */
   readonly orders: Pick<AcmeOrderStore, 'create'>;
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
-  readonly replacements: Pick<Replacements, 'serialOf'>;
+  readonly replacements: Pick<Replacements, 'judge'>;
   readonly limits: NewOrderLimits;
   /** Who owns names. */
   readonly owners: () => NameOwners;
@@ -59,7 +60,7 @@ export class NewOrders {
     const replaces =
       asked.replaces === undefined
         ? null
-        : await replacements.serialOf(asked.replaces, account, names);
+        : await replacements.judge(asked.replaces, account, names);
     await limits.newOrder({ account, key, identifiers: asked.identifiers, replaces });
     const now = clock.now();
     const expiresAt = now + this.#dependencies.orderSeconds;
@@ -77,7 +78,7 @@ export class NewOrders {
         }),
       ),
       profile,
-      replaces,
+      replaces: replaces?.serial ?? null,
       stage: 'open',
       csrDer: null,
       serial: null,
@@ -116,14 +117,3 @@ const recordOf = (
   peer: client,
   ...(order.replaces === null ? {} : { replaces: order.replaces }),
 });
-
-/** The transaction checks this again: here the client gets a reason before anything is made. */
-export function requireStanding(
-  { revokedAt, expiresAt }: Pick<EabKey, 'revokedAt' | 'expiresAt'>,
-  now: number,
-): void {
-  const next = 'Ask the operators of this CA for another one, and make an account with it';
-  if (revokedAt !== null) refuse('unauthorized', `the EAB key of the account was revoked. ${next}`);
-  if (expiresAt !== 0 && now >= expiresAt)
-    refuse('unauthorized', `the EAB key of the account has expired. ${next}`);
-}

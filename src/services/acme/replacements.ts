@@ -11,6 +11,13 @@ export interface ReplacementDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
 }
 
+/** What an order replaces. */
+export interface Replaced {
+  readonly serial: string;
+  /** Every name of the order is one of the certificate: it is a renewal, and nothing more. */
+  readonly isRenewal: boolean;
+}
+
 /** The certificate that an order replaces (RFC 9773 section 5). */
 export class Replacements {
   readonly #dependencies: ReplacementDependencies;
@@ -20,26 +27,27 @@ export class Replacements {
   }
 
   /**
-   * The serial of the certificate that an account wants to replace: its own, with a name in common,
+   * The certificate that an account wants to replace: its own, with a name in common,
    * and without a successor.
    *
    * @throws AcmeRefusal malformed, alreadyReplaced
    */
-  async serialOf(text: string, account: AcmeAccount, names: NamesSubject): Promise<string> {
+  async judge(text: string, account: AcmeAccount, names: NamesSubject): Promise<Replaced> {
     const { orders } = this.#dependencies;
     const id = readCertificateId(text);
     const order = id === undefined ? undefined : await orders.bySerial(id.serial);
     if (id === undefined || order?.accountId !== account.id || !(await this.#isIssuedBy(id)))
       return refuse('malformed', '"replaces" names no certificate of this account');
     const before = subjectOf(order);
-    const shared = [...names.dnsNames, ...names.ips].some(
+    const all = [...names.dnsNames, ...names.ips];
+    const shared = all.filter(
       (name) => before.dnsNames.includes(name) || before.ips.includes(name),
     );
-    if (!shared)
+    if (shared.length === 0)
       refuse('malformed', 'the certificate in "replaces" has no name in common with the order');
     if ((await orders.replacing(id.serial)) !== undefined)
       refuse('alreadyReplaced', 'another order replaces this certificate already');
-    return id.serial;
+    return { serial: id.serial, isRenewal: shared.length === all.length };
   }
 
   /** The identifier of the certificate with this serial, for the view of an order. */

@@ -20,8 +20,8 @@ import { requireProven } from '../revoking/proof.ts';
 import { revocability } from '../revoking/revocability.ts';
 import { accountActor } from './accounts.ts';
 import type { AcmeAnswer } from './answer.ts';
+import { requireStanding } from './eab-standing.ts';
 import type { SignedRequest } from './gate.ts';
-import { requireStanding } from './new-orders.ts';
 import { parseRevocation } from './payloads.ts';
 import { accept, refuse } from './problem.ts';
 

@@ -9,8 +9,11 @@ import {
 import {
   afterVerdict,
   authorizationAt,
+  challengeFailed,
+  eabKeyEnd,
+  failureCounter,
   orderIdentifiers,
-  type AcmeAccount,
+  placeText,
   type AcmeOrder,
   type Authorization,
   type AuditEvent,
@@ -18,6 +21,7 @@ import {
   type ChallengeVerdict,
   type OrderIdentifier,
 } from '../../domain/index.ts';
+import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { ValidationQueue } from './validation-queue.ts';
 
@@ -30,24 +34,17 @@ export interface ValidationsDependencies {
     readonly concurrent: number;
     /** How long an authorization is valid. */
     readonly authorizationSeconds: number;
+    /** How long a failure counts for the pause of its name. */
+    readonly failureSeconds: number;
   };
   /** The URL of an account, as it stands in DNS records. */
   readonly accountUri: (accountId: string) => string;
   /** True while the database is not trusted: nothing is validated then. */
   readonly held: () => boolean;
-  /**
-   * The result of each challenge: `valid`, or the type of the problem. Failures of one name by one
-   * account pause the name (`AcmeLimits.failed`).
-   */
-  readonly judged: (type: ChallengeType, result: string, of: JudgedName) => void;
+  /** The result of each challenge: `valid`, or the type of the problem. */
+  readonly judged: (type: ChallengeType, result: string) => void;
   readonly clock: Clock;
   readonly logger: Logger;
-}
-
-/** Whose challenge was judged, and for what. */
-export interface JudgedName {
-  readonly accountId: string;
-  readonly identifier: OrderIdentifier;
 }
 
 interface Item {
@@ -118,11 +115,10 @@ export class Validations {
     const { orders, held, logger } = this.#dependencies;
     if (held()) return;
     try {
-      for (let after = ''; !this.#ended.signal.aborted; ) {
-        const page = await orders.validating(after, pageOfOrders);
+      const pages = pagesOf((request) => orders.validating(request), { size: pageOfOrders });
+      for await (const page of pages) {
         for (const order of page) this.take(order);
-        if (page.length < pageOfOrders || this.#queue.waiting >= maximumWaiting) return;
-        after = page.at(-1)?.id ?? '';
+        if (this.#ended.signal.aborted || this.#queue.waiting >= maximumWaiting) return;
       }
     } catch (thrown) {
       logger.warn({ ...errorFields(thrown) }, 'challenges that wait were not read');
@@ -150,12 +146,11 @@ export class Validations {
   }
 
   async #judge(item: Item): Promise<void> {
-    const { orders, accounts, judged } = this.#dependencies;
+    const { orders, judged } = this.#dependencies;
     const order = await orders.byId(item.orderId);
     const authorization = order === undefined ? undefined : this.#asked(order, item);
     if (order === undefined || authorization === undefined) return;
-    const account = await accounts.byId(order.accountId);
-    const result = await this.#validate(order, authorization, item, account);
+    const result = await this.#validate(order, authorization, item).catch(failureOfAltered);
     // a failure at the end of this process says nothing of the host
     if (this.#ended.signal.aborted && !result.ok) return;
     const before = this.#writes.get(item.orderId);
@@ -163,11 +158,7 @@ export class Validations {
     const settled = write.catch(() => {});
     this.#writes.set(item.orderId, settled);
     try {
-      if (await write) {
-        const { accountId } = order;
-        const { identifier } = authorization;
-        judged(item.type, result.ok ? 'valid' : result.failure.type, { accountId, identifier });
-      }
+      if (await write) judged(item.type, result.ok ? 'valid' : result.failure.type);
     } finally {
       if (this.#writes.get(item.orderId) === settled) this.#writes.delete(item.orderId);
     }
@@ -188,20 +179,16 @@ export class Validations {
 
   /** Nothing is dialled for an account or EAB key that has ended. */
   async #validate(
-    { eabKeyId }: AcmeOrder,
+    { accountId, eabKeyId }: AcmeOrder,
     { identifier, wildcard, token }: Authorization,
     { type }: Item,
-    account: AcmeAccount | undefined,
   ): Promise<Judged<Evidence>> {
-    const { eabKeys, validator, accountUri, clock } = this.#dependencies;
+    const { accounts, eabKeys, validator, accountUri, clock } = this.#dependencies;
+    const account = await accounts.byId(accountId);
     const eabKey = await eabKeys.byId(eabKeyId);
     const now = clock.now();
     if (account?.status !== 'valid') return invalid('unauthorized', 'the account has ended');
-    if (
-      eabKey === undefined ||
-      eabKey.revokedAt !== null ||
-      (eabKey.expiresAt !== 0 && eabKey.expiresAt < now)
-    )
+    if (eabKey === undefined || eabKeyEnd(eabKey, now) !== undefined)
       return invalid('unauthorized', 'the EAB key of the account has ended');
     return validator.validate(
       {
@@ -239,7 +226,13 @@ export class Validations {
             version: order.version + 1,
             authorizations: order.authorizations.with(item.place, after),
           },
-          { rights: [], event: { timeMs: clock.nowMs(), ...verdictEvent(order, item, result) } },
+          {
+            rights: [],
+            event: {
+              timeMs: clock.nowMs(),
+              ...verdictEvent(order, item, result, now + settings.failureSeconds),
+            },
+          },
         );
         return true;
       } catch (thrown) {
@@ -248,6 +241,12 @@ export class Validations {
       }
     }
   }
+}
+
+/** What was altered past the log vouches for nothing. @throws whatever else it was */
+function failureOfAltered(thrown: unknown): Judged<Evidence> {
+  if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+  return invalid('serverInternal', 'the account or its EAB key differs from the audit log');
 }
 
 function itemsOf({ id, accountId, authorizations }: AcmeOrder): readonly Item[] {
@@ -260,16 +259,21 @@ function itemsOf({ id, accountId, authorizations }: AcmeOrder): readonly Item[] 
   );
 }
 
-/** What was dialled or asked, and what came of it; never what a host answered. */
+/**
+ * What was dialled or asked, and what came of it; never what a host answered. `until`: how long a
+ * failure counts.
+ */
 function verdictEvent(
   order: AcmeOrder,
   { place, type }: Item,
   result: Judged<Evidence>,
+  until: number,
 ): Omit<AuditEvent, 'timeMs'> {
-  const { type: kind, value } = orderIdentifiers(order)[place] as OrderIdentifier;
+  const identifier = orderIdentifiers(order)[place] as OrderIdentifier;
+  const { type: kind, value } = identifier;
   return {
     actor: 'server',
-    kind: result.ok ? 'acme-challenge.validated' : 'acme-challenge.failed',
+    kind: result.ok ? 'acme-challenge.validated' : challengeFailed,
     subject: order.id,
     detail: {
       account: order.accountId,
@@ -278,7 +282,11 @@ function verdictEvent(
       challenge: type,
       ...(result.ok
         ? { seenAt: result.value.seenAt }
-        : { problem: result.failure.type, reason: result.failure.detail }),
+        : {
+            problem: result.failure.type,
+            reason: result.failure.detail,
+            quotaPlaces: [placeText(failureCounter(order.accountId, identifier), until)],
+          }),
     },
   };
 }

@@ -82,10 +82,12 @@ export interface AcmeOrderStore {
     },
     page: PageRequest,
   ): Promise<Page<AcmeOrder>>;
-  /** Orders whose certificate is to be issued, the oldest first, after this ID (empty: from the first). */
-  finalizing(after: string, limit: number): Promise<readonly AcmeOrder[]>;
+  /** Whether an order that replaces a certificate was made, whatever became of it. */
+  wasReplaced(serial: string): Promise<boolean>;
+  /** Orders whose certificate is to be issued, the oldest first. */
+  finalizing(page: PageRequest): Promise<Page<AcmeOrder>>;
   /** Open orders with a challenge that is to be validated, likewise. */
-  validating(after: string, limit: number): Promise<readonly AcmeOrder[]>;
+  validating(page: PageRequest): Promise<Page<AcmeOrder>>;
   /** CONFLICT if another order replaces the same certificate. */
   create(order: AcmeOrder, write: AcmeWrite): Promise<void>;
   /**

@@ -4,7 +4,7 @@ import type { AcmeAccountTable } from '../acme-schema.ts';
 import type { AcmeAccountStore, LogGuard } from '../ports/index.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
-import { fromJson } from './codec.ts';
+import { loggedJson } from './codec.ts';
 import type { BindEabKey } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
@@ -139,9 +139,9 @@ const toRow = (account: AcmeAccount): AcmeAccountTable => ({
 const toAccount = (row: AcmeAccountTable): AcmeAccount => ({
   id: row.id,
   algorithm: row.algorithm,
-  jwk: fromJson<AcmeAccount['jwk']>('acme_accounts', row.jwk),
+  jwk: loggedJson<AcmeAccount['jwk']>(row.jwk, {}),
   thumbprint: row.thumbprint,
-  contacts: fromJson<readonly string[]>('acme_accounts', row.contacts),
+  contacts: loggedJson<readonly string[]>(row.contacts, []),
   status: row.status,
   eabKeyId: row.eab_key_id,
   tenant: row.tenant,

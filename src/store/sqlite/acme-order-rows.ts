@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { AcmeOrder, Authorization, StoredProblem } from '../../domain/index.ts';
 import type { AcmeOrderTable } from '../acme-schema.ts';
-import { bytesOrNull, flag, fromHex, fromJson, hexOrNull } from './codec.ts';
+import { bytesOrNull, flag, fromHex, hexOrNull, loggedJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Slots } from './statement.ts';
 
@@ -41,6 +41,13 @@ function orderReads(engine: Engine) {
         .where('replaces', '=', slot('replaces'))
         .where('stage', '<>', 'failed')
         .orderBy('id'),
+    ),
+    replaced: engine.statement<{ replaces: Buffer }>()((query, slot) =>
+      query
+        .selectFrom('acme_orders')
+        .select('id')
+        .where('replaces', '=', slot('replaces'))
+        .limit(1),
     ),
     certificate: engine.statement<{ serial: Buffer }>()((query, slot) =>
       query.selectFrom('certificates').select('not_after').where('serial', '=', slot('serial')),
@@ -176,18 +183,20 @@ const isValidating = ({ stage, authorizations }: AcmeOrder): boolean =>
       status === 'pending' && challenges.some((challenge) => challenge.status === 'processing'),
   );
 
+const unreadable: StoredProblem = { type: '', detail: '' };
+
 export const toOrder = (row: Row): AcmeOrder => ({
   id: row.id,
   accountId: row.account_id,
   eabKeyId: row.eab_key_id,
   tenant: row.tenant,
-  authorizations: fromJson<readonly Authorization[]>('acme_orders', row.authorizations),
+  authorizations: loggedJson<readonly Authorization[]>(row.authorizations, []),
   profile: row.profile,
   replaces: hexOrNull(row.replaces),
   stage: row.stage,
   csrDer: bytesOrNull(row.csr_der),
   serial: hexOrNull(row.serial),
-  problem: row.problem === null ? null : fromJson<StoredProblem>('acme_orders', row.problem),
+  problem: row.problem === null ? null : loggedJson<StoredProblem>(row.problem, unreadable),
   expiresAt: row.expires_at,
   createdAt: row.created_at,
   version: row.version,

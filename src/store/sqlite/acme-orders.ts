@@ -7,7 +7,14 @@ import {
   type AcmeOrder,
   type AuditEvent,
 } from '../../domain/index.ts';
-import type { AcmeOrderPlace, AcmeOrderStore, LogGuard, OrderLease } from '../ports/index.ts';
+import type {
+  AcmeOrderPlace,
+  AcmeOrderStore,
+  LogGuard,
+  OrderLease,
+  Page,
+  PageRequest,
+} from '../ports/index.ts';
 import { orderStatements, toOrder, toRow, type OrderStatements } from './acme-order-rows.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
@@ -30,7 +37,7 @@ export function createAcmeOrders(
   engine: Engine,
   dependencies: AcmeOrderDependencies,
 ): AcmeOrderStore {
-  const { clock } = dependencies;
+  const { clock, guard } = dependencies;
   const statements = orderStatements(engine);
   const read = (id: string): AcmeOrder | undefined => {
     const row = statements.byId.get({ id });
@@ -42,7 +49,12 @@ export function createAcmeOrders(
     return statements.replacing
       .all({ replaces })
       .map(toOrder)
-      .find((order) => orderStatusAt(order, clock.now()) !== 'invalid');
+      .find(
+        (order) =>
+          // of an altered one nobody knows what became of it
+          !guard.sameRow('acme-order', order.id, order) ||
+          orderStatusAt(order, clock.now()) !== 'invalid',
+      );
   };
   return {
     byId: (id) => engine.read(() => read(id)),
@@ -54,15 +66,25 @@ export function createAcmeOrders(
       }),
     replacing: (serial) => engine.read(() => replacing(serial)),
     list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
-    finalizing: (after, limit) =>
-      engine.read(() => statements.finalizing.all({ after, limit }).map(toOrder)),
-    validating: (after, limit) =>
-      engine.read(() => statements.validating.all({ after, limit }).map(toOrder)),
+    wasReplaced: (serial) =>
+      engine.read(() => {
+        const replaces = fromHexOrUndefined(serial);
+        return replaces !== undefined && statements.replaced.get({ replaces }) !== undefined;
+      }),
+    finalizing: (page) => engine.read(() => found(statements.finalizing, page), page.signal),
+    validating: (page) => engine.read(() => found(statements.validating, page), page.signal),
     ...orderWrites({ ...dependencies, statements, read, replacing }),
     acquire: (id, lease) => engine.write(() => acquire(statements, id, lease)),
     release: (id, holder) => engine.write(() => void statements.release.run({ id, holder })),
     prune: prunes(engine, statements, dependencies),
   };
+}
+
+/** A page of a search. */
+function found(search: OrderStatements['finalizing'], page: PageRequest): Page<AcmeOrder> {
+  const size = pageSize(page);
+  const rows = search.all({ after: page.after ?? '', limit: size + 1 });
+  return toPage(rows, size, toOrder, ({ id }) => id);
 }
 
 const acquire = (

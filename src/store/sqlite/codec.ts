@@ -26,6 +26,23 @@ export function fromHexOrUndefined(text: string): Buffer | undefined {
 
 export const flag = (value: boolean): number => (value ? 1 : 0);
 
+/**
+ * Parses JSON of a row that is compared with the log. Text of another form is read as `unreadable`:
+ * then the row differs from the log, and no other row suffers with it.
+ */
+export function loggedJson<T extends object>(text: string, unreadable: T): T {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isSame =
+      typeof value === 'object' &&
+      value !== null &&
+      Array.isArray(value) === Array.isArray(unreadable);
+    return isSame ? (value as T) : unreadable;
+  } catch {
+    return unreadable;
+  }
+}
+
 /** Parses JSON that this store wrote. If it does not parse, somebody else changed the row. */
 export function fromJson<T>(table: TableName, text: string): T {
   try {

@@ -13,7 +13,7 @@ import type { EabKeyTable } from '../acme-schema.ts';
 import type { EabKeyStore, LogGuard } from '../ports/index.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
-import { flag, fromJson } from './codec.ts';
+import { flag, loggedJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder, type Slots } from './statement.ts';
@@ -176,14 +176,14 @@ const toEabKey = (row: EabKeyTable): EabKey => ({
   id: row.id,
   tenant: row.tenant,
   description: row.description,
-  dnsPatterns: fromJson<readonly string[]>('eab_keys', row.dns_patterns),
-  ipRanges: fromJson<readonly string[]>('eab_keys', row.ip_ranges),
+  dnsPatterns: loggedJson<readonly string[]>(row.dns_patterns, []),
+  ipRanges: loggedJson<readonly string[]>(row.ip_ranges, []),
   wildcards: row.wildcards === 1,
-  profiles: fromJson<readonly NamesProfile[]>('eab_keys', row.profiles),
+  profiles: loggedJson<readonly NamesProfile[]>(row.profiles, []),
   ttlSeconds: row.ttl_seconds,
-  keyTypes: fromJson<readonly KeyType[]>('eab_keys', row.key_types),
+  keyTypes: loggedJson<readonly KeyType[]>(row.key_types, []),
   proof: row.proof,
-  challengeTypes: fromJson<readonly ChallengeType[]>('eab_keys', row.challenge_types),
+  challengeTypes: loggedJson<readonly ChallengeType[]>(row.challenge_types, []),
   accounts: row.accounts,
   accountId: row.account_id,
   quotaCertificates: row.quota_certificates,
@@ -193,5 +193,8 @@ const toEabKey = (row: EabKeyTable): EabKey => ({
   version: row.version,
   createdAt: row.created_at,
   createdBy: row.created_by,
-  source: row.source === null ? null : fromJson<EabKeySource>('eab_keys', row.source),
+  source:
+    row.source === null
+      ? null
+      : (loggedJson<EabKeySource | object>(row.source, {}) as EabKeySource),
 });

@@ -38,8 +38,8 @@ export function acmeOrderCases(name: string, open: OpenStore): void {
     const finalizing = next(ready, { stage: 'finalizing', csrDer: Buffer.from('csr') });
     await orders.update(finalizing, changed);
     assert.deepEqual(await orders.byId(pending.id), finalizing);
-    assert.deepEqual(ids(await orders.finalizing('', 10)), [pending.id]);
-    assert.deepEqual(ids(await orders.finalizing(pending.id, 10)), []);
+    assert.deepEqual(ids((await orders.finalizing({ size: 10 })).items), [pending.id]);
+    assert.deepEqual(ids((await orders.finalizing({ size: 10, after: pending.id })).items), []);
     await assert.rejects(
       orders.update(next(finalizing, { stage: 'open' }), changed),
       code('CONFLICT'),
@@ -49,7 +49,7 @@ export function acmeOrderCases(name: string, open: OpenStore): void {
     await orders.update(done, changed);
     assert.deepEqual(await orders.bySerial(serial), done);
     assert.equal(await orders.bySerial('no hex'), undefined);
-    assert.deepEqual(ids(await orders.finalizing('', 10)), []);
+    assert.deepEqual(ids((await orders.finalizing({ size: 10 })).items), []);
     await assert.rejects(
       orders.update(next(done, { stage: 'finalizing' }), changed),
       code('CONFLICT'),
@@ -106,12 +106,14 @@ export function acmeOrderCases(name: string, open: OpenStore): void {
     for (const each of [idle, first, second]) await orders.create(each, created);
     const asked = [first, second].map((each) => next(each, { authorizations: [processing] }));
     for (const each of asked) await orders.update(each, changed);
-    assert.deepEqual(await orders.validating('', 10), asked);
-    assert.deepEqual(ids(await orders.validating('', 1)), [first.id]);
-    assert.deepEqual(ids(await orders.validating(first.id, 1)), [second.id]);
+    assert.deepEqual((await orders.validating({ size: 10 })).items, asked);
+    const firstPage = await orders.validating({ size: 1 });
+    assert.deepEqual([ids(firstPage.items), firstPage.next], [[first.id], first.id]);
+    const nextPage = await orders.validating({ size: 1, after: first.id });
+    assert.deepEqual([ids(nextPage.items), nextPage.next], [[second.id], undefined]);
     const problem = { type: 'dns', detail: 'no such name' };
     await orders.update(next(asked[0] as AcmeOrder, { stage: 'failed', problem }), changed);
-    assert.deepEqual(ids(await orders.validating('', 10)), [second.id]);
+    assert.deepEqual(ids((await orders.validating({ size: 10 })).items), [second.id]);
     const list = async (filter: Parameters<typeof orders.list>[0]) =>
       ids(await everyPage((page) => orders.list(filter, page), 2));
     assert.deepEqual(await list({ tenant: 'shop' }), [idle.id, first.id]);

@@ -97,8 +97,8 @@ test('lists leave out rows of ACME that were altered past the log, and announce 
     acme.eabKeys.list({ includeEnded: true, now: start }, page).then(({ items }) => items),
     acme.accounts.list({}, page).then(({ items }) => items),
     acme.orders.list({}, page).then(({ items }) => items),
-    acme.orders.finalizing('', 5),
-    acme.orders.validating('', 5),
+    acme.orders.finalizing(page).then(({ items }) => items),
+    acme.orders.validating(page).then(({ items }) => items),
   ]);
   assert.deepEqual(lists, [[], [], [], [], []]);
   assert.deepEqual([...w.announced].map((text) => text.split(' ')[0]).toSorted(), [

@@ -214,7 +214,9 @@ const usualKey = (now: number): EabKey => ({
 const wide = { count: 10_000, seconds: 1 };
 const wideLimits: LimitSettings = {
   ...{ ordersPerAccount: wide, ordersPerNames: wide, ordersPerTenant: wide, failuresPerName: wide },
+  changesPerAccount: wide,
   ...{ ordersPerSecond: 10_000, accountsPerSecond: 10_000, anonymousPerSecond: 10_000 },
+  badSignaturesPerSecond: 10_000,
 };
 /** No host is dialled, so that every validation fails. */
 const validation = {

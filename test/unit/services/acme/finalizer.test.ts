@@ -7,7 +7,7 @@ import type { IssuedLeaf, LeafRequest, LeafResult } from '../../../../src/issuan
 import { AccountKeys } from '../../../../src/services/acme/account-keys.ts';
 import { Finalizer } from '../../../../src/services/acme/finalizer.ts';
 import { OrderBook } from '../../../../src/services/acme/order-book.ts';
-import type { AcmeWrite, OrderLease } from '../../../../src/store/ports/index.ts';
+import type { AcmeWrite, OrderLease, PageRequest } from '../../../../src/store/ports/index.ts';
 import { acmeKey } from '../../../support/acme/wire.ts';
 import { FakeClock, settle } from '../../../support/agent.ts';
 
@@ -60,13 +60,16 @@ function storeOf({ rows, writes, altered, leases }: Rows) {
       leases.delete(id);
       return Promise.resolve();
     },
-    finalizing: (after: string, limit: number) =>
-      Promise.resolve(
-        [...rows.values()]
-          .filter(({ stage, id }) => stage === 'finalizing' && id > after && altered.size === 0)
-          .sort((one, other) => (one.id < other.id ? -1 : 1))
-          .slice(0, limit),
-      ),
+    finalizing: ({ after = '', size }: PageRequest) => {
+      const behind = [...rows.values()]
+        .filter(({ stage, id }) => stage === 'finalizing' && id > after)
+        .sort((one, other) => (one.id < other.id ? -1 : 1));
+      const page = behind.slice(0, size);
+      return Promise.resolve({
+        items: altered.has('order') ? [] : page,
+        next: behind.length > size ? page.at(-1)?.id : undefined,
+      });
+    },
     update: (order: AcmeOrder, write: AcmeWrite) => {
       if (rows.get(order.id)?.version !== order.version - 1)
         return Promise.reject(new PkiError('CONFLICT', 'another version'));

@@ -5,7 +5,7 @@ import type { AcmeAccount } from '../../../../src/domain/index.ts';
 import { AccountKeys } from '../../../../src/services/acme/account-keys.ts';
 import { AcmeGate, type AcmeRequest } from '../../../../src/services/acme/gate.ts';
 import { Nonces } from '../../../../src/services/acme/nonces.ts';
-import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
+import { AcmeRefusal, refuse } from '../../../../src/services/acme/problem.ts';
 import { AcmeUrls } from '../../../../src/services/acme/urls.ts';
 import { UsedNonces } from '../../../../src/services/acme/used-nonces.ts';
 import { acmeKey, jws } from '../../../support/acme/wire.ts';
@@ -16,8 +16,18 @@ const urls = new AcmeUrls('https://ca.test');
 const url = urls.order(id);
 const key = acmeKey();
 
-function world(account: Partial<AcmeAccount> = {}) {
+/** `badSignatures`: so many are allowed. */
+function world(account: Partial<AcmeAccount> = {}, badSignatures = 100) {
   const clock = new FakeClock();
+  const asked: string[] = [];
+  let bad = 0;
+  const limits = {
+    anonymous: (client: string) => void asked.push(client),
+    requireSignatures: () => {
+      if (bad >= badSignatures) refuse('rateLimited', 'too many');
+    },
+    badSignature: () => void (bad += 1),
+  };
   const nonces = new Nonces({
     ...{ key: Buffer.alloc(32, 7), clock, random: systemRandom, lifeSeconds: 60 },
   });
@@ -32,7 +42,7 @@ function world(account: Partial<AcmeAccount> = {}) {
   };
   const gate = new AcmeGate({
     ...{ nonces, urls, used: new UsedNonces(clock) },
-    keys: new AccountKeys({ get: () => undefined }),
+    ...{ keys: new AccountKeys({ get: () => undefined }), limits },
     accounts: {
       byId: (asked) => {
         reads.push(asked);
@@ -54,7 +64,7 @@ function world(account: Partial<AcmeAccount> = {}) {
     ),
     ...over,
   });
-  return { clock, gate, reads, request };
+  return { clock, gate, reads, request, asked };
 }
 
 /** The problem of a refused request. */
@@ -101,14 +111,37 @@ test('the URL is that of the resource, before any account is read', async () => 
   assert.deepEqual(reads, []);
 });
 
-test('a request whose signature is wrong does not spend the nonce of another', async () => {
+/** The same request with another signature. */
+function forged({ body }: AcmeRequest): Buffer {
+  const { signature, ...others } = JSON.parse(body.toString()) as Record<string, string>;
+  const wrong = `${String(signature).slice(0, -4)}AAAA`;
+  return Buffer.from(JSON.stringify({ ...others, signature: wrong }));
+}
+
+test('a nonce is good for one signature, right or wrong', async () => {
   const { gate, request } = world();
   const asked = request({});
-  const { signature, ...others } = JSON.parse(asked.body.toString()) as Record<string, string>;
-  const wrong = `${String(signature).slice(0, -4)}AAAA`;
-  const body = Buffer.from(JSON.stringify({ ...others, signature: wrong }));
-  assert.equal(await problemOf(gate.open({ ...asked, body })), '400 malformed');
-  assert.equal(await problemOf(gate.open(asked)), 'opened');
+  const attempt = { ...asked, body: forged(asked) };
+  assert.equal(await problemOf(gate.open(attempt)), '400 malformed');
+  assert.equal(await problemOf(gate.open(attempt)), '400 badNonce');
+  assert.equal(await problemOf(gate.open(asked)), '400 badNonce');
+});
+
+test('after too many wrong signatures of an address none is verified', async () => {
+  const { gate, request } = world({}, 2);
+  for (const met of ['400 malformed', '400 malformed', '429 rateLimited']) {
+    const asked = request({});
+    assert.equal(await problemOf(gate.open({ ...asked, body: forged(asked) })), met);
+  }
+});
+
+test('a key that a request contains is bounded by the address before it is read', async () => {
+  const { gate, request, asked } = world();
+  const byKey = { kid: undefined, jwk: { kty: 'EC' } };
+  assert.equal(await problemOf(gate.open(request(byKey))), '400 badPublicKey');
+  assert.equal(await problemOf(gate.open(request({ ...byKey, nonce: 'bm9uY2U' }))), '400 badNonce');
+  await gate.open(request({}));
+  assert.deepEqual(asked, ['192.0.2.1']);
 });
 
 test('of two requests with one nonce that come at once one is opened', async () => {

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { QuotaPlace } from '../../../../src/common/policy/index.ts';
-import type { OrderIdentifier, Revocation } from '../../../../src/domain/index.ts';
+import {
+  failureCounter,
+  placeText,
+  takenPlacesIn,
+  type OrderIdentifier,
+  type Revocation,
+} from '../../../../src/domain/index.ts';
 import {
   AcmeLimits,
   type LimitName,
@@ -21,7 +27,11 @@ const settings: LimitSettings = {
   ordersPerSecond: 1_000,
   accountsPerSecond: 1_000,
   anonymousPerSecond: 1_000,
+  changesPerAccount: wide,
+  badSignaturesPerSecond: 1_000,
 };
+/** A renewal of this certificate. */
+const renewal = (serial: string) => ({ replaces: { serial, isRenewal: true } });
 const dns = (value: string): OrderIdentifier => ({ type: 'dns', value });
 
 function world(over: Partial<LimitSettings> = {}) {
@@ -29,12 +39,14 @@ function world(over: Partial<LimitSettings> = {}) {
   const refused: LimitName[] = [];
   const ends = new Map<string, readonly number[]>();
   const due = new Set<string>();
+  const replaced = new Set<string>();
   const revocations = new Map<string, Revocation>();
   const places = new Map<string, QuotaPlace>();
   const limits = new AcmeLimits({
     settings: { ...settings, ...over },
     quotas: { ends: (counter) => ends.get(counter) ?? [] },
     placeOfTenant: (name) => places.get(name),
+    wasReplaced: (serial) => Promise.resolve(replaced.has(serial)),
     isDue: (serial) => Promise.resolve(due.has(serial)),
     revocations: { revocation: (serial) => revocations.get(serial) },
     clock,
@@ -52,7 +64,7 @@ function world(over: Partial<LimitSettings> = {}) {
     );
   const revokedBy = (serial: string, actor: string) =>
     revocations.set(serial, { revokedBy: actor } as Revocation);
-  return { clock, refused, ends, due, places, revokedBy, limits, order };
+  return { clock, refused, ends, due, replaced, places, revokedBy, limits, order };
 }
 
 async function problemOf(act: () => void | Promise<void>): Promise<AcmeProblem | undefined> {
@@ -120,29 +132,57 @@ test('a refused order takes nothing of any limit', async () => {
 });
 
 test('failed validations pause a name for one account, wildcard or not, and say what to do', async () => {
-  const { order, limits, clock, refused } = world({
-    failuresPerName: { count: 5, seconds: hour },
-  });
-  for (let failed = 0; failed < 4; failed += 1) limits.failed('a1', dns('www.shop.test'));
+  const { order, ends, clock, refused } = world({ failuresPerName: { count: 2, seconds: hour } });
+  const now = clock.now();
+  const counter = failureCounter('a1', dns('www.shop.test'));
+  ends.set(counter, [now + 100]);
   assert.equal(await order({}), undefined, 'not yet');
-  limits.failed('a1', dns('www.shop.test'));
+  ends.set(counter, [now + 900, now + 100]);
   const problem = await order({ identifiers: [dns('a.test'), dns('*.www.shop.test')] });
   assert.match(problem?.detail ?? '', /failuresPerName.*www\.shop\.test.*mend what it names/);
-  assert.deepEqual([problem?.status, problem?.retryAfterSeconds], [503, 600]);
+  assert.deepEqual([problem?.status, problem?.retryAfterSeconds], [503, 100]);
   assert.equal(await order({ id: 'a2' }), undefined, 'another account');
   assert.equal(await order({ identifiers: [dns('shop.test')] }), undefined, 'another name');
-  clock.advance(720_000);
-  assert.equal(await order({}), undefined, 'one try each 12 minutes');
+  clock.advance(100_000);
+  assert.equal(await order({}), undefined, 'one try when the older failure counts no more');
   assert.deepEqual(refused, ['failuresPerName']);
 });
 
+test('a failed validation is counted by its record in the log', () => {
+  const until = 1_900_000_000;
+  const counter = failureCounter('a1', dns('*.www.shop.test'));
+  const detail = { quotaPlaces: [placeText(counter, until)] };
+  assert.deepEqual(takenPlacesIn({ kind: 'acme-challenge.failed', detail }), [{ counter, until }]);
+  assert.deepEqual(takenPlacesIn({ kind: 'acme-challenge.validated', detail }), []);
+});
+
+test('changes of an account and wrong signatures are bounded', async () => {
+  const { limits } = world({
+    changesPerAccount: { count: 1, seconds: 60 },
+    badSignaturesPerSecond: 0.1,
+  });
+  const change = (id: string) => problemOf(() => limits.accountChange(id));
+  assert.equal(await change('a1'), undefined);
+  assert.match((await change('a1'))?.detail ?? '', /changesPerAccount/);
+  assert.equal(await change('a2'), undefined);
+  const verify = (client: string) => problemOf(() => limits.requireSignatures(client));
+  assert.deepEqual([await verify('192.0.2.1'), await verify('192.0.2.1')], [undefined, undefined]);
+  limits.badSignature('192.0.2.1');
+  assert.match((await verify('192.0.2.1'))?.detail ?? '', /badSignaturesPerSecond/);
+  assert.equal(await verify('192.0.2.2'), undefined);
+});
+
 test('a renewal in its window is free once, and neither before it nor after an own revocation', async () => {
-  const { order, due, revokedBy } = world({ ordersPerAccount: { count: 1, seconds: 1_000 } });
+  const { order, due, replaced, revokedBy } = world({
+    ordersPerAccount: { count: 1, seconds: 1_000 },
+  });
   await order({});
-  assert.ok(await order({ replaces: '41' }), 'its window has not begun');
+  assert.ok(await order(renewal('41')), 'its window has not begun');
   due.add('41');
-  assert.equal(await order({ replaces: '41' }), undefined);
-  assert.ok(await order({ replaces: '41' }), 'free once');
+  assert.ok(await order({ replaces: { serial: '41', isRenewal: false } }), 'it has other names');
+  assert.equal(await order(renewal('41')), undefined);
+  replaced.add('41');
+  assert.ok(await order(renewal('41')), 'free once');
   for (const [serial, by, isFree] of [
     ['42', 'acme:a1', false],
     ['43', `key ${'ab'.repeat(32)}`, false],
@@ -151,15 +191,15 @@ test('a renewal in its window is free once, and neither before it nor after an o
   ] as const) {
     due.add(serial);
     revokedBy(serial, by);
-    assert.equal((await order({ replaces: serial })) === undefined, isFree, by);
+    assert.equal((await order(renewal(serial))) === undefined, isFree, by);
   }
 });
 
 test('a free renewal is still one of those that this server can take a second', async () => {
   const { order, due, refused } = world({ ordersPerSecond: 0.1 });
   due.add('41').add('42');
-  assert.equal(await order({ replaces: '41' }), undefined);
-  assert.equal((await order({ replaces: '42' }))?.retryAfterSeconds, 10);
+  assert.equal(await order(renewal('41')), undefined);
+  assert.equal((await order(renewal('42')))?.retryAfterSeconds, 10);
   assert.deepEqual(refused, ['ordersPerSecond']);
 });
 
@@ -169,7 +209,7 @@ test('a used quota of the tenant or the EAB key says when the next place is free
   const key = { id: 'k1', tenant: 't1', quotaCertificates: 2, quotaSeconds: 86_400 };
   ends.set('eab-key:k1', [now + 9_000, now + 7_000, now - 1]);
   due.add('41');
-  for (const replaces of [null, '41']) {
+  for (const replaces of [null, renewal('41').replaces]) {
     const problem = await order({ key, replaces });
     assert.deepEqual(
       [problem?.status, problem?.retryAfterSeconds, problem?.code],

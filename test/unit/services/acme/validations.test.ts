@@ -56,13 +56,20 @@ class World {
   account = { id: 'account', status: 'valid', thumbprint: 'thumb' } as AcmeAccount;
   eabKey = { revokedAt: null, expiresAt: 0 } as EabKey;
   held = false;
+  readonly altered = new Set<string>();
   beforeUpdate: () => void = () => {};
-  readonly judgedNames: string[] = [];
   readonly validations = new Validations({
     orders: {
       byId: (id) => Promise.resolve(this.rows.get(id)),
-      validating: (after, limit) =>
-        Promise.resolve([...this.rows.values()].filter(({ id }) => id > after).slice(0, limit)),
+      validating: ({ after = '', size }) => {
+        const behind = [...this.rows.values()].filter(({ id }) => id > after);
+        const page = behind.slice(0, size);
+        return Promise.resolve({
+          // a row that differs from the log is in none of the pages
+          items: page.filter(({ id }) => !this.altered.has(id)),
+          next: behind.length > size ? page.at(-1)?.id : undefined,
+        });
+      },
       update: (changed, { event }) => {
         this.beforeUpdate();
         if (this.rows.get(changed.id)?.version !== changed.version - 1)
@@ -72,7 +79,12 @@ class World {
         return Promise.resolve();
       },
     },
-    accounts: { byId: () => Promise.resolve(this.account) },
+    accounts: {
+      byId: () =>
+        this.altered.has('account')
+          ? Promise.reject(new PkiError('OBJECT_NOT_IN_LOG', 'the account differs'))
+          : Promise.resolve(this.account),
+    },
     eabKeys: { byId: () => Promise.resolve(this.eabKey) },
     validator: {
       validate: (ask, signal) => {
@@ -80,13 +92,10 @@ class World {
         return this.answer(ask, signal);
       },
     },
-    settings: { concurrent: 8, authorizationSeconds: 86_400 },
+    settings: { concurrent: 8, authorizationSeconds: 86_400, failureSeconds: 3_600 },
     accountUri: (id) => `https://ca.test/acme/account/${id}`,
     held: () => this.held,
-    judged: (type, result, { accountId, identifier }) => {
-      this.results.push(`${type} ${result}`);
-      this.judgedNames.push(`${accountId} ${identifier.type}:${identifier.value}`);
-    },
+    judged: (type, result) => void this.results.push(`${type} ${result}`),
     clock,
     logger: silentLogger,
   });
@@ -160,7 +169,9 @@ describe('validations', () => {
       detail: 'nobody there',
     });
     assert.equal(here.events[0]?.kind, 'acme-challenge.failed');
-    assert.deepEqual(here.judgedNames, ['account dns:app.test']);
+    assert.deepEqual(here.events[0]?.detail['quotaPlaces'], [
+      `acme-failure:account dns:app.test ${clock.now() + 3_600}`,
+    ]);
   });
 
   it('go on after a restart with what the database says', async () => {
@@ -170,6 +181,24 @@ describe('validations', () => {
     await here.validations.start();
     await until(() => here.results.length === 250);
     for (const id of here.rows.keys()) assert.deepEqual(here.statuses(id), ['valid']);
+  });
+
+  it('go on behind rows that differ from the log, however many they are', async () => {
+    const here = world();
+    for (let index = 100; index < 310; index += 1) {
+      here.put(order(String(index), ['app.test'], `account-${index % 7}`));
+      if (index < 305) here.altered.add(String(index));
+    }
+    await here.validations.start();
+    await until(() => here.results.length === 5);
+  });
+
+  it('fail where the account differs from the log, and dial nothing', async () => {
+    const here = world();
+    here.altered.add('account');
+    here.validations.take(here.put(order('1', ['app.test'])));
+    await until(() => here.results.includes('http-01 serverInternal'));
+    assert.deepEqual([here.asked, here.statuses('1')], [[], ['invalid']]);
   });
 
   it('look again from time to time: another process may have left something', async () => {
