@@ -17,6 +17,7 @@ import {
   seconds,
   type Leaf,
   type NamesAuthority,
+  type ShardFill,
 } from './long-log.ts';
 import type { ServerProcess } from './server-child.ts';
 import type { LoopFigures } from './server-messages.ts';
@@ -29,6 +30,8 @@ const visibleSeconds = 5;
 const blockedMs = 20;
 const lookEveryMs = 200;
 const hurriedLookMs = 20;
+/** Certificates of names that are issued one after another, to see how long each takes. */
+const issuedInPhase = 20;
 
 /** A long log of revoked leaves, each with its OCSP answer. */
 export const ocspScale: Drill = {
@@ -58,12 +61,14 @@ export const ocspScale: Drill = {
     });
     const play = new Play({ world, baseUrl, breaches, context: { short, options, say, signal } });
     const filled = await play.fill(total, count * phases);
-    const quiet = await play.revoke('quiet', count);
+    const quiet = { ...(await play.revoke('quiet', count)), ...(await play.issue('quiet')) };
+    const judged = await play.judge();
     const started = await play.startAgain();
     const afterStart = await play.revoke('after a start', count);
     const renewal = await play.renewAll(renewalSeconds, count);
+    await play.judge();
     return {
-      figures: { leaves: total, ...filled, quiet, started, afterStart, renewal },
+      figures: { leaves: total, ...filled, ...judged, quiet, started, afterStart, renewal },
       broken: breaches.list,
     };
   },
@@ -84,6 +89,7 @@ class Play {
   #server!: ServerProcess;
   #authority!: NamesAuthority;
   readonly #leaves: Leaf[] = [];
+  #shards: readonly ShardFill[] = [];
   #issuerFile = '';
   #rootFile = '';
 
@@ -103,10 +109,11 @@ class Play {
       this.#leaves.push(await issueLeaf(world, index));
     const leaves = this.#leaves;
     const begunMs = performance.now();
-    const { fillSeconds } = await fillLog(
+    const { fillSeconds, shards } = await fillLog(
       { server, authority, baseUrl: crlBaseUrl, leaves, total },
       context,
     );
+    this.#shards = shards;
     const wanted = total + leaves.length;
     for (let answers = 0; answers < wanted; await sleep(lookEveryMs)) {
       context.signal.throwIfAborted();
@@ -118,6 +125,39 @@ class Play {
     const [unrevoked] = leaves;
     breaches.expect((await this.#asked(unrevoked as Leaf)) === 'good', 'a new leaf is not good');
     return { fillSeconds, answeredSeconds, filledRssMiB: rss(during) };
+  }
+
+  /** How long a certificate takes now for which somebody waits, with its key and CSR. */
+  async issue(phase: string): Promise<object> {
+    const { world, context } = this.#parts;
+    const times: number[] = [];
+    for (let index = 0; index < issuedInPhase; index += 1) {
+      const begunMs = performance.now();
+      await issueLeaf(world, index);
+      times.push(performance.now() - begunMs);
+    }
+    times.sort((one, other) => one - other);
+    const issuedMs = round(times[issuedInPhase / 2] as number);
+    const longestIssuedMs = round(times.at(-1) as number);
+    context.say(`${phase}: a certificate takes ${issuedMs} ms, the longest ${longestIssuedMs} ms`);
+    return { issuedMs, longestIssuedMs };
+  }
+
+  /** OpenSSL asks about one leaf of each shard: each is revoked. */
+  async judge(): Promise<object> {
+    const { breaches } = this.#parts;
+    for (const { shard } of this.#shards) {
+      const serial = this.#revokedSerial(shard);
+      const { stdout, stderr } = await this.#ask('-serial', `0x${serial}`);
+      const status = stderr.includes('Response verify OK')
+        ? /^0x\w+: (\w+)/m.exec(stdout)?.[1]
+        : undefined;
+      breaches.expect(
+        status === 'revoked',
+        `OpenSSL has no answer about a leaf of shard ${shard}: ${status} ${stderr}`,
+      );
+    }
+    return { judgedShards: this.#shards.length };
   }
 
   async startAgain(): Promise<object> {
@@ -171,7 +211,9 @@ class Play {
     const left = (): number =>
       this.#rows('SELECT count(*) AS n FROM ocsp_answers WHERE due_at = 1');
     const all = left();
-    const during = await this.revoke('during the renewal', count);
+    const revoked = await this.revoke('during the renewal', count);
+    const during = { ...revoked, ...(await this.issue('during the renewal')) };
+    const leftMeanwhile = left();
     await this.#server.loop();
     let rest = all;
     while (rest > 0 && seconds(begunMs) < limitSeconds) {
@@ -186,7 +228,8 @@ class Play {
     );
     return {
       ...during,
-      ...{ renewed: all - rest, left: rest, renewalSeconds },
+      ...{ renewed: all - rest, left: rest, leftMeanwhile, renewalSeconds },
+      perSecond: Math.round((all - rest) / renewalSeconds),
       renewalBlockedMs: round(loop.longestMs),
       renewalBlockedWorkMs: round(loop.longestWorkMs),
       rssMiB: rss(loop),
@@ -219,13 +262,25 @@ class Play {
 
   /** What OpenSSL says of a leaf: it verifies the answer and its signer. */
   async #asked({ der }: Leaf): Promise<string> {
-    const leaf = await this.#file('leaf.pem', [der]);
-    const { stdout, stderr } = await run('openssl', [
-      ...['ocsp', '-issuer', this.#issuerFile, '-cert', leaf, '-CAfile', this.#rootFile],
-      ...['-no_nonce', '-url', `${this.#parts.baseUrl}/${this.#authority.id}`],
-    ]).catch((error: { readonly stdout: string; readonly stderr: string }) => error);
+    const { stdout, stderr } = await this.#ask('-cert', await this.#file('leaf.pem', [der]));
     if (!stderr.includes('Response verify OK')) return 'no answer';
     return /leaf\.pem: (\w+)/.exec(stdout)?.[1] ?? 'unknown';
+  }
+
+  #ask(...of: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
+    return run('openssl', [
+      ...['ocsp', '-issuer', this.#issuerFile, ...of, '-CAfile', this.#rootFile],
+      ...['-no_nonce', '-url', `${this.#parts.baseUrl}/${this.#authority.id}`],
+    ]).catch((error: { readonly stdout: string; readonly stderr: string }) => error);
+  }
+
+  /** One that the fixture has revoked. */
+  #revokedSerial(shard: number): string {
+    using database = new DatabaseSync(this.#parts.world.databasePath, { readOnly: true });
+    const row = database
+      .prepare('SELECT lower(hex(serial)) AS serial FROM revocations WHERE shard = ? LIMIT 1')
+      .get(shard);
+    return String(row?.['serial']);
   }
 
   #rows(query: string): number {

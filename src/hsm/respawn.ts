@@ -93,6 +93,24 @@ export function chunkSize(facts: ChunkFacts): number {
 }
 
 /**
+ * Target duration in milliseconds of a chunk for which nobody waits. Somebody who comes now waits
+ * for it, and for the one behind it.
+ */
+const backgroundTargetMs = 2;
+
+/** The same for items for which nobody waits. */
+export function backgroundChunkSize(facts: ChunkFacts): number {
+  const { queued, signersReady, concurrency, itemMs } = facts;
+  const byTime =
+    itemMs === undefined || itemMs <= 0 ? firstChunk : Math.floor(backgroundTargetMs / itemMs);
+  return Math.min(
+    Math.ceil(queued / Math.max(signersReady, 1)),
+    Math.max(byTime, concurrency, 1),
+    chunkMaximum,
+  );
+}
+
+/**
  * Whether each signer has enough to do, with so many items that are handed over soon. A signer that
  * signs one item after another has enough with one chunk. Another one has enough with twice as many
  * items as it signs at once: they take about as long as the commit of the next group.

@@ -16,31 +16,32 @@ export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => 
   message,
 });
 
-/**
- * First in, first out. Items of all callers share the queue, so that a unary call shares a
- * hand-over with its neighbours.
- */
-export class SignQueue {
-  #items: QueuedItem[] = [];
+/** First in, first out. */
+class Lane {
+  #items: { readonly queued: QueuedItem; readonly sinceMs: number }[] = [];
   #head = 0;
 
   get length(): number {
     return this.#items.length - this.#head;
   }
 
-  push(item: QueuedItem): void {
-    this.#items.push(item);
+  /** When the first item came; undefined: there is none. */
+  get sinceMs(): number | undefined {
+    return this.#items[this.#head]?.sinceMs;
   }
 
-  /** Takes at most `count` items. Items that no caller waits for are settled and left out. */
+  push(queued: QueuedItem, sinceMs: number): void {
+    this.#items.push({ queued, sinceMs });
+  }
+
   take(count: number): QueuedItem[] {
     const taken: QueuedItem[] = [];
     while (taken.length < count && this.length > 0) {
-      const next = this.#items[this.#head] as QueuedItem;
+      const { queued } = this.#items[this.#head] as { readonly queued: QueuedItem };
       this.#head += 1;
-      if (next.signal?.aborted === true)
-        next.settle(failedOutcome('CANCELLED', 'the client has gone'));
-      else taken.push(next);
+      if (queued.signal?.aborted === true)
+        queued.settle(failedOutcome('CANCELLED', 'the client has gone'));
+      else taken.push(queued);
     }
     if (this.#head === this.#items.length) {
       this.#items = [];
@@ -51,9 +52,60 @@ export class SignQueue {
     }
     return taken;
   }
+}
+
+/** So long items wait for which nobody waits; then they have every second turn. */
+const backgroundPatienceMs = 250;
+
+/** Whose items go to a signer next. */
+export interface QueueTurn {
+  /** `late`: in the background, and waiting for long. */
+  readonly of: 'callers' | 'background' | 'late';
+  readonly queued: number;
+}
+
+/**
+ * Items of all callers share a lane, so that a unary call shares a hand-over with its neighbours.
+ * Items for which nobody waits have another one, whose turn it is when the first one is empty.
+ */
+export class SignQueue {
+  readonly #callers = new Lane();
+  readonly #background = new Lane();
+  #lastOf: QueueTurn['of'] = 'callers';
+
+  get length(): number {
+    return this.#callers.length + this.#background.length;
+  }
+
+  get ofCallers(): number {
+    return this.#callers.length;
+  }
+
+  push(queued: QueuedItem, nowMs: number): void {
+    (queued.item.background === true ? this.#background : this.#callers).push(queued, nowMs);
+  }
+
+  /** undefined: nothing waits. */
+  turn(nowMs: number): QueueTurn | undefined {
+    const { length, sinceMs = nowMs } = this.#background;
+    const isLate = length > 0 && nowMs - sinceMs >= backgroundPatienceMs;
+    if (this.#callers.length > 0 && !(isLate && this.#lastOf === 'callers'))
+      return { of: 'callers', queued: this.#callers.length };
+    return length === 0 ? undefined : { of: isLate ? 'late' : 'background', queued: length };
+  }
+
+  /**
+   * Takes at most `count` items of one turn. Items that no caller waits for are settled and left
+   * out.
+   */
+  take({ of }: QueueTurn, count: number): QueuedItem[] {
+    this.#lastOf = of;
+    return (of === 'callers' ? this.#callers : this.#background).take(count);
+  }
 
   failAll(code: ErrorCode, message: string): void {
-    for (const { settle } of this.take(this.length)) settle(failedOutcome(code, message));
+    for (const lane of [this.#callers, this.#background])
+      for (const { settle } of lane.take(lane.length)) settle(failedOutcome(code, message));
   }
 }
 

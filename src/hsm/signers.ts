@@ -12,8 +12,8 @@ import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './
 import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
 import { isMacKey, type EngineMode, type UsableKey } from './protocol.ts';
-import { chunkSize, signersAreBusy } from './respawn.ts';
-import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
+import { backgroundChunkSize, chunkSize, signersAreBusy } from './respawn.ts';
+import { callOf, failedOutcome, SignQueue, type QueuedItem, type QueueTurn } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
 import { softHsmDenied } from './softhsm-guard.ts';
 import type { SignerLink } from './signer-link.ts';
@@ -203,6 +203,7 @@ class ProcessSigners implements ManagedSigners {
   sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]> {
     const { queued, outcomes } = callOf(items, signal);
     const refusal = this.#refusal(items.length);
+    const nowMs = this.#clock.monotonicMs();
     for (const entry of queued) {
       if (refusal !== undefined) entry.settle(failedOutcome(refusal.code, refusal.message));
       else if (!this.#keys.has(entry.item.ckaId))
@@ -212,7 +213,7 @@ class ProcessSigners implements ManagedSigners {
             `no key with the CKA_ID ${entry.item.ckaId} is in use`,
           ),
         );
-      else this.#queue.push(entry);
+      else this.#queue.push(entry, nowMs);
     }
     this.#dispatchSoon();
     return outcomes;
@@ -223,7 +224,7 @@ class ProcessSigners implements ManagedSigners {
       concurrency: concurrencyOf(link),
       items: link.itemsInFlight,
     }));
-    return signersAreBusy(signers, this.#queue.length);
+    return signersAreBusy(signers, this.#queue.ofCallers);
   }
 
   state(): SignersState {
@@ -294,31 +295,35 @@ class ProcessSigners implements ManagedSigners {
   }
 
   #dispatch(): void {
-    while (this.#queue.length > 0) {
-      const link = this.#leastLoaded();
+    for (let turn = this.#turn(); turn !== undefined; turn = this.#turn()) {
+      const link = this.#leastLoaded(turn);
       if (link === undefined) return;
-      const count = chunkSize({
-        queued: this.#queue.length,
+      const sizeOf = turn.of === 'callers' ? chunkSize : backgroundChunkSize;
+      const count = sizeOf({
+        queued: turn.queued,
         signersReady: this.#group.readyCount,
         concurrency: concurrencyOf(link),
         itemMs: link.itemMs,
       });
-      void this.#hand(link, count);
+      void this.#hand(link, this.#queue.take(turn, count));
     }
   }
 
-  #leastLoaded(): SignerLink | undefined {
+  #turn(): QueueTurn | undefined {
+    return this.#queue.turn(this.#clock.monotonicMs());
+  }
+
+  #leastLoaded({ queued }: QueueTurn): SignerLink | undefined {
     let best: SignerLink | undefined;
     for (const link of this.#group.ready) {
       if (link.chunksInFlight >= 2) continue;
-      if (link.chunksInFlight === 1 && this.#queue.length < aheadMinimum) continue;
+      if (link.chunksInFlight === 1 && queued < aheadMinimum) continue;
       if (best === undefined || link.itemsInFlight < best.itemsInFlight) best = link;
     }
     return best;
   }
 
-  async #hand(link: SignerLink, count: number): Promise<void> {
-    const chunk = this.#queue.take(count);
+  async #hand(link: SignerLink, chunk: readonly QueuedItem[]): Promise<void> {
     if (chunk.length === 0) return;
     this.#itemsInFlight += chunk.length;
     this.#chunks += 1;

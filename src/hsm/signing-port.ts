@@ -44,6 +44,11 @@ export interface SignItem {
    */
   readonly format: 'x509' | 'jose';
   readonly proof?: ProofOfPossession;
+  /**
+   * Nobody waits for it: items for which somebody does go first, unless it has waited for long, and
+   * it keeps no signer for more than some milliseconds.
+   */
+  readonly background?: true;
 }
 
 export type SignOutcome =

@@ -50,6 +50,10 @@ export class TestToken {
     );
   }
 
+  state(): { readonly inFlight: number; readonly signatures: number } {
+    return { inFlight: 0, signatures: this.signatures };
+  }
+
   readonly admin: TokenAdmin = {
     generateKey: ({ ckaId, keyType }) => {
       if (this.lost) return Promise.reject(new PkiError('HSM_UNAVAILABLE', 'away'));

@@ -1,16 +1,19 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, Rounds } from '../../common/runtime/index.ts';
+import { ocspHashes } from '../../certs/index.ts';
 import { answersOcsp, hasEnded, isRevocable, type Authority } from '../../domain/index.ts';
 import type { IssuedLeafRecord, LedgerRevocations } from '../../ledger/index.ts';
 import type { OcspStore } from '../../store/ports/index.ts';
 import { OcspAnswerer, type OcspReply } from './answerer.ts';
-import { signAnswers, type SignAnswersDependencies } from './sign-answers.ts';
+import { signAnswers, type LeafStanding, type SignAnswersDependencies } from './sign-answers.ts';
+import { RenewalPace, type RenewalPaceDependencies } from './renewal-pace.ts';
 import { OcspSigners, type OcspSignersDependencies } from './signers.ts';
-import { batchSize, OcspWorklist, type Work } from './worklist.ts';
+import { OcspWorklist, type Work } from './worklist.ts';
 
 export interface OcspPublisherDependencies
   extends OcspSignersDependencies,
     SignAnswersDependencies {
+  readonly signers: SignAnswersDependencies['signers'] & RenewalPaceDependencies['signers'];
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
   readonly answers: OcspStore;
   readonly revocations: Pick<LedgerRevocations, 'revocation' | 'revoked' | 'extent' | 'between'>;
@@ -32,8 +35,8 @@ export interface OcspStanding {
 }
 
 const lookEveryMs = 60_000;
-/** A batch of renewals rests so many times as long as it took: others sign meanwhile. */
-const restShare = 3;
+/** Answers about ended leaves that are removed in one commit: some milliseconds. */
+const prunedAtOnce = 256;
 const lookThroughSeconds = 6 * 3600;
 const countEverySeconds = 300;
 
@@ -46,6 +49,7 @@ export class OcspPublisher {
   readonly #dependencies: OcspPublisherDependencies;
   readonly #signers: OcspSigners;
   readonly #worklist: OcspWorklist;
+  readonly #pace: RenewalPace;
   readonly #answerer: OcspAnswerer;
   #standing: OcspStanding = { answers: 0, nextUpdate: 0, waiting: 0 };
   #lookedThroughAt = 0;
@@ -67,6 +71,7 @@ export class OcspPublisher {
       onError: (thrown) => this.#failed(thrown),
     });
     this.#signers = new OcspSigners(dependencies);
+    this.#pace = new RenewalPace(dependencies);
     const signer = (sequence: number) => this.#signers.bySequence(sequence);
     this.#worklist = new OcspWorklist({ store, revocations, signer });
     this.#answerer = new OcspAnswerer({
@@ -139,14 +144,13 @@ export class OcspPublisher {
 
   /** Resolves with true if something failed. */
   async #work(): Promise<boolean> {
-    const { held, clock } = this.#dependencies;
+    const { held, clock, clockBelieved, answers } = this.#dependencies;
     if (held() || this.#closed) return false;
     if (clock.now() - this.#lookedThroughAt >= lookThroughSeconds) {
       this.#lookedThroughAt = clock.now();
       this.#worklist.lookAgain();
     }
     try {
-      await this.#prune();
       let failed = false;
       const ready: Authority[] = [];
       for (const authority of this.#answering())
@@ -158,9 +162,11 @@ export class OcspPublisher {
         }
       await this.#signers.retire(this.#answering());
       while (!this.#closed && !held()) {
-        const work = await this.#worklist.next({ ready, complete: !failed }, clock.now());
-        if (work === undefined) break;
-        await this.#sign(work);
+        const now = clock.now();
+        const validFrom = clockBelieved() ? now : 0;
+        const work = await this.#worklist.next({ ready, complete: !failed }, { now, validFrom });
+        if (work !== undefined) await this.#sign(work);
+        else if ((await answers.prune(validFrom, prunedAtOnce)) < prunedAtOnce) break;
       }
       return failed;
     } finally {
@@ -174,15 +180,16 @@ export class OcspPublisher {
     return authorities.all().filter((each) => answersOcsp(each) && !hasEnded(each, now));
   }
 
-  async #sign({ authority, leaves, renewal }: Work): Promise<void> {
-    const { answers, revocations, clock } = this.#dependencies;
-    const startedMs = clock.monotonicMs();
+  async #sign({ authority, leaves, due }: Work): Promise<void> {
+    const { answers, revocations } = this.#dependencies;
+    const over = this.#pace.begin();
     const signer = await this.#signers.signerOf(authority);
     const standings = leaves.map((leaf) => ({
       leaf,
       revoked: revokedOf(revocations, leaf.serial),
     }));
-    const signed = await signAnswers(signer, standings, this.#dependencies).catch(
+    const batch = { standings, background: due !== 'now' };
+    const signed = await signAnswers(signer, batch, this.#dependencies).catch(
       async (thrown: unknown) => {
         if (PkiError.from(thrown).code === 'HSM_KEY_NOT_FOUND') await this.#signers.lost(signer);
         throw thrown;
@@ -191,14 +198,7 @@ export class OcspPublisher {
     await answers.put(signed);
     this.#worklist.done(leaves);
     this.#signed += signed.length;
-    if (renewal) await clock.sleep((clock.monotonicMs() - startedMs) * restShare);
-  }
-
-  /** By a clock that is not believed nothing has ended. */
-  async #prune(): Promise<void> {
-    const { answers, clock, clockBelieved } = this.#dependencies;
-    for (let removed = batchSize; removed === batchSize && clockBelieved(); )
-      removed = await answers.prune(clock.now(), batchSize);
+    if (due === 'some time') await over(signed.length * ocspHashes.length);
   }
 
   async #look(): Promise<void> {
@@ -241,4 +241,4 @@ function revokedOf(
   const { revokedAt, reason } = revocation;
   return { revokedAt, reason: reason === 'unspecified' ? undefined : reason };
 }
-type RevokedReason = NonNullable<Parameters<typeof signAnswers>[1][number]['revoked']>['reason'];
+type RevokedReason = NonNullable<LeafStanding['revoked']>['reason'];

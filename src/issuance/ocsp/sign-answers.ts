@@ -32,6 +32,12 @@ export interface LeafStanding {
   readonly revoked: OcspRecord['revoked'];
 }
 
+export interface AnswerBatch {
+  readonly standings: readonly LeafStanding[];
+  /** Nobody waits for these answers: see `SignItem.background`. */
+  readonly background: boolean;
+}
+
 /** The content of the signed bytes of an answer. */
 export const contentOf = (
   record: Pick<OcspRecord, 'serial' | 'revoked' | 'producedAt' | 'thisUpdate' | 'nextUpdate'>,
@@ -54,7 +60,7 @@ export const contentOf = (
  */
 export async function signAnswers(
   signer: OcspSigner,
-  standings: readonly LeafStanding[],
+  { standings, background }: AnswerBatch,
   dependencies: SignAnswersDependencies,
 ): Promise<readonly OcspRecord[]> {
   const { clock, signers } = dependencies;
@@ -62,7 +68,10 @@ export async function signAnswers(
   const items: SignItem[] = [];
   for (const [position, draft] of drafts.entries()) {
     if (position > 0 && position % answersATurn === 0) await setImmediate();
-    for (const hash of ocspHashes) items.push(itemOf(signer, draft, hash));
+    for (const hash of ocspHashes) {
+      const item = itemOf(signer, draft, hash);
+      items.push(background ? { ...item, background } : item);
+    }
   }
   const outcomes = await signers.sign(items);
   return drafts.map((draft, position) => {

@@ -36,3 +36,44 @@ export function isSignedWith(
   const verifier = verifierOf(certificate);
   return verifier !== undefined && verify(verifier.hash, bytes, verifier.key, signature);
 }
+
+/** Bytes with the signature that a certificate of ours is said to have made. */
+export interface SignedBytes {
+  readonly certificate: ParsedCertificate;
+  readonly bytes: Buffer;
+  readonly signature: Buffer;
+}
+
+/** So many threads of libuv are used at once: a commit needs one too. */
+const verifiedAtOnce = 3;
+
+/**
+ * As `isSignedWith` for each of them, in their order, in other threads. `signedBytes` is called for
+ * one after another, between turns of the loop; undefined: it is not signed.
+ */
+export async function areSignedWith<T>(
+  all: readonly T[],
+  signedBytes: (each: T) => SignedBytes | undefined,
+): Promise<readonly boolean[]> {
+  const outcomes = all.map(() => false);
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < all.length) {
+      const position = next++;
+      const signed = signedBytes(all[position] as T);
+      outcomes[position] = signed !== undefined && (await isSignedApart(signed));
+    }
+  };
+  await Promise.all(Array.from({ length: verifiedAtOnce }, work));
+  return outcomes;
+}
+
+function isSignedApart({ certificate, bytes, signature }: SignedBytes): Promise<boolean> {
+  const verifier = verifierOf(certificate);
+  if (verifier === undefined) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    verify(verifier.hash, bytes, verifier.key, signature, (error, isValid) =>
+      resolve(error === null && isValid),
+    );
+  });
+}

@@ -6,7 +6,7 @@ import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { OcspPlace, OcspStore } from '../../store/ports/index.ts';
 import { RevokedBacklog, type RevokedPart } from './revoked-backlog.ts';
 import { contentOf } from './sign-answers.ts';
-import { isSignedWith } from './signature.ts';
+import { areSignedWith, isSignedWith, type SignedBytes } from './signature.ts';
 import type { OcspSigner } from './signers.ts';
 
 export interface WorklistDependencies {
@@ -19,14 +19,23 @@ export interface WorklistDependencies {
 export interface Work {
   readonly authority: Authority;
   readonly leaves: readonly OcspLeaf[];
-  /** Whether nobody waits for it. */
-  readonly renewal: boolean;
+  /**
+   * `now`: an answer is missing or wrong. `soon`: it is one of many such. `some time`: nobody waits
+   * for it.
+   */
+  readonly due: 'now' | 'soon' | 'some time';
 }
 
 /** So many answers are signed at once: some milliseconds, so that nothing waits for them long. */
-export const batchSize = 64;
-/** Signatures that are verified in one turn of the loop. */
-const verifiedATurn = 16;
+const batchSize = 64;
+/** The same where nobody waits for them: each batch costs some hand-overs and a commit. */
+const largeBatchSize = 128;
+
+/** The time, and what ended before which has ended: 0 by a clock that is not believed. */
+export interface WorklistTime {
+  readonly now: number;
+  readonly validFrom: number;
+}
 
 /**
  * What is to be signed next: answers that a revocation has just made wrong, then those about new
@@ -81,37 +90,38 @@ export class OcspWorklist {
       ready: answering,
       complete,
     }: { readonly ready: readonly Authority[]; readonly complete: boolean },
-    now: number,
+    { now, validFrom }: WorklistTime,
   ): Promise<Work | undefined> {
     for (const authority of answering) {
-      await this.#keep(this.#revokedNow, this.#backlogOf(authority).takeNew(), now);
+      await this.#keep(this.#revokedNow, this.#backlogOf(authority).takeNew(), validFrom);
     }
     const urgent =
-      this.#waitingOf(this.#revokedNow, answering) ?? this.#waitingOf(this.#issued, answering);
+      this.#waitingOf(this.#revokedNow, answering, 'now') ??
+      this.#waitingOf(this.#issued, answering, 'now');
     if (urgent !== undefined) return urgent;
     for (const authority of answering) {
-      const rest = await this.#restOf(authority, now);
+      const rest = await this.#restOf(authority, validFrom);
       if (rest !== undefined) return rest;
     }
     for (const authority of answering) {
-      const leaves = await this.#unanswered(authority, now);
-      if (leaves.length > 0) return { authority, leaves, renewal: true };
+      const leaves = await this.#unanswered(authority, validFrom);
+      if (leaves.length > 0) return { authority, leaves, due: 'some time' };
     }
-    return complete ? this.#due(answering, now) : undefined;
+    return complete ? this.#due(answering, { now, validFrom }) : undefined;
   }
 
   /** Of many revocations. Ends early when another one came, which goes first. */
-  async #restOf(authority: Authority, now: number): Promise<Work | undefined> {
+  async #restOf(authority: Authority, validFrom: number): Promise<Work | undefined> {
     const backlog = this.#backlogOf(authority);
     for (;;) {
-      const waiting = this.#waitingOf(this.#revoked, [authority]);
+      const waiting = this.#waitingOf(this.#revoked, [authority], 'soon');
       if (waiting !== undefined) return waiting;
       const part = backlog.takeWaiting();
       if (part === undefined) return undefined;
-      await this.#keep(this.#revoked, part, now);
+      await this.#keep(this.#revoked, part, validFrom);
       await setImmediate();
-      await this.#keep(this.#revokedNow, backlog.takeNew(), now);
-      const urgent = this.#waitingOf(this.#revokedNow, [authority]);
+      await this.#keep(this.#revokedNow, backlog.takeNew(), validFrom);
+      const urgent = this.#waitingOf(this.#revokedNow, [authority], 'now');
       if (urgent !== undefined) return urgent;
     }
   }
@@ -123,9 +133,9 @@ export class OcspWorklist {
   async #keep(
     waiting: Map<string, OcspLeaf>,
     { entries, isEarlier }: RevokedPart,
-    now: number,
+    validFrom: number,
   ): Promise<void> {
-    const some = entries.filter(({ notAfter }) => notAfter >= now);
+    const some = entries.filter(({ notAfter }) => notAfter >= validFrom);
     if (some.length === 0) return;
     const answers = await this.#dependencies.store.bySerials(some.map(({ serial }) => serial));
     for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
@@ -145,10 +155,12 @@ export class OcspWorklist {
   #waitingOf(
     waiting: ReadonlyMap<string, OcspLeaf>,
     answering: readonly Authority[],
+    due: 'now' | 'soon',
   ): Work | undefined {
+    const limit = due === 'now' ? batchSize : largeBatchSize;
     for (const authority of answering) {
-      const leaves = firstOf(waiting, authority.id);
-      if (leaves.length > 0) return { authority, leaves, renewal: false };
+      const leaves = firstOf(waiting, authority.id, limit);
+      if (leaves.length > 0) return { authority, leaves, due };
     }
     return undefined;
   }
@@ -157,7 +169,7 @@ export class OcspWorklist {
    * Leaves of the inventory without an answer, from where the last look ended. Each is one that the
    * authority has signed, whatever the row says.
    */
-  async #unanswered(authority: Authority, now: number): Promise<readonly OcspLeaf[]> {
+  async #unanswered(authority: Authority, validFrom: number): Promise<readonly OcspLeaf[]> {
     const { store } = this.#dependencies;
     const authorityId = authority.id;
     const issuer = parseCertificate(authority.certificateDer as Buffer);
@@ -165,7 +177,8 @@ export class OcspWorklist {
     for (;;) {
       const looked = this.#looked.get(authorityId);
       if (looked === undefined && this.#looked.has(authorityId)) return [];
-      const rows = await store.leaves({ authorityId, now, form: ocspForm }, looked, batchSize);
+      const of = { authorityId, now: validFrom, form: ocspForm };
+      const rows = await store.leaves(of, looked, batchSize);
       this.#looked.set(authorityId, rows.length < batchSize ? undefined : rows.at(-1));
       const leaves = rows.flatMap(({ serial, notAfter, unanswered }) =>
         unanswered !== undefined && isLeafOf(unanswered, serial, issuer.value)
@@ -181,23 +194,21 @@ export class OcspWorklist {
    * Answers that are due. Only those whose signature is that of a signer of ours are signed anew:
    * otherwise whoever writes to the database could have an answer made about any serial.
    */
-  async #due(answering: readonly Authority[], now: number): Promise<Work | undefined> {
+  async #due(
+    answering: readonly Authority[],
+    { now, validFrom }: WorklistTime,
+  ): Promise<Work | undefined> {
     const { store, signer } = this.#dependencies;
     for (;;) {
-      const due = await store.due(now, batchSize);
+      const due = await store.due(now, largeBatchSize);
       if (due.length === 0) return undefined;
-      const authorityOf = (answer: OcspRecord): Authority | undefined => {
-        const by = signer(answer.signer);
-        return by === undefined || answer.notAfter < now || !isSignedBy(answer, by)
-          ? undefined
-          : answering.find(({ id }) => id === by.authorityId);
-      };
-      const owned: { readonly answer: OcspRecord; readonly authority: Authority | undefined }[] =
-        [];
-      for (const [position, answer] of due.entries()) {
-        if (position > 0 && position % verifiedATurn === 0) await setImmediate();
-        owned.push({ answer, authority: authorityOf(answer) });
-      }
+      const isOurs = await areSignedWith(due, (answer) =>
+        answer.notAfter < validFrom ? undefined : signedBytes(answer, signer(answer.signer)),
+      );
+      const owned = due.map((answer, at) => {
+        const authorityId = isOurs[at] ? signer(answer.signer)?.authorityId : undefined;
+        return { answer, authority: answering.find(({ id }) => id === authorityId) };
+      });
       const dropped = owned.filter(({ authority }) => authority === undefined);
       if (dropped.length > 0) await store.drop(dropped.map(({ answer }) => answer.serial));
       const authority = owned.find((each) => each.authority !== undefined)?.authority;
@@ -209,16 +220,20 @@ export class OcspWorklist {
           notAfter,
           authorityId: authority.id,
         }));
-      return { authority, leaves, renewal: true };
+      return { authority, leaves, due: 'some time' };
     }
   }
 }
 
-function firstOf(waiting: ReadonlyMap<string, OcspLeaf>, authorityId: string): OcspLeaf[] {
+function firstOf(
+  waiting: ReadonlyMap<string, OcspLeaf>,
+  authorityId: string,
+  limit: number,
+): OcspLeaf[] {
   const leaves: OcspLeaf[] = [];
   for (const leaf of waiting.values()) {
     if (leaf.authorityId === authorityId) leaves.push(leaf);
-    if (leaves.length === batchSize) break;
+    if (leaves.length === limit) break;
   }
   return leaves;
 }
@@ -233,11 +248,12 @@ function isLeafOf(der: Buffer, serial: string, issuer: ParsedCertificate): boole
   );
 }
 
-/** The bytes of an earlier form can not be made any more: there is to be a new answer. */
-const isSignedBy = (answer: OcspRecord, { responder }: OcspSigner): boolean =>
-  answer.form === ocspForm &&
-  isSignedWith(
-    responder.signer,
-    buildOcspTbs(responder, contentOf(answer), 'sha1'),
-    answer.signatures.sha1,
-  );
+/** undefined: there is no such signer, or the bytes of an earlier form can not be made any more. */
+const signedBytes = (answer: OcspRecord, by: OcspSigner | undefined): SignedBytes | undefined =>
+  by === undefined || answer.form !== ocspForm
+    ? undefined
+    : {
+        certificate: by.responder.signer,
+        bytes: buildOcspTbs(by.responder, contentOf(answer), 'sha1'),
+        signature: answer.signatures.sha1,
+      };

@@ -96,9 +96,31 @@ suite('OCSP answers', () => {
     world.state.clockBelieved = false;
     await world.restart();
     assert.equal(await world.store.ocsp.count(), 1, 'a doubtful clock ends nothing');
+    world.clock.advance(3 * day);
+    await world.restart();
+    assert.equal(await world.store.ocsp.count(), 1, 'also where the answer is due');
     world.state.clockBelieved = true;
     await world.restart();
     assert.equal(await world.store.ocsp.count(), 0);
+  });
+
+  test('are removed in parts once their leaves have ended, and a revocation does not wait for it', async () => {
+    await using world = await ocspWorld();
+    await world.publisher.start();
+    const gone = await world.issue();
+    await becomes(world, gone, 'good');
+    const { ocsp } = world.store;
+    let parts = 0;
+    // as with many more: there is always another part
+    ocsp.prune = async (_endedBefore, limit) => {
+      parts += 1;
+      if (parts === 1) await world.revoke(gone);
+      const isDone = (await ocsp.bySerial(gone))?.revoked !== undefined;
+      return isDone || parts > 1_000 ? 0 : limit;
+    };
+    await world.restart();
+    assert.ok(parts > 1 && parts < 10, `${parts} parts`);
+    assert.equal(await errorOf(world, gone), 'revoked');
   });
 
   test('come from one key, whose certificate is renewed at half of its life', async () => {

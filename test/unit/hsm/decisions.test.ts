@@ -8,6 +8,7 @@ import { keySpecs } from '../../../src/hsm/key-spec.ts';
 import {
   chunkMaximum,
   signersAreBusy,
+  backgroundChunkSize,
   chunkSize,
   respawnDelayMs,
   respawnMaximumMs,
@@ -139,6 +140,16 @@ describe('decisions of the signers', () => {
     assert.equal(chunkSize({ ...facts, queued: 40 }), 20, 'and many');
   });
 
+  it('keeps a signer no longer than some milliseconds for items for which nobody waits', () => {
+    const facts = { queued: 1_000, signersReady: 2, concurrency: 1, itemMs: 0.1 };
+    assert.equal(backgroundChunkSize(facts), 20);
+    assert.equal(backgroundChunkSize({ ...facts, queued: 10 }), 5);
+    assert.equal(backgroundChunkSize({ ...facts, itemMs: 20 }), 1, 'at least one');
+    assert.equal(backgroundChunkSize({ ...facts, itemMs: 20, concurrency: 16 }), 16);
+    assert.equal(backgroundChunkSize({ ...facts, itemMs: 0.001 }), chunkMaximum);
+    assert.equal(backgroundChunkSize({ ...facts, itemMs: undefined }), 8);
+  });
+
   it('calls signers busy that have a chunk each, or what waits gives them one', () => {
     const serial = (...items: number[]) => items.map((each) => ({ concurrency: 1, items: each }));
     assert.equal(signersAreBusy([], 5), false);
@@ -180,11 +191,14 @@ describe('decisions of the signers', () => {
     const queue = new SignQueue();
     const settled: string[] = [];
     const push = (ckaId: string, signal?: AbortSignal): void =>
-      queue.push({
-        item: { ckaId, bytes: Buffer.alloc(0), format: 'jose' },
-        settle: (outcome) => settled.push(`${ckaId} ${outcome.ok ? 'ok' : outcome.code}`),
-        signal,
-      });
+      queue.push(
+        {
+          item: { ckaId, bytes: Buffer.alloc(0), format: 'jose' },
+          settle: (outcome) => settled.push(`${ckaId} ${outcome.ok ? 'ok' : outcome.code}`),
+          signal,
+        },
+        0,
+      );
     const caller = new AbortController();
     push('a', caller.signal);
     push('b');
@@ -192,11 +206,41 @@ describe('decisions of the signers', () => {
     push('d', new AbortController().signal);
     caller.abort();
     assert.deepEqual(
-      queue.take(2).map(({ item }) => item.ckaId),
+      queue.take({ of: 'callers', queued: 4 }, 2).map(({ item }) => item.ckaId),
       ['b', 'd'],
     );
     assert.deepEqual(settled, ['a CANCELLED', 'c CANCELLED']);
     assert.equal(queue.length, 0);
+  });
+
+  it('lets items for which nobody waits go last, and every second time once they wait for long', () => {
+    const queue = new SignQueue();
+    const push = (background: boolean, nowMs: number): void =>
+      queue.push(
+        {
+          item: {
+            ...{ ckaId: 'aa', bytes: Buffer.alloc(0), format: 'x509' },
+            ...(background ? ({ background: true } as const) : {}),
+          },
+          settle: () => {},
+          signal: undefined,
+        },
+        nowMs,
+      );
+    const next = (nowMs: number): string => {
+      const turn = queue.turn(nowMs);
+      if (turn === undefined) return 'none';
+      queue.take(turn, 1);
+      return `${turn.of} of ${turn.queued}`;
+    };
+    for (let count = 0; count < 3; count += 1) push(true, 0);
+    for (let count = 0; count < 4; count += 1) push(false, 1);
+    assert.equal(queue.length, 7);
+    assert.deepEqual([next(1), next(249)], ['callers of 4', 'callers of 3']);
+    assert.deepEqual([next(250), next(250)], ['late of 3', 'callers of 2']);
+    assert.deepEqual([next(251), next(251)], ['late of 2', 'callers of 1']);
+    push(true, 200);
+    assert.deepEqual([next(252), next(252), next(252)], ['late of 2', 'background of 1', 'none']);
   });
 
   it('takes from the queue in order through many refills', () => {
@@ -206,13 +250,17 @@ describe('decisions of the signers', () => {
     for (let round = 0; round < 400; round++) {
       for (let n = 0; n < 30; n++) {
         const index = pushed++;
-        queue.push({
-          item: { ckaId: 'aa', bytes: Buffer.alloc(0), format: 'x509' },
-          settle: () => seen.push(index),
-          signal: undefined,
-        });
+        queue.push(
+          {
+            item: { ckaId: 'aa', bytes: Buffer.alloc(0), format: 'x509' },
+            settle: () => seen.push(index),
+            signal: undefined,
+          },
+          0,
+        );
       }
-      for (const { settle } of queue.take(29)) settle(failedOutcome('INTERNAL', ''));
+      for (const { settle } of queue.take({ of: 'callers', queued: 30 }, 29))
+        settle(failedOutcome('INTERNAL', ''));
     }
     assert.equal(queue.length, 400);
     queue.failAll('INTERNAL', '');
