@@ -42,7 +42,7 @@ export {
   type OcspHash,
   type OcspResponder,
 } from './ocsp-types.ts';
-export { newSerial } from './serial.ts';
+export { newSerial, serialTimeMs } from './serial.ts';
 export { authorityIdentity, subjectProblem } from './subject.ts';
 export {
   type AuthorityInput,

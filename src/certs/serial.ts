@@ -12,3 +12,7 @@ export function newSerial(nowMs: number, random: Random): Buffer {
   serial.set(random.bytes(10), 6);
   return serial;
 }
+
+/** The instant in a serial of ours (lower-case hex), Unix milliseconds. */
+export const serialTimeMs = (serial: string): number =>
+  Number.parseInt(serial.slice(0, 12).padEnd(12, '0'), 16) - 0x40 * 2 ** 40;

@@ -1,5 +1,6 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { parseDnsName, SpiffeId } from '../common/spiffe/index.ts';
+import type { CertificateRecord } from './certificate.ts';
 import type { TenantNames } from './tenant.ts';
 
 /** Which certificates are meant: those that fit every criterion that is given. */
@@ -72,3 +73,62 @@ export const selectionTexts = ({
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${value}`)
     .sort();
+
+/** What the criteria look at. */
+export type SelectedFacts = Pick<
+  CertificateRecord,
+  | 'spiffeId'
+  | 'holder'
+  | 'entryId'
+  | 'delegationId'
+  | 'publicKeySha256'
+  | 'authorityId'
+  | 'createdAtMs'
+  | 'tenant'
+> & {
+  /** In the certificate; undefined: not known. */
+  readonly dnsNames: readonly string[] | undefined;
+};
+
+/** Whether a certificate fits every criterion. `unknown`: its DNS names decide. */
+export function fitsSelection(
+  selection: CertificateSelection,
+  facts: SelectedFacts,
+): 'yes' | 'no' | 'unknown' {
+  const { spiffeIdPrefix, issuedAfter = 0, issuedBefore = Infinity } = selection;
+  const createdAt = Math.floor(facts.createdAtMs / 1000);
+  const fits =
+    equalCriteria.every(
+      (name) => selection[name] === undefined || selection[name] === facts[name],
+    ) &&
+    (spiffeIdPrefix === undefined || facts.spiffeId.startsWith(spiffeIdPrefix)) &&
+    createdAt >= issuedAfter &&
+    createdAt <= issuedBefore;
+  return fits ? fitsNames(selection, facts) : 'no';
+}
+
+const equalCriteria = [
+  'spiffeId',
+  'holder',
+  'entryId',
+  'delegationId',
+  'publicKeySha256',
+  'authorityId',
+] as const;
+
+function fitsNames(
+  { dnsName, owned }: CertificateSelection,
+  { spiffeId, tenant, dnsNames }: SelectedFacts,
+): 'yes' | 'no' | 'unknown' {
+  const asksOwner =
+    owned !== undefined &&
+    owned.name !== tenant &&
+    !owned.spiffePrefixes.some((prefix) => spiffeId.startsWith(prefix));
+  if (dnsName === undefined && !asksOwner) return 'yes';
+  if (dnsNames === undefined) return 'unknown';
+  const isOwned = (name: string): boolean =>
+    owned?.dnsSuffixes.some((suffix) => name === suffix || name.endsWith(`.${suffix}`)) === true;
+  const fits =
+    (dnsName === undefined || dnsNames.includes(dnsName)) && (!asksOwner || dnsNames.some(isOwned));
+  return fits ? 'yes' : 'no';
+}

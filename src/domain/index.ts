@@ -145,8 +145,10 @@ export {
 } from './certificate.ts';
 export {
   checkSelection,
+  fitsSelection,
   selectionTexts,
   type CertificateSelection,
+  type SelectedFacts,
 } from './certificate-selection.ts';
 export type { Delegation, Role } from './delegation.ts';
 export {

@@ -84,10 +84,16 @@ export function abandonedEvent(intent: Intent, reason: string, timeMs: number): 
     detail: {
       serial: intent.serial,
       reason,
+      certificateKind: intent.kind,
+      profile: intent.profile,
+      holder: intent.holder,
       authority: intent.authorityId,
+      publicKeySha256: intent.publicKeySha256,
       requestId: intent.requestId,
       notAfter: intent.notAfter,
       ...(intent.shard === 0 ? {} : { shard: intent.shard }),
+      ...(intent.entryId === null ? {} : { entry: intent.entryId }),
+      ...(intent.delegationId === null ? {} : { delegation: intent.delegationId }),
       ...(intent.tenant === null ? {} : { tenant: intent.tenant }),
     },
   };

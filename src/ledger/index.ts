@@ -7,6 +7,7 @@ export type { LedgerDelegations } from './delegations.ts';
 export type { LedgerFederation, ProvenFederation } from './federation.ts';
 export type { LedgerEvidence } from './evidence.ts';
 export type { LivingObject } from './living.ts';
+export type { LoggedRecord, LogHead, RecordRange } from './records-under.ts';
 export type { IssuedLeafRecord, LedgerCopy, LedgerLog, PendingRecord } from './log.ts';
 export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';

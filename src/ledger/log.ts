@@ -11,6 +11,7 @@ import type {
 import type { RecordedLeaf } from './issued-record.ts';
 import { LogLoad } from './load.ts';
 import { apply, lessonFrom, lessonOf, type Lesson, type Memory } from './memory.ts';
+import { recordsUnder, type LoggedRecord, type RecordRange } from './records-under.ts';
 import type { LogReview } from './review.ts';
 import { leafParts, objectParts, placeParts, shardParts } from './snapshot-parts.ts';
 
@@ -78,6 +79,8 @@ export interface LedgerLog
   vouch(sequences: readonly number[]): void;
   /** The hash of a record of this process that is not in the tree yet. */
   pendingHash(sequence: number): Buffer | undefined;
+  /** See `recordsUnder`. */
+  recordsUnder(range: RecordRange): AsyncGenerator<readonly LoggedRecord[]>;
   /** Called after each commit with records, before its writers continue. */
   onRecords(listener: () => void): () => void;
   /** Called with each leaf that this process has issued, after the commit of its record. */
@@ -188,6 +191,7 @@ export class LogBook {
       extend: (step, lease) => this.#extend(step, lease),
       vouch: (sequences) => this.#vouch(sequences),
       pendingHash: (sequence) => this.#own.get(sequence)?.hash,
+      recordsUnder: (range) => recordsUnder(log, range),
       onRecords: (listener) => {
         this.#listeners.add(listener);
         return () => void this.#listeners.delete(listener);

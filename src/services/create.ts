@@ -333,7 +333,11 @@ function revokingServices(
       ...parts,
       clockBelieved: dependencies.clockBelieved,
     }),
-    selections: new SelectionService({ ...parts, audit, recorded: dependencies.recorded }),
+    selections: new SelectionService({
+      ...{ ...parts, audit, log: store.log },
+      recorded: dependencies.recorded,
+      facts: dependencies.logFacts,
+    }),
     keys: new KeyService({
       ...{ ...shared, certificates, blockedKeys, callers },
       isLivingAuthorityKey: (sha256) =>

@@ -51,6 +51,7 @@ export function fakeServiceParts(): Pick<
       verifierKey: () => '',
       otherKeys: () => [],
       holds: () => Promise.resolve(true),
+      latest: undefined,
     },
     restoreFacts: noLoss,
     checkpoints: {

@@ -236,8 +236,13 @@ function counts(
         : `${outcome.unlisted}: they carry noRevAvail, so that relying parties learn nothing`,
     ],
     ['keys blocked', `${outcome.keysBlocked} of ${outcome.keys}`],
+    ...(outcome.altered === 0 ? [] : [['altered rows', alteredText(outcome.altered)] as const]),
     ...outcome.skipped.map(
       ({ kind, count, next }) => [`left alone (${kind})`, `${count}: ${next}`] as const,
     ),
   ]);
 }
+
+const alteredText = (count: number): string =>
+  `${count}: the database differs from the audit log (OBJECT_NOT_IN_LOG), and they were revoked as ` +
+  'the log has them. See "meshca audit verify", and restore the database.';

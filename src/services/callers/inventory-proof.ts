@@ -1,3 +1,4 @@
+import { serialTimeMs } from '../../certs/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
 import {
@@ -179,7 +180,8 @@ export class InventoryProof {
   }
 
   /** The row as the record of the issuance states it. undefined: there is no such record. */
-  async #issued({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<string | undefined> {
+  async #issued(record: CertificateRecord): Promise<string | undefined> {
+    const { serial, spiffeId, createdAtMs, publicKeySha256 } = record;
     // the record is never earlier than the intent
     const filter = issuedFilter(spiffeId, createdAtMs);
     for await (const { sequence, canonical } of this.#records(filter)) {
@@ -195,6 +197,7 @@ export class InventoryProof {
         detail['delegation'] ?? null,
         detail['authority'],
         detail['profile'],
+        detail['publicKeySha256'] ?? publicKeySha256,
         detail['requestId'],
         detail['notBefore'],
         detail['notAfter'],
@@ -227,10 +230,6 @@ type LogRecord = Awaited<ReturnType<AuditStore['list']>>['items'][number];
 
 /** An intent is finished or abandoned long before. */
 const intentMs = 600_000;
-
-/** The instant in a serial of ours, whatever its row says: see `newSerial`. */
-const serialTimeMs = (serial: string): number =>
-  Number.parseInt(serial.slice(0, 12).padEnd(12, '0'), 16) - 0x40 * 2 ** 40;
 
 /** Whether the end of an intent is on record for the place of revocation that its row states. */
 function saysTheSame(detail: AuditEvent['detail'], record: CertificateRecord): boolean {
@@ -265,6 +264,7 @@ const rowOf = (record: CertificateRecord): string =>
     record.delegationId,
     record.authorityId,
     record.profile,
+    record.publicKeySha256,
     record.requestId,
     record.notBefore,
     record.notAfter,

@@ -6,7 +6,7 @@ import {
   type ExportLine,
 } from '../../common/tlog/index.ts';
 import { readCanonical, type AuditRecord } from '../../domain/index.ts';
-import type { LedgerEvidence, LedgerLog } from '../../ledger/index.ts';
+import type { LedgerEvidence, LedgerLog, LogHead } from '../../ledger/index.ts';
 import type { AuditStore, CertificateStore, StoredCheckpoint } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
@@ -21,6 +21,8 @@ export interface LogFacts {
    * and waits for the tree.
    */
   holds(sequence: number, leafHash: Buffer): Promise<boolean>;
+  /** The newest tree; undefined: there is none yet. */
+  readonly latest: LogHead | undefined;
 }
 
 export interface AuditStreamDependencies {

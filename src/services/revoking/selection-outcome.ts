@@ -4,6 +4,10 @@ import type { SelectionOutcome } from './selection-revocations.ts';
 
 const sampleSize = 20;
 
+const alteredAdvice =
+  'Their rows in the database differ from the audit log (OBJECT_NOT_IN_LOG), and no row decides ' +
+  'on a revocation. See "meshca audit verify", and restore the database.';
+
 /** Counts what an act does, or would do. */
 export class SelectionTally {
   matched = 0;
@@ -11,6 +15,10 @@ export class SelectionTally {
   alreadyRevoked = 0;
   unlisted = 0;
   keysBlocked = 0;
+  /** Of `revoked`: with an altered row. */
+  altered = 0;
+  /** Serials of altered rows that were found and not revoked. */
+  readonly #unresolved = new Set<string>();
   readonly #skipped = new Map<string, { count: number; next: string }>();
   readonly #keys = new Set<string>();
   readonly #holders = new Set<string>();
@@ -20,6 +28,17 @@ export class SelectionTally {
     const known = this.#skipped.get(kind);
     if (known === undefined) this.#skipped.set(kind, { count: 1, next });
     else known.count += 1;
+  }
+
+  foundAltered(serial: string): void {
+    this.#unresolved.add(serial);
+  }
+
+  /** It was revoked as the log has it. `altered`: unlike its row. */
+  countLogged(certificate: Revocable & { readonly altered: boolean }): void {
+    this.count(certificate, false);
+    this.#unresolved.delete(certificate.record.serial);
+    if (certificate.altered) this.altered += 1;
   }
 
   /** `before`: it was revoked already. */
@@ -37,10 +56,14 @@ export class SelectionTally {
   }
 
   outcome(): SelectionOutcome {
-    const { matched, revoked, alreadyRevoked, unlisted, keysBlocked } = this;
+    const { matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered } = this;
+    const unresolved = { count: this.#unresolved.size, next: alteredAdvice };
     return {
-      ...{ matched, revoked, alreadyRevoked, unlisted, keysBlocked },
-      skipped: this.#skipped,
+      ...{ matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered },
+      skipped:
+        unresolved.count === 0
+          ? this.#skipped
+          : new Map([...this.#skipped, ['altered', unresolved]]),
       keys: this.#keys.size,
       holders: this.#holders.size,
       sample: this.#sample,

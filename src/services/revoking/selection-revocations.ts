@@ -19,6 +19,8 @@ export interface SelectionOutcome {
   readonly alreadyRevoked: number;
   /** Of `revoked`: on no CRL. */
   readonly unlisted: number;
+  /** Of `revoked`: their rows differ from the log, or are gone. Revoked as the log has them. */
+  readonly altered: number;
   /** By kind: certificates that are left alone, and what ends them. */
   readonly skipped: ReadonlyMap<string, { readonly count: number; readonly next: string }>;
   /** Keys in the certificates that were revoked, and those of them that were blocked by it. */
@@ -30,7 +32,7 @@ export interface SelectionOutcome {
 
 /** Revokes every certificate of a selection. */
 export interface SelectionRevocations {
-  /** Counts what `revoke` would do now. Changes nothing. */
+  /** Counts by the rows what `revoke` would do now. Changes nothing, and does not read the log. */
   preview(
     caller: OperatorCaller,
     request: SelectionRequest,
@@ -38,9 +40,12 @@ export interface SelectionRevocations {
   ): Promise<SelectionOutcome>;
   /**
    * Revokes in parts of at most 500 certificates, each durable, and records the act. `signal` ends
-   * it between two parts, with a record of what was done; a repetition does the rest.
+   * it between two parts, with a record of what was done; a repetition does the rest. The rows show
+   * most certificates at once. Then the log is read, and what its rows did not show is revoked as
+   * the log has it.
    *
-   * @throws PkiError INVALID_REQUEST, ROLE_MISSING, CANCELLED
+   * @throws PkiError INVALID_REQUEST, ROLE_MISSING, CANCELLED; AUDIT_INVALID where records of the
+   *   log were changed: what it still has was revoked
    */
   revoke(
     caller: OperatorCaller,

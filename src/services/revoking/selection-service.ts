@@ -8,9 +8,8 @@ import {
   type CertificateSelection,
   type RevocationReason,
 } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/authorities.ts';
 import type { RecordedIssuance } from '../../issuance/index.ts';
-import type { LedgerRevocations } from '../../ledger/index.ts';
+import type { RecordRange } from '../../ledger/index.ts';
 import type { AuditStore, CertificateStore } from '../../store/ports/index.ts';
 import type { OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
@@ -19,6 +18,11 @@ import type { InspectionDependencies } from '../inspection/inspection-dependenci
 import { coversRecord } from '../inspection/record-target.ts';
 import { checkText } from '../requests.ts';
 import { tenantNamed } from '../tenants/names-of-tenants.ts';
+import {
+  presentRange,
+  selectedByLog,
+  type LoggedSelectionDependencies,
+} from './logged-selection.ts';
 import { requireProven, type RevocationProof } from './proof.ts';
 import { revocationReasonOf } from './reasons.ts';
 import { revocability } from './revocability.ts';
@@ -31,13 +35,13 @@ import type {
   SelectionRevocations,
 } from './selection-revocations.ts';
 
-export interface SelectionDependencies extends InspectionDependencies {
+export interface SelectionDependencies
+  extends InspectionDependencies,
+    Omit<LoggedSelectionDependencies, 'certificates' | 'clock'> {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'scan'>;
   readonly recorded: Pick<RecordedIssuance, 'underWay'>;
-  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
-  readonly inventory: RevocationProof['inventory'];
-  readonly authorities: Pick<Authorities, 'all'>;
-  readonly audit: Pick<AuditStore, 'append'>;
+  readonly inventory: RevocationProof['inventory'] & LoggedSelectionDependencies['inventory'];
+  readonly audit: Pick<AuditStore, 'append' | 'list'>;
   readonly revoker: Revoker;
 }
 
@@ -96,6 +100,8 @@ export class SelectionService implements SelectionRevocations {
       let isComplete = false;
       try {
         isComplete = await this.#run(checked, { actId, tally, signal });
+      } catch (thrown) {
+        throw afterRevoking(tally, PkiError.from(thrown));
       } finally {
         this.#underWay.delete(actId);
         await this.#record(checked, { actId, tally, isComplete });
@@ -150,20 +156,35 @@ export class SelectionService implements SelectionRevocations {
       readonly signal: AbortSignal | undefined;
     },
   ): Promise<boolean> {
-    const { actor, stated, blocks } = checked;
-    const records = this.#issuedAndUnderWay(checked, signal);
-    for await (const part of this.#parts(checked, tally, records)) {
-      if (signal?.aborted === true) return false;
+    const range = await presentRange(this.#dependencies);
+    const revoke = async (part: readonly Revocable[]): Promise<ReadonlySet<string>> => {
       const { before, keysBlocked } = await this.#dependencies.revoker.revoke(part, {
-        actor,
-        reason: stated,
-        blockKeys: blocks,
+        actor: checked.actor,
+        reason: checked.stated,
+        blockKeys: checked.blocks,
         detail: { act: actId },
       });
       tally.keysBlocked += keysBlocked;
+      return before;
+    };
+    const records = this.#issuedAndUnderWay(checked, signal);
+    for await (const part of this.#parts(checked, tally, records)) {
+      if (signal?.aborted === true) return false;
+      const before = await revoke(part);
       for (const each of part) tally.count(each, before.has(each.record.serial));
     }
+    for await (const { certificates, unknown } of this.#logged(checked, range)) {
+      if (signal?.aborted === true) return false;
+      if (certificates.length > 0) await revoke(certificates);
+      for (const each of certificates) tally.countLogged(each);
+      for (const serial of unknown) tally.foundAltered(serial);
+    }
     return signal?.aborted !== true;
+  }
+
+  #logged({ selection, rights }: Checked, range: RecordRange): ReturnType<typeof selectedByLog> {
+    const covers = (record: CertificateRecord): boolean => this.#covers(rights, record);
+    return selectedByLog(this.#dependencies, selection, { range, covers });
   }
 
   #issued({ selection }: Checked): RecordParts {
@@ -194,7 +215,7 @@ export class SelectionService implements SelectionRevocations {
         const how = revocability(record, all);
         if (!how.ok) tally.skip(record.kind, how.error.next);
         else if (await this.#isProven(record)) part.push({ record, how: how.value });
-        else tally.skip('altered', alteredAdvice);
+        else tally.foundAltered(record.serial);
       }
       if (part.length > 0) yield part;
     }
@@ -228,7 +249,8 @@ export class SelectionService implements SelectionRevocations {
       readonly isComplete: boolean;
     },
   ): Promise<void> {
-    const { matched, revoked, alreadyRevoked, unlisted, keys, keysBlocked } = tally.outcome();
+    const { skipped, sample: _sample, holders: _holders, ...counts } = tally.outcome();
+    const unresolved = skipped.get('altered')?.count ?? 0;
     await this.#dependencies.audit.append([
       {
         timeMs: this.#dependencies.clock.nowMs(),
@@ -240,17 +262,24 @@ export class SelectionService implements SelectionRevocations {
           reason: stated,
           blockKeys: blocks,
           complete: isComplete,
-          ...{ matched, revoked, alreadyRevoked, unlisted, keys, keysBlocked },
+          ...counts,
+          ...(unresolved === 0 ? {} : { unresolved }),
         },
       },
     ]);
   }
 }
 
-const alteredAdvice =
-  'Its row in the database differs from the audit log: see "meshca audit verify", and restore the database.';
-
 const interrupted = ({ revoked }: SelectionTally): PkiError =>
   new PkiError('CANCELLED', `interrupted after ${revoked} certificates were revoked`, {
     next: 'Run the same command again: it does the rest.',
   });
+
+const afterRevoking = ({ revoked }: SelectionTally, error: PkiError): PkiError =>
+  error.code === 'AUDIT_INVALID'
+    ? new PkiError(
+        error.code,
+        `${revoked} certificates were revoked. Others may be missing: ${error.message}`,
+        { cause: error, next: error.next },
+      )
+    : error;

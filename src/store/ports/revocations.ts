@@ -8,14 +8,14 @@ import type { AuditEvent, Revocation, StoredCrl } from '../../domain/index.ts';
 export interface RevocationStore {
   /**
    * Revokes a certificate and moves the revision. No later transaction issues for a caller with
-   * this certificate. NOT_FOUND for an unknown serial. A certificate that is already revoked is not
+   * this certificate. NOT_FOUND for an unknown serial without a place. A certificate that is already revoked is not
    * changed, and no second event is recorded. The details of the revocation are added to the
    * event's detail.
    */
   revoke(revocation: RevocationOrder, event: AuditEvent): Promise<Revocation>;
   /**
    * The same for several certificates, in one transaction: all or none. undefined for an unknown
-   * serial, which is left out. INVALID_REQUEST above `revokedAtOnce` items.
+   * serial without a place, which is left out. INVALID_REQUEST above `revokedAtOnce` items.
    */
   revokeMany(
     orders: readonly { readonly revocation: RevocationOrder; readonly event: AuditEvent }[],

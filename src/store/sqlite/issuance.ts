@@ -1,13 +1,6 @@
 import { sql } from 'kysely';
-import type { ErrorCode } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type {
-  AuditEvent,
-  CertificateKind,
-  CertificateRecord,
-  Intent,
-  RightEnded,
-} from '../../domain/index.ts';
+import type { CertificateKind, CertificateRecord, Intent, RightEnded } from '../../domain/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -15,6 +8,7 @@ import { createNameWriter, type NameWriter } from './certificate-names.ts';
 import { certificateColumns, toCertificate, type CountStates } from './certificates.ts';
 import { fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { abandonedEvent, withheldEvent } from './intent-events.ts';
 import type { JwtWriter } from './jwt-svids.ts';
 import { requestKey } from './request-key.ts';
 import type { RightsCheck } from './rights.ts';
@@ -374,26 +368,3 @@ function toIntentRow(intent: Intent): IntentRow {
     tenant: intent.tenant,
   };
 }
-
-/** Turns `certificate.issued` into `certificate.withheld`, with the reason in its detail. */
-const withheldEvent = (event: AuditEvent, code: ErrorCode, message: string): AuditEvent => ({
-  ...event,
-  kind: event.kind.replace(/\.[^.]*$/, '.withheld'),
-  detail: { ...event.detail, code, reason: message },
-});
-
-const abandonedEvent = (record: CertificateRecord, reason: string, timeMs: number): AuditEvent => {
-  const { serial, spiffeId, kind, requester, holder } = record;
-  const { authorityId, publicKeySha256, notAfter, shard, tenant } = record;
-  return {
-    timeMs,
-    actor: 'server',
-    kind: 'certificate.abandoned',
-    subject: serial,
-    detail: {
-      ...{ reason, spiffeId, kind, requester, holder, authorityId, publicKeySha256, notAfter },
-      ...(shard === 0 ? {} : { shard }),
-      ...(tenant === null ? {} : { tenant }),
-    },
-  };
-};

@@ -8,7 +8,7 @@ import {
   type RevocationReason,
 } from '../../domain/index.ts';
 import type { LogGuard, RevocationOrder, RevocationStore } from '../ports/index.ts';
-import type { RevocationTable } from '../schema.ts';
+import type { CertificateTable, RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { createCrls } from './crls.ts';
 import { fromHex, fromHexOrUndefined, hex } from './codec.ts';
@@ -33,14 +33,10 @@ export function createRevocations(
     { unlisted = false, place, ...revocation }: RevocationOrder,
     serial: Buffer,
   ): Revocation | undefined => {
-    const of = certificate.get({ serial });
-    if (of === undefined) return undefined;
-    // the row may have been altered since it was proved
-    const { authorityId, notAfter, shard } = place ?? {
-      authorityId: of.authority_id,
-      notAfter: of.not_after,
-      shard: of.shard,
-    };
+    // the row may have been altered or taken away since it was proved
+    const at = place ?? placeOf(certificate.get({ serial }));
+    if (at === undefined) return undefined;
+    const { authorityId, notAfter, shard } = at;
     return { ...revocation, authorityId, notAfter, shard: unlisted ? unlistedShard : shard };
   };
   return {
@@ -82,6 +78,13 @@ export function createRevocations(
       ),
   };
 }
+
+const placeOf = (
+  row: Pick<CertificateTable, 'authority_id' | 'not_after' | 'shard'> | undefined,
+): RevocationOrder['place'] =>
+  row === undefined
+    ? undefined
+    : { authorityId: row.authority_id, notAfter: row.not_after, shard: row.shard };
 
 /**
  * Inside the caller's transaction. `state` is called only if the log has no revocation of this

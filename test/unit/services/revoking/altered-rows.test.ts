@@ -7,6 +7,7 @@ import { PkiError } from '../../../../src/common/errors/index.ts';
 import { uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr } from '../../../../src/common/x509/index.ts';
 import { intent, signed } from '../../../compliance/store/fixtures.ts';
+import type { CertificateRecord, CertificateSelection } from '../../../../src/domain/index.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
 import {
   createServicesWorld,
@@ -18,12 +19,15 @@ import {
 import { nextTurn } from '../../../support/until.ts';
 
 /** A revocable leaf in a database that others can write to. */
-async function leafOf(w: ServicesWorld): Promise<string> {
-  const { caller } = await w.joinAgent('n1');
+async function leafOf(
+  w: ServicesWorld,
+  { node = 'n1', path = '/web', name = 'web.test' } = {},
+): Promise<string> {
+  const { caller } = await w.joinAgent(node);
   const entryId = await w.addEntry({
-    spiffeId: id('/web'),
-    parentId: caller.spiffeId,
+    ...{ spiffeId: id(path), parentId: caller.spiffeId },
     profile: 'revocable',
+    dnsNames: [name],
   });
   const csrDer = createCsr(newKey());
   const about = { ttlSeconds: 0, selectors: [], replacesSerial: '' };
@@ -42,9 +46,12 @@ const alterations: readonly string[] = [
   `kind = 'authority', shard = 1`,
   `kind = 'authority', authority_id = 'another'`,
   `kind = 'authority', profile = 'downstream', not_after = not_after + 1`,
+  `authority_id = 'another'`,
+  `shard = shard + 1`,
+  `public_key_sha256 = randomblob(32)`,
 ];
 
-test('an altered row of another state or kind decides nothing on a revocation', async (t) => {
+test('a row that was altered past the log decides nothing on a revocation', async (t) => {
   for (const alteration of alterations)
     await t.test(alteration, async () => {
       const folder = await mkdtemp(join(tmpdir(), 'meshca-altered-'));
@@ -52,6 +59,9 @@ test('an altered row of another state or kind decides nothing on a revocation', 
       try {
         await using w = await createServicesWorld({ revocable: true }, { path, keys: new Map() });
         const serial = await leafOf(w);
+        const leaf = await w.store.certificates.bySerial(serial);
+        const { authorityId: at, notAfter: end, shard: of } = leaf ?? {};
+        const place = { authorityId: at, notAfter: end, shard: of };
         w.clock.advance(1_000_000);
         foreignSql(path, (database) =>
           database.exec(`UPDATE certificates SET ${alteration} WHERE spiffe_id = '${id('/web')}'`),
@@ -69,13 +79,89 @@ test('an altered row of another state or kind decides nothing on a revocation', 
           reason: 'superseded',
           actId: '',
         });
-        assert.equal(done.revoked, 0);
-        assert.ok(!w.store.revocations.revoked(serial));
+        // as the log has it
+        assert.deepEqual([done.matched, done.revoked, done.altered], [1, 1, 1]);
+        assert.deepEqual([...done.skipped.keys()], []);
+        const { authorityId, notAfter, shard } = w.store.revocations.revocation(serial) ?? {};
+        assert.deepEqual({ authorityId, notAfter, shard }, place);
         assert.deepEqual([...new Set(announced)], [`certificate ${serial}`]);
       } finally {
         await rm(folder, { recursive: true, force: true });
       }
     });
+});
+
+const removed = 'the row is gone';
+
+/** What somebody changes, so that a selection by this criterion passes over the row. */
+const hidden: readonly (readonly [(leaf: CertificateRecord) => CertificateSelection, string])[] = [
+  [({ spiffeId }) => ({ spiffeId }), `spiffe_id = 'spiffe://mesh.test/other'`],
+  [
+    ({ spiffeId }) => ({ spiffeIdPrefix: spiffeId.slice(0, -'leaf'.length) }),
+    `spiffe_id = 'spiffe://mesh.test/other'`,
+  ],
+  [({ holder, spiffeId }) => ({ holder, spiffeId }), `holder = 'spiffe://mesh.test/other'`],
+  [({ entryId }) => ({ entryId: entryId ?? '' }), `entry_id = 'other'`],
+  [({ entryId }) => ({ entryId: entryId ?? '' }), `entry_id = NULL, delegation_id = 'other'`],
+  [({ publicKeySha256 }) => ({ publicKeySha256 }), `public_key_sha256 = randomblob(32)`],
+  [({ authorityId, spiffeId }) => ({ authorityId, spiffeId }), `authority_id = 'other'`],
+  [
+    ({ createdAtMs, spiffeId }) => ({ issuedBefore: Math.floor(createdAtMs / 1000), spiffeId }),
+    `created_at_ms = created_at_ms + 100000`,
+  ],
+  [
+    ({ spiffeId }) => ({ dnsName: `w${spiffeId.split('/').at(-2)}.shop.test` }),
+    `certificate_der = zeroblob(600)`,
+  ],
+  [() => ({ tenant: 'shop' }), `spiffe_id = 'spiffe://mesh.test/other'`],
+  [({ spiffeId }) => ({ spiffeId }), `not_after = 1`],
+  [({ spiffeId }) => ({ spiffeId }), `state = 'refused'`],
+  [({ spiffeId }) => ({ spiffeId }), `state = 'intent'`],
+  [({ spiffeId }) => ({ spiffeId }), removed],
+];
+
+test('an act revokes what somebody hid from its selection past the log, and says so', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'meshca-hidden-'));
+  const path = join(folder, 'meshca.db');
+  try {
+    await using w = await createServicesWorld({ revocable: true }, { path, keys: new Map() });
+    const shop = {
+      name: 'shop',
+      description: '',
+      dnsSuffixes: ['shop.test'],
+      spiffePrefixes: [id('/web/')],
+    };
+    const quota = { quotaCertificates: 0, quotaSeconds: 0 };
+    await w.services.tenants.create(local, { ...shop, ...quota }, { dryRun: false });
+    const announced = new Set<string>();
+    w.store.objects.onMismatch(({ id: serial }) => announced.add(serial));
+    for (const [at, [selectionOf, change]] of hidden.entries()) {
+      const name = `w${at}.shop.test`;
+      const serial = await leafOf(w, { node: `n${at}`, path: `/web/${at}/leaf`, name });
+      const leaf = await w.store.certificates.bySerial(serial);
+      assert.ok(leaf);
+      foreignSql(path, (database) =>
+        database.exec(
+          change === removed
+            ? `DELETE FROM certificates WHERE hex(serial) = upper('${serial}')`
+            : `UPDATE certificates SET ${change} WHERE hex(serial) = upper('${serial}')`,
+        ),
+      );
+      foreignSql(path, (database) => database.exec('DELETE FROM certificate_names'));
+      await nextTurn();
+      const ask = { selection: selectionOf(leaf), reason: 'keyCompromise', actId: '' };
+      assert.equal((await w.services.selections.preview(local, ask)).revoked, 0, change);
+      const done = await w.services.selections.revoke(local, ask);
+      assert.deepEqual([done.revoked, done.altered, done.keysBlocked], [1, 1, 1], change);
+      assert.ok(w.store.revocations.revoked(serial), change);
+      assert.ok(w.store.blockedKeys.get(leaf.publicKeySha256), change);
+      assert.ok(announced.has(serial), change);
+      const again = await w.services.selections.revoke(local, ask);
+      assert.deepEqual([again.revoked, again.altered], [0, 0], change);
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test('a leaf that was recorded and not released is revoked as the log has it', async () => {

@@ -30,6 +30,11 @@ export interface RevokeCertificatesResponse {
    * With dry_run: the first ones.
    */
   'sample'?: (_meshca_admin_v1_Certificate)[];
+  /**
+   * Of those that were revoked: their rows in the database differ from the audit log (OBJECT_NOT_IN_LOG), or are gone. They
+   * were revoked as the log has them. With dry_run the log is not read.
+   */
+  'altered'?: (number | string | Long);
 }
 
 export interface RevokeCertificatesResponse__Output {
@@ -57,4 +62,9 @@ export interface RevokeCertificatesResponse__Output {
    * With dry_run: the first ones.
    */
   'sample': (_meshca_admin_v1_Certificate__Output)[];
+  /**
+   * Of those that were revoked: their rows in the database differ from the audit log (OBJECT_NOT_IN_LOG), or are gone. They
+   * were revoked as the log has them. With dry_run the log is not read.
+   */
+  'altered': (number);
 }
