@@ -166,8 +166,11 @@ function redirectTarget(
 const urlHost = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 const plainHost = ({ hostname }: URL): string => hostname.replace(/^\[(.*)\]$/, '$1');
 
-/** The path of a redirect is the host's own text, and is not repeated. */
+/**
+ * The path of a redirect is the host's own text, and is not repeated. The token is not either: every
+ * failure is on record, and its reader needs no token.
+ */
 const whereabouts = (at: URL, address: string, redirects: number): string =>
   redirects === 0
-    ? `${at.href} at ${address}`
+    ? `${at.protocol}//${at.host}/.well-known/acme-challenge/ at ${address}`
     : `${at.protocol}//${at.host} at ${address}, after ${redirects} redirects,`;

@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { AddressPolicy } from '../../../../src/common/validation/address-policy.ts';
 import { Dialer } from '../../../../src/common/validation/dialer.ts';
 import { validateHttp01 } from '../../../../src/common/validation/http-01.ts';
-import type { Judged, Evidence } from '../../../../src/common/validation/outcome.ts';
+import { invalid, type Judged, type Evidence } from '../../../../src/common/validation/outcome.ts';
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA';
 const keyAuthorization = `${token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI`;
@@ -16,9 +16,7 @@ const dialer = new Dialer({
   addressesOf: (name) => {
     const value = names.get(name);
     return Promise.resolve(
-      value === undefined
-        ? { ok: false, failure: { type: 'dns', detail: `${name} does not exist` } }
-        : { ok: true, value },
+      value === undefined ? invalid('dns', `${name} does not exist`) : { ok: true, value },
     );
   },
   policy: {
@@ -183,5 +181,14 @@ describe('http-01', () => {
     silent.close();
     assert.deepEqual(failureOf(judged).type, 'connection');
     assert.match(failureOf(judged).detail, /in time|time of the validation/);
+  });
+
+  it('names no token where it fails', async () => {
+    names.set('app.test', ['127.0.0.1']);
+    for (const status of [200, 404]) {
+      answer = (_, response) => response.writeHead(status).end('something else');
+      const judged = await validate('app.test');
+      assert.ok(!judged.ok && !judged.failure.detail.includes(token), JSON.stringify(judged));
+    }
   });
 });
