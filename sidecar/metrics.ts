@@ -39,6 +39,8 @@ export interface AgentMetrics {
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
   refused(code: string): void;
   expiredInUse(): void;
+  /** A validation of the server was carried out, or not. */
+  vantage(result: string): void;
   /** A file could not be written into the state directory. */
   stateWriteFailed(): void;
   /** From now on scrapes read these; called once, when all parts are made. */
@@ -59,8 +61,15 @@ export function createAgentMetrics(): AgentMetrics {
     help: 'Writes into the state directory that failed; each is tried again',
     registers: [registry],
   });
+  const validations = new Counter({
+    name: 'meshca_agent_vantage_tasks_total',
+    help: 'Validations of ACME that the server asked for, by result (agreed, disagreed, absent)',
+    labelNames: ['result'],
+    registers: [registry],
+  });
   return {
     registry,
+    vantage: (result) => validations.inc({ result }),
     stateWriteFailed: () => stateWrites.inc(),
     ...issuanceCounters(registry),
     workloadApi: workloadApiMetrics(registry),

@@ -3,6 +3,7 @@ import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { survivedOutageSeconds } from '../schedule/index.ts';
 import { IssuerSession, TargetReports } from '../sync/index.ts';
+import { noVantagePoint, TaskedVantagePoint, type VantagePoint } from '../vantage/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
@@ -51,6 +52,7 @@ export async function openSession(
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
     targets: new TargetReports(targets, logger.child({ part: 'file-targets' })),
+    vantage: await vantagePoint(environment, metrics),
     checkpoints: trust.checkpoints,
     receiver: entries.receiver,
     lostState: lost,
@@ -97,4 +99,19 @@ function runSession(session: IssuerSession): AsyncDisposable {
       await running;
     },
   };
+}
+
+/** What validates is loaded only where the operator of this node wants it. */
+async function vantagePoint(
+  { config, clock, logger }: AgentEnvironment,
+  metrics: AgentMetrics,
+): Promise<VantagePoint> {
+  const part = logger.child({ part: 'vantage' });
+  if (!config.vantage.enabled) return noVantagePoint(part);
+  const { createValidator } = await import('../../src/common/validation/index.ts');
+  return new TaskedVantagePoint({
+    ...{ config: config.vantage, clock, logger: part },
+    validatorOf: (settings) => createValidator({ settings, listeners: () => [config.ops], clock }),
+    onResult: (result) => metrics.vantage(result),
+  });
 }

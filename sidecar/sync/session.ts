@@ -22,6 +22,7 @@ import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 import { SyncStream, type SyncStreamDependencies } from './stream.ts';
+import type { VantagePoint } from '../vantage/index.ts';
 import type { TargetReports } from './targets.ts';
 
 export interface SessionDependencies {
@@ -33,6 +34,7 @@ export interface SessionDependencies {
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
   readonly targets: TargetReports;
+  readonly vantage: VantagePoint;
   readonly checkpoints: { readonly note: string; keep(note: string): Promise<boolean> };
   readonly clock: Clock;
   readonly random: Random;

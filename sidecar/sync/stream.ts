@@ -9,12 +9,14 @@ import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/Sy
 import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
 import type { TargetCommand__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TargetCommand.ts';
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
+import type { VantageTask__Output } from '../../src/common/wire/generated/meshca/issuer/v1/VantageTask.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
+import type { VantagePoint } from '../vantage/index.ts';
 import type { TargetReports } from './targets.ts';
 
 export interface SyncStreamDependencies {
@@ -25,6 +27,7 @@ export interface SyncStreamDependencies {
   readonly replacements: Replacements;
   readonly handshakes: HandshakeCounts;
   readonly targets: TargetReports;
+  readonly vantage: VantagePoint;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly agentId: string;
@@ -86,6 +89,8 @@ export class SyncStream {
   #takesTargets = false;
   #flushPlanned = false;
   #over = false;
+  /** Ends what was begun for the server of this stream. */
+  readonly #ended = new AbortController();
   #toldOutageSeconds: number;
   #toldKeptSerial: string;
   #flushedAt = -Infinity;
@@ -125,6 +130,7 @@ export class SyncStream {
     });
     const over = (): void => {
       this.#over = true;
+      this.#ended.abort();
       cancelDeadline();
       this.#cancelFlush?.();
     };
@@ -135,7 +141,7 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: dependencies.agentVersion,
-        capabilities: [...capabilities],
+        capabilities: [...capabilities, ...(dependencies.vantage.enabled ? ['vantage'] : [])],
         instanceId: dependencies.instanceId,
         clockMs: dependencies.clock.nowMs(),
         lostState: [...dependencies.lostState.list()],
@@ -218,6 +224,11 @@ export class SyncStream {
     this.#call.write({ targetResult });
   }
 
+  async #validate(task: VantageTask__Output): Promise<void> {
+    const vantageResult = await this.#dependencies.vantage.carryOut(task, this.#ended.signal);
+    if (!this.#over) this.#call.write({ vantageResult });
+  }
+
   async #take(message: SyncDown__Output): Promise<void> {
     const { receiver, bundles, onEntries, onTainted, onAuthorities, onRenewNow, checkpoints } =
       this.#dependencies;
@@ -255,6 +266,7 @@ export class SyncStream {
     } else if (message.renewNow) onRenewNow();
     // not awaited: a delivery takes its time, and the stream goes on
     else if (message.target) void this.#carryOut(message.target);
+    else if (message.vantageTask) void this.#validate(message.vantageTask);
   }
 
   #welcome(welcome: SyncWelcome__Output): void {

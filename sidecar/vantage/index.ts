@@ -1,1 +1,8 @@
-export { vantageSchema, type VantageConfig } from './vantage-schema.ts';
+export { vantageSchema } from './vantage-schema.ts';
+export {
+  noVantagePoint,
+  TaskedVantagePoint,
+  type VantageDependencies,
+  type VantagePoint,
+  type VantageSettings,
+} from './vantage-point.ts';

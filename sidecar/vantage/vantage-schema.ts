@@ -48,5 +48,3 @@ export const vantageSchema = z
   })
   .prefault({})
   .describe('This agent as a vantage point of validations; see acme.md');
-
-export type VantageConfig = Readonly<z.output<typeof vantageSchema>>;

@@ -2,7 +2,7 @@ import { getServers } from 'node:dns';
 import { isIPv6 } from 'node:net';
 import type { Clock } from '../runtime/index.ts';
 import { AddressPolicy } from './address-policy.ts';
-import { checkCaa } from './caa.ts';
+import { checkCaa, type CaaAsk } from './caa.ts';
 import { Dialer } from './dialer.ts';
 import { validateDns01 } from './dns-01.ts';
 import { validateDnsAccount01 } from './dns-account-01.ts';
@@ -78,53 +78,84 @@ export function createValidator({
     policy,
     connectTimeoutMs,
   });
-  const once = attempt({ settings, resolver, dialer, clock });
+  const parts = { settings, resolver, dialer, clock };
+  const inTime = async (
+    isName: boolean,
+    signal: AbortSignal,
+    attempt: (until: AbortSignal) => Promise<Judged<Evidence>>,
+  ): Promise<Judged<Evidence>> => {
+    if (isName && servers.length === 0)
+      return invalid('dns', 'this CA asks no DNS server: see acme.validation.resolvers');
+    const over = new AbortController();
+    const stop = clock.after(settings.timeoutSeconds * 1000, () => over.abort());
+    const until = AbortSignal.any([signal, over.signal]);
+    try {
+      return await repeatedly(() => attempt(until), clock, until);
+    } finally {
+      stop();
+    }
+  };
   return {
-    async validate(ask, signal) {
-      if (ask.identifier.type === 'dns' && servers.length === 0)
-        return invalid('dns', 'this CA asks no DNS server: see acme.validation.resolvers');
-      const over = new AbortController();
-      const stop = clock.after(settings.timeoutSeconds * 1000, () => over.abort());
-      try {
-        return await repeatedly(
-          () => once(ask, AbortSignal.any([signal, over.signal])),
-          clock,
-          AbortSignal.any([signal, over.signal]),
-        );
-      } finally {
-        stop();
-      }
-    },
+    validate: (ask, signal) =>
+      inTime(ask.identifier.type === 'dns', signal, (until) => attemptOf(ask, parts, until)),
+    caa: (ask, signal) => inTime(true, signal, (until) => caaOf(ask, parts, until)),
   };
 }
 
 interface Parts {
   readonly settings: ValidatorSettings;
   readonly resolver: AcmeResolver;
-  readonly dialer: Dialer;
+  readonly dialer: Pick<Dialer, 'dial'>;
   readonly clock: Clock;
 }
 
-type Attempt = (ask: ValidationAsk, signal: AbortSignal) => Promise<Judged<Evidence>>;
-
-function attempt(parts: Parts): Attempt {
-  const { settings, resolver } = parts;
-  return async (ask, signal) => {
-    if (ask.identifier.type === 'dns') {
-      const { wildcard, accountUri, type: method } = ask;
-      const allowed = await checkCaa(
-        { name: ask.identifier.value, wildcard, accountUri, method },
-        {
-          propertiesAt: (name, until) => resolver.propertiesAt(name, until),
-          identities: settings.caaIdentities,
-        },
-        signal,
-      );
-      if (!allowed.ok) return allowed;
-    }
-    return challenge(ask, parts, signal);
-  };
+async function caaOf(
+  ask: CaaAsk,
+  { settings, resolver }: Parts,
+  signal: AbortSignal,
+): Promise<Judged<Evidence>> {
+  const allowed = await checkCaa(
+    ask,
+    {
+      propertiesAt: (name, until) => resolver.propertiesAt(name, until),
+      identities: settings.caaIdentities,
+    },
+    signal,
+  );
+  return allowed.ok ? { ok: true, value: { seenAt: [] } } : allowed;
 }
+
+async function attemptOf(
+  ask: ValidationAsk,
+  parts: Parts,
+  signal: AbortSignal,
+): Promise<Judged<Evidence>> {
+  const { identifier, wildcard, accountUri, type: method } = ask;
+  if (identifier.type === 'dns') {
+    const allowed = await caaOf(
+      { name: identifier.value, wildcard, accountUri, method },
+      parts,
+      signal,
+    );
+    if (!allowed.ok) return allowed;
+  }
+  const seenAt: string[] = [];
+  const dialer = noting(parts.dialer, seenAt);
+  const judged = await challenge(ask, { ...parts, dialer }, signal);
+  if (judged.ok || seenAt.length === 0) return judged;
+  return invalid(judged.failure.type, judged.failure.detail, seenAt);
+}
+
+/** Notes what is dialled, for a validation that fails later. */
+const noting = (dialer: Pick<Dialer, 'dial'>, seenAt: string[]): Pick<Dialer, 'dial'> => ({
+  async dial(host, port, signal) {
+    const dialled = await dialer.dial(host, port, signal);
+    seenAt.push(
+      ...(dialled.ok ? [`${dialled.value.address} port ${port}`] : dialled.failure.seenAt),
+    );
+    return dialled;
+  },
+});
 
 function challenge(
   { type, identifier, wildcard, token, keyAuthorization, accountUri }: ValidationAsk,

@@ -38,6 +38,7 @@ export class Dialer {
     if (!resolved.ok) return resolved;
     if (resolved.value.length === 0) return invalid('dns', `${host} has no A or AAAA record`);
     const reasons: string[] = [];
+    const attempted: string[] = [];
     let failure: ValidationFailure['type'] = 'rejectedIdentifier';
     for (const address of resolved.value) {
       const refusal = policy.refusal(address, port);
@@ -46,6 +47,7 @@ export class Dialer {
         continue;
       }
       failure = 'connection';
+      attempted.push(`${address} port ${port}`);
       const attempt = await this.#connect(address, port, signal);
       if (typeof attempt !== 'string') return { ok: true, value: { socket: attempt, address } };
       reasons.push(`${address}: ${attempt}`);
@@ -56,6 +58,7 @@ export class Dialer {
     return invalid(
       failure,
       `no connection to ${host} port ${port}: ${text}${more > 0 ? `; and ${more} more` : ''}`,
+      attempted,
     );
   }
 

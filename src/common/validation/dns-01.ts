@@ -48,5 +48,6 @@ export async function validateDigestAt(
           `${answers.value.length} name servers lack it)`
       : `none of the ${first.texts.length} TXT records of ${at} at ${first.server} is the ` +
           'digest of the key authorization of this challenge and account',
+    answers.value.map(({ server }) => server),
   );
 }

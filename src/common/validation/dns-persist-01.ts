@@ -31,11 +31,13 @@ export async function validateDnsPersist01(
   const at = dnsPersist01Name(ask.name);
   const answers = await resolver.textsAtEveryServer(at, signal);
   if (!answers.ok) return answers;
+  const seenAt = answers.value.map(({ server }) => server);
   for (const { server, texts } of answers.value) {
     const problem = persistProblem(texts, ask, { identities, now: now() });
-    if (problem !== undefined) return invalid('unauthorized', `${at} at ${server}: ${problem}`);
+    if (problem !== undefined)
+      return invalid('unauthorized', `${at} at ${server}: ${problem}`, seenAt);
   }
-  return { ok: true, value: { seenAt: answers.value.map(({ server }) => server) } };
+  return { ok: true, value: { seenAt } };
 }
 
 /** Why none of these records authorizes the account; undefined: one does. Pure. */

@@ -13,4 +13,5 @@ export {
   type ValidationFailure,
 } from './outcome.ts';
 export type { OwnListener } from './own-listeners.ts';
+export type { CaaAsk } from './caa.ts';
 export type { ChallengeValidator, ValidationAsk } from './validator.ts';

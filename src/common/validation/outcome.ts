@@ -15,6 +15,8 @@ export type FailureType = (typeof failureTypes)[number];
 export interface ValidationFailure {
   readonly type: FailureType;
   readonly detail: string;
+  /** As of `Evidence`: what was dialled or asked before it failed. */
+  readonly seenAt: readonly string[];
 }
 
 export type Judged<T> =
@@ -24,9 +26,10 @@ export type Judged<T> =
 export const invalid = (
   type: ValidationFailure['type'],
   detail: string,
+  seenAt: readonly string[] = [],
 ): { readonly ok: false; readonly failure: ValidationFailure } => ({
   ok: false,
-  failure: { type, detail },
+  failure: { type, detail, seenAt },
 });
 
 /** What a validated challenge was seen at, for the record. */

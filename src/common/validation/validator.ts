@@ -1,4 +1,5 @@
 import type { ChallengeType, OrderIdentifier } from './challenge.ts';
+import type { CaaAsk } from './caa.ts';
 import type { Evidence, Judged } from './outcome.ts';
 
 /** One challenge that an account asked to validate. */
@@ -17,4 +18,6 @@ export interface ValidationAsk {
 export interface ChallengeValidator {
   /** After an abort the answer is a failure. */
   validate(ask: ValidationAsk, signal: AbortSignal): Promise<Judged<Evidence>>;
+  /** Looks at the CAA records of a name alone, as every validation of a name does. */
+  caa(ask: CaaAsk, signal: AbortSignal): Promise<Judged<Evidence>>;
 }

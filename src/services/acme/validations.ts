@@ -5,6 +5,7 @@ import {
   type ChallengeValidator,
   type Evidence,
   type Judged,
+  type ValidationFailure,
 } from '../../common/validation/index.ts';
 import {
   afterVerdict,
@@ -20,6 +21,7 @@ import {
   type ChallengeType,
   type ChallengeVerdict,
   type OrderIdentifier,
+  type StoredProblem,
 } from '../../domain/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
@@ -213,7 +215,7 @@ export class Validations {
       const now = clock.now();
       const verdict: ChallengeVerdict = result.ok
         ? { valid: true, at: now }
-        : { valid: false, problem: result.failure };
+        : { valid: false, problem: storedProblem(result.failure) };
       const after = afterVerdict(authorization, item.type, verdict, {
         now,
         validSeconds: settings.authorizationSeconds,
@@ -248,6 +250,8 @@ function failureOfAltered(thrown: unknown): Judged<Evidence> {
   if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
   return invalid('serverInternal', 'the account or its EAB key differs from the audit log');
 }
+
+const storedProblem = ({ type, detail }: ValidationFailure): StoredProblem => ({ type, detail });
 
 function itemsOf({ id, accountId, authorizations }: AcmeOrder): readonly Item[] {
   return authorizations.flatMap(({ status, challenges }, place) =>

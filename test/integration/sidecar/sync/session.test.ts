@@ -45,6 +45,7 @@ import {
   Replacements,
   TargetReports,
 } from '../../../../sidecar/sync/index.ts';
+import { noVantagePoint } from '../../../../sidecar/vantage/index.ts';
 import { withoutTargets } from '../../../support/without-targets.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { unwrap } from '../../../../src/common/errors/index.ts';
@@ -161,6 +162,7 @@ async function startAgent(
   const replacements = new Replacements(report);
   const session: IssuerSession = new IssuerSession({
     targets: new TargetReports(withoutTargets, silentLogger),
+    vantage: noVantagePoint(silentLogger),
     identity,
     bundles,
     receiver,

@@ -10,7 +10,7 @@ import type {
   EabKey,
 } from '../../../../src/domain/index.ts';
 import { Validations } from '../../../../src/services/acme/validations.ts';
-import type { Evidence, Judged } from '../../../../src/common/validation/outcome.ts';
+import { invalid, type Evidence, type Judged } from '../../../../src/common/validation/outcome.ts';
 import type { ValidationAsk } from '../../../../src/common/validation/validator.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import { until } from '../../../support/until.ts';
@@ -87,6 +87,7 @@ class World {
     },
     eabKeys: { byId: () => Promise.resolve(this.eabKey) },
     validator: {
+      caa: () => Promise.resolve(invalid('caa', 'not asked for')),
       validate: (ask, signal) => {
         this.asked.push(ask);
         return this.answer(ask, signal);
@@ -159,8 +160,7 @@ describe('validations', () => {
 
   it('write the problem of a challenge that failed', async () => {
     const here = world();
-    here.answer = () =>
-      Promise.resolve({ ok: false, failure: { type: 'connection', detail: 'nobody there' } });
+    here.answer = () => Promise.resolve(invalid('connection', 'nobody there'));
     here.validations.take(here.put(order('1', ['app.test'])));
     await until(() => here.results.includes('http-01 connection'));
     assert.deepEqual(here.statuses('1'), ['invalid']);
@@ -267,9 +267,7 @@ describe('validations', () => {
     const here = world();
     here.answer = (_, signal) =>
       new Promise((resolve) =>
-        signal.addEventListener('abort', () =>
-          resolve({ ok: false, failure: { type: 'connection', detail: 'aborted' } }),
-        ),
+        signal.addEventListener('abort', () => resolve(invalid('connection', 'aborted'))),
       );
     here.validations.take(here.put(order('1', ['app.test'])));
     await until(() => here.asked.length === 1);
