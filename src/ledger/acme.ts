@@ -8,12 +8,20 @@ import type {
   PageRequest,
 } from '../store/ports/index.ts';
 import type { Objects } from './objects.ts';
+import type { RowComparison } from './row-comparison.ts';
 
 type Proofs = Pick<Objects, 'prove' | 'require' | 'announceAbsent'>;
 
+/** Searches of rows that differ from the log, or are gone. They decide nothing. */
+interface Searches {
+  readonly accounts: Pick<RowComparison, 'soon'>;
+  readonly orders: Pick<RowComparison, 'soon'>;
+}
+
 /**
  * ACME as the log has it. One row that was altered or taken away past the log is refused with
- * OBJECT_NOT_IN_LOG where it is asked for, and left out of lists. Both are announced.
+ * OBJECT_NOT_IN_LOG where it is asked for, and left out of lists. Both are announced; where a row
+ * is looked up by something else than its ID, by a search in the background.
  */
 export interface LedgerAcme extends AcmeStore {
   readonly eabKeys: LedgerEabKeys;
@@ -38,10 +46,10 @@ interface LedgerAcmeOrders extends AcmeOrderStore {
   validating(page: PageRequest): Promise<Page<Proven<AcmeOrder>>>;
 }
 
-export const ledgerAcme = (rows: AcmeStore, objects: Proofs): LedgerAcme => ({
+export const ledgerAcme = (rows: AcmeStore, objects: Proofs, searches: Searches): LedgerAcme => ({
   eabKeys: ledgerEabKeys(rows.eabKeys, objects),
-  accounts: ledgerAccounts(rows.accounts, objects),
-  orders: ledgerOrders(rows.orders, objects),
+  accounts: ledgerAccounts(rows.accounts, objects, searches.accounts),
+  orders: ledgerOrders(rows.orders, objects, searches.orders),
   useNonce: (nonce) => rows.useNonce(nonce),
   pruneNonces: (now, limit, lease) => rows.pruneNonces(now, limit, lease),
 });
@@ -59,7 +67,11 @@ const ledgerEabKeys = (rows: EabKeyStore, objects: Proofs): LedgerEabKeys => ({
   update: (key, write) => rows.update(key, write),
 });
 
-const ledgerAccounts = (rows: AcmeAccountStore, objects: Proofs): LedgerAcmeAccounts => ({
+const ledgerAccounts = (
+  rows: AcmeAccountStore,
+  objects: Proofs,
+  search: Searches['accounts'],
+): LedgerAcmeAccounts => ({
   byId: async (id) => {
     const row = await rows.byId(id);
     if (row !== undefined) return objects.require('acme-account', row);
@@ -68,7 +80,9 @@ const ledgerAccounts = (rows: AcmeAccountStore, objects: Proofs): LedgerAcmeAcco
   },
   byThumbprint: async (thumbprint) => {
     const row = await rows.byThumbprint(thumbprint);
-    return row === undefined ? undefined : objects.require('acme-account', row);
+    if (row !== undefined) return objects.require('acme-account', row);
+    search.soon();
+    return undefined;
   },
   list: async (filter, page) =>
     provenPage(await rows.list(filter, page), (account) => objects.prove('acme-account', account)),
@@ -76,9 +90,17 @@ const ledgerAccounts = (rows: AcmeAccountStore, objects: Proofs): LedgerAcmeAcco
   update: (account, write) => rows.update(account, write),
 });
 
-function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
+function ledgerOrders(
+  rows: AcmeOrderStore,
+  objects: Proofs,
+  search: Searches['orders'],
+): LedgerAcmeOrders {
   const required = (row: AcmeOrder | undefined): Proven<AcmeOrder> | undefined =>
     row === undefined ? undefined : objects.require('acme-order', row);
+  const searched = (row: AcmeOrder | undefined): Proven<AcmeOrder> | undefined => {
+    if (row === undefined) search.soon();
+    return required(row);
+  };
   const proven = (page: Page<AcmeOrder>): Page<Proven<AcmeOrder>> =>
     provenPage(page, (order) => objects.prove('acme-order', order));
   return {
@@ -87,9 +109,13 @@ function ledgerOrders(rows: AcmeOrderStore, objects: Proofs): LedgerAcmeOrders {
       if (row === undefined) objects.announceAbsent('acme-order', id);
       return required(row);
     },
-    bySerial: async (serial) => required(await rows.bySerial(serial)),
-    replacing: async (serial) => required(await rows.replacing(serial)),
-    wasReplaced: (serial) => rows.wasReplaced(serial),
+    bySerial: async (serial) => searched(await rows.bySerial(serial)),
+    replacing: async (serial) => searched(await rows.replacing(serial)),
+    wasReplaced: async (serial) => {
+      const was = await rows.wasReplaced(serial);
+      if (!was) search.soon();
+      return was;
+    },
     list: async (filter, page) => proven(await rows.list(filter, page)),
     finalizing: async (page) => proven(await rows.finalizing(page)),
     validating: async (page) => proven(await rows.validating(page)),

@@ -1,7 +1,8 @@
 import type { Authority, Proven, RotationOperation } from '../domain/index.ts';
 import type { AuthorityStore, RotationStore } from '../store/ports/index.ts';
 import type { LivingObject } from './living.ts';
-import { notInLog, type Objects } from './objects.ts';
+import { notInLog } from './not-in-log.ts';
+import type { Objects } from './objects.ts';
 
 /** Records that arrive during a read make it worth another one. */
 const maximumReads = 3;

@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from 'node:util';
-import { PkiError } from '../common/errors/index.ts';
 import {
   loggedClock,
   loggedId,
@@ -19,6 +18,7 @@ import { Blocked } from './blocked.ts';
 import { Deletions } from './deletions.ts';
 import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
+import { notInLog } from './not-in-log.ts';
 import { RememberedTexts, type TextHolder } from './remembered-texts.ts';
 import { Restores, type AcceptedRestore } from './restores.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
@@ -336,14 +336,22 @@ export class Objects implements ObjectLedger {
     values: readonly LoggedValues[Kind][],
   ): void {
     const ids = new Set(values.map((value) => loggedId(kind, value)));
+    for (const id of this.idsWithout(kind, ids)) this.announce({ kind, id, found: 'differs' });
+  }
+
+  /** The IDs of the objects of this kind that the log has, without these. */
+  idsWithout(kind: LogObjectKind, ids: ReadonlySet<string>): readonly string[] {
     let missing = this.expectedCount(kind);
     for (const id of ids) if (this.expects(kind, id)) missing -= 1;
-    if (missing === 0) return;
+    const found: string[] = [];
+    if (missing === 0) return found;
+    const prefix = `${kind} `;
     for (const [key, { sha256 }] of this.#known) {
-      const id = key.slice(kind.length + 1);
-      if (sha256 !== '' && key.startsWith(`${kind} `) && !ids.has(id))
-        this.announce({ kind, id, found: 'differs' });
+      if (sha256 === '' || !key.startsWith(prefix)) continue;
+      const id = key.slice(prefix.length);
+      if (!ids.has(id)) found.push(id);
     }
+    return found;
   }
 
   announce(mismatch: ObjectMismatch): void {
@@ -390,10 +398,3 @@ export class Objects implements ObjectLedger {
     return 'same';
   }
 }
-
-export const notInLog = (kind: string, id: string): PkiError =>
-  new PkiError(
-    'OBJECT_NOT_IN_LOG',
-    `the ${kind} ${id} in the database differs from the audit log; nothing is signed from it`,
-    { detail: { kind, id } },
-  );

@@ -21,6 +21,7 @@ import { ledgerRotations, type LedgerRotations } from './rotations.ts';
 import { RowComparison } from './row-comparison.ts';
 import { ledgerTenants, type LedgerTenants } from './tenants.ts';
 import { ledgerTokens, type LedgerTokens } from './tokens.ts';
+import { announceUnfound } from './unfound-rows.ts';
 import { UncheckedObjects } from './unchecked-objects.ts';
 import { Watchers, type LedgerWatchers } from './watchers.ts';
 
@@ -88,20 +89,16 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     clock,
     announce: (mismatch) => objects.announce(mismatch),
   });
-  const delegations = new RowComparison(
-    'delegations',
-    () => compareDelegations(store.delegations, objects),
-    options,
-  );
+  const comparisons = comparisonsOf(store, objects, options);
   const { consumers: _, ...rows } = store;
   const standing = () => standingOf(store, objects);
   return {
     ...rows,
-    acme: ledgerAcme(store.acme, objects),
+    acme: ledgerAcme(store.acme, objects, comparisons),
     agents: ledgerAgents(store.agents, confirmations, objects),
     approvals: ledgerApprovals(store.approvals, objects),
     blockedKeys: ledgerBlockedKeys(store.blockedKeys, objects),
-    delegations: ledgerDelegations(store.delegations, delegations),
+    delegations: ledgerDelegations(store.delegations, comparisons.delegations),
     evidence: ledgerEvidence(store.evidence, objects),
     federation: ledgerFederation(store.federation, objects),
     issuance: ledgerIssuance(store.issuance, issued.unreplaced, {
@@ -120,8 +117,35 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     tokens: ledgerTokens(store.tokens, objects),
     watchers: new Watchers(store.audit, issued, clock),
     close: () => {
-      delegations.close();
+      comparisons.close();
       return store.close();
+    },
+  };
+}
+
+/** Accounts and orders of ACME are looked up all the time: a minute at least lies between two. */
+const searchRestMs = 60_000;
+
+function comparisonsOf(
+  { delegations, acme: { accounts, orders } }: Pick<Store, 'delegations' | 'acme'>,
+  objects: Objects,
+  { clock, logger }: Pick<LedgerOptions, 'clock' | 'logger'>,
+) {
+  const options = { clock, logger, restMs: searchRestMs };
+  const search = (of: string, announce: () => Promise<void>) =>
+    new RowComparison(of, announce, options);
+  const comparisons = {
+    delegations: new RowComparison('delegations', () => compareDelegations(delegations, objects), {
+      clock,
+      logger,
+    }),
+    accounts: search('ACME accounts', () => announceUnfound('acme-account', accounts, objects)),
+    orders: search('ACME orders', () => announceUnfound('acme-order', orders, objects)),
+  };
+  return {
+    ...comparisons,
+    close(): void {
+      for (const comparison of Object.values(comparisons)) comparison.close();
     },
   };
 }

@@ -3,7 +3,8 @@ import type { RotationStore } from '../store/ports/index.ts';
 import type { Standing } from './authorities.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { IssuedLeaves } from './issued-leaves.ts';
-import { notInLog, type Objects } from './objects.ts';
+import { notInLog } from './not-in-log.ts';
+import type { Objects } from './objects.ts';
 
 /**
  * Goals of rotation, and the facts for decisions on them: the rows of the inventory, and what the

@@ -3,11 +3,13 @@ import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts
 export interface RowComparisonDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
+  /** The rest after a comparison, at least. */
+  readonly restMs?: number;
 }
 
 /** A comparison rests for so many times as long as the one before took. */
 const restFactor = 20;
-const shortestRestMs = 20;
+const usualRestMs = 20;
 
 /**
  * Compares rows on which no decision rests with the log: this only tells that somebody altered
@@ -52,7 +54,7 @@ export class RowComparison {
   }
 
   async #run(): Promise<void> {
-    const { clock, logger } = this.#dependencies;
+    const { clock, logger, restMs = usualRestMs } = this.#dependencies;
     const began = clock.monotonicMs();
     this.#running = true;
     try {
@@ -62,7 +64,7 @@ export class RowComparison {
         logger.warn({ ...errorFields(thrown) }, `the rows of ${this.#of} were not compared`);
     }
     this.#running = false;
-    this.#restMs = Math.max(shortestRestMs, restFactor * (clock.monotonicMs() - began));
+    this.#restMs = Math.max(restMs, restFactor * (clock.monotonicMs() - began));
     if (!this.#wanted) return;
     this.#wanted = false;
     this.soon();

@@ -4,7 +4,7 @@ import type { AcmeAccountTable } from '../acme-schema.ts';
 import type { AcmeAccountStore, LogGuard } from '../ports/index.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
-import { loggedJson } from './codec.ts';
+import { loggedJson, loggedTexts } from './codec.ts';
 import type { BindEabKey } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
@@ -141,7 +141,7 @@ const toAccount = (row: AcmeAccountTable): AcmeAccount => ({
   algorithm: row.algorithm,
   jwk: loggedJson<AcmeAccount['jwk']>(row.jwk, {}),
   thumbprint: row.thumbprint,
-  contacts: loggedJson<readonly string[]>(row.contacts, []),
+  contacts: loggedTexts(row.contacts),
   status: row.status,
   eabKeyId: row.eab_key_id,
   tenant: row.tenant,

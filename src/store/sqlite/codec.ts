@@ -27,8 +27,8 @@ export function fromHexOrUndefined(text: string): Buffer | undefined {
 export const flag = (value: boolean): number => (value ? 1 : 0);
 
 /**
- * Parses JSON of a row that is compared with the log. Text of another form is read as `unreadable`:
- * then the row differs from the log, and no other row suffers with it.
+ * Parses JSON of a row that is compared with the log. Text of another form is read as `unreadable`,
+ * which no row of ours has: the row then differs from the log, and no other row suffers with it.
  */
 export function loggedJson<T extends object>(text: string, unreadable: T): T {
   try {
@@ -42,6 +42,10 @@ export function loggedJson<T extends object>(text: string, unreadable: T): T {
     return unreadable;
   }
 }
+
+/** The same for a list of texts. */
+export const loggedTexts = <T extends string = string>(text: string): readonly T[] =>
+  loggedJson<readonly T[]>(text, ['\0' as T]);
 
 /** Parses JSON that this store wrote. If it does not parse, somebody else changed the row. */
 export function fromJson<T>(table: TableName, text: string): T {

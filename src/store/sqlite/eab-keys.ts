@@ -13,7 +13,7 @@ import type { EabKeyTable } from '../acme-schema.ts';
 import type { EabKeyStore, LogGuard } from '../ports/index.ts';
 import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
-import { flag, loggedJson } from './codec.ts';
+import { flag, loggedJson, loggedTexts } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder, type Slots } from './statement.ts';
@@ -176,14 +176,14 @@ const toEabKey = (row: EabKeyTable): EabKey => ({
   id: row.id,
   tenant: row.tenant,
   description: row.description,
-  dnsPatterns: loggedJson<readonly string[]>(row.dns_patterns, []),
-  ipRanges: loggedJson<readonly string[]>(row.ip_ranges, []),
+  dnsPatterns: loggedTexts(row.dns_patterns),
+  ipRanges: loggedTexts(row.ip_ranges),
   wildcards: row.wildcards === 1,
-  profiles: loggedJson<readonly NamesProfile[]>(row.profiles, []),
+  profiles: loggedTexts<NamesProfile>(row.profiles),
   ttlSeconds: row.ttl_seconds,
-  keyTypes: loggedJson<readonly KeyType[]>(row.key_types, []),
+  keyTypes: loggedTexts<KeyType>(row.key_types),
   proof: row.proof,
-  challengeTypes: loggedJson<readonly ChallengeType[]>(row.challenge_types, []),
+  challengeTypes: loggedTexts<ChallengeType>(row.challenge_types),
   accounts: row.accounts,
   accountId: row.account_id,
   quotaCertificates: row.quota_certificates,

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { accountAttacks } from '../../support/acme/account-attacks.ts';
+import { alterEach, stageOf } from '../../support/acme/altered-rows.ts';
 import { readCanonical, type Tenant } from '../../../src/domain/index.ts';
 import { csr, order, www, type Attack, type Scene } from '../../support/acme/attack.ts';
 import { objectAttacks } from '../../support/acme/object-attacks.ts';
@@ -36,6 +40,17 @@ test('what belongs to another account, or differs from its order, is refused', (
 
 test('bindings, changes of keys and rights that have ended are refused', () =>
   refused(accountAttacks));
+
+test('a row that was altered past the log refuses whatever rests on it, column by column', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'meshca-acme-altered-'));
+  try {
+    const path = join(dir, 'meshca.db');
+    await using world = await createAcmeWorld({}, { path, keys: new Map() });
+    assert.deepEqual(await alterEach(await stageOf(world), path), []);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
 
 const ends: readonly (readonly [string, (at: Scene, orderUrl: string) => Promise<unknown>])[] = [
   ['the EAB key', ({ world, alice }) => world.revokeEabKey(alice.eab.id)],

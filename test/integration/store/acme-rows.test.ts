@@ -8,6 +8,7 @@ import type { Ledger } from '../../../src/ledger/index.ts';
 import { acmeWorld, next, order, tenant, write } from '../../compliance/store/acme-fixtures.ts';
 import { code, event, ManualClock, start } from '../../compliance/store/fixtures.ts';
 import { foreignSql } from '../../support/foreign-sql.ts';
+import { until } from '../../support/until.ts';
 import { openStore } from '../../support/open-store.ts';
 
 const notInLog = code('OBJECT_NOT_IN_LOG');
@@ -119,6 +120,39 @@ test('a row of ACME that was taken away past the log is announced, and cannot be
   await assert.rejects(acme.eabKeys.create(w.key, write('eab-key.created')), notInLog);
   const again = { ...w.order, stage: 'open' } as const;
   await assert.rejects(acme.orders.create(again, write('acme.order.created')), notInLog);
+});
+
+test('a row that is not found by what it had is announced, gone or altered', async (t) => {
+  const serial = '0a'.repeat(16);
+  const lookUps: readonly (readonly [string, 'account' | 'order', Read])[] = [
+    [
+      'DELETE FROM acme_accounts',
+      'account',
+      (store, w) => store.acme.accounts.byThumbprint(w.account.thumbprint),
+    ],
+    [
+      `UPDATE acme_accounts SET thumbprint = 'other'`,
+      'account',
+      (store, w) => store.acme.accounts.byThumbprint(w.account.thumbprint),
+    ],
+    ['DELETE FROM acme_orders', 'order', (store) => store.acme.orders.bySerial(serial)],
+    [
+      `UPDATE acme_orders SET serial = x'00'`,
+      'order',
+      (store) => store.acme.orders.bySerial(serial),
+    ],
+    ['DELETE FROM acme_orders', 'order', (store) => store.acme.orders.replacing(serial)],
+    ['DELETE FROM acme_orders', 'order', (store) => store.acme.orders.wasReplaced(serial)],
+  ];
+  for (const [statement, kind, lookUp] of lookUps)
+    await t.test(statement, async () => {
+      await using w = await world();
+      w.alter(statement);
+      assert.ok(!(await lookUp(w.store, w)));
+      const { id } = kind === 'account' ? w.account : w.order;
+      await until(() => w.announced.size > 0);
+      assert.deepEqual([...w.announced], [`acme-${kind} ${id}`]);
+    });
 });
 
 test('while a tenant is missing or altered past the log, no name is given to another one', async (t) => {

@@ -81,8 +81,11 @@ const eventOf = (services: ServicesWorld, kind: string, subject: string) => ({
 });
 
 // oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
-export async function createAcmeWorld(over: Partial<LimitSettings> = {}): Promise<AcmeWorld> {
-  const services = await createServicesWorld({ revocable: true });
+export async function createAcmeWorld(
+  over: Partial<LimitSettings> = {},
+  remains?: ServicesWorld['remains'],
+): Promise<AcmeWorld> {
+  const services = await createServicesWorld({ revocable: true }, remains);
   const { store, clock } = services;
   const port = await freePort();
   const baseUrl = `http://127.0.0.1:${port}`;
