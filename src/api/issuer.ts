@@ -1,3 +1,4 @@
+import { exchangedKeyMessage } from './messages/acme.ts';
 import { selectorsOf, tooMany } from './messages/common.ts';
 import { agentSvidMessage, svidResult } from './messages/issuing.ts';
 import { explanationMessage } from './messages/tokens.ts';
@@ -74,6 +75,11 @@ export const pipelineOperations: OperationsOf<'meshca.issuer.v1.Pipelines'> = {
     admits: 'strangers',
     run: async ({ services }, caller, { token }, signal) =>
       explanationMessage(await services.pipelines.explain(caller, token, signal)),
+  },
+  ExchangeToken: {
+    admits: 'strangers',
+    run: async ({ services }, caller, request, signal) =>
+      exchangedKeyMessage(await services.eabExchange.exchangeToken(caller, request, signal)),
   },
 };
 

@@ -4,6 +4,7 @@ import type { SignRequest__Output } from '../common/wire/generated/meshca/signin
 import type { Delegation } from '../domain/index.ts';
 import type { DelegatedItem } from '../services/services.ts';
 import { batchLimit } from './issuer.ts';
+import { exchangedKeyMessage } from './messages/acme.ts';
 import { tooMany } from './messages/common.ts';
 import { signResult } from './messages/issuing.ts';
 import type { OperationsOf } from './operation.ts';
@@ -53,17 +54,10 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   },
   ExchangeEabKey: {
     admits: 'delegates',
-    run: async ({ services }, caller, { dnsNames, ips, profile }, signal) => {
-      const { key, macKey, directoryUrl } = await services.eabExchange.exchange(
-        caller,
-        { dnsNames, ips, profile },
-        signal,
-      );
-      return {
-        ...{ keyId: key.id, macKey, directoryUrl },
-        ...{ expiresAt: key.expiresAt, tenant: key.tenant },
-      };
-    },
+    run: async ({ services }, caller, { dnsNames, ips, profile }, signal) =>
+      exchangedKeyMessage(
+        await services.eabExchange.exchange(caller, { dnsNames, ips, profile }, signal),
+      ),
   },
   SignDownstreamAuthority: {
     admits: 'workloads',

@@ -54,6 +54,8 @@ function endsOf({ account, key, now }: ExplainedOrder): readonly string[] {
     lines.push(`Its EAB key was revoked ${instant(key.revokedAt)}: nothing is issued by it.`);
   else if (key !== undefined && key.expiresAt > 0 && key.expiresAt <= now)
     lines.push(`Its EAB key expired ${instant(key.expiresAt)}: nothing is issued by it.`);
+  else if (key !== undefined && key.ended !== '')
+    lines.push(`Nothing is issued by its EAB key: ${key.ended}.`);
   return lines;
 }
 

@@ -2,6 +2,7 @@ import type { AcmeAccount__Output } from '../common/wire/generated/meshca/admin/
 import type { AcmeOrder__Output } from '../common/wire/generated/meshca/admin/v1/AcmeOrder.ts';
 import type { AcmeAuthorization__Output } from '../common/wire/generated/meshca/admin/v1/AcmeAuthorization.ts';
 import type { EabKey__Output } from '../common/wire/generated/meshca/admin/v1/EabKey.ts';
+import type { EabKeySource__Output } from '../common/wire/generated/meshca/admin/v1/EabKeySource.ts';
 import type { CliContext } from './context.ts';
 import { duration, facts, instant, until } from './output.ts';
 import { table } from './table.ts';
@@ -13,8 +14,16 @@ type EabKey = EabKey__Output;
 export const grantText = ({ dnsPatterns, ipRanges }: EabKey): string =>
   [...dnsPatterns, ...ipRanges].join(' ');
 
-const keyEnd = ({ revokedAt, expiresAt }: EabKey, now: number): string =>
-  revokedAt > 0 ? `revoked ${instant(revokedAt)}` : until(expiresAt, now);
+function keyEnd({ revokedAt, expiresAt, ended, source }: EabKey, now: number): string {
+  if (revokedAt > 0) return `revoked ${instant(revokedAt)}`;
+  if (ended !== '' && source !== null && expiresAt > now) return 'ended with its source';
+  return until(expiresAt, now);
+}
+
+const sourceOf = (source: EabKeySource__Output): string =>
+  source.issuer === ''
+    ? `the SVID ${source.serial} of ${source.spiffeId}`
+    : `a token of ${source.issuer} for ${source.subject}, as ${source.spiffeId} (entry ${source.entryId})`;
 
 export function showEabKeys(context: CliContext, keys: readonly EabKey[]): void {
   table(
@@ -52,6 +61,13 @@ export function showEabKey(context: CliContext, key: EabKey): void {
     ['accounts', key.accountId === '' ? key.accounts : `${key.accounts}: ${key.accountId}`],
     ['quota', quotaOf(key)],
     ['ends', keyEnd(key, context.now())],
+    ['state', key.ended === '' ? 'stands' : key.ended],
+    ...(key.source === null
+      ? []
+      : ([
+          ['exchanged for', sourceOf(key.source)],
+          ['delegation', key.source.delegationId],
+        ] as const)),
     ['created', `${instant(key.createdAt)} by ${key.createdBy}`],
   ]);
 }

@@ -2,7 +2,13 @@ import { PkiError } from '../common/errors/index.ts';
 import { errorFields } from '../common/runtime/index.ts';
 import type { ServerConfig } from '../config/index.ts';
 import { acmePlugin, type HttpPlugin } from '../server/index.ts';
-import { AcmeUrls, createAcme, type Acme, type RunningAcme } from '../services/index.ts';
+import {
+  AcmeUrls,
+  createAcme,
+  tokenExchange,
+  type Acme,
+  type RunningAcme,
+} from '../services/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import type { IssuingStage } from './issuing.ts';
@@ -39,7 +45,16 @@ export class AcmeDoor implements AsyncDisposable {
   constructor(below: Below, publicBaseUrl: string) {
     this.#below = below;
     this.#publicBaseUrl = publicBaseUrl;
-    this.plugin = acmePlugin({ urls: new AcmeUrls(publicBaseUrl), present: () => this.#acme });
+    const { context, service } = below;
+    this.plugin = acmePlugin({
+      urls: new AcmeUrls(publicBaseUrl),
+      present: () => this.#acme,
+      exchange: (request) =>
+        tokenExchange(request, {
+          exchange: service.services.eabExchange,
+          observe: (resource, result) => context.metrics.acme.answered(resource, result),
+        }),
+    });
   }
 
   get #acme(): Acme | undefined {
@@ -93,11 +108,12 @@ export const acmeDoor = (below: Below): AcmeDoor | undefined => {
 
 function partsOf({ context, tokens, records, authorities, issuing, service }: Below) {
   const { config, clock, random, logger, metrics, uid } = context;
-  const { services, acmeMac } = service;
+  const { services, acmeMac, verifier } = service;
   return {
     ...{ store: records.store, issuer: issuing.issuer, authorities: authorities.registry },
     ...{ inventory: service.inventory, revoker: services.revoker, refusals: services.refusals },
     ...{ mac: acmeMac, owners: () => records.tenantOwners.present() },
+    isIssuer: (name: string) => verifier.isIssuer(name, 'acme'),
     services: serviceSettings(config, uid),
     listeners: () => listenersOf(config),
     held: () => !tokens.gate.isOpen,

@@ -76,6 +76,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     cross: authorities.crossSign,
     crossInChains: config.rotation.crossCertificates,
     onDouble: (how) => context.metrics.doubled(how),
+    onExchanged: (by, result) => context.metrics.acme.exchanged(by, result),
     onPolled: (trustDomain, outcome) => context.metrics.federation.polled(trustDomain, outcome),
     agentBundle: authorities.agentBundle,
     handshakes: authorities.handshakes,

@@ -9,9 +9,9 @@ export interface TokenUse {
   readonly issuer: string;
   /** The subject of the token. */
   readonly subject: string;
-  /** What it was used for: the ID of an entry, or the SPIFFE ID of an agent. */
+  /** What it was used for: the ID of an entry or EAB key, or the SPIFFE ID of an agent. */
   readonly grantee: string;
-  /** The key that it was used with. */
+  /** The key that it was used with. Empty: it led to an EAB key, which no second use gets. */
   readonly publicKeySha256: string;
   readonly usedAt: number;
   /** The token itself does not count from here on. */

@@ -63,6 +63,7 @@ const ledgerEabKeys = (rows: EabKeyStore, objects: Proofs): LedgerEabKeys => ({
   },
   list: async (filter, page) =>
     provenPage(await rows.list(filter, page), (key) => objects.prove('eab-key', key)),
+  ends: (ids, now) => rows.ends(ids, now),
   create: (key, write) => rows.create(key, write),
   update: (key, write) => rows.update(key, write),
 });

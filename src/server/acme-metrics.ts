@@ -6,6 +6,7 @@ export class AcmeMetrics {
   readonly #challenges: Counter;
   readonly #limited: Counter;
   readonly #ended: Counter;
+  readonly #exchanges: Counter;
 
   constructor(registry: Registry) {
     const counter = (name: string, help: string, labelNames: readonly string[]): Counter =>
@@ -25,6 +26,11 @@ export class AcmeMetrics {
       'Validated challenges, by type and result (valid, or the type of the problem).',
       ['type', 'result'],
     );
+    this.#exchanges = counter(
+      'meshca_acme_exchanges_total',
+      'Exchanges for an EAB key, by what was exchanged (svid or token) and result (ok or a code).',
+      ['by', 'result'],
+    );
     this.#limited = counter(
       'meshca_acme_rate_limited_total',
       'Requests of ACME that a limit or quota refused, by its name.',
@@ -42,6 +48,10 @@ export class AcmeMetrics {
 
   judged(type: string, result: string): void {
     this.#challenges.inc({ type, result });
+  }
+
+  exchanged(by: string, result: string): void {
+    this.#exchanges.inc({ by, result });
   }
 
   limited(limit: string): void {

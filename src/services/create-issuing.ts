@@ -110,6 +110,7 @@ function createPipelines(
     policy: dependencies.issuancePolicy,
     inventory,
     entries: store.entries,
+    delegations: store.delegations,
     tokenUses: store.tokenUses,
     issuance: store.issuance,
     certificates: store.certificates,

@@ -241,14 +241,17 @@ function registrationServices(
   };
 }
 
-function acmeServices({ store, acmeMac }: ServicesDependencies, { shared }: Common) {
+function acmeServices(
+  { store, acmeMac, verifier, onExchanged }: ServicesDependencies,
+  { shared }: Common,
+) {
   const { eabKeys, accounts, orders } = store.acme;
-  const { tenants, audit } = store;
+  const { tenants, audit, tokenUses, entries, delegations, objects } = store;
   return {
     eabKeys: new EabKeyService({ ...shared, eabKeys, tenants, audit, mac: acmeMac }),
     eabExchange: new ExchangeService({
-      ...{ ...shared, eabKeys, mac: acmeMac, tenants },
-      ...{ delegations: store.delegations, objects: store.objects },
+      ...{ ...shared, eabKeys, mac: acmeMac, tenants, tokenUses, entries, delegations, objects },
+      ...{ verifier, onExchanged },
     }),
     acmeAccounts: new AccountService({ ...shared, accounts }),
     acmeOrders: new OrderService({ ...shared, orders }),

@@ -51,5 +51,10 @@ export { Acme, type AcmeOutcome, type AcmeResource } from './acme/acme.ts';
 export type { AcmeAnswer, AcmeLink } from './acme/answer.ts';
 export { maximumJwsBytes } from './acme/jws.ts';
 export { problemDocument, type AcmeProblem, type AcmeProblemType } from './acme/problem.ts';
+export {
+  maximumExchangeBytes,
+  tokenExchange,
+  type TokenExchangeRequest,
+} from './acme/token-exchange.ts';
 export { acmePath, AcmeUrls } from './acme/urls.ts';
 export { createAcme, type AcmeObserver, type RunningAcme } from './acme/create-acme.ts';

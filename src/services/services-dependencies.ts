@@ -66,6 +66,8 @@ export interface ServicesDependencies {
   readonly crossInChains: boolean;
   /** Called when two processes were seen under one identity of an agent. */
   readonly onDouble: (how: DoubleKind) => void;
+  /** Called with the end of each exchange for an EAB key: ok, or a code. */
+  readonly onExchanged: (by: 'svid' | 'token', result: string) => void;
   /** Called with the outcome of each poll of a bundle endpoint: ok, or a code. */
   readonly onPolled: (trustDomain: string, outcome: string) => void;
 }

@@ -44,6 +44,7 @@ export function fakeServiceParts(): Pick<
   | 'crossInChains'
   | 'onDouble'
   | 'onPolled'
+  | 'onExchanged'
 > {
   return {
     logFacts: {
@@ -80,6 +81,7 @@ export function fakeServiceParts(): Pick<
     cross: absent('root token'),
     crossInChains: false,
     onDouble: () => {},
+    onExchanged: () => {},
     onPolled: () => {},
   };
 }

@@ -1,4 +1,4 @@
-import { createHmac, generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
+import { createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../src/certs/index.ts';
 import { PkiError, unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger, systemClock, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
@@ -31,6 +31,7 @@ import {
   type ServiceSettings,
   TenantOwners,
 } from '../../src/services/index.ts';
+import type { TokenMac } from '../../src/hsm/mac-port.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
 import { tokenVerifier, type TokenVerifier } from '../../src/services/tokens/index.ts';
 import { openStore } from './open-store.ts';
@@ -73,6 +74,9 @@ export interface ServicesWorld extends AsyncDisposable {
   readonly inventory: InventoryProof;
   readonly authorities: Authorities;
   readonly tenantOwners: TenantOwners;
+  /** The HMAC of the token, with a key of these tests. */
+  readonly mac: TokenMac;
+  readonly verifier: TokenVerifier;
   /** What outlives the process: the database file and the keys in the token. */
   readonly remains: { readonly path: string; readonly keys: Map<string, KeyObject> };
   /** From now on the clock is not believed. */
@@ -278,7 +282,13 @@ export async function createServicesWorld(
   );
   let clockBelieved = true;
   let tokenAway = false;
-  const macKey = randomBytes(32);
+  const verifier = nodes.verifier ?? noTokens;
+  const mac: TokenMac = {
+    mac: (input) =>
+      tokenAway
+        ? Promise.reject(new PkiError('HSM_UNAVAILABLE', 'away'))
+        : Promise.resolve(createHmac('sha256', 'a key of tests').update(input).digest()),
+  };
   let distrusted: PkiError | undefined;
   const inventory = new InventoryProof({
     audit: store.audit,
@@ -296,13 +306,8 @@ export async function createServicesWorld(
     issuancePolicy,
     tenantOwners,
     attestors,
-    verifier: nodes.verifier ?? noTokens,
-    acmeMac: {
-      mac: (input) =>
-        tokenAway
-          ? Promise.reject(new PkiError('HSM_UNAVAILABLE', 'away'))
-          : Promise.resolve(createHmac('sha256', macKey).update(input).digest()),
-    },
+    verifier,
+    acmeMac: mac,
     issuer,
     recorded,
     authorities,
@@ -340,7 +345,7 @@ export async function createServicesWorld(
     issuer,
     inventory,
     authorities,
-    tenantOwners,
+    ...{ tenantOwners, mac, verifier },
     remains,
     issuing: issuing.authority,
     callerOf,

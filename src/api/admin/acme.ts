@@ -1,4 +1,6 @@
-import { acmeAccountStatuses, orderStatuses } from '../../domain/index.ts';
+import type { EabKey as EabKeyMessage } from '../../common/wire/generated/meshca/admin/v1/EabKey.ts';
+import { acmeAccountStatuses, orderStatuses, type EabKey } from '../../domain/index.ts';
+import type { EabKeys } from '../../services/services.ts';
 import {
   accountMessage,
   eabKeyInput,
@@ -34,14 +36,14 @@ export const acmeOperations: OperationsOf<'meshca.admin.v1.Acme'> = {
         { tenant, includeEnded },
         pageOf(page, signal),
       );
-      return { keys: items.map(eabKeyMessage), nextPageToken: next ?? '' };
+      return { keys: await withEnds(services.eabKeys, items), nextPageToken: next ?? '' };
     },
   },
   GetEabKey: {
     admits: 'operators',
     dualControl: 'never',
     run: async ({ services }, caller, { id }) =>
-      eabKeyMessage(await services.eabKeys.get(caller, id)),
+      withEnd(services.eabKeys, await services.eabKeys.get(caller, id)),
   },
   GetEabKeySecret: {
     admits: 'operators',
@@ -53,7 +55,7 @@ export const acmeOperations: OperationsOf<'meshca.admin.v1.Acme'> = {
     admits: 'operators',
     dualControl: 'never',
     run: async ({ services }, caller, { id, reason }) =>
-      eabKeyMessage(await services.eabKeys.revoke(caller, id, reason)),
+      withEnd(services.eabKeys, await services.eabKeys.revoke(caller, id, reason)),
   },
   ListAccounts: {
     admits: 'operators',
@@ -101,3 +103,13 @@ export const acmeOperations: OperationsOf<'meshca.admin.v1.Acme'> = {
       orderMessage(await services.acmeOrders.get(caller, id), clock.now()),
   },
 };
+
+const withEnds = async (eabKeys: EabKeys, keys: readonly EabKey[]): Promise<EabKeyMessage[]> => {
+  const ends = await eabKeys.ends(keys);
+  return keys.map((key, index) => eabKeyMessage(key, ends[index] ?? ''));
+};
+
+async function withEnd(eabKeys: EabKeys, key: EabKey): Promise<EabKeyMessage> {
+  const [end] = await eabKeys.ends([key]);
+  return eabKeyMessage(key, end ?? '');
+}

@@ -17,7 +17,8 @@ import type { EabKeySecret } from '../../services/services.ts';
 
 export const eabKeyInput = (request: CreateEabKeyRequest__Output): EabKeyInput => ({ ...request });
 
-export const eabKeyMessage = (key: EabKey): EabKeyMessage => ({
+/** `ended`: why nothing more is issued by it; empty: it stands. */
+export const eabKeyMessage = (key: EabKey, ended: string): EabKeyMessage => ({
   ...key,
   dnsPatterns: [...key.dnsPatterns],
   ipRanges: [...key.ipRanges],
@@ -26,13 +27,21 @@ export const eabKeyMessage = (key: EabKey): EabKeyMessage => ({
   challengeTypes: [...key.challengeTypes],
   accountId: key.accountId ?? '',
   revokedAt: key.revokedAt ?? 0,
+  ended,
+  source: key.source?.by === 'svid' ? { ...key.source, agent: key.source.agent ?? '' } : key.source,
 });
 
 export const eabKeySecretMessage = ({
   key,
   macKey,
   directoryUrl,
-}: EabKeySecret): EabKeySecretMessage => ({ key: eabKeyMessage(key), macKey, directoryUrl });
+}: EabKeySecret): EabKeySecretMessage => ({ key: eabKeyMessage(key, ''), macKey, directoryUrl });
+
+/** The answer to whoever exchanged something for it. */
+export const exchangedKeyMessage = ({ key, macKey, directoryUrl }: EabKeySecret) => ({
+  ...{ keyId: key.id, macKey, directoryUrl },
+  ...{ expiresAt: key.expiresAt, tenant: key.tenant },
+});
 
 export const accountMessage = (account: AcmeAccount): AccountMessage => ({
   id: account.id,

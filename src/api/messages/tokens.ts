@@ -7,11 +7,18 @@ export const explanationMessage = ({ token, grants, usedAt }: TokenExplanation) 
   subject: token.subject,
   expiresAt: token.expiresAt,
   selectors: token.selectors.map(selectorText),
-  grants: grants.map(({ spiffeId, ttlSeconds, entryId, denied }) => ({
+  grants: grants.map(({ spiffeId, ttlSeconds, entryId, denied, names }) => ({
     spiffeId: spiffeId.toString(),
     ttlSeconds,
     entryId,
     denied: denied ?? '',
+    names: names.map(({ delegation, tenant }) => ({
+      ...{ delegationId: delegation.id, tenant, profile: delegation.profile },
+      dnsPatterns: [...delegation.dnsPatterns],
+      ipRanges: [...delegation.ipRanges],
+      wildcards: delegation.wildcards,
+    })),
   })),
   usedAt: usedAt ?? 0,
+  purposes: [...token.purposes],
 });

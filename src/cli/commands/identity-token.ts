@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import type { IdentityTokenGrant__Output } from '../../common/wire/generated/meshca/admin/v1/IdentityTokenGrant.ts';
+import type { IdentityTokenNames__Output } from '../../common/wire/generated/meshca/admin/v1/IdentityTokenNames.ts';
 import { action, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -67,14 +69,35 @@ async function explain(
   ]);
   context.out(`\nselectors\n${told.selectors.map((each) => `  ${each}\n`).join('')}`);
   const lines = [
-    ...told.grants.map(
-      ({ spiffeId, entryId, ttlSeconds, denied }) =>
-        `  ${denied === '' ? 'gives' : 'would give'} ${spiffeId} for ${ttlSeconds} s ` +
-        `(${entryId})${denied === '' ? '' : `, but the policy denies it: ${denied}`}\n`,
-    ),
+    ...told.grants.flatMap((grant) => grantLines(grant, told.purposes)),
     ...told.refused.map(
       ({ spiffeId, entryId, reason }) => `  not ${spiffeId} (${entryId}): ${reason}\n`,
     ),
   ];
   context.out(`\nentries\n${lines.length === 0 ? '  none below this issuer\n' : lines.join('')}`);
 }
+
+/** The certificate of an identity, and the names of its delegations, as the issuer's purposes allow. */
+function grantLines(
+  { spiffeId, entryId, ttlSeconds, denied, names }: IdentityTokenGrant__Output,
+  purposes: readonly string[],
+): readonly string[] {
+  const certificate = purposes.includes('pipeline')
+    ? `  ${denied === '' ? 'gives' : 'would give'} ${spiffeId} for ${ttlSeconds} s ` +
+      `(${entryId})${denied === '' ? '' : `, but the policy denies it: ${denied}`}\n`
+    : `  is ${spiffeId} (${entryId}), without a certificate: its issuer has not the purpose pipeline\n`;
+  if (!purposes.includes('acme')) return [certificate];
+  if (names.length === 0)
+    return [certificate, `  no EAB key: ${spiffeId} has no delegation of names\n`];
+  return [certificate, ...names.map(namesLine)];
+}
+
+const namesLine = ({
+  delegationId,
+  tenant,
+  profile,
+  dnsPatterns,
+  ipRanges,
+}: IdentityTokenNames__Output): string =>
+  `  ${tenant === '' ? 'no EAB key, since the identity has no tenant,' : `EAB keys of ${tenant}`} ` +
+  `for ${[...dnsPatterns, ...ipRanges].join(' ')} (${profile}, ${delegationId})\n`;

@@ -4,13 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { TrustDomain } from '../../common/spiffe/index.ts';
-import {
-  certificatesFromPem,
-  certificatesToPem,
-  pemEncode,
-  pkcs8Of,
-} from '../../common/x509/index.ts';
-import type { ServerTrust } from '../../common/wire/index.ts';
+import { certificatesToPem, pemEncode, pkcs8Of } from '../../common/x509/index.ts';
 import {
   endTokenCertificate,
   issueWithToken,
@@ -24,13 +18,16 @@ import type { CliContext } from '../context.ts';
 import { readBytes, writeWhole } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { fingerprintsOf } from '../server-issuer.ts';
+import {
+  rootsInPem,
+  tokenCallTimeoutMs,
+  tokenClientOf,
+  type TokenClientFlags,
+} from '../token-client-options.ts';
 import { jobToken, type TokenSourceFlags } from '../token-source.ts';
 import { unreachable } from '../unreachable.ts';
 
-interface IssueFlags extends TokenSourceFlags {
-  readonly oidc?: boolean;
-  readonly trustDomain?: string;
-  readonly rootFingerprint?: string;
+interface IssueFlags extends TokenSourceFlags, TokenClientFlags {
   readonly spiffeId?: string;
   readonly ttl?: string;
   readonly out: string;
@@ -52,7 +49,6 @@ const names = {
   bundle: 'bundle.pem',
   issued: 'issued.json',
 } as const;
-const callTimeoutMs = 20_000;
 
 /** Certificates for jobs of pipelines, without an agent. */
 export function issueCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -96,7 +92,7 @@ export function issueCommands(program: Command, context: CliContext, outcome: Ou
 
 async function issue(context: CliContext, options: IssueFlags & GlobalOptions): Promise<void> {
   const issuersSha256 = fingerprintsOf(options.issuerFingerprint);
-  const client = clientOf(context, options, issuersSha256);
+  const client = tokenClientOf(context, options, issuersSha256);
   const ttlSeconds = options.ttl === undefined ? 0 : parseDuration(options.ttl);
   const waitMs = options.wait === '0' ? 0 : parseDuration(options.wait) * 1000;
   const folder = resolve(options.out);
@@ -146,61 +142,6 @@ const interrupted = (): PkiError =>
       'itself. Run the command again, with a new token if that one was used.',
   });
 
-/** @throws PkiError INVALID_REQUEST if the options do not fit together */
-function clientOf(
-  context: CliContext,
-  options: IssueFlags & GlobalOptions,
-  issuersSha256: readonly string[],
-): TokenClientOptions {
-  const { server, bundle, rootFingerprint, trustDomain } = options;
-  const wrong = (message: string, next: string): PkiError =>
-    new PkiError('INVALID_REQUEST', message, { next });
-  if (options.oidc !== true) throw wrong('how the caller proves itself is missing', 'Give --oidc.');
-  if (server === undefined)
-    throw wrong('--server, the address of the CA, is missing', 'Give --server HOST:PORT.');
-  if (trustDomain === undefined)
-    throw wrong(
-      '--trust-domain is missing',
-      'Give --trust-domain, as trustDomain of the server says.',
-    );
-  if ((bundle === undefined) === (rootFingerprint === undefined))
-    throw wrong(
-      'exactly one of --bundle and --root-fingerprint is needed',
-      'Give what "meshca bundle show" prints on the machine of the server: a file of the ' +
-        'roots, or the fingerprint of one.',
-    );
-  const roots = bundle === undefined ? [] : rootsOf(readBytes(bundle), bundle);
-  const issuers = () =>
-    issuersSha256.length === 0
-      ? ({ kind: 'mark' } as const)
-      : ({ kind: 'keys', sha256Hex: new Set(issuersSha256) } as const);
-  const settings = { root: '--root-fingerprint', issuer: '--issuer-fingerprint' };
-  const trust: ServerTrust =
-    rootFingerprint === undefined
-      ? { kind: 'bundle', roots: () => roots, issuers, settings }
-      : {
-          kind: 'fingerprint',
-          rootsSha256Hex: fingerprintsOf(rootFingerprint, '--root-fingerprint'),
-          issuers,
-          settings,
-        };
-  return {
-    server,
-    trustDomain: unwrap(TrustDomain.parseName(trustDomain)),
-    trust,
-    timeoutMs: callTimeoutMs,
-    signal: context.signal,
-    now: context.now,
-  };
-}
-
-function rootsOf(pem: Buffer, path: string): readonly Buffer[] {
-  const roots = certificatesFromPem(pem.toString('utf8'));
-  if (!roots.ok || roots.value.length === 0)
-    throw new PkiError('INVALID_REQUEST', `${path} holds no certificates in PEM`);
-  return roots.value;
-}
-
 /** The folder is for its owner alone: it holds a key. */
 function prepareFolder(folder: string): void {
   try {
@@ -240,8 +181,8 @@ function readWritten(at: (name: string) => string): Written {
       issued: { ...issued, issuersSha256: [...issued.issuersSha256] },
       trustDomain: unwrap(TrustDomain.parseName(issued.trustDomain)),
       privateKey: createPrivateKey(readBytes(at(names.key))),
-      chainDer: rootsOf(readBytes(at(names.chain)), at(names.chain)),
-      roots: rootsOf(readBytes(at(names.bundle)), at(names.bundle)),
+      chainDer: rootsInPem(readBytes(at(names.chain)), at(names.chain)),
+      roots: rootsInPem(readBytes(at(names.bundle)), at(names.bundle)),
     };
   } catch (thrown) {
     if (thrown instanceof PkiError) throw thrown;
@@ -296,7 +237,7 @@ async function giveBack(
           : { kind: 'keys', sha256Hex: new Set(issuersSha256) },
       settings: { root: '--bundle', issuer: '--issuer-fingerprint' },
     },
-    timeoutMs: callTimeoutMs,
+    timeoutMs: tokenCallTimeoutMs,
     signal: context.signal,
     now: context.now,
   };

@@ -4,6 +4,7 @@ import { PkiError, unwrap } from '../errors/index.ts';
 import type { TrustDomain } from '../spiffe/index.ts';
 import { createCsr, generateKeyPairAsync, pkcs8Of, spkiOf, verifyX509Svid } from '../x509/index.ts';
 import type { EndTokenCertificateResponse__Output } from './generated/meshca/issuer/v1/EndTokenCertificateResponse.ts';
+import type { ExchangeTokenResponse__Output } from './generated/meshca/issuer/v1/ExchangeTokenResponse.ts';
 import type { ExplainTokenResponse__Output } from './generated/meshca/issuer/v1/ExplainTokenResponse.ts';
 import type { IssueWithTokenResponse__Output } from './generated/meshca/issuer/v1/IssueWithTokenResponse.ts';
 import type { MethodAt, MethodPathOf } from './method-types.ts';
@@ -78,6 +79,13 @@ export const explainToken = (
   token: string,
 ): Promise<ExplainTokenResponse__Output> =>
   callOnce(options, '/meshca.issuer.v1.Pipelines/ExplainToken', { token });
+
+/** A key for external account binding, for names. The token counts once. */
+export const exchangeToken = (
+  options: TokenClientOptions,
+  ask: MethodAt<'/meshca.issuer.v1.Pipelines/ExchangeToken'>['requestSent'],
+): Promise<ExchangeTokenResponse__Output> =>
+  callOnce(options, '/meshca.issuer.v1.Pipelines/ExchangeToken', ask);
 
 /** Gives a certificate back that a token led to. */
 export const endTokenCertificate = (

@@ -9,7 +9,7 @@ import type { TokenMac } from '../../hsm/mac-port.ts';
 import { placeOfTenant } from '../../issuance/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { Issuer } from '../../issuance/issuer.ts';
-import type { Ledger } from '../../ledger/index.ts';
+import type { Ledger, LedgerAcme } from '../../ledger/index.ts';
 import type { AcmeOrderStore } from '../../store/ports/index.ts';
 import type { Refusals } from '../callers/callers.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
@@ -69,6 +69,8 @@ export interface AcmeParts {
   readonly refusals: Pick<Refusals, 'refusedAs' | 'count'>;
   readonly mac: TokenMac;
   readonly owners: () => NameOwners<Tenant>;
+  /** Whether the tokens of this issuer lead to EAB keys. */
+  readonly isIssuer: (name: string) => boolean;
   readonly services: Pick<ServiceSettings, 'reservedDnsNames' | 'revocable'>;
   /** Every listener of this server, whichever protocol it speaks. */
   readonly listeners: () => readonly OwnListener[];
@@ -101,7 +103,8 @@ export interface RunningAcme {
  */
 export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Promise<RunningAcme> {
   const { store, clock, logger, observe, mac } = parts;
-  const { accounts, orders, eabKeys } = store.acme;
+  const { accounts, orders } = store.acme;
+  const eabKeys = keysOfIssuers(store.acme.eabKeys, parts.isIssuer);
   const urls = new AcmeUrls(settings.publicBaseUrl);
   const nonces = new Nonces({
     ...{ key: await mac.mac(nonceMacInput), clock, random: parts.random },
@@ -156,6 +159,17 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     },
   };
 }
+
+/** A key that was exchanged for a token counts as gone where its issuer is configured no more. */
+const keysOfIssuers = (
+  eabKeys: Pick<LedgerAcme['eabKeys'], 'byId'>,
+  isIssuer: AcmeParts['isIssuer'],
+): typeof eabKeys => ({
+  byId: async (id) => {
+    const key = await eabKeys.byId(id);
+    return key?.source?.by === 'token' && !isIssuer(key.source.issuer) ? undefined : key;
+  },
+});
 
 /** A finalized order ends once: nothing changes it afterwards. */
 const observedOrders = (

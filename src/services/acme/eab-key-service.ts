@@ -111,6 +111,15 @@ export class EabKeyService implements EabKeys {
     });
   }
 
+  async ends(keys: readonly EabKey[]): Promise<readonly (string | undefined)[]> {
+    const { clock, eabKeys } = this.#dependencies;
+    const ends = await eabKeys.ends(
+      keys.map(({ id }) => id),
+      clock.now(),
+    );
+    return ends.map((end) => end?.message);
+  }
+
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<EabKey> {
     return this.#refusing(caller, 'RevokeEabKey', id.slice(0, 64), async () => {
       const { clock, eabKeys } = this.#dependencies;

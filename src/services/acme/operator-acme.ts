@@ -7,7 +7,7 @@ import type {
   OrderStatus,
 } from '../../domain/index.ts';
 import type { Page, PageRequest } from '../../store/ports/index.ts';
-import type { DelegateCaller, OperatorCaller } from '../callers/caller.ts';
+import type { AnonymousCaller, DelegateCaller, OperatorCaller } from '../callers/caller.ts';
 
 /** An EAB key with what its holder needs. Whoever has this can make accounts with it. */
 export interface EabKeySecret {
@@ -30,6 +30,8 @@ export interface EabKeys {
   get(caller: OperatorCaller, id: string): Promise<EabKey>;
   /** The MAC key again, for whoever may create such a key. On record. EAB_KEY_ENDED. */
   secret(caller: OperatorCaller, id: string): Promise<EabKeySecret>;
+  /** Why nothing more is issued by each key, its source included. Undefined: it stands. */
+  ends(keys: readonly EabKey[]): Promise<readonly (string | undefined)[]>;
   /** Ends the key, and with it what its accounts would be issued, renewals included. */
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<EabKey>;
 }
@@ -42,13 +44,31 @@ export interface ExchangeAsk {
   readonly profile: string;
 }
 
+/** What the holder of a token of another issuer wants to order. */
+export interface TokenExchangeAsk extends ExchangeAsk {
+  readonly token: string;
+  /** The identity that is meant, where the token gives several; empty: the only one. */
+  readonly spiffeId: string;
+}
+
 /** EAB keys for callers that prove themselves otherwise. */
 export interface EabExchange {
   /**
    * A key for one account and some minutes, for names that a delegation of the caller covers. It
-   * ends with the delegation's time and with the caller's SVID, if they end before.
+   * ends at once with what it came from (`EabKeySource`).
    */
   exchange(caller: DelegateCaller, ask: ExchangeAsk, signal?: AbortSignal): Promise<EabKeySecret>;
+  /**
+   * The same for the holder of a token, which counts once. An entry below its issuer gives the
+   * SPIFFE ID whose delegations count.
+   *
+   * @throws PkiError TOKEN_*, ENTRY_NOT_AUTHORIZED, TOKEN_GRANT_AMBIGUOUS, OUTSIDE_DELEGATION
+   */
+  exchangeToken(
+    caller: AnonymousCaller,
+    ask: TokenExchangeAsk,
+    signal?: AbortSignal,
+  ): Promise<EabKeySecret>;
 }
 
 /** Empty texts: any. */

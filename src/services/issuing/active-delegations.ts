@@ -1,6 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Delegation, Proven } from '../../domain/index.ts';
+import {
+  isNamesProfile,
+  type Delegation,
+  type NamesProfile,
+  type Proven,
+} from '../../domain/index.ts';
 import type { LedgerDelegations, ObjectLedger } from '../../ledger/index.ts';
 import type { Caller, DelegateCaller } from '../callers/caller.ts';
 
@@ -9,6 +14,14 @@ export interface ActiveDelegationDependencies {
   readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly clock: Pick<Clock, 'now'>;
 }
+
+/** A delegation of names without an identity. */
+export type NamesDelegation = Proven<Delegation> & { readonly profile: NamesProfile };
+
+export const namesDelegations = (
+  delegations: readonly Proven<Delegation>[],
+): readonly NamesDelegation[] =>
+  delegations.filter((each): each is NamesDelegation => isNamesProfile(each.profile));
 
 /**
  * The delegations of a caller that stand now.

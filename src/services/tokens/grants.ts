@@ -1,4 +1,4 @@
-import { fail, ok, unwrap, type Result } from '../../common/errors/index.ts';
+import { fail, ok, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { parseTemplate, selectorText, SpiffeId, tokenIssuerId } from '../../common/spiffe/index.ts';
 import {
@@ -76,3 +76,41 @@ export const grantTtlSeconds = (
     settings.maximumX509TtlSeconds,
     profile === 'short-lived' ? shortLivedMaximumSeconds : Infinity,
   );
+
+/** An entry that gives its token an identity. */
+export interface Granted {
+  readonly entry: Proven<RegistrationEntry>;
+  readonly spiffeId: SpiffeId;
+}
+
+export const granted = (judged: readonly JudgedEntry[]): readonly Granted[] =>
+  judged.flatMap(({ entry, identity }) =>
+    identity.ok ? [{ entry, spiffeId: identity.value }] : [],
+  );
+
+/**
+ * The only identity that a token gives, or the one that is wanted.
+ *
+ * @throws PkiError ENTRY_NOT_AUTHORIZED, TOKEN_GRANT_AMBIGUOUS
+ */
+export function chosenGrant(judged: readonly JudgedEntry[], wanted: string): Granted {
+  const all = granted(judged);
+  const fitting = all.filter(({ spiffeId }) => wanted === '' || spiffeId.toString() === wanted);
+  const [first] = fitting;
+  const names = [...new Set(all.map(({ spiffeId }) => spiffeId.toString()))];
+  if (first === undefined)
+    throw new PkiError(
+      'ENTRY_NOT_AUTHORIZED',
+      names.length === 0
+        ? 'no entry below the issuer gives an identity to this token'
+        : `no entry gives ${JSON.stringify(wanted.slice(0, 200))} to this token; it may have ` +
+            `${names.join(', ').slice(0, 1000)}`,
+      { next: 'Compare the claims of the token with the entries: "meshca token explain".' },
+    );
+  if (new Set(fitting.map(({ spiffeId }) => spiffeId.toString())).size > 1)
+    throw new PkiError(
+      'TOKEN_GRANT_AMBIGUOUS',
+      `the token may have ${names.join(', ').slice(0, 1000)}`,
+    );
+  return first;
+}

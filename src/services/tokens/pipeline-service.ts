@@ -1,13 +1,8 @@
 import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { selectorText, tokenIssuerId, type SpiffeId } from '../../common/spiffe/index.ts';
+import { selectorText, tokenIssuerId } from '../../common/spiffe/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
-import {
-  spiffeSubject,
-  type CertificateRecord,
-  type Proven,
-  type RegistrationEntry,
-} from '../../domain/index.ts';
+import { spiffeSubject, type CertificateRecord } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import { admit, type PolicyRequest, type TenantGate } from '../../issuance/index.ts';
 import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
@@ -25,12 +20,14 @@ import type { InventoryProof } from '../callers/inventory-proof.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { issueOne, type IssuingDependencies } from '../issuing/decided.ts';
 import { ttlWithin } from '../requests.ts';
-import { grantTtlSeconds, judgeEntries, type JudgedEntry } from './grants.ts';
+import { chosenGrant, granted, grantTtlSeconds, judgeEntries, type Granted } from './grants.ts';
 import type { PipelineRequest, Pipelines, TokenExplanation, TokenGrant } from './pipelines.ts';
 import { SingleUse } from './single-use.ts';
-import type { TokenVerifier, VerifiedToken } from './token-verifier.ts';
+import { tokenNames, type TokenNamesDependencies } from './token-names.ts';
+import type { TokenDemand, TokenVerifier, VerifiedToken } from './token-verifier.ts';
 
 export interface PipelineDependencies extends IssuingDependencies {
+  readonly delegations: TokenNamesDependencies['delegations'];
   readonly verifier: TokenVerifier;
   readonly policy: Pick<TenantGate, 'decide' | 'preview'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
@@ -75,7 +72,10 @@ export class PipelineService implements Pipelines {
         if (request.csrDer.length > maximumCsrBytes)
           throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
         const csr = unwrap(parseCsr(request.csrDer));
-        const token = await this.#verified(caller, request.token, signal);
+        const token = await this.#verified(
+          { caller, text: request.token, purpose: 'pipeline' },
+          signal,
+        );
         const issuerId = this.#issuerId(token);
         try {
           return await this.#issued({ caller, token, request, csr }, signal);
@@ -108,12 +108,12 @@ export class PipelineService implements Pipelines {
       async () => {
         if (caller.class !== 'anonymous')
           (await this.#dependencies.access.of(caller)).requireEverything('explaining a token');
-        const token = await this.#verified(caller, text, signal);
+        const token = await this.#verified({ caller, text, purpose: ['pipeline', 'acme'] }, signal);
         const judged = await judgeEntries(token, this.#dependencies);
         const use = await this.#dependencies.tokenUses.byId(token.useId);
         return {
           token,
-          grants: granted(judged).map((grant) => this.#explained(grant, token)),
+          grants: await Promise.all(granted(judged).map((grant) => this.#explained(grant, token))),
           refused:
             caller.class === 'anonymous'
               ? []
@@ -208,17 +208,16 @@ export class PipelineService implements Pipelines {
   }
 
   async #verified(
-    caller: Caller,
-    text: string,
+    {
+      caller,
+      text,
+      purpose,
+    }: Pick<TokenDemand, 'purpose'> & { readonly caller: Caller; readonly text: string },
     signal: AbortSignal | undefined,
   ): Promise<VerifiedToken> {
     const peer = caller.class === 'anonymous' ? caller.peer : undefined;
     if (peer !== undefined) this.#limits.admit(peer);
-    const verified = await this.#dependencies.verifier.verify(
-      text,
-      { purpose: 'pipeline', peer },
-      signal,
-    );
+    const verified = await this.#dependencies.verifier.verify(text, { purpose, peer }, signal);
     if (!verified.ok && peer !== undefined) this.#limits.failed(peer);
     return unwrap(verified);
   }
@@ -229,7 +228,7 @@ export class PipelineService implements Pipelines {
   ): ReturnType<Pipelines['issue']> {
     const { settings, authorities } = this.#dependencies;
     const judged = await judgeEntries(token, this.#dependencies);
-    const grant = chosen(judged, request.spiffeId);
+    const grant = chosenGrant(judged, request.spiffeId);
     const { entry, spiffeId } = grant;
     const issuerId = this.#issuerId(token);
     const redemption = {
@@ -277,7 +276,7 @@ export class PipelineService implements Pipelines {
     return { leaf, entryId: entry.id, rootsDer: authorities.rootsDer() };
   }
 
-  #explained(grant: Granted, token: VerifiedToken): TokenGrant {
+  async #explained(grant: Granted, token: VerifiedToken): Promise<TokenGrant> {
     const { policy, settings } = this.#dependencies;
     const ttlSeconds = grantTtlSeconds(grant.entry, settings);
     const decision = policy.preview(policyRequest(grant, ttlSeconds, keyTypeOfClients), {
@@ -289,6 +288,9 @@ export class PipelineService implements Pipelines {
       spiffeId: grant.spiffeId,
       ttlSeconds,
       denied: decision.allowed ? undefined : decision.reason,
+      names: token.purposes.includes('acme')
+        ? await tokenNames(grant.spiffeId.toString(), this.#dependencies)
+        : [],
     };
   }
 
@@ -331,37 +333,4 @@ interface IssuingCall {
   readonly token: VerifiedToken;
   readonly request: PipelineRequest;
   readonly csr: { readonly spkiDer: Buffer; readonly keyType: KeyType };
-}
-
-interface Granted {
-  readonly entry: Proven<RegistrationEntry>;
-  readonly spiffeId: SpiffeId;
-}
-
-const granted = (judged: readonly JudgedEntry[]): readonly Granted[] =>
-  judged.flatMap(({ entry, identity }) =>
-    identity.ok ? [{ entry, spiffeId: identity.value }] : [],
-  );
-
-/** @throws PkiError ENTRY_NOT_AUTHORIZED, TOKEN_GRANT_AMBIGUOUS */
-function chosen(judged: readonly JudgedEntry[], wanted: string): Granted {
-  const all = granted(judged);
-  const fitting = all.filter(({ spiffeId }) => wanted === '' || spiffeId.toString() === wanted);
-  const [first] = fitting;
-  const names = [...new Set(all.map(({ spiffeId }) => spiffeId.toString()))];
-  if (first === undefined)
-    throw new PkiError(
-      'ENTRY_NOT_AUTHORIZED',
-      names.length === 0
-        ? 'no entry below the issuer gives an identity to this token'
-        : `no entry gives ${JSON.stringify(wanted.slice(0, 200))} to this token; it may have ` +
-            `${names.join(', ').slice(0, 1000)}`,
-      { next: 'Compare the claims of the token with the entries: "meshca token explain".' },
-    );
-  if (new Set(fitting.map(({ spiffeId }) => spiffeId.toString())).size > 1)
-    throw new PkiError(
-      'TOKEN_GRANT_AMBIGUOUS',
-      `the token may have ${names.join(', ').slice(0, 1000)}`,
-    );
-  return first;
 }

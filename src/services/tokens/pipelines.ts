@@ -1,3 +1,4 @@
+import type { NamesDelegation } from '../issuing/active-delegations.ts';
 import type { SpiffeId } from '../../common/spiffe/index.ts';
 import type { IssuedLeaf } from '../../issuance/issuer.ts';
 import type {
@@ -24,6 +25,15 @@ export interface TokenGrant {
   readonly ttlSeconds: number;
   /** Why the policy denies it now, with a key as our clients make them; undefined: it allows it. */
   readonly denied: string | undefined;
+  /** By which EAB keys are given. Empty: the issuer has not the purpose acme. */
+  readonly names: readonly TokenNames[];
+}
+
+/** A delegation of names of the identity that a token gives. */
+export interface TokenNames {
+  readonly delegation: NamesDelegation;
+  /** Of the identity. Empty: none, and no EAB key is given. */
+  readonly tenant: string;
 }
 
 /** An entry of the token's issuer that does not match, and why. */

@@ -17,7 +17,7 @@ export const tokenAlgorithms = [
 export type TokenAlgorithm = (typeof tokenAlgorithms)[number];
 
 /** Who may be admitted with a token. */
-const tokenPurposes = ['node', 'pipeline', 'istio', 'linkerd'] as const;
+const tokenPurposes = ['node', 'pipeline', 'acme', 'istio', 'linkerd'] as const;
 export type TokenPurpose = (typeof tokenPurposes)[number];
 
 const issuerNamePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;

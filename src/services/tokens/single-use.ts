@@ -49,7 +49,8 @@ export class SingleUse {
   ): Promise<IssuedLeaf> {
     const { tokenUses, clock } = this.#dependencies;
     const { grantee, publicKeySha256 } = redemption;
-    if ((await tokenUses.byId(token.useId)) === undefined) this.#refuseLost(token);
+    if ((await tokenUses.byId(token.useId)) === undefined)
+      refuseLost(token, this.#dependencies.objects);
     const mark = await tokenUses.bind(
       {
         id: token.useId,
@@ -79,17 +80,6 @@ export class SingleUse {
         this.#event('identity-token.used', token, redemption, leaf.serial),
       );
     return leaf;
-  }
-
-  /** The marks of the time that an accepted restore gave up are lost. */
-  #refuseLost({ issuedAt }: VerifiedToken): void {
-    const [restored] = this.#dependencies.objects.restores();
-    if (restored === undefined || issuedAt * 1000 > restored.acceptedMs) return;
-    throw new PkiError(
-      'TOKEN_REPLAYED',
-      `the token was issued at ${utc(issuedAt)}, before the database was restored: nobody can tell whether it was used`,
-      { next: 'Get a new token.' },
-    );
   }
 
   /** What was issued right before a crash: the mark does not know it yet. */
@@ -131,6 +121,24 @@ export class SingleUse {
       },
     };
   }
+}
+
+/**
+ * The marks of the time that an accepted restore gave up are lost.
+ *
+ * @throws PkiError TOKEN_REPLAYED for a token without a mark from before that time
+ */
+export function refuseLost(
+  { issuedAt }: Pick<VerifiedToken, 'issuedAt'>,
+  objects: Pick<ObjectLedger, 'restores'>,
+): void {
+  const [restored] = objects.restores();
+  if (restored === undefined || issuedAt * 1000 > restored.acceptedMs) return;
+  throw new PkiError(
+    'TOKEN_REPLAYED',
+    `the token was issued at ${utc(issuedAt)}, before the database was restored: nobody can tell whether it was used`,
+    { next: 'Get a new token.' },
+  );
 }
 
 const replayed = ({ usedAt, serial, endedAt }: TokenUse): PkiError =>

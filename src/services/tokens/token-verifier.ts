@@ -4,7 +4,8 @@ import type { TokenPurpose } from './settings.ts';
 
 /** What a way in demands of a token. */
 export interface TokenDemand {
-  readonly purpose: TokenPurpose;
+  /** The issuer must have it, or one of them. */
+  readonly purpose: TokenPurpose | readonly TokenPurpose[];
   /** The token must be for one of these. Absent: for one of the issuer's own audiences. */
   readonly audiences?: readonly string[];
   /** The cluster that the caller names; needed where several clusters have one issuer. */
@@ -28,6 +29,8 @@ export interface KubernetesIdentity {
 export interface VerifiedToken {
   /** The name of the issuer in `tokens.issuers`. */
   readonly issuer: string;
+  /** What the issuer is configured for. */
+  readonly purposes: readonly TokenPurpose[];
   readonly subject: string;
   readonly audiences: readonly string[];
   /** All claims. Their values are outside text: quote them with care. */
@@ -74,7 +77,7 @@ export interface TokenVerifier {
    * error, log or record. An aborted `signal` ends the wait, not what others wait for.
    */
   verify(token: string, demand: TokenDemand, signal?: AbortSignal): Promise<Result<VerifiedToken>>;
-  /** Whether an issuer of this name is configured. */
-  isIssuer(name: string): boolean;
+  /** Whether an issuer of this name is configured, for this purpose where one is stated. */
+  isIssuer(name: string, purpose?: TokenPurpose): boolean;
   standings(): readonly TokenIssuerStanding[];
 }

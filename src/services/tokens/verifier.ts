@@ -48,9 +48,12 @@ export function tokenVerifier(
   dependencies: TokenVerifierDependencies,
 ): TokenVerifier {
   const known = issuers.map((settings) => openIssuer(settings, dependencies));
-  const names = new Set(issuers.map(({ name }) => name));
   return {
-    isIssuer: (name) => names.has(name),
+    isIssuer: (wanted, purpose) =>
+      issuers.some(
+        ({ name, purposes }) =>
+          name === wanted && (purpose === undefined || purposes.includes(purpose)),
+      ),
     standings: () => known.map((issuer) => standingOf(issuer)),
     verify: async (text, demand, signal) => {
       const token = parseToken(text);
@@ -104,10 +107,11 @@ function issuerOf(
   { issuer }: UnverifiedToken,
   { purpose, cluster }: TokenDemand,
 ): Result<OpenIssuer> {
+  const wanted = [purpose].flat();
   const found = issuers.filter(
     ({ settings }) =>
       settings.issuer === issuer &&
-      settings.purposes.includes(purpose) &&
+      wanted.some((each) => settings.purposes.includes(each)) &&
       (cluster === undefined ||
         (settings.type === 'kubernetes' && clusterOf(settings) === cluster)),
   );
@@ -118,7 +122,7 @@ function issuerOf(
       'TOKEN_ISSUER_UNKNOWN',
       'no issuer ' +
         `${shown}${cluster === undefined ? '' : ` of a cluster ${JSON.stringify(cluster.slice(0, 80))}`} ` +
-        `is configured for ${purpose}`,
+        `is configured for ${wanted.join(' or ')}`,
     );
   // a token is a secret of its cluster: it is not tried on others
   return found.length === 1
@@ -153,6 +157,7 @@ async function judge(
   const { subject, audiences, jti, issuedAt, expiresAt } = registered.value;
   return ok({
     issuer: settings.name,
+    purposes: settings.purposes,
     subject,
     audiences,
     claims: token.claims,

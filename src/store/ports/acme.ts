@@ -1,4 +1,12 @@
-import type { AcmeAccount, AcmeOrder, AuditEvent, EabKey, Rights } from '../../domain/index.ts';
+import type {
+  AcmeAccount,
+  AcmeOrder,
+  AuditEvent,
+  EabKey,
+  RightEnded,
+  Rights,
+  TokenUse,
+} from '../../domain/index.ts';
 import type { Lease } from './leases.ts';
 import type { Page, PageRequest } from './pages.ts';
 
@@ -12,10 +20,18 @@ export interface NonceMark {
   readonly expiresAt: number;
 }
 
+/** The mark that a token was used, and its record. */
+export interface TokenMark {
+  readonly use: Omit<TokenUse, 'serial' | 'endedAt'>;
+  readonly event: AuditEvent;
+}
+
 /** One write of ACME. */
 export interface AcmeWrite {
   /** Absent: the server itself writes. */
   readonly nonce?: NonceMark | undefined;
+  /** The token of another issuer that leads to it, which counts once (TOKEN_REPLAYED). */
+  readonly token?: TokenMark | undefined;
   /** Judged in the transaction. The first one that has ended is thrown with its code. */
   readonly rights: Rights;
   readonly event: AuditEvent;
@@ -43,6 +59,8 @@ export interface EabKeyStore {
     },
     page: PageRequest,
   ): Promise<Page<EabKey>>;
+  /** The right `eab-key` of each of these IDs, as the next transaction would judge it. */
+  ends(ids: readonly string[], now: number): Promise<readonly (RightEnded | undefined)[]>;
   create(key: EabKey, write: AcmeWrite): Promise<void>;
   /** Replaces the row with the version before. NOT_FOUND, CONFLICT. */
   update(key: EabKey, write: AcmeWrite): Promise<void>;

@@ -9,6 +9,7 @@ import { createEabKeys } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
 import type { RightsCheck } from './rights.ts';
+import { createTokenMarks } from './token-uses.ts';
 
 interface AcmeDependencies {
   readonly audit: AuditWriter;
@@ -25,16 +26,27 @@ export function createAcme(engine: Engine, dependencies: AcmeDependencies): Acme
     if (use.run({ id, expires_at: expiresAt }) === 0)
       throw new PkiError('ACME_NONCE_USED', 'the nonce was used before');
   };
-  const write: WriteAcme = ({ nonce, rights, signal }, work) =>
+  const markToken = createTokenMarks(engine, dependencies);
+  const write: WriteAcme = ({ nonce, token, rights, signal }, work) =>
     engine.write(() => {
       if (nonce !== undefined) useNonce(nonce);
+      if (token !== undefined) markToken(token);
       const [ended] = checkRights([rights], clock.now());
       if (ended !== undefined) throw new PkiError(ended.code, ended.message);
       work();
     }, signal);
   const eabKeys = createEabKeys(engine, { ...dependencies, write });
   return {
-    eabKeys: eabKeys.store,
+    eabKeys: {
+      ...eabKeys.store,
+      ends: (ids, now) =>
+        engine.read(() =>
+          checkRights(
+            ids.map((id) => [{ kind: 'eab-key', id }]),
+            now,
+          ),
+        ),
+    },
     accounts: createAcmeAccounts(engine, { ...dependencies, write, bindKey: eabKeys.bind }),
     orders: createAcmeOrders(engine, { ...dependencies, write }),
     useNonce: (nonce) => engine.write(() => useNonce(nonce)),

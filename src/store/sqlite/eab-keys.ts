@@ -29,7 +29,7 @@ interface EabKeyDependencies {
 export type BindEabKey = (account: AcmeAccount, event: AuditEvent) => void;
 
 interface EabKeyRows {
-  readonly store: EabKeyStore;
+  readonly store: Omit<EabKeyStore, 'ends'>;
   readonly bind: BindEabKey;
 }
 

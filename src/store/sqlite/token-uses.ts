@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { deletedObject, loggedObject, type AuditEvent, type TokenUse } from '../../domain/index.ts';
-import type { LogGuard, TokenUseStore } from '../ports/index.ts';
+import type { LogGuard, TokenMark, TokenUseStore } from '../ports/index.ts';
 import type { TokenUseTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
@@ -13,23 +13,29 @@ interface TokenUseDependencies {
   readonly checkFence: FenceCheck;
 }
 
-export function createTokenUses(engine: Engine, dependencies: TokenUseDependencies): TokenUseStore {
-  const { audit, guard } = dependencies;
-  const statements = tokenUseStatements(engine);
-  const { byId, put } = statements;
-  const read = (id: string): TokenUse | undefined => {
-    const key = fromHexOrUndefined(id);
-    const row = key === undefined ? undefined : byId.get({ id: key });
-    return guard.requireRow('token-use', id, row === undefined ? undefined : toUse(row));
+/** Marks a token inside the caller's transaction. TOKEN_REPLAYED if it was used before. */
+export function createTokenMarks(
+  engine: Engine,
+  dependencies: Pick<TokenUseDependencies, 'audit' | 'guard'>,
+): (mark: TokenMark) => void {
+  const { read, write } = useRows(tokenUseStatements(engine), dependencies);
+  return ({ use, event }) => {
+    const present = read(use.id);
+    if (present !== undefined)
+      throw new PkiError(
+        'TOKEN_REPLAYED',
+        `the token was used at ${new Date(present.usedAt * 1000).toISOString()}; it counts once`,
+      );
+    write({ ...use, serial: null, endedAt: null }, event);
   };
+}
+
+export function createTokenUses(engine: Engine, dependencies: TokenUseDependencies): TokenUseStore {
+  const statements = tokenUseStatements(engine);
+  const { read, write } = useRows(statements, dependencies);
   const existing = (id: string): TokenUse => {
     const use = read(id);
     if (use === undefined) throw new PkiError('NOT_FOUND', `there is no mark of a token ${id}`);
-    return use;
-  };
-  const write = (use: TokenUse, event: AuditEvent): TokenUse => {
-    put.run(toRow(use));
-    audit(event, loggedObject('token-use', use));
     return use;
   };
   return {
@@ -52,6 +58,23 @@ export function createTokenUses(engine: Engine, dependencies: TokenUseDependenci
     prune: prunes(engine, statements, dependencies),
   };
 }
+
+/** Reads a mark as the log has it, and writes one, inside the caller's transaction. */
+const useRows = (
+  { byId, put }: ReturnType<typeof tokenUseStatements>,
+  { audit, guard }: Pick<TokenUseDependencies, 'audit' | 'guard'>,
+) => ({
+  read: (id: string): TokenUse | undefined => {
+    const key = fromHexOrUndefined(id);
+    const row = key === undefined ? undefined : byId.get({ id: key });
+    return guard.requireRow('token-use', id, row === undefined ? undefined : toUse(row));
+  },
+  write: (use: TokenUse, event: AuditEvent): TokenUse => {
+    put.run(toRow(use));
+    audit(event, loggedObject('token-use', use));
+    return use;
+  },
+});
 
 const prunes =
   (
@@ -131,7 +154,10 @@ const toRow = (use: TokenUse): TokenUseTable => ({
   issuer: use.issuer,
   subject: use.subject,
   grantee: use.grantee,
-  public_key_sha256: fromHex(use.publicKeySha256, 'the digest of the public key'),
+  public_key_sha256:
+    use.publicKeySha256 === ''
+      ? Buffer.alloc(0)
+      : fromHex(use.publicKeySha256, 'the digest of the public key'),
   used_at: use.usedAt,
   expires_at: use.expiresAt,
   serial: use.serial === null ? null : fromHex(use.serial, 'the serial'),

@@ -36,6 +36,7 @@ describe('a CI job gets a certificate by one command', () => {
               name: 'ci',
               type: 'oidc',
               issuer: issuer.url,
+              purposes: ['pipeline', 'acme'],
               audiences: [tokenAudience],
               caFile: join(dir, 'ca.pem'),
             },
@@ -253,12 +254,54 @@ describe('a CI job gets a certificate by one command', () => {
 
   test('an operator sees the issuers, what a token gives, and why an entry does not match', async () => {
     const listed = await runCommand(server, ['token', 'issuers']);
-    assert.match(listed.out, /ci +reachable +pipeline +https:/);
+    assert.match(listed.out, /ci +reachable +pipeline,acme +https:/);
     for (const line of listed.out.split('\n')) assert.ok(line.length <= 140, line);
     const given = { env: { TOKEN: await jobToken({ repository: 'evil/app' }) } };
     const told = await runCommand(server, ['token', 'explain', '--token-env', 'TOKEN'], given);
     assert.equal(told.code, 0, told.err);
     assert.match(told.out, /oidc:repository:evil\/app/);
     assert.match(told.out, /not spiffe:\/\/mesh\.test\/ci\/deploy \(deploy\): the token lacks/);
+  });
+
+  test('a job exchanges its token for an EAB key, inside a delegation of names', async () => {
+    const spiffeId = 'spiffe://mesh.test/ci/deploy';
+    for (const command of [
+      [
+        ...['tenant', 'create', 'shop', '--dns-suffix', 'shop.test'],
+        ...['--spiffe-prefix', 'spiffe://mesh.test/ci/'],
+      ],
+      [
+        ...['delegation', 'create', '--client-id', spiffeId, '--dns-pattern', '*.shop.test'],
+        ...['--profile', 'short', '--max-ttl', '1h'],
+      ],
+    ]) {
+      const { code, err } = await runCommand(server, command);
+      assert.equal(code, 0, err);
+    }
+    const exchange = (token: string, ...args: readonly string[]) =>
+      runCommand(
+        server,
+        [
+          ...['acme', 'key', 'exchange', '--oidc', '--server', address(), '--bundle', bundle],
+          ...['--trust-domain', 'mesh.test', ...args],
+        ],
+        { env: { MESHCA_ID_TOKEN: token } },
+      );
+    const token = await jobToken();
+    const file = join(dir, 'explained.jwt');
+    writeFileSync(file, token);
+    const explained = await runCommand(server, ['token', 'explain', '--token-file', file]);
+    assert.match(explained.out, /EAB keys of shop for \*\.shop\.test \(short, /);
+    const made = await exchange(token, '--name', 'www.shop.test', '--for', 'certbot');
+    assert.equal(made.code, 0, made.err);
+    const [, id = ''] = /--eab-kid (\S+) --eab-hmac-key \S{43} /.exec(made.out) ?? [];
+    const shown = await runCommand(server, ['acme', 'key', 'show', id]);
+    assert.match(shown.out, /exchanged for +a token of ci for repo:example\/app/);
+    assert.match(shown.out, /state +stands\n/);
+    const again = await exchange(token, '--name', 'www.shop.test');
+    assert.equal(again.code, 4);
+    assert.match(again.err, /TOKEN_REPLAYED/);
+    const outside = await exchange(await jobToken(), '--name', 'www.other.test');
+    assert.match(outside.err, /OUTSIDE_DELEGATION/);
   });
 });

@@ -1,13 +1,14 @@
-import { createHmac, createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { silentLogger, systemRandom, uuidv7 } from '../../../src/common/runtime/index.ts';
 import { sha256Hex } from '../../../src/common/x509/index.ts';
 import type { AcmeOrder, EabKey, Rights, Tenant } from '../../../src/domain/index.ts';
-import type { TokenMac } from '../../../src/hsm/mac-port.ts';
 import { HttpFront } from '../../../src/server/http/index.ts';
 import { acmePlugin } from '../../../src/server/http/plugins/acme/index.ts';
+import type { TokenVerifier } from '../../../src/services/tokens/index.ts';
 import { ServerMetrics } from '../../../src/server/metrics.ts';
 import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
 import { createAcme } from '../../../src/services/acme/create-acme.ts';
+import { tokenExchange } from '../../../src/services/acme/token-exchange.ts';
 import { eabMacKey } from '../../../src/services/acme/eab-secret.ts';
 import type { LimitSettings } from '../../../src/services/acme/limits.ts';
 import { statedCsr } from '../csr.ts';
@@ -84,8 +85,11 @@ const eventOf = (services: ServicesWorld, kind: string, subject: string) => ({
 export async function createAcmeWorld(
   over: Partial<LimitSettings> = {},
   remains?: ServicesWorld['remains'],
+  verifier?: TokenVerifier,
 ): Promise<AcmeWorld> {
-  const services = await createServicesWorld({ revocable: true }, remains);
+  const services = await createServicesWorld({ revocable: true }, remains, {
+    ...(verifier === undefined ? {} : { verifier }),
+  });
   const { store, clock } = services;
   const port = await freePort();
   const baseUrl = `http://127.0.0.1:${port}`;
@@ -113,7 +117,7 @@ export async function createAcmeWorld(
     async eabKey(over = {}) {
       const key: EabKey = { ...usualKey(clock.now()), id: uuidv7(clock.nowMs()), ...over };
       await store.acme.eabKeys.create(key, write('eab-key.created', key.id));
-      return { id: key.id, mac: await eabMacKey(mac, key.id) };
+      return { id: key.id, mac: await eabMacKey(services.mac, key.id) };
     },
     async revokeEabKey(id) {
       const key = (await store.acme.eabKeys.byId(id)) as EabKey;
@@ -201,11 +205,6 @@ async function createClient(
   return client;
 }
 
-/** The token's HMAC, with a key of these tests. */
-const mac: TokenMac = {
-  mac: (input) => Promise.resolve(createHmac('sha256', 'a key of tests').update(input).digest()),
-};
-
 const usualKey = (now: number): EabKey => ({
   ...{ id: '', tenant: 'shop', description: '', dnsPatterns: ['*.shop.test'], ipRanges: [] },
   ...{ wildcards: false, profiles: ['short'], ttlSeconds: 0, keyTypes: ['ec-p256'] },
@@ -242,13 +241,14 @@ async function serve(
     readonly observe: ServerMetrics['acme'];
   },
 ): Promise<AsyncDisposable> {
-  const { store, issuer, authorities, inventory, settings, tenantOwners, clock } = world;
+  const { store, issuer, authorities, inventory, settings, tenantOwners, clock, mac } = world;
   const { revoker, refusals } = world.services;
   const running = await createAcme(
     {
       ...{ store, issuer, authorities, inventory, revoker, refusals, mac, clock },
       services: settings,
       owners: () => tenantOwners.present(),
+      isIssuer: (name) => world.verifier.isIssuer(name, 'acme'),
       ...{ listeners: () => [], held: () => false, canSign: () => true },
       ...{ random: systemRandom, logger: silentLogger },
       observe,
@@ -261,7 +261,16 @@ async function serve(
   );
   const { acme } = running;
   const front = await HttpFront.start(
-    [acmePlugin({ urls: acme.urls, present: () => acme })],
+    [
+      acmePlugin({
+        ...{ urls: acme.urls, present: () => acme },
+        exchange: (request) =>
+          tokenExchange(request, {
+            exchange: world.services.eabExchange,
+            observe: (resource, result) => observe.answered(resource, result),
+          }),
+      }),
+    ],
     {
       publicBaseUrl: baseUrl,
       plain: { enabled: true, address: '127.0.0.1', port, trustedProxies: [] },

@@ -24,6 +24,7 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
   'meshca.issuer.v1.Pipelines': {
     IssueWithToken: ['anonymous', 'never'],
     ExplainToken: ['anonymous', 'never'],
+    ExchangeToken: ['anonymous', 'never'],
   },
   'meshca.issuer.v1.TokenCertificates': {
     EndTokenCertificate: ['workload delegate', 'never'],

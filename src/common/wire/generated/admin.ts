@@ -72,6 +72,7 @@ import type { DeleteTenantRequest as _meshca_admin_v1_DeleteTenantRequest, Delet
 import type { DeleteTenantResponse as _meshca_admin_v1_DeleteTenantResponse, DeleteTenantResponse__Output as _meshca_admin_v1_DeleteTenantResponse__Output } from './meshca/admin/v1/DeleteTenantResponse.ts';
 import type { EabKey as _meshca_admin_v1_EabKey, EabKey__Output as _meshca_admin_v1_EabKey__Output } from './meshca/admin/v1/EabKey.ts';
 import type { EabKeySecret as _meshca_admin_v1_EabKeySecret, EabKeySecret__Output as _meshca_admin_v1_EabKeySecret__Output } from './meshca/admin/v1/EabKeySecret.ts';
+import type { EabKeySource as _meshca_admin_v1_EabKeySource, EabKeySource__Output as _meshca_admin_v1_EabKeySource__Output } from './meshca/admin/v1/EabKeySource.ts';
 import type { EndAccountRequest as _meshca_admin_v1_EndAccountRequest, EndAccountRequest__Output as _meshca_admin_v1_EndAccountRequest__Output } from './meshca/admin/v1/EndAccountRequest.ts';
 import type { EndTenantRequest as _meshca_admin_v1_EndTenantRequest, EndTenantRequest__Output as _meshca_admin_v1_EndTenantRequest__Output } from './meshca/admin/v1/EndTenantRequest.ts';
 import type { EntriesClient as _meshca_admin_v1_EntriesClient, EntriesDefinition as _meshca_admin_v1_EntriesDefinition } from './meshca/admin/v1/Entries.ts';
@@ -109,6 +110,7 @@ import type { GetTenantRequest as _meshca_admin_v1_GetTenantRequest, GetTenantRe
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
 import type { HoldingTarget as _meshca_admin_v1_HoldingTarget, HoldingTarget__Output as _meshca_admin_v1_HoldingTarget__Output } from './meshca/admin/v1/HoldingTarget.ts';
 import type { IdentityTokenGrant as _meshca_admin_v1_IdentityTokenGrant, IdentityTokenGrant__Output as _meshca_admin_v1_IdentityTokenGrant__Output } from './meshca/admin/v1/IdentityTokenGrant.ts';
+import type { IdentityTokenNames as _meshca_admin_v1_IdentityTokenNames, IdentityTokenNames__Output as _meshca_admin_v1_IdentityTokenNames__Output } from './meshca/admin/v1/IdentityTokenNames.ts';
 import type { IdentityTokenRefusal as _meshca_admin_v1_IdentityTokenRefusal, IdentityTokenRefusal__Output as _meshca_admin_v1_IdentityTokenRefusal__Output } from './meshca/admin/v1/IdentityTokenRefusal.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
@@ -327,6 +329,7 @@ export interface ProtoGrpcType {
         DeleteTenantResponse: MessageTypeDefinition<_meshca_admin_v1_DeleteTenantResponse, _meshca_admin_v1_DeleteTenantResponse__Output>
         EabKey: MessageTypeDefinition<_meshca_admin_v1_EabKey, _meshca_admin_v1_EabKey__Output>
         EabKeySecret: MessageTypeDefinition<_meshca_admin_v1_EabKeySecret, _meshca_admin_v1_EabKeySecret__Output>
+        EabKeySource: MessageTypeDefinition<_meshca_admin_v1_EabKeySource, _meshca_admin_v1_EabKeySource__Output>
         EndAccountRequest: MessageTypeDefinition<_meshca_admin_v1_EndAccountRequest, _meshca_admin_v1_EndAccountRequest__Output>
         EndTenantRequest: MessageTypeDefinition<_meshca_admin_v1_EndTenantRequest, _meshca_admin_v1_EndTenantRequest__Output>
         Entries: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_EntriesClient> & { service: _meshca_admin_v1_EntriesDefinition }
@@ -367,6 +370,7 @@ export interface ProtoGrpcType {
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
         HoldingTarget: MessageTypeDefinition<_meshca_admin_v1_HoldingTarget, _meshca_admin_v1_HoldingTarget__Output>
         IdentityTokenGrant: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenGrant, _meshca_admin_v1_IdentityTokenGrant__Output>
+        IdentityTokenNames: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenNames, _meshca_admin_v1_IdentityTokenNames__Output>
         IdentityTokenRefusal: MessageTypeDefinition<_meshca_admin_v1_IdentityTokenRefusal, _meshca_admin_v1_IdentityTokenRefusal__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>

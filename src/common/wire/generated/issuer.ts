@@ -19,6 +19,8 @@ import type { Crl as _meshca_issuer_v1_Crl, Crl__Output as _meshca_issuer_v1_Crl
 import type { EndTokenCertificateRequest as _meshca_issuer_v1_EndTokenCertificateRequest, EndTokenCertificateRequest__Output as _meshca_issuer_v1_EndTokenCertificateRequest__Output } from './meshca/issuer/v1/EndTokenCertificateRequest.ts';
 import type { EndTokenCertificateResponse as _meshca_issuer_v1_EndTokenCertificateResponse, EndTokenCertificateResponse__Output as _meshca_issuer_v1_EndTokenCertificateResponse__Output } from './meshca/issuer/v1/EndTokenCertificateResponse.ts';
 import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output as _meshca_issuer_v1_EntriesPage__Output } from './meshca/issuer/v1/EntriesPage.ts';
+import type { ExchangeTokenRequest as _meshca_issuer_v1_ExchangeTokenRequest, ExchangeTokenRequest__Output as _meshca_issuer_v1_ExchangeTokenRequest__Output } from './meshca/issuer/v1/ExchangeTokenRequest.ts';
+import type { ExchangeTokenResponse as _meshca_issuer_v1_ExchangeTokenResponse, ExchangeTokenResponse__Output as _meshca_issuer_v1_ExchangeTokenResponse__Output } from './meshca/issuer/v1/ExchangeTokenResponse.ts';
 import type { ExpiredSvid as _meshca_issuer_v1_ExpiredSvid, ExpiredSvid__Output as _meshca_issuer_v1_ExpiredSvid__Output } from './meshca/issuer/v1/ExpiredSvid.ts';
 import type { ExplainTokenRequest as _meshca_issuer_v1_ExplainTokenRequest, ExplainTokenRequest__Output as _meshca_issuer_v1_ExplainTokenRequest__Output } from './meshca/issuer/v1/ExplainTokenRequest.ts';
 import type { ExplainTokenResponse as _meshca_issuer_v1_ExplainTokenResponse, ExplainTokenResponse__Output as _meshca_issuer_v1_ExplainTokenResponse__Output } from './meshca/issuer/v1/ExplainTokenResponse.ts';
@@ -62,6 +64,7 @@ import type { TargetRollout as _meshca_issuer_v1_TargetRollout, TargetRollout__O
 import type { TargetTurn as _meshca_issuer_v1_TargetTurn, TargetTurn__Output as _meshca_issuer_v1_TargetTurn__Output } from './meshca/issuer/v1/TargetTurn.ts';
 import type { TokenCertificatesClient as _meshca_issuer_v1_TokenCertificatesClient, TokenCertificatesDefinition as _meshca_issuer_v1_TokenCertificatesDefinition } from './meshca/issuer/v1/TokenCertificates.ts';
 import type { TokenGrant as _meshca_issuer_v1_TokenGrant, TokenGrant__Output as _meshca_issuer_v1_TokenGrant__Output } from './meshca/issuer/v1/TokenGrant.ts';
+import type { TokenNames as _meshca_issuer_v1_TokenNames, TokenNames__Output as _meshca_issuer_v1_TokenNames__Output } from './meshca/issuer/v1/TokenNames.ts';
 import type { VantageResult as _meshca_issuer_v1_VantageResult, VantageResult__Output as _meshca_issuer_v1_VantageResult__Output } from './meshca/issuer/v1/VantageResult.ts';
 import type { VantageTask as _meshca_issuer_v1_VantageTask, VantageTask__Output as _meshca_issuer_v1_VantageTask__Output } from './meshca/issuer/v1/VantageTask.ts';
 import type { X509Svid as _meshca_issuer_v1_X509Svid, X509Svid__Output as _meshca_issuer_v1_X509Svid__Output } from './meshca/issuer/v1/X509Svid.ts';
@@ -96,6 +99,8 @@ export interface ProtoGrpcType {
         EndTokenCertificateRequest: MessageTypeDefinition<_meshca_issuer_v1_EndTokenCertificateRequest, _meshca_issuer_v1_EndTokenCertificateRequest__Output>
         EndTokenCertificateResponse: MessageTypeDefinition<_meshca_issuer_v1_EndTokenCertificateResponse, _meshca_issuer_v1_EndTokenCertificateResponse__Output>
         EntriesPage: MessageTypeDefinition<_meshca_issuer_v1_EntriesPage, _meshca_issuer_v1_EntriesPage__Output>
+        ExchangeTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_ExchangeTokenRequest, _meshca_issuer_v1_ExchangeTokenRequest__Output>
+        ExchangeTokenResponse: MessageTypeDefinition<_meshca_issuer_v1_ExchangeTokenResponse, _meshca_issuer_v1_ExchangeTokenResponse__Output>
         ExpiredSvid: MessageTypeDefinition<_meshca_issuer_v1_ExpiredSvid, _meshca_issuer_v1_ExpiredSvid__Output>
         ExplainTokenRequest: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenRequest, _meshca_issuer_v1_ExplainTokenRequest__Output>
         ExplainTokenResponse: MessageTypeDefinition<_meshca_issuer_v1_ExplainTokenResponse, _meshca_issuer_v1_ExplainTokenResponse__Output>
@@ -149,6 +154,7 @@ export interface ProtoGrpcType {
          */
         TokenCertificates: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_TokenCertificatesClient> & { service: _meshca_issuer_v1_TokenCertificatesDefinition }
         TokenGrant: MessageTypeDefinition<_meshca_issuer_v1_TokenGrant, _meshca_issuer_v1_TokenGrant__Output>
+        TokenNames: MessageTypeDefinition<_meshca_issuer_v1_TokenNames, _meshca_issuer_v1_TokenNames__Output>
         VantageResult: MessageTypeDefinition<_meshca_issuer_v1_VantageResult, _meshca_issuer_v1_VantageResult__Output>
         VantageTask: MessageTypeDefinition<_meshca_issuer_v1_VantageTask, _meshca_issuer_v1_VantageTask__Output>
         X509Svid: MessageTypeDefinition<_meshca_issuer_v1_X509Svid, _meshca_issuer_v1_X509Svid__Output>

@@ -2,9 +2,12 @@ import { PkiError } from '../../../../common/errors/index.ts';
 import { uuidForm } from '../../../../common/runtime/index.ts';
 import {
   acmePath,
+  maximumExchangeBytes,
   maximumJwsBytes,
   type Acme,
+  type AcmeOutcome,
   type AcmeResource,
+  type TokenExchangeRequest,
 } from '../../../../services/index.ts';
 import type { HttpAnswer, HttpPlugin, HttpRequest, HttpRoute } from '../../plugin.ts';
 import { answerOf, failureAnswer, nonceAnswer, type AcmeFront } from './answers.ts';
@@ -36,6 +39,8 @@ export interface AcmeSource {
   readonly urls: Acme['urls'];
   /** Undefined: the ACME server is not open, because the token has not given it its key yet. */
   present(): Acme | undefined;
+  /** Exchanges a token of another issuer for an EAB key. Never throws. */
+  exchange(request: TokenExchangeRequest): Promise<AcmeOutcome>;
 }
 
 /** ACME (RFC 8555): HTTP in front of the server of `src/services/acme`. */
@@ -64,6 +69,12 @@ export const acmePlugin = (source: AcmeSource): HttpPlugin => ({
         frontOf(source),
       ),
     ),
+    {
+      method: 'POST',
+      path: `${acmePath}/exchange`,
+      body: { maximumBytes: maximumExchangeBytes },
+      handle: (request) => exchanged(request, source),
+    },
     ...paths.map(([path, resource]) => post(path, resource, source)),
   ],
 });
@@ -114,4 +125,15 @@ async function posted(
   const contentType = headers['content-type'];
   const request = { url: source.urls.at(rawPath), contentType, body, client, signal };
   return answerOf(await opened(source).post(resource, request, parameters), frontOf(source));
+}
+
+/** No part of ACME, but the way to an account of it. */
+async function exchanged(
+  { headers, body, client, signal }: HttpRequest,
+  source: AcmeSource,
+): Promise<HttpAnswer> {
+  opened(source);
+  const { 'content-type': contentType, authorization } = headers;
+  const outcome = await source.exchange({ contentType, authorization, body, client, signal });
+  return answerOf(outcome, frontOf(source));
 }

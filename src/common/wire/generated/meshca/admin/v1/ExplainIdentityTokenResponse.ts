@@ -16,6 +16,10 @@ export interface ExplainIdentityTokenResponse {
    * 0: nobody has used it.
    */
   'usedAt'?: (number | string | Long);
+  /**
+   * What the issuer is configured for: pipeline for certificates, acme for EAB keys.
+   */
+  'purposes'?: (string)[];
 }
 
 export interface ExplainIdentityTokenResponse__Output {
@@ -29,4 +33,8 @@ export interface ExplainIdentityTokenResponse__Output {
    * 0: nobody has used it.
    */
   'usedAt': (number);
+  /**
+   * What the issuer is configured for: pipeline for certificates, acme for EAB keys.
+   */
+  'purposes': (string)[];
 }

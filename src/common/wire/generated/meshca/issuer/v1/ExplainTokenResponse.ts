@@ -20,6 +20,10 @@ export interface ExplainTokenResponse {
    * 0: nobody has used it.
    */
   'usedAt'?: (number | string | Long);
+  /**
+   * What the issuer is configured for: pipeline for certificates, acme for EAB keys.
+   */
+  'purposes'?: (string)[];
 }
 
 export interface ExplainTokenResponse__Output {
@@ -38,4 +42,8 @@ export interface ExplainTokenResponse__Output {
    * 0: nobody has used it.
    */
   'usedAt': (number);
+  /**
+   * What the issuer is configured for: pipeline for certificates, acme for EAB keys.
+   */
+  'purposes': (string)[];
 }

@@ -3,6 +3,8 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { ExchangeTokenRequest as _meshca_issuer_v1_ExchangeTokenRequest, ExchangeTokenRequest__Output as _meshca_issuer_v1_ExchangeTokenRequest__Output } from '../../../meshca/issuer/v1/ExchangeTokenRequest.ts';
+import type { ExchangeTokenResponse as _meshca_issuer_v1_ExchangeTokenResponse, ExchangeTokenResponse__Output as _meshca_issuer_v1_ExchangeTokenResponse__Output } from '../../../meshca/issuer/v1/ExchangeTokenResponse.ts';
 import type { ExplainTokenRequest as _meshca_issuer_v1_ExplainTokenRequest, ExplainTokenRequest__Output as _meshca_issuer_v1_ExplainTokenRequest__Output } from '../../../meshca/issuer/v1/ExplainTokenRequest.ts';
 import type { ExplainTokenResponse as _meshca_issuer_v1_ExplainTokenResponse, ExplainTokenResponse__Output as _meshca_issuer_v1_ExplainTokenResponse__Output } from '../../../meshca/issuer/v1/ExplainTokenResponse.ts';
 import type { IssueWithTokenRequest as _meshca_issuer_v1_IssueWithTokenRequest, IssueWithTokenRequest__Output as _meshca_issuer_v1_IssueWithTokenRequest__Output } from '../../../meshca/issuer/v1/IssueWithTokenRequest.ts';
@@ -13,6 +15,23 @@ import type { IssueWithTokenResponse as _meshca_issuer_v1_IssueWithTokenResponse
  * server). Limited globally.
  */
 export interface PipelinesClient extends grpc.Client {
+  /**
+   * A key for external account binding (ACME), for one account and some minutes, for names that a delegation of the identity
+   * covers which an entry below the issuer gives to the token. The token counts once; its issuer needs the purpose acme.
+   */
+  ExchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  ExchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * A key for external account binding (ACME), for one account and some minutes, for names that a delegation of the identity
+   * covers which an entry below the issuer gives to the token. The token counts once; its issuer needs the purpose acme.
+   */
+  exchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  exchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  exchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+  exchangeToken(argument: _meshca_issuer_v1_ExchangeTokenRequest, callback: grpc.requestCallback<_meshca_issuer_v1_ExchangeTokenResponse__Output>): grpc.ClientUnaryCall;
+
   /**
    * What a token gives to its holder; uses nothing up.
    */
@@ -51,6 +70,12 @@ export interface PipelinesClient extends grpc.Client {
  */
 export interface PipelinesHandlers extends grpc.UntypedServiceImplementation {
   /**
+   * A key for external account binding (ACME), for one account and some minutes, for names that a delegation of the identity
+   * covers which an entry below the issuer gives to the token. The token counts once; its issuer needs the purpose acme.
+   */
+  ExchangeToken: grpc.handleUnaryCall<_meshca_issuer_v1_ExchangeTokenRequest__Output, _meshca_issuer_v1_ExchangeTokenResponse>;
+
+  /**
    * What a token gives to its holder; uses nothing up.
    */
   ExplainToken: grpc.handleUnaryCall<_meshca_issuer_v1_ExplainTokenRequest__Output, _meshca_issuer_v1_ExplainTokenResponse>;
@@ -63,6 +88,7 @@ export interface PipelinesHandlers extends grpc.UntypedServiceImplementation {
 }
 
 export interface PipelinesDefinition extends grpc.ServiceDefinition {
+  ExchangeToken: MethodDefinition<_meshca_issuer_v1_ExchangeTokenRequest, _meshca_issuer_v1_ExchangeTokenResponse, _meshca_issuer_v1_ExchangeTokenRequest__Output, _meshca_issuer_v1_ExchangeTokenResponse__Output>
   ExplainToken: MethodDefinition<_meshca_issuer_v1_ExplainTokenRequest, _meshca_issuer_v1_ExplainTokenResponse, _meshca_issuer_v1_ExplainTokenRequest__Output, _meshca_issuer_v1_ExplainTokenResponse__Output>
   IssueWithToken: MethodDefinition<_meshca_issuer_v1_IssueWithTokenRequest, _meshca_issuer_v1_IssueWithTokenResponse, _meshca_issuer_v1_IssueWithTokenRequest__Output, _meshca_issuer_v1_IssueWithTokenResponse__Output>
 }
