@@ -58,11 +58,11 @@ export const identityAdvice = {
   CSR_EXTENSION_REFUSED: row(
     'a request for names asks for OCSP must-staple',
     [
-      'unit/issuance/leaf/leaf-issuer.test.ts',
+      'unit/issuance/leaf/names-leaf.test.ts',
       'a request for names that may not be is refused, and nothing is signed for it',
     ],
     done('makes the request without it', 'the certificate is signed', [
-      'unit/issuance/leaf/leaf-issuer.test.ts',
+      'unit/issuance/leaf/names-leaf.test.ts',
       'an endpoint gets its names from an authority for names, by its profile',
     ]),
   ),

@@ -11,6 +11,7 @@ const policyCli = 'unit/cli/policy.test.ts';
 const quotas = 'integration/services/policy-quotas.test.ts';
 const expressions = 'integration/services/policy-expressions.test.ts';
 const leaf = 'unit/issuance/leaf/leaf-issuer.test.ts';
+const policyLeaf = 'unit/issuance/leaf/policy-leaf.test.ts';
 
 export const issuingAdvice = {
   JOIN_TOKEN_INVALID: row(
@@ -62,7 +63,7 @@ export const issuingAdvice = {
   POLICY_DENIED: row(
     'the policy denies one item of a batch',
     [
-      leaf,
+      policyLeaf,
       'the policy decides each item for its caller, and what it denies is on record and not signed',
     ],
     done('asks for what is allowed, in the same batch', 'that item is signed'),
@@ -100,7 +101,7 @@ export const issuingAdvice = {
     'the policy changes while a leaf is signed',
     ['unit/domain/rights.test.ts', 'each kind names the rows that it reads, and says why it ended'],
     done('asks again', 'the certificate is signed', [
-      leaf,
+      policyLeaf,
       'a leaf whose policy changed while it was signed is withheld, and signed when it is asked for again',
     ]),
   ),
