@@ -18,20 +18,6 @@ import { callOf, failedOutcome, SignQueue } from '../../../src/hsm/sign-queue.ts
 import { chooseEngine, type SigningEngine } from '../../../src/hsm/signing-engine.ts';
 import type { SigningKey } from '../../../src/hsm/signing-key.ts';
 
-describe('the process that asks for signatures', () => {
-  it('loads no PKCS#11 addon by importing the port', async () => {
-    await import('../../../src/hsm/index.ts');
-    const { sharedObjects } = process.report.getReport() as unknown as {
-      readonly sharedObjects: readonly string[];
-    };
-    assert.ok(sharedObjects.length > 0);
-    assert.deepEqual(
-      sharedObjects.filter((path) => /pkcs11|softhsm/.test(path)),
-      [],
-    );
-  });
-});
-
 describe('the meaning of CKR values', () => {
   it('finds the name wherever pkcs11js or graphene put it, and names the operation in the message', () => {
     assert.equal(

@@ -21,25 +21,29 @@ import {
 const spiffeId = 'spiffe://mesh.test/meshca/agent/join-token/n1';
 const root = createRoot('mesh.test');
 const issuing = createIntermediate(root, 'mesh.test');
-const nowMs = Date.now();
 const hour = 3_600_000;
 
 /** A restore that was accepted a minute ago, and gave up the hour before. */
-const restored: AcceptedRestore = { acceptedMs: nowMs - 60_000, lostFromMs: nowMs - hour };
+const restored = (nowMs: number): AcceptedRestore => ({
+  acceptedMs: nowMs - 60_000,
+  lostFromMs: nowMs - hour,
+});
 
 interface World {
-  readonly restores?: readonly AcceptedRestore[];
+  readonly restores?: (nowMs: number) => readonly AcceptedRestore[];
   readonly state?: string;
   /** When the SVID in use was issued, seconds from now; undefined: it is not on record. */
   readonly inUseIn?: number | undefined;
 }
 
 function lostSvids(world: World = {}): LostSvids {
-  const { restores = [restored], state = 'active' } = world;
+  // as late as the certificates, whose times count from when they are made
+  const nowMs = Date.now();
+  const { restores = (now: number) => [restored(now)], state = 'active' } = world;
   const inUseIn = 'inUseIn' in world ? world.inUseIn : -2 * 3600;
   const subjectKeyId = unwrap(parseCertificate(issuing.certificateDer)).subjectKeyId;
   return new LostSvids({
-    objects: { restores: () => restores },
+    objects: { restores: () => restores(nowMs) },
     authorities: {
       all: () => [{ id: 'i', kind: 'issuing', state, subjectKeyId }],
       chainDer: () => [issuing.certificateDer],
@@ -87,8 +91,9 @@ test('an SVID of a time that an accepted restore gave up counts', async () => {
 });
 
 test('a deleted row proves nothing where no restore was accepted, or its record states no lost time', async () => {
-  assert.equal(await find({ restores: [] }), 'none');
-  assert.equal(await find({ restores: [{ acceptedMs: nowMs, lostFromMs: nowMs }] }), 'none');
+  assert.equal(await find({ restores: () => [] }), 'none');
+  const nothingLost = (nowMs: number) => [{ acceptedMs: nowMs, lostFromMs: nowMs }];
+  assert.equal(await find({ restores: nothingLost }), 'none');
 });
 
 test('an SVID from before the lost time or after its acceptance does not count', async () => {
