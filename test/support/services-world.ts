@@ -218,7 +218,7 @@ export async function createServicesWorld(
     recorded,
     audit: store.audit,
     signers: {
-      isBusy: () => true,
+      isBusy: () => false,
       sign: async (items) => {
         const act = interruption;
         interruption = undefined;
