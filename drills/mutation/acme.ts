@@ -218,6 +218,6 @@ export class AcmeCaller {
 
   /** Which names are whose. */
   async tenants(): Promise<string> {
-    return JSON.stringify(await this.#store.tenants.all());
+    return JSON.stringify((await this.#store.tenants.owners()).all());
   }
 }

@@ -266,6 +266,7 @@ export {
   isDnsScope,
   permits,
   prefixesFor,
+  tenantOfScope,
   verbs,
   wholeTrustDomain,
   withNamesOfTenants,
@@ -281,14 +282,13 @@ export { crlBounds, crlReach, type CrlReach } from './crl-size.ts';
 export type { TokenUse } from './token-use.ts';
 export type { OwnedNames, Tenant, TenantNames } from './tenant.ts';
 export { judgeDelegationNames, judgeEntryNames } from './tenant-collisions.ts';
-export { NameOwners, type NameOwner } from './name-owners.ts';
+export { NameOwners, type NameOwner, type TenantOverlap } from './name-owners.ts';
 export { tenantEndedText, tenantOfNames, type NameClaim, type NamesAsk } from './name-claims.ts';
 export {
   checkTenant,
   requireDisjoint,
-  tenantOverlap,
+  requireNewName,
   type TenantInput,
   type TenantLimits,
-  type TenantOverlap,
 } from './tenant-rules.ts';
 export * from './acme/index.ts';

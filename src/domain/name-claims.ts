@@ -31,7 +31,7 @@ export function tenantOfNames<T extends NameOwner>(
 ): Result<T | undefined> {
   if (owners.size === 0 && claim?.by !== 'tenant') return ok(undefined);
   const claiming = claimedBy(owners, claim, dnsNames);
-  if (claim?.by === 'tenant' && claiming === undefined)
+  if (claim?.by === 'tenant' && (claiming === undefined || claiming.state === 'deleted'))
     return fail('TENANT_ENDED', `there is no tenant ${claim.name} any more`);
   const ofId = spiffeId === undefined ? undefined : owners.ofSpiffeId(spiffeId);
   const isForeign = claim?.by !== 'operator' && claiming !== undefined && claiming !== ofId;
@@ -58,7 +58,7 @@ export function tenantOfNames<T extends NameOwner>(
         `the name ${name} belongs to another tenant than ${spiffeId ?? claimText(claim)}`,
       );
   }
-  const ended = [owner, claiming].find((each) => each?.state === 'ended');
+  const ended = [owner, claiming].find((each) => each !== undefined && each.state !== 'active');
   return ended === undefined ? ok(owner) : fail('TENANT_ENDED', tenantEndedText(ended.name));
 }
 

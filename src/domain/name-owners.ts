@@ -1,4 +1,5 @@
-import type { Tenant } from './tenant.ts';
+import { SortedTexts } from './sorted-texts.ts';
+import type { Tenant, TenantNames } from './tenant.ts';
 
 /** What of a tenant decides on its names. */
 export type NameOwner = Pick<
@@ -6,7 +7,18 @@ export type NameOwner = Pick<
   'name' | 'dnsSuffixes' | 'spiffePrefixes' | 'quotaCertificates' | 'quotaSeconds' | 'state'
 >;
 
-/** Which tenant owns a name. Immutable. A lookup takes as many steps as the name has labels. */
+/** A name of one tenant that is, or is above or below, that of another. */
+export interface TenantOverlap {
+  /** The other tenant. */
+  readonly tenant: string;
+  readonly own: string;
+  readonly other: string;
+}
+
+/**
+ * Which tenant owns a name. A lookup takes as many steps as the name has labels; to find what is
+ * below a name takes the logarithm of all names. Only who made it puts tenants into it.
+ */
 export class NameOwners<T extends NameOwner = NameOwner> {
   static readonly none = new NameOwners<never>([]);
   readonly #byName = new Map<string, T>();
@@ -14,19 +26,37 @@ export class NameOwners<T extends NameOwner = NameOwner> {
   /** By the name above a suffix: a wildcard there stands for the suffix too. */
   readonly #directlyBelow = new Map<string, Set<T>>();
   readonly #byPrefix = new Map<string, T>();
+  /** See `suffixKey`. */
+  readonly #suffixKeys: SortedTexts;
+  readonly #prefixes: SortedTexts;
 
   /** Their names are disjoint. */
   constructor(tenants: readonly T[]) {
-    for (const tenant of tenants) {
-      this.#byName.set(tenant.name, tenant);
-      for (const suffix of tenant.dnsSuffixes) {
-        this.#bySuffix.set(suffix, tenant);
-        const above = suffix.slice(suffix.indexOf('.') + 1);
-        const below = this.#directlyBelow.get(above);
-        if (below === undefined) this.#directlyBelow.set(above, new Set([tenant]));
-        else below.add(tenant);
-      }
-      for (const prefix of tenant.spiffePrefixes) this.#byPrefix.set(prefix, tenant);
+    for (const tenant of tenants) this.#set(tenant);
+    this.#suffixKeys = new SortedTexts([...this.#bySuffix.keys()].map(suffixKey));
+    this.#prefixes = new SortedTexts(this.#byPrefix.keys());
+  }
+
+  /** Puts a tenant in the place of the one of this name. */
+  put(tenant: T): void {
+    this.remove(tenant.name);
+    this.#set(tenant);
+    for (const suffix of tenant.dnsSuffixes) this.#suffixKeys.add(suffixKey(suffix));
+    for (const prefix of tenant.spiffePrefixes) this.#prefixes.add(prefix);
+  }
+
+  remove(name: string): void {
+    const tenant = this.#byName.get(name);
+    if (tenant === undefined) return;
+    this.#byName.delete(name);
+    for (const suffix of tenant.dnsSuffixes) {
+      this.#bySuffix.delete(suffix);
+      this.#directlyBelow.get(nameAbove(suffix))?.delete(tenant);
+      this.#suffixKeys.delete(suffixKey(suffix));
+    }
+    for (const prefix of tenant.spiffePrefixes) {
+      this.#byPrefix.delete(prefix);
+      this.#prefixes.delete(prefix);
     }
   }
 
@@ -42,17 +72,36 @@ export class NameOwners<T extends NameOwner = NameOwner> {
     return this.#byName.get(name);
   }
 
+  /** The first name that another tenant has too, or above or below its own. */
+  overlapOf({ name, dnsSuffixes, spiffePrefixes }: TenantNames): TenantOverlap | undefined {
+    for (const own of dnsSuffixes) {
+      const above = this.#suffixAbove(own);
+      const owner = above === undefined ? undefined : this.#bySuffix.get(above);
+      if (above !== undefined && owner !== undefined && owner.name !== name)
+        return { tenant: owner.name, own, other: above };
+      for (const key of this.#suffixKeys.startingWith(suffixKey(own))) {
+        const other = suffixOfKey(key);
+        const below = this.#bySuffix.get(other);
+        if (below !== undefined && below.name !== name) return { tenant: below.name, own, other };
+      }
+    }
+    for (const own of spiffePrefixes) {
+      const above = this.#prefixAbove(own);
+      const owner = above === undefined ? undefined : this.#byPrefix.get(above);
+      if (above !== undefined && owner !== undefined && owner.name !== name)
+        return { tenant: owner.name, own, other: above };
+      for (const other of this.#prefixes.startingWith(own)) {
+        const below = this.#byPrefix.get(other);
+        if (below !== undefined && below.name !== name) return { tenant: below.name, own, other };
+      }
+    }
+    return undefined;
+  }
+
   /** The owner of a DNS name in lower case, or of every name of a wildcard (`*.` before it). */
   ofDnsName(name: string): T | undefined {
-    if (this.#bySuffix.size === 0) return undefined;
-    let suffix = name.startsWith('*.') ? name.slice(2) : name;
-    for (;;) {
-      const owner = this.#bySuffix.get(suffix);
-      if (owner !== undefined) return owner;
-      const dot = suffix.indexOf('.');
-      if (dot < 0) return undefined;
-      suffix = suffix.slice(dot + 1);
-    }
+    const suffix = this.#suffixAbove(name.startsWith('*.') ? name.slice(2) : name);
+    return suffix === undefined ? undefined : this.#bySuffix.get(suffix);
   }
 
   /**
@@ -75,35 +124,69 @@ export class NameOwners<T extends NameOwner = NameOwner> {
 
   /** The owner of a SPIFFE ID. */
   ofSpiffeId(id: string): T | undefined {
-    return this.#abovePath(id);
+    return this.ofSpiffePrefix(id);
   }
 
   /** The owner of every ID that starts with this text, as those of a template or pattern do. */
   ofSpiffePrefix(prefix: string): T | undefined {
-    return this.#abovePath(prefix);
+    const above = this.#prefixAbove(prefix);
+    return above === undefined ? undefined : this.#byPrefix.get(above);
   }
 
   /** Every tenant that owns an ID that starts with this text. */
   reachedBySpiffePrefix(prefix: string): readonly T[] {
     const owner = this.ofSpiffePrefix(prefix);
     if (owner !== undefined) return [owner];
-    return this.all().filter(({ spiffePrefixes }) =>
-      spiffePrefixes.some((own) => own.startsWith(prefix)),
-    );
+    const reached = [...this.#prefixes.startingWith(prefix)];
+    return [...new Set(reached.flatMap((own) => this.#byPrefix.get(own) ?? []))];
   }
 
-  #abovePath(text: string): T | undefined {
+  #set(tenant: T): void {
+    this.#byName.set(tenant.name, tenant);
+    for (const suffix of tenant.dnsSuffixes) {
+      this.#bySuffix.set(suffix, tenant);
+      const above = nameAbove(suffix);
+      const below = this.#directlyBelow.get(above);
+      if (below === undefined) this.#directlyBelow.set(above, new Set([tenant]));
+      else below.add(tenant);
+    }
+    for (const prefix of tenant.spiffePrefixes) this.#byPrefix.set(prefix, tenant);
+  }
+
+  /** The suffix that is the name or above it. */
+  #suffixAbove(name: string): string | undefined {
+    if (this.#bySuffix.size === 0) return undefined;
+    for (let suffix = name; ; suffix = nameAbove(suffix)) {
+      if (this.#bySuffix.has(suffix)) return suffix;
+      if (!suffix.includes('.')) return undefined;
+    }
+  }
+
+  #prefixAbove(text: string): string | undefined {
     if (this.#byPrefix.size === 0) return undefined;
     for (
       let slash = text.lastIndexOf('/');
       slash > 'spiffe://'.length;
       slash = text.lastIndexOf('/', slash - 1)
     ) {
-      const owner = this.#byPrefix.get(text.slice(0, slash + 1));
-      if (owner !== undefined) return owner;
+      const prefix = text.slice(0, slash + 1);
+      if (this.#byPrefix.has(prefix)) return prefix;
     }
     return undefined;
   }
+}
+
+function nameAbove(name: string): string {
+  return name.slice(name.indexOf('.') + 1);
+}
+
+/** `org.example.shop.`: the keys of all names below a suffix start with its own. */
+function suffixKey(suffix: string): string {
+  return `${suffix.split('.').reverse().join('.')}.`;
+}
+
+function suffixOfKey(key: string): string {
+  return key.slice(0, -1).split('.').reverse().join('.');
 }
 
 /** Whether names of this pattern can be the suffix, or below it. */

@@ -111,6 +111,9 @@ export const prefixesFor = (grants: readonly Grant[], verb: Verb): readonly stri
 
 const tenantScope = 'tenant:';
 export const isTenantScope = (scope: string): boolean => scope.startsWith(tenantScope);
+/** The name in the scope of a tenant; undefined: it is another scope. */
+export const tenantOfScope = (scope: string): string | undefined =>
+  isTenantScope(scope) ? scope.slice(tenantScope.length) : undefined;
 
 /** Its own scope, or one over the whole trust domain. */
 const coversTenant = (scopes: readonly string[], name: string): boolean =>
@@ -136,7 +139,8 @@ export const withNamesOfTenants = (
   );
 
 function ownedBy(scope: string, owners: NameOwners): readonly string[] {
-  const tenant = isTenantScope(scope) ? owners.named(scope.slice(tenantScope.length)) : undefined;
+  const name = tenantOfScope(scope);
+  const tenant = name === undefined ? undefined : owners.named(name);
   if (tenant === undefined) return [];
   return [
     ...tenant.spiffePrefixes,
@@ -258,7 +262,7 @@ function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
   return ok(prefix);
 }
 
-/** The tenant may come later: a scope of one that is not there covers nothing. */
+/** Whether there is such a tenant is another matter. */
 const checkTenantScope = (scope: string): Result<string> =>
   namePattern.test(scope.slice(tenantScope.length))
     ? ok(scope)

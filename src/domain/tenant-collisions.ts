@@ -38,7 +38,9 @@ function judgeTemplate(
       `the name ${foreign} belongs to a tenant, and the template ${spiffeId} gives SPIFFE IDs ` +
         'that are not all of this tenant',
     );
-  return owner?.state === 'ended' ? tenantOfNames(owners, { spiffeId, dnsNames }) : ok(owner);
+  return owner !== undefined && owner.state !== 'active'
+    ? tenantOfNames(owners, { spiffeId, dnsNames })
+    : ok(owner);
 }
 
 type DelegationNames = Pick<Delegation, 'clientId' | 'patterns' | 'dnsPatterns'>;

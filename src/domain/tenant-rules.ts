@@ -3,7 +3,8 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import { isOneLine } from '../common/runtime/index.ts';
 import { isReserved, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { reservationOf, reservedText, type ReservedDnsName } from './reserved-names.ts';
-import type { Tenant } from './tenant.ts';
+import type { NameOwners } from './name-owners.ts';
+import type { Tenant, TenantNames } from './tenant.ts';
 
 export interface TenantLimits {
   readonly trustDomain: TrustDomain;
@@ -90,29 +91,21 @@ function checkPrefix(text: string, { trustDomain }: TenantLimits): string {
   return text;
 }
 
-/** A name of one tenant that is, or is above or below, that of another. */
-export interface TenantOverlap {
-  /** The other tenant. */
-  readonly tenant: string;
-  readonly own: string;
-  readonly other: string;
-}
-
-type TenantNames = Pick<Tenant, 'name' | 'dnsSuffixes' | 'spiffePrefixes'>;
-
-/** The first overlap with one of these tenants. A tenant does not overlap with itself. */
-export function tenantOverlap(
-  tenant: TenantNames,
-  others: Iterable<TenantNames>,
-): TenantOverlap | undefined {
-  for (const other of others) {
-    if (other.name === tenant.name) continue;
-    const overlap =
-      overlapIn(tenant.dnsSuffixes, other.dnsSuffixes, isSuffixOverlap) ??
-      overlapIn(tenant.spiffePrefixes, other.spiffePrefixes, isPrefixOverlap);
-    if (overlap !== undefined) return { tenant: other.name, ...overlap };
-  }
-  return undefined;
+/**
+ * Roles, EAB keys, certificates and quotas on record mean a tenant by its name. So a name is never
+ * given again.
+ *
+ * @throws PkiError ALREADY_EXISTS
+ */
+export function requireNewName({ name }: Pick<Tenant, 'name'>, owners: NameOwners): void {
+  const before = owners.named(name);
+  if (before === undefined) return;
+  if (before.state !== 'deleted') throw new PkiError('ALREADY_EXISTS', `there is a tenant ${name}`);
+  throw new PkiError(
+    'ALREADY_EXISTS',
+    `there was a tenant ${name}: roles, EAB keys and certificates on record mean that one`,
+    { next: 'Choose another name for the tenant. Its DNS suffixes and prefixes are free.' },
+  );
 }
 
 /**
@@ -121,10 +114,10 @@ export function tenantOverlap(
  */
 export function requireDisjoint(
   tenant: TenantNames,
-  others: Iterable<TenantNames>,
+  owners: NameOwners,
   mayKnow: (tenant: string) => boolean = () => true,
 ): void {
-  const overlap = tenantOverlap(tenant, others);
+  const overlap = owners.overlapOf(tenant);
   if (overlap === undefined) return;
   throw new PkiError(
     'TENANT_OVERLAPS',
@@ -133,24 +126,5 @@ export function requireDisjoint(
       : `the name ${overlap.own} overlaps with that of another tenant`,
   );
 }
-
-function overlapIn(
-  own: readonly string[],
-  others: readonly string[],
-  overlaps: (one: string, other: string) => boolean,
-): Omit<TenantOverlap, 'tenant'> | undefined {
-  for (const one of own) {
-    const other = others.find((each) => overlaps(one, each));
-    if (other !== undefined) return { own: one, other };
-  }
-  return undefined;
-}
-
-const isSuffixOverlap = (one: string, other: string): boolean =>
-  one === other || one.endsWith(`.${other}`) || other.endsWith(`.${one}`);
-
-/** Both end in a slash, so that `/team-a/` is not above `/team-ab/`. */
-const isPrefixOverlap = (one: string, other: string): boolean =>
-  one.startsWith(other) || other.startsWith(one);
 
 const sorted = (names: readonly string[]): readonly string[] => [...new Set(names)].sort();

@@ -21,6 +21,7 @@ import { Living, type LivingObject } from './living.ts';
 import { notInLog } from './not-in-log.ts';
 import { RememberedTexts, type TextHolder } from './remembered-texts.ts';
 import { Restores, type AcceptedRestore } from './restores.ts';
+import type { ObjectsContent } from './objects-content.ts';
 import { Revoked, type RevokedCopy } from './revoked.ts';
 
 /** Tells whether a value is exactly what its newest record commits to. */
@@ -88,24 +89,6 @@ interface Known extends TextHolder {
   readonly sequence: number;
 }
 
-/** By kind and ID, as `kind id`. */
-export interface ObjectsContent extends RevokedCopy {
-  readonly admins: ReturnType<AdminIds['copy']>;
-  readonly blocked: ReturnType<Blocked['copy']>;
-  readonly accepted: ReturnType<AcceptedBundles['copy']>;
-  readonly living: ReturnType<Living['copy']>;
-  readonly clock: ClockState | undefined;
-  readonly restores: readonly AcceptedRestore[];
-  readonly objects: readonly (readonly [
-    key: string,
-    said: { readonly sha256: string; readonly sequence: number },
-  ])[];
-  readonly evidence: readonly (readonly [
-    authorityId: string,
-    said: { readonly sha256: string; readonly sequence: number },
-  ])[];
-}
-
 /**
  * What the log says of each object now. Owner of that memory. It is filled from the log when the
  * store opens, and then from records only. So nothing that others write to the database gets into
@@ -128,6 +111,7 @@ export class Objects implements ObjectLedger {
   /** The sequence of the newest record of each kind. */
   #newest = new Map<LogObjectKind, number>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
+  readonly #recordListeners = new Map<LogObjectKind, (id: string) => void>();
   /** Values that were proven and frozen, each with what the log said then. */
   readonly #proven = new WeakMap<object, Known>();
   #texts = new RememberedTexts();
@@ -140,6 +124,7 @@ export class Objects implements ObjectLedger {
     if (typeof evidence === 'string' && (this.#evidence.get(object.id)?.sequence ?? 0) <= sequence)
       this.#evidence.set(object.id, { sha256: evidence, sequence });
     if (this.newest(object.kind) < sequence) this.#newest.set(object.kind, sequence);
+    this.#recordListeners.get(object.kind)?.(object.id);
     if (object.kind === 'revocation') {
       // known in full, so that no digest is kept beside it
       if (this.revoked.add(loggedRevocation(object))) this.#count('revocation', 1);
@@ -320,6 +305,11 @@ export class Objects implements ObjectLedger {
     const proven = this.prove(kind, value);
     if (proven === undefined) throw notInLog(kind, loggedId(kind, value));
     return proven;
+  }
+
+  /** Called with the ID in each record of a kind from now on. One listener a kind. */
+  onRecord(kind: LogObjectKind, listener: (id: string) => void): void {
+    this.#recordListeners.set(kind, listener);
   }
 
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void {

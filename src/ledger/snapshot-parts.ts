@@ -3,7 +3,7 @@ import type { AcceptedBundle, BlockedKey, ClockState, Revocation } from '../doma
 import type { ShardContent } from './crl-shards.ts';
 import type { LivingObject } from './living.ts';
 import type { IssuedContent } from './issued-leaves.ts';
-import type { ObjectsContent } from './objects.ts';
+import type { ObjectsContent } from './objects-content.ts';
 import type { PlaceContent } from './quota-places.ts';
 import type { AcceptedRestore } from './restores.ts';
 

@@ -41,7 +41,7 @@ export function tenantReportMessage(
   { view, sample, eabKeys, accounts, ...counts }: TenantReport,
   now: number,
 ): TenantReportMessage {
-  const isEnded = view.tenant.state === 'ended';
+  const isEnded = view.tenant.state !== 'active';
   return {
     ...counts,
     view: tenantViewMessage(view),

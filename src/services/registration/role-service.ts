@@ -1,6 +1,12 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { auditorGrant, auditorRole, checkRole, type Role } from '../../domain/index.ts';
+import {
+  auditorGrant,
+  auditorRole,
+  checkRole,
+  tenantOfScope,
+  type Role,
+} from '../../domain/index.ts';
 import type { Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { Access } from '../callers/access.ts';
@@ -44,6 +50,7 @@ export class RoleService implements Roles {
         (await this.#dependencies.access.of(caller)).requireEverything('changing roles');
         const { clock } = this.#dependencies;
         const checked = unwrap(checkRole(role, this.#dependencies.access.trustDomain));
+        this.#requireTenants(checked);
         const now = clock.now();
         return this.#dependencies.roles.put(
           { ...checked, createdAt: now, updatedAt: now },
@@ -58,6 +65,23 @@ export class RoleService implements Roles {
         );
       },
     );
+  }
+
+  /**
+   * Of a tenant that is not there a scope would cover nothing, and nobody would see why.
+   *
+   * @throws PkiError NOT_FOUND
+   */
+  #requireTenants({ prefixes }: Pick<Role, 'prefixes'>): void {
+    const { owners } = this.#dependencies.access;
+    const missing = prefixes.find((scope) => {
+      const name = tenantOfScope(scope);
+      return name !== undefined && (owners.named(name)?.state ?? 'deleted') === 'deleted';
+    });
+    if (missing !== undefined)
+      throw new PkiError('NOT_FOUND', `there is no tenant for the scope ${missing}`, {
+        next: 'See "meshca tenant list", or make the tenant first (meshca tenant create).',
+      });
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>> {

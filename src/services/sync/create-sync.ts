@@ -57,12 +57,13 @@ export function createSync(
 }
 
 function createSource(
-  { store, authorities, crls, clock, settings }: ServicesDependencies,
+  { store, authorities, crls, clock, settings, tenantOwners }: ServicesDependencies,
   federated: FederatedSource,
 ): SyncSource {
   const { taintWindowSeconds } = settings;
   const { certificates, revocations, blockedKeys } = store;
   return new SyncSource({
+    owners: () => tenantOwners.current(),
     ...{ federated, authorities, crls, clock, taintWindowSeconds },
     entries: store.entries,
     bundles: store.bundles,

@@ -1,5 +1,10 @@
 import type { Clock } from '../../common/runtime/index.ts';
-import { crlReach, type Position, type RegistrationEntry } from '../../domain/index.ts';
+import {
+  crlReach,
+  type NameOwners,
+  type Position,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   BundleStore,
@@ -25,6 +30,8 @@ export interface SyncSourceDependencies {
   readonly taintWindowSeconds: number;
   readonly federated: FederatedSource;
   readonly replacements: Pick<ReplacementSource, 'of' | 'pulled' | 'taintedOfNames'>;
+  /** The tenants, of a moment during the call or later. */
+  readonly owners: () => Promise<NameOwners>;
 }
 
 export type Changes = Awaited<ReturnType<EntryStore['changes']>>;
@@ -90,7 +97,8 @@ export class SyncSource {
   page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
     return this.#inTurn(async () => {
       const page = await this.#dependencies.entries.byParents(parents, request);
-      return { ...page, items: this.#vouched(page.items) };
+      const { shown } = await this.#ofActiveTenants(page.items);
+      return { ...page, items: this.#vouched(shown) };
     });
   }
 
@@ -115,7 +123,28 @@ export class SyncSource {
 
   async changes(parents: readonly string[], revision: number): Promise<Changes> {
     const changes = await this.#dependencies.entries.changes(parents, revision);
-    return changes && { ...changes, upserts: this.#vouched(changes.upserts) };
+    if (changes === undefined) return undefined;
+    const { shown, hidden } = await this.#ofActiveTenants(changes.upserts);
+    const removedIds = [...changes.removedIds, ...hidden.map(({ id }) => id)];
+    return { ...changes, upserts: this.#vouched(shown), removedIds };
+  }
+
+  /**
+   * Agents do not get the entries of a tenant that has ended. To be called after the read: a tenant
+   * that ends later is a later change.
+   */
+  async #ofActiveTenants(entries: readonly RegistrationEntry[]): Promise<{
+    readonly shown: readonly RegistrationEntry[];
+    readonly hidden: readonly RegistrationEntry[];
+  }> {
+    const owners = await this.#dependencies.owners();
+    const isHidden = ({ spiffeId }: RegistrationEntry): boolean =>
+      owners.ofSpiffePrefix(spiffeId)?.state === 'ended';
+    const { true: hidden = [], false: shown = [] } = Object.groupBy(
+      entries,
+      (entry) => String(isHidden(entry)) as 'true' | 'false',
+    );
+    return { shown, hidden };
   }
 
   #vouched(entries: readonly RegistrationEntry[]): readonly RegistrationEntry[] {

@@ -5,6 +5,7 @@ import {
   judgeDelegationNames,
   judgeEntryNames,
   NameOwners,
+  type NameOwner,
   type Role,
   type Tenant,
 } from '../../domain/index.ts';
@@ -26,18 +27,24 @@ const maximumListed = 100;
  */
 export async function collisionsOf(
   { entries, delegations, roles }: CollisionDependencies,
-  before: readonly Tenant[],
+  earlier: NameOwners,
   changed: Tenant,
 ): Promise<{ readonly collisions: readonly TenantCollision[]; readonly moreCollisions: number }> {
-  const earlier = new NameOwners(before);
-  const later = new NameOwners([...before.filter(({ name }) => name !== changed.name), changed]);
+  const alone = new NameOwners<NameOwner>([changed]);
+  let later: NameOwners | undefined;
   const found = new Collisions();
   const compare = (
     judged: (owners: NameOwners) => Result<unknown>,
     collision: Omit<TenantCollision, 'why'>,
   ): void => {
+    // whom the tenant alone does not stop, it does not stop beside others
+    if (judged(alone).ok || !judged(earlier).ok) return;
+    later ??= new NameOwners([
+      ...earlier.all().filter(({ name }) => name !== changed.name),
+      changed,
+    ]);
     const now = judged(later);
-    if (!now.ok && judged(earlier).ok) found.add({ ...collision, why: now.error.message });
+    if (!now.ok) found.add({ ...collision, why: now.error.message });
   };
   for await (const page of pagesOf((request) => entries.list({}, request))) {
     for (const entry of page)
@@ -59,7 +66,7 @@ export async function collisionsOf(
       });
   for await (const page of pagesOf((request) => roles.list(request)))
     for (const role of page)
-      for (const scope of scopesInside(role, later, changed)) found.add(scope);
+      for (const scope of scopesInside(role, alone, changed)) found.add(scope);
   return { collisions: found.listed, moreCollisions: found.more };
 }
 

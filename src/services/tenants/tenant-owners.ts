@@ -4,8 +4,8 @@ import { NameOwners, type Tenant } from '../../domain/index.ts';
 
 /** What of the ledger the owners of names are read from. */
 export interface ProvenTenants {
-  /** Every tenant that the log vouches for. @throws PkiError OBJECT_NOT_IN_LOG if one was altered */
-  all(): Promise<readonly Tenant[]>;
+  /** Those that the log vouches for. @throws PkiError OBJECT_NOT_IN_LOG if one was altered */
+  owners(): Promise<NameOwners<Tenant>>;
   /** Grows with each record of a tenant. */
   newest(): number;
 }
@@ -74,6 +74,12 @@ export class TenantOwners {
     }
   }
 
+  /** `known`, of a moment during this call or later. Does I/O where there is a newer record. */
+  async current(): Promise<NameOwners<Tenant>> {
+    await this.refresh().catch(() => undefined);
+    return this.known();
+  }
+
   close(): void {
     this.#stop();
   }
@@ -93,7 +99,7 @@ export class TenantOwners {
     const newest = tenants.newest();
     if (this.#owners !== undefined && this.#failure === undefined && this.#read === newest) return;
     try {
-      this.#owners = new NameOwners(await tenants.all());
+      this.#owners = await tenants.owners();
       this.#read = newest;
       this.#failure = undefined;
     } catch (thrown) {

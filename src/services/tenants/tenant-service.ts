@@ -2,7 +2,13 @@ import { PkiError } from '../../common/errors/index.ts';
 import { nextFreePlace } from '../../common/policy/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { OperationName } from '../../common/wire/index.ts';
-import { checkTenant, requireDisjoint, type Tenant, type TenantInput } from '../../domain/index.ts';
+import {
+  checkTenant,
+  requireDisjoint,
+  requireNewName,
+  type Tenant,
+  type TenantInput,
+} from '../../domain/index.ts';
 import { tenantCounter } from '../../issuance/index.ts';
 import type { LedgerQuotas, LedgerTenants } from '../../ledger/index.ts';
 import type { Page, PageRequest } from '../../store/ports/index.ts';
@@ -56,10 +62,8 @@ export class TenantService implements Tenants {
         updatedAt: now,
         createdBy: actorOf(caller),
       };
-      const all = await tenants.all();
-      if (all.some(({ name }) => name === tenant.name))
-        throw new PkiError('ALREADY_EXISTS', `there is a tenant ${tenant.name}`);
-      const change = await this.#change(rights, all, tenant);
+      requireNewName(tenant, await tenants.owners());
+      const change = await this.#change(rights, tenant);
       if (dryRun) return change;
       await tenants.create(tenant, this.#event(caller, 'tenant.created', tenant), signal);
       await this.#dependencies.owners.refresh();
@@ -102,6 +106,10 @@ export class TenantService implements Tenants {
       const rights = await this.#everything(caller, 'changing a tenant');
       const { tenants, clock, settings } = this.#dependencies;
       const before = await this.#visible(rights, input.name);
+      if (before.state === 'deleted')
+        throw new PkiError('CONFLICT', `the tenant ${before.name} was deleted`, {
+          next: 'Make a tenant of another name (meshca tenant create).',
+        });
       if (version !== 0 && version !== before.version)
         throw new PkiError(
           'CONFLICT',
@@ -113,7 +121,7 @@ export class TenantService implements Tenants {
         version: before.version + 1,
         updatedAt: clock.now(),
       };
-      const change = await this.#change(rights, await tenants.all(), tenant);
+      const change = await this.#change(rights, tenant);
       if (dryRun) return change;
       await tenants.update(tenant, this.#event(caller, 'tenant.changed', tenant));
       await this.#dependencies.owners.refresh();
@@ -123,19 +131,14 @@ export class TenantService implements Tenants {
 
   end(caller: OperatorCaller, name: string, reason: string): Promise<Tenant> {
     return this.#refusing(caller, 'EndTenant', name, async () => {
-      const { access, tenants, clock } = this.#dependencies;
+      const { access, tenants } = this.#dependencies;
       const text = checkText('reason', reason, 500);
       const rights = await access.of(caller);
       rights.require('tenant.write', { kind: 'none' });
       const before = await this.#visible(rights, name);
       rights.require('tenant.write', { kind: 'tenant', name });
-      if (before.state === 'ended') return before;
-      const ended: Tenant = {
-        ...before,
-        state: 'ended',
-        version: before.version + 1,
-        updatedAt: clock.now(),
-      };
+      if (before.state !== 'active') return before;
+      const ended = this.#next(before, 'ended');
       await tenants.update(ended, this.#event(caller, 'tenant.ended', ended, text));
       await this.#dependencies.owners.refresh();
       return ended;
@@ -145,25 +148,28 @@ export class TenantService implements Tenants {
   delete(caller: OperatorCaller, name: string, reason: string): Promise<void> {
     return this.#refusing(caller, 'DeleteTenant', name, async () => {
       const text = checkText('reason', reason, 500);
+      const { tenants, holdings, owners } = this.#dependencies;
       const rights = await this.#everything(caller, 'deleting a tenant');
       const tenant = await this.#visible(rights, name);
+      if (tenant.state === 'deleted') return;
       if (tenant.state !== 'ended')
         throw new PkiError('CONFLICT', `the tenant ${name} is active`, {
           next: `End it first: meshca tenant end ${name}.`,
         });
-      // another tenant of this name must not find them
-      await this.#dependencies.holdings.endFor(tenant, actorOf(caller));
-      await this.#dependencies.tenants.delete(
-        name,
-        this.#event(caller, 'tenant.deleted', tenant, text),
-      );
-      await this.#dependencies.owners.refresh();
+      await holdings.endFor(tenant, actorOf(caller));
+      const deleted: Tenant = {
+        ...this.#next(tenant, 'deleted'),
+        ...{ dnsSuffixes: [], spiffePrefixes: [], quotaCertificates: 0, quotaSeconds: 0 },
+      };
+      const event = this.#event(caller, 'tenant.deleted', tenant, text);
+      await tenants.update(deleted, event);
+      await owners.refresh();
     });
   }
 
   /** For metrics and others of this process: without a caller. */
   async views(): Promise<readonly TenantView[]> {
-    return (await this.#dependencies.tenants.all()).map((tenant) => this.#view(tenant));
+    return (await this.#dependencies.tenants.owners()).all().map((tenant) => this.#view(tenant));
   }
 
   #refusing<T>(
@@ -192,13 +198,17 @@ export class TenantService implements Tenants {
     throw new PkiError('NOT_FOUND', `there is no tenant ${JSON.stringify(name.slice(0, 64))}`);
   }
 
-  async #change(
-    rights: OperatorRights,
-    all: readonly Tenant[],
-    tenant: Tenant,
-  ): Promise<TenantChange> {
-    requireDisjoint(tenant, all, (name) => rights.permits('tenant.read', { kind: 'tenant', name }));
-    return { tenant, ...(await collisionsOf(this.#dependencies, all, tenant)) };
+  async #change(rights: OperatorRights, tenant: Tenant): Promise<TenantChange> {
+    const owners = await this.#dependencies.tenants.owners();
+    requireDisjoint(tenant, owners, (name) =>
+      rights.permits('tenant.read', { kind: 'tenant', name }),
+    );
+    return { tenant, ...(await collisionsOf(this.#dependencies, owners, tenant)) };
+  }
+
+  #next(before: Tenant, state: Tenant['state']): Tenant {
+    const updatedAt = this.#dependencies.clock.now();
+    return { ...before, state, version: before.version + 1, updatedAt };
   }
 
   #view(tenant: Tenant): TenantView {

@@ -3,13 +3,28 @@ import type { Page, PageRequest } from './pages.ts';
 
 export interface TenantStore {
   byName(name: string): Promise<Tenant | undefined>;
-  /** Every tenant, by name. There are thousands at most. Reads prove nothing. */
+  /** Every tenant, by name, those that were deleted included. Reads prove nothing. */
   all(): Promise<readonly Tenant[]>;
   list(filter: { readonly includeEnded: boolean }, page: PageRequest): Promise<Page<Tenant>>;
-  /** ALREADY_EXISTS; TENANT_OVERLAPS if another tenant has one of its names. */
-  create(tenant: Tenant, event: AuditEvent, signal?: AbortSignal): Promise<void>;
-  /** Replaces the row with the version before. NOT_FOUND, CONFLICT, TENANT_OVERLAPS. */
-  update(tenant: Tenant, event: AuditEvent): Promise<void>;
-  /** Its names are free afterwards. NOT_FOUND; CONFLICT while it is active. */
-  delete(name: string, event: AuditEvent): Promise<void>;
+  /**
+   * `among`: all tenants with which its names were compared. False: others were written since, and
+   * nothing is written. ALREADY_EXISTS.
+   */
+  create(tenant: Tenant, among: AllTenants, write: TenantWrite): Promise<boolean>;
+  /**
+   * Replaces the row with the version before. `among` as above. Agents lose the entries of a tenant
+   * that ends, and get them back where its names are freed. NOT_FOUND, CONFLICT.
+   */
+  update(tenant: Tenant, among: AllTenants, event: AuditEvent): Promise<boolean>;
+}
+
+/** A version of all tenants: no row is ever deleted, and each change adds one. */
+export interface AllTenants {
+  /** The sum of their versions. */
+  readonly versions: number;
+}
+
+export interface TenantWrite {
+  readonly event: AuditEvent;
+  readonly signal?: AbortSignal | undefined;
 }

@@ -12,7 +12,7 @@ const maximumChanges = 5000;
 
 export interface EntryChanges {
   /** Records that this parent had the entry until `revision`. */
-  removed(entry: RegistrationEntry, revision: number): void;
+  removed(entry: Pick<RegistrationEntry, 'id' | 'parentId'>, revision: number): void;
   /**
    * Drops the oldest removals when there are more than a tenth too many. Records the oldest
    * revision that can still be answered.

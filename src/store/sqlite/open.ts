@@ -277,7 +277,7 @@ function createNouns(
     delegations: createDelegations(engine, audit),
     federation: createFederation(engine, dependencies),
     roles: createRoles(engine, audit),
-    tenants: createTenants(engine, dependencies),
+    tenants: createTenants(engine, { ...dependencies, removalLimit }),
     acme: createAcme(engine, { ...dependencies, checkRights, clock }),
     approvals: createApprovals(engine, audit, guard),
     issuancePolicies: createIssuancePolicies(engine, audit, guard),

@@ -1,35 +1,33 @@
 import { PkiError } from '../../common/errors/index.ts';
-import {
-  deletedObject,
-  loggedObject,
-  requireDisjoint,
-  type AuditEvent,
-  type Tenant,
-} from '../../domain/index.ts';
+import { loggedObject, type AuditEvent, type Tenant } from '../../domain/index.ts';
 import type { TenantTable } from '../acme-schema.ts';
-import type { LogGuard, TenantStore } from '../ports/index.ts';
+import type { AllTenants, LogGuard, TenantStore } from '../ports/index.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
+import type { Revisions } from './meta.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder, type Slots } from './statement.ts';
+import { createTellEntries } from './tenant-entries.ts';
 import { requireVersionBefore } from './versions.ts';
 
 interface TenantDependencies {
   readonly audit: AuditWriter;
   readonly guard: LogGuard;
+  readonly revisions: Revisions;
+  readonly removalLimit: number;
 }
 
-export function createTenants(engine: Engine, { audit, guard }: TenantDependencies): TenantStore {
-  const { byName, all, insert, update, remove } = tenantStatements(engine);
+export function createTenants(engine: Engine, dependencies: TenantDependencies): TenantStore {
+  const { audit, guard } = dependencies;
+  const { byName, all, versions, insert, update } = tenantStatements(engine);
+  const tellEntries = createTellEntries(engine, dependencies);
   const vouched = (name: string): Tenant | undefined => {
     const row = byName.get({ name });
     return guard.requireRow('tenant', name, row === undefined ? undefined : toTenant(row));
   };
-  const requireFree = (wanted: Tenant): void => {
-    const others = all.all({}).map((row) => guard.requireRow('tenant', row.name, toTenant(row)));
-    requireDisjoint(wanted, others);
-  };
+  const isAmong = (among: AllTenants): boolean =>
+    (versions.get({})?.versions ?? 0) === among.versions;
   const record = (tenant: Tenant, event: AuditEvent): void =>
     audit(event, loggedObject('tenant', tenant));
   return {
@@ -40,29 +38,24 @@ export function createTenants(engine: Engine, { audit, guard }: TenantDependenci
       }),
     all: () => engine.read(() => all.all({}).map(toTenant)),
     list: (filter, page) => engine.read(() => listed(engine, filter, page), page.signal),
-    create: (tenant, event, signal) =>
+    create: (tenant, among, { event, signal }) =>
       engine.write(() => {
+        if (!isAmong(among)) return false;
         if (vouched(tenant.name) !== undefined)
           throw new PkiError('ALREADY_EXISTS', `there is a tenant ${tenant.name}`);
-        requireFree(tenant);
         insert.run(toRow(tenant));
         record(tenant, event);
+        return true;
       }, signal),
-    update: (tenant, event) =>
+    update: (tenant, among, event) =>
       engine.write(() => {
-        requireVersionBefore(tenant, vouched(tenant.name), `tenant ${tenant.name}`);
-        requireFree(tenant);
+        if (!isAmong(among)) return false;
+        const before = vouched(tenant.name);
+        requireVersionBefore(tenant, before, `tenant ${tenant.name}`);
         update.run(toRow(tenant));
+        tellEntries(before as Tenant, tenant);
         record(tenant, event);
-      }),
-    delete: (name, event) =>
-      engine.write(() => {
-        const tenant = vouched(name);
-        if (tenant === undefined) throw new PkiError('NOT_FOUND', `there is no tenant ${name}`);
-        if (tenant.state !== 'ended')
-          throw new PkiError('CONFLICT', `the tenant ${name} is active: end it first`);
-        remove.run({ name });
-        audit(event, deletedObject('tenant', name));
+        return true;
       }),
   };
 }
@@ -107,14 +100,14 @@ function tenantStatements(engine: Engine) {
     all: engine.statement<Record<never, never>>()((query) =>
       query.selectFrom('tenants').selectAll().orderBy('name'),
     ),
+    versions: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('tenants').select((eb) => eb.fn.sum<number>('version').as('versions')),
+    ),
     insert: engine.statement<Row>()((query, slot) =>
       query.insertInto('tenants').values({ name: slot('name'), ...contentOf(slot) }),
     ),
     update: engine.statement<Row>()((query, slot) =>
       query.updateTable('tenants').set(contentOf(slot)).where('name', '=', slot('name')),
-    ),
-    remove: engine.statement<{ name: string }>()((query, slot) =>
-      query.deleteFrom('tenants').where('name', '=', slot('name')),
     ),
   };
 }

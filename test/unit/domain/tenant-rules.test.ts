@@ -6,7 +6,6 @@ import {
   checkTenant,
   NameOwners,
   requireDisjoint,
-  tenantOverlap,
   type NameOwner,
   type TenantInput,
 } from '../../../src/domain/index.ts';
@@ -80,19 +79,24 @@ test('a tenant owns no top-level domain, no name of the CA, and no ID of another
 });
 
 test('names of two tenants overlap if one is the other, or above or below it', () => {
-  const others = [owner('a', ['a.example.org'], [`${td}/a/`]), owner('shop', ['shop.test'])];
+  const others = new NameOwners([
+    owner('a', ['a.example.org'], [`${td}/a/`]),
+    owner('shop', ['shop.test']),
+  ]);
   const against = (dnsSuffixes: readonly string[], spiffePrefixes: readonly string[] = []) =>
-    tenantOverlap({ name: 'new', dnsSuffixes, spiffePrefixes }, others)?.other;
+    others.overlapOf({ name: 'new', dnsSuffixes, spiffePrefixes })?.other;
   assert.equal(against(['a.example.org']), 'a.example.org');
   assert.equal(against(['example.org']), 'a.example.org');
   assert.equal(against(['x.a.example.org']), 'a.example.org');
   assert.equal(against(['xa.example.org'], [`${td}/ab/`]), undefined);
   assert.equal(against([], [`${td}/a/b/`]), `${td}/a/`);
-  assert.equal(tenantOverlap({ ...shop, dnsSuffixes: ['www.shop.test'] }, others), undefined);
+  assert.equal(against([], [`${td}/`]), `${td}/a/`);
+  assert.equal(against(['test']), 'shop.test');
+  assert.equal(others.overlapOf({ ...shop, dnsSuffixes: ['www.shop.test'] }), undefined);
 });
 
 test('the refusal of an overlap names the other tenant to whoever may know it alone', () => {
-  const others = [owner('secret', ['a.example.org'])];
+  const others = new NameOwners([owner('secret', ['a.example.org'])]);
   const refused = (mayKnow: boolean): PkiError => {
     try {
       requireDisjoint({ ...shop, dnsSuffixes: ['example.org'] }, others, () => mayKnow);
@@ -106,6 +110,34 @@ test('the refusal of an overlap names the other tenant to whoever may know it al
   assert.doesNotMatch(refused(false).message, /secret|a\.example/);
   assert.match(refused(true).message, /secret/);
   requireDisjoint({ ...shop, dnsSuffixes: ['b.example.org'] }, others);
+});
+
+test('owners that change one by one say the same as those that are made at once', () => {
+  const name = (index: number): string => `${index % 7}.${index % 5}.example.org`;
+  const tenants = Array.from({ length: 35 }, (_, index) =>
+    owner(`t${index}`, [name(index)], [`${td}/t${index}/`]),
+  );
+  const changing = new NameOwners(tenants.slice(0, 20));
+  for (const tenant of tenants) changing.put(tenant);
+  for (const { name: gone } of tenants.slice(10)) changing.remove(gone);
+  changing.put(owner('t3', ['new.test']));
+  const once = new NameOwners([
+    ...tenants.slice(0, 3),
+    ...tenants.slice(4, 10),
+    owner('t3', ['new.test']),
+  ]);
+  assert.deepEqual(namesOf(changing.all()).toSorted(), namesOf(once.all()).toSorted());
+  for (let index = 0; index < 35; index += 1) {
+    const dnsSuffixes = [`a.${name(index)}`, `${index % 5}.example.org`];
+    for (const asked of dnsSuffixes) {
+      assert.equal(changing.ofDnsName(asked)?.name, once.ofDnsName(asked)?.name);
+      const reached = (owners: NameOwners) => namesOf(owners.reachedByDnsName(`*.${asked}`));
+      assert.deepEqual(reached(changing).toSorted(), reached(once).toSorted());
+    }
+    const wanted = { name: 'new', dnsSuffixes, spiffePrefixes: [`${td}/t${index}/`] };
+    assert.deepEqual(changing.overlapOf(wanted), once.overlapOf(wanted));
+  }
+  assert.deepEqual(namesOf(changing.reachedBySpiffePrefix(`${td}/`)).length, 9);
 });
 
 test('a name belongs to the tenant of its suffix, a wildcard reaches suffixes one label below', () => {

@@ -29,7 +29,8 @@ test('a name of another tenant is refused, and free once that one is deleted', a
   const other = tenant({ name: 'other', dnsSuffixes: ['a.shop.example.org'], spiffePrefixes: [] });
   await assert.rejects(tenants.create(other, event('tenant.created')), code('TENANT_OVERLAPS'));
   await tenants.update({ ...w.tenant, state: 'ended', version: 2 }, event('tenant.ended'));
-  await tenants.delete(w.tenant.name, event('tenant.deleted'));
+  const gone = { state: 'deleted', dnsSuffixes: [], spiffePrefixes: [], version: 3 } as const;
+  await tenants.update({ ...w.tenant, ...gone }, event('tenant.deleted'));
   await tenants.create(other, event('tenant.created'));
 });
 

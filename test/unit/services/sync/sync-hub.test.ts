@@ -133,6 +133,46 @@ test('an agent gets a snapshot of its entries, then only what changes for it', a
   );
 });
 
+test('agents lose the entries of a tenant when it ends, also those that were away, and no others', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const { caller: away } = await w.joinAgent('n2');
+  for (const [entry, path, node] of [
+    ['a', '/shop/web', 'n1'],
+    ['b', '/shops/web', 'n1'],
+    ['c', '/shop/db', 'n2'],
+    ['d', '/db', 'n2'],
+  ] as const)
+    await w.addEntry({ id: entry, spiffeId: id(path), parentId: agentId(node) });
+  const shop = {
+    ...{ name: 'shop', description: '', dnsSuffixes: [], spiffePrefixes: [id('/shop/')] },
+    ...{ quotaCertificates: 0, quotaSeconds: 0 },
+  };
+  await w.services.tenants.create(local, shop, { dryRun: false });
+  const n1 = await connect(w, caller);
+  const n2 = await connect(w, away);
+  n2.connection?.closed();
+  await w.services.tenants.end(local, 'shop', 'offboarded');
+  await settled(w);
+  assert.deepEqual(held(n1), ['b']);
+  assert.equal(n1.pages().at(-1)?.snapshotBegin, false, 'it is told what is gone, and no more');
+  const back = await connect(w, away, { position: n2.position });
+  assert.deepEqual(back.pages()[0]?.removedIds, ['c']);
+  assert.deepEqual(held(await connect(w, away)), ['d'], 'a snapshot leaves them out');
+
+  await w.services.entries.update(
+    local,
+    entryInput({ id: 'a', spiffeId: id('/shop/web'), parentId: agentId('n1'), hint: 'x' }),
+    0,
+  );
+  await w.addEntry({ id: 'e', spiffeId: id('/web'), parentId: agentId('n1') });
+  await settled(w);
+  assert.deepEqual(held(n1), ['b', 'e'], 'a change does not bring it back');
+  await w.services.tenants.delete(local, 'shop', 'gone');
+  await settled(w);
+  assert.deepEqual(held(n1), ['a', 'b', 'e'], 'its names are free');
+});
+
 test('a change that concerns nobody connected costs no query per agent', async () => {
   await using w = await createServicesWorld();
   for (let index = 0; index < 20; index += 1)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
-import type { Tenant } from '../../../../src/domain/index.ts';
+import { NameOwners, type Tenant } from '../../../../src/domain/index.ts';
 import { TenantOwners } from '../../../../src/services/index.ts';
 import { until } from '../../../support/until.ts';
 
@@ -27,9 +27,9 @@ function owned() {
   const owners = new TenantOwners({
     tenants: {
       newest: () => state.newest,
-      all: () =>
+      owners: () =>
         state.failure === undefined
-          ? Promise.resolve(state.tenants)
+          ? Promise.resolve(new NameOwners(state.tenants))
           : Promise.reject(state.failure),
     },
     onRevision: (listener) => {

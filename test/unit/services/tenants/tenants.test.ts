@@ -30,6 +30,7 @@ const tenant = (name: string, more: Partial<TenantInput> = {}): TenantInput => (
   quotaSeconds: 0,
   ...more,
 });
+const anyVersion = { version: 0, dryRun: false };
 const codeOf = async (act: Promise<unknown>): Promise<string> => {
   try {
     await act;
@@ -284,8 +285,15 @@ test('an ended tenant gets nothing, its certificates are revoked, and deleted it
   assert.equal(listed.items.length, 2);
 
   await w.services.tenants.delete(local, 'shop', 'gone');
-  assert.equal(await codeOf(w.services.tenants.get(local, 'shop')), 'NOT_FOUND');
+  assert.equal((await w.services.tenants.get(local, 'shop')).view.tenant.state, 'deleted');
   assert.equal(await signed(w, node, entry), 'ok', 'its names are free');
+  assert.equal(await codeOf(create(w, tenant('shop'))), 'ALREADY_EXISTS');
+  assert.equal(
+    await codeOf(w.services.tenants.update(local, tenant('shop'), anyVersion)),
+    'CONFLICT',
+  );
+  const still = await w.services.certificates.list(local, { tenant: 'shop' }, 'created', page);
+  assert.equal(still.items.length, 2, 'its certificates are still its own');
 });
 
 test('a certificate of addresses alone is found, seen and revoked by the tenant on its record', async () => {
@@ -320,6 +328,20 @@ test('a certificate of addresses alone is found, seen and revoked by the tenant 
   assert.equal((await w.services.selections.revoke(ofShop, request)).revoked, 1);
   const bank = { ...request, selection: { tenant: 'bank' } };
   assert.equal((await w.services.selections.revoke(ofShop, bank)).matched, 0);
+});
+
+test('the scope of a tenant is given while it is there, and covers no later tenant', async () => {
+  await using w = await createServicesWorld();
+  const role = { name: 'ops', verbs: ['tenant.*'], prefixes: ['tenant:shop'], members: [] };
+  const put = () => codeOf(w.services.roles.put(local, role));
+  assert.equal(await put(), 'NOT_FOUND');
+  await create(w, tenant('shop'));
+  assert.equal(await put(), 'ok');
+  await w.services.tenants.end(local, 'shop', 'offboarded');
+  assert.equal(await put(), 'ok');
+  await w.services.tenants.delete(local, 'shop', 'gone');
+  assert.equal(await put(), 'NOT_FOUND');
+  assert.equal(await codeOf(create(w, tenant('shop'))), 'ALREADY_EXISTS');
 });
 
 test('a change of another version of a tenant is refused', async () => {
