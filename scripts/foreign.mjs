@@ -87,6 +87,7 @@ export function buildForeignPrograms({ say }) {
         etcd: [etcdCommand(say)],
         linkerd: [made('linkerd', 'go', buildGo)],
         acme: acmeClients(made, say),
+        stepCa: made('step-ca', 'go', buildStepCa),
         federation: [made('federation', 'go', buildGo)],
         spire: [join(spire, 'spire-server')],
         spireAgent: [join(spire, 'spire-agent')],
@@ -155,6 +156,9 @@ function buildSpire({ source, place, say }) {
       { withC: true },
     );
 }
+
+const buildStepCa = (wanted) =>
+  goBuild('github.com/smallstep/certificates/cmd/step-ca', wanted, ['-ldflags=-s -w']);
 
 const buildGrpcurl = (wanted) => goBuild('github.com/fullstorydev/grpcurl/cmd/grpcurl', wanted);
 

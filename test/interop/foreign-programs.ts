@@ -21,6 +21,8 @@ export interface ForeignPrograms {
   readonly linkerd: Command;
   /** Clients of ACME (test/interop/acme). */
   readonly acme: AcmePrograms;
+  /** The CA that the drill acme-tenants compares with (test/interop/step-ca). */
+  readonly stepCa: string;
   /** Both ends of federation on go-spiffe (test/interop/federation). */
   readonly federation: Command;
   /** The server and the agent of SPIRE. */
