@@ -49,6 +49,13 @@ const needs = [
   },
   // the distribution's own rustc and cargo are older than what the clients need
   { name: 'cargo-web', present: () => recentCargo(), purposes: ['interop-rust'] },
+  // clients of ACME run in network namespaces, as on machines of their own
+  { name: 'iproute2', present: onPath('ip'), purposes: ['interop-acme'] },
+  {
+    name: 'ca-certificates',
+    present: onPath('update-ca-certificates'),
+    purposes: ['interop-acme'],
+  },
   { name: 'libnss3-tools', present: onPath('vfychain'), purposes: ['interop-nss'] },
   { name: 'maven', present: onPath('mvn'), purposes: ['interop-java'] },
   { name: 'default-jdk-headless', present: onPath('javac'), purposes: ['interop-java'] },

@@ -220,11 +220,11 @@ function etcdCommand(say) {
   return program;
 }
 
-/** Clients of ACME. Those of Debian are unpacked, not installed. */
+/** Clients of ACME, and the name server that they change. Those of Debian are unpacked, not installed. */
 function acmeClients(made, say) {
-  const debianClients = debianClientsIn(join(cache, 'acme-debian'), say);
+  debian('acme');
   return {
-    ...debianClients,
+    debian: debianProgramsFor(acmePrograms, say),
     certbot: join(made('acme', 'python', buildPython), 'bin', 'certbot'),
     go: made('acme', 'go', buildGo),
     node: join(made('acme', 'node', buildNode), 'main.mjs'),
@@ -232,18 +232,30 @@ function acmeClients(made, say) {
   };
 }
 
-function debianClientsIn(place, say) {
-  const names = ['lego', 'uacme', 'dehydrated'];
-  const programs = names.map((name) => [name, join(place, 'usr', 'bin', name)]);
-  if (!programs.every(([, path]) => existsSync(path))) {
-    say('clients of ACME: unpacking their Debian packages');
+/** Package → its programs. */
+const acmePrograms = {
+  lego: ['bin/lego'],
+  uacme: ['bin/uacme'],
+  dehydrated: ['bin/dehydrated'],
+  knot: ['sbin/knotd', 'sbin/knotc'],
+  'knot-dnsutils': ['bin/knsupdate', 'bin/kdig'],
+  nginx: ['sbin/nginx'],
+};
+
+/** A folder like `/` with these packages, and what they need and this system lacks. */
+function debianProgramsFor(wanted, say) {
+  const names = Object.keys(wanted);
+  const place = join(cache, `acme-debian-${digestOf([], names.join(' ')).slice(0, 16)}`);
+  const programs = Object.values(wanted).flat();
+  const missing = () => programs.filter((path) => !existsSync(join(place, 'usr', path)));
+  if (missing().length > 0) {
+    say(`unpacking the Debian packages ${names.join(', ')}`);
     rmSync(place, { recursive: true, force: true });
     unpackDebianPackages(names, place);
   }
-  const missing = programs.filter(([, path]) => !existsSync(path));
-  if (missing.length > 0)
-    throw new ScriptError(`no program in the packages ${missing.map(([name]) => name).join(', ')}`);
-  return Object.fromEntries(programs);
+  if (missing().length > 0)
+    throw new ScriptError(`the packages ${names.join(', ')} hold no ${missing().join(', ')}`);
+  return place;
 }
 
 /** A program with the packages of its lock file. */

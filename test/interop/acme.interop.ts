@@ -16,9 +16,9 @@ test('clients of ACME that others wrote do all that they can do', async (t) => {
   const { acme, caddy, traefik } = foreignPrograms();
   const clients = [
     ...acmeClients(acme),
-    ...acmeDaemons({ caddy: caddy[0] ?? '', traefik: traefik[0] ?? '', hook: acme.hook }),
+    ...acmeDaemons({ caddy: caddy[0] ?? '', traefik: traefik[0] ?? '' }),
   ];
-  await using world = await AcmeWorld.open();
+  await using world = await AcmeWorld.open(acme.debian);
   await using server = await startAcmeProduct(world, clients.length);
   const outcomes = await playTable(clients, world, {
     server,

@@ -3,13 +3,13 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../../support/until.ts';
 import { ClientFailed, inSeat, type AcmeClient, type Seat } from './client.ts';
+import { rfc2136 } from './programs.ts';
 
 /** Servers with a client of ACME inside: they run until their certificate is there. */
 export const acmeDaemons = (programs: {
   readonly caddy: string;
   readonly traefik: string;
-  readonly hook: string;
-}): readonly AcmeClient[] => [caddy(programs.caddy), traefik(programs.traefik, programs.hook)];
+}): readonly AcmeClient[] => [caddy(programs.caddy), traefik(programs.traefik)];
 
 interface Daemon {
   readonly argv: readonly string[];
@@ -144,22 +144,22 @@ interface TraefikStore {
   readonly own?: { readonly Certificates: readonly { readonly certificate: string }[] | null };
 }
 
-function traefik(program: string, hook: string): AcmeClient {
+function traefik(program: string): AcmeClient {
   const run = (seat: Seat, identifier: string, challenge: object, what: string) => {
     const storage = inSeat(seat, `${what}.json`);
     const config = traefikFiles(seat, { identifier, challenge, what, storage });
     return runUntilNew(seat, {
       end: 'SIGKILL',
       argv: [program, `--configFile=${config}`],
-      environment: { EXEC_PATH: hook },
+      environment: rfc2136(seat),
       certificate: () => traefikCertificate(storage),
     });
   };
   const byHttp = { httpChallenge: { entryPoint: 'web' } };
   const byDns = (seat: Seat): object => ({
     dnsChallenge: {
-      provider: 'exec',
-      resolvers: [seat.world.dns.endpoint],
+      provider: 'rfc2136',
+      resolvers: seat.world.names.addresses.map((address) => `${address}:53`),
       propagation: { disableChecks: true },
     },
   });

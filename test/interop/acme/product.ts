@@ -9,7 +9,7 @@ export async function startAcmeProduct(
   world: AcmeWorld,
   clients: number,
 ): Promise<AcmeServer & AsyncDisposable> {
-  const { publicBaseUrl, address, httpPort, httpsPort, dns } = world;
+  const { publicBaseUrl, address, httpPort, httpsPort, names } = world;
   const server = await startTestServer({
     config: {
       names: { enabled: true },
@@ -17,30 +17,30 @@ export async function startAcmeProduct(
       http: { publicBaseUrl },
       acme: {
         enabled: true,
-        caaIdentities: ['ca.test'],
+        caaIdentities: ['ca.example.org'],
         validation: {
           allowedNetworks: [`${address}/32`],
-          resolvers: [dns.endpoint],
+          resolvers: [...names.addresses],
           httpPort,
           httpsPort,
         },
       },
     },
   });
-  world.upstream = server.server.httpPorts.plain as number;
-  await createTenant(server, 'example', 'example.test', 0);
-  await createTenant(server, 'small', 'small.test', clients);
+  world.gateway.upstream = server.server.httpPorts.plain as number;
+  await createTenant(server, 'shop', 'shop.example.org', 0);
+  await createTenant(server, 'small', 'small.example.org', clients);
   const keyFor = async (tenant: string, dnsPatterns: readonly string[], wildcards: boolean) => {
     const { key, macKey } = await server.admin('Acme/CreateEabKey', {
       ...{ tenant, wildcards, dnsPatterns: [...dnsPatterns], profiles: ['classic'] },
-      ipRanges: tenant === 'example' ? [`${address}/32`] : [],
+      ipRanges: tenant === 'shop' ? [`${address}/32`] : [],
     });
     return { kid: key?.id ?? '', hmac: Buffer.from(macKey).toString('base64url') };
   };
   return {
     directory: `${publicBaseUrl}/acme/directory`,
-    binding: () => keyFor('example', ['*.example.test', '*.*.example.test'], true),
-    smallBinding: () => keyFor('small', ['*.small.test'], false),
+    binding: () => keyFor('shop', ['*.shop.example.org', '*.*.shop.example.org'], true),
+    smallBinding: () => keyFor('small', ['*.small.example.org'], false),
     isRevoked: async (serial) => {
       const { revokedAt } = await server.admin('Certificates/GetCertificate', { serial });
       return Number(revokedAt) > 0;

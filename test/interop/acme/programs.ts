@@ -1,11 +1,12 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { certbot } from './certbot.ts';
 import { inSeat, runClient, type AcmeClient, type Challenge, type Seat } from './client.ts';
 
 /** The programs that `npm run interop` got (scripts/foreign.mjs). */
 export interface AcmePrograms {
-  readonly lego: string;
-  readonly uacme: string;
-  readonly dehydrated: string;
+  /** A folder like `/` with lego, uacme, dehydrated, nginx, and Knot DNS of Debian. */
+  readonly debian: string;
   readonly certbot: string;
   /** A program in Go with acmez and with cert-manager's fork of x/crypto/acme. */
   readonly go: string;
@@ -16,7 +17,7 @@ export interface AcmePrograms {
 
 export const acmeClients = (programs: AcmePrograms): readonly AcmeClient[] => [
   lego(programs),
-  certbot(programs),
+  certbot(programs.certbot),
   uacme(programs),
   dehydrated(programs),
   withGo(programs, 'acmez', 'acmez'),
@@ -28,7 +29,16 @@ const notThere = 'the client has no such command';
 const asName = (version: string): string =>
   `version ${version} orders an IP address as if it were a DNS name`;
 
-function lego({ lego: program, hook }: AcmePrograms): AcmeClient {
+/** How lego, and Traefik with it inside, change the zone. */
+export const rfc2136 = ({ world: { names } }: Seat) => ({
+  RFC2136_NAMESERVER: names.primary.address,
+  RFC2136_TSIG_ALGORITHM: `${names.key.algorithm}.`,
+  RFC2136_TSIG_KEY: names.key.name,
+  RFC2136_TSIG_SECRET: names.key.secret,
+});
+
+function lego({ debian }: AcmePrograms): AcmeClient {
+  const program = join(debian, 'usr', 'bin', 'lego');
   const run = (seat: Seat, identifier: string, how: readonly string[], act: readonly string[]) =>
     runClient(
       [
@@ -39,7 +49,7 @@ function lego({ lego: program, hook }: AcmePrograms): AcmeClient {
         ...['--domains', identifier, ...how, ...act],
       ],
       seat,
-      { LEGO_CA_CERTIFICATES: seat.world.caFile, EXEC_PATH: hook, EXEC_SEQUENCE_INTERVAL: '1' },
+      { LEGO_CA_CERTIFICATES: seat.world.caFile, ...rfc2136(seat) },
     ).then(() => {});
   const http = (seat: Seat): readonly string[] => [
     ...['--http', '--http.port', `127.0.0.1:${seat.port}`],
@@ -55,7 +65,13 @@ function lego({ lego: program, hook }: AcmePrograms): AcmeClient {
         run(
           seat,
           identifier,
-          ['--dns', 'exec', '--dns.disable-cp', '--dns.resolvers', seat.world.dns.endpoint],
+          [
+            '--dns',
+            'rfc2136',
+            '--dns.disable-cp',
+            '--dns.resolvers',
+            rfc2136(seat).RFC2136_NAMESERVER,
+          ],
           ['run'],
         ),
       'tls-alpn-01': (seat, identifier) =>
@@ -67,56 +83,9 @@ function lego({ lego: program, hook }: AcmePrograms): AcmeClient {
   };
 }
 
-function certbot({ certbot: program, hook }: AcmePrograms): AcmeClient {
-  const run = (seat: Seat, args: readonly string[]) =>
-    runClient(
-      [
-        program,
-        ...args,
-        ...['--non-interactive', '--config-dir', inSeat(seat, 'etc')],
-        ...['--work-dir', inSeat(seat, 'lib'), '--logs-dir', inSeat(seat, 'log')],
-      ],
-      seat,
-      { REQUESTS_CA_BUNDLE: seat.world.caFile },
-    ).then(() => {});
-  const account = (seat: Seat): readonly string[] => [
-    ...['--server', seat.directory, '--agree-tos', '--email', 'ops@example.org'],
-    ...['--eab-kid', seat.binding.kid, '--eab-hmac-key', seat.binding.hmac],
-  ];
-  const standalone = (seat: Seat): readonly string[] => [
-    ...['--standalone', '--http-01-port', String(seat.port), '--http-01-address', '127.0.0.1'],
-  ];
-  return {
-    name: 'certbot 5.8',
-    certificate: (seat, identifier) => {
-      const name = identifier.startsWith('*') ? 'wildcard' : identifier;
-      return inSeat(seat, 'etc', 'live', name, 'fullchain.pem');
-    },
-    ip: (seat, address) =>
-      run(seat, ['certonly', ...account(seat), ...standalone(seat), '--ip-address', address]),
-    issue: {
-      'http-01': (seat, identifier) =>
-        run(seat, ['certonly', ...account(seat), ...standalone(seat), '-d', identifier]),
-      'dns-01': (seat, identifier) =>
-        run(seat, [
-          ...['certonly', ...account(seat), '--manual', '--preferred-challenges', 'dns'],
-          ...['--manual-auth-hook', hook, '--cert-name', 'wildcard', '-d', identifier],
-        ]),
-      'tls-alpn-01': 'certbot has no tls-alpn-01',
-    },
-    renewByAri: (seat) =>
-      run(seat, ['renew', '--cert-name', seat.name, '--no-random-sleep-on-renew']),
-    revoke: (seat) =>
-      run(seat, [
-        ...['revoke', '--server', seat.directory, '--no-delete-after-revoke'],
-        ...['--cert-path', inSeat(seat, 'etc', 'live', seat.name, 'cert.pem')],
-      ]),
-    changeKey: notThere,
-  };
-}
-
 /** It takes the roots of the system alone, so that it runs with them replaced. */
-function uacme({ uacme: program, hook }: AcmePrograms): AcmeClient {
+function uacme({ debian, hook }: AcmePrograms): AcmeClient {
+  const program = join(debian, 'usr', 'bin', 'uacme');
   const bundle = '/etc/ssl/certs/ca-certificates.crt';
   const run = (seat: Seat, args: readonly string[]) =>
     runClient(
@@ -150,7 +119,8 @@ function uacme({ uacme: program, hook }: AcmePrograms): AcmeClient {
   };
 }
 
-function dehydrated({ dehydrated: program, hook }: AcmePrograms): AcmeClient {
+function dehydrated({ debian, hook }: AcmePrograms): AcmeClient {
+  const program = join(debian, 'usr', 'bin', 'dehydrated');
   const run = (seat: Seat, kind: 'http' | 'dns', args: readonly string[]) => {
     mkdirSync(seat.dir, { recursive: true });
     const config = inSeat(seat, `config-${kind}`);

@@ -7,9 +7,9 @@ import type { AcmeWorld } from './world.ts';
 /** What the table needs of the server beside ACME. */
 export interface AcmeServer {
   readonly directory: string;
-  /** An EAB key for names below `example.test` and the address of this machine. */
+  /** An EAB key for names below `shop.example.org` and the address of this machine. */
   binding(): Promise<Binding>;
-  /** One for names below `small.test`, whose tenant may have one certificate for each client. */
+  /** One for names below `small.example.org`, whose tenant may have one certificate for each client. */
   smallBinding(): Promise<Binding>;
   isRevoked(serial: string): Promise<boolean>;
   /** As an operator does. */
@@ -56,9 +56,9 @@ export async function playTable(
     }),
   );
   await Promise.all(players.map((player) => player.playUsual()));
-  world.badNonces = true;
+  world.gateway.badNonces = true;
   await Promise.all(players.map((player) => player.playBadNonces()));
-  world.badNonces = false;
+  world.gateway.badNonces = false;
   await Promise.all(players.map((player) => player.takeLastPlace()));
   await Promise.all(players.map((player) => player.playQuota()));
   return outcomes;
@@ -70,9 +70,9 @@ async function seatOf(index: number, world: AcmeWorld, server: AcmeServer): Prom
   const dir = join(world.dir, `client-${index}`);
   mkdirSync(dir);
   const [port, otherPort] = [firstPort + 2 * index, firstPort + 2 * index + 1];
-  const name = `c${index}.example.test`;
-  for (const each of [name, `n-${name}`, `c${index}-1.small.test`, `c${index}-2.small.test`])
-    world.host(each);
+  const name = `c${index}.shop.example.org`;
+  const small = [`c${index}-1.small.example.org`, `c${index}-2.small.example.org`];
+  await world.host(name, `n-${name}`, ...small);
   world.httpBackends.add(port);
   world.tlsBackends.set(name, port);
   return {
@@ -125,12 +125,15 @@ class Player {
     const dir = join(this.#seat.dir, 'small');
     mkdirSync(dir);
     this.#small = { ...this.#seat, dir, binding: await this.#server.smallBinding() };
-    await issue(this.#small, `${this.#label}-1.small.test`);
+    await issue(this.#small, `${this.#label}-1.small.example.org`);
   }
 
   playQuota(): Promise<void> {
     return this.#try('quota', this.#client.issue['http-01'], async (issue) => {
-      const refused = await issue(this.#small ?? this.#seat, `${this.#label}-2.small.test`).then(
+      const refused = await issue(
+        this.#small ?? this.#seat,
+        `${this.#label}-2.small.example.org`,
+      ).then(
         () => 'it got one certificate more',
         (thrown: unknown) => String(thrown),
       );

@@ -1,21 +1,23 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
-import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DnsServer, dnsIpv4, dnsText } from '../../support/dns-server.ts';
 import { lanAddress } from '../../support/lan.ts';
+import { Gateway } from './gateway.ts';
+import { NameServers } from './name-servers.ts';
+import { Network } from './network.ts';
 
 /**
- * What stands around an ACME server and its clients: a name server, ports 80 and 443 of every host,
- * a TLS gateway in front of the server, and a control port by which hooks put answers in place.
+ * What stands around an ACME server and its clients: name servers, ports 80 and 443 of every host, a
+ * TLS gateway in front of the server, and a control port by which hooks put answers in place.
  */
 export class AcmeWorld implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), 'meshca-acme-'));
   readonly address = lanAddress();
-  readonly dns: DnsServer;
+  readonly names: NameServers;
+  readonly gateway: Gateway;
+  readonly #network: Network;
   /** Token → key authorization, served at every host. */
   readonly #tokens = new Map<string, string>();
   /** The ports of clients that answer http-01 themselves. */
@@ -23,32 +25,27 @@ export class AcmeWorld implements AsyncDisposable {
   /** By SNI: the port of the client that answers tls-alpn-01. */
   readonly tlsBackends = new Map<string, number>();
   readonly #servers: net.Server[] = [];
-  /** Each third nonce that a client gets is replaced by one that was never made. */
-  badNonces = false;
-  /** The HTTP port of the server on 127.0.0.1. */
-  upstream = 0;
-  readonly #nonces = new Map<string, number>();
-  #ports = { http: 0, https: 0, control: 0, gateway: 0 };
+  #ports = { http: 0, https: 0, control: 0 };
 
-  private constructor(dns: DnsServer) {
-    this.dns = dns;
+  private constructor(network: Network, names: NameServers, gateway: Gateway) {
+    this.#network = network;
+    this.names = names;
+    this.gateway = gateway;
   }
 
-  static async open(): Promise<AcmeWorld> {
-    const world = new AcmeWorld(await DnsServer.open());
-    world.#makeCertificate();
+  /** @param debian a folder like `/` with Knot DNS */
+  static async open(debian: string): Promise<AcmeWorld> {
+    await using stack = new AsyncDisposableStack();
+    const network = stack.use(await Network.open({ packages: debian, programs: {} }));
+    const names = await NameServers.open(network, ['example.org. 60 CAA 0 issue "ca.example.org"']);
+    const gateway = await Gateway.open({ address: '127.0.0.1', port: 0, name: 'localhost' });
+    const world = new AcmeWorld(network, names, gateway);
     world.#ports = {
       http: await world.#listen(http.createServer(world.#answerHttp), world.address),
       https: await world.#listen(net.createServer(world.#routeTls), world.address),
       control: await world.#listen(http.createServer(world.#control), '127.0.0.1'),
-      gateway: await world.#listen(
-        https.createServer(
-          { key: world.#read('gateway.key'), cert: world.#read('gateway.pem') },
-          world.#forward,
-        ),
-        '127.0.0.1',
-      ),
     };
+    stack.move();
     return world;
   }
 
@@ -65,25 +62,26 @@ export class AcmeWorld implements AsyncDisposable {
   }
 
   get publicBaseUrl(): string {
-    return `https://localhost:${this.#ports.gateway}`;
+    return `https://localhost:${this.gateway.port}`;
   }
 
   /** The root above the certificate of the gateway. */
   get caFile(): string {
-    return join(this.dir, 'ca.pem');
+    return this.gateway.caFile;
   }
 
-  /** The name leads to this machine. */
-  host(name: string): void {
-    this.dns.zone.set(`${name} A`, [dnsIpv4(this.address)]);
+  /** These names lead to this machine. */
+  host(...names: readonly string[]): Promise<void> {
+    return this.names.add(...names.map((name) => `${name}. A ${this.address}`));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.dns.close();
     for (const server of this.#servers) {
       if (server instanceof http.Server) server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     }
+    await this.gateway[Symbol.asyncDispose]();
+    await this.#network[Symbol.asyncDispose]();
     rmSync(this.dir, { recursive: true, force: true });
   }
 
@@ -91,45 +89,6 @@ export class AcmeWorld implements AsyncDisposable {
     this.#servers.push(server);
     return new Promise((resolve) =>
       server.listen(0, host, () => resolve((server.address() as AddressInfo).port)),
-    );
-  }
-
-  #read(name: string): string {
-    return readFileSync(join(this.dir, name), 'utf8');
-  }
-
-  #makeCertificate(): void {
-    const at = (name: string): string => join(this.dir, name);
-    const openssl = (...args: readonly string[]): void => {
-      execFileSync('openssl', args, { stdio: 'ignore' });
-    };
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-    openssl(
-      'req',
-      '-x509',
-      ...key,
-      ...['-subj', '/CN=Gateway root', '-days', '2'],
-      ...['-keyout', at('ca.key'), '-out', at('ca.pem')],
-    );
-    writeFileSync(at('san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
-    openssl(
-      'req',
-      ...key,
-      '-subj',
-      '/CN=localhost',
-      ...['-keyout', at('gateway.key'), '-out', at('gateway.csr')],
-    );
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      at('gateway.csr'),
-      '-CA',
-      at('ca.pem'),
-      ...[
-        ...['-CAkey', at('ca.key'), '-CAcreateserial', '-days', '2'],
-        ...['-extfile', at('san'), '-out', at('gateway.pem')],
-      ],
     );
   }
 
@@ -185,37 +144,15 @@ export class AcmeWorld implements AsyncDisposable {
     incoming.on('data', (chunk: Buffer) => (body += chunk.toString('latin1')));
     incoming.on('end', () => {
       const [, kind, name = ''] = (incoming.url ?? '').split('/');
-      if (kind === 'http') this.#tokens.set(name, body);
-      else {
-        const at = `${name} TXT`;
-        const others = this.dns.zone.get(at);
-        this.dns.zone.set(at, [...(Array.isArray(others) ? others : []), dnsText(body)]);
+      if (kind === 'http') {
+        this.#tokens.set(name, body);
+        response.end();
+        return;
       }
-      response.end();
+      this.names.addText(name, body).then(
+        () => response.end(),
+        (thrown: unknown) => response.writeHead(500).end(String(thrown)),
+      );
     });
   };
-
-  readonly #forward: http.RequestListener = (incoming, response) => {
-    const { method, url, headers } = incoming;
-    const asked = http.request(
-      { host: '127.0.0.1', port: this.upstream, method, path: url, headers },
-      (answer) => {
-        const answered = { ...answer.headers };
-        if (this.#spoilsNonce(headers['user-agent'] ?? '', answered))
-          answered['replay-nonce'] = 'bm90LW1hZGUtaGVyZQ';
-        response.writeHead(answer.statusCode ?? 502, answered);
-        answer.pipe(response);
-      },
-    );
-    asked.on('error', () => response.writeHead(502).end());
-    incoming.pipe(asked);
-  };
-
-  /** By client, so that a repetition gets a good one: two in a row are not in question. */
-  #spoilsNonce(client: string, headers: http.IncomingHttpHeaders): boolean {
-    if (!this.badNonces || headers['replay-nonce'] === undefined) return false;
-    const count = (this.#nonces.get(client) ?? 0) + 1;
-    this.#nonces.set(client, count);
-    return count % 3 === 0;
-  }
 }
