@@ -121,18 +121,20 @@ export class Machine implements AsyncDisposable {
   }
 
   /** Runs a script of the shell to its end, in the home of this machine. */
-  run(script: string, environment: Readonly<Record<string, string>> = {}): Promise<ProgramEnd> {
-    return new Promise((resolve) => {
-      const child = this.#spawn(script, environment);
-      let output = '';
-      for (const stream of [child.stdout, child.stderr])
-        stream?.on('data', (bytes: Buffer) => (output += bytes.toString()));
-      const limit = setTimeout(() => endGroup(child), 200_000);
-      child.once('close', (code) => {
-        clearTimeout(limit);
-        resolve({ code, output });
-      });
+  async run(
+    script: string,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<ProgramEnd> {
+    const child = this.#spawn(script, environment);
+    let [output, ended] = ['', false];
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (bytes: Buffer) => (output += bytes.toString()));
+    child.once('close', () => (ended = true));
+    await until(() => ended, `the end of ${script}`).catch((thrown: unknown) => {
+      endGroup(child);
+      throw new Error(`${String(thrown)}\n${output.slice(-4000)}`);
     });
+    return { code: child.exitCode, output };
   }
 
   /** @throws Error if it ends with another code than 0 */
