@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fetches the OCSP answer about the certificate of a file target, checks it, and hands it to the
-# server. Run it every hour, and after each new certificate (a timer, cron, or an exec driver).
+# server. Run it every hour by a timer or cron, and after each new certificate by `staple` of the
+# target's driver.
 #
 #   ocsp-staple.sh DIRECTORY ROOTS ANSWER [SOCKET]
 #
@@ -18,14 +19,22 @@ trap 'rm -rf "$work"' EXIT
 
 cat "$roots" "$current/fullchain.pem" >"$work/authorities.pem"
 awk '/BEGIN CERTIFICATE/ { n++ } n == 2' "$current/fullchain.pem" >"$work/issuer.pem"
-openssl ocsp -no_nonce -issuer "$work/issuer.pem" -cert "$current/fullchain.pem" \
-  -url "$(openssl x509 -in "$current/fullchain.pem" -noout -ocsp_uri)" \
-  -CAfile "$work/authorities.pem" -respout "$work/answer.der" >"$work/log" 2>&1 || true
-# an answer that does not verify must not take the place of a good one
-if ! grep -q '^Response verify OK' "$work/log"; then
-  cat "$work/log" >&2
-  exit 1
-fi
+# the answer about a certificate is there within seconds of its issuance
+tries=4
+while
+  openssl ocsp -no_nonce -issuer "$work/issuer.pem" -cert "$current/fullchain.pem" \
+    -url "$(openssl x509 -in "$current/fullchain.pem" -noout -ocsp_uri)" \
+    -CAfile "$work/authorities.pem" -respout "$work/answer.der" >"$work/log" 2>&1 || true
+  # an answer that does not verify must not take the place of a good one
+  ! grep -q '^Response verify OK' "$work/log"
+do
+  tries=$((tries - 1))
+  if [ "$tries" -eq 0 ]; then
+    cat "$work/log" >&2
+    exit 1
+  fi
+  sleep 1
+done
 cp "$work/answer.der" "$answer.new"
 mv "$answer.new" "$answer"
 [ -n "$socket" ] || exit 0

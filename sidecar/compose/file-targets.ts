@@ -147,14 +147,16 @@ function deliveryOf(
     const found = lease.identity();
     return found.ok ? found.value : undefined;
   };
-  const driver = unwrap(openDriver(target.driver, { clock }));
+  const driver = unwrap(
+    openDriver(target.driver, { clock, stapled: (outcome) => delivery.stapled(outcome) }),
+  );
   const check = offlineCheck(target, { environment, trust, session, lease });
   const events: DeliveryEvents = {
     delivered: (name, outcome) => metrics.targets.delivered(name, outcome),
     failed: (name, code) => metrics.targets.failed(name, code),
     replaced: (serial) => held.replacements.confirmed(serial),
   };
-  return new Delivery({
+  const delivery = new Delivery({
     ...{ target, sets, clock, random, events, onChange },
     steps: new DeliverySteps({ ...{ target, sets, driver, prober, lease, check, clock } }),
     journal: new FileDeliveryJournal(config.dataDir, writes),
@@ -170,6 +172,7 @@ function deliveryOf(
     connected: () => session.value.connected(),
     logger: logger.child({ part: 'file-targets' }),
   });
+  return delivery;
 }
 
 /** The checks of a set before it is served. The time is that of the server, which made it. */

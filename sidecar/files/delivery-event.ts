@@ -17,6 +17,9 @@ export type DeliveryEvent =
   | { readonly kind: 'shown-back'; readonly trusted: boolean }
   /** The step that ran did not succeed. */
   | { readonly kind: 'failed'; readonly error: PkiError }
+  /** The server has, or may lack, the OCSP answer for the set that `current` names. */
+  | { readonly kind: 'stapled' }
+  | { readonly kind: 'unstapled'; readonly error: PkiError }
   /** A hand, a turn, or a server that is away while the served certificate ends. */
   | { readonly kind: 'promoted' }
   /** The time of the planned retry has come. */

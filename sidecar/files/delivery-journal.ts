@@ -56,6 +56,8 @@ const steps = [
 ] as const;
 const code = z.custom<ErrorCode>((value) => typeof value === 'string' && value in codes);
 
+const obstacle = z.object({ code, message: z.string(), next: z.string() });
+
 const recordSchema = z.object({
   step: z.enum([...steps, 'rest']),
   candidate: orNothing(set),
@@ -70,7 +72,12 @@ const recordSchema = z.object({
   stageOnly: z.boolean(),
   held: z.boolean(),
   resume: orNothing(z.enum(steps)),
-  obstacle: orNothing(z.object({ code, message: z.string(), next: z.string() })),
+  obstacle: orNothing(obstacle),
+  // absent in the journal of an older release
+  unstapled: z
+    .union([obstacle, z.null()])
+    .optional()
+    .transform((value) => value ?? undefined),
   failures: z.number(),
   retryAt: z.number(),
   retired: z.array(z.object({ set, removeAt: z.number() })),

@@ -81,6 +81,8 @@ export interface DeliveryRecord {
   /** The step that a retry begins with. Undefined: the candidate again, or a new lease. */
   readonly resume: DeliveryStep | undefined;
   readonly obstacle: Obstacle | undefined;
+  /** Why the server may lack the OCSP answer for what it serves. It stands in the way of nothing. */
+  readonly unstapled: Obstacle | undefined;
   /** Failures since the last success. */
   readonly failures: number;
   /** Unix seconds. 0: nothing is planned. */
@@ -106,6 +108,7 @@ export const emptyRecord = (now: number): DeliveryRecord => ({
   held: false,
   resume: undefined,
   obstacle: undefined,
+  unstapled: undefined,
   failures: 0,
   retryAt: 0,
   retired: [],
@@ -119,6 +122,10 @@ export const currentOf = ({
   candidate,
   served,
 }: DeliveryRecord): DeliveredSet | undefined => (swapped ? (candidate ?? served) : served);
+
+/** Whether the server is being told of the set before. */
+export const isBack = ({ step }: DeliveryRecord): boolean =>
+  step === 'driver-back' || step === 'prove-back';
 
 /** What people see of the record. */
 export function stateOf(record: DeliveryRecord): TargetState {

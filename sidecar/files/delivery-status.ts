@@ -1,6 +1,7 @@
 import type { TargetStatus } from '../ports/file-targets.ts';
 import { endingAt } from './delivery-wants.ts';
 import { currentOf, stateOf, type DeliveryRecord } from './delivery-record.ts';
+import { staples } from './drivers/index.ts';
 import type { FileTarget } from './target.ts';
 
 /** What people see of a target. Pure. */
@@ -34,11 +35,11 @@ export function statusOf(target: FileTarget, record: DeliveryRecord, now: number
 const instant = (at: number): string => new Date(at * 1000).toISOString().replace('.000Z', 'Z');
 
 function situation(
-  { name, promote }: FileTarget,
+  { name, promote, driver }: FileTarget,
   record: DeliveryRecord,
   now: number,
 ): { readonly reason: string; readonly next: string } {
-  const { obstacle, served, waitsFor, step, retryAt } = record;
+  const { obstacle, unstapled, served, waitsFor, step, retryAt } = record;
   if (served !== undefined && now >= endingAt(served))
     return {
       reason:
@@ -61,6 +62,8 @@ function situation(
       next: retryAt > 0 ? `${obstacle.next} Tried again at ${instant(retryAt)}.` : obstacle.next,
     };
   if (served === undefined || step !== 'rest') return { reason, next: '' };
+  if (unstapled !== undefined && staples(driver))
+    return { reason: `${unstapled.code}: ${unstapled.message}`, next: unstapled.next };
   return {
     reason,
     next: `A new certificate is due at ${instant(served.renewAt)}${promote === 'by hand' ? ', and waits for a hand' : ''}.`,

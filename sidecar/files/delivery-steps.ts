@@ -20,8 +20,11 @@ export interface DeliveryStepsDependencies {
   readonly clock: Clock;
 }
 
-/** What a driver may take beyond its own limit before it is given up. */
-const driverGraceMs = 10_000;
+/**
+ * What a driver may take beyond its own limit before it is given up: programs that ignore SIGTERM,
+ * and the one that gets the OCSP answer.
+ */
+const driverGraceMs = 25_000;
 
 /** Runs single steps of one target. Keeps a certificate that could not be written. */
 export class DeliverySteps {

@@ -54,6 +54,10 @@ function decide(
       return byHand(record, event.to, context.now);
     case 'restarted':
       return restarted(record);
+    case 'stapled':
+      return record.unstapled === undefined ? record : { ...record, unstapled: undefined };
+    case 'unstapled':
+      return { ...record, unstapled: obstacleOf(event.error) };
     case 'found':
       return found(record, event.current, event.error, context);
     case 'removed':
@@ -127,7 +131,7 @@ function advanced(
     case 'offered':
       return offered(record, context);
     case 'swapped':
-      return { ...record, step: 'apply' };
+      return { ...record, step: 'apply', unstapled: undefined };
     case 'applied':
       return { ...record, step: 'verify', trust: event.trusted ? 'proven' : 'unprovable' };
     case 'verified': {
@@ -142,7 +146,7 @@ function advanced(
       return delivered({ ...record, trust: trusted ? 'proven' : 'inferred' }, 'proven', context);
     }
     case 'swapped-back':
-      return { ...record, swapped: false, step: 'driver-back' };
+      return { ...record, swapped: false, step: 'driver-back', unstapled: undefined };
     case 'driver-back':
       return context.hasListeners && record.served !== undefined
         ? { ...record, step: 'prove-back' }
@@ -325,10 +329,7 @@ function remembered(
 ): DeliveryRecord {
   if (after === before) return before;
   const state = stateOf(after);
-  const error =
-    event.kind === 'failed' || event.kind === 'not-removed' || event.kind === 'found'
-      ? event.error
-      : undefined;
+  const error = 'error' in event ? event.error : undefined;
   const isNew = state !== stateOf(before);
   if (!isNew && error === undefined) return after;
   const note = error === undefined ? (noteOf[event.kind] ?? '') : `${error.code}: ${error.message}`;

@@ -17,6 +17,7 @@ import { adopted, reconcile, strange } from './delivery-reconcile.ts';
 import {
   currentOf,
   emptyRecord,
+  isBack,
   stateOf,
   type DeliveryRecord,
   type Obstacle,
@@ -92,6 +93,11 @@ export class Delivery implements AsyncDisposable {
   /** The expiry of the certificate that is served, for metrics. */
   servedUntil(): number | undefined {
     return currentOf(this.#record)?.notAfter;
+  }
+
+  /** How the program ended that gets the OCSP answer for the set that `current` names. */
+  stapled(outcome: Result<void>): void {
+    this.#take(outcome.ok ? { kind: 'stapled' } : { kind: 'unstapled', error: outcome.error });
   }
 
   /**
@@ -392,6 +398,3 @@ export class Delivery implements AsyncDisposable {
     this.#cancelTimer = this.#dependencies.clock.after(Math.max(50, waitMs), () => this.look());
   }
 }
-
-const isBack = ({ step }: DeliveryRecord): boolean =>
-  step === 'driver-back' || step === 'prove-back';

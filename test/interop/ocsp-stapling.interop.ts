@@ -1,24 +1,31 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { uuidv7 } from '../../src/common/runtime/index.ts';
+import type { StoredSet } from '../../sidecar/files/certificate-set.ts';
+import { openDriver } from '../../sidecar/files/drivers/index.ts';
+import type { Driver, DriverCall } from '../../sidecar/files/driver.ts';
+import { unwrap } from '../../src/common/errors/index.ts';
+import { systemClock, uuidv7 } from '../../src/common/runtime/index.ts';
 import {
   certificatesToPem,
   createCsr,
   generateKeyPairAsync,
+  parseCertificate,
   pemEncode,
   pkcs8Of,
+  sha256Hex,
 } from '../../src/common/x509/index.ts';
 import { freePort } from '../support/ports.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { debianProgram } from '../support/servers/debian-programs.ts';
 import { Guide } from '../support/servers/guide.ts';
+import type { DriverSettings } from '../support/servers/server-process.ts';
 import { setFiles } from '../support/servers/target-directory.ts';
-import { until } from '../support/until.ts';
+import { patienceMs, until } from '../support/until.ts';
 
 const run = promisify(execFile);
 const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
@@ -51,31 +58,46 @@ interface Target {
 }
 
 async function target(name: string): Promise<Target> {
+  const path = join(server.dir, name);
+  const { serial, rootsDer } = await writeSet(path, 1);
+  const roots = join(path, 'roots.pem');
+  writeFileSync(roots, certificatesToPem(rootsDer));
+  return {
+    ...{ path, serial, roots, answer: join(path, 'answer.der') },
+    served: {
+      ...{ path, currentSerial: serial },
+      file: (kind) => join(path, 'current', setFiles[kind]),
+    },
+  };
+}
+
+/** A new certificate with its key, which `current` names from then on. */
+async function writeSet(
+  path: string,
+  number: number,
+): Promise<StoredSet & { readonly rootsDer: readonly Buffer[] }> {
   const { privateKey } = await generateKeyPairAsync('ec-p256');
   const issued = await server.admin('Certificates/IssueCertificate', {
     ...{ dnsNames: ['web.example.org'], csrDer: createCsr(privateKey) },
     ...{ profile: 'classic', requestId: uuidv7() },
   });
-  const path = join(server.dir, name);
-  const set = join(path, 'sets', '1');
-  mkdirSync(set, { recursive: true });
-  symlinkSync('sets/1', join(path, 'current'));
+  const directory = join(path, 'sets', String(number));
+  mkdirSync(directory, { recursive: true });
+  rmSync(join(path, 'current'), { force: true });
+  symlinkSync(join('sets', String(number)), join(path, 'current'));
   const [chain, key] = [
     certificatesToPem(issued.chainDer),
     pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
   ];
-  writeFileSync(join(set, setFiles.fullchain), chain);
-  writeFileSync(join(set, setFiles.key), key);
-  writeFileSync(join(set, setFiles.combined), chain + key);
-  writeFileSync(join(set, setFiles.ca), certificatesToPem(issued.rootsDer));
-  const roots = join(path, 'roots.pem');
-  writeFileSync(roots, certificatesToPem(issued.rootsDer));
+  writeFileSync(join(directory, setFiles.fullchain), chain);
+  writeFileSync(join(directory, setFiles.key), key);
+  writeFileSync(join(directory, setFiles.combined), chain + key);
+  writeFileSync(join(directory, setFiles.ca), certificatesToPem(issued.rootsDer));
+  const leaf = unwrap(parseCertificate(issued.chainDer[0] as Buffer));
   return {
-    ...{ path, serial: issued.serial, roots, answer: join(path, 'answer.der') },
-    served: {
-      ...{ path, currentSerial: issued.serial },
-      file: (kind) => join(path, 'current', setFiles[kind]),
-    },
+    ...{ name: String(number), number, directory, serial: leaf.serialHex },
+    ...{ leafSha256: sha256Hex(leaf.raw), authoritySetDigest: '', forNames: undefined },
+    ...{ notBefore: leaf.notBefore, notAfter: leaf.notAfter, rootsDer: issued.rootsDer },
   };
 }
 
@@ -90,8 +112,8 @@ async function staple(port: number, roots: string): Promise<string> {
   return /Cert Status: (\w+)/.exec(stdout)?.[1] ?? /OCSP response: (.*)/.exec(stdout)?.[1] ?? '';
 }
 
-/** The script of the guide. HAProxy is spoken to by a program with the name of socat. */
-async function fetchAnswer({ path, roots, answer }: Target, socket?: string): Promise<void> {
+/** A folder with a program by the name of socat, which speaks to HAProxy. */
+function withSocat(path: string): string {
   const bin = join(path, 'bin');
   mkdirSync(bin, { recursive: true });
   const socat = join(bin, 'socat');
@@ -102,12 +124,42 @@ async function fetchAnswer({ path, roots, answer }: Target, socket?: string): Pr
       'process.stdin.pipe(s);s.pipe(process.stdout);',
   );
   chmodSync(socat, 0o755);
-  await run(
-    join(root, 'examples', 'ocsp-staple.sh'),
-    [path, roots, answer, ...(socket === undefined ? [] : [socket])],
-    { env: { ...process.env, PATH: `${bin}:${process.env['PATH']}` } },
-  );
+  return bin;
 }
+
+const script = join(root, 'examples', 'ocsp-staple.sh');
+
+/** The script of the guide. */
+async function fetchAnswer({ path, roots, answer }: Target, socket?: string): Promise<void> {
+  await run(script, [path, roots, answer, ...(socket === undefined ? [] : [socket])], {
+    env: { ...process.env, PATH: `${withSocat(path)}:${process.env['PATH']}` },
+  });
+}
+
+const never = new AbortController().signal;
+
+/** The driver of an agent, and how each run of its program for the answer ended. */
+function stapling({ type, settings }: DriverSettings): {
+  readonly driver: Driver;
+  readonly stapled: readonly string[];
+} {
+  const stapled: string[] = [];
+  const driver = unwrap(
+    openDriver(
+      { type, settings, timeoutSeconds: patienceMs / 1000 },
+      {
+        clock: systemClock,
+        stapled: (outcome) => stapled.push(outcome.ok ? 'done' : outcome.error.message),
+      },
+    ),
+  );
+  return { driver, stapled };
+}
+
+const callOf = ({ path }: Target): Pick<DriverCall, 'target' | 'directory' | 'files'> => ({
+  ...{ target: 'web', directory: path },
+  files: { combined: setFiles.combined, fullchain: setFiles.fullchain },
+});
 
 interface Running {
   readonly pid: number;
@@ -191,6 +243,20 @@ test('nginx staples the answer in a file, good or revoked, and takes the next on
   await answered(web, 'revoked');
   process.kill(nginx.pid, 'SIGHUP');
   await until(async () => (await staple(nginx.port, web.roots)) === 'revoked');
+  // a new set: its answer is there before nginx reads it
+  const { path: program, executable } = debianProgram('nginx');
+  const [configFile, pidFile] = [join(web.path, 'nginx.conf'), join(web.path, 'nginx.pid')];
+  const { driver, stapled } = stapling({
+    type: 'nginx',
+    settings: {
+      ...{ program, executable, configFile, pidFile },
+      staple: [script, web.path, web.roots, web.answer],
+    },
+  });
+  const set = await writeSet(web.path, 2);
+  unwrap(await driver.apply({ ...callOf(web), set, previous: undefined }, never));
+  assert.deepEqual(stapled, ['done']);
+  await until(async () => (await staple(nginx.port, web.roots)) === 'good');
 });
 
 test('HAProxy takes its first and each later answer over its socket, without a reload', async (context) => {
@@ -211,4 +277,36 @@ test('HAProxy takes its first and each later answer over its socket, without a r
   await answered(web, 'revoked');
   await fetchAnswer(web, socket);
   assert.equal(await staple(port, web.roots), 'revoked');
+});
+
+/** Like the agent: `current` names the set, and the driver tells HAProxy. */
+test('HAProxy has a staple with each new set that its driver delivers, and after a way back', async (context) => {
+  const web = await target('haproxy-driver');
+  const port = await freePort();
+  const socket = join(web.path, 'admin.sock');
+  const file = join(web.path, 'haproxy.cfg');
+  const guide = new Guide('OCSP stapling');
+  const places = { '127.0.0.1:443': `127.0.0.1:${port}`, '/run/haproxy/admin.sock': socket };
+  writeFileSync(file, guide.config('haproxy', web.served, places));
+  start(context, [debianProgram('haproxy').path, '-W', '-f', file]);
+  await until(async () => (await staple(port, web.roots)) === 'no response sent');
+  const { type, settings } = guide.driver({
+    ...{ '/run/haproxy/admin.sock': socket, '/usr/local/bin/ocsp-staple.sh': script },
+    ...{ '/etc/meshca/web': web.path, '/etc/meshca/names-roots.pem': web.roots },
+    '/var/lib/meshca-staples/web.der': web.answer,
+  });
+  const path = `PATH=${withSocat(web.path)}:/usr/bin:/bin`;
+  const argv = ['/usr/bin/env', path, ...(settings as { staple: readonly string[] }).staple];
+  const { driver, stapled } = stapling({ type, settings: { ...settings, staple: argv } });
+  const call = callOf(web);
+  const second = await writeSet(web.path, 2);
+  const third = await writeSet(web.path, 3);
+  unwrap(await driver.apply({ ...call, set: third, previous: second }, never));
+  assert.deepEqual(stapled, ['done']);
+  assert.equal(await staple(port, web.roots), 'good');
+  rmSync(join(web.path, 'current'));
+  symlinkSync(join('sets', '2'), join(web.path, 'current'));
+  unwrap(await driver.rollback({ ...call, set: third, previous: second }, never));
+  assert.deepEqual(stapled, ['done', 'done']);
+  assert.equal(await staple(port, web.roots), 'good');
 });

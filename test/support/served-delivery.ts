@@ -124,7 +124,9 @@ export function servedDelivery(options: ServedDeliveryOptions): Delivery {
   const steps = new WatchedSteps(
     {
       ...{ target, sets, clock },
-      driver: unwrap(openDriver(target.driver, { clock })),
+      driver: unwrap(
+        openDriver(target.driver, { clock, stapled: (outcome) => delivery.stapled(outcome) }),
+      ),
       prober: createProber({
         clock,
         random: systemRandom,
@@ -136,7 +138,7 @@ export function servedDelivery(options: ServedDeliveryOptions): Delivery {
     },
     onStep,
   );
-  return new Delivery({
+  const delivery = new Delivery({
     ...{ target, sets, steps, clock },
     random: systemRandom,
     journal: new FileDeliveryJournal(journalDirectory, {
@@ -161,6 +163,7 @@ export function servedDelivery(options: ServedDeliveryOptions): Delivery {
     onChange: () => {},
     logger: silentLogger,
   });
+  return delivery;
 }
 
 function nextOf(target: FileTarget, planned: readonly PlannedSet[]): Result<Leased> {

@@ -1,10 +1,13 @@
 import type { z } from 'zod';
+import type { Result } from '../../../src/common/errors/index.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
 import type { Driver } from '../driver.ts';
 
 /** What drivers are made with. */
 export interface DriverDependencies {
   readonly clock: Clock;
+  /** Told how the program that gets the OCSP answer of a set ended, each time. */
+  readonly stapled: (outcome: Result<void>) => void;
 }
 
 /**
@@ -21,7 +24,12 @@ export interface DriverType<Settings = unknown> {
    * (seconds). Default: 30.
    */
   readonly proofSeconds?: number;
-  open(settings: Settings, dependencies: DriverDependencies): Driver;
+  /**
+   * The settings have the key `staple`, whose program runs before the server is told of a set, or
+   * after the server has it: see `StaplingDriver`.
+   */
+  readonly staple?: 'before' | 'after';
+  open(settings: Settings, dependencies: Pick<DriverDependencies, 'clock'>): Driver;
 }
 
 /** Checks a type against its own settings, and erases their type. */

@@ -4,6 +4,7 @@ import type { Driver } from '../driver.ts';
 import type { DriverChoice } from '../target.ts';
 import { BoundedDriver } from './bounded-driver.ts';
 import type { DriverDependencies, DriverType } from './driver-type.ts';
+import { StaplingDriver } from './staple.ts';
 import * as types from './types.ts';
 
 export type { DriverDependencies, DriverType } from './driver-type.ts';
@@ -18,9 +19,18 @@ export const driverSettingsSchema = (type: string): z.ZodType | undefined =>
 export const defaultProofSeconds = (type: string): number =>
   driverTypes.find((each) => each.type === type)?.proofSeconds ?? 30;
 
+const stapleOf = ({ staple }: DriverType, settings: unknown): readonly string[] | undefined =>
+  staple === undefined ? undefined : (settings as { readonly staple?: readonly string[] }).staple;
+
+/** Whether a program gets the OCSP answer of each set. */
+export const staples = ({ type, settings }: DriverChoice): boolean => {
+  const known = driverTypes.find((each) => each.type === type);
+  return known !== undefined && stapleOf(known, settings) !== undefined;
+};
+
 /**
  * The driver of a target. Its steps never throw, and end within the time limit of the choice, plus 3 s
- * for a program that ignores SIGTERM. Fails with CONFIG_INVALID.
+ * for a program that ignores SIGTERM, plus the limit of `StaplingDriver`. Fails with CONFIG_INVALID.
  */
 export function openDriver(choice: DriverChoice, dependencies: DriverDependencies): Result<Driver> {
   const type = driverTypes.find((each) => each.type === choice.type);
@@ -37,7 +47,11 @@ export function openDriver(choice: DriverChoice, dependencies: DriverDependencie
         .map(({ path, message }) => `${path.join('.')} ${message}`.trim())
         .join('; ')}`,
     );
-  const { clock } = dependencies;
+  const { clock, stapled } = dependencies;
   const inner = type.open(choice.settings, dependencies);
-  return ok(new BoundedDriver(type.type, inner, choice.timeoutSeconds * 1000, clock));
+  const driver = new BoundedDriver(type.type, inner, choice.timeoutSeconds * 1000, clock);
+  const argv = stapleOf(type, settings.data);
+  return type.staple === undefined || argv === undefined
+    ? ok(driver)
+    : ok(new StaplingDriver(driver, { argv, runs: type.staple, clock, stapled }));
 }

@@ -19,4 +19,12 @@ export const driverAdvice = {
     exec('a program that hangs is ended with all its children; a longer limit lets it finish'),
     done('raises timeoutSeconds', 'the step is done'),
   ),
+  STAPLE_FAILED: row(
+    'the program ends with an error, hangs, or may be replaced by others',
+    [
+      'integration/sidecar/files/drivers/exec.test.ts',
+      'a program that gets no OCSP answer fails no step, and is told of each time',
+    ],
+    done('mends the program', 'it is told as done'),
+  ),
 } as const satisfies Record<keyof typeof driverCodes, AdviceRow>;

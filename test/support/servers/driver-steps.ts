@@ -10,17 +10,29 @@ import type { TargetDirectory } from './target-directory.ts';
 
 export const neverAborted: AbortSignal = new AbortController().signal;
 
-export const driverOf = ({ type, settings }: DriverSettings): Driver =>
-  unwrap(openDriver({ type, settings, timeoutSeconds: patienceMs / 1000 }, { clock: systemClock }));
+export const driverOf = (
+  { type, settings }: DriverSettings,
+  stapled: (outcome: Result<void>) => void = () => {},
+): Driver =>
+  unwrap(
+    openDriver(
+      { type, settings, timeoutSeconds: patienceMs / 1000 },
+      { clock: systemClock, stapled },
+    ),
+  );
 
 /** What a delivery does with a driver, without any proof by handshake. */
 export class DriverSteps {
   readonly driver: Driver;
   readonly #target: TargetDirectory;
   served: StoredSet | undefined;
+  /** How each run of the program `staple` ended: a code, or `done`. */
+  readonly stapled: string[] = [];
 
   constructor(settings: DriverSettings, target: TargetDirectory, served?: StoredSet) {
-    this.driver = driverOf(settings);
+    this.driver = driverOf(settings, (outcome) =>
+      this.stapled.push(outcome.ok ? 'done' : outcome.error.code),
+    );
     this.#target = target;
     this.served = served;
   }

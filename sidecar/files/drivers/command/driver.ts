@@ -3,22 +3,15 @@ import { fail, type Result } from '../../../../src/common/errors/index.ts';
 import type { Clock } from '../../../../src/common/runtime/index.ts';
 import type { StoredSet } from '../../certificate-set.ts';
 import type { Applied, DriverCall } from '../../driver.ts';
+import { argvKey } from '../argv-key.ts';
 import { driverType } from '../driver-type.ts';
 import { endedHow, saidBy } from '../program-end.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram, type ProgramEnd } from '../run-program.ts';
 
-const argv = (description: string) =>
-  z
-    .array(z.string().max(4096))
-    .min(1)
-    .max(64)
-    .refine(([program]) => program?.startsWith('/') === true, 'begin with an absolute path')
-    .describe(`${description}: program by its absolute path, and arguments; no shell reads them`);
-
 const settings = z.strictObject({
-  check: argv('Run before the reload; any end but 0 refuses the set').optional(),
-  reload: argv('Tells the server to read the files again'),
+  check: argvKey('Run before the reload; any end but 0 refuses the set').optional(),
+  reload: argvKey('Tells the server to read the files again'),
 });
 
 type CommandSettings = z.infer<typeof settings>;

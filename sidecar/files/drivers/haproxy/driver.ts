@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { driverType } from '../driver-type.ts';
+import { stapleKey } from '../staple.ts';
 import { executableKey, pidFileKey } from '../signal/driver.ts';
 import { storeName } from './cli.ts';
 import { HaproxyReloadDriver } from './reload-driver.ts';
@@ -30,6 +31,7 @@ const settings = z
       .describe(
         'SIGUSR2 to the master, which starts a new worker from the files. With a socket: only when the roots change',
       ),
+    staple: stapleKey,
   })
   .refine(
     ({ socket, reload }) => socket !== undefined || reload !== undefined,
@@ -39,6 +41,8 @@ const settings = z
 export const haproxy = driverType({
   type: 'haproxy',
   proofSeconds: 4,
+  // HAProxy keeps an answer with the certificate: each new one begins without
+  staple: 'after',
   settings,
   open: ({ socket, certificateName, rootsName, reload }, { clock }) => {
     const reloading = reload && new HaproxyReloadDriver(reload, clock);

@@ -11,6 +11,7 @@ import { checkConfiguration } from '../program-check.ts';
 import { ReloadingDriver, unknownTrust } from '../reloading-driver.ts';
 import { runProgram, type ProgramEnd } from '../run-program.ts';
 import { said } from '../said.ts';
+import { stapleKey } from '../staple.ts';
 import { reloadWorkers } from '../workers.ts';
 
 const settings = z.strictObject({
@@ -22,6 +23,7 @@ const settings = z.strictObject({
     .describe('What runs as the master, if program only starts it; another gets no signal'),
   pidFile: z.string().startsWith('/').default('/run/nginx.pid'),
   configFile: z.string().startsWith('/').default('/etc/nginx/nginx.conf'),
+  staple: stapleKey,
 });
 
 type NginxSettings = z.infer<typeof settings>;
@@ -38,6 +40,8 @@ const maximumConfig = 8 * 1024 * 1024;
 export const nginx = driverType({
   type: 'nginx',
   proofSeconds: 4,
+  // nginx reads ssl_stapling_file at its reload
+  staple: 'before',
   settings,
   open: (given, { clock }) => new NginxDriver(given, clock),
 });

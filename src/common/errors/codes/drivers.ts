@@ -20,4 +20,10 @@ export const driverCodes = {
     'Find out why the server or the program does not answer. If the step needs longer, ' +
       'raise timeoutSeconds of the driver.',
   ),
+  STAPLE_FAILED: operator(
+    'UNAVAILABLE',
+    'The program that gets the OCSP answer for a new set of certificates did not succeed. The ' +
+      'server has the set, and may staple no answer, or that of the set before.',
+    'Correct what the message names, then run the program by hand or wait for its next hour.',
+  ),
 } as const satisfies Record<string, CodeInfo>;

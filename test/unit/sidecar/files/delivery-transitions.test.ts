@@ -72,6 +72,24 @@ describe('a delivery', () => {
     );
   });
 
+  test('goes on without an OCSP answer, and knows so until the next set', () => {
+    const missing: DeliveryEvent = {
+      kind: 'unstapled',
+      error: new PkiError('STAPLE_FAILED', 'no answer'),
+    };
+    const record = after(served, [due, leased(2), ...forward.slice(0, 3), missing]);
+    assert.deepEqual([record.step, record.obstacle], ['apply', undefined]);
+    const rested = after(record, forward.slice(3));
+    assert.deepEqual([rested.step, stateOf(rested)], ['rest', 'proven']);
+    assert.equal(rested.unstapled?.code, 'STAPLE_FAILED');
+    assert.ok(rested.history.some(({ note }) => note === 'STAPLE_FAILED: no answer'));
+    assert.equal(after(rested, [{ kind: 'stapled' }]).unstapled, undefined);
+    const next3 = after(rested, [due, leased(3), ...forward.slice(0, 3)]);
+    assert.deepEqual([next3.step, next3.unstapled], ['apply', undefined]);
+    const back = after(next3, [failedBy('DRIVER_FAILED'), backward[0] as DeliveryEvent, missing]);
+    assert.deepEqual([back.step, back.unstapled?.code], ['driver-back', 'STAPLE_FAILED']);
+  });
+
   test('rests with the word of the driver where no listener is to show it', () => {
     const record = after(served, [due, leased(2), ...forward.slice(0, 5)], { hasListeners: false });
     assert.deepEqual(summary(record), {

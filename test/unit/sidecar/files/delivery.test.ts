@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { fail, PkiError } from '../../../../src/common/errors/index.ts';
+import { fail, ok, PkiError } from '../../../../src/common/errors/index.ts';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
 import type { StoredSet } from '../../../../sidecar/files/certificate-set.ts';
 import { entryOf as agentEntry, settle } from '../../../support/agent.ts';
@@ -139,12 +139,27 @@ describe('a target', () => {
   test('goes back when its driver hangs, after the time limit', async () => {
     const bench = await started();
     bench.server.answers.apply = forever;
-    await pass(bench, lifeSeconds / 3 + 30);
+    await pass(bench, lifeSeconds / 3 + 45);
     assert.deepEqual(bench.events.slice(-2), ['DRIVER_TIMEOUT', 'rolled-back']);
     assert.equal(bench.server.loaded, '1-0001');
     delete bench.server.answers.apply;
     await pass(bench, 300);
     assert.deepEqual([bench.state, bench.server.loaded], ['proven', '2-0002']);
+  });
+
+  test('says that its server may lack the OCSP answer, once the program that gets it has failed', async () => {
+    const settings = { staple: ['/usr/local/bin/ocsp-staple'] };
+    const bench = await started({ driver: { type: 'haproxy', settings, timeoutSeconds: 10 } });
+    const { next } = bench.delivery.status();
+    bench.delivery.stapled(fail('STAPLE_FAILED', 'no answer', { next: 'Run it.' }));
+    const status = bench.delivery.status();
+    assert.deepEqual(
+      [status.state, status.reason, status.next],
+      ['proven', 'STAPLE_FAILED: no answer', 'Run it.'],
+    );
+    assert.equal(bench.events.at(-1), 'STAPLE_FAILED');
+    bench.delivery.stapled(ok(undefined));
+    assert.deepEqual([bench.delivery.status().reason, bench.delivery.status().next], ['', next]);
   });
 
   test('begins no step while its journal can not be written', async () => {

@@ -15,7 +15,7 @@ import { after, beforeEach, test } from 'node:test';
 import { openDriver } from '../../../../../sidecar/files/drivers/index.ts';
 import type { Driver } from '../../../../../sidecar/files/driver.ts';
 import { systemClock, type Clock } from '../../../../../src/common/runtime/index.ts';
-import { unwrap, type Result } from '../../../../../src/common/errors/index.ts';
+import { unwrap, type PkiError, type Result } from '../../../../../src/common/errors/index.ts';
 import { TargetDirectory } from '../../../../support/servers/target-directory.ts';
 import { until } from '../../../../support/until.ts';
 
@@ -37,7 +37,10 @@ function script(...lines: readonly string[]): void {
 
 const open = (settings: object = {}, clock: Clock = systemClock): Driver =>
   unwrap(
-    openDriver({ type: 'exec', settings: { program, ...settings }, timeoutSeconds: 60 }, { clock }),
+    openDriver(
+      { type: 'exec', settings: { program, ...settings }, timeoutSeconds: 60 },
+      { clock, stapled: () => {} },
+    ),
   );
 
 const errorOf = (result: Result<unknown>): { code: string; message: string } => {
@@ -210,10 +213,76 @@ test('the end of the agent ends the program, and is no time limit', async () => 
   assert.match(message, /interrupted/);
 });
 
+/** A driver of a server that does not run, with a program for its OCSP answers. */
+function stapling(type: string, clock: Clock = systemClock) {
+  const outcomes: Result<void>[] = [];
+  const settings = {
+    ...(type === 'haproxy' ? { socket: `${folder}/none.sock` } : { pidFile: `${folder}/none.pid` }),
+    staple: [program, 'fetch'],
+  };
+  const stapled = (outcome: Result<void>): void => void outcomes.push(outcome);
+  const driver = unwrap(openDriver({ type, settings, timeoutSeconds: 60 }, { clock, stapled }));
+  return { driver, outcomes };
+}
+
+test('a program gets the OCSP answer of each set that is taken over, and of the one before on a way back', async () => {
+  script(`echo "$1 $MESHCA_TARGET $MESHCA_SET $MESHCA_DIRECTORY" >> ${folder}/fetched`);
+  for (const type of ['haproxy', 'nginx']) {
+    rmSync(join(folder, 'fetched'), { force: true });
+    const { driver, outcomes } = stapling(type);
+    for (const step of ['stage', 'apply', 'verify', 'rollback', 'remove'] as const)
+      assert.ok((await driver[step](call, never)).ok, step);
+    assert.ok((await driver.rollback(target.call(set), never)).ok);
+    assert.deepEqual(outcomes, [
+      { ok: true, value: undefined },
+      { ok: true, value: undefined },
+    ]);
+    assert.equal(
+      readFileSync(join(folder, 'fetched'), 'utf8'),
+      [set, previous].map(({ name }) => `fetch web ${name} ${target.path}\n`).join(''),
+    );
+  }
+});
+
+test('a program that gets no OCSP answer fails no step, and is told of each time', async () => {
+  let reachLimit = (): void => {};
+  const clock: Clock = {
+    ...systemClock,
+    after: (delayMs, callback) => {
+      if (delayMs === 10_000) reachLimit = callback;
+      return delayMs === 10_000 ? () => {} : systemClock.after(delayMs, callback);
+    },
+  };
+  const { driver, outcomes } = stapling('haproxy', clock);
+  script('echo "try later" >&2', 'exit 1');
+  assert.ok((await driver.apply(call, never)).ok);
+  chmodSync(program, 0o757);
+  assert.ok((await driver.apply(call, never)).ok);
+  script(`touch ${folder}/hangs`, 'exec sleep 600');
+  const hanging = driver.rollback(call, never);
+  await until(() => existsSync(join(folder, 'hangs')));
+  reachLimit();
+  assert.ok((await hanging).ok);
+  script('true');
+  assert.ok((await driver.apply(call, never)).ok);
+  const told = outcomes.map((outcome) => (outcome.ok ? 'done' : outcome.error));
+  assert.deepEqual(
+    told.map((each) => (each === 'done' ? each : each.code)),
+    ['STAPLE_FAILED', 'STAPLE_FAILED', 'STAPLE_FAILED', 'done'],
+  );
+  const patterns = [/ended with 1: try later/, /others may write/, /not done within 10 s/];
+  for (const [index, pattern] of patterns.entries())
+    assert.match((told[index] as PkiError).message, pattern);
+});
+
 test('unknown types and wrong settings are refused before anything runs', () => {
   const choose = (type: string, settings: object): string =>
-    errorOf(openDriver({ type, settings, timeoutSeconds: 1 }, { clock: systemClock })).code;
+    errorOf(
+      openDriver({ type, settings, timeoutSeconds: 1 }, { clock: systemClock, stapled: () => {} }),
+    ).code;
   assert.equal(choose('shell', {}), 'CONFIG_INVALID');
   assert.equal(choose('exec', { program: 'driver' }), 'CONFIG_INVALID');
   assert.equal(choose('exec', { program, shell: true }), 'CONFIG_INVALID');
+  assert.equal(choose('nginx', { staple: ['fetch'] }), 'CONFIG_INVALID');
+  assert.equal(choose('redis', { staple: ['/bin/true'] }), 'CONFIG_INVALID');
 });

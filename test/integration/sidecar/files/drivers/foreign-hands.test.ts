@@ -134,7 +134,7 @@ test('a password is sent to no socket that everybody could have made', async () 
 test('the key is sent to no port, at which any user can listen', () => {
   const settings = { socket: '127.0.0.1:9999' };
   const choice = { type: 'haproxy', settings, timeoutSeconds: 60 };
-  const opened = openDriver(choice, { clock: systemClock });
+  const opened = openDriver(choice, { clock: systemClock, stapled: () => {} });
   assert.ok(!opened.ok && /absolute path of a Unix socket/.test(opened.error.message));
 });
 

@@ -106,7 +106,11 @@ test('addresses off this machine, relative paths and schemes are refused by the 
     '127.0.0.1.example.org:80',
   ]) {
     const choice = { type: 'http', settings: { address, path: '/' }, timeoutSeconds: 1 };
-    assert.equal(codeOf(openDriver(choice, { clock: systemClock })), 'CONFIG_INVALID', address);
+    assert.equal(
+      codeOf(openDriver(choice, { clock: systemClock, stapled: () => {} })),
+      'CONFIG_INVALID',
+      address,
+    );
   }
 });
 
@@ -141,7 +145,11 @@ test('a unit is reloaded by systemctl; one that does not run is no failure', asy
 test('a name of a unit that could be an option or a path is refused', () => {
   for (const unit of ['--now', 'web', '../web.service', 'a b.service', '-x.service']) {
     const choice = { type: 'systemd', settings: { unit }, timeoutSeconds: 1 };
-    assert.equal(codeOf(openDriver(choice, { clock: systemClock })), 'CONFIG_INVALID', unit);
+    assert.equal(
+      codeOf(openDriver(choice, { clock: systemClock, stapled: () => {} })),
+      'CONFIG_INVALID',
+      unit,
+    );
   }
 });
 

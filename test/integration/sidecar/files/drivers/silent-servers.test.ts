@@ -34,7 +34,7 @@ for (const [type, settings] of [
       },
     };
     const choice = { type, settings: settings(path), timeoutSeconds: limitMs / 1000 };
-    const driver = unwrap(openDriver(choice, { clock }));
+    const driver = unwrap(openDriver(choice, { clock, stapled: () => {} }));
     const connected = once(server, 'connection');
     const step = driver.apply(target.call(set), neverAborted);
     const [socket] = (await connected) as [Socket];
@@ -57,7 +57,7 @@ test('what HAProxy would repeat of a key comes into no message', async () => {
   }).listen(path);
   await once(server, 'listening');
   const choice = { type: 'haproxy', settings: { socket: path }, timeoutSeconds: 60 };
-  const driver = unwrap(openDriver(choice, { clock: systemClock }));
+  const driver = unwrap(openDriver(choice, { clock: systemClock, stapled: () => {} }));
   const result = await driver.apply(target.call(set), neverAborted);
   assert.equal(codeOf(result), 'DRIVER_FAILED');
   assert.match(String(!result.ok && result.error.message), /is left out$/);
@@ -71,6 +71,6 @@ test('a path that would end a command of HAProxy is sent to nobody', async () =>
   const call = { ...target.call(set), directory: '/etc/a;disable server web/1' };
   const settings = { socket: join(target.path, 'none.sock') };
   const choice = { type: 'haproxy', settings, timeoutSeconds: 60 };
-  const driver = unwrap(openDriver(choice, { clock: systemClock }));
+  const driver = unwrap(openDriver(choice, { clock: systemClock, stapled: () => {} }));
   assert.equal(codeOf(await driver.apply(call, neverAborted)), 'DRIVER_FAILED');
 });
