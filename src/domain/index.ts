@@ -229,6 +229,7 @@ export {
   leavesPerShard,
   needsCrl,
   publishesCrl,
+  raisesReason,
   revocationReasons,
   revokedAtOnce,
   unlistedShard,

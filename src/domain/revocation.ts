@@ -20,6 +20,10 @@ export const revocationReasons = [
 ] as const;
 export type RevocationReason = (typeof revocationReasons)[number];
 
+/** A compromise counts also after another reason. Nothing else changes a revocation. */
+export const raisesReason = (known: RevocationReason, stated: RevocationReason): boolean =>
+  stated === 'keyCompromise' && known !== 'keyCompromise';
+
 export interface Revocation {
   readonly serial: string;
   readonly authorityId: string;

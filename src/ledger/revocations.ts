@@ -66,11 +66,11 @@ export function ledgerRevocations(
    * appear in either one first.
    */
   const bySerial = async (serial: string): Promise<Revocation | undefined> => {
-    const before = objects.revoked.has(serial);
+    const before = objects.revoked.get(serial);
     const row = await rows.row(serial);
     const logged = objects.revoked.get(serial);
-    // a revocation is never changed
-    if ((logged !== undefined) === before) objects.sameRow('revocation', serial, row);
+    // nothing but its reason is ever changed
+    if (logged?.reason === before?.reason) objects.sameRow('revocation', serial, row);
     return logged;
   };
   return {
@@ -103,14 +103,15 @@ async function compareRows(
   announce: (serial: string) => Promise<unknown>,
 ): Promise<void> {
   const expected = revoked.size;
-  const met = new Uint8Array(expected);
+  const places = revoked.extent().length;
+  const met = new Uint8Array(places);
   let same = 0;
   let after: string | undefined;
   do {
     const page = await rows.page(after, rowsATurn);
     for (const row of page) {
       const place = revoked.placeOf(row.serial);
-      if (place >= 0 && place < expected) met[place] = 1;
+      if (place >= 0 && place < places) met[place] = 1;
       if (place >= 0 && isDeepStrictEqual(row, revoked.atPlace(place))) same += 1;
       else await announce(row.serial);
     }
@@ -119,8 +120,9 @@ async function compareRows(
   } while (after !== undefined);
   // all rows are equal, and their number is that of the log: none is missing
   if (same >= expected) return;
-  for (let place = 0; place < expected; place += 1) {
-    if (met[place] === 0) await announce(revoked.atPlace(place).serial);
+  for (let place = 0; place < places; place += 1) {
+    if (met[place] === 0 && !revoked.isReplaced(place))
+      await announce(revoked.atPlace(place).serial);
     if (place % rowsATurn === 0) await setImmediate();
   }
 }

@@ -1,4 +1,9 @@
-import { revocationReasons, type Revocation, type RevocationReason } from '../domain/index.ts';
+import {
+  raisesReason,
+  revocationReasons,
+  type Revocation,
+  type RevocationReason,
+} from '../domain/index.ts';
 import { entryBytes, writeEntry } from './revoked-entries.ts';
 import { longestSerial, SerialIndex } from './serial-index.ts';
 
@@ -26,13 +31,19 @@ export interface RevokedList {
   readonly lastNotAfter: number;
 }
 
+export interface CopiedRevocation extends Revocation {
+  /** It was on record for another reason before. */
+  readonly isRaised?: true;
+}
+
 type GrowingList = { -readonly [Field in keyof RevokedList]: RevokedList[Field] } & {
   readonly rows: number[];
 };
 
 /**
  * Revocations in columns, since an object for each of a million takes some hundred megabytes: here
- * one takes about 60 octets. Rows are only added. Owner of the columns.
+ * one takes about 60 octets. Rows are only added: one whose reason was raised has a new row, so that
+ * whoever looks at new rows sees it. Owner of the columns.
  */
 export class RevokedTable {
   readonly #chunks: Chunk[] = [];
@@ -41,10 +52,24 @@ export class RevokedTable {
   readonly #listIds = new Map<string, Map<number, number>>();
   readonly #actors: string[] = [];
   readonly #actorIds = new Map<string, number>();
-  #size = 0;
+  /** Rows in the place of earlier ones, and the other way round: few. */
+  readonly #earlier = new Map<number, number>();
+  readonly #later = new Map<number, number>();
+  #length = 0;
 
+  /** How many serials are revoked. */
   get size(): number {
-    return this.#size;
+    return this.#length - this.#later.size;
+  }
+
+  /** How many rows there are. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Whether another row is in the place of this one. */
+  isReplaced(row: number): boolean {
+    return this.#later.has(row);
   }
 
   /** -1: there is none, or the text is no serial. */
@@ -62,7 +87,23 @@ export class RevokedTable {
     const bytes = bytesOf(revocation.serial);
     if (bytes === undefined) throw new TypeError(`${revocation.serial} is no serial`);
     if (this.#index.find(bytes) >= 0) return false;
-    const row = this.#size;
+    this.#index.add(this.#append(revocation, bytes));
+    return true;
+  }
+
+  /** The serial is there: it is in a new row if this reason counts more. */
+  raise({ serial, reason }: Pick<Revocation, 'serial' | 'reason'>): void {
+    const before = this.find(serial);
+    const known = this.at(before);
+    if (!raisesReason(known.reason, reason)) return;
+    const row = this.#append({ ...known, reason }, this.#serial(before));
+    this.#index.replace(before, row);
+    this.#earlier.set(row, before);
+    this.#later.set(before, row);
+  }
+
+  #append(revocation: Revocation, bytes: Uint8Array): number {
+    const row = this.#length;
     const { chunk, at } = this.#place(row);
     chunk.serials.set(bytes, at * longestSerial);
     chunk.lengths[at] = bytes.length;
@@ -75,9 +116,8 @@ export class RevokedTable {
     const list = this.#lists[listId] as GrowingList;
     list.rows.push(row);
     list.lastNotAfter = Math.max(list.lastNotAfter, revocation.notAfter);
-    this.#size += 1;
-    this.#index.add(row);
-    return true;
+    this.#length += 1;
+    return row;
   }
 
   at(row: number): Revocation {
@@ -96,8 +136,9 @@ export class RevokedTable {
 
   /** The rows of one authority from one place up to another, which is not included. */
   *between(authorityId: string, from: number, to: number): Generator<Revocation> {
-    const end = Math.min(to, this.#size);
+    const end = Math.min(to, this.#length);
     for (let row = from; row < end; row += 1) {
+      if (this.isReplaced(row)) continue;
       const { chunk, at } = this.#place(row);
       if (this.#lists[chunk.list[at] as number]?.authorityId === authorityId) yield this.at(row);
     }
@@ -117,15 +158,19 @@ export class RevokedTable {
 
   /**
    * Entries of CRLs in the form of `readEntries`, of the certificates that end at `endingFrom` or
-   * later. Each step takes less than a millisecond, and revocations may be added in between.
+   * later. Each step takes less than a millisecond, and revocations may be added in between. A
+   * reason that is raised meanwhile is not in them, so that no serial is in them twice.
    */
   *entries({ rows }: Pick<RevokedList, 'rows'>, endingFrom: number): Generator<Uint8Array> {
+    const begun = this.#length;
+    const isLeftOut = (row: number): boolean =>
+      (this.#later.get(row) ?? begun) < begun || (row >= begun && this.#earlier.has(row));
     for (let from = 0; from < rows.length; from += entriesPerPart) {
       const part = Buffer.allocUnsafeSlow(entriesPerPart * entryBytes);
       let end = 0;
       for (const row of rows.slice(from, from + entriesPerPart)) {
         const { chunk, at } = this.#place(row);
-        if ((chunk.notAfter[at] as number) < endingFrom) continue;
+        if ((chunk.notAfter[at] as number) < endingFrom || isLeftOut(row)) continue;
         writeEntry(part, end, this.#serial(row), {
           reason: chunk.reasons[at] as number,
           revokedAt: chunk.revokedAt[at] as number,
@@ -136,12 +181,25 @@ export class RevokedTable {
     }
   }
 
-  /** The first `size` rows, some at a time, in an order that depends on their content only. */
-  *inContentOrder(size: number): Generator<Revocation> {
+  /** The first `length` rows, some at a time, in an order that depends on their content only. */
+  *inContentOrder(length: number): Generator<CopiedRevocation> {
     for (const rows of this.#index.rows()) {
-      const present = rows.filter((row) => row < size).map((row) => this.at(row));
+      const present = rows
+        .map((row) => (row < length ? row : (this.#earlier.get(row) ?? row)))
+        .filter((row) => row < length)
+        .map((row) => this.#copyOf(row));
       yield* present.sort((one, other) => (one.serial < other.serial ? -1 : 1));
     }
+  }
+
+  /** What `inContentOrder` gave: with as many rows as before. */
+  restore({ isRaised, ...revocation }: CopiedRevocation): void {
+    if (isRaised === true) this.add({ ...revocation, reason: 'unspecified' });
+    if (!this.add(revocation)) this.raise(revocation);
+  }
+
+  #copyOf(row: number): CopiedRevocation {
+    return { ...this.at(row), ...(this.#earlier.has(row) ? { isRaised: true } : {}) };
   }
 
   #place(row: number): { readonly chunk: Chunk; readonly at: number } {

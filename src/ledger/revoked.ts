@@ -5,11 +5,11 @@ import {
   type LoggedObject,
   type Revocation,
 } from '../domain/index.ts';
-import { RevokedTable } from './revoked-table.ts';
+import { RevokedTable, type CopiedRevocation } from './revoked-table.ts';
 
 export interface RevokedCopy {
   /** Made while they are read, in an order that depends on the content only. */
-  readonly revocations: Iterable<Revocation>;
+  readonly revocations: Iterable<CopiedRevocation>;
   readonly crls: readonly CrlFacts[];
 }
 
@@ -50,9 +50,14 @@ export class Revoked {
     if (object.kind === 'revocation') this.add(loggedRevocation(object));
   }
 
-  /** False if the serial is revoked already: the first record counts. */
+  /**
+   * False if the serial is revoked already: the first record counts. A later one can only raise its
+   * reason.
+   */
   add(revocation: Revocation): boolean {
-    return this.#table.add(revocation);
+    if (this.#table.add(revocation)) return true;
+    this.#table.raise(revocation);
+    return false;
   }
 
   get(serial: string): Revocation | undefined {
@@ -71,6 +76,11 @@ export class Revoked {
   /** The place of a serial among the records, from 0; -1: it is not revoked. */
   placeOf(serial: string): number {
     return this.#table.find(serial);
+  }
+
+  /** Whether the revocation at such a place has a later place, since its reason was raised. */
+  isReplaced(place: number): boolean {
+    return this.#table.isReplaced(place);
   }
 
   /** The revocation at such a place. */
@@ -96,7 +106,7 @@ export class Revoked {
 
   /** How many were revoked, of all authorities: the places that `between` reads. */
   extent(): RevokedMark {
-    return { length: this.#table.size, of: this };
+    return { length: this.#table.length, of: this };
   }
 
   /** The listed revocations of this authority in a stretch of the records, in their order. */
@@ -107,7 +117,8 @@ export class Revoked {
 
   /** In the order of their records. Includes revocations that are added during the iteration. */
   *of(scope: RevokedScope): Generator<Revocation> {
-    for (const { rows } of this.#lists(scope)) for (const row of rows) yield this.#table.at(row);
+    for (const { rows } of this.#lists(scope))
+      for (const row of rows) if (!this.#table.isReplaced(row)) yield this.#table.at(row);
   }
 
   /** The shards with revocations, and the latest notAfter of these. */
@@ -138,15 +149,15 @@ export class Revoked {
 
   copy(): RevokedCopy {
     const table = this.#table;
-    const { size } = table;
+    const { length } = table;
     return {
-      revocations: { [Symbol.iterator]: () => table.inContentOrder(size) },
+      revocations: { [Symbol.iterator]: () => table.inContentOrder(length) },
       crls: [...this.#crls.values()].sort((one, other) => (one.id < other.id ? -1 : 1)),
     };
   }
 
   restore({ revocations, crls }: RevokedCopy): void {
-    for (const revocation of revocations) this.#table.add(revocation);
+    for (const revocation of revocations) this.#table.restore(revocation);
     for (const facts of crls) this.#crls.set(facts.id, facts);
   }
 

@@ -44,6 +44,15 @@ export class SerialIndex {
     put(table, hash, row);
   }
 
+  /** From now on the serial of both rows is that of `row`. */
+  replace(before: number, row: number): void {
+    const hash = hashOf(this.#serialOf(before));
+    const table = this.#tables[hash % buckets] as Int32Array;
+    let slot = slotOf(hash, table);
+    while (table[slot] !== before) slot = (slot + 1) & (table.length - 1);
+    table[slot] = row;
+  }
+
   /** The rows of one table after another: their order depends on serials and additions only. */
   *rows(): Generator<readonly number[]> {
     for (const table of this.#tables)

@@ -6,6 +6,7 @@ import type { IssuedContent } from './issued-leaves.ts';
 import type { ObjectsContent } from './objects-content.ts';
 import type { PlaceContent } from './quota-places.ts';
 import type { AcceptedRestore } from './restores.ts';
+import type { CopiedRevocation } from './revoked-table.ts';
 
 /** Small enough that a part takes one or two milliseconds to make or read. */
 const itemsPerPart = 1_000;
@@ -31,6 +32,7 @@ type RevocationItem = readonly [
   revokedAt: number,
   revokedBy: string,
   notAfter: number,
+  isRaised?: 1,
 ];
 type LeafItem =
   | readonly ['holder' | 'authority' | 'watcher', id: string, last: number]
@@ -149,16 +151,11 @@ const acceptedCopy = (bundle: AcceptedBundle): AcceptedBundle => ({
         },
 });
 
-const revocationItem = (revoked: Revocation): RevocationItem => [
-  'revocation',
-  revoked.serial,
-  revoked.authorityId,
-  revoked.shard,
-  revoked.reason,
-  revoked.revokedAt,
-  revoked.revokedBy,
-  revoked.notAfter,
-];
+const revocationItem = (revoked: CopiedRevocation): RevocationItem => {
+  const { serial, authorityId, shard, reason, revokedAt, revokedBy, notAfter } = revoked;
+  const item = [serial, authorityId, shard, reason, revokedAt, revokedBy, notAfter] as const;
+  return revoked.isRaised === true ? ['revocation', ...item, 1] : ['revocation', ...item];
+};
 
 const revocationOf = ([
   ,
@@ -169,7 +166,8 @@ const revocationOf = ([
   revokedAt,
   revokedBy,
   notAfter,
-]: RevocationItem): Revocation => ({
+  raised,
+]: RevocationItem): CopiedRevocation => ({
   serial,
   authorityId,
   reason,
@@ -177,6 +175,7 @@ const revocationOf = ([
   revokedBy,
   notAfter,
   shard,
+  ...(raised === undefined ? {} : { isRaised: true }),
 });
 
 const crlOf = ([, id, number, issuerNumber, covers]: CrlItem) => ({
@@ -229,7 +228,7 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     living: [] as LivingObject[],
     clock: undefined as ClockState | undefined,
     restores: [] as AcceptedRestore[],
-    revocations: [] as Revocation[],
+    revocations: [] as CopiedRevocation[],
     blocked: [] as BlockedKey[],
     accepted: [] as AcceptedBundle[],
     crls: [] as { id: string; number: number; issuerNumber: string; covers: number }[],

@@ -121,11 +121,12 @@ export async function revokeAll(
     );
     if (options.json !== true || options.dryRun === true) showPlan(context, options, plan);
     if (options.dryRun === true) return;
-    if (plan.revoked > 0)
+    if (plan.revoked + plan.raised > 0)
       await consent(
         context,
         options.yes,
         `Revoke ${plan.revoked} certificates of ${plan.holders} holders` +
+          `${plan.raised > 0 ? `, change the reason of ${plan.raised} to keyCompromise` : ''}` +
           `${plan.keysBlocked > 0 ? `, and block ${plan.keysBlocked} keys for ever` : ''}?`,
       );
     const actId = uuidv7();
@@ -228,7 +229,12 @@ function counts(
 ): void {
   facts(context, [
     [title, `${outcome.revoked} certificates of ${outcome.holders} holders`],
-    ['revoked before', String(outcome.alreadyRevoked)],
+    [
+      'revoked before',
+      outcome.raised === 0
+        ? String(outcome.alreadyRevoked)
+        : `${outcome.alreadyRevoked}: the reason of ${outcome.raised} becomes keyCompromise`,
+    ],
     [
       'on no CRL',
       outcome.unlisted === 0

@@ -75,6 +75,7 @@ export const actKinds = [
   'authority.scope',
   'authority.tainted',
   'authority.withdrawn',
+  'certificate.compromised',
   'certificate.revoked',
   'certificates.revoked',
   'clock.accepted',

@@ -127,7 +127,7 @@ export class OcspWorklist {
   }
 
   /**
-   * Keeps those whose answer does not say that they are revoked. Those who were revoked before the
+   * Keeps those whose answer does not say that they are revoked, and for what reason. Those who were revoked before the
    * first look and have no answer come later, with all others.
    */
   async #keep(
@@ -138,9 +138,11 @@ export class OcspWorklist {
     const some = entries.filter(({ notAfter }) => notAfter >= validFrom);
     if (some.length === 0) return;
     const answers = await this.#dependencies.store.bySerials(some.map(({ serial }) => serial));
-    for (const [index, { serial, authorityId, notAfter }] of some.entries()) {
+    for (const [index, { serial, authorityId, notAfter, reason }] of some.entries()) {
       const answer = answers[index];
-      if (answer === undefined ? !isEarlier : answer.revoked === undefined)
+      const said = answer?.revoked;
+      const isRight = said !== undefined && (said.reason ?? 'unspecified') === reason;
+      if (answer === undefined ? !isEarlier : !isRight)
         waiting.set(serial, { serial, authorityId, notAfter });
     }
   }

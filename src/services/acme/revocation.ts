@@ -31,7 +31,7 @@ export interface AcmeRevocationDependencies extends KeyHolderDependencies {
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
   /** Who owns names. */
   readonly owners: () => NameOwners;
-  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly revocations: Pick<LedgerRevocations, 'revocation' | 'revoked'>;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'get'>;
   /** Marks the nonce. @throws PkiError ACME_NONCE_USED */
   readonly useNonce: (nonce: SignedRequest['nonce']) => Promise<void>;
@@ -96,12 +96,16 @@ export class AcmeRevocation {
     return { status: 200, body: undefined };
   }
 
-  /** The key of the certificate signs: whoever asks, it is compromised, and blocked for ever. */
+  /**
+   * The key of the certificate signs: whoever asks, it is compromised, and blocked for ever. That
+   * also raises the reason of an earlier revocation.
+   */
   async #byKey(request: SignedRequest, { certificateDer, serial }: Wanted): Promise<void> {
     const { revocations, blockedKeys, useNonce } = this.#dependencies;
     const provenSpkiDer = request.key.key.export({ type: 'spki', format: 'der' });
     const isDone =
-      revocations.revoked(serial) && blockedKeys.get(sha256Hex(provenSpkiDer)) !== undefined;
+      revocations.revocation(serial)?.reason === 'keyCompromise' &&
+      blockedKeys.get(sha256Hex(provenSpkiDer)) !== undefined;
     await useNonce(request.nonce);
     try {
       await revokeAsKeyHolder(this.#dependencies, {

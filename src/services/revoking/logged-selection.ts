@@ -1,9 +1,11 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import {
   fitsSelection,
+  raisesReason,
   type Authority,
   type CertificateRecord,
   type CertificateSelection,
+  type RevocationReason,
 } from '../../domain/index.ts';
 import type {
   LedgerLog,
@@ -29,7 +31,7 @@ export interface LoggedSelectionDependencies {
   readonly facts: Pick<LogFacts, 'holds' | 'latest'>;
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly inventory: Pick<InventoryProof, 'altered'>;
-  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly revocations: Pick<LedgerRevocations, 'revocation'>;
   readonly authorities: { all(): readonly Authority[] };
   readonly clock: Pick<Clock, 'now'>;
 }
@@ -56,25 +58,29 @@ export async function presentRange({
   return { head, through: items[0]?.sequence ?? 0 };
 }
 
+export interface LoggedSelectionOptions {
+  readonly range: RecordRange;
+  readonly reason: RevocationReason;
+  /** Whether the caller may revoke it. */
+  readonly covers: (record: CertificateRecord) => boolean;
+}
+
 /**
- * The certificates that a selection means by the log, have not ended and are not revoked. Their
- * rows may be altered or gone. `covers`: whether the caller may revoke it.
+ * The certificates that a selection means by the log, have not ended and are not revoked, or for a
+ * reason that this one raises. Their rows may be altered or gone.
  *
  * @throws PkiError AUDIT_INVALID after the last part: see `recordsUnder`
  */
 export async function* selectedByLog(
   dependencies: LoggedSelectionDependencies,
   selection: CertificateSelection,
-  {
-    range,
-    covers,
-  }: { readonly range: RecordRange; readonly covers: (record: CertificateRecord) => boolean },
+  { range, reason, covers }: LoggedSelectionOptions,
 ): AsyncGenerator<LoggedPart> {
   const { log, certificates } = dependencies;
   const texts = textsOf(selection);
   for await (const records of log.recordsUnder(range)) {
     const candidates = records.flatMap((record) =>
-      candidateIn(record, { selection, texts }, dependencies),
+      candidateIn(record, { selection, reason, texts }, dependencies),
     );
     const rows = await Promise.all(
       candidates.map(({ record }) => certificates.bySerial(record.serial)),
@@ -106,13 +112,23 @@ export async function* selectedByLog(
 
 function candidateIn(
   from: LoggedRecord,
-  { selection, texts }: { readonly selection: CertificateSelection; readonly texts: Buffer[] },
+  {
+    selection,
+    reason,
+    texts,
+  }: {
+    readonly selection: CertificateSelection;
+    readonly reason: RevocationReason;
+    readonly texts: Buffer[];
+  },
   { revocations, clock }: LoggedSelectionDependencies,
 ): readonly LoggedCertificate[] {
   const logged = loggedCertificate(from, texts);
   if (logged === undefined) return [];
   const { serial, notAfter } = logged.record;
-  const isOver = notAfter < clock.now() || revocations.revoked(serial);
+  const known = revocations.revocation(serial);
+  const isOver =
+    notAfter < clock.now() || (known !== undefined && !raisesReason(known.reason, reason));
   return isOver || fitOf(selection, logged) === 'no' ? [] : [logged];
 }
 

@@ -1,10 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type {
-  AuditEvent,
-  CertificateRecord,
-  Revocation,
-  RevocationReason,
+import {
+  raisesReason,
+  type AuditEvent,
+  type CertificateRecord,
+  type Revocation,
+  type RevocationReason,
 } from '../../domain/index.ts';
 import type { LedgerBlockedKeys, LedgerRevocations } from '../../ledger/index.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
@@ -13,7 +14,7 @@ import { Pulls, type PulledHolders } from './pulls.ts';
 import type { Revocability } from './revocability.ts';
 
 export interface RevokerDependencies {
-  readonly revocations: Pick<LedgerRevocations, 'revokeMany' | 'revoked'>;
+  readonly revocations: Pick<LedgerRevocations, 'revokeMany' | 'revocation'>;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'block' | 'get'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   readonly pulls: PulledHolders;
@@ -39,6 +40,8 @@ export interface Revoked {
   readonly revocations: readonly (Revocation | undefined)[];
   /** Those that were revoked before, by serial. */
   readonly before: ReadonlySet<string>;
+  /** Of these: the reason is keyCompromise from now on. */
+  readonly raised: number;
   readonly keysBlocked: number;
 }
 
@@ -61,11 +64,13 @@ export class Revoker {
   /** At most `revokedAtOnce` certificates: they share a transaction. */
   async revoke(certificates: readonly Revocable[], act: RevocationAct): Promise<Revoked> {
     const { revocations, pulls } = this.#dependencies;
-    const before = new Set(
-      certificates
-        .map(({ record }) => record.serial)
-        .filter((serial) => revocations.revoked(serial)),
+    const known = new Map(
+      certificates.flatMap(({ record: { serial } }) => {
+        const revocation = revocations.revocation(serial);
+        return revocation === undefined ? [] : [[serial, revocation.reason] as const];
+      }),
     );
+    const raised = [...known.values()].filter((reason) => raisesReason(reason, act.reason)).length;
     const keysBlocked = act.blockKeys ? await this.#blockKeys(certificates, act) : 0;
     const made = await revocations.revokeMany(
       certificates.map((certificate) => this.#orderOf(certificate, act)),
@@ -74,7 +79,7 @@ export class Revoker {
     const pulled = new Pulls();
     for (const { record } of certificates) pulled.add(record);
     pulled.tell(pulls);
-    return { revocations: made, before, keysBlocked };
+    return { revocations: made, before: new Set(known.keys()), raised, keysBlocked };
   }
 
   /** @throws PkiError NOT_FOUND if its row is gone */

@@ -17,6 +17,8 @@ export class SelectionTally {
   keysBlocked = 0;
   /** Of `revoked`: with an altered row. */
   altered = 0;
+  /** Of `alreadyRevoked`: the reason is keyCompromise from now on. */
+  raised = 0;
   /** Serials of altered rows that were found and not revoked. */
   readonly #unresolved = new Set<string>();
   readonly #skipped = new Map<string, { count: number; next: string }>();
@@ -35,10 +37,10 @@ export class SelectionTally {
   }
 
   /** It was revoked as the log has it. `altered`: unlike its row. */
-  countLogged(certificate: Revocable & { readonly altered: boolean }): void {
-    this.count(certificate, false);
+  countLogged(certificate: Revocable & { readonly altered: boolean }, before: boolean): void {
+    this.count(certificate, before);
     this.#unresolved.delete(certificate.record.serial);
-    if (certificate.altered) this.altered += 1;
+    if (certificate.altered && !before) this.altered += 1;
   }
 
   /** `before`: it was revoked already. */
@@ -56,10 +58,10 @@ export class SelectionTally {
   }
 
   outcome(): SelectionOutcome {
-    const { matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered } = this;
+    const { matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered, raised } = this;
     const unresolved = { count: this.#unresolved.size, next: alteredAdvice };
     return {
-      ...{ matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered },
+      ...{ matched, revoked, alreadyRevoked, unlisted, keysBlocked, altered, raised },
       skipped:
         unresolved.count === 0
           ? this.#skipped

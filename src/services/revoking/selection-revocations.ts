@@ -17,6 +17,8 @@ export interface SelectionOutcome {
   readonly matched: number;
   readonly revoked: number;
   readonly alreadyRevoked: number;
+  /** Of `alreadyRevoked`: the reason is keyCompromise from now on. */
+  readonly raised: number;
   /** Of `revoked`: on no CRL. */
   readonly unlisted: number;
   /** Of `revoked`: their rows differ from the log, or are gone. Revoked as the log has them. */

@@ -2,6 +2,7 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import {
   checkSelection,
+  raisesReason,
   revokedAtOnce,
   selectionTexts,
   type CertificateRecord,
@@ -78,7 +79,11 @@ export class SelectionService implements SelectionRevocations {
       const tally = new SelectionTally();
       for await (const part of this.#parts(checked, tally, this.#issued(checked))) {
         signal?.throwIfAborted();
-        for (const each of part) tally.count(each, revocations.revoked(each.record.serial));
+        for (const each of part) {
+          const known = revocations.revocation(each.record.serial)?.reason;
+          tally.count(each, known !== undefined);
+          if (known !== undefined && raisesReason(known, checked.stated)) tally.raised += 1;
+        }
       }
       const outcome = tally.outcome();
       return { ...outcome, keysBlocked: checked.blocks ? outcome.keys : 0 };
@@ -158,13 +163,14 @@ export class SelectionService implements SelectionRevocations {
   ): Promise<boolean> {
     const range = await presentRange(this.#dependencies);
     const revoke = async (part: readonly Revocable[]): Promise<ReadonlySet<string>> => {
-      const { before, keysBlocked } = await this.#dependencies.revoker.revoke(part, {
+      const { before, raised, keysBlocked } = await this.#dependencies.revoker.revoke(part, {
         actor: checked.actor,
         reason: checked.stated,
         blockKeys: checked.blocks,
         detail: { act: actId },
       });
       tally.keysBlocked += keysBlocked;
+      tally.raised += raised;
       return before;
     };
     const records = this.#issuedAndUnderWay(checked, signal);
@@ -175,16 +181,19 @@ export class SelectionService implements SelectionRevocations {
     }
     for await (const { certificates, unknown } of this.#logged(checked, range)) {
       if (signal?.aborted === true) return false;
-      if (certificates.length > 0) await revoke(certificates);
-      for (const each of certificates) tally.countLogged(each);
+      const before = certificates.length > 0 ? await revoke(certificates) : new Set<string>();
+      for (const each of certificates) tally.countLogged(each, before.has(each.record.serial));
       for (const serial of unknown) tally.foundAltered(serial);
     }
     return signal?.aborted !== true;
   }
 
-  #logged({ selection, rights }: Checked, range: RecordRange): ReturnType<typeof selectedByLog> {
+  #logged(
+    { selection, stated, rights }: Checked,
+    range: RecordRange,
+  ): ReturnType<typeof selectedByLog> {
     const covers = (record: CertificateRecord): boolean => this.#covers(rights, record);
-    return selectedByLog(this.#dependencies, selection, { range, covers });
+    return selectedByLog(this.#dependencies, selection, { range, reason: stated, covers });
   }
 
   #issued({ selection }: Checked): RecordParts {

@@ -9,7 +9,8 @@ export interface RevocationStore {
   /**
    * Revokes a certificate and moves the revision. No later transaction issues for a caller with
    * this certificate. NOT_FOUND for an unknown serial without a place. A certificate that is already revoked is not
-   * changed, and no second event is recorded. The details of the revocation are added to the
+   * changed, and no second event is recorded; but a compromise raises an earlier reason, at the
+   * time of the first revocation, and is recorded as `certificate.compromised`. The details of the revocation are added to the
    * event's detail.
    */
   revoke(revocation: RevocationOrder, event: AuditEvent): Promise<Revocation>;

@@ -1,6 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import {
   loggedObject,
+  raisesReason,
   revokedAtOnce,
   unlistedShard,
   type AuditEvent,
@@ -29,21 +30,16 @@ export function createRevocations(
   const statements = revocationStatements(engine);
   const { certificate, page } = statements;
   const revoke = createRevoke(engine, statements, dependencies);
-  const stated = (
-    { unlisted = false, place, ...revocation }: RevocationOrder,
-    serial: Buffer,
-  ): Revocation | undefined => {
-    // the row may have been altered or taken away since it was proved
-    const at = place ?? placeOf(certificate.get({ serial }));
-    if (at === undefined) return undefined;
-    const { authorityId, notAfter, shard } = at;
-    return { ...revocation, authorityId, notAfter, shard: unlisted ? unlistedShard : shard };
-  };
+  const revokeOne = (order: RevocationOrder, event: AuditEvent): Revocation | undefined =>
+    revoke(order.serial, {
+      ...{ event, reason: order.reason },
+      state: (serial) => stated(order, certificate.get({ serial })),
+    });
   return {
     ...createCrls(engine, dependencies),
     revoke: (revocation, event) =>
       engine.write(() => {
-        const revoked = revoke(revocation.serial, event, (serial) => stated(revocation, serial));
+        const revoked = revokeOne(revocation, event);
         if (revoked !== undefined) return revoked;
         throw new PkiError(
           'NOT_FOUND',
@@ -58,13 +54,17 @@ export function createRevocations(
             `${revokedAtOnce} can`,
         );
       return engine.write(() =>
-        orders.map(({ revocation, event }) =>
-          revoke(revocation.serial, event, (serial) => stated(revocation, serial)),
-        ),
+        orders.map(({ revocation, event }) => revokeOne(revocation, event)),
       );
     },
     revokeAgain: (revocation, event) =>
-      engine.write(() => revoke(revocation.serial, event, () => revocation) as Revocation),
+      engine.write(
+        () =>
+          revoke(revocation.serial, {
+            ...{ event, reason: revocation.reason },
+            state: () => revocation,
+          }) as Revocation,
+      ),
     row: (serial) =>
       engine.read(() => {
         const key = fromHexOrUndefined(serial);
@@ -79,9 +79,21 @@ export function createRevocations(
   };
 }
 
-const placeOf = (
-  row: Pick<CertificateTable, 'authority_id' | 'not_after' | 'shard'> | undefined,
-): RevocationOrder['place'] =>
+/** undefined: there is no such certificate, and the order states no place. */
+function stated(
+  { unlisted = false, place, ...revocation }: RevocationOrder,
+  row: PlacedRow | undefined,
+): Revocation | undefined {
+  // the row may have been altered or taken away since it was proved
+  const at = place ?? placeOf(row);
+  if (at === undefined) return undefined;
+  const { authorityId, notAfter, shard } = at;
+  return { ...revocation, authorityId, notAfter, shard: unlisted ? unlistedShard : shard };
+}
+
+type PlacedRow = Pick<CertificateTable, 'authority_id' | 'not_after' | 'shard'>;
+
+const placeOf = (row: PlacedRow | undefined): RevocationOrder['place'] =>
   row === undefined
     ? undefined
     : { authorityId: row.authority_id, notAfter: row.not_after, shard: row.shard };
@@ -92,8 +104,11 @@ const placeOf = (
  */
 type Revoke = (
   serialHex: string,
-  event: AuditEvent,
-  state: (serial: Buffer) => Revocation | undefined,
+  act: {
+    readonly event: AuditEvent;
+    readonly reason: RevocationReason;
+    readonly state: (serial: Buffer) => Revocation | undefined;
+  },
 ) => Revocation | undefined;
 
 function createRevoke(
@@ -110,22 +125,24 @@ function createRevoke(
     statements.drop.run({ serial: row.serial });
     statements.insert.run({ ...row });
   };
-  return (serialHex, event, state) => {
+  return (serialHex, { event, reason, state }) => {
     const serial = fromHex(serialHex, 'the serial');
-    const logged = guard.revocation(serialHex);
-    if (logged !== undefined) {
-      if (!guard.sameRow('revocation', serialHex, rowOf(statements, serial)))
-        put(toRow(logged, serial));
-      return logged;
-    }
     const opened = open.get(serialHex);
-    if (opened !== undefined) return opened;
-    const revoked = state(serial);
+    const known = opened ?? guard.revocation(serialHex);
+    const isRaised = known !== undefined && raisesReason(known.reason, reason);
+    if (known !== undefined && !isRaised) {
+      const isRow =
+        opened !== undefined || guard.sameRow('revocation', serialHex, rowOf(statements, serial));
+      if (!isRow) put(toRow(known, serial));
+      return known;
+    }
+    const revoked = isRaised ? { ...known, reason } : state(serial);
     if (revoked === undefined) return undefined;
     // replaces a row that somebody else may have put there
     put(toRow(revoked, serial));
     revisions.advance();
-    audit(revocationEvent(event, serialHex, revoked), {
+    const raised = isRaised ? raisedEvent(event, known.reason) : event;
+    audit(revocationEvent(raised, serialHex, revoked), {
       ...loggedObject('revocation', { ...revoked, serial: hex(serial) }),
       id: serialHex,
     });
@@ -133,6 +150,13 @@ function createRevoke(
     return revoked;
   };
 }
+
+/** The record of a compromise that became known later: who revoked it first stays on record. */
+const raisedEvent = (event: AuditEvent, formerReason: RevocationReason): AuditEvent => ({
+  ...event,
+  kind: 'certificate.compromised',
+  detail: { ...event.detail, formerReason },
+});
 
 /** The record holds the whole revocation, so that it stands without its row. */
 function revocationEvent(event: AuditEvent, serial: string, revoked: Revocation): AuditEvent {

@@ -76,6 +76,42 @@ export function revocationCases(name: string, open: OpenStore): void {
     await store.close();
   });
 
+  test(`${name}: a compromise raises the reason of a revocation, is recorded once, and nothing takes it back`, async () => {
+    const { store, reopen } = await open();
+    const authority = await activeAuthority(store);
+    const { serial } = await issued(store, authority.id, { notAfter: start + 3000 });
+    const revoke = (reason: RevocationReason, at: number) =>
+      store.revocations.revoke(revocation(serial, reason, at), event('certificate.revoked'));
+    const made = await revoke('superseded', start);
+    const before = await store.meta.position();
+    const raised = await revoke('keyCompromise', start + 5);
+    assert.deepEqual(raised, { ...made, reason: 'keyCompromise' });
+    assert.ok((await store.meta.position()).revision > before.revision);
+    for (const reason of ['keyCompromise', 'unspecified', 'superseded'] as const)
+      assert.deepEqual(await revoke(reason, start + 9), raised);
+    const both = [revocation(serial, 'unspecified'), revocation(serial)];
+    const { serial: other } = await issued(store, authority.id, { notAfter: start + 3000 });
+    const [first, second] = await store.revocations.revokeMany(
+      both.map((each) => ({
+        revocation: { ...each, serial: other },
+        event: event('certificate.revoked'),
+      })),
+    );
+    assert.deepEqual([first?.reason, second?.reason], ['unspecified', 'keyCompromise']);
+    const records = await store.audit.list({ kind: 'certificate.compromised' }, { size: 10 });
+    assert.equal(records.items.length, 2);
+    await store.close();
+    const again = await reopen();
+    const mismatches: string[] = [];
+    again.store.objects.onMismatch(({ id }) => mismatches.push(id));
+    await again.store.revocations.compareRows();
+    assert.deepEqual(await again.store.revocations.bySerial(serial), raised);
+    assert.deepEqual(mismatches, []);
+    const scope = { authorityId: authority.id, shard: 0 };
+    for (const from of [store, again.store]) assert.equal(from.revocations.mark(scope).length, 4);
+    await again.store.close();
+  });
+
   test(`${name}: revocations are told per shard in the order of their records, also after a start`, async () => {
     const { store, reopen } = await open();
     const authority = await activeAuthority(store);

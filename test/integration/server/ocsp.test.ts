@@ -121,6 +121,10 @@ test('an answer by GET can be cached until it changes', async () => {
   await server.admin('Certificates/RevokeCertificate', { serial: issued.serial });
   await until(async () => (await statusOf(issued)) === 'revoked');
   assert.equal((await get(issued, { 'if-none-match': etag })).status, 200);
+  // a compromise that becomes known later
+  const { serial } = issued;
+  await server.admin('Certificates/RevokeCertificate', { serial, reason: 'keyCompromise' });
+  await until(async () => (await opensslAsks(issued)).includes('Reason: keyCompromise'));
 });
 
 test('who asks for what there is not, or wrongly, gets a status without a signature', async () => {

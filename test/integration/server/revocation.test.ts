@@ -198,6 +198,14 @@ test('a revoked certificate is on the CRL at once, and OpenSSL and GnuTLS refuse
     after.raw,
     'kept, and not signed anew without a reason',
   );
+
+  const raised = await svid(server, agent, entryId);
+  for (const reason of ['superseded', 'keyCompromise'])
+    await server.admin('Certificates/RevokeCertificate', { serial: raised.serial, reason });
+  await until(
+    async () =>
+      unwrap(parseCrl(await crl(issuing['id']))).revoked.get(raised.serial)?.reasonCode === 1,
+  );
 });
 
 test('a certificate with noRevAvail is revoked on record, on no CRL, and the answer says what that means', async (context) => {

@@ -58,9 +58,63 @@ test('short serials, and those of 20 octets, are told apart; the first record of
   const serials = ['00', '0000', 'ab', 'ab00', '00ab', 'ff'.repeat(20), `${'ff'.repeat(19)}fe`];
   for (const serial of serials) revoked.add(revocation(1, { serial }));
   for (const serial of serials) assert.equal(revoked.get(serial)?.serial, serial);
-  assert.equal(revoked.add(revocation(2, { serial: 'ab' })), false);
+  assert.equal(revoked.add(revocation(5, { serial: 'ab' })), false);
   assert.deepEqual(revoked.get('ab'), revocation(1, { serial: 'ab' }));
   assert.throws(() => revoked.add(revocation(3, { serial: 'ab'.repeat(21) })), TypeError);
+});
+
+test('a compromise raises an earlier reason once, in a place of its own, and changes nothing else', () => {
+  const revoked = new Revoked();
+  const all = [1, 4, 7].map((index) =>
+    revocation(index, { authorityId: 'a1', shard: 2, reason: 'superseded' }),
+  );
+  const [first, second] = all as [Revocation, Revocation];
+  for (const each of all) revoked.add(each);
+  const scope = { authorityId: 'a1', shard: 2 };
+  const told = (): readonly string[] =>
+    [...readEntries([...revoked.entries(scope, 0)])].map(
+      ({ serialHex, reason, revokedAt }) => `${serialHex.slice(0, 4)} ${reason} ${revokedAt}`,
+    );
+  const reading = revoked.entries(scope, 0);
+  const later = { revokedAt: first.revokedAt + 5, revokedBy: 'other', notAfter: 1, shard: 9 };
+  const compromise = { ...first, ...later, reason: 'keyCompromise' } as const;
+  assert.equal(revoked.add(compromise), false);
+  const raised = { ...first, reason: 'keyCompromise' } as const;
+  assert.deepEqual(revoked.get(first.serial), raised);
+  assert.equal(revoked.size, 3);
+  assert.equal(revoked.mark(scope).length, 4, 'its CRL lacks something');
+  assert.deepEqual([...revoked.between('a1', 3, 4)], [raised]);
+  assert.deepEqual([...revoked.between('a1', 0, 3)], all.slice(1));
+  assert.deepEqual([...revoked.of(scope)], [...all.slice(1), raised]);
+  const lines = [...all.slice(1), raised].map(
+    ({ serial, reason, revokedAt }) => `${serial.slice(0, 4)} ${reason} ${revokedAt}`,
+  );
+  assert.deepEqual(told(), lines);
+  assert.equal([...readEntries([...reading])].length, 3, 'no serial twice in one that was begun');
+  for (const again of [compromise, first]) assert.equal(revoked.add(again), false);
+  assert.equal(revoked.mark(scope).length, 4);
+  assert.deepEqual([revoked.isReplaced(0), revoked.isReplaced(3)], [true, false]);
+  assert.deepEqual(revoked.get(second.serial), second);
+});
+
+test('a snapshot keeps which reasons were raised, and one that was begun before does not change', () => {
+  const memory = emptyMemory(new FakeClock());
+  const { revoked } = memory.objects;
+  const scope = { authorityId: 'a1', shard: 1 };
+  for (const index of [1, 16, 31])
+    revoked.add(revocation(index, { ...scope, reason: 'unspecified' }));
+  const before = memory.objects.copy();
+  const parts = [...objectParts(before)];
+  revoked.add(revocation(16, { reason: 'keyCompromise' }));
+  assert.deepEqual([...objectParts(before)], parts);
+  const again = emptyMemory(new FakeClock());
+  for (const part of objectParts(memory.objects.copy()))
+    again.objects.restore(contentOf([part]).objects);
+  assert.equal(again.objects.expectedCount('revocation'), 3);
+  assert.deepEqual(again.objects.revoked.get(serialOf(16)), revoked.get(serialOf(16)));
+  assert.equal(again.objects.revoked.get(serialOf(16))?.reason, 'keyCompromise');
+  assert.equal(again.objects.revoked.mark(scope).length, revoked.mark(scope).length);
+  assert.deepEqual([...objectParts(again.objects.copy())], [...objectParts(memory.objects.copy())]);
 });
 
 test('a snapshot has the same bytes in whatever order the records came, and gives all of it back', () => {

@@ -237,12 +237,24 @@ test('the key of a certificate revokes it as compromised whatever it states, and
   assert.equal(await ask(key), 'alreadyRevoked');
 });
 
-test('after a revocation by its account, the key of a certificate still gets itself blocked', async () => {
-  const { w, key, ask } = await world();
+test('after a revocation by its account, the key of a certificate is blocked and raises the reason', async () => {
+  const { w, key, serial, ask } = await world();
   await using _ = w;
   assert.equal(await ask('a1', { reason: 4 }), '200');
+  const before = w.store.revocations.revocation(serial);
+  w.clock.advance(60_000);
   assert.equal(await ask(key), '200');
   assert.ok(w.store.blockedKeys.get(sha256Hex(spkiOf(key))) !== undefined);
+  const raised = w.store.revocations.revocation(serial);
+  assert.deepEqual(raised, { ...before, reason: 'keyCompromise' }, 'the time stays');
+  const [logged, ...more] = await w.audit('certificate.compromised');
+  const { actor, detail } = readCanonical(logged?.canonical as Buffer) ?? {};
+  assert.equal(actor, `key ${sha256Hex(spkiOf(key))}`);
+  assert.deepEqual([detail?.['formerReason'], detail?.['revokedBy']], ['superseded', 'acme:a1']);
+  assert.equal(more.length, 0);
+  assert.equal(await ask(key), 'alreadyRevoked');
+  assert.equal(await ask('a1', { reason: 1 }), 'alreadyRevoked');
+  assert.equal((await w.audit('certificate.compromised')).length, 1);
 });
 
 test('altered bytes, and a certificate that is not of ACME, are like one of somebody else', async () => {

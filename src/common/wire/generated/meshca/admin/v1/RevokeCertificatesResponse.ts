@@ -35,6 +35,10 @@ export interface RevokeCertificatesResponse {
    * were revoked as the log has them. With dry_run the log is not read.
    */
   'altered'?: (number | string | Long);
+  /**
+   * Of already_revoked: the reason is keyCompromise from now on. The time of the revocation stays.
+   */
+  'raised'?: (number | string | Long);
 }
 
 export interface RevokeCertificatesResponse__Output {
@@ -67,4 +71,8 @@ export interface RevokeCertificatesResponse__Output {
    * were revoked as the log has them. With dry_run the log is not read.
    */
   'altered': (number);
+  /**
+   * Of already_revoked: the reason is keyCompromise from now on. The time of the revocation stays.
+   */
+  'raised': (number);
 }
