@@ -1,5 +1,6 @@
 import {
   decide,
+  delegationOf,
   traceOf,
   type Condition,
   type PolicyFacts,
@@ -33,7 +34,10 @@ const values: Readonly<Partial<Record<Condition, (facts: PolicyFacts) => string>
   keyTypes: ({ keyType }) => keyType ?? 'none',
   ttl: ({ ttlSeconds }) => life(ttlSeconds),
   entries: ({ entryId }) => entryId ?? 'none',
-  delegations: ({ delegationId }) => delegationId ?? 'none',
+  delegations: (facts) => delegationOf(facts) ?? 'none',
+  tenants: ({ tenant }) => tenant ?? 'none',
+  eabKeys: ({ eabKeyId }) => eabKeyId ?? 'none',
+  exchangedBy: ({ exchangedBy }) => exchangedBy ?? 'none',
   times: ({ at }) => instant(at),
   validFrom: ({ at }) => instant(at),
   validUntil: ({ at }) => instant(at),
@@ -87,7 +91,12 @@ export const factRows = (facts: PolicyFacts): readonly (readonly [string, string
     ['key', facts.keyType],
     ['life', life(facts.ttlSeconds)],
     ['entry', facts.entryId],
-    ['delegation', facts.delegationId],
+    ['delegation', delegationOf(facts)],
+    ['tenant', facts.tenant],
+    ['EAB key', facts.eabKeyId],
+    ['exchanged by', facts.exchangedBy],
+    ['token issuer', facts.tokenIssuer],
+    ['token subject', facts.tokenSubject],
     ['time', instant(facts.at)],
   ];
   return rows.filter(

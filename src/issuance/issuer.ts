@@ -12,6 +12,7 @@ import type {
   Rights,
   Subject,
 } from '../domain/index.ts';
+import type { GrantingEabKey } from './policy-request.ts';
 
 /**
  * One leaf to issue. The caller of this port has already authenticated the requester and checked
@@ -48,6 +49,8 @@ export interface LeafRequest {
   readonly claim?: NameClaim;
   /** What the request takes of the quotas of what granted it: those of an EAB key. */
   readonly places?: readonly QuotaPlace[];
+  /** Of the holder of an ACME account: the policy decides by it. */
+  readonly eabKey?: GrantingEabKey;
   /** The rights that the last transaction checks, beside those of the signing authority. */
   readonly rights: Rights;
   /** Allowed key types; absent: all. */

@@ -1,5 +1,6 @@
 import {
   policyProfiles,
+  statedLater,
   type PolicyCaller,
   type PolicyFacts,
   type PolicyKind,
@@ -10,14 +11,18 @@ import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type {
   CertificateKind,
+  EabKey,
   NameClaim,
   Requester,
   RequesterClass,
   Subject,
 } from '../domain/index.ts';
 
-/** A request whose caller's rights were already checked. */
-export type PolicyRequest =
+/** The EAB key of the holder of an ACME account. */
+export type GrantingEabKey = Pick<EabKey, 'id' | 'source'>;
+
+/** A request whose caller's rights were already checked. `tenant`: the `TenantGate` fills it. */
+export type PolicyRequest = { readonly tenant?: string | undefined } & (
   | {
       readonly type: 'x509';
       readonly kind: CertificateKind;
@@ -32,6 +37,7 @@ export type PolicyRequest =
       readonly claim?: NameClaim | undefined;
       /** What it takes of the quotas of what granted it. */
       readonly places?: readonly QuotaPlace[] | undefined;
+      readonly eabKey?: GrantingEabKey | undefined;
     }
   | {
       readonly type: 'jwt';
@@ -39,7 +45,8 @@ export type PolicyRequest =
       readonly audience: readonly string[];
       readonly ttlSeconds: number;
       readonly entryId: string;
-    };
+    }
+);
 
 /** Undefined: not subject to a policy, which could otherwise end the CA. */
 const kinds: Readonly<Record<CertificateKind, PolicyKind | undefined>> = {
@@ -77,7 +84,7 @@ export function factsOf(
   const caller = callers[callerClass];
   const kind = kindOf(request);
   if (caller === undefined || kind === undefined) return undefined;
-  const common = { at, kind, caller, callerName };
+  const common = { at, kind, caller, callerName, ...laterFactsOf(request) };
   if (request.type === 'jwt')
     return {
       ...common,
@@ -105,6 +112,21 @@ export function factsOf(
     entryId: entryId ?? undefined,
     delegationId: delegationId ?? undefined,
   };
+}
+
+function laterFactsOf(request: PolicyRequest): ReturnType<typeof statedLater> {
+  const { tenant } = request;
+  const eabKey = request.type === 'x509' ? request.eabKey : undefined;
+  // hot path: most requests have none of it
+  if (tenant === undefined && eabKey === undefined) return {};
+  const source = eabKey?.source ?? undefined;
+  return statedLater({
+    tenant,
+    eabKeyId: eabKey?.id,
+    exchangedBy: source?.spiffeId,
+    exchangedDelegation: source?.delegationId,
+    ...(source?.by === 'token' ? { tokenIssuer: source.issuer, tokenSubject: source.subject } : {}),
+  });
 }
 
 function kindOf(request: PolicyRequest): PolicyKind | undefined {

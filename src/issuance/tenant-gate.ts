@@ -27,17 +27,25 @@ export class TenantGate implements IssuancePolicy {
   }
 
   decide(request: PolicyRequest, caller: Requester): PolicyDecision {
-    return this.#judged(this.#policy.decide(request, caller), request, caller);
+    return this.#judged(request, caller, (known) => this.#policy.decide(known, caller));
   }
 
   /** Decides for somebody who only wants to know. */
   preview(request: PolicyRequest, caller: Requester): PolicyDecision {
-    return this.#judged(this.#policy.preview(request, caller), request, caller);
+    return this.#judged(request, caller, (known) => this.#policy.preview(known, caller));
   }
 
-  #judged(decision: PolicyDecision, request: PolicyRequest, caller: Requester): PolicyDecision {
-    if (!decision.allowed || !isSubjectToTenants(request, caller)) return decision;
+  /** The policy knows whose the names are. Where nobody does, the gate denies whatever it allows. */
+  #judged(
+    request: PolicyRequest,
+    caller: Requester,
+    decide: (request: PolicyRequest) => PolicyDecision,
+  ): PolicyDecision {
+    if (!isSubjectToTenants(request, caller)) return decide(request);
     const tenant = this.#tenantOf(request);
+    const name = tenant.ok ? tenant.value?.name : undefined;
+    const decision = decide(name === undefined ? request : { ...request, tenant: name });
+    if (!decision.allowed) return decision;
     if (tenant.ok)
       return tenant.value === undefined
         ? decision

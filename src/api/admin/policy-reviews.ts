@@ -115,6 +115,12 @@ const factsMessage = (facts: PolicyFacts): PolicyRequestFacts => ({
   ttlSeconds: facts.ttlSeconds ?? 0,
   entry: facts.entryId ?? '',
   delegation: facts.delegationId ?? '',
+  tenant: facts.tenant ?? '',
+  eabKey: facts.eabKeyId ?? '',
+  exchangedBy: facts.exchangedBy ?? '',
+  exchangedDelegation: facts.exchangedDelegation ?? '',
+  tokenIssuer: facts.tokenIssuer ?? '',
+  tokenSubject: facts.tokenSubject ?? '',
 });
 
 /** An approver waits for the whole operation: its bounds are narrower. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { policySha256, type PolicyFacts } from '../../common/policy/index.ts';
+import { policySha256, statedLater, type PolicyFacts } from '../../common/policy/index.ts';
 import type { PolicyRequestFacts__Output } from '../../common/wire/generated/meshca/admin/v1/PolicyRequestFacts.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
@@ -189,6 +189,14 @@ function factsOf(stated: PolicyRequestFacts__Output): PolicyFacts {
     ttlSeconds: ttlSeconds === 0 ? undefined : ttlSeconds,
     entryId: orUndefined(stated.entry),
     delegationId: orUndefined(stated.delegation),
+    ...statedLater({
+      tenant: orUndefined(stated.tenant),
+      eabKeyId: orUndefined(stated.eabKey),
+      exchangedBy: orUndefined(stated.exchangedBy),
+      exchangedDelegation: orUndefined(stated.exchangedDelegation),
+      tokenIssuer: orUndefined(stated.tokenIssuer),
+      tokenSubject: orUndefined(stated.tokenSubject),
+    }),
   };
 }
 

@@ -3,7 +3,13 @@ import { fail, ok, PkiError, unwrap, type Result } from '../errors/index.ts';
 import { parseInstant } from '../runtime/instant.ts';
 import { SpiffeId } from '../spiffe/index.ts';
 import { keyTypes } from '../x509/index.ts';
-import { policyCallers, policyKinds, policyProfiles, type PolicyFacts } from './facts.ts';
+import {
+  policyCallers,
+  policyKinds,
+  policyProfiles,
+  statedLater,
+  type PolicyFacts,
+} from './facts.ts';
 import { problemsIn, readYaml, secondsFrom } from './file-text.ts';
 import { decide, traceOf, type Policy, type RuleTrace, type Verdict } from './policy.ts';
 import { effects } from './rule.ts';
@@ -50,6 +56,11 @@ const requestShape = {
     .optional(),
   entry: text.optional(),
   delegation: text.optional(),
+  tenant: text.optional(),
+  eabKey: text.optional(),
+  exchangedBy: text.optional(),
+  tokenIssuer: text.optional(),
+  tokenSubject: text.optional(),
 };
 
 const caseSchema = z.strictObject(
@@ -132,6 +143,7 @@ function factsOf(request: z.output<typeof caseSchema>['request'], now: number): 
     ttlSeconds: request.ttl,
     entryId: request.entry,
     delegationId: request.delegation,
+    ...statedLater({ ...request, eabKeyId: request.eabKey }),
   };
 }
 

@@ -67,9 +67,46 @@ export interface PolicyFacts {
   readonly ttlSeconds: number | undefined;
   readonly entryId: string | undefined;
   readonly delegationId: string | undefined;
+  /** The tenant whose names they are. Absent: nobody's. */
+  readonly tenant?: string;
+  /** Of the holder of an ACME account. */
+  readonly eabKeyId?: string;
+  /** Of an EAB key that was exchanged: the SPIFFE ID of whoever exchanged it. */
+  readonly exchangedBy?: string;
+  /** The delegation for which it was exchanged. */
+  readonly exchangedDelegation?: string;
+  /** Of an EAB key that was exchanged for a token: the name of its issuer, and its subject. */
+  readonly tokenIssuer?: string;
+  readonly tokenSubject?: string;
 }
 
-/** The facts in one text. It never changes, since records keep its digest. */
+/** What later releases added, in the order of the text. Absent where the request has none. */
+export const laterFacts = [
+  'tenant',
+  'eabKeyId',
+  'exchangedBy',
+  'exchangedDelegation',
+  'tokenIssuer',
+  'tokenSubject',
+] as const satisfies readonly (keyof PolicyFacts)[];
+export type LaterFact = (typeof laterFacts)[number];
+
+/** The facts of this that are stated, since an absent one is not there at all. */
+export const statedLater = (
+  facts: Readonly<Partial<Record<LaterFact, string | undefined>>>,
+): Readonly<Partial<Record<LaterFact, string>>> =>
+  Object.fromEntries(
+    laterFacts.flatMap((name) => (facts[name] === undefined ? [] : [[name, facts[name]]])),
+  );
+
+/** The delegation that gives the right, directly or by an EAB key. */
+export const delegationOf = (facts: PolicyFacts): string | undefined =>
+  facts.delegationId ?? facts.exchangedDelegation;
+
+/**
+ * The facts in one text. It never changes, since records keep its digest: what later releases added
+ * stands behind the rest, and only where a request has any of it.
+ */
 export const factsText = (facts: PolicyFacts): string =>
   JSON.stringify([
     facts.at,
@@ -85,6 +122,9 @@ export const factsText = (facts: PolicyFacts): string =>
     facts.ttlSeconds ?? null,
     facts.entryId ?? null,
     facts.delegationId ?? null,
+    ...(laterFacts.some((name) => facts[name] !== undefined)
+      ? laterFacts.map((name) => facts[name] ?? null)
+      : []),
   ]);
 
 export const factsSha256 = (facts: PolicyFacts): string =>

@@ -145,6 +145,9 @@ const ruleSchema = z
       ttl: ttl.optional(),
       entries: texts.optional(),
       delegations: texts.optional(),
+      tenants: texts.optional(),
+      eabKeys: texts.optional(),
+      exchangedBy: spiffeIds.optional(),
       times: times.optional(),
       validFrom: instant.optional(),
       validUntil: instant.optional(),
@@ -213,7 +216,7 @@ const expressionSize = (
 });
 
 const patternsIn = (conditions: Rule['conditions']): number =>
-  (['spiffeIds', 'callerIds', 'dnsNames', 'ips', 'audiences'] as const).reduce(
+  (['spiffeIds', 'callerIds', 'exchangedBy', 'dnsNames', 'ips', 'audiences'] as const).reduce(
     (sum, condition) => sum + (conditions[condition]?.length ?? 0),
     0,
   );

@@ -1,8 +1,12 @@
 export {
+  delegationOf,
   factsSha256,
+  laterFacts,
   policyCallers,
   policyKinds,
   policyProfiles,
+  statedLater,
+  type LaterFact,
   type PolicyCaller,
   type PolicyFacts,
   type PolicyKind,

@@ -2,9 +2,12 @@ import { SpiffeId } from '../spiffe/index.ts';
 import { keyTypes } from '../x509/index.ts';
 import {
   factsSha256,
+  laterFacts,
   policyCallers,
   policyKinds,
   policyProfiles,
+  statedLater,
+  type LaterFact,
   type PolicyFacts,
   type PolicyKind,
 } from './facts.ts';
@@ -39,6 +42,11 @@ export function unstatedFacts(facts: PolicyFacts, act: RecordedAct): StatedFacts
     stated['entry'] = facts.entryId;
   if (facts.delegationId !== undefined && facts.delegationId !== detail['delegation'])
     stated['delegation'] = facts.delegationId;
+  for (const name of laterFacts) {
+    const value = facts[name];
+    const field = laterFields[name];
+    if (value !== undefined && value !== detail[field]) stated[field] = value;
+  }
   const spiffeId = facts.spiffeId?.toString();
   if (spiffeId !== undefined && spiffeId !== act.subject) stated['spiffeId'] = spiffeId;
   if (facts.kind === 'jwt-svid') {
@@ -53,6 +61,16 @@ export function unstatedFacts(facts: PolicyFacts, act: RecordedAct): StatedFacts
   if (!isOne(ips, nameIn(act.subject, 'ip:'))) stated['ips'] = ips;
   return stated;
 }
+
+/** Where records have the later facts. */
+const laterFields: Readonly<Record<LaterFact, string>> = {
+  tenant: 'tenant',
+  eabKeyId: 'eabKey',
+  exchangedBy: 'exchangedBy',
+  exchangedDelegation: 'exchangedDelegation',
+  tokenIssuer: 'tokenIssuer',
+  tokenSubject: 'tokenSubject',
+};
 
 const secondOf = ({ timeMs }: RecordedAct): number => Math.floor(timeMs / 1000);
 
@@ -109,7 +127,7 @@ export function decisionIn(act: RecordedAct): DecidedFacts {
   const facts = factsIn(act);
   if (facts === undefined) return { type: 'unknown', why: 'older' };
   const { policyVersion, policyFacts, policyRule } = detail;
-  if (policyFacts !== undefined && policyFacts !== factsSha256(facts))
+  if (policyFacts !== undefined && !digestsOf(facts).includes(policyFacts))
     return { type: 'unknown', why: 'differs' };
   return {
     type: 'decided',
@@ -118,6 +136,29 @@ export function decisionIn(act: RecordedAct): DecidedFacts {
     version: typeof policyVersion === 'number' ? policyVersion : 0,
     rule: typeof policyRule === 'string' ? policyRule : undefined,
   };
+}
+
+/** As this release decides, and as one did that knew none of the later facts. */
+function digestsOf(facts: PolicyFacts): readonly unknown[] {
+  const earlier: Partial<Record<LaterFact, string>> & PolicyFacts = { ...facts };
+  for (const name of laterFacts) delete earlier[name];
+  return [factsSha256(facts), factsSha256(earlier)];
+}
+
+/**
+ * A record for the holder of a token has its subject as well. It is a fact of EAB keys that were
+ * exchanged for one.
+ */
+function laterIn(detail: RecordedAct['detail']): ReturnType<typeof statedLater> {
+  const isExchanged = detail[laterFields.exchangedBy] !== undefined;
+  return statedLater({
+    tenant: text(detail[laterFields.tenant]),
+    eabKeyId: text(detail[laterFields.eabKeyId]),
+    exchangedBy: text(detail[laterFields.exchangedBy]),
+    exchangedDelegation: text(detail[laterFields.exchangedDelegation]),
+    tokenIssuer: isExchanged ? text(detail[laterFields.tokenIssuer]) : undefined,
+    tokenSubject: isExchanged ? text(detail[laterFields.tokenSubject]) : undefined,
+  });
 }
 
 /** Undefined: the record does not have them. */
@@ -143,6 +184,7 @@ function factsIn(act: RecordedAct): PolicyFacts | undefined {
     ttlSeconds: count(detail['ttlSeconds']) ?? count(detail['cutFromSeconds']),
     entryId: text(detail['entry']),
     delegationId: text(detail['delegation']),
+    ...laterIn(detail),
   };
 }
 

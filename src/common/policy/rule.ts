@@ -3,7 +3,13 @@ import { SpiffeId, type SpiffeIdPattern } from '../spiffe/index.ts';
 import type { KeyType } from '../x509/index.ts';
 import type { Expression } from './cel/expression.ts';
 import type { DnsPattern } from './dns-pattern.ts';
-import type { PolicyCaller, PolicyFacts, PolicyKind, PolicyProfile } from './facts.ts';
+import {
+  delegationOf,
+  type PolicyCaller,
+  type PolicyFacts,
+  type PolicyKind,
+  type PolicyProfile,
+} from './facts.ts';
 import type { IpRange } from './ip-range.ts';
 import type { Quota } from './quota.ts';
 import { isWithin, type TimeWindow } from './time-window.ts';
@@ -31,6 +37,10 @@ export interface Conditions {
   readonly ttl?: Range;
   readonly entries?: ReadonlySet<string>;
   readonly delegations?: ReadonlySet<string>;
+  readonly tenants?: ReadonlySet<string>;
+  readonly eabKeys?: ReadonlySet<string>;
+  /** Whoever exchanged an EAB key. */
+  readonly exchangedBy?: readonly SpiffeIdPattern[];
   readonly times?: readonly TimeWindow[];
   /** Unix seconds; the rule holds from the first and before the second. */
   readonly validFrom?: number;
@@ -118,7 +128,9 @@ const checks: { readonly [Key in SimpleCondition]-?: Check } = {
   profiles: inSet('profiles', ({ profile }) => profile),
   keyTypes: inSet('keyTypes', ({ keyType }) => keyType),
   entries: inSet('entries', ({ entryId }) => entryId),
-  delegations: inSet('delegations', ({ delegationId }) => delegationId),
+  delegations: inSet('delegations', delegationOf),
+  tenants: inSet('tenants', ({ tenant }) => tenant),
+  eabKeys: inSet('eabKeys', ({ eabKeyId }) => eabKeyId),
   validFrom: ({ conditions: { validFrom = 0 } }, { at }) => at >= validFrom,
   validUntil: ({ conditions: { validUntil = 0 } }, { at }) => at < validUntil,
   times: ({ conditions: { times = [] } }, { at }) => times.some((window) => isWithin(window, at)),
@@ -126,6 +138,8 @@ const checks: { readonly [Key in SimpleCondition]-?: Check } = {
     ttl !== undefined && ttlSeconds >= ttl.min && ttlSeconds <= ttl.max,
   spiffeIds: ({ conditions: { spiffeIds = [] } }, { spiffeId }) =>
     spiffeId !== undefined && spiffeIds.some((pattern) => pattern.matches(spiffeId)),
+  exchangedBy: ({ conditions: { exchangedBy = [] } }, facts) =>
+    facts.exchangedBy !== undefined && matchesId(exchangedBy, facts.exchangedBy),
   callerIds: ({ conditions: { callerIds = [] } }, facts) =>
     callerIds.some((pattern) => pattern.matches(facts.callerName, callerIdOf(facts))),
   dnsNames: (rule, facts) => names(rule, rule.conditions.dnsNames ?? [], facts.dnsNames),
@@ -135,6 +149,11 @@ const checks: { readonly [Key in SimpleCondition]-?: Check } = {
     (rule.effect === 'deny' && names(rule, rule.conditions.ips ?? [], facts.dnsNames)),
   audiences: (rule, facts) => names(rule, rule.conditions.audiences ?? [], facts.audiences),
 };
+
+function matchesId(patterns: readonly SpiffeIdPattern[], text: string): boolean {
+  const id = SpiffeId.parse(text);
+  return id.ok && patterns.some((pattern) => pattern.matches(id.value));
+}
 
 const everyCondition = Object.keys(checks) as readonly SimpleCondition[];
 

@@ -279,6 +279,7 @@ function leafRequest(order: AcmeOrder, { eabKey, accountKey }: Ground): LeafRequ
     ],
     claim: { by: 'tenant', name: order.tenant },
     places: placesOf(eabKey),
+    eabKey,
     keyTypes: eabKey.keyTypes,
     reason: {
       method: 'acme',

@@ -17,6 +17,7 @@ import {
   type PolicyRequest,
 } from '../../../src/issuance/index.ts';
 import { quotaUsed, PolicyDenial } from '../../../src/issuance/policy.ts';
+import { factsOf } from '../../../src/issuance/policy-request.ts';
 
 const td = 'spiffe://mesh.test';
 const agent: Requester = { class: 'agent', name: `${td}/meshca/agent/n` };
@@ -139,4 +140,40 @@ test('the refusal of a name says nothing of a policy', () => {
   assert.ok(!refused.ok && refused.error instanceof PolicyDenial);
   const event = { timeMs: 5_000, actor: '', kind: 'certificate.refused', subject: '', detail: {} };
   assert.deepEqual([refused.error.detail, refused.error.detailOf(event)], [{}, {}]);
+});
+
+test('the policy sees whose the names are, and by which EAB key they are asked for', () => {
+  const seen: (PolicyRequest | undefined)[] = [];
+  const gate = new TenantGate(
+    {
+      decide: (request) => {
+        seen.push(request);
+        return { allowed: true, version: 1 };
+      },
+      preview: () => assert.fail('nobody asks beforehand'),
+    },
+    () => owners,
+  );
+  const requests = [
+    x509('workload', svid('/a/web')),
+    x509('workload', svid('/nobody/web')),
+    x509('agent', svid('/meshca/agent/n')),
+    x509('endpoint', names('www.a.test'), { claim: { by: 'tenant', name: 'a' } }),
+  ];
+  for (const request of requests) gate.decide(request, agent);
+  assert.deepEqual(
+    seen.map((request) => request?.tenant),
+    ['a', undefined, undefined, 'a'],
+  );
+  const source = {
+    ...{ by: 'token', spiffeId: `${td}/a/ci`, delegationId: 'd', issuer: 'gitlab' },
+    ...{ subject: 'project:42', use: 'ab', entryId: 'e', entryRevision: 1 },
+  } as const;
+  const asked = { ...requests[3], tenant: 'a', eabKey: { id: 'k', source } } as PolicyRequest;
+  const facts = factsOf(asked, { class: 'acme', name: 'acme:a' }, 5);
+  const { tenant: owner, eabKeyId, exchangedBy, exchangedDelegation } = facts ?? {};
+  assert.deepEqual(
+    [owner, eabKeyId, exchangedBy, exchangedDelegation, facts?.tokenIssuer, facts?.tokenSubject],
+    ['a', 'k', `${td}/a/ci`, 'd', 'gitlab', 'project:42'],
+  );
 });

@@ -1,4 +1,4 @@
-import type { PolicyFacts } from '../facts.ts';
+import { delegationOf, type PolicyFacts } from '../facts.ts';
 
 export type Scalar = 'bool' | 'string' | 'int' | 'timestamp';
 export type Type = Scalar | `list(${Scalar})`;
@@ -46,7 +46,12 @@ export const fields: Readonly<Record<string, Field>> = {
     of: ({ ttlSeconds }) => (ttlSeconds === undefined ? endless : BigInt(ttlSeconds)),
   },
   entry: string(({ entryId }) => entryId),
-  delegation: string(({ delegationId }) => delegationId),
+  delegation: string(delegationOf),
+  tenant: string(({ tenant }) => tenant),
+  eab_key: string(({ eabKeyId }) => eabKeyId),
+  exchanged_by: string(({ exchangedBy }) => exchangedBy),
+  token_issuer: string(({ tokenIssuer }) => tokenIssuer),
+  token_subject: string(({ tokenSubject }) => tokenSubject),
   time: {
     type: 'timestamp',
     of: ({ at }) => ({

@@ -130,7 +130,15 @@ describe('a job exchanges the token of its platform for an EAB key', () => {
     const eab = { id: json['kid'] ?? '', mac: Buffer.from(json['hmacKey'] ?? '', 'base64url') };
     const account = await world.account({ eab });
     const { serial } = await account.certificate();
-    assert.ok(serial);
+    const issued = (await records('certificate.issued')).find(
+      (record) => record?.detail['serial'] === serial,
+    );
+    const { tenant, eabKey, exchangedBy, exchangedDelegation, tokenIssuer } = issued?.detail ?? {};
+    assert.deepEqual(
+      [tenant, eabKey, exchangedBy, exchangedDelegation, tokenIssuer],
+      ['shop', eab.id, entry.spiffeId, delegationId, 'ci'],
+      'what policies decide by',
+    );
     await assert.rejects(world.account({ eab }), /no account: 403/, 'the key is for one account');
     const key = await world.services.store.acme.eabKeys.byId(eab.id);
     assert.deepEqual(

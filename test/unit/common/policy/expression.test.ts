@@ -169,19 +169,27 @@ test('each field is missing where the request has no such fact, and is there whe
   const optional = Object.keys(fields).filter(
     (name) => outcome(`has(request.${name})`, jwt) === false,
   );
-  assert.deepEqual(optional, ['dns_names', 'ips', 'profile', 'key_type', 'delegation']);
+  const later = ['tenant', 'eab_key', 'exchanged_by', 'token_issuer', 'token_subject'];
+  const never = ['delegation', ...later];
+  assert.deepEqual(optional, ['dns_names', 'ips', 'profile', 'key_type', ...never]);
   const none = { ...workload, spiffeId: undefined, entryId: undefined };
   const unnamed = Object.keys(fields).filter(
     (name) => outcome(`has(request.${name})`, none) === false,
   );
-  assert.deepEqual(unnamed, [
-    'spiffe_id',
-    'trust_domain',
-    'path',
-    'audiences',
-    'entry',
-    'delegation',
-  ]);
+  assert.deepEqual(unnamed, ['spiffe_id', 'trust_domain', 'path', 'audiences', 'entry', ...never]);
+  const facts = {
+    tenant: 'a',
+    eabKeyId: 'b',
+    exchangedBy: 'c',
+    tokenIssuer: 'd',
+    tokenSubject: 'e',
+  };
+  for (const name of later)
+    assert.equal(outcome(`has(request.${name})`, { ...workload, ...facts }), true, name);
+  assert.equal(
+    outcome('request.delegation == "x"', { ...workload, exchangedDelegation: 'x' }),
+    true,
+  );
 });
 
 test('a list beyond the bound of an expression is not gone through', () => {

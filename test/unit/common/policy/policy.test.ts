@@ -424,6 +424,12 @@ test('the digest of the facts differs with each fact', () => {
     { ttlSeconds: undefined },
     { entryId: undefined },
     { delegationId: 'd' },
+    { tenant: 'a' },
+    { eabKeyId: 'a' },
+    { exchangedBy: 'a' },
+    { exchangedDelegation: 'a' },
+    { tokenIssuer: 'a' },
+    { tokenSubject: 'a' },
   ];
   const digests = [{}, ...changes].map((asked) => factsSha256(factsOf(asked)));
   assert.equal(new Set(digests).size, changes.length + 1);
@@ -458,4 +464,38 @@ test('an allow with a quota names its place, and one without a quota comes befor
   const second = { ...limited, name: 'second' };
   assert.equal(place([limited, second])?.rule, 'allowing');
   assert.equal(decide(policyOf(limited, deny()), factsOf()).place, undefined);
+});
+
+test('rules see the tenant, the EAB key, and who exchanged it for which delegation', () => {
+  const asked: Asked = {
+    ...{ kind: 'endpoint', caller: 'acme', callerName: 'acme:a', id: '', entryId: undefined },
+    ...{ dnsNames: ['www.shop.test'], profile: 'short', tenant: 'shop', eabKeyId: 'k' },
+    ...{ exchangedBy: `${td}/shop/ci`, exchangedDelegation: 'd' },
+    ...{ tokenIssuer: 'gitlab', tokenSubject: 'project:42' },
+  };
+  const rules: readonly (readonly [object, boolean])[] = [
+    [{ tenants: ['shop'] }, true],
+    [{ tenants: ['bank'] }, false],
+    [{ eabKeys: ['k'] }, true],
+    [{ eabKeys: ['l'] }, false],
+    [{ exchangedBy: [`${td}/shop/*`] }, true],
+    [{ exchangedBy: [`${td}/bank/*`] }, false],
+    [{ delegations: ['d'] }, true],
+    [{ delegations: ['e'] }, false],
+    [{ when: 'request.tenant == "shop" && request.eab_key == "k"' }, true],
+    [{ when: 'request.exchanged_by.endsWith("/ci") && request.delegation == "d"' }, true],
+    [{ when: 'request.token_issuer == "gitlab" && request.token_subject == "project:42"' }, true],
+    [{ when: 'request.token_issuer != "gitlab"' }, false],
+  ];
+  for (const [conditions, matches] of rules) {
+    const text = JSON.stringify(conditions);
+    assert.equal(decide(policyOf(allow(conditions)), factsOf(asked)).allowed, matches, text);
+    // none of these conditions holds for a request that has no such fact
+    assert.equal(decide(policyOf(allow(conditions)), factsOf()).allowed, false, text);
+    assert.equal(
+      decide(policyOf(allow(), deny(conditions)), factsOf(asked)).allowed,
+      !matches,
+      text,
+    );
+  }
 });

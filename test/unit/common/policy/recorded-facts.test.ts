@@ -22,9 +22,23 @@ const ips = fc.array(fc.ipV4(), { maxLength: 3 });
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const web = SpiffeId.of('spiffe://mesh.test/ns/prod/web');
 
+const id = (path: string) => fc.constant(`spiffe://mesh.test/shop/${path}`);
+const ofToken = { tokenIssuer: fc.constant('gitlab'), tokenSubject: fc.string({ minLength: 1 }) };
+/** What an EAB key adds: one of an operator, one for an SVID, and one for a token. */
+const anyLater = fc.oneof(
+  fc.constant({}),
+  fc.record({ tenant: fc.constant('shop'), eabKeyId: fc.uuid() }),
+  fc.record({ eabKeyId: fc.uuid(), exchangedBy: id('ci'), exchangedDelegation: fc.uuid() }),
+  fc.record({
+    ...{ tenant: fc.constant('shop'), eabKeyId: fc.uuid(), exchangedBy: id('job') },
+    ...{ exchangedDelegation: fc.uuid(), ...ofToken },
+  }),
+);
+
 /** Facts as the issuance makes them of a request. */
 const anyFacts: fc.Arbitrary<PolicyFacts> = fc
   .record({
+    later: anyLater,
     at: fc.integer({ min: 0, max: 4_000_000_000 }),
     kind: fc.constantFrom(...policyKinds),
     caller: fc.constantFrom(...policyCallers),
@@ -38,11 +52,12 @@ const anyFacts: fc.Arbitrary<PolicyFacts> = fc
     entryId: maybe(fc.string({ minLength: 1 })),
     delegationId: maybe(fc.string({ minLength: 1 })),
   })
-  .map((facts): PolicyFacts => {
+  .map(({ later, ...facts }): PolicyFacts => {
     const isJwt = facts.kind === 'jwt-svid';
     const isNames = facts.kind === 'endpoint' || facts.kind === 'linkerd';
     return {
       ...facts,
+      ...later,
       spiffeId: isNames || facts.kind === 'downstream' ? undefined : web,
       dnsNames: isJwt ? undefined : facts.dnsNames,
       ips: isJwt ? undefined : isNames ? facts.ips : [],
@@ -159,6 +174,25 @@ test('a record without facts, or with other facts than the decided ones, is neve
   assert.deepEqual(decisionIn(overloaded), none);
 });
 
+test('a record from before the later facts keeps its digest, and has what it states of them', () => {
+  const facts: PolicyFacts = {
+    ...{ at: 100, kind: 'endpoint', caller: 'acme', callerName: 'acme:a', spiffeId: undefined },
+    ...{ dnsNames: ['www.shop.test'], ips: [], audiences: undefined, profile: 'short' },
+    ...{ keyType: 'ec-p256', ttlSeconds: 60, entryId: undefined, delegationId: undefined },
+  };
+  // what the reason of an order and its tenant have said since before
+  const more = { tenant: 'shop', eabKey: 'k', policyFacts: factsSha256(facts) };
+  const decided = decisionIn(recorded(issuance(facts, false), facts, more));
+  assert.equal(decided.type, 'decided');
+  assert.deepEqual(decided.type === 'decided' && decided.facts, {
+    ...facts,
+    ...{ tenant: 'shop', eabKeyId: 'k' },
+  });
+  const ofToken = { method: 'token', issuer: 'ci', tokenSubject: 'repo' };
+  const token = decisionIn(recorded(issuance(facts, false), facts, ofToken));
+  assert.deepEqual(token.type === 'decided' && token.facts, facts);
+});
+
 test('whatever a record states, reading and replaying it throws nothing', () => {
   const policy = unwrap(
     readPolicy('{meshcaPolicy: 1, rules: [{name: all, effect: allow, ttl: {max: 1h}}]}'),
@@ -169,6 +203,7 @@ test('whatever a record states, reading and replaying it throws nothing', () => 
       ...['callerClass', 'policyKind', 'certificateKind', 'policyAt', 'policyFacts', 'audience'],
       ...['spiffeId', 'dnsNames', 'ips', 'ttlSeconds', 'cutFromSeconds', 'profile', 'keyType'],
       ...['entry', 'delegation', 'code', 'policyVersion', 'policyRule', 'callerName'],
+      ...['tenant', 'eabKey', 'exchangedBy', 'tokenIssuer', 'tokenSubject'],
     ),
     value,
   );

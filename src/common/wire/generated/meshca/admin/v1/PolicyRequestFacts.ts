@@ -20,6 +20,12 @@ export interface PolicyRequestFacts {
   'ttlSeconds'?: (number | string | Long);
   'entry'?: (string);
   'delegation'?: (string);
+  'tenant'?: (string);
+  'eabKey'?: (string);
+  'exchangedBy'?: (string);
+  'exchangedDelegation'?: (string);
+  'tokenIssuer'?: (string);
+  'tokenSubject'?: (string);
 }
 
 /**
@@ -39,4 +45,10 @@ export interface PolicyRequestFacts__Output {
   'ttlSeconds': (number);
   'entry': (string);
   'delegation': (string);
+  'tenant': (string);
+  'eabKey': (string);
+  'exchangedBy': (string);
+  'exchangedDelegation': (string);
+  'tokenIssuer': (string);
+  'tokenSubject': (string);
 }
