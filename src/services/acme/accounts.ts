@@ -2,7 +2,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import type { AcmeAccount, AuditValue, Rights } from '../../domain/index.ts';
-import type { AcmeAccountStore, AcmeOrderStore, AcmeWrite } from '../../store/ports/index.ts';
+import type {
+  AcmeAccountStore,
+  AcmeOrderStore,
+  AcmeWrite,
+  CertificateStore,
+} from '../../store/ports/index.ts';
 import { keyRight, refuseBlocked, type AccountKeys } from './account-keys.ts';
 import type { AcmeAnswer } from './answer.ts';
 import type { ExternalAccounts } from './external-accounts.ts';
@@ -16,6 +21,7 @@ export interface AccountDependencies {
   /** Reads that the log vouches for. */
   readonly accounts: Pick<AcmeAccountStore, 'byId' | 'byThumbprint' | 'create' | 'update'>;
   readonly orders: Pick<AcmeOrderStore, 'list'>;
+  readonly certificates: Pick<CertificateStore, 'unreplacedOf'>;
   readonly bindings: Pick<ExternalAccounts, 'bind'>;
   readonly keys: Pick<AccountKeys, 'requireFit'>;
   readonly limits: {
@@ -39,6 +45,7 @@ const kinds = {
 } as const;
 
 const ordersOnPage = 100;
+const tries = 8;
 
 /** Accounts (RFC 8555 section 7.3). */
 export class AcmeAccounts {
@@ -100,7 +107,7 @@ export class AcmeAccounts {
 
   /** Reads, updates or deactivates an account. `id`: of the URL. */
   async update(request: AccountRequest, id: string): Promise<AcmeAnswer> {
-    const { accounts, limits, clock } = this.#dependencies;
+    const { limits } = this.#dependencies;
     const { account, payload } = request;
     requireOwn(account, id);
     if (payload.length === 0) return this.#view(account);
@@ -111,22 +118,20 @@ export class AcmeAccounts {
     if (status === undefined && isSame) return this.#view(account);
     // whoever wants to end an account never waits
     if (status === undefined) limits.accountChange(account.id);
-    const changed: AcmeAccount = {
-      ...account,
-      contacts,
-      status: status ?? account.status,
-      version: account.version + 1,
-      updatedAt: clock.now(),
-    };
-    const what = status === undefined ? 'contacts' : 'deactivated';
-    const rights = own(request);
-    await accounts.update(changed, this.#write(request, { account, what, rights }));
+    const changed = await this.#change(
+      request,
+      {
+        ...(contact === undefined ? {} : { contacts }),
+        ...(status === undefined ? {} : { status }),
+      },
+      { what: status === undefined ? 'contacts' : 'deactivated', rights: own(request) },
+    );
     return this.#view(changed);
   }
 
   /** Replaces the key of an account by another one (section 7.3.5). Its orders stay. */
   async changeKey(request: AccountRequest): Promise<AcmeAnswer> {
-    const { accounts, keys, limits, urls, clock } = this.#dependencies;
+    const { keys, limits, urls } = this.#dependencies;
     const { account, url } = request;
     // before the inner signature, which takes as much work as that of the request
     limits.accountChange(account.id);
@@ -143,26 +148,21 @@ export class AcmeAccounts {
       refuse('malformed', 'the new key is the present key of the account');
     keys.requireFit(inner.key);
     await this.#requireFree(inner.key);
-    const changed: AcmeAccount = {
-      ...account,
-      algorithm: inner.key.algorithm,
-      jwk: inner.key.jwk,
-      thumbprint: inner.key.thumbprint,
-      version: account.version + 1,
-      updatedAt: clock.now(),
-    };
+    await this.#requireUncertified(account, inner.key);
+    const { algorithm, jwk, thumbprint } = inner.key;
     const rights = [...own(request), keyRight(inner.key)];
     try {
-      await accounts.update(
-        changed,
-        this.#write(request, { account: changed, what: 'key', rights }),
+      const changed = await this.#change(
+        request,
+        { algorithm, jwk, thumbprint },
+        { what: 'key', rights },
       );
+      return this.#view(changed);
     } catch (thrown) {
       refuseIfBlocked(thrown, inner.key);
       if (PkiError.from(thrown).code === 'ALREADY_EXISTS') await this.#requireFree(inner.key);
       throw thrown;
     }
-    return this.#view(changed);
   }
 
   /** The orders of an account, in pages (section 7.1.2.1). */
@@ -183,6 +183,37 @@ export class AcmeAccounts {
     };
   }
 
+  /** Changes an account, and again if another request was faster. */
+  async #change(
+    request: AccountRequest,
+    changes: Partial<AcmeAccount>,
+    { what, rights }: { readonly what: keyof typeof kinds; readonly rights: Rights },
+  ): Promise<AcmeAccount> {
+    const { accounts, clock } = this.#dependencies;
+    let present = request.account;
+    for (let tried = 1; ; tried += 1) {
+      const { version } = present;
+      const changed = { ...present, ...changes, version: version + 1, updatedAt: clock.now() };
+      try {
+        await accounts.update(changed, this.#write(request, { account: changed, what, rights }));
+        return changed;
+      } catch (thrown) {
+        if (PkiError.from(thrown).code !== 'CONFLICT' || tried === tries) throw thrown;
+        present = await this.#present(request);
+      }
+    }
+  }
+
+  /** The account as it is now, if it may still ask for what it has asked. */
+  async #present({ account, key }: AccountRequest): Promise<AcmeAccount> {
+    const present = await this.#dependencies.accounts.byId(account.id);
+    if (present?.status !== 'valid')
+      return refuse('unauthorized', `the account is ${present?.status ?? 'gone'}`, { status: 401 });
+    return present.thumbprint === key.thumbprint
+      ? present
+      : refuse('unauthorized', 'the key of the account was changed meanwhile', { status: 401 });
+  }
+
   /** No account has this key (RFC 8555 section 7.3.5: 409, and where it is). */
   async #requireFree({ thumbprint }: AccountKey): Promise<void> {
     const { accounts, urls } = this.#dependencies;
@@ -192,6 +223,20 @@ export class AcmeAccounts {
       status: 409,
       location: urls.account(other.id),
     });
+  }
+
+  /** No key is that of an account and of a certificate. CSRs are judged likewise. */
+  async #requireUncertified(
+    { id }: AcmeAccount,
+    { publicKeySha256 }: Pick<AccountKey, 'publicKeySha256'>,
+  ): Promise<void> {
+    const { certificates, clock } = this.#dependencies;
+    const held = await certificates.unreplacedOf(accountActor(id), clock.now());
+    if (held.some((each) => each.publicKeySha256 === publicKeySha256))
+      refuse(
+        'badPublicKey',
+        'the new key is that of a certificate of the account. Make another key',
+      );
   }
 
   #existing(account: AcmeAccount): AcmeAnswer {

@@ -1,7 +1,7 @@
 import { fail, ok, PkiError, type Result } from '../../common/errors/index.ts';
 import { errorFields, uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { AcmeOrder, EabKey, StoredProblem } from '../../domain/index.ts';
-import type { Issuer, LeafRequest } from '../../issuance/issuer.ts';
+import type { Issuer, LeafRequest, LeafResult } from '../../issuance/issuer.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type {
   AcmeAccountStore,
@@ -183,12 +183,21 @@ export class Finalizer {
     const { issuer, clock } = this.#dependencies;
     const [result] = await issuer.issue([leafRequest(order, ground.value)]);
     if (result?.ok === true) return this.#end(order, { serial: result.leaf.serial });
-    const error = result?.error ?? new PkiError('INTERNAL', 'the issuer returned no result');
+    const error = this.#errorOf(result, ground.value);
     // the order was changed meanwhile, which may have ended the right or not: look again
     const isOld = error.code === 'ACME_ORDER_ENDED' && (await this.#isChanged(order));
     if (isFaultOfClient(error) && !isOld) return this.#end(order, { error });
     if (clock.now() > order.expiresAt) return this.#end(order, { error });
     throw error;
+  }
+
+  #errorOf(result: LeafResult | undefined, { accountKey }: Ground): PkiError {
+    if (result === undefined || result.ok)
+      return new PkiError('INTERNAL', 'the issuer returned no result');
+    // while it was signed
+    return result.error.code === 'KEY_BLOCKED' && this.#dependencies.keys.isBlocked(accountKey)
+      ? accountKeyBlocked()
+      : result.error;
   }
 
   /**
@@ -207,7 +216,7 @@ export class Finalizer {
         return fail('ACME_ACCOUNT_ENDED', 'the account of the order is gone');
       const accountKey = keys.of(account);
       return keys.isBlocked(accountKey)
-        ? fail('ACME_ACCOUNT_ENDED', 'the key of the account of the order was blocked')
+        ? { ok: false, error: accountKeyBlocked() }
         : ok({ eabKey, accountKey });
     } catch (thrown) {
       if (isAltered(thrown)) return { ok: false, error: PkiError.from(thrown) };
@@ -236,7 +245,8 @@ export class Finalizer {
     }
     const { code } = ending.error;
     const { type, detail } = problemOf(ending.error);
-    const problem: StoredProblem = { type, detail };
+    // here it is the key of the certificate
+    const problem: StoredProblem = { type: code === 'KEY_BLOCKED' ? 'badCSR' : type, detail };
     return book.change(
       order,
       (present) =>
@@ -255,6 +265,9 @@ export class Finalizer {
     });
   }
 }
+
+const accountKeyBlocked = (): PkiError =>
+  new PkiError('ACME_ACCOUNT_ENDED', 'the key of the account of the order was blocked');
 
 const isAltered = (thrown: unknown): boolean => PkiError.from(thrown).code === 'OBJECT_NOT_IN_LOG';
 

@@ -16,7 +16,8 @@ const problems: Partial<Record<ErrorCode, AcmeProblemType>> = {
   KEY_UNSUPPORTED: 'badCSR',
   KEY_WEAK: 'badCSR',
   KEY_RESERVED: 'badCSR',
-  KEY_BLOCKED: 'badCSR',
+  // of an account: a CSR is judged before, and by the finalizer
+  KEY_BLOCKED: 'badPublicKey',
   DNS_NAME_INVALID: 'malformed',
   DNS_NAME_RESERVED: 'rejectedIdentifier',
   IP_ADDRESS_INVALID: 'malformed',
@@ -32,6 +33,9 @@ const problems: Partial<Record<ErrorCode, AcmeProblemType>> = {
   POLICY_DENIED: 'rejectedIdentifier',
   POLICY_FAILED: 'rejectedIdentifier',
 };
+
+/** RFC 8555 section 7.3.6: whoever has ended an account meets 401. */
+const statuses: Partial<Record<ErrorCode, number>> = { ACME_ACCOUNT_ENDED: 401 };
 
 /** Seconds after which a client may try again what failed on the side of this server. */
 const retrySeconds = 5;
@@ -66,7 +70,10 @@ export function problemOf(thrown: unknown): AcmeProblem {
   const type = problems[code];
   if (type === 'rateLimited')
     return problem(type, detail, { code, retryAfterSeconds: quotaRetrySeconds }).problem;
-  if (type !== undefined) return problem(type, detail, { code }).problem;
+  if (type !== undefined) {
+    const status = statuses[code];
+    return problem(type, detail, { code, ...(status === undefined ? {} : { status }) }).problem;
+  }
   const [named, status] = byStatus[error.info.status] ?? [];
   if (named !== undefined && status !== undefined && shown)
     return problem(named, detail, { code, status }).problem;

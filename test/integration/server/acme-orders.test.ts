@@ -260,6 +260,31 @@ test('a name whose validation fails again and again is paused for its account, w
   await alice.order();
 });
 
+test('of changes of one account at once each is made, and only the first one of its key', async () => {
+  await using world = await createAcmeWorld();
+  const alice = await world.account();
+  const contacts = ['a', 'b', 'c'].map((name) => `mailto:${name}@example.org`);
+  const changes = await Promise.all(
+    contacts.map((contact) => alice.post(alice.kid, { contact: [contact] })),
+  );
+  assert.deepEqual(
+    changes.map(({ status }) => status),
+    [200, 200, 200],
+  );
+  const url = world.url('key-change');
+  const [one, other] = [acmeKey(), acmeKey()];
+  const inner = { account: alice.kid, oldKey: alice.key.jwk };
+  const answers = await Promise.all(
+    [one, other].map((key) =>
+      alice.post(url, jws({ alg: key.alg, jwk: key.jwk, url }, inner, key)),
+    ),
+  );
+  // the slower one meets the changed key at its signature, or at its transaction
+  assert.deepEqual(answers.map(({ status }) => status < 500).sort(), [true, true]);
+  assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  assert.equal((await alice.post(alice.kid, undefined)).problem, 'malformed', 'the old key');
+});
+
 test('metrics count requests by result and orders by end, without the name of anybody', async () => {
   await using world = await createAcmeWorld();
   const alice = await world.account();

@@ -133,6 +133,16 @@ export const accountAttacks: readonly Attack[] = [
       return changed({ newKey: () => key })(at);
     },
   ],
+  [
+    'a change to the key of a certificate of the account',
+    400,
+    'badPublicKey',
+    async (at) => {
+      const key = acmeKey();
+      await at.alice.certificate(key.privateKey);
+      return changed({ newKey: () => key })(at);
+    },
+  ],
   ...(
     [
       ['an order', ({ world, alice }) => alice.post(world.url('new-order'), order())],
