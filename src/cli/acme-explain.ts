@@ -3,6 +3,7 @@ import type { AcmeAuthorization__Output } from '../common/wire/generated/meshca/
 import type { AcmeChallenge__Output } from '../common/wire/generated/meshca/admin/v1/AcmeChallenge.ts';
 import type { AcmeOrder__Output } from '../common/wire/generated/meshca/admin/v1/AcmeOrder.ts';
 import type { EabKey__Output } from '../common/wire/generated/meshca/admin/v1/EabKey.ts';
+import type { AcmePerspective__Output } from '../common/wire/generated/meshca/admin/v1/AcmePerspective.ts';
 import { namesOf, orderedName } from './acme-view.ts';
 import { instant, until } from './output.ts';
 
@@ -20,7 +21,10 @@ export function explainOrder(explained: ExplainedOrder): readonly string[] {
   return [
     `The order is for ${namesOf(order).join(', ')}, by the account ${order.accountId} of the ` +
       `tenant ${order.tenant}; it was made ${instant(order.createdAt)}.`,
-    ...order.authorizations.map(authorizationLine),
+    ...order.authorizations.flatMap((each) => [
+      authorizationLine(each),
+      ...each.challenges.flatMap(({ perspectives }) => perspectives.map(perspectiveLine)),
+    ]),
     ...endsOf(explained),
     ...statusLines(explained),
   ];
@@ -39,9 +43,27 @@ function authorizationLine(authorization: AcmeAuthorization__Output): string {
   );
 }
 
+/** What a vantage agent saw. */
+function perspectiveLine({ name, result, code, seenAt }: AcmePerspective__Output): string {
+  const where = seenAt.length === 0 ? '' : `, at ${seenAt.join(', ')}`;
+  if (result === 'agreed') return `- ${name} sees the same${where}.`;
+  return result === 'disagreed'
+    ? `- ${name} sees something else: ${code}${where}.`
+    : `- ${name} has not looked: ${absences[code] ?? code}.`;
+}
+
+const absences: Readonly<Record<string, string>> = {
+  'not-connected': 'none of its agents is connected',
+  silent: 'its agent did not answer in time',
+  refused: 'its agent refused, and its own log says why',
+  overloaded: 'its agent had too many validations under way',
+  malformed: 'its agent gave no proper answer',
+};
+
 function challengeText({ type, status, validatedAt, problem }: AcmeChallenge__Output): string {
   if (status === 'valid') return `${type} was shown ${instant(validatedAt)}`;
-  if (status === 'processing') return `${type} is being validated`;
+  if (status === 'processing' && problem === null) return `${type} is being validated`;
+  if (status === 'processing') return `${type} waits: ${problem?.detail.replace(/\.$/, '')}`;
   return `${type} failed${problem ? `: ${problem.type}: ${problem.detail.replace(/\.$/, '')}` : ''}`;
 }
 

@@ -110,6 +110,7 @@ function partsOf({ context, tokens, records, authorities, issuing, service }: Be
   const { config, clock, random, logger, metrics, uid } = context;
   const { services, acmeMac, verifier } = service;
   return {
+    vantage: services.sync.vantage,
     ...{ store: records.store, issuer: issuing.issuer, authorities: authorities.registry },
     ...{ inventory: service.inventory, revoker: services.revoker, refusals: services.refusals },
     ...{ mac: acmeMac, owners: () => records.tenantOwners.present() },

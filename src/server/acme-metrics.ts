@@ -1,12 +1,13 @@
 import { Counter, type Registry } from 'prom-client';
 
-/** Metrics of the ACME server. No name of anybody is a label. */
+/** Metrics of the ACME server. No name of anybody is a label, but places of the configuration. */
 export class AcmeMetrics {
   readonly #requests: Counter;
   readonly #challenges: Counter;
   readonly #limited: Counter;
   readonly #ended: Counter;
   readonly #exchanges: Counter;
+  readonly #perspectives: Counter;
 
   constructor(registry: Registry) {
     const counter = (name: string, help: string, labelNames: readonly string[]): Counter =>
@@ -31,6 +32,11 @@ export class AcmeMetrics {
       'Exchanges for an EAB key, by what was exchanged (svid or token) and result (ok or a code).',
       ['by', 'result'],
     );
+    this.#perspectives = counter(
+      'meshca_acme_perspectives_total',
+      'Validations by vantage agents, by place and result (agreed, disagreed or absent).',
+      ['perspective', 'result'],
+    );
     this.#limited = counter(
       'meshca_acme_rate_limited_total',
       'Requests of ACME that a limit or quota refused, by its name.',
@@ -52,6 +58,10 @@ export class AcmeMetrics {
 
   exchanged(by: string, result: string): void {
     this.#exchanges.inc({ by, result });
+  }
+
+  perspective(perspective: string, result: string): void {
+    this.#perspectives.inc({ perspective, result });
   }
 
   limited(limit: string): void {

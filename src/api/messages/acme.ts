@@ -84,9 +84,16 @@ export const orderMessage = (order: AcmeOrder, now: number): OrderMessage => ({
 const statusOf = (authorization: Authorization, { stage }: AcmeOrder, now: number): string =>
   stage === 'open' ? authorizationAt(authorization, now) : authorization.status;
 
-const challengeMessage = ({ type, status, validatedAt, problem }: Challenge) => ({
+const challengeMessage = ({
+  type,
+  status,
+  validatedAt,
+  problem,
+  perspectives = [],
+}: Challenge) => ({
   type,
   status,
   validatedAt: validatedAt ?? 0,
   problem,
+  perspectives: perspectives.map((each) => ({ ...each, seenAt: [...each.seenAt] })),
 });

@@ -22,6 +22,7 @@ export {
 } from './eab-key-rules.ts';
 export {
   afterResponse,
+  afterShortfall,
   afterVerdict,
   authorizationAt,
   orderIdentifiers,

@@ -1,5 +1,6 @@
 import type { ChallengeType, OrderIdentifier } from '../../common/validation/challenge.ts';
 import type { NamesProfile } from '../certificate.ts';
+import type { Perspective } from './corroboration.ts';
 
 /** RFC 8555 section 7.1.6. */
 export const orderStatuses = ['pending', 'ready', 'processing', 'valid', 'invalid'] as const;
@@ -29,7 +30,10 @@ export interface Challenge {
   readonly status: ChallengeStatus;
   /** Unix seconds; null until it is valid. */
   readonly validatedAt: number | null;
+  /** Of a challenge that is still processing: why it has no verdict yet (RFC 8555 section 8.2). */
   readonly problem: StoredProblem | null;
+  /** What was seen from elsewhere. Absent: nobody else was asked. */
+  readonly perspectives?: readonly Perspective[];
 }
 
 /** The authorization of one identifier for one order. Its ID is that of the order and its place. */
@@ -118,9 +122,13 @@ export function orderStatusAt(
 }
 
 /** The result of a validation attempt. */
-export type ChallengeVerdict =
+export type ChallengeVerdict = (
   | { readonly valid: true; readonly at: number }
-  | { readonly valid: false; readonly problem: StoredProblem };
+  | { readonly valid: false; readonly problem: StoredProblem }
+) & {
+  /** Absent or empty: nobody else was asked. */
+  readonly perspectives?: readonly Perspective[];
+};
 
 /**
  * The authorization after a challenge was judged. The first verdict decides: a valid challenge
@@ -136,15 +144,44 @@ export function afterVerdict(
   const judged = authorization.challenges.find((each) => each.type === type);
   if (judged?.status !== 'processing' || authorizationAt(authorization, now) !== 'pending')
     return undefined;
+  const seen = withPerspectives(judged, verdict.perspectives);
   const after: Challenge = verdict.valid
-    ? { ...judged, status: 'valid', validatedAt: verdict.at, problem: null }
-    : { ...judged, status: 'invalid', problem: verdict.problem };
+    ? { ...seen, status: 'valid', validatedAt: verdict.at, problem: null }
+    : { ...seen, status: 'invalid', problem: verdict.problem };
   return {
     ...authorization,
     status: verdict.valid ? 'valid' : 'invalid',
     expiresAt: verdict.valid ? now + validSeconds : authorization.expiresAt,
     challenges: authorization.challenges.map((each) => (each.type === type ? after : each)),
   };
+}
+
+/**
+ * The authorization after an attempt that led to no verdict: the challenge is still processing, and
+ * says why. Undefined: it is decided, or says so already.
+ */
+export function afterShortfall(
+  authorization: Authorization,
+  type: ChallengeType,
+  shortfall: { readonly problem: StoredProblem; readonly perspectives: readonly Perspective[] },
+  now: number,
+): Authorization | undefined {
+  const judged = authorization.challenges.find((each) => each.type === type);
+  if (judged?.status !== 'processing' || authorizationAt(authorization, now) !== 'pending')
+    return undefined;
+  const { problem, perspectives } = shortfall;
+  if (judged.problem?.detail === problem.detail) return undefined;
+  const after = { ...withPerspectives(judged, perspectives), problem };
+  return {
+    ...authorization,
+    challenges: authorization.challenges.map((each) => (each.type === type ? after : each)),
+  };
+}
+
+/** What an earlier attempt saw does not stay. */
+function withPerspectives(before: Challenge, perspectives: readonly Perspective[] = []): Challenge {
+  const { perspectives: _, ...challenge } = before;
+  return perspectives.length === 0 ? challenge : { ...challenge, perspectives };
 }
 
 /**

@@ -4,7 +4,13 @@ import {
   type OwnListener,
   type ValidatorSettings,
 } from '../../common/validation/index.ts';
-import type { ChallengeType, NameOwners, NamesProfile, Tenant } from '../../domain/index.ts';
+import type {
+  ChallengeType,
+  NameOwners,
+  NamesProfile,
+  PerspectiveResult,
+  Tenant,
+} from '../../domain/index.ts';
 import type { TokenMac } from '../../hsm/mac-port.ts';
 import { placeOfTenant } from '../../issuance/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
@@ -35,6 +41,9 @@ import { AcmeRevocation } from './revocation.ts';
 import { AcmeUrls } from './urls.ts';
 import { UsedNonces } from './used-nonces.ts';
 import { Validations } from './validations.ts';
+import { Corroborator } from './vantage/corroborator.ts';
+import type { VantageAgents } from './vantage/vantage-agents.ts';
+import { VantagePoints, type VantagePointSettings } from './vantage/vantage-points.ts';
 
 export interface AcmeSettings {
   readonly publicBaseUrl: string;
@@ -42,7 +51,10 @@ export interface AcmeSettings {
   readonly website?: string | undefined;
   readonly caaIdentities: readonly string[];
   readonly challenges: readonly ChallengeType[];
-  readonly validation: Omit<ValidatorSettings, 'caaIdentities'> & { readonly concurrent: number };
+  readonly validation: Omit<ValidatorSettings, 'caaIdentities'> & {
+    readonly concurrent: number;
+    readonly vantage: VantagePointSettings;
+  };
   readonly nonceSeconds: number;
   readonly orderSeconds: number;
   readonly authorizationSeconds: number;
@@ -58,6 +70,8 @@ export interface AcmeObserver {
   /** `result`: `valid`, or the type of the problem. */
   judged(type: ChallengeType, result: string): void;
   limited(limit: string): void;
+  /** What a vantage agent of one place said of a validation. */
+  perspective(name: string, result: PerspectiveResult): void;
 }
 
 export interface AcmeParts {
@@ -72,6 +86,7 @@ export interface AcmeParts {
   /** Whether the tokens of this issuer lead to EAB keys. */
   readonly isIssuer: (name: string) => boolean;
   readonly services: Pick<ServiceSettings, 'reservedDnsNames' | 'revocable'>;
+  readonly vantage: VantageAgents;
   /** Every listener of this server, whichever protocol it speaks. */
   readonly listeners: () => readonly OwnListener[];
   /** True while the database is not trusted. */
@@ -121,7 +136,8 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     explanationUrl: settings.website,
   });
   const limits = acmeLimits(parts, settings, renewalInfo);
-  const validations = acmeValidations(parts, settings, urls);
+  const points = vantagePoints(parts, settings);
+  const validations = acmeValidations(parts, settings, { urls, points });
   const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock, keys };
   const replacements = new Replacements(shared);
   const acme = new Acme({
@@ -142,6 +158,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     orders: new AcmeOrders({
       ...{ ...shared, replacements, caaIdentities: settings.caaIdentities },
       validate: (order) => validations.take(order),
+      shortfall: () => points.shortfall(),
     }),
     finalization: new Finalization({ ...shared, finalizer }),
     certificates: new AcmeCertificates(shared),
@@ -210,14 +227,26 @@ const acmeLimits = (
     refused: (limit) => observe.limited(limit),
   });
 
+const vantagePoints = (
+  { vantage, clock, observe }: AcmeParts,
+  { validation }: AcmeSettings,
+): VantagePoints =>
+  new VantagePoints({
+    ...{ agents: vantage, settings: validation.vantage, clock },
+    observe: (name, result) => observe.perspective(name, result),
+  });
+
 const acmeValidations = (
   { store, listeners, held, clock, logger, observe }: AcmeParts,
   { validation, caaIdentities, authorizationSeconds, limits }: AcmeSettings,
-  urls: AcmeUrls,
+  { urls, points }: { readonly urls: AcmeUrls; readonly points: VantagePoints },
 ): Validations =>
   new Validations({
     ...store.acme,
-    validator: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
+    validator: new Corroborator({
+      ...{ points, caaIdentities },
+      own: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
+    }),
     settings: {
       ...{ concurrent: validation.concurrent, authorizationSeconds },
       failureSeconds: limits.failuresPerName.seconds,

@@ -1,3 +1,4 @@
+import type { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import {
   afterResponse,
@@ -21,6 +22,8 @@ export interface OrderDependencies {
   readonly replacements: Pick<Replacements, 'textOf'>;
   /** Takes an order with a challenge that is to be validated. Never throws. */
   readonly validate: (order: AcmeOrder) => void;
+  /** Why nothing can be validated now; undefined: it can. */
+  readonly shortfall: () => PkiError | undefined;
   readonly urls: AcmeUrls;
   readonly clock: Clock;
   readonly caaIdentities: readonly string[];
@@ -99,6 +102,7 @@ export class AcmeOrders {
     const named = challengeIn(order, at, type);
     let changed = order;
     if (request.payload.length > 0) {
+      this.#requireVantage(order, at, named);
       const { nonce, signal } = request;
       changed = await book.change(
         order,
@@ -135,6 +139,14 @@ export class AcmeOrders {
         ),
       },
     };
+  }
+
+  /** A challenge stays pending while nothing could come of it, so that its client asks again. */
+  #requireVantage({ authorizations }: AcmeOrder, place: number, type: ChallengeType): void {
+    const { challenges } = authorizations[place] as Authorization;
+    const { status } = challenges.find((each) => each.type === type) ?? {};
+    const shortfall = this.#dependencies.shortfall();
+    if (status === 'pending' && shortfall !== undefined) throw shortfall;
   }
 
   #authorizationAnswer(order: AcmeOrder, place: number): AcmeAnswer {

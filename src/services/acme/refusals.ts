@@ -30,6 +30,7 @@ const problems: Partial<Record<ErrorCode, AcmeProblemType>> = {
   ACME_ACCOUNT_ENDED: 'unauthorized',
   ACME_ORDER_ENDED: 'unauthorized',
   REVOCATION_NOT_POSSIBLE: 'unauthorized',
+  ACME_VANTAGE_DISAGREES: 'unauthorized',
   POLICY_DENIED: 'rejectedIdentifier',
   POLICY_FAILED: 'rejectedIdentifier',
 };

@@ -2,12 +2,12 @@ import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import {
   invalid,
-  type ChallengeValidator,
   type Evidence,
   type Judged,
   type ValidationFailure,
 } from '../../common/validation/index.ts';
 import {
+  afterShortfall,
   afterVerdict,
   authorizationAt,
   challengeFailed,
@@ -19,19 +19,19 @@ import {
   type Authorization,
   type AuditEvent,
   type ChallengeType,
-  type ChallengeVerdict,
   type OrderIdentifier,
   type StoredProblem,
 } from '../../domain/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { ValidationQueue } from './validation-queue.ts';
+import { perspectiveText, type Corroborator, type Opinion } from './vantage/corroborator.ts';
 
 export interface ValidationsDependencies {
   readonly orders: Pick<AcmeOrderStore, 'byId' | 'validating' | 'update'>;
   readonly accounts: Pick<AcmeAccountStore, 'byId'>;
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
-  readonly validator: ChallengeValidator;
+  readonly validator: Pick<Corroborator, 'validate'>;
   readonly settings: {
     readonly concurrent: number;
     /** How long an authorization is valid. */
@@ -58,6 +58,8 @@ interface Item {
 
 /** What another process left, or what found no place, is taken up so often. */
 const lookAgainMs = 60_000;
+/** What waits for vantage agents is tried again so often. */
+const shortAgainMs = 10_000;
 const pageOfOrders = 100;
 const maximumWaiting = 10_000;
 /** A verdict meets other changes of its order: each of them is a new version. */
@@ -76,6 +78,8 @@ export class Validations {
   readonly #running = new Set<Promise<void>>();
   readonly #ended = new AbortController();
   #cancelLook: () => void = () => {};
+  /** Attempts that will be made again. */
+  readonly #again = new Set<() => void>();
   #looking: Promise<void> | undefined;
 
   constructor(dependencies: ValidationsDependencies) {
@@ -108,6 +112,7 @@ export class Validations {
   async close(): Promise<void> {
     this.#ended.abort();
     this.#cancelLook();
+    for (const cancel of this.#again) cancel();
     this.#queue.clear();
     await this.#looking;
     await Promise.all(this.#running);
@@ -152,18 +157,29 @@ export class Validations {
     const order = await orders.byId(item.orderId);
     const authorization = order === undefined ? undefined : this.#asked(order, item);
     if (order === undefined || authorization === undefined) return;
-    const result = await this.#validate(order, authorization, item).catch(failureOfAltered);
+    const opinion = await this.#validate(order, authorization, item).catch(failureOfAltered);
+    const { judged: result } = opinion;
     // a failure at the end of this process says nothing of the host
     if (this.#ended.signal.aborted && !result.ok) return;
+    if (opinion.isShort) this.#tryAgain(order);
     const before = this.#writes.get(item.orderId);
-    const write = (before ?? Promise.resolve()).then(() => this.#write(item, result));
+    const write = (before ?? Promise.resolve()).then(() => this.#write(item, opinion));
     const settled = write.catch(() => {});
     this.#writes.set(item.orderId, settled);
     try {
-      if (await write) judged(item.type, result.ok ? 'valid' : result.failure.type);
+      if ((await write) && !opinion.isShort)
+        judged(item.type, result.ok ? 'valid' : result.failure.type);
     } finally {
       if (this.#writes.get(item.orderId) === settled) this.#writes.delete(item.orderId);
     }
+  }
+
+  #tryAgain(order: AcmeOrder): void {
+    const cancel = this.#dependencies.clock.after(shortAgainMs, () => {
+      this.#again.delete(cancel);
+      this.take(order);
+    });
+    this.#again.add(cancel);
   }
 
   /** The authorization, while its challenge is to be judged. */
@@ -184,14 +200,15 @@ export class Validations {
     { accountId, eabKeyId }: AcmeOrder,
     { identifier, wildcard, token }: Authorization,
     { type }: Item,
-  ): Promise<Judged<Evidence>> {
+  ): Promise<Opinion> {
     const { accounts, eabKeys, validator, accountUri, clock } = this.#dependencies;
     const account = await accounts.byId(accountId);
     const eabKey = await eabKeys.byId(eabKeyId);
     const now = clock.now();
-    if (account?.status !== 'valid') return invalid('unauthorized', 'the account has ended');
+    if (account?.status !== 'valid')
+      return ownOpinion(invalid('unauthorized', 'the account has ended'));
     if (eabKey === undefined || eabKeyEnd(eabKey, now) !== undefined)
-      return invalid('unauthorized', 'the EAB key of the account has ended');
+      return ownOpinion(invalid('unauthorized', 'the EAB key of the account has ended'));
     return validator.validate(
       {
         type,
@@ -206,17 +223,14 @@ export class Validations {
   }
 
   /** False: it was decided meanwhile. */
-  async #write(item: Item, result: Judged<Evidence>): Promise<boolean> {
+  async #write(item: Item, opinion: Opinion): Promise<boolean> {
     const { orders, settings, clock } = this.#dependencies;
     for (let conflicts = 0; ; conflicts += 1) {
       const order = await orders.byId(item.orderId);
       const authorization = order === undefined ? undefined : this.#asked(order, item);
       if (order === undefined || authorization === undefined) return false;
       const now = clock.now();
-      const verdict: ChallengeVerdict = result.ok
-        ? { valid: true, at: now }
-        : { valid: false, problem: storedProblem(result.failure) };
-      const after = afterVerdict(authorization, item.type, verdict, {
+      const after = authorizationAfter(authorization, item.type, opinion, {
         now,
         validSeconds: settings.authorizationSeconds,
       });
@@ -232,7 +246,7 @@ export class Validations {
             rights: [],
             event: {
               timeMs: clock.nowMs(),
-              ...verdictEvent(order, item, result, now + settings.failureSeconds),
+              ...verdictEvent(order, item, opinion, now + settings.failureSeconds),
             },
           },
         );
@@ -246,9 +260,30 @@ export class Validations {
 }
 
 /** What was altered past the log vouches for nothing. @throws whatever else it was */
-function failureOfAltered(thrown: unknown): Judged<Evidence> {
+function failureOfAltered(thrown: unknown): Opinion {
   if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
-  return invalid('serverInternal', 'the account or its EAB key differs from the audit log');
+  return ownOpinion(
+    invalid('serverInternal', 'the account or its EAB key differs from the audit log'),
+  );
+}
+
+const ownOpinion = (judged: Judged<Evidence>): Opinion => ({
+  ...{ judged, perspectives: [], isShort: false },
+});
+
+function authorizationAfter(
+  authorization: Authorization,
+  type: ChallengeType,
+  { judged, perspectives, isShort }: Opinion,
+  times: { readonly now: number; readonly validSeconds: number },
+): Authorization | undefined {
+  const { now } = times;
+  if (judged.ok)
+    return afterVerdict(authorization, type, { valid: true, at: now, perspectives }, times);
+  const problem = storedProblem(judged.failure);
+  return isShort
+    ? afterShortfall(authorization, type, { problem, perspectives }, now)
+    : afterVerdict(authorization, type, { valid: false, problem, perspectives }, times);
 }
 
 const storedProblem = ({ type, detail }: ValidationFailure): StoredProblem => ({ type, detail });
@@ -270,26 +305,33 @@ function itemsOf({ id, accountId, authorizations }: AcmeOrder): readonly Item[] 
 function verdictEvent(
   order: AcmeOrder,
   { place, type }: Item,
-  result: Judged<Evidence>,
+  { judged: result, perspectives, isShort }: Opinion,
   until: number,
 ): Omit<AuditEvent, 'timeMs'> {
   const identifier = orderIdentifiers(order)[place] as OrderIdentifier;
   const { type: kind, value } = identifier;
   return {
     actor: 'server',
-    kind: result.ok ? 'acme-challenge.validated' : challengeFailed,
+    kind: result.ok
+      ? 'acme-challenge.validated'
+      : isShort
+        ? 'acme-challenge.waits'
+        : challengeFailed,
     subject: order.id,
     detail: {
       account: order.accountId,
       tenant: order.tenant,
       identifier: `${kind}:${value}`,
       challenge: type,
+      ...(perspectives.length === 0 ? {} : { perspectives: perspectives.map(perspectiveText) }),
       ...(result.ok
         ? { seenAt: result.value.seenAt }
         : {
             problem: result.failure.type,
             reason: result.failure.detail,
-            quotaPlaces: [placeText(failureCounter(order.accountId, identifier), until)],
+            ...(isShort
+              ? {}
+              : { quotaPlaces: [placeText(failureCounter(order.accountId, identifier), until)] }),
           }),
     },
   };

@@ -1,4 +1,5 @@
 import type { ServicesDependencies } from '../services-dependencies.ts';
+import { VantageAgents } from '../acme/vantage/vantage-agents.ts';
 import type { ForeignBundles } from '../federation/foreign-bundles.ts';
 import { FederatedSource } from './federated.ts';
 import { ReplacementSource } from './replacements.ts';
@@ -49,6 +50,7 @@ export function createSync(
     doubles,
     refusals,
     targets,
+    vantage: new VantageAgents(dependencies),
     onRevision,
     clock,
     logger,

@@ -92,7 +92,7 @@ export class AgentSession {
   }
 
   /** Sends a message that is no state. */
-  send(message: Extract<SyncMessage, { kind: 'renew-now' | 'target' }>): void {
+  send(message: Extract<SyncMessage, { kind: 'renew-now' | 'target' | 'vantage' }>): void {
     this.#outbox.push(message);
     this.pump();
   }

@@ -9,6 +9,7 @@ import type {
   IssuanceStore,
   MetaStore,
 } from '../../store/ports/index.ts';
+import type { VantageAgents } from '../acme/vantage/vantage-agents.ts';
 import type { AgentDoubles } from '../agents/agent-doubles.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
@@ -46,6 +47,7 @@ export interface SyncDependencies {
   readonly doubles: Pick<AgentDoubles, 'hello' | 'admit' | 'isRepeated' | 'gone' | 'takeRenewal'>;
   readonly refusals: RefusalLog;
   readonly targets: Pick<TargetSessions, 'open' | 'forget'>;
+  readonly vantage: VantageAgents;
   readonly onRevision: (listener: (position: Position) => void) => () => void;
   readonly clock: Clock;
   readonly logger: Logger;

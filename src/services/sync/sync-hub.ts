@@ -9,14 +9,15 @@ import { refusing } from '../callers/refusal-log.ts';
 import { checkText, enforceRate, requireAgent } from '../requests.ts';
 import { decidedAgainst, type AgentInstance } from '../agents/agent-doubles.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
+import type { VantageAgents } from '../acme/vantage/vantage-agents.ts';
 import { AgentClocks } from './agent-clocks.ts';
 import { CheckpointOffers } from './checkpoints.ts';
-import type { TargetSession } from '../targets/target-sessions.ts';
 import { countOf, positionFrom, welcomeOf } from './hello.ts';
 import { epochFor } from './pages.ts';
 import { UpwardReports } from './reports.ts';
 import { AgentSession } from './session.ts';
 import { SessionIndex } from './session-index.ts';
+import { openParts, type SessionParts } from './session-parts.ts';
 import { SvidUses } from './svid-uses.ts';
 import type { SyncDependencies } from './sync-dependencies.ts';
 
@@ -26,13 +27,12 @@ import type { SyncDependencies } from './sync-dependencies.ts';
  */
 const openRate: Rate = { perSecond: 1, burst: 30 };
 
-interface Connected {
+interface Connected extends SessionParts {
   readonly session: AgentSession;
   readonly agent: Proven<Agent>;
   readonly instance: AgentInstance;
   /** It knows what "renew now" means. */
   readonly renewsNow: boolean;
-  readonly targets: TargetSession;
   readonly cancelExpiry: () => void;
 }
 
@@ -41,6 +41,8 @@ interface Connected {
  * sessions below those. Owner of the sessions and of their index.
  */
 export class SyncHub implements Sync {
+  /** Agents that may be asked to validate. */
+  readonly vantage: VantageAgents;
   readonly #dependencies: SyncDependencies;
   readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
@@ -58,6 +60,7 @@ export class SyncHub implements Sync {
 
   constructor(dependencies: SyncDependencies) {
     this.#dependencies = dependencies;
+    this.vantage = dependencies.vantage;
     this.#opened = new KeyedBuckets(openRate, dependencies.clock);
     this.#uses = new SvidUses(dependencies);
     this.#clocks = new AgentClocks(dependencies.clock);
@@ -159,7 +162,7 @@ export class SyncHub implements Sync {
   #register(
     session: AgentSession,
     agent: Proven<Agent>,
-    process: Pick<Connected, 'instance' | 'renewsNow' | 'targets'>,
+    process: Omit<Connected, 'session' | 'agent' | 'cancelExpiry'>,
   ): Connected {
     const { caller } = session;
     const earlier = this.#connected.get(caller.spiffeId);
@@ -205,12 +208,7 @@ export class SyncHub implements Sync {
     const connected = this.#register(session, agent, {
       instance,
       renewsNow: hello.capabilities.includes('renew-now'),
-      targets: this.#dependencies.targets.open(
-        caller.spiffeId,
-        hello.capabilities.includes('file-targets')
-          ? (command) => session.send(command)
-          : undefined,
-      ),
+      ...openParts(agent, hello, session, this.#dependencies),
     });
     this.#clocks.told(caller.spiffeId, hello.clockMs ?? 0);
     this.#dependencies.agents.seen(caller.spiffeId, {
@@ -269,6 +267,7 @@ export class SyncHub implements Sync {
       },
       targets: (report) => connected.targets.report(report),
       targetAnswered: (answer) => connected.targets.answered(answer),
+      vantageAnswered: (result) => connected.vantage.answered(result),
       drained: () => session.drained(),
       closed: () => {
         session.end();
@@ -285,6 +284,7 @@ export class SyncHub implements Sync {
   #remove(connected: Connected): void {
     connected.cancelExpiry();
     connected.targets.closed();
+    connected.vantage.closed();
     this.#dependencies.doubles.gone(connected.agent.spiffeId, connected.instance);
     this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
@@ -372,6 +372,7 @@ export class SyncHub implements Sync {
       if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined) {
         this.#dependencies.handshakes.forget(ended.spiffeId);
         this.#dependencies.targets.forget(ended.spiffeId);
+        this.vantage.forget(ended.spiffeId);
       }
       const connected = this.#connected.get(ended.spiffeId);
       if (connected !== undefined && concerns(ended, connected.session.caller))

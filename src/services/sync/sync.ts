@@ -6,6 +6,7 @@ import type {
   RolloutPart,
 } from '../../domain/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
+import type { StatedResult, VantageTask } from '../acme/vantage/vantage-task.ts';
 import type { TargetAnswer, TargetReport } from '../targets/target-report.ts';
 
 export interface SyncHello {
@@ -97,7 +98,8 @@ export type SyncMessage =
       readonly act: 'stage' | 'promote' | 'rollback' | 'turn';
       /** Only with `turn`. */
       readonly turn: { readonly set: string; readonly part: RolloutPart } | undefined;
-    };
+    }
+  | { readonly kind: 'vantage'; readonly task: VantageTask };
 
 /**
  * The front's side of one Sync stream. Backpressure: `send` always takes the message, and returns
@@ -172,6 +174,8 @@ export interface SyncConnection {
   targets(report: TargetReport): void;
   /** The answer to a command. */
   targetAnswered(answer: TargetAnswer): void;
+  /** What came of a validation. Of a task that was not sent to this session: ignored. */
+  vantageAnswered(result: StatedResult): void;
   drained(): void;
   /** The stream has ended, from either side. Idempotent. */
   closed(): void;

@@ -224,6 +224,7 @@ const wideLimits: LimitSettings = {
 const validation = {
   ...{ allowedNetworks: [], deniedNetworks: [], resolvers: [] },
   ...{ httpPort: 80, httpsPort: 443, timeoutSeconds: 1, concurrent: 4 },
+  vantage: { perspectives: [], disagreeing: 0, timeoutSeconds: 1 },
 };
 
 /** One process: memory of its own, over the same store. */
@@ -246,9 +247,9 @@ async function serve(
   const running = await createAcme(
     {
       ...{ store, issuer, authorities, inventory, revoker, refusals, mac, clock },
-      services: settings,
-      owners: () => tenantOwners.present(),
+      ...{ services: settings, owners: () => tenantOwners.present() },
       isIssuer: (name) => world.verifier.isIssuer(name, 'acme'),
+      vantage: world.services.sync.vantage,
       ...{ listeners: () => [], held: () => false, canSign: () => true },
       ...{ random: systemRandom, logger: silentLogger },
       observe,

@@ -24,6 +24,22 @@ export const acmeAdvice = {
     [suite, 'an order with an authorization that ended is not finalized, and a new one is'],
     done('makes a new order', 'it is finalized'),
   ),
+  ACME_VANTAGE_SHORT: row(
+    'a challenge is asked for while an agent that must look is not connected',
+    [
+      'integration/server/vantage.test.ts',
+      'validates nothing while too few are connected: the challenge is asked for again later',
+    ],
+    done('lets the agent connect', 'the challenge is validated'),
+  ),
+  ACME_VANTAGE_DISAGREES: row(
+    'a resolver elsewhere in the network has another address of the name',
+    [
+      'integration/server/vantage.test.ts',
+      'lets no name pass of which one agent has another address, and says who saw what',
+    ],
+    done('gives the name the same records everywhere', 'the next order is ready'),
+  ),
   ACME_REFUSED: row(
     'an account orders a name that its EAB key does not grant',
     [

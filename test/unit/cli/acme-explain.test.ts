@@ -5,7 +5,7 @@ import { explainOrder } from '../../../src/cli/acme-explain.ts';
 import type { AcmeAccount__Output } from '../../../src/common/wire/generated/meshca/admin/v1/AcmeAccount.ts';
 import type { AcmeOrder__Output } from '../../../src/common/wire/generated/meshca/admin/v1/AcmeOrder.ts';
 import type { EabKey__Output } from '../../../src/common/wire/generated/meshca/admin/v1/EabKey.ts';
-import type { AcmeOrder } from '../../../src/domain/index.ts';
+import type { AcmeOrder, Challenge } from '../../../src/domain/index.ts';
 import { authorization, order } from '../../compliance/store/acme-fixtures.ts';
 import { start } from '../../compliance/store/fixtures.ts';
 
@@ -58,6 +58,25 @@ test('an order is explained by what was tried for each name, what was seen, and 
     /refused: \S+caa: example\.org[\s\S]*acme\.caaIdentities/,
   );
   assert.match(explain({}, {}, start + 3601), /is expired[\s\S]*It is invalid, because/);
+});
+
+test('an order says what vantage agents saw, and what its challenges wait for', () => {
+  const challenge: Challenge = {
+    type: 'http-01',
+    status: 'processing',
+    validatedAt: null,
+    problem: { type: 'serverInternal', detail: 'too few have looked.' },
+    perspectives: [
+      { name: 'west', result: 'agreed', code: '', seenAt: ['10.0.0.1 port 80'] },
+      { name: 'east', result: 'disagreed', code: 'dns', seenAt: [] },
+      { name: 'north', result: 'absent', code: 'not-connected', seenAt: [] },
+    ],
+  };
+  const text = explain({ authorizations: [authorization({ challenges: [challenge] })] });
+  assert.match(text, /is pending: http-01 waits: too few have looked\.$/m);
+  assert.match(text, /^- west sees the same, at 10\.0\.0\.1 port 80\.$/m);
+  assert.match(text, /^- east sees something else: dns\.$/m);
+  assert.match(text, /^- north has not looked: none of its agents is connected\.$/m);
 });
 
 test('an order of an account or key that has ended says so', () => {

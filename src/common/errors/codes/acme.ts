@@ -23,6 +23,19 @@ export const acmeCodes = {
     'The order was changed meanwhile, is not ready, or one of its authorizations has ended.',
     'Make a new order.',
   ),
+  ACME_VANTAGE_SHORT: caller(
+    'UNAVAILABLE',
+    'Too few of the agents that repeat validations are connected, or have answered. Nothing is ' +
+      'validated with fewer.',
+    'Try again in a minute. Operators: let the agents that acme.validation.vantage names connect, ' +
+      'with vantage.enabled, or change what it asks for.',
+  ),
+  ACME_VANTAGE_DISAGREES: caller(
+    'PERMISSION_DENIED',
+    'The CA sees that a challenge is met, and agents elsewhere in the network do not.',
+    'Let the name have the same records at every resolver, and its host answer to each place; then ' +
+      'make a new order.',
+  ),
   ACME_REFUSED: caller(
     'INVALID_ARGUMENT',
     'A request of an ACME client was refused.',

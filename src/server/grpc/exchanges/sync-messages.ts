@@ -1,4 +1,5 @@
 import { placeholderMessages } from '../../../api/index.ts';
+import type { AuthoritiesUpdate } from '../../../common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { FederatedBundles } from '../../../common/wire/generated/meshca/issuer/v1/FederatedBundles.ts';
 import type { ReplaceSvids } from '../../../common/wire/generated/meshca/issuer/v1/ReplaceSvids.ts';
 import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
@@ -33,25 +34,7 @@ export function syncDown(message: SyncMessage): SyncDown {
     case 'bundles':
       return { bundles: { steps: message.steps.map(({ sequence, jws }) => ({ sequence, jws })) } };
     case 'authorities':
-      return {
-        authorities: {
-          tainted: message.tainted.map((authority) => ({
-            authorityId: authority.authorityId,
-            subjectKeyId: Buffer.from(authority.subjectKeyId, 'hex'),
-            windowSeconds: authority.windowSeconds,
-            taintedAt: authority.taintedAt,
-          })),
-          published: message.published.map(({ authorityId, chainDer }) => ({
-            authorityId,
-            chainDer: [...chainDer],
-          })),
-          crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({
-            authorityId,
-            der,
-            nextUpdate,
-          })),
-        },
-      };
+      return { authorities: authoritiesUpdate(message) };
     case 'federated':
       return { federated: federatedBundles(message) };
     case 'checkpoint':
@@ -64,8 +47,40 @@ export function syncDown(message: SyncMessage): SyncDown {
       const { commandId, target, act, turn } = message;
       return { target: { commandId, target, act, ...(turn === undefined ? {} : { turn }) } };
     }
+    case 'vantage': {
+      const { identifier, caaIdentities, ...task } = message.task;
+      const { type: identifierType, value: identifierValue } = identifier;
+      return {
+        vantageTask: {
+          ...task,
+          identifierType,
+          identifierValue,
+          caaIdentities: [...caaIdentities],
+        },
+      };
+    }
   }
 }
+
+const authoritiesUpdate = (
+  message: Extract<SyncMessage, { kind: 'authorities' }>,
+): AuthoritiesUpdate => ({
+  tainted: message.tainted.map((authority) => ({
+    authorityId: authority.authorityId,
+    subjectKeyId: Buffer.from(authority.subjectKeyId, 'hex'),
+    windowSeconds: authority.windowSeconds,
+    taintedAt: authority.taintedAt,
+  })),
+  published: message.published.map(({ authorityId, chainDer }) => ({
+    authorityId,
+    chainDer: [...chainDer],
+  })),
+  crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({
+    authorityId,
+    der,
+    nextUpdate,
+  })),
+});
 
 const federatedBundles = ({
   trustDomains,

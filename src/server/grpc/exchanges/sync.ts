@@ -114,6 +114,7 @@ async function report(connection: SyncConnection, message: SyncUp__Output): Prom
     await connection.replaced(message.replacements.replacedSerials);
   } else if (message.targets) connection.targets(message.targets);
   else if (message.targetResult) connection.targetAnswered(message.targetResult);
+  else if (message.vantageResult) connection.vantageAnswered(message.vantageResult);
   else if (message.handshakes) {
     const { reports } = message.handshakes;
     await connection.handshakes(

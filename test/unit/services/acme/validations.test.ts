@@ -8,6 +8,7 @@ import type {
   Authorization,
   AuditEvent,
   EabKey,
+  Perspective,
 } from '../../../../src/domain/index.ts';
 import { Validations } from '../../../../src/services/acme/validations.ts';
 import { invalid, type Evidence, type Judged } from '../../../../src/common/validation/outcome.ts';
@@ -56,6 +57,8 @@ class World {
   account = { id: 'account', status: 'valid', thumbprint: 'thumb' } as AcmeAccount;
   eabKey = { revokedAt: null, expiresAt: 0 } as EabKey;
   held = false;
+  perspectives: readonly Perspective[] = [];
+  isShort = false;
   readonly altered = new Set<string>();
   beforeUpdate: () => void = () => {};
   readonly validations = new Validations({
@@ -87,10 +90,11 @@ class World {
     },
     eabKeys: { byId: () => Promise.resolve(this.eabKey) },
     validator: {
-      caa: () => Promise.resolve(invalid('caa', 'not asked for')),
-      validate: (ask, signal) => {
+      validate: async (ask, signal) => {
         this.asked.push(ask);
-        return this.answer(ask, signal);
+        const judged = await this.answer(ask, signal);
+        const [perspectives, isShort] = [this.perspectives, this.isShort];
+        return { judged, perspectives, isShort };
       },
     },
     settings: { concurrent: 8, authorizationSeconds: 86_400, failureSeconds: 3_600 },
@@ -156,6 +160,50 @@ describe('validations', () => {
         },
       ],
     );
+  });
+
+  it('write what was seen from elsewhere, in the order and in the record', async () => {
+    const here = world();
+    const seen = {
+      name: 'west',
+      result: 'agreed',
+      code: '',
+      seenAt: ['10.0.0.1 port 80'],
+    } as const;
+    here.perspectives = [seen];
+    here.validations.take(here.put(order('1', ['app.test'])));
+    await until(() => here.results.length === 1);
+    assert.deepEqual(here.rows.get('1')?.authorizations[0]?.challenges[0]?.perspectives, [seen]);
+    assert.deepEqual(here.events[0]?.detail['perspectives'], ['west agreed 10.0.0.1 port 80']);
+  });
+
+  it('leave a challenge processing while too few have looked, say why, and try again', async () => {
+    const here = world();
+    here.isShort = true;
+    here.perspectives = [{ name: 'west', result: 'absent', code: 'silent', seenAt: [] }];
+    here.answer = () => Promise.resolve(invalid('serverInternal', 'too few [ACME_VANTAGE_SHORT]'));
+    here.validations.take(here.put(order('1', ['app.test'])));
+    const challenge = () => here.rows.get('1')?.authorizations[0]?.challenges[0];
+    await until(() => challenge()?.problem !== null);
+    assert.equal(challenge()?.status, 'processing');
+    assert.equal(challenge()?.perspectives?.[0]?.result, 'absent');
+    assert.deepEqual(here.statuses('1'), ['pending']);
+    assert.equal(here.events[0]?.kind, 'acme-challenge.waits');
+    assert.equal(here.events[0]?.detail['quotaPlaces'], undefined);
+    clock.advance(10_000);
+    await until(() => here.asked.length === 2);
+    // the same again is not on record twice
+    here.answer = () => Promise.resolve({ ok: true, value: { seenAt: [] } });
+    here.isShort = false;
+    here.perspectives = [{ name: 'west', result: 'agreed', code: '', seenAt: [] }];
+    clock.advance(10_000);
+    await until(() => here.results.length === 1);
+    assert.deepEqual([challenge()?.status, challenge()?.problem], ['valid', null]);
+    assert.deepEqual(
+      here.events.map(({ kind }) => kind),
+      ['acme-challenge.waits', 'acme-challenge.validated'],
+    );
+    assert.deepEqual(here.results, ['http-01 valid']);
   });
 
   it('write the problem of a challenge that failed', async () => {

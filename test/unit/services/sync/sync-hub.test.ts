@@ -12,6 +12,7 @@ import type {
   SyncMessage,
   SyncSession,
 } from '../../../../src/services/index.ts';
+import type { VantageAsk } from '../../../../src/services/acme/vantage/vantage-task.ts';
 import { settle } from '../../../support/agent.ts';
 import {
   agentId,
@@ -585,4 +586,35 @@ test('an agent is told which of its certificates were revoked until each has a s
   assert.deepEqual([told(other), told(older)], [[], []]);
   for (const { windowSeconds } of second.messages.filter((message) => message.kind === 'replace'))
     assert.ok(windowSeconds >= 1 && windowSeconds <= w.settings.taintWindowSeconds);
+});
+
+test('validations go to agents that offer them, and a ban ends what one of them says', async () => {
+  await using w = await createServicesWorld();
+  const ask: VantageAsk = {
+    ...{ challenge: 'http-01', identifier: { type: 'dns', value: 'www.test' }, wildcard: false },
+    ...{ token: 'token', keyAuthorization: 'token.thumb', accountUri: 'https://ca.test/1' },
+    ...{ caaMethod: '', caaIdentities: [], timeoutSeconds: 20 },
+  };
+  const { vantage } = w.services.sync;
+  const [n1, n2] = [(await w.joinAgent('n1')).caller, (await w.joinAgent('n2')).caller];
+  const offering = await connect(w, n1, { capabilities: ['vantage'] });
+  await connect(w, n2);
+  const there = () => vantage.connected().map(({ agentId: each }) => each);
+  assert.deepEqual(there(), [agentId('n1')]);
+  const { signal } = new AbortController();
+  assert.equal((await vantage.ask(agentId('n2'), ask, signal)).code, 'not-connected');
+  const asked = vantage.ask(agentId('n1'), ask, signal);
+  await settled(w);
+  const tasks = () => offering.messages.filter((message) => message.kind === 'vantage');
+  const [task] = tasks();
+  assert.match(task?.task.taskId ?? '', /^[A-Za-z0-9_-]{22}$/);
+  const result = { result: 'agreed', code: '', seenAt: [] };
+  offering.connection?.vantageAnswered({ taskId: task?.task.taskId ?? '', ...result });
+  assert.deepEqual(await asked, result);
+  const cut = vantage.ask(agentId('n1'), ask, signal);
+  await settled(w);
+  await w.services.agents.ban(local, agentId('n1'), '');
+  assert.equal((await cut).result, 'absent');
+  assert.deepEqual(there(), []);
+  assert.equal(tasks().length, 2);
 });
