@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 
 /**
@@ -6,8 +7,8 @@ import { connect, type TLSSocket } from 'node:tls';
  * and flags. A call costs it about 20 µs with TLS, where a client library takes hundreds. (Of the
  * native generators, h2load has no client certificates.)
  *
- * Run as a child with an IPC channel: send `LoadPlan` first, answered by 'ready', then `{ seconds
- * }` any number of times, each answered by a `LoadResult`.
+ * Run as a child with an IPC channel: send `LoadPlan` first, answered by 'ready', then `LoadTurn`
+ * any number of times, each answered by a `LoadResult`.
  */
 export interface LoadPlan {
   readonly host: string;
@@ -22,6 +23,12 @@ export interface LoadPlan {
   /** Calls in flight, over all connections. */
   readonly inFlight: number;
   readonly connections: number;
+}
+
+export interface LoadTurn {
+  readonly seconds: number;
+  /** Calls that begin in a second, at random times. Absent: each call begins as another one ends. */
+  readonly perSecond?: number;
 }
 
 export interface LoadResult {
@@ -138,10 +145,11 @@ class LoadConnection {
     return this.#open.size;
   }
 
-  begin(): void {
+  /** `startedMs`: when the call should have begun, if it had to wait for its turn. */
+  begin(startedMs = performance.now()): void {
     const call: Open = {
       stream: this.#nextStream,
-      startedMs: performance.now(),
+      startedMs,
       sent: 0,
       window: this.#initialWindow,
       received: 0,
@@ -283,18 +291,20 @@ class Load {
     }
   }
 
-  async run(seconds: number): Promise<LoadResult> {
+  async run({ seconds, perSecond }: LoadTurn): Promise<LoadResult> {
     this.#latencies = [];
     this.#completed = this.#failed = this.#answerBytes = 0;
-    this.#running = true;
     const cpu = process.cpuUsage();
     const startedMs = performance.now();
-    for (let index = 0; index < this.#plan.inFlight; index++)
-      this.#connections[index % this.#connections.length]?.begin();
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    if (perSecond !== undefined) await this.#arrive(seconds, perSecond);
+    else {
+      this.#running = true;
+      for (let index = 0; index < this.#plan.inFlight; index++)
+        this.#connections[index % this.#connections.length]?.begin();
+      await sleep(seconds * 1000);
+    }
     // a rate needs at least one call, even on the slowest machine
-    while (this.#completed + this.#failed === 0)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    while (this.#completed + this.#failed === 0) await sleep(20);
     this.#running = false;
     const { completed, failed } = { completed: this.#completed, failed: this.#failed };
     const elapsedMs = performance.now() - startedMs;
@@ -310,6 +320,26 @@ class Load {
       cpuShare: (user + system) / 1000 / elapsedMs,
       answerBytes: this.#completed === 0 ? 0 : this.#answerBytes / this.#completed,
     };
+  }
+
+  /**
+   * Calls that do not wait for each other: the times between them are exponential. Only a call
+   * beyond `inFlight` waits, and that is a part of its time.
+   */
+  async #arrive(seconds: number, perSecond: number): Promise<void> {
+    const { inFlight, connections } = this.#plan;
+    const most = Math.ceil(inFlight / connections);
+    const endMs = performance.now() + seconds * 1000;
+    let begun = 0;
+    for (let dueMs = performance.now(); dueMs < endMs; await sleep(1)) {
+      while (dueMs <= performance.now()) {
+        const connection = this.#connections[begun % connections];
+        if (connection === undefined || connection.open >= most) break;
+        connection.begin(dueMs);
+        begun += 1;
+        dueMs -= (Math.log(1 - Math.random()) / perSecond) * 1000;
+      }
+    }
   }
 
   #busy(): boolean {
@@ -335,9 +365,9 @@ export const quantile = (sorted: readonly number[], q: number): number =>
 
 if (process.argv[2] === '--load-child') {
   let load: Load | undefined;
-  process.on('message', (message: LoadPlan | { readonly seconds: number }) => {
+  process.on('message', (message: LoadPlan | LoadTurn) => {
     if ('seconds' in message) {
-      void load?.run(message.seconds).then((result) => process.send?.(result));
+      void load?.run(message).then((result) => process.send?.(result));
       return;
     }
     load = new Load(message);
