@@ -50,6 +50,8 @@ export class OcspPublisher {
   readonly #signers: OcspSigners;
   readonly #worklist: OcspWorklist;
   readonly #pace: RenewalPace;
+  /** Aborted when something changes: renewals do not go on resting. */
+  #hurry = new AbortController();
   readonly #answerer: OcspAnswerer;
   #standing: OcspStanding = { answers: 0, nextUpdate: 0, waiting: 0 };
   #lookedThroughAt = 0;
@@ -88,8 +90,8 @@ export class OcspPublisher {
   async start(): Promise<void> {
     const { authorities, onRevision, onIssued, clock } = this.#dependencies;
     this.#stop = [
-      authorities.onChange(() => this.#rounds.changed()),
-      onRevision(() => this.#rounds.changed()),
+      authorities.onChange(() => this.#changed()),
+      onRevision(() => this.#changed()),
       onIssued((leaf) => this.#issued(leaf)),
     ];
     this.#lookedThroughAt = clock.now();
@@ -117,6 +119,7 @@ export class OcspPublisher {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#hurry.abort();
     for (const stop of this.#stop) stop();
     await this.#rounds.close();
   }
@@ -129,6 +132,11 @@ export class OcspPublisher {
     )
       return;
     this.#worklist.issued({ serial, authorityId, notAfter });
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#hurry.abort();
     this.#rounds.changed();
   }
 
@@ -162,10 +170,17 @@ export class OcspPublisher {
         }
       await this.#signers.retire(this.#answering());
       while (!this.#closed && !held()) {
+        // of what changes from here on
+        const hurry = (this.#hurry = new AbortController());
         const now = clock.now();
         const validFrom = clockBelieved() ? now : 0;
-        const work = await this.#worklist.next({ ready, complete: !failed }, { now, validFrom });
+        const restMs = this.#pace.restMs();
+        const work = await this.#worklist.next(
+          { ready, complete: !failed, renewals: restMs === 0 },
+          { now, validFrom },
+        );
         if (work !== undefined) await this.#sign(work);
+        else if (restMs > 0) await clock.sleep(restMs, hurry).catch(() => {});
         else if ((await answers.prune(validFrom, prunedAtOnce)) < prunedAtOnce) break;
       }
       return failed;
@@ -198,7 +213,7 @@ export class OcspPublisher {
     await answers.put(signed);
     this.#worklist.done(leaves);
     this.#signed += signed.length;
-    if (due === 'some time') await over(signed.length * ocspHashes.length);
+    if (due === 'some time') over(signed.length * ocspHashes.length);
   }
 
   async #look(): Promise<void> {

@@ -83,13 +83,19 @@ export class OcspWorklist {
 
   /**
    * The next batch; undefined: nothing is to be done now. `ready`: the authorities with a signer.
-   * Unless they are complete, an answer without one may have it later.
+   * Unless they are complete, an answer without one may have it later. `renewals`: whether that may
+   * be a batch for which nobody waits.
    */
   async next(
     {
       ready: answering,
       complete,
-    }: { readonly ready: readonly Authority[]; readonly complete: boolean },
+      renewals,
+    }: {
+      readonly ready: readonly Authority[];
+      readonly complete: boolean;
+      readonly renewals: boolean;
+    },
     { now, validFrom }: WorklistTime,
   ): Promise<Work | undefined> {
     for (const authority of answering) {
@@ -103,6 +109,7 @@ export class OcspWorklist {
       const rest = await this.#restOf(authority, validFrom);
       if (rest !== undefined) return rest;
     }
+    if (!renewals) return undefined;
     for (const authority of answering) {
       const leaves = await this.#unanswered(authority, validFrom);
       if (leaves.length > 0) return { authority, leaves, due: 'some time' };

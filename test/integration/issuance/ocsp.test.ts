@@ -104,6 +104,27 @@ suite('OCSP answers', () => {
     assert.equal(await world.store.ocsp.count(), 0);
   });
 
+  test('are not renewed while they rest for others, and a revocation does not wait for that', async () => {
+    await using world = await ocspWorld();
+    await world.publisher.start();
+    const [gone, good] = [await world.issue(), await world.issue()];
+    for (const serial of [gone, good]) await becomes(world, serial, 'good');
+    world.clock.advance(2.1 * day);
+    // from here on each batch takes an hour, in which others sign
+    const { token } = world;
+    const sign = token.sign.bind(token);
+    token.sign = (items) => {
+      world.clock.advance(3_600);
+      token.signatures += 1;
+      return sign(items);
+    };
+    // ends with the rest
+    void world.restart();
+    await until(async () => (await world.answer(good)).producedAt > world.clock.now() - day);
+    await world.revoke(gone);
+    await becomes(world, gone, 'revoked');
+  });
+
   test('are removed in parts once their leaves have ended, and a revocation does not wait for it', async () => {
     await using world = await ocspWorld();
     await world.publisher.start();
