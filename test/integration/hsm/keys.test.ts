@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import graphene from 'graphene-pk11';
-import pkcs11 from 'pkcs11js';
 
 import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { keyTypes, type KeyType } from '../../../src/common/x509/key-type.ts';
@@ -16,6 +15,7 @@ import {
   type HsmFixture,
 } from '../../support/hsm.ts';
 import { LeapClock } from '../../support/local-server-fakes.ts';
+import { inToken } from '../../support/in-token.ts';
 import { until } from '../../support/until.ts';
 
 const withCode = (code: ErrorCode) => (thrown: unknown) =>
@@ -241,27 +241,6 @@ describe('keys in a real token', () => {
 });
 
 const p256 = Buffer.from('06082a8648ce3d030107', 'hex');
-
-/** Runs in this process, which has the module for the time of the call. */
-function inToken<T>({ tokens, token }: HsmFixture, work: (session: graphene.Session) => T): T {
-  process.env['SOFTHSM2_CONF'] = tokens.environment.SOFTHSM2_CONF;
-  const module = graphene.Module.load(tokens.modulePath);
-  module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-  try {
-    const slots = module.getSlots(true);
-    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
-      (each) => each.getToken().label === token.tokenLabel,
-    );
-    assert.ok(slot !== undefined);
-    const session = slot.open(
-      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
-    );
-    session.login(token.pin);
-    return work(session);
-  } finally {
-    module.finalize();
-  }
-}
 
 function makeFaulty(
   fixture: HsmFixture,

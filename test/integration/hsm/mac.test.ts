@@ -12,6 +12,7 @@ import {
   type TokenAdmin,
 } from '../../../src/hsm/index.ts';
 import { adminOptions, hsmFixture, type HsmFixture } from '../../support/hsm.ts';
+import { inToken } from '../../support/in-token.ts';
 import { until } from '../../support/until.ts';
 
 const withCode = (code: ErrorCode) => (thrown: unknown) =>
@@ -155,27 +156,6 @@ const attributeNames = [
   ...['token', 'private', 'sensitive', 'alwaysSensitive', 'extractable', 'neverExtractable'],
   ...['local', 'modifiable', 'sign', 'verify', 'encrypt', 'decrypt', 'wrap', 'unwrap', 'derive'],
 ];
-
-/** Runs in this process, which has the module for the time of the call. */
-function inToken<T>({ tokens, token }: HsmFixture, work: (session: graphene.Session) => T): T {
-  process.env['SOFTHSM2_CONF'] = tokens.environment.SOFTHSM2_CONF;
-  const module = graphene.Module.load(tokens.modulePath);
-  module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-  try {
-    const slots = module.getSlots(true);
-    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
-      (each) => each.getToken().label === token.tokenLabel,
-    );
-    assert.ok(slot !== undefined);
-    const session = slot.open(
-      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
-    );
-    session.login(token.pin);
-    return work(session);
-  } finally {
-    module.finalize();
-  }
-}
 
 function makeFaulty(fixture: HsmFixture, fault: object): string {
   const id = randomBytes(8);
