@@ -1,26 +1,32 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { certificatesToPem } from '../../../src/common/x509/index.ts';
 import { softHsmModulePath } from '../../support/softhsm.ts';
 import { createRoot } from '../../support/test-pki.ts';
+import type { Start } from './starter-child.ts';
 
 const program = fileURLToPath(
-  new URL(`./start-once.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+  new URL(`./starter-child.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
 );
 /**
  * What starts the program. Root gives up its capabilities for it, so that modes of files bind it,
  * and stays the owner of the sources, which may lie where nobody else may look.
  */
 const user = process.getuid?.() as number;
-const launcher =
+const [command, flags] =
   user === 0
-    ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all', process.execPath]
-    : [process.execPath];
+    ? ['setpriv', ['--inh-caps=-all', '--bounding-set=-all', process.execPath]]
+    : [process.execPath, []];
+const starter = spawn(command, [...flags, program], {
+  stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+});
+after(() => starter.disconnect());
 
 let dir: string;
 beforeEach(() => {
@@ -29,14 +35,15 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const at = (name: string): string => join(dir, name);
-function start(kind: 'server' | 'agent', config: object): string {
+function start(kind: Start['kind'], config: object): Promise<string> {
   const path = at(`${kind}.json`);
   writeFileSync(path, JSON.stringify(config));
   return startWith(kind, path);
 }
-function startWith(kind: 'server' | 'agent', path: string): string {
-  const [command, ...args] = [...launcher, program, kind, path];
-  return spawnSync(command, args, { encoding: 'utf8' }).stderr;
+async function startWith(kind: Start['kind'], path: string): Promise<string> {
+  const answer = once(starter, 'message');
+  starter.send({ kind, path } satisfies Start);
+  return String((await answer)[0]);
 }
 
 const serverConfig = () => ({
@@ -135,23 +142,26 @@ const cases: Readonly<Record<'server' | 'agent', Readonly<Record<string, () => C
 for (const kind of ['server', 'agent'] as const)
   describe(`by the ${kind}`, () => {
     for (const [what, made] of Object.entries(cases[kind]))
-      test(`${what} that may not be used is told with path, owner, mode and need`, () => {
+      test(`${what} that may not be used is told with path, owner, mode and need`, async () => {
         ready();
         const { deny, words, allow } = made();
         const config = kind === 'server' ? serverConfig() : agentConfig();
         deny();
-        const said = start(kind, config);
+        const said = await start(kind, config);
         assert.match(said, /^error PATH_NOT_PERMITTED: /);
         assert.match(said, words);
         allow();
-        assert.doesNotMatch(start(kind, config), /PATH_NOT_PERMITTED/);
+        assert.doesNotMatch(await start(kind, config), /PATH_NOT_PERMITTED/);
       });
   });
 
-test('a configuration that may not be read names path, owner and mode', () => {
+test('a configuration that may not be read names path, owner and mode', async () => {
   const path = at('server.json');
   writeFileSync(path, '{}', { mode: 0 });
-  assert.match(startWith('server', path), /^error PATH_NOT_PERMITTED: user \d+ may not read /);
+  assert.match(
+    await startWith('server', path),
+    /^error PATH_NOT_PERMITTED: user \d+ may not read /,
+  );
   chmodSync(path, 0o600);
-  assert.match(startWith('server', path), /^error CONFIG_INVALID: /);
+  assert.match(await startWith('server', path), /^error CONFIG_INVALID: /);
 });

@@ -1,12 +1,16 @@
-// Starts a server or agent that ends as soon as it has started, and prints what it says:
-//   node start-once.ts server|agent CONFIG
+// Starts servers and agents that end as soon as they have started, and tells what each says: a message
+// with `kind` and `path` of the configuration is answered by one text.
 import { runServer } from '../../../src/compose/run.ts';
 import { ReloadRequests, silentLogger } from '../../../src/common/runtime/index.ts';
 import { runAgent } from '../../../sidecar/main.ts';
 
-const [, , kind, configPath = ''] = process.argv;
+export interface Start {
+  readonly kind: 'server' | 'agent';
+  /** Of the configuration. */
+  readonly path: string;
+}
 
-const start = (path: string, err: (text: string) => void): Promise<number> =>
+const start = ({ kind, path }: Start, err: (text: string) => void): Promise<number> =>
   kind === 'server'
     ? runServer({
         configPath: path,
@@ -29,4 +33,8 @@ const start = (path: string, err: (text: string) => void): Promise<number> =>
         reloads: new ReloadRequests(),
       });
 
-process.exit(await start(configPath, (text) => void process.stderr.write(text)));
+process.on('message', (asked: Start) => {
+  let said = '';
+  void start(asked, (text) => (said += text)).then(() => process.send?.(said));
+});
+process.on('disconnect', () => process.exit());
