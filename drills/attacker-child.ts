@@ -1,10 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { childEntry } from './child-entry.ts';
 import { within } from './within.ts';
 import type { AttackOrder, FromAttacker, ToAttacker } from './attack-messages.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = fileURLToPath(new URL(`./attacker.${extension}`, import.meta.url));
+const entry = childEntry('attacker');
 
 /** An attacker in a process of its own. What is asked of it is answered, or fails, within bounds. */
 export class AttackerChild implements Disposable {

@@ -1,9 +1,8 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { childEntry } from './child-entry.ts';
 import type { FromWorkload, ToWorkload, TrafficCount } from './federation-workload.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = fileURLToPath(new URL(`./federation-workload.${extension}`, import.meta.url));
+const entry = childEntry('federation-workload');
 
 export interface FederationTraffic {
   readonly own: TrafficCount;

@@ -1,9 +1,8 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { childEntry } from './child-entry.ts';
 import type { FromWorkload, ToWorkload } from './mtls-workload.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const workloadEntry = fileURLToPath(new URL(`./mtls-workload.${extension}`, import.meta.url));
+const workloadEntry = childEntry('mtls-workload');
 
 export interface WorkloadTotals {
   readonly handshakes: number;

@@ -6,15 +6,14 @@ import { credentials } from '@grpc/grpc-js';
 import { agentContract } from '../src/common/wire/index.ts';
 import type { FileTarget__Output } from '../src/common/wire/generated/meshca/agent/v1/FileTarget.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { patienceMs } from '../test/support/until.ts';
+import { childEntry } from './child-entry.ts';
 import type { ClientReport } from './outage-client.ts';
 import { tail } from './server-child.ts';
 import type { World } from './world.ts';
 import { productEntry } from '../test/support/product.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const clientEntry = fileURLToPath(new URL(`./outage-client.${extension}`, import.meta.url));
+const clientEntry = childEntry('outage-client');
 
 export interface NodeOptions {
   readonly port: number;

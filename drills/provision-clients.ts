@@ -1,12 +1,11 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { childEntry } from './child-entry.ts';
 import type { Served } from './conversation.ts';
 import type { FromClient, ToClient } from './provision-client.ts';
 import type { LoadFigures } from './server-load.ts';
 import { within } from './within.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const clientEntry = fileURLToPath(new URL(`./provision-client.${extension}`, import.meta.url));
+const clientEntry = childEntry('provision-client');
 
 /** Owner of the process whose connections test the servers. */
 export class ProvisionClients implements AsyncDisposable {

@@ -1,10 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { until } from '../test/support/until.ts';
+import { childEntry } from './child-entry.ts';
 import type { FromProxy, SeenStream, ToProxy } from './sds-proxy.ts';
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = fileURLToPath(new URL(`./sds-proxy.${extension}`, import.meta.url));
+const entry = childEntry('sds-proxy');
 
 /** Owner of processes that take secrets from one agent. */
 export class SdsProxies implements AsyncDisposable {

@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { patienceMs } from '../test/support/until.ts';
+import { childEntry } from './child-entry.ts';
 import type {
   Armed,
   FromServer,
@@ -46,8 +46,7 @@ export interface ServerProcess {
   childrenGone(): Promise<boolean>;
 }
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = fileURLToPath(new URL(`./server-process.${extension}`, import.meta.url));
+const entry = childEntry('server-process');
 
 export const startServerProcess = (
   configPath: string,

@@ -1,16 +1,31 @@
-// Bundles the compiled product into dist/product: one folder of few files, which start in half the CPU time of the
-// several hundred modules that they are made of. Native modules stay outside.
+// Bundles the compiled product into dist/product, and what drills start as processes into dist/drill-processes: folders
+// of few files, which start in half the CPU time of the several hundred modules that they are made of. Native modules
+// stay outside.
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, relative, sep } from 'node:path';
 import { inRoot } from './lib.mjs';
 
-/** Processes and threads of the product, by the compiled module that each starts with. */
-const entries = {
-  main: 'src/main.js',
+/** What the product starts, by the compiled module that each begins with. */
+const children = {
   'signer-process': 'src/hsm/signer-process.js',
   'token-admin-process': 'src/hsm/token-admin-process.js',
   'inspector-child': 'sidecar/attest/unix/inspector-child.js',
   'book-thread': 'src/issuance/crl/book-thread.js',
+};
+const product = { main: 'src/main.js', ...children };
+const drillProcesses = {
+  ...children,
+  ...Object.fromEntries(
+    [
+      'attacker',
+      'federation-workload',
+      'mtls-workload',
+      'outage-client',
+      'provision-client',
+      'sds-proxy',
+      'server-process',
+    ].map((name) => [name, `drills/${name}.js`]),
+  ),
 };
 
 /** Native, or only loaded for a person at a terminal. */
@@ -26,7 +41,13 @@ const banner = [
 
 export async function bundle() {
   const { build, stop } = await import('esbuild');
-  const folder = inRoot('dist', 'product');
+  await bundleInto(inRoot('dist', 'product'), product, build);
+  await bundleInto(inRoot('dist', 'drill-processes'), drillProcesses, build);
+  // its process would live as long as this one
+  await stop();
+}
+
+async function bundleInto(folder, entries, build) {
   rmSync(folder, { recursive: true, force: true });
   await build({
     absWorkingDir: inRoot(),
@@ -50,8 +71,6 @@ export async function bundle() {
     logLevel: 'error',
     plugins: [packageFolders, packagesOnDemand, englishOnly],
   });
-  // its process would live as long as this one
-  await stop();
 }
 
 /**
