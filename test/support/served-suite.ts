@@ -21,6 +21,9 @@ export interface ServedShape {
 
 type Scene = Pick<ServedDeliveryOptions, 'planned'> & Partial<ServedDeliveryOptions>;
 
+/** Of a set that is not going to be shown; the one before it is, in as short a time. */
+const unproven = { handshakes: 3, timeoutSeconds: 3 };
+
 /** A delivery that has taken up what is served. */
 async function taken(served: ServedTarget, scene: Scene) {
   const delivery = servedDelivery({
@@ -84,6 +87,8 @@ export function servedSuite({ name, start, watches, failsMeanwhile }: ServedShap
       await using delivery = await taken(served, {
         planned: [served.first, wrong, good],
         offlineCheck: 'off',
+        // the wrong pair is waited for as long as the good one may take
+        target: served.target({ proof: { handshakes: 3, timeoutSeconds: 10 } }),
       });
       await using clients = new ServedClients(served);
       const status = await deliver(delivery);
@@ -99,15 +104,11 @@ export function servedSuite({ name, start, watches, failsMeanwhile }: ServedShap
       await using served = await ServedTarget.start(start);
       await using other = await tlsServer(serverPair());
       const next = plannedSet(served.authorities);
-      const target = served.target();
+      const target = served.target({ proof: unproven });
       const behind = { address: other.address, serverName: undefined, protocol: 'tls' } as const;
       await using delivery = await taken(served, {
         planned: [served.first, next],
-        target: {
-          ...target,
-          listeners: [...target.listeners, behind],
-          proof: { ...target.proof, timeoutSeconds: 1 },
-        },
+        target: { ...target, listeners: [...target.listeners, behind] },
       });
       await using clients = new ServedClients(served);
       const status = await deliver(delivery);
@@ -123,7 +124,7 @@ export function servedSuite({ name, start, watches, failsMeanwhile }: ServedShap
         const next = plannedSet(served.authorities);
         await using delivery = await taken(served, {
           planned: [served.first, next],
-          target: served.target({ driver: script(served, 'exit 0') }),
+          target: served.target({ driver: script(served, 'exit 0'), proof: unproven }),
         });
         await using clients = new ServedClients(served);
         const status = await deliver(delivery);

@@ -12,6 +12,7 @@ import {
   type ServedDirectory,
 } from './servers/index.ts';
 import { contentOf, plannedSet, setsOf, type PlannedSet } from './served-delivery.ts';
+import { patienceMs } from './until.ts';
 
 /** A real server with a first set in its directory, for deliveries of a test. */
 export class ServedTarget implements ServedDirectory, AsyncDisposable {
@@ -74,7 +75,8 @@ export class ServedTarget implements ServedDirectory, AsyncDisposable {
         timeoutSeconds: 30,
       },
       listeners: server === undefined ? [] : [server.listener],
-      proof: { handshakes: 3, timeoutSeconds: 3 },
+      // what is shown is proven however slow the machine is
+      proof: { handshakes: 3, timeoutSeconds: patienceMs / 1000 },
       rollout: undefined,
       promote: 'automatic',
       graceSeconds: 100_000,

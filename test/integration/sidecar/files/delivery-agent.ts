@@ -1,5 +1,6 @@
 // One target of an agent, as a process that a test kills. Started by delivery-kill.test.ts with IPC:
-// node delivery-agent.ts DIRECTORY DATA_DIR ADDRESS LABEL. The test is its authority and its server.
+// node delivery-agent.ts DIRECTORY DATA_DIR ADDRESS LABEL PROOF_SECONDS. The test is its authority and its
+// server.
 import { once } from 'node:events';
 import { ok, unwrap, type Result } from '../../../../src/common/errors/index.ts';
 import { silentLogger, systemClock, systemRandom } from '../../../../src/common/runtime/index.ts';
@@ -19,7 +20,8 @@ import { stateWrites } from '../../../support/state-writes.ts';
 import { until } from '../../../support/until.ts';
 import type { Answer, Question, WireContent } from './delivery-messages.ts';
 
-const [directory, dataDir, address, label] = process.argv.slice(2) as [
+const [directory, dataDir, address, label, proofSeconds] = process.argv.slice(2) as [
+  string,
   string,
   string,
   string,
@@ -46,7 +48,7 @@ const target = fileTarget({
   layout: plainLayout,
   permissions: plainPermissions,
   listeners: [listener],
-  proof: { handshakes: 2, timeoutSeconds: 2 },
+  proof: { handshakes: 2, timeoutSeconds: Number(proofSeconds) },
 });
 const user = effectiveUser();
 const real = new TargetSets(target, { files: fileOperations, user });
