@@ -14,7 +14,7 @@ export const agentAdvice = {
   STATE_CORRUPT: row(
     'the SVID of the agent is emptied, cut, or has another key',
     [
-      'integration/sidecar/sync/session.test.ts',
+      'integration/sidecar/sync/session-state.test.ts',
       'damaged or foreign state is refused with its file named, and an open key file too',
     ],
     done('moves the file away and attests again', 'the agent is connected', [
