@@ -30,7 +30,7 @@ export const issuingAdvice = {
     ],
     done('attests with the right certificate and key', 'the agent joins', [
       'integration/sidecar/sync/session.test.ts',
-      'a node certificate attests its node, and a challenge of another connection gets no signature',
+      'a node certificate attests its node; a challenge of another connection gets no signature',
     ]),
   ),
   RENEWAL_GRACE_EXCEEDED: row(

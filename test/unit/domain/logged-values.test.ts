@@ -289,15 +289,22 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
 /** As the records of existing logs commit to them. */
 const texts: Readonly<Record<keyof LoggedValues, string>> = {
   entry:
-    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a ' +
+    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",' +
+    '\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",' +
+    '\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a ' +
     '\\"hint\\"",9,0,1,0,7,1,2,"uid:0",5,"[\\"partner.example.org\\"]","[\\"192.0.2.7\\"]"]',
   delegation:
-    '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0","[]",0]',
-  role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',
+    '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",' +
+    '3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0","[]",0]',
+  role:
+    '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]",' +
+    '"[\\"spiffe://example.org/alice\\"]",1,2]',
   authority:
-    '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}","6b6579",null,null,1,2,1,1,null,null,null]',
+    '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}",' +
+    '"6b6579",null,null,1,2,1,1,null,null,null]',
   agent:
-    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
+    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",' +
+    '\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
   'join-token':
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1,"cd",8,"0a"]',
   bundle: '[3,"{}","a.b.c",1]',
@@ -309,23 +316,33 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   revocation: '["0a","a","keyCompromise",1,"uid:0",2,7]',
   crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}",7]`,
   'agent-line':
-    '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
+    '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]",' +
+    '"0a",null]',
   clock: '["boot",5,9,"believed",0]',
   'token-use': '["ab","ci","repo:a","web","cd",1,2,"0a",null]',
   federation:
-    '["partner.test","r","https://partner.test/bundle","https_spiffe","spiffe://partner.test/server","[\\"MII=\\"]",1,"uid:0"]',
+    '["partner.test","r","https://partner.test/bundle","https_spiffe",' +
+    '"spiffe://partner.test/server","[\\"MII=\\"]",1,"uid:0"]',
   'foreign-bundle': '["partner.test","r",3,60,"[\\"MII=\\"]","[[\\"k\\",\\"MFk=\\"]]","ab",5]',
   'blocked-key': '["cd","stolen",1,"uid:0"]',
   tenant:
-    '["shop","the shop","[\\"shop.example.org\\"]","[\\"spiffe://example.org/shop/\\"]",100,60,"active",2,1,3,"uid:0"]',
+    '["shop","the shop","[\\"shop.example.org\\"]","[\\"spiffe://example.org/shop/\\"]",' +
+    '100,60,"active",2,1,3,"uid:0"]',
   'eab-key':
-    '["k","shop","gateways","[\\"*.shop.example.org\\"]","[\\"192.0.2.0/24\\"]",1,"[\\"classic\\"]",0,"[\\"ec-p256\\"]","challenge","[\\"http-01\\"]","single","a",10,60,9,null,2,1,"uid:0",' +
-    '"{\\"by\\":\\"svid\\",\\"spiffeId\\":\\"spiffe://example.org/ci\\",\\"delegationId\\":\\"d\\",\\"serial\\":\\"0a\\",\\"agent\\":null}"]',
+    '["k","shop","gateways","[\\"*.shop.example.org\\"]","[\\"192.0.2.0/24\\"]",' +
+    '1,"[\\"classic\\"]",0,"[\\"ec-p256\\"]","challenge","[\\"http-01\\"]","single","a",' +
+    '10,60,9,null,2,1,"uid:0",' +
+    '"{\\"by\\":\\"svid\\",\\"spiffeId\\":\\"spiffe://example.org/ci\\",' +
+    '\\"delegationId\\":\\"d\\",\\"serial\\":\\"0a\\",\\"agent\\":null}"]',
   'acme-account':
-    '["a","ES256","{\\"crv\\":\\"P-256\\",\\"kty\\":\\"EC\\",\\"x\\":\\"x\\",\\"y\\":\\"y\\"}","ab","[\\"mailto:ops@example.org\\"]","valid","k","shop",1,1,2]',
+    '["a","ES256","{\\"crv\\":\\"P-256\\",\\"kty\\":\\"EC\\",\\"x\\":\\"x\\",' +
+    '\\"y\\":\\"y\\"}","ab","[\\"mailto:ops@example.org\\"]","valid","k","shop",1,1,2]',
   'acme-order':
-    '["o","a","k","shop","[{\\"identifier\\":{\\"type\\":\\"dns\\",\\"value\\":\\"www.shop.example.org\\"},\\"wildcard\\":false,\\"status\\":\\"valid\\",\\"shownBy\\":\\"owner\\",' +
-    `\\"expiresAt\\":9,\\"token\\":\\"\\",\\"challenges\\":[]}]","classic","0a","finalizing","${createHash('sha256').update('csr').digest('hex')}",null,null,9,1,3]`,
+    '["o","a","k","shop","[{\\"identifier\\":{\\"type\\":\\"dns\\",' +
+    '\\"value\\":\\"www.shop.example.org\\"},\\"wildcard\\":false,' +
+    '\\"status\\":\\"valid\\",\\"shownBy\\":\\"owner\\",' +
+    '\\"expiresAt\\":9,\\"token\\":\\"\\",\\"challenges\\":[]}]","classic","0a",' +
+    `"finalizing","${createHash('sha256').update('csr').digest('hex')}",null,null,9,1,3]`,
 };
 
 test('the text of each kind is that of the records in existing logs', () => {

@@ -30,7 +30,7 @@ function namesSetup() {
   return { ...parts, clock, id, issuing, issue, revoke, read };
 }
 
-test('a names authority has a CRL for each shard of its leaves before they are issued, and no complete one', async () => {
+test('a names authority has a CRL for each shard before its leaves are issued, and no complete one', async () => {
   const { clock, publisher, crls, events, id, issue, revoke, read, moved } = namesSetup();
   await publisher.start();
   const [first] = [...crls.values()].map(({ shard }) => shard);

@@ -72,7 +72,7 @@ test('leaves of a tainted authority are renewed inside its window, others are no
   assert.ok(Math.max(...perStep) <= 4, 'spread');
 });
 
-test('leaves of a tainted authority are replaced soonest expiry first, and a repeated taint moves none', async (context) => {
+test('leaves of a tainted authority are replaced soonest expiry first; a repeated taint moves none', async (context) => {
   const of = world(context, { entries: 6 });
   of.authorityId = 'a1';
   const subscriptions = [];
@@ -102,7 +102,7 @@ test('leaves of a tainted authority are replaced soonest expiry first, and a rep
   );
 });
 
-test('what was kept warm from a tainted authority is replaced within the window once it is used again', async (context) => {
+test('what was kept warm from a tainted authority is replaced within the window once used again', async (context) => {
   const of = world(context, { entries: 1 });
   of.authorityId = 'a1';
   const first = of.x509.acquire(identity(of, 0), uid(0));
@@ -146,7 +146,7 @@ test('a wall clock that is wrong from the start, or steps back, disturbs nothing
   assert.equal(subscription.current()?.serial, first.serial);
 });
 
-test('the shortest life that is wanted is known before the first SVID, from the entries of those who wait', async (context) => {
+test('the shortest life wanted is known before the first SVID, from the entries of those who wait', async (context) => {
   const of = world(context);
   of.cache.applySnapshot([
     entryOf('long', ['unix:uid:1'], { x509TtlSeconds: 600 }),

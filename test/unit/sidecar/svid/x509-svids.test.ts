@@ -14,7 +14,7 @@ import { entryOf, eventually, settle } from '../../../support/agent.ts';
 import { extensions, leafExtensions, makeCertificate } from '../../../support/x509.ts';
 import { trustDomain, selectors, uid, authority, world, identity } from './svids-support.ts';
 
-test('those who ask in one turn share one call, and one identity is signed once for all of its holders', async (context) => {
+test('those who ask in one turn share one call; an identity is signed once for all its holders', async (context) => {
   const of = world(context, { entries: 40 });
   const subscriptions = Array.from({ length: 40 }, (_, index) =>
     of.x509.acquire(identity(of, index), uid(index)),
@@ -51,7 +51,7 @@ test('an answer that got lost is asked for with the same request ID and key', as
   assert.deepEqual(first?.csrDer, second?.csrDer);
 });
 
-test('a refusal reaches whoever waits, is not asked for again at once, and ends when the entry changes', async (context) => {
+test('a refusal reaches whoever waits, is not repeated at once, and ends when the entry changes', async (context) => {
   const of = world(context);
   of.refuse.set('e0', 'TTL_OUT_OF_RANGE');
   const subscription = of.x509.acquire(identity(of, 0), uid(0));
@@ -192,7 +192,7 @@ test('a replaced certificate is proven only when each holder of it has read the 
   assert.deepEqual(of.replaced, [first.serial, second], 'the one who left may still use the third');
 });
 
-test('released identities stay warm up to the bound, unrenewed, and are then forgotten with their keys', async (context) => {
+test('released identities stay warm up to the bound, unrenewed, and are forgotten with their keys', async (context) => {
   const of = world(context, { warm: 2 });
   for (const number of [0, 1, 2]) {
     const subscription = of.x509.acquire(identity(of, number), uid(number));
@@ -251,7 +251,7 @@ test('ready gives up at its deadline and by its signal', async (context) => {
   await late;
 });
 
-test('kept workload keys are taken over after a restart only while their entry gives the same identity', async (context) => {
+test('kept workload keys survive a restart only while their entry gives the same identity', async (context) => {
   const files = new Map<string, StoredSvid>();
   const keyStore: WorkloadKeyStore = {
     save: (key, svid) => Promise.resolve(void files.set(key, svid)),
