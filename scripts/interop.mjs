@@ -28,5 +28,10 @@ await main(async (args) => {
   const programs = buildForeignPrograms({
     say: (line) => process.stderr.write(`interop: ${line}\n`),
   });
-  return runTests(files, options, { MESHCA_FOREIGN_PROGRAMS: JSON.stringify(programs) });
+  return runTests(files, {
+    // some measure, so that two cores have no more than a little beside them
+    concurrency: 3,
+    options,
+    environment: { MESHCA_FOREIGN_PROGRAMS: JSON.stringify(programs) },
+  });
 });

@@ -8,9 +8,11 @@ import { foreground, inRoot, projectEnvironment, projectNode, ScriptError } from
 /**
  * Runs the files, in this order. The closing lines are the runner's summary.
  *
+ * @param {readonly string[]} files
+ * @param {{ concurrency: number, options?: readonly string[], environment?: object }} settings
  * @returns {Promise<number>} the runner's exit code; throws when a test was skipped or a file has none
  */
-export async function runTests(files, options = [], environment = {}) {
+export async function runTests(files, { concurrency, options = [], environment = {} }) {
   const scratch = mkdtempSync(join(tmpdir(), 'meshca-test-'));
   try {
     const [plan, counts] = [join(scratch, 'plan.json'), join(scratch, 'counts.json')];
@@ -19,9 +21,7 @@ export async function runTests(files, options = [], environment = {}) {
       plan,
       JSON.stringify({
         entries,
-        // Three at a time: the long tests wait for the ends of lives most of the time, and more than
-        // three would starve the processes of integration tests on two cores.
-        concurrency: 3,
+        concurrency,
         // for a test that hangs: no other test comes near it
         timeoutMs: 600_000,
         options: ['--enable-source-maps', ...options],

@@ -14,8 +14,8 @@ import { lint } from './lint.mjs';
 import { runTests } from './run-tests.mjs';
 import { setup } from './setup.mjs';
 
-// The cheap ones first, so that a plain mistake shows early.
-const kinds = ['architecture', 'unit', 'compliance', 'fuzz', 'integration', 'interop', 'fault'];
+// Those that show a plain mistake come first, then the long ones, and small ones fill the end.
+const kinds = ['architecture', 'unit', 'fault', 'integration', 'interop', 'compliance', 'fuzz'];
 
 await main(async (args) => {
   const filters = args
@@ -39,5 +39,6 @@ await main(async (args) => {
       filters.length > 0 ? `no test file matches ${filters.join(', ')}` : 'there are no tests',
     );
 
-  return runTests(files, options);
+  // The long tests wait most of the time, so that two cores have work for four.
+  return runTests(files, { concurrency: 4, options });
 });
