@@ -32,6 +32,7 @@ const routineKinds = [
   'federation.bundle-stale',
   'identity-token.bound',
   'identity-token.ended',
+  'identity-token.exchanged',
   'identity-token.forgotten',
   'identity-token.used',
   'inventory.pruned',
