@@ -71,7 +71,10 @@ export function caaProblem(
   const reasons = deciding.map(({ value }) => refusalOf(value, ask, identities));
   if (reasons.includes(undefined)) return undefined;
   // a property that names this CA says most of what is missing
-  return reasons.find((reason) => reason !== otherIssuer) ?? otherIssuer;
+  return (
+    reasons.find((reason) => reason !== otherIssuer) ??
+    `${otherIssuer}, and not ${identities.join(' or ') || 'this one, which has no caaIdentities'}`
+  );
 }
 
 const otherIssuer = 'they allow other CAs only';

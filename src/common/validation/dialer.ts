@@ -36,7 +36,11 @@ export class Dialer {
     const resolved: Judged<readonly string[]> =
       isIP(host) === 0 ? await addressesOf(host, signal) : { ok: true, value: [host] };
     if (!resolved.ok) return resolved;
-    if (resolved.value.length === 0) return invalid('dns', `${host} has no A or AAAA record`);
+    if (resolved.value.length === 0)
+      return invalid(
+        'dns',
+        `${host} has no A or AAAA record at the name servers that this CA asks`,
+      );
     const reasons: string[] = [];
     const attempted: string[] = [];
     let failure: ValidationFailure['type'] = 'rejectedIdentifier';

@@ -46,7 +46,10 @@ export function failure(
   return { status, code, message, next, ...more };
 }
 
-/** The error form of meshca's own resources: code, message and next step, as JSON. */
+/**
+ * The error form of meshca's own resources: code, message and next step, as JSON. A client of ACME
+ * with a wrong directory prints `detail` alone (RFC 9457).
+ */
 export const jsonErrorForm = ({
   status,
   code,
@@ -56,5 +59,5 @@ export const jsonErrorForm = ({
 }: HttpFailure): HttpAnswer => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
-  body: `${JSON.stringify({ code, message, next })}\n`,
+  body: `${JSON.stringify({ code, message, next, detail: `${message}. ${next}`, status })}\n`,
 });

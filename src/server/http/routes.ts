@@ -41,9 +41,12 @@ export class Routes {
       for (const prefix of plugin.below ?? []) this.#below.push({ prefix, plugin });
   }
 
-  /** The paths of all routes, for the answer to an unknown path. */
+  /** What can be read, for the answer to an unknown path: without the patterns of parameters. */
   offered(): readonly string[] {
-    return [...new Set(this.plugins.flatMap(({ routes }) => routes.map(({ path }) => path)))];
+    const read = this.plugins.flatMap(({ routes }) =>
+      routes.filter(({ method }) => method === 'GET').map(({ path }) => path),
+    );
+    return [...new Set(read.map((path) => path.replaceAll(/\([^)]*\)/g, '')))];
   }
 
   find(method: string, rawPath: string): Finding {

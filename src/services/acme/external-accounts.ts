@@ -45,7 +45,8 @@ export class ExternalAccounts {
     if (eabKey === undefined || !verifyExternalAccountBinding(parsed, await secretOf(eabKey.id)))
       return refuse(
         'unauthorized',
-        'the key ID or the MAC of the external account binding is wrong',
+        'the key ID or the MAC of the external account binding is wrong. Give the client the key ID ' +
+          'and the MAC key as they were printed when the key was made; the MAC key is base64url',
       );
     requireStanding(eabKey, clock.now());
     requireFree(eabKey);

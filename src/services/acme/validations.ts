@@ -206,9 +206,14 @@ export class Validations {
     const eabKey = await eabKeys.byId(eabKeyId);
     const now = clock.now();
     if (account?.status !== 'valid')
-      return ownOpinion(invalid('unauthorized', 'the account has ended'));
+      return ownOpinion(invalid('unauthorized', 'the account has ended. Make another one'));
     if (eabKey === undefined || eabKeyEnd(eabKey, now) !== undefined)
-      return ownOpinion(invalid('unauthorized', 'the EAB key of the account has ended'));
+      return ownOpinion(
+        invalid(
+          'unauthorized',
+          'the EAB key of the account has ended. Ask the operators of this CA for another one',
+        ),
+      );
     return validator.validate(
       {
         type,

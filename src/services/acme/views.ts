@@ -7,6 +7,7 @@ import {
   type Challenge,
   type StoredProblem,
 } from '../../domain/index.ts';
+import { advisedProblem } from './challenge-advice.ts';
 import type { AcmeUrls } from './urls.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -55,8 +56,9 @@ export function orderView(
 /** What of an order without a problem of its own has ended. */
 function whyInvalid(order: AcmeOrder, now: number): StoredProblem {
   for (const { status, challenges } of order.authorizations) {
-    const failed = challenges.find(({ problem }) => problem !== null)?.problem;
-    if (status === 'invalid' && failed !== undefined && failed !== null) return failed;
+    if (status !== 'invalid') continue;
+    for (const { type, problem } of challenges)
+      if (problem !== null) return advisedProblem(type, problem);
   }
   return now > order.expiresAt
     ? { type: 'malformed', detail: 'the order has expired. Make another one' }
@@ -114,6 +116,6 @@ export function challengeView(
     // the draft of dns-persist-01 has no token, and names the issuers that a record may state
     ...(type === 'dns-persist-01' ? { 'issuer-domain-names': caaIdentities } : { token }),
     ...(validatedAt === null ? {} : { validated: instantText(validatedAt) }),
-    ...(problem === null ? {} : { error: problemView(problem) }),
+    ...(problem === null ? {} : { error: problemView(advisedProblem(type, problem)) }),
   };
 }

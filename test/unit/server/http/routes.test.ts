@@ -34,6 +34,10 @@ describe('routes of the HTTP front', () => {
       }
   });
 
+  test('what is offered to an unknown path is what can be read, without patterns', () => {
+    assert.deepEqual(routes.offered(), ['/ocsp/', '/crl/:id.crl']);
+  });
+
   test('other routes are matched decoded and whole', () => {
     const found = routes.find('GET', '/crl/ab%2Dc.crl');
     assert.ok(found.kind === 'match');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AcmeOrder, Authorization, ChallengeType } from '../../../../src/domain/index.ts';
+import { advisedProblem } from '../../../../src/services/acme/challenge-advice.ts';
 import { AcmeUrls } from '../../../../src/services/acme/urls.ts';
 import { authorizationView, orderView } from '../../../../src/services/acme/views.ts';
 
@@ -75,13 +76,27 @@ test('an invalid authorization shows the challenge that failed, with its error',
       each.type === 'http-01' ? { ...each, status: 'invalid', problem } : each,
     ),
   });
-  const error = { type: 'urn:ietf:params:acme:error:connection', detail: 'no answer' };
+  const error = {
+    type: 'urn:ietf:params:acme:error:connection',
+    detail:
+      'no answer. Check that the name leads to this client, that the client answers there, and ' +
+      'that the port is open for this CA',
+  };
   assert.deepEqual(
     challengesOf(failed).map((each) => [each['type'], each['error']]),
     [['http-01', error]],
   );
   const view = orderView(order({ authorizations: [failed] }), undefined, options);
   assert.deepEqual([view['status'], view['error']], ['invalid', error]);
+});
+
+test('a failed challenge says in its detail what to do next, once', () => {
+  const detailOf = (type: ChallengeType, detail: string): string =>
+    advisedProblem(type, { type: 'unauthorized', detail }).detail;
+  assert.match(detailOf('http-01', 'status 404'), /^status 404\. Check that the name leads to/);
+  assert.match(detailOf('dns-01', 'no TXT record'), /until every name server has the record$/);
+  const told = 'the account has ended. Make another one';
+  assert.equal(detailOf('http-01', told), told);
 });
 
 test('an order that has expired says why it is invalid', () => {
