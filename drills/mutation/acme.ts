@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
-import type { AcmeAccount, AcmeOrder, EabKey, Rights, Tenant } from '../../src/domain/index.ts';
+import type {
+  AcmeAccount,
+  AcmeOrder,
+  Delegation,
+  EabKey,
+  Rights,
+  Tenant,
+} from '../../src/domain/index.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
 import type { AcmeWrite } from '../../src/store/ports/index.ts';
 
@@ -14,6 +21,10 @@ export interface AcmeVictims {
   readonly healthy: Holder;
   /** Its EAB key was revoked. */
   readonly keyless: Holder;
+  /** The delegation for which its EAB key was exchanged was revoked. */
+  readonly orphaned: Holder;
+  /** Another such key, whose delegation stands. */
+  readonly exchanged: Holder;
   readonly deactivated: Holder;
   /** Its tenant ended. */
   readonly former: Holder;
@@ -23,6 +34,12 @@ export interface AcmeVictims {
   /** One of its authorizations was deactivated. */
   readonly deauthorized: AcmeOrder;
   readonly failed: AcmeOrder;
+}
+
+/** An SVID that is valid, and whose holder has exchanged it. */
+export interface SvidVictim {
+  readonly spiffeId: string;
+  readonly serial: string;
 }
 
 const now = (): number => Math.floor(Date.now() / 1000);
@@ -93,6 +110,20 @@ async function changeOrder(
   return after;
 }
 
+/** What a key was exchanged for: the SVID with this serial, by a delegation of its own. */
+async function delegatedSource(
+  { delegations }: Ledger,
+  { spiffeId, serial }: SvidVictim,
+): Promise<EabKey['source']> {
+  const delegation: Delegation = {
+    ...{ id: uuidv7(), clientId: spiffeId, patterns: [], maxTtlSeconds: 3600, ipRanges: [] },
+    ...{ keyTypes: ['ec-p256'], dnsPatterns: ['*.shop.example.org'], wildcards: false },
+    ...{ profile: 'short', expiresAt: 0, revokedAt: null, createdAt: now(), createdBy: 'uid:0' },
+  };
+  await delegations.create(delegation, written('delegation.created', delegation.id).event);
+  return { by: 'svid', spiffeId, delegationId: delegation.id, serial, agent: null };
+}
+
 async function createTenants({ tenants }: Ledger, ...names: readonly string[]): Promise<void> {
   for (const name of names)
     await tenants.create(
@@ -106,13 +137,19 @@ async function createTenants({ tenants }: Ledger, ...names: readonly string[]): 
 }
 
 /** Tenants, and a row of every kind of ACME: healthy ones, and after the step ended ones. */
-export async function acmeVictims(store: Ledger, step: () => void): Promise<AcmeVictims> {
+export async function acmeVictims(
+  store: Ledger,
+  svid: SvidVictim,
+  step: () => void,
+): Promise<AcmeVictims> {
   const { acme } = store;
   await createTenants(store, 'shop', 'bank');
   const holder = (tenant: string, changes: Partial<EabKey> = {}) =>
     createHolder(store, keyOf(tenant, changes));
   const healthy = await holder('shop');
   const keyless = await holder('shop');
+  const orphaned = await holder('shop', { source: await delegatedSource(store, svid) });
+  const exchanged = await holder('shop', { source: await delegatedSource(store, svid) });
   const deactivated = await holder('shop');
   const former = await holder('bank');
   const alone = await holder('shop', { accounts: 'single' });
@@ -129,18 +166,27 @@ export async function acmeVictims(store: Ledger, step: () => void): Promise<Acme
   });
   const problem = { type: 'dns', detail: 'drill' };
   const failed = await changeOrder(acme, open, { stage: 'failed', problem });
-  await endRights(store, { keyless, deactivated, former });
-  return { healthy, keyless, deactivated, former, alone, finalizing, deauthorized, failed };
+  await endRights(store, { keyless, orphaned, deactivated, former });
+  const exchanges = { exchanged, orphaned };
+  const ended = { keyless, deactivated, former, deauthorized, failed };
+  return { healthy, alone, finalizing, ...exchanges, ...ended };
 }
 
 async function endRights(
-  { acme, tenants }: Ledger,
-  { keyless, deactivated, former }: Pick<AcmeVictims, 'keyless' | 'deactivated' | 'former'>,
+  { acme, tenants, delegations }: Ledger,
+  {
+    keyless,
+    orphaned,
+    deactivated,
+    former,
+  }: Pick<AcmeVictims, 'keyless' | 'orphaned' | 'deactivated' | 'former'>,
 ): Promise<void> {
   await acme.eabKeys.update(
     { ...keyless.key, revokedAt: now(), version: 2 },
     written('eab-key.revoked', keyless.key.id),
   );
+  const { delegationId = '' } = orphaned.key.source ?? {};
+  await delegations.revoke(delegationId, now(), written('delegation.revoked', delegationId).event);
   await acme.accounts.update(
     { ...deactivated.account, status: 'deactivated', version: 2 },
     written('acme.account.ended', deactivated.account.id),

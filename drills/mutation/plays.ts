@@ -148,7 +148,7 @@ const victimPlays = (caller: Caller, victims: Victims): Plays => {
 };
 
 const acmePlays = (caller: AcmeCaller, victims: AcmeVictims): Plays => {
-  const { healthy, keyless, deactivated, former, alone } = victims;
+  const { healthy, keyless, deactivated, former, alone, exchanged, orphaned } = victims;
   return [
     ['the names of tenants', () => caller.tenants()],
     ['an order of an ACME account', () => caller.order(healthy)],
@@ -158,6 +158,9 @@ const acmePlays = (caller: AcmeCaller, victims: AcmeVictims): Plays => {
     ['issuing from an order', () => caller.issue(victims.finalizing, healthy)],
     ['an order by a revoked EAB key', () => caller.order(keyless)],
     ['what a revoked EAB key allows', () => caller.key(keyless)],
+    ['an order by an EAB key that was exchanged', () => caller.order(exchanged)],
+    ['an order by one whose delegation was revoked', () => caller.order(orphaned)],
+    ['an account by one whose delegation was revoked', () => caller.bind(orphaned)],
     ['an order of a deactivated account', () => caller.order(deactivated)],
     ['the key of a deactivated account', () => caller.account(deactivated)],
     ['an order for an ended tenant', () => caller.order(former)],

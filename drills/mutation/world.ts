@@ -180,7 +180,7 @@ export class MutationWorld implements AsyncDisposable {
       reason: 'superseded',
     });
     await createTrusts(server);
-    const acme = await acmeVictims(this.store, () => this.#step());
+    const acme = await acmeVictims(this.store, callers.istiod, () => this.#step());
     this.#step();
     const jwt = await this.#rotateJwt(agents.healthy);
     await past(notAfterOf(this.#sleeper));

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import type { X509Certificate } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
 import { Guided } from './acme/guided.ts';
 import { Lab } from './acme/lab.ts';
 import { foreignPrograms } from './foreign-programs.ts';
@@ -47,6 +49,41 @@ describe('docs/acme-clients.md, followed as it stands', { concurrency: true }, (
     await guide.certificateAt(`/var/lib/lego/certificates/_.${guide.name}.crt`, `*.${guide.name}`);
     await guide.follow(3);
     assert.ok(await lab.isRevoked(second));
+  });
+
+  test('a CI job exchanges its token with curl, and certbot or lego gets the certificate', async () => {
+    const guide = await Guided.open(lab, 'A CI job');
+    await lab.admitJobs('oidc:project_id:42', 'oidc:ref_protected:true');
+    const jobToken = () => lab.issuer.token({ project_id: '42', ref_protected: 'true' });
+    const directory = (await guide.machine.must('pwd')).trim();
+    const exchange = `set -e\n${guide.section.commands(0)}`;
+    await guide.machine.must(exchange, { MESHCA_ID_TOKEN: await jobToken() });
+    await guide.follow(1);
+    const { name } = guide;
+    await guide.certificateAt(`${directory}/certbot/live/${name}/fullchain.pem`);
+    // a job of GitHub Actions asks its platform for the next token
+    const token = await jobToken();
+    lab.issuer.answer = (path) =>
+      path === '/token?api-version=2&audience=meshca'
+        ? { status: 200, body: JSON.stringify({ count: 1, value: token }) }
+        : undefined;
+    const { stdout } = await promisify(execFile)(
+      'bash',
+      ['-c', `${guide.section.block('sh', 3)}printf %s "$MESHCA_ID_TOKEN"`],
+      {
+        env: {
+          ...process.env,
+          ACTIONS_ID_TOKEN_REQUEST_URL: `${lab.issuer.url}/token?api-version=2`,
+          ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'secret',
+        },
+      },
+    );
+    assert.equal(stdout, token);
+    await guide.machine.must(exchange, { MESHCA_ID_TOKEN: token });
+    await guide.follow(2);
+    await guide.certificateAt(`${directory}/lego/certificates/${name}.crt`);
+    await assert.rejects(guide.machine.must(guide.section.commands(0), { MESHCA_ID_TOKEN: token }));
+    assert.match(await guide.machine.must('cat eab.json'), /TOKEN_REPLAYED/);
   });
 
   test('uacme issues, renews by days, gets a wildcard by the hook, and revokes', async () => {

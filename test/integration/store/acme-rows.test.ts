@@ -55,6 +55,14 @@ const alterations: readonly (readonly [string, keyof World['rights'], readonly R
     ],
   ],
   [
+    `UPDATE eab_keys SET source = '{"by":"svid"}'`,
+    'key',
+    [
+      (store, w) => store.acme.eabKeys.byId(w.key.id),
+      (store, w) => store.acme.eabKeys.update({ ...w.key, version: 2 }, write('eab-key.revoked')),
+    ],
+  ],
+  [
     `UPDATE acme_accounts SET jwk = '{"kty":"oct"}'`,
     'account',
     [

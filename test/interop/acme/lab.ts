@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { startTestServer, type TestServer } from '../../support/server.ts';
+import { startTestServer, testTrustDomain, type TestServer } from '../../support/server.ts';
+import { startTokenIssuer, tokenAudience, type TokenIssuer } from '../../support/token-issuer.ts';
 import type { Binding } from './client.ts';
 import { Gateway } from './gateway.ts';
 import { NameServers } from './name-servers.ts';
@@ -31,16 +32,19 @@ export class Lab implements AsyncDisposable {
   readonly names: NameServers;
   readonly gateway: Gateway;
   readonly server: TestServer;
+  /** Of the tokens of CI jobs. */
+  readonly issuer: TokenIssuer;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
-    parts: Pick<Lab, 'network' | 'names' | 'gateway' | 'server'>,
+    parts: Pick<Lab, 'network' | 'names' | 'gateway' | 'server' | 'issuer'>,
     stack: AsyncDisposableStack,
   ) {
     this.network = parts.network;
     this.names = parts.names;
     this.gateway = parts.gateway;
     this.server = parts.server;
+    this.issuer = parts.issuer;
     this.#stack = stack;
   }
 
@@ -50,6 +54,7 @@ export class Lab implements AsyncDisposable {
     programs: Readonly<Record<string, string>> = {},
   ): Promise<Lab> {
     await using stack = new AsyncDisposableStack();
+    const issuer = stack.use(await startTokenIssuer({ plain: true }));
     const network = stack.use(await Network.open({ packages: acme.debian, programs }));
     const { address } = network;
     const names = await NameServers.open(network, [
@@ -63,6 +68,7 @@ export class Lab implements AsyncDisposable {
           names: { enabled: true },
           issuance: { crlBaseUrl: 'http://ca.test/crl' },
           http: { publicBaseUrl: `https://${directoryHost}` },
+          tokens: { issuers: [jobIssuer(issuer)] },
           acme: {
             enabled: true,
             caaIdentities: [directoryHost],
@@ -75,12 +81,13 @@ export class Lab implements AsyncDisposable {
     for (const name of ['shop', 'other'])
       await server.admin('Tenants/CreateTenant', {
         tenant: {
-          ...{ name, description: '', dnsSuffixes: [`${name}.example.org`], spiffePrefixes: [] },
+          ...{ name, description: '', dnsSuffixes: [`${name}.example.org`] },
+          spiffePrefixes: [`spiffe://${testTrustDomain}/${name}/`],
           ...{ quotaCertificates: 0, quotaSeconds: 0 },
         },
         dryRun: false,
       });
-    return new Lab({ network, names, gateway, server }, stack.move());
+    return new Lab({ network, names, gateway, server, issuer }, stack.move());
   }
 
   /** Makes an EAB key of a tenant, for its names and the addresses of the machines. */
@@ -105,6 +112,22 @@ export class Lab implements AsyncDisposable {
     return machine;
   }
 
+  /** Tokens of jobs with these claims may have the names of the tenant `shop`, as docs/acme.md says. */
+  async admitJobs(...selectors: readonly string[]): Promise<void> {
+    const spiffeId = `spiffe://${testTrustDomain}/shop/ci`;
+    const parentId = `spiffe://${testTrustDomain}/meshca/token-issuer/gitlab`;
+    const { results } = await this.server.admin('Entries/CreateEntries', {
+      entries: [{ spiffeId, parentId, selectors: [...selectors] }],
+    });
+    if (!results[0]?.entry) throw new Error(results[0]?.problem?.message);
+    await this.server.admin('Delegations/CreateDelegation', {
+      delegation: {
+        ...{ clientId: spiffeId, dnsPatterns: ['*.shop.example.org'] },
+        ...{ profile: 'short', maxTtlSeconds: 6 * day },
+      },
+    });
+  }
+
   async isRevoked(serial: string): Promise<boolean> {
     const { revokedAt } = await this.server.admin('Certificates/GetCertificate', { serial });
     return Number(revokedAt) > 0;
@@ -119,3 +142,9 @@ export class Lab implements AsyncDisposable {
     return this.#stack[Symbol.asyncDispose]();
   }
 }
+
+/** The issuer in the configuration of the server. */
+const jobIssuer = ({ url }: TokenIssuer) => ({
+  ...{ name: 'gitlab', type: 'oidc', issuer: url, allowHttp: true },
+  ...{ purposes: ['acme'], audiences: [tokenAudience] },
+});

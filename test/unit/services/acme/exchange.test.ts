@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PkiError } from '../../../../src/common/errors/index.ts';
+import { fail, PkiError } from '../../../../src/common/errors/index.ts';
 import { checkNames, uncoveredName } from '../../../../src/domain/index.ts';
 import { account } from '../../../compliance/store/acme-fixtures.ts';
 import type { DelegateCaller } from '../../../../src/services/index.ts';
+import type { TokenVerifier } from '../../../../src/services/tokens/index.ts';
 import {
   createServicesWorld,
   id,
@@ -182,4 +183,36 @@ test('names of another tenant, or of none, and callers without a delegation get 
     'HSM_UNAVAILABLE',
   );
   assert.deepEqual(await w.audit('eab-key.created'), []);
+});
+
+test('tokens beyond the limit are refused before one is verified', async () => {
+  let verified = 0;
+  const verifier: TokenVerifier = {
+    verify: () => {
+      verified += 1;
+      return Promise.resolve(fail('TOKEN_SIGNATURE_INVALID', 'the signature does not verify'));
+    },
+    isIssuer: () => true,
+    standings: () => [],
+  };
+  await using w = await createServicesWorld(
+    { attestationRate: { perSecond: 0.001, burst: 3 } },
+    undefined,
+    { verifier },
+  );
+  const exchange = () =>
+    codeOf(
+      w.services.eabExchange.exchangeToken(
+        { class: 'anonymous', peer: '192.0.2.7:1' },
+        { ...ask('www.shop.test'), token: 'a.b.c', spiffeId: '' },
+      ),
+    );
+  const codes = await Promise.all(Array.from({ length: 8 }, exchange));
+  assert.equal(verified, 3);
+  assert.deepEqual(
+    [codes.filter((code) => code === 'RATE_LIMITED').length, codes[0]],
+    [5, 'TOKEN_SIGNATURE_INVALID'],
+  );
+  // strangers are counted, and make no record each
+  assert.deepEqual(await w.audit('request.refused'), []);
 });
