@@ -1,4 +1,5 @@
 import type { TenantChange__Output } from '../common/wire/generated/meshca/admin/v1/TenantChange.ts';
+import type { TenantEnd__Output } from '../common/wire/generated/meshca/admin/v1/TenantEnd.ts';
 import type { TenantReport__Output } from '../common/wire/generated/meshca/admin/v1/TenantReport.ts';
 import type { TenantView__Output } from '../common/wire/generated/meshca/admin/v1/TenantView.ts';
 import type { Tenant__Output } from '../common/wire/generated/meshca/admin/v1/Tenant.ts';
@@ -73,6 +74,39 @@ function countsOf(items: readonly { readonly state: string }[]): string {
   const counts = Map.groupBy(items, ({ state }) => state);
   const parts = [...counts].map(([state, { length }]) => `${length} ${state}`);
   return parts.length === 0 ? '0' : `${items.length}: ${parts.join(', ')}`;
+}
+
+/** What the end of a tenant hits. */
+export function showEnd(context: CliContext, plan: TenantEnd__Output): void {
+  const { certificates, endpoints } = plan;
+  facts(context, [
+    ['tenant', plan.tenant?.name ?? ''],
+    ['state', plan.tenant?.state ?? ''],
+    ['entries', String(plan.entries)],
+    ['delegations', String(plan.delegations)],
+    ['EAB keys', String(plan.eabKeys)],
+    ['accounts', String(plan.accounts)],
+    ['open orders', String(plan.orders)],
+    ['live certificates', `${certificates}, ${endpoints} of them for names without an identity`],
+    ['roles', String(plan.roles)],
+  ]);
+  showAltered(context, plan.altered);
+}
+
+export function showAltered(
+  context: CliContext,
+  altered: readonly { readonly kind: string; readonly id: string }[],
+): void {
+  for (const { kind, id } of altered)
+    context.err(
+      `warning OBJECT_NOT_IN_LOG: the ${printable(kind)} ${printable(id)} of the tenant was altered ` +
+        'or removed in the database\n',
+    );
+  if (altered.length > 0)
+    context.err(
+      'next: nothing is issued by them, and "meshca tenant delete" ends them for ever. ' +
+        'Find who wrote to the database; see "meshca audit verify"\n',
+    );
 }
 
 /** What a change takes from others. */

@@ -7,10 +7,12 @@ import type {
   Page,
   PageRequest,
 } from '../store/ports/index.ts';
+import { pagesOf } from '../store/pages.ts';
+import { alteredRows } from './altered-rows.ts';
 import type { Objects } from './objects.ts';
 import type { RowComparison } from './row-comparison.ts';
 
-type Proofs = Pick<Objects, 'prove' | 'require' | 'announceAbsent'>;
+type Proofs = Pick<Objects, 'prove' | 'require' | 'announceAbsent' | 'idsWithout'>;
 
 /** Searches of rows that differ from the log, or are gone. They decide nothing. */
 interface Searches {
@@ -31,11 +33,15 @@ export interface LedgerAcme extends AcmeStore {
 
 interface LedgerEabKeys extends EabKeyStore {
   byId(id: string): Promise<Proven<EabKey> | undefined>;
+  /** The IDs of those whose row is missing or altered. Reads every row. Each is announced. */
+  altered(): Promise<readonly string[]>;
 }
 
 interface LedgerAcmeAccounts extends AcmeAccountStore {
   byId(id: string): Promise<Proven<AcmeAccount> | undefined>;
   byThumbprint(thumbprint: string): Promise<Proven<AcmeAccount> | undefined>;
+  /** As of EAB keys. */
+  altered(): Promise<readonly string[]>;
 }
 
 interface LedgerAcmeOrders extends AcmeOrderStore {
@@ -66,6 +72,12 @@ const ledgerEabKeys = (rows: EabKeyStore, objects: Proofs): LedgerEabKeys => ({
   ends: (ids, now) => rows.ends(ids, now),
   create: (key, write) => rows.create(key, write),
   update: (key, write) => rows.update(key, write),
+  forget: (id, event) => rows.forget(id, event),
+  altered: () =>
+    alteredRows('eab-key', objects, {
+      all: pagesOf((page) => rows.list({ includeEnded: true, now: 0 }, page)),
+      byId: (id) => rows.byId(id),
+    }),
 });
 
 const ledgerAccounts = (
@@ -89,6 +101,12 @@ const ledgerAccounts = (
     provenPage(await rows.list(filter, page), (account) => objects.prove('acme-account', account)),
   create: (account, write) => rows.create(account, write),
   update: (account, write) => rows.update(account, write),
+  forget: (id, event) => rows.forget(id, event),
+  altered: () =>
+    alteredRows('acme-account', objects, {
+      all: pagesOf((page) => rows.list({}, page)),
+      byId: (id) => rows.byId(id),
+    }),
 });
 
 function ledgerOrders(

@@ -229,6 +229,8 @@ function registrationServices(
       ...{ roles: store.roles, quotas: store.quotas, owners: dependencies.tenantOwners },
       holdings: new TenantHoldings({
         ...{ entries: store.entries, certificates: store.certificates, acme: store.acme, clock },
+        ...{ delegations: store.delegations, roles: store.roles, audit: store.audit },
+        facts: dependencies.logFacts,
       }),
     }),
     policies: new PolicyService({

@@ -1,9 +1,10 @@
 import type { TenantDraft__Output } from '../../common/wire/generated/meshca/admin/v1/TenantDraft.ts';
 import type { OperatorCaller } from '../../services/callers/caller.ts';
-import type { TenantChange } from '../../services/services.ts';
+import type { TenantChange, TenantEnd } from '../../services/services.ts';
 import { pageOf } from '../messages/common.ts';
 import {
   tenantChangeMessage,
+  tenantEndMessage,
   tenantInput,
   tenantMessage,
   tenantReportMessage,
@@ -79,9 +80,19 @@ export const tenantOperations: OperationsOf<'meshca.admin.v1.Tenants'> = {
         dryRun,
       ),
   },
-  EndTenant: {
+  PreviewTenantEnd: {
     admits: 'operators',
     dualControl: 'never',
+    run: async ({ services }, caller, { name }) =>
+      tenantEndMessage(await services.tenants.previewEnd(caller, name)),
+  },
+  EndTenant: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async ({ services }, caller, { name, reason }) => [
+      `end tenant ${name}${reason === '' ? '' : `: ${reason}`}`,
+      ...endLines(await services.tenants.previewEnd(caller, name)),
+    ],
     run: async ({ services }, caller, { name, reason }) =>
       tenantMessage(await services.tenants.end(caller, name, reason)),
   },
@@ -93,8 +104,8 @@ export const tenantOperations: OperationsOf<'meshca.admin.v1.Tenants'> = {
       'Its names are free for others afterwards. Its EAB keys and accounts end for ever.',
     ],
     run: async ({ services }, caller, { name, reason }) => {
-      await services.tenants.delete(caller, name, reason);
-      return {};
+      const { altered, ...ended } = await services.tenants.delete(caller, name, reason);
+      return { ...ended, altered: [...altered] };
     },
   },
 };
@@ -117,6 +128,14 @@ const fieldsOf = ({
   readonly dnsSuffixes: readonly string[];
   readonly spiffePrefixes: readonly string[];
 }): Fields => ({ description, dnsSuffixes, spiffePrefixes, quotaCertificates, quotaSeconds });
+
+const endLines = ({ tenant, altered, ...counts }: TenantEnd): readonly string[] => [
+  tenant.state === 'active'
+    ? 'Nothing is issued for its names from then on, and agents lose its entries.'
+    : `It is ${tenant.state} already.`,
+  ...Object.entries(counts).map(([what, count]) => `${what}: ${count}`),
+  ...altered.map(({ kind, id }) => `${kind} ${id} differs from the audit log`),
+];
 
 const collisionLines = ({ collisions, moreCollisions }: TenantChange): readonly string[] => [
   ...collisions.map(({ kind, id, subject, why }) => `${kind} ${id} (${subject}): ${why}`),

@@ -2,10 +2,11 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Tenant as TenantMessage } from '../../common/wire/generated/meshca/admin/v1/Tenant.ts';
 import type { TenantChange as TenantChangeMessage } from '../../common/wire/generated/meshca/admin/v1/TenantChange.ts';
 import type { TenantDraft__Output } from '../../common/wire/generated/meshca/admin/v1/TenantDraft.ts';
+import type { TenantEnd as TenantEndMessage } from '../../common/wire/generated/meshca/admin/v1/TenantEnd.ts';
 import type { TenantReport as TenantReportMessage } from '../../common/wire/generated/meshca/admin/v1/TenantReport.ts';
 import type { TenantView as TenantViewMessage } from '../../common/wire/generated/meshca/admin/v1/TenantView.ts';
 import type { Tenant, TenantInput } from '../../domain/index.ts';
-import type { TenantChange, TenantReport, TenantView } from '../../services/services.ts';
+import type { TenantChange, TenantEnd, TenantReport, TenantView } from '../../services/services.ts';
 
 /** @throws PkiError INVALID_REQUEST */
 export function tenantInput(draft: TenantDraft__Output | null): TenantInput {
@@ -29,6 +30,12 @@ export const tenantChangeMessage = (
   collisions: [...collisions],
   moreCollisions,
   dryRun,
+});
+
+export const tenantEndMessage = ({ tenant, altered, ...counts }: TenantEnd): TenantEndMessage => ({
+  ...counts,
+  tenant: tenantMessage(tenant),
+  altered: [...altered],
 });
 
 export const tenantViewMessage = ({

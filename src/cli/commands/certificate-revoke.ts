@@ -56,7 +56,7 @@ export function revokeCommand(certificate: Command, context: CliContext, outcome
     .option('--entry <id>', 'for this entry')
     .option('--delegation <id>', 'for this delegation')
     .option('--authority <id>', 'that this authority signed')
-    .option('--tenant <name>', 'with a SPIFFE ID or DNS name of this tenant')
+    .option('--tenant <name>', 'issued for this tenant, or with a name of it')
     .option('--spki <sha256>', 'with this key: SHA-256 of its SubjectPublicKeyInfo')
     .option('--csr <path>', 'with the key of this certificate request (PEM)')
     .option('--public-key <path>', 'with this key: PEM of it, of its private key or certificate')

@@ -56,7 +56,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--suffix <name>', 'only certificates with a DNS name below this one')
     .option('--profile <name>', 'only certificates of this profile')
     .option('--owner <id>', 'only certificates of names that this identity or operator owns')
-    .option('--tenant <name>', 'only certificates with a SPIFFE ID or DNS name of this tenant')
+    .option('--tenant <name>', 'only certificates issued for this tenant, or with a name of it')
     .option('--holder <id>', 'only certificates of this agent, client or operator')
     .option('--authority <id>', 'only certificates that this authority signed')
     .option('--entry <id>', 'only certificates for this entry')

@@ -1,12 +1,21 @@
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
+import type { TenantEnd__Output } from '../../common/wire/generated/meshca/admin/v1/TenantEnd.ts';
+import type { Tenant__Output } from '../../common/wire/generated/meshca/admin/v1/Tenant.ts';
+import { action, allPages, collect, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import { consent } from '../consent.ts';
 import type { CliContext } from '../context.ts';
-import { json } from '../output.ts';
+import { json, printable } from '../output.ts';
 import { quotaOf, quotaText } from '../quota.ts';
-import { changedText, showChange, showTenant, showTenants } from '../tenant-view.ts';
+import {
+  changedText,
+  showAltered,
+  showChange,
+  showEnd,
+  showTenant,
+  showTenants,
+} from '../tenant-view.ts';
 import { revokeAll } from './certificate-revoke.ts';
 
 /** Tenants: who owns names. */
@@ -169,37 +178,63 @@ function endCommand(tenant: Command, context: CliContext, outcome: Outcome): voi
     .description('issue nothing for its names any more; with --revoke its certificates end too')
     .option('--reason <text>', 'for the audit log')
     .option('--revoke', 'revoke all its certificates (cessationOfOperation)')
-    .option('--dry-run', 'show what would be revoked; change nothing')
+    .option('--dry-run', 'show what would end, and with --revoke what would be revoked')
     .option('--yes', 'do not ask')
     .action(
       action<EndFlags>(context, outcome, async (options, [name]) => {
-        const { json: asJson } = options;
+        const asJson = options.json ?? false;
         const selected = { ...options, reason: 'cessationOfOperation' };
+        const plan = await withAdmin(context, options, 'Tenants', (calls) =>
+          calls.call('PreviewTenantEnd', { name: name as string }),
+        );
         if (options.dryRun) {
-          await revokeAll(context, selected, { tenant: name as string });
+          if (asJson) json(context, plan);
+          else {
+            showEnd(context, plan);
+            if (options.revoke) await revokeAll(context, selected, { tenant: name as string });
+            else context.out('nothing was changed: it was a dry run\n');
+          }
           return;
         }
-        await consent(
-          context,
-          options.yes,
-          `End the tenant ${name}? Nothing is issued for its names any more.`,
-        );
-        const ended = await withAdmin(context, options, 'Tenants', (calls) =>
-          calls.call('EndTenant', { name: name as string, reason: options.reason ?? '' }),
-        );
+        const ended = await endTenant(context, options, plan);
         if (!options.revoke) {
           if (asJson) json(context, ended);
-          else
+          else if (ended?.state === 'ended')
             context.out(
-              `ended ${ended.name}: its certificates stay valid until they end; "meshca tenant end ` +
-                `${ended.name} --revoke" revokes them\n`,
+              'its certificates stay valid until they end; ' +
+                `"meshca tenant end ${printable(ended.name)} --revoke" revokes them\n`,
             );
           return;
         }
-        if (!asJson) context.out(`ended ${ended.name}\n`);
-        await revokeAll(context, selected, { tenant: ended.name });
+        await revokeAll(context, selected, { tenant: name as string });
       }),
     );
+}
+
+/** Ends a tenant that is active, once the operator has seen what that hits and agreed. */
+async function endTenant(
+  context: CliContext,
+  options: EndFlags & GlobalOptions,
+  plan: TenantEnd__Output,
+): Promise<Tenant__Output | null> {
+  const { tenant } = plan;
+  if (tenant === null || tenant.state !== 'active') {
+    if (options.json !== true)
+      context.out(`${printable(tenant?.name ?? '')} is ${tenant?.state ?? 'gone'} already\n`);
+    return tenant;
+  }
+  if (options.yes !== true) showEnd(context, plan);
+  await consent(
+    context,
+    options.yes,
+    `End the tenant ${tenant.name}? Nothing is issued for its names any more.`,
+  );
+  const ended = await withAdmin(context, options, 'Tenants', (calls) =>
+    calls.call('EndTenant', { name: tenant.name, reason: options.reason ?? '' }),
+  );
+  if (options.json !== true) context.out(`ended ${printable(ended.name)}\n`);
+  showAltered(context, plan.altered);
+  return ended;
 }
 
 function deleteCommand(tenant: Command, context: CliContext, outcome: Outcome): void {
@@ -215,11 +250,18 @@ function deleteCommand(tenant: Command, context: CliContext, outcome: Outcome): 
           options.yes,
           `Delete the tenant ${name}? Its names are free for others, its EAB keys end for ever.`,
         );
-        await withAdmin(context, options, 'Tenants', (calls) =>
+        const ended = await withAdmin(context, options, 'Tenants', (calls) =>
           calls.call('DeleteTenant', { name: name as string, reason: options.reason ?? '' }),
         );
-        if (options.json) json(context, { deleted: name });
-        else context.out(`deleted ${name}: its names are free\n`);
+        if (options.json) {
+          json(context, { deleted: name, ...ended });
+          return;
+        }
+        context.out(
+          `deleted ${name}: its names are free; ${ended.eabKeys} EAB keys and ` +
+            `${ended.accounts} accounts have ended\n`,
+        );
+        showAltered(context, ended.altered);
       }),
     );
 }

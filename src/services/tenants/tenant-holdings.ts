@@ -1,13 +1,22 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import type { AcmeAccount, EabKey, Tenant } from '../../domain/index.ts';
 import { pagesOf } from '../../store/pages.ts';
-import type { AcmeStore, CertificateStore, EntryStore } from '../../store/ports/index.ts';
-import type { TenantReport } from './tenants.ts';
+import type { LedgerAcme } from '../../ledger/index.ts';
+import type {
+  CertificateStore,
+  DelegationStore,
+  EntryStore,
+  RoleStore,
+} from '../../store/ports/index.ts';
+import { alteredHoldings, type AlteredHoldingsDependencies } from './altered-holdings.ts';
+import type { TenantDeletion, TenantEnd, TenantReport } from './tenants.ts';
 
-export interface HoldingsDependencies {
+export interface HoldingsDependencies extends AlteredHoldingsDependencies {
   readonly entries: Pick<EntryStore, 'list'>;
   readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
-  readonly acme: Pick<AcmeStore, 'eabKeys' | 'accounts'>;
+  readonly acme: Pick<LedgerAcme, 'eabKeys' | 'accounts' | 'orders'>;
+  readonly delegations: Pick<DelegationStore, 'list'>;
+  readonly roles: Pick<RoleStore, 'list'>;
   readonly clock: Clock;
 }
 
@@ -35,45 +44,86 @@ export class TenantHoldings {
     };
   }
 
-  /** Ends the EAB keys and accounts of a tenant for ever. */
-  async endFor({ name }: Tenant, actor: string): Promise<void> {
+  /** What the end of a tenant hits. */
+  async affected(tenant: Tenant): Promise<Omit<TenantEnd, 'tenant'>> {
+    const { acme, certificates, clock, delegations, roles } = this.#dependencies;
+    const { name, spiffePrefixes } = tenant;
+    const now = clock.now();
+    const isOwn = (id: string): boolean => spiffePrefixes.some((prefix) => id.startsWith(prefix));
+    const active = { includeRevoked: false };
+    const orders = (stage: 'open' | 'finalizing'): Promise<number> =>
+      count(pagesOf((page) => acme.orders.list({ tenant: name, stage }, page)));
+    return {
+      entries: (await this.#entries(tenant)).entries,
+      delegations: await count(
+        pagesOf((page) => delegations.list(active, page)),
+        ({ clientId, expiresAt }) => isOwn(clientId) && (expiresAt === 0 || expiresAt > now),
+      ),
+      eabKeys: await count(this.#activeKeys(name)),
+      accounts: await count(this.#validAccounts(name)),
+      orders: (await orders('open')) + (await orders('finalizing')),
+      certificates: await certificates.countLive({ owned: tenant }, now),
+      endpoints: await certificates.countLive({ owned: tenant, kind: 'endpoint' }, now),
+      roles: await count(
+        pagesOf((page) => roles.list(page)),
+        ({ prefixes }) => prefixes.includes(`tenant:${name}`),
+      ),
+      altered: await alteredHoldings(this.#dependencies, name),
+    };
+  }
+
+  /**
+   * Ends the EAB keys and accounts of a tenant for ever. Where a row is missing or altered, the log
+   * says whose it is, and it is recorded as deleted.
+   */
+  async endFor({ name }: Tenant, actor: string): Promise<TenantDeletion> {
     const { acme, clock } = this.#dependencies;
-    const act = { actor, timeMs: clock.nowMs() };
-    const filter = { tenant: name, includeEnded: false, now: clock.now() };
-    for await (const keys of pagesOf((page) => acme.eabKeys.list(filter, page)))
-      for (const key of keys)
-        await acme.eabKeys.update(
-          { ...key, revokedAt: clock.now(), version: key.version + 1 },
-          {
-            rights: [],
-            event: {
-              ...act,
-              kind: 'eab-key.revoked',
-              subject: key.id,
-              detail: { tenant: name, reason: 'the tenant was deleted' },
-            },
-          },
-        );
-    const valid = { tenant: name, status: 'valid' } as const;
-    for await (const accounts of pagesOf((page) => acme.accounts.list(valid, page)))
-      for (const account of accounts)
-        await acme.accounts.update(
-          {
-            ...account,
-            status: 'revoked',
-            version: account.version + 1,
-            updatedAt: clock.now(),
-          },
-          {
-            rights: [],
-            event: {
-              ...act,
-              kind: 'acme.account.ended',
-              subject: account.id,
-              detail: { tenant: name, reason: 'the tenant was deleted' },
-            },
-          },
-        );
+    const event = (
+      kind: string,
+      subject: string,
+      more: Readonly<Record<string, boolean>> = {},
+    ) => ({
+      ...{ actor, timeMs: clock.nowMs(), kind, subject },
+      detail: { tenant: name, reason: 'the tenant was deleted', ...more },
+    });
+    const altered = await alteredHoldings(this.#dependencies, name);
+    const ended = { eabKeys: 0, accounts: 0 };
+    for (const { kind, id } of altered) {
+      const what = kind === 'eab-key' ? 'eabKeys' : 'accounts';
+      const act = kind === 'eab-key' ? 'eab-key.revoked' : 'acme.account.ended';
+      await acme[what].forget(id, event(act, id, { altered: true }));
+      ended[what] += 1;
+    }
+    for await (const keys of this.#activeKeys(name))
+      for (const key of keys) {
+        const revoked = { ...key, revokedAt: clock.now(), version: key.version + 1 };
+        await acme.eabKeys.update(revoked, { rights: [], event: event('eab-key.revoked', key.id) });
+        ended.eabKeys += 1;
+      }
+    for await (const accounts of this.#validAccounts(name))
+      for (const account of accounts) {
+        const { id, version } = account;
+        const changed = {
+          status: 'revoked',
+          version: version + 1,
+          updatedAt: clock.now(),
+        } as const;
+        const write = { rights: [], event: event('acme.account.ended', id) };
+        await acme.accounts.update({ ...account, ...changed }, write);
+        ended.accounts += 1;
+      }
+    return { ...ended, altered };
+  }
+
+  #activeKeys(tenant: string): AsyncIterable<readonly EabKey[]> {
+    const { acme, clock } = this.#dependencies;
+    const filter = { tenant, includeEnded: false, now: clock.now() };
+    return pagesOf((page) => acme.eabKeys.list(filter, page));
+  }
+
+  #validAccounts(tenant: string): AsyncIterable<readonly AcmeAccount[]> {
+    const { accounts } = this.#dependencies.acme;
+    return pagesOf((page) => accounts.list({ tenant, status: 'valid' }, page));
   }
 
   async #entries({ spiffePrefixes }: Tenant): Promise<Pick<TenantReport, 'entries' | 'sample'>> {
@@ -103,4 +153,13 @@ export class TenantHoldings {
     );
     return items;
   }
+}
+
+async function count<T>(
+  pages: AsyncIterable<readonly T[]>,
+  isCounted: (item: T) => boolean = () => true,
+): Promise<number> {
+  let counted = 0;
+  for await (const page of pages) counted += page.filter(isCounted).length;
+  return counted;
 }

@@ -21,7 +21,14 @@ import { collisionsOf, type CollisionDependencies } from './collisions.ts';
 import { tenantEvent } from './tenant-events.ts';
 import type { TenantHoldings } from './tenant-holdings.ts';
 import type { TenantOwners } from './tenant-owners.ts';
-import type { TenantChange, TenantReport, Tenants, TenantView } from './tenants.ts';
+import type {
+  TenantChange,
+  TenantDeletion,
+  TenantEnd,
+  TenantReport,
+  Tenants,
+  TenantView,
+} from './tenants.ts';
 
 export interface TenantDependencies extends CollisionDependencies {
   readonly tenants: LedgerTenants;
@@ -129,6 +136,14 @@ export class TenantService implements Tenants {
     });
   }
 
+  previewEnd(caller: OperatorCaller, name: string): Promise<TenantEnd> {
+    return this.#refusing(caller, 'PreviewTenantEnd', name, async () => {
+      const rights = await this.#dependencies.access.of(caller);
+      const tenant = await this.#visible(rights, name);
+      return { tenant, ...(await this.#dependencies.holdings.affected(tenant)) };
+    });
+  }
+
   end(caller: OperatorCaller, name: string, reason: string): Promise<Tenant> {
     return this.#refusing(caller, 'EndTenant', name, async () => {
       const { access, tenants } = this.#dependencies;
@@ -145,18 +160,18 @@ export class TenantService implements Tenants {
     });
   }
 
-  delete(caller: OperatorCaller, name: string, reason: string): Promise<void> {
+  delete(caller: OperatorCaller, name: string, reason: string): Promise<TenantDeletion> {
     return this.#refusing(caller, 'DeleteTenant', name, async () => {
       const text = checkText('reason', reason, 500);
       const { tenants, holdings, owners } = this.#dependencies;
       const rights = await this.#everything(caller, 'deleting a tenant');
       const tenant = await this.#visible(rights, name);
-      if (tenant.state === 'deleted') return;
+      if (tenant.state === 'deleted') return { eabKeys: 0, accounts: 0, altered: [] };
       if (tenant.state !== 'ended')
         throw new PkiError('CONFLICT', `the tenant ${name} is active`, {
           next: `End it first: meshca tenant end ${name}.`,
         });
-      await holdings.endFor(tenant, actorOf(caller));
+      const deletion = await holdings.endFor(tenant, actorOf(caller));
       const deleted: Tenant = {
         ...this.#next(tenant, 'deleted'),
         ...{ dnsSuffixes: [], spiffePrefixes: [], quotaCertificates: 0, quotaSeconds: 0 },
@@ -164,6 +179,7 @@ export class TenantService implements Tenants {
       const event = this.#event(caller, 'tenant.deleted', tenant, text);
       await tenants.update(deleted, event);
       await owners.refresh();
+      return deletion;
     });
   }
 

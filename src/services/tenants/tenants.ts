@@ -39,6 +39,36 @@ export interface TenantReport {
   readonly accounts: readonly Pick<AcmeAccount, 'id' | 'eabKeyId' | 'status'>[];
 }
 
+/** By the log it is the tenant's, and its row is missing or says something else. */
+export interface AlteredObject {
+  readonly kind: 'eab-key' | 'acme-account';
+  readonly id: string;
+}
+
+/** What the end of a tenant hits. */
+export interface TenantEnd {
+  readonly tenant: Tenant;
+  readonly entries: number;
+  readonly delegations: number;
+  readonly eabKeys: number;
+  readonly accounts: number;
+  /** Open, or with a certificate that is being issued. */
+  readonly orders: number;
+  readonly certificates: number;
+  /** Of these: of names without an identity. */
+  readonly endpoints: number;
+  readonly roles: number;
+  readonly altered: readonly AlteredObject[];
+}
+
+/** What has ended with a tenant. */
+export interface TenantDeletion {
+  readonly eabKeys: number;
+  readonly accounts: number;
+  /** Among these. */
+  readonly altered: readonly AlteredObject[];
+}
+
 /** Tenants: who owns names. */
 export interface Tenants {
   /**
@@ -64,8 +94,10 @@ export interface Tenants {
     input: TenantInput,
     options: { readonly version: number; readonly dryRun: boolean },
   ): Promise<TenantChange>;
+  /** NOT_FOUND. */
+  previewEnd(caller: OperatorCaller, name: string): Promise<TenantEnd>;
   /** Nothing is issued for its names from then on. Also of one that has ended. NOT_FOUND. */
   end(caller: OperatorCaller, name: string, reason: string): Promise<Tenant>;
   /** Of an ended tenant; its EAB keys and accounts end for ever. NOT_FOUND, CONFLICT. */
-  delete(caller: OperatorCaller, name: string, reason: string): Promise<void>;
+  delete(caller: OperatorCaller, name: string, reason: string): Promise<TenantDeletion>;
 }

@@ -64,6 +64,8 @@ export interface EabKeyStore {
   create(key: EabKey, write: AcmeWrite): Promise<void>;
   /** Replaces the row with the version before. NOT_FOUND, CONFLICT. */
   update(key: EabKey, write: AcmeWrite): Promise<void>;
+  /** Ends it for ever: removes its row, whatever that says, and records it as deleted. */
+  forget(id: string, event: AuditEvent): Promise<void>;
 }
 
 export interface AcmeAccountStore {
@@ -84,6 +86,8 @@ export interface AcmeAccountStore {
   create(account: AcmeAccount, write: AcmeWrite): Promise<void>;
   /** Replaces the row with the version before. NOT_FOUND, CONFLICT; ALREADY_EXISTS as above. */
   update(account: AcmeAccount, write: AcmeWrite): Promise<void>;
+  /** As of an EAB key. */
+  forget(id: string, event: AuditEvent): Promise<void>;
 }
 
 export interface AcmeOrderStore {

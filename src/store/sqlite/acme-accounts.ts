@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { loggedObject, type AcmeAccount } from '../../domain/index.ts';
+import { deletedObject, loggedObject, type AcmeAccount } from '../../domain/index.ts';
 import type { AcmeAccountTable } from '../acme-schema.ts';
 import type { AcmeAccountStore, LogGuard } from '../ports/index.ts';
 import type { WriteAcme } from './acme-write.ts';
@@ -22,7 +22,7 @@ export function createAcmeAccounts(
   engine: Engine,
   { audit, guard, write, bindKey }: AcmeAccountDependencies,
 ): AcmeAccountStore {
-  const { byId, byThumbprint, insert, update } = accountStatements(engine);
+  const { byId, byThumbprint, insert, update, remove } = accountStatements(engine);
   const read = (id: string): AcmeAccount | undefined => {
     const row = byId.get({ id });
     return row === undefined ? undefined : toAccount(row);
@@ -58,6 +58,11 @@ export function createAcmeAccounts(
         requireFreeKey(account);
         update.run(toRow(account));
         audit(options.event, loggedObject('acme-account', account));
+      }),
+    forget: (id, event) =>
+      engine.write(() => {
+        remove.run({ id });
+        audit(event, deletedObject('acme-account', id));
       }),
   };
 }
@@ -118,6 +123,9 @@ function accountStatements(engine: Engine) {
     ),
     update: engine.statement<Row>()((query, slot) =>
       query.updateTable('acme_accounts').set(contentOf(slot)).where('id', '=', slot('id')),
+    ),
+    remove: engine.statement<{ id: string }>()((query, slot) =>
+      query.deleteFrom('acme_accounts').where('id', '=', slot('id')),
     ),
   };
 }

@@ -1,6 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import {
+  deletedObject,
   loggedObject,
   type AcmeAccount,
   type AuditEvent,
@@ -37,7 +38,7 @@ export function createEabKeys(
   engine: Engine,
   { audit, guard, write }: EabKeyDependencies,
 ): EabKeyRows {
-  const { byId, insert, update } = eabKeyStatements(engine);
+  const { byId, insert, update, remove } = eabKeyStatements(engine);
   const read = (id: string): EabKey | undefined => {
     const row = byId.get({ id });
     return row === undefined ? undefined : toEabKey(row);
@@ -62,6 +63,11 @@ export function createEabKeys(
           const present = guard.requireRow('eab-key', key.id, read(key.id));
           requireVersionBefore(key, present, `key ${key.id}`);
           replace(key, options.event);
+        }),
+      forget: (id, event) =>
+        engine.write(() => {
+          remove.run({ id });
+          audit(event, deletedObject('eab-key', id));
         }),
     },
     bind: ({ id, eabKeyId }, event) => {
@@ -144,6 +150,9 @@ function eabKeyStatements(engine: Engine) {
     ),
     update: engine.statement<Row>()((query, slot) =>
       query.updateTable('eab_keys').set(contentOf(slot)).where('id', '=', slot('id')),
+    ),
+    remove: engine.statement<{ id: string }>()((query, slot) =>
+      query.deleteFrom('eab_keys').where('id', '=', slot('id')),
     ),
   };
 }

@@ -88,7 +88,8 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly [string
     ListTenants: ['local admin', 'never'],
     GetTenant: ['local admin', 'never'],
     UpdateTenant: ['local admin', 'by content'],
-    EndTenant: ['local admin', 'never'],
+    PreviewTenantEnd: ['local admin', 'never'],
+    EndTenant: ['local admin', 'always'],
     DeleteTenant: ['local admin', 'always'],
   },
   'meshca.admin.v1.Acme': {

@@ -21,6 +21,7 @@ import type { AgentInstance as _meshca_admin_v1_AgentInstance, AgentInstance__Ou
 import type { AgentTarget as _meshca_admin_v1_AgentTarget, AgentTarget__Output as _meshca_admin_v1_AgentTarget__Output } from './meshca/admin/v1/AgentTarget.ts';
 import type { AgentTargetSet as _meshca_admin_v1_AgentTargetSet, AgentTargetSet__Output as _meshca_admin_v1_AgentTargetSet__Output } from './meshca/admin/v1/AgentTargetSet.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
+import type { AlteredObject as _meshca_admin_v1_AlteredObject, AlteredObject__Output as _meshca_admin_v1_AlteredObject__Output } from './meshca/admin/v1/AlteredObject.ts';
 import type { ApplyEntriesRequest as _meshca_admin_v1_ApplyEntriesRequest, ApplyEntriesRequest__Output as _meshca_admin_v1_ApplyEntriesRequest__Output } from './meshca/admin/v1/ApplyEntriesRequest.ts';
 import type { ApplyEntriesResponse as _meshca_admin_v1_ApplyEntriesResponse, ApplyEntriesResponse__Output as _meshca_admin_v1_ApplyEntriesResponse__Output } from './meshca/admin/v1/ApplyEntriesResponse.ts';
 import type { ApprovalPolicy as _meshca_admin_v1_ApprovalPolicy, ApprovalPolicy__Output as _meshca_admin_v1_ApprovalPolicy__Output } from './meshca/admin/v1/ApprovalPolicy.ts';
@@ -177,6 +178,7 @@ import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, Placehold
 import type { PoliciesClient as _meshca_admin_v1_PoliciesClient, PoliciesDefinition as _meshca_admin_v1_PoliciesDefinition } from './meshca/admin/v1/Policies.ts';
 import type { PolicyDecision as _meshca_admin_v1_PolicyDecision, PolicyDecision__Output as _meshca_admin_v1_PolicyDecision__Output } from './meshca/admin/v1/PolicyDecision.ts';
 import type { PolicyRequestFacts as _meshca_admin_v1_PolicyRequestFacts, PolicyRequestFacts__Output as _meshca_admin_v1_PolicyRequestFacts__Output } from './meshca/admin/v1/PolicyRequestFacts.ts';
+import type { PreviewTenantEndRequest as _meshca_admin_v1_PreviewTenantEndRequest, PreviewTenantEndRequest__Output as _meshca_admin_v1_PreviewTenantEndRequest__Output } from './meshca/admin/v1/PreviewTenantEndRequest.ts';
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
@@ -227,6 +229,7 @@ import type { TenantChange as _meshca_admin_v1_TenantChange, TenantChange__Outpu
 import type { TenantCollision as _meshca_admin_v1_TenantCollision, TenantCollision__Output as _meshca_admin_v1_TenantCollision__Output } from './meshca/admin/v1/TenantCollision.ts';
 import type { TenantDraft as _meshca_admin_v1_TenantDraft, TenantDraft__Output as _meshca_admin_v1_TenantDraft__Output } from './meshca/admin/v1/TenantDraft.ts';
 import type { TenantEabKey as _meshca_admin_v1_TenantEabKey, TenantEabKey__Output as _meshca_admin_v1_TenantEabKey__Output } from './meshca/admin/v1/TenantEabKey.ts';
+import type { TenantEnd as _meshca_admin_v1_TenantEnd, TenantEnd__Output as _meshca_admin_v1_TenantEnd__Output } from './meshca/admin/v1/TenantEnd.ts';
 import type { TenantEntry as _meshca_admin_v1_TenantEntry, TenantEntry__Output as _meshca_admin_v1_TenantEntry__Output } from './meshca/admin/v1/TenantEntry.ts';
 import type { TenantReport as _meshca_admin_v1_TenantReport, TenantReport__Output as _meshca_admin_v1_TenantReport__Output } from './meshca/admin/v1/TenantReport.ts';
 import type { TenantView as _meshca_admin_v1_TenantView, TenantView__Output as _meshca_admin_v1_TenantView__Output } from './meshca/admin/v1/TenantView.ts';
@@ -271,6 +274,7 @@ export interface ProtoGrpcType {
         AgentTarget: MessageTypeDefinition<_meshca_admin_v1_AgentTarget, _meshca_admin_v1_AgentTarget__Output>
         AgentTargetSet: MessageTypeDefinition<_meshca_admin_v1_AgentTargetSet, _meshca_admin_v1_AgentTargetSet__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
+        AlteredObject: MessageTypeDefinition<_meshca_admin_v1_AlteredObject, _meshca_admin_v1_AlteredObject__Output>
         ApplyEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesRequest, _meshca_admin_v1_ApplyEntriesRequest__Output>
         ApplyEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesResponse, _meshca_admin_v1_ApplyEntriesResponse__Output>
         ApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_ApprovalPolicy, _meshca_admin_v1_ApprovalPolicy__Output>
@@ -443,6 +447,7 @@ export interface ProtoGrpcType {
         Policies: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_PoliciesClient> & { service: _meshca_admin_v1_PoliciesDefinition }
         PolicyDecision: MessageTypeDefinition<_meshca_admin_v1_PolicyDecision, _meshca_admin_v1_PolicyDecision__Output>
         PolicyRequestFacts: MessageTypeDefinition<_meshca_admin_v1_PolicyRequestFacts, _meshca_admin_v1_PolicyRequestFacts__Output>
+        PreviewTenantEndRequest: MessageTypeDefinition<_meshca_admin_v1_PreviewTenantEndRequest, _meshca_admin_v1_PreviewTenantEndRequest__Output>
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
@@ -496,6 +501,7 @@ export interface ProtoGrpcType {
         TenantCollision: MessageTypeDefinition<_meshca_admin_v1_TenantCollision, _meshca_admin_v1_TenantCollision__Output>
         TenantDraft: MessageTypeDefinition<_meshca_admin_v1_TenantDraft, _meshca_admin_v1_TenantDraft__Output>
         TenantEabKey: MessageTypeDefinition<_meshca_admin_v1_TenantEabKey, _meshca_admin_v1_TenantEabKey__Output>
+        TenantEnd: MessageTypeDefinition<_meshca_admin_v1_TenantEnd, _meshca_admin_v1_TenantEnd__Output>
         TenantEntry: MessageTypeDefinition<_meshca_admin_v1_TenantEntry, _meshca_admin_v1_TenantEntry__Output>
         TenantReport: MessageTypeDefinition<_meshca_admin_v1_TenantReport, _meshca_admin_v1_TenantReport__Output>
         TenantView: MessageTypeDefinition<_meshca_admin_v1_TenantView, _meshca_admin_v1_TenantView__Output>

@@ -57,6 +57,9 @@ test('a tenant is made, shown in 80 columns, offboarded with its certificates, a
   assert.equal(JSON.parse(raised.out).tenant.quotaCertificates, 0);
   assert.deepEqual(JSON.parse(raised.out).tenant.dnsSuffixes, ['shop.test']);
 
+  const counted = await run('tenant', 'end', 'shop', '--dry-run', '--json');
+  const { certificates, endpoints, entries, roles, altered } = JSON.parse(counted.out);
+  assert.deepEqual([certificates, endpoints, entries, roles, altered], [2, 2, 0, 0, []]);
   const plan = await run('tenant', 'end', 'shop', '--revoke', '--dry-run');
   assert.match(plan.out, /to revoke +2 certificates/);
   assert.equal((await issue('y.shop.test')).code, 0, 'the dry run has ended nothing');

@@ -26,7 +26,7 @@ export interface CertificateFilter {
    */
   'owner'?: (string);
   /**
-   * With a SPIFFE ID or DNS name of this tenant.
+   * Issued for this tenant, or with a SPIFFE ID or DNS name of it.
    */
   'tenant'?: (string);
 }
@@ -54,7 +54,7 @@ export interface CertificateFilter__Output {
    */
   'owner': (string);
   /**
-   * With a SPIFFE ID or DNS name of this tenant.
+   * Issued for this tenant, or with a SPIFFE ID or DNS name of it.
    */
   'tenant': (string);
 }

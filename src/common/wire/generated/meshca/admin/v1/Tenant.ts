@@ -23,7 +23,7 @@ export interface Tenant {
   'quotaCertificates'?: (number | string | Long);
   'quotaSeconds'?: (number | string | Long);
   /**
-   * active, ended
+   * active, ended, deleted
    */
   'state'?: (string);
   'version'?: (number | string | Long);
@@ -52,7 +52,7 @@ export interface Tenant__Output {
   'quotaCertificates': (number);
   'quotaSeconds': (number);
   /**
-   * active, ended
+   * active, ended, deleted
    */
   'state': (string);
   'version': (number);

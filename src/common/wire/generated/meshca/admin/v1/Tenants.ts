@@ -10,8 +10,10 @@ import type { EndTenantRequest as _meshca_admin_v1_EndTenantRequest, EndTenantRe
 import type { GetTenantRequest as _meshca_admin_v1_GetTenantRequest, GetTenantRequest__Output as _meshca_admin_v1_GetTenantRequest__Output } from '../../../meshca/admin/v1/GetTenantRequest.ts';
 import type { ListTenantsRequest as _meshca_admin_v1_ListTenantsRequest, ListTenantsRequest__Output as _meshca_admin_v1_ListTenantsRequest__Output } from '../../../meshca/admin/v1/ListTenantsRequest.ts';
 import type { ListTenantsResponse as _meshca_admin_v1_ListTenantsResponse, ListTenantsResponse__Output as _meshca_admin_v1_ListTenantsResponse__Output } from '../../../meshca/admin/v1/ListTenantsResponse.ts';
+import type { PreviewTenantEndRequest as _meshca_admin_v1_PreviewTenantEndRequest, PreviewTenantEndRequest__Output as _meshca_admin_v1_PreviewTenantEndRequest__Output } from '../../../meshca/admin/v1/PreviewTenantEndRequest.ts';
 import type { Tenant as _meshca_admin_v1_Tenant, Tenant__Output as _meshca_admin_v1_Tenant__Output } from '../../../meshca/admin/v1/Tenant.ts';
 import type { TenantChange as _meshca_admin_v1_TenantChange, TenantChange__Output as _meshca_admin_v1_TenantChange__Output } from '../../../meshca/admin/v1/TenantChange.ts';
+import type { TenantEnd as _meshca_admin_v1_TenantEnd, TenantEnd__Output as _meshca_admin_v1_TenantEnd__Output } from '../../../meshca/admin/v1/TenantEnd.ts';
 import type { TenantReport as _meshca_admin_v1_TenantReport, TenantReport__Output as _meshca_admin_v1_TenantReport__Output } from '../../../meshca/admin/v1/TenantReport.ts';
 import type { UpdateTenantRequest as _meshca_admin_v1_UpdateTenantRequest, UpdateTenantRequest__Output as _meshca_admin_v1_UpdateTenantRequest__Output } from '../../../meshca/admin/v1/UpdateTenantRequest.ts';
 
@@ -51,6 +53,7 @@ export interface TenantsClient extends grpc.Client {
 
   /**
    * Nothing is issued for its names from then on. Its certificates stay valid: see Certificates.RevokeCertificates.
+   * Held for approval under dual control.
    */
   EndTenant(argument: _meshca_admin_v1_EndTenantRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Tenant__Output>): grpc.ClientUnaryCall;
   EndTenant(argument: _meshca_admin_v1_EndTenantRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Tenant__Output>): grpc.ClientUnaryCall;
@@ -58,6 +61,7 @@ export interface TenantsClient extends grpc.Client {
   EndTenant(argument: _meshca_admin_v1_EndTenantRequest, callback: grpc.requestCallback<_meshca_admin_v1_Tenant__Output>): grpc.ClientUnaryCall;
   /**
    * Nothing is issued for its names from then on. Its certificates stay valid: see Certificates.RevokeCertificates.
+   * Held for approval under dual control.
    */
   endTenant(argument: _meshca_admin_v1_EndTenantRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Tenant__Output>): grpc.ClientUnaryCall;
   endTenant(argument: _meshca_admin_v1_EndTenantRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Tenant__Output>): grpc.ClientUnaryCall;
@@ -81,6 +85,21 @@ export interface TenantsClient extends grpc.Client {
   listTenants(argument: _meshca_admin_v1_ListTenantsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListTenantsResponse__Output>): grpc.ClientUnaryCall;
   listTenants(argument: _meshca_admin_v1_ListTenantsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListTenantsResponse__Output>): grpc.ClientUnaryCall;
   listTenants(argument: _meshca_admin_v1_ListTenantsRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListTenantsResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * What EndTenant would hit.
+   */
+  PreviewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  PreviewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  PreviewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  PreviewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  /**
+   * What EndTenant would hit.
+   */
+  previewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  previewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  previewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
+  previewTenantEnd(argument: _meshca_admin_v1_PreviewTenantEndRequest, callback: grpc.requestCallback<_meshca_admin_v1_TenantEnd__Output>): grpc.ClientUnaryCall;
 
   /**
    * Replaces description, names and quota. Held for approval under dual control, but for a dry run.
@@ -115,12 +134,18 @@ export interface TenantsHandlers extends grpc.UntypedServiceImplementation {
 
   /**
    * Nothing is issued for its names from then on. Its certificates stay valid: see Certificates.RevokeCertificates.
+   * Held for approval under dual control.
    */
   EndTenant: grpc.handleUnaryCall<_meshca_admin_v1_EndTenantRequest__Output, _meshca_admin_v1_Tenant>;
 
   GetTenant: grpc.handleUnaryCall<_meshca_admin_v1_GetTenantRequest__Output, _meshca_admin_v1_TenantReport>;
 
   ListTenants: grpc.handleUnaryCall<_meshca_admin_v1_ListTenantsRequest__Output, _meshca_admin_v1_ListTenantsResponse>;
+
+  /**
+   * What EndTenant would hit.
+   */
+  PreviewTenantEnd: grpc.handleUnaryCall<_meshca_admin_v1_PreviewTenantEndRequest__Output, _meshca_admin_v1_TenantEnd>;
 
   /**
    * Replaces description, names and quota. Held for approval under dual control, but for a dry run.
@@ -135,5 +160,6 @@ export interface TenantsDefinition extends grpc.ServiceDefinition {
   EndTenant: MethodDefinition<_meshca_admin_v1_EndTenantRequest, _meshca_admin_v1_Tenant, _meshca_admin_v1_EndTenantRequest__Output, _meshca_admin_v1_Tenant__Output>
   GetTenant: MethodDefinition<_meshca_admin_v1_GetTenantRequest, _meshca_admin_v1_TenantReport, _meshca_admin_v1_GetTenantRequest__Output, _meshca_admin_v1_TenantReport__Output>
   ListTenants: MethodDefinition<_meshca_admin_v1_ListTenantsRequest, _meshca_admin_v1_ListTenantsResponse, _meshca_admin_v1_ListTenantsRequest__Output, _meshca_admin_v1_ListTenantsResponse__Output>
+  PreviewTenantEnd: MethodDefinition<_meshca_admin_v1_PreviewTenantEndRequest, _meshca_admin_v1_TenantEnd, _meshca_admin_v1_PreviewTenantEndRequest__Output, _meshca_admin_v1_TenantEnd__Output>
   UpdateTenant: MethodDefinition<_meshca_admin_v1_UpdateTenantRequest, _meshca_admin_v1_TenantChange, _meshca_admin_v1_UpdateTenantRequest__Output, _meshca_admin_v1_TenantChange__Output>
 }
