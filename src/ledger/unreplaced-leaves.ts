@@ -81,6 +81,16 @@ export class UnreplacedLeaves {
     if (early !== undefined) early.except = kept;
   }
 
+  /** Whether the holder has told this process that it uses this leaf no more. */
+  wasReplaced(holder: string, authorityId: string, serial: string): boolean {
+    const short = shortSerial(serial);
+    const keys = certificateKinds.map((kind) => holderKey(kind, holder));
+    const byHolder = this.#byAuthority.get(authorityId);
+    if (keys.some((key) => byHolder?.get(key)?.has(short) === true)) return false;
+    const early = this.#toldEarly;
+    return early === undefined || keys.some((key) => early.get(key)?.replaced.has(short) === true);
+  }
+
   /** Whether a leaf of this authority that ends at `since` or later may be in use. */
   isLive(authorityId: string, since: number): boolean {
     if ((this.#dropped.get(authorityId) ?? 0) >= since) return true;

@@ -42,6 +42,11 @@ export interface LedgerWatchers {
   lastSeenAt(clientId: string): number;
   /** The latest end of what was signed for this control plane; 0: nothing is known. */
   lastLeafOf(clientId: string, now: number): number;
+  /** Whether this control plane has told this process that nobody uses the certificate any more. */
+  wasReplaced(
+    clientId: string,
+    of: { readonly serial: string; readonly authorityId: string },
+  ): boolean;
   /** Unreplaced certificates of this authority that were signed for this control plane. */
   certificatesOf(clientId: string, authorityId: string, now: number): number;
 }
@@ -143,6 +148,13 @@ export class Watchers implements LedgerWatchers {
 
   lastLeafOf(clientId: string, now: number): number {
     return this.#issued.holders(now).get(clientId) ?? 0;
+  }
+
+  wasReplaced(
+    clientId: string,
+    { serial, authorityId }: { readonly serial: string; readonly authorityId: string },
+  ): boolean {
+    return this.#issued.unreplaced.wasReplaced(clientId, authorityId, serial);
   }
 
   certificatesOf(clientId: string, authorityId: string, now: number): number {

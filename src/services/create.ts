@@ -30,6 +30,7 @@ import { RefusalLog } from './callers/refusal-log.ts';
 import { RestoreService } from './inspection/restore-service.ts';
 import { RevocationService } from './inspection/revocation-service.ts';
 import { KeyService } from './revoking/key-service.ts';
+import { pulledBy, type PulledHolders } from './revoking/pulls.ts';
 import { Revoker } from './revoking/revoker.ts';
 import { SelectionService } from './revoking/selection-service.ts';
 import type { ServicesDependencies } from './services-dependencies.ts';
@@ -104,7 +105,7 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
     ...approvalServices(dependencies, common),
     ...authorityServices(dependencies, common),
     ...inspectionServices(dependencies, common, sync),
-    ...revokingServices(dependencies, common, sync),
+    ...revokingServices(dependencies, common, pulledBy(sync, watch)),
     isConnected: (id) => sync.isConnected(id) || watch.isConnected(id),
     async close() {
       await poller.close();
@@ -322,13 +323,12 @@ function authorityServices(dependencies: ServicesDependencies, { shared }: Commo
 function revokingServices(
   dependencies: ServicesDependencies,
   { callers, shared }: Common,
-  sync: SyncHub,
+  pulls: PulledHolders,
 ) {
   const { store, authorities, inventory } = dependencies;
   const { audit, blockedKeys, certificates, revocations } = store;
   const revoker = new Revoker({
-    ...{ revocations, blockedKeys, callers },
-    pulls: sync,
+    ...{ revocations, blockedKeys, callers, pulls },
     clock: shared.clock,
   });
   const parts = { ...shared, certificates, revocations, inventory, authorities, revoker };
@@ -352,7 +352,7 @@ function revokingServices(
             ({ state, spkiDer }) =>
               !endedStates.includes(state) && spkiDer !== null && sha256Hex(spkiDer) === sha256,
           ),
-      pulls: sync,
+      pulls,
     }),
   };
 }

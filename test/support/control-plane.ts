@@ -79,7 +79,12 @@ export class SignDialogue extends Dialogue<SignStreamRequest, SignStreamResponse
 export class Watcher extends Dialogue<WatchBundleRequest, WatchBundleResponse__Output> {
   constructor(
     client: Client,
-    hello: { readonly instance: string; readonly withoutCrls?: boolean },
+    hello: {
+      readonly instance: string;
+      readonly withoutCrls?: boolean;
+      readonly withReplacements?: boolean;
+      readonly replacementsAfter?: string;
+    },
   ) {
     super(client, 'WatchBundle');
     this.write({ hello: { version: 'test', ...hello } });
@@ -96,6 +101,7 @@ export class Watcher extends Dialogue<WatchBundleRequest, WatchBundleResponse__O
       crls: newest('crls'),
       taints: newest('taints'),
       renewNow: newest('renewNow'),
+      replacements: newest('replacements'),
     };
   }
 

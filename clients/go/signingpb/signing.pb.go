@@ -831,9 +831,13 @@ type WatchHello struct {
 	// For display.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// It checks no CRLs, and gets none.
-	WithoutCrls   bool `protobuf:"varint,3,opt,name=without_crls,json=withoutCrls,proto3" json:"without_crls,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WithoutCrls bool `protobuf:"varint,3,opt,name=without_crls,json=withoutCrls,proto3" json:"without_crls,omitempty"`
+	// It wants `replacements`.
+	WithReplacements bool `protobuf:"varint,4,opt,name=with_replacements,json=withReplacements,proto3" json:"with_replacements,omitempty"`
+	// The cursor of the last replacements that it has handled, from any of its streams. Empty: everything that is to be replaced.
+	ReplacementsAfter string `protobuf:"bytes,5,opt,name=replacements_after,json=replacementsAfter,proto3" json:"replacements_after,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WatchHello) Reset() {
@@ -885,6 +889,20 @@ func (x *WatchHello) GetWithoutCrls() bool {
 		return x.WithoutCrls
 	}
 	return false
+}
+
+func (x *WatchHello) GetWithReplacements() bool {
+	if x != nil {
+		return x.WithReplacements
+	}
+	return false
+}
+
+func (x *WatchHello) GetReplacementsAfter() string {
+	if x != nil {
+		return x.ReplacementsAfter
+	}
+	return ""
 }
 
 // What this process, and what it serves, hold now. Each report replaces the one before.
@@ -1092,6 +1110,7 @@ type WatchBundleResponse struct {
 	Crls          *CrlSet                `protobuf:"bytes,2,opt,name=crls,proto3" json:"crls,omitempty"`
 	Taints        *TaintSet              `protobuf:"bytes,3,opt,name=taints,proto3" json:"taints,omitempty"`
 	RenewNow      *RenewNow              `protobuf:"bytes,4,opt,name=renew_now,json=renewNow,proto3" json:"renew_now,omitempty"`
+	Replacements  *Replacements          `protobuf:"bytes,5,opt,name=replacements,proto3" json:"replacements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1150,6 +1169,13 @@ func (x *WatchBundleResponse) GetTaints() *TaintSet {
 func (x *WatchBundleResponse) GetRenewNow() *RenewNow {
 	if x != nil {
 		return x.RenewNow
+	}
+	return nil
+}
+
+func (x *WatchBundleResponse) GetReplacements() *Replacements {
+	if x != nil {
+		return x.Replacements
 	}
 	return nil
 }
@@ -1609,6 +1635,202 @@ func (x *RenewNowItem) GetCertificates() int64 {
 	return 0
 }
 
+// Certificates that were issued to this caller and have to be replaced: what was not told yet, the oldest cause first. The first
+// ones come soon after the first message, also where there are none. One may be told again, by another stream or with another
+// cause. It is told no more once it is reported in `replaced_serials`, or has ended.
+type Replacements struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Certificates []*DueCertificate      `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// Replace them within this time, spread over it.
+	WindowSeconds int64 `protobuf:"varint,2,opt,name=window_seconds,json=windowSeconds,proto3" json:"window_seconds,omitempty"`
+	// For `replacements_after`, once these were handled.
+	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// More follow at once.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replacements) Reset() {
+	*x = Replacements{}
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replacements) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replacements) ProtoMessage() {}
+
+func (x *Replacements) ProtoReflect() protoreflect.Message {
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replacements.ProtoReflect.Descriptor instead.
+func (*Replacements) Descriptor() ([]byte, []int) {
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Replacements) GetCertificates() []*DueCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Replacements) GetWindowSeconds() int64 {
+	if x != nil {
+		return x.WindowSeconds
+	}
+	return 0
+}
+
+func (x *Replacements) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *Replacements) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type DueCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lower-case hex.
+	Serial string `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Empty: it has names alone.
+	SpiffeId     string   `protobuf:"bytes,2,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	DnsNames     []string `protobuf:"bytes,3,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
+	Ips          []string `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
+	DelegationId string   `protobuf:"bytes,5,opt,name=delegation_id,json=delegationId,proto3" json:"delegation_id,omitempty"`
+	// `revoked`, `key-blocked` or `authority-tainted`. Replace it with another key in any case.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// With `revoked`: the reason of RFC 5280, such as keyCompromise.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Unix seconds: when it was revoked, its key blocked, or its authority tainted.
+	Since    int64 `protobuf:"varint,8,opt,name=since,proto3" json:"since,omitempty"`
+	NotAfter int64 `protobuf:"varint,9,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// A later certificate with the same names that this caller got and that stands. Its holder may not have it yet. Empty: none.
+	ReplacedBy    string `protobuf:"bytes,10,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueCertificate) Reset() {
+	*x = DueCertificate{}
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueCertificate) ProtoMessage() {}
+
+func (x *DueCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueCertificate.ProtoReflect.Descriptor instead.
+func (*DueCertificate) Descriptor() ([]byte, []int) {
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DueCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *DueCertificate) GetSpiffeId() string {
+	if x != nil {
+		return x.SpiffeId
+	}
+	return ""
+}
+
+func (x *DueCertificate) GetDnsNames() []string {
+	if x != nil {
+		return x.DnsNames
+	}
+	return nil
+}
+
+func (x *DueCertificate) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *DueCertificate) GetDelegationId() string {
+	if x != nil {
+		return x.DelegationId
+	}
+	return ""
+}
+
+func (x *DueCertificate) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *DueCertificate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DueCertificate) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *DueCertificate) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *DueCertificate) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
 type ExchangeEabKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The names that the account may order.
@@ -1622,7 +1844,7 @@ type ExchangeEabKeyRequest struct {
 
 func (x *ExchangeEabKeyRequest) Reset() {
 	*x = ExchangeEabKeyRequest{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1856,7 @@ func (x *ExchangeEabKeyRequest) String() string {
 func (*ExchangeEabKeyRequest) ProtoMessage() {}
 
 func (x *ExchangeEabKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[23]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1869,7 @@ func (x *ExchangeEabKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeEabKeyRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeEabKeyRequest) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{23}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExchangeEabKeyRequest) GetDnsNames() []string {
@@ -1685,7 +1907,7 @@ type ExchangeEabKeyResponse struct {
 
 func (x *ExchangeEabKeyResponse) Reset() {
 	*x = ExchangeEabKeyResponse{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1919,7 @@ func (x *ExchangeEabKeyResponse) String() string {
 func (*ExchangeEabKeyResponse) ProtoMessage() {}
 
 func (x *ExchangeEabKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[24]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1932,7 @@ func (x *ExchangeEabKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeEabKeyResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeEabKeyResponse) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{24}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExchangeEabKeyResponse) GetKeyId() string {
@@ -1756,7 +1978,7 @@ type GetDelegationRequest struct {
 
 func (x *GetDelegationRequest) Reset() {
 	*x = GetDelegationRequest{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1990,7 @@ func (x *GetDelegationRequest) String() string {
 func (*GetDelegationRequest) ProtoMessage() {}
 
 func (x *GetDelegationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[25]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +2003,7 @@ func (x *GetDelegationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDelegationRequest.ProtoReflect.Descriptor instead.
 func (*GetDelegationRequest) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{25}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{27}
 }
 
 // max_ttl_seconds and key_types: of the delegations for identities together; of those for names each states its own.
@@ -1798,7 +2020,7 @@ type DelegationView struct {
 
 func (x *DelegationView) Reset() {
 	*x = DelegationView{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2032,7 @@ func (x *DelegationView) String() string {
 func (*DelegationView) ProtoMessage() {}
 
 func (x *DelegationView) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[26]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2045,7 @@ func (x *DelegationView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegationView.ProtoReflect.Descriptor instead.
 func (*DelegationView) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{26}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DelegationView) GetDelegationIds() []string {
@@ -1877,7 +2099,7 @@ type NamesDelegation struct {
 
 func (x *NamesDelegation) Reset() {
 	*x = NamesDelegation{}
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2111,7 @@ func (x *NamesDelegation) String() string {
 func (*NamesDelegation) ProtoMessage() {}
 
 func (x *NamesDelegation) ProtoReflect() protoreflect.Message {
-	mi := &file_meshca_signing_v1_signing_proto_msgTypes[27]
+	mi := &file_meshca_signing_v1_signing_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2124,7 @@ func (x *NamesDelegation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesDelegation.ProtoReflect.Descriptor instead.
 func (*NamesDelegation) Descriptor() ([]byte, []int) {
-	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{27}
+	return file_meshca_signing_v1_signing_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NamesDelegation) GetDelegationId() string {
@@ -2021,12 +2243,14 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\x12WatchBundleRequest\x125\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1d.meshca.signing.v1.WatchHelloH\x00R\x05hello\x128\n" +
 	"\x06report\x18\x02 \x01(\v2\x1e.meshca.signing.v1.WatchReportH\x00R\x06reportB\t\n" +
-	"\amessage\"e\n" +
+	"\amessage\"\xc1\x01\n" +
 	"\n" +
 	"WatchHello\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12!\n" +
-	"\fwithout_crls\x18\x03 \x01(\bR\vwithoutCrls\"\x96\x02\n" +
+	"\fwithout_crls\x18\x03 \x01(\bR\vwithoutCrls\x12+\n" +
+	"\x11with_replacements\x18\x04 \x01(\bR\x10withReplacements\x12-\n" +
+	"\x12replacements_after\x18\x05 \x01(\tR\x11replacementsAfter\"\x96\x02\n" +
 	"\vWatchReport\x120\n" +
 	"\x14authority_set_digest\x18\x01 \x01(\fR\x12authoritySetDigest\x12$\n" +
 	"\x0ejwt_set_digest\x18\x02 \x01(\fR\fjwtSetDigest\x12>\n" +
@@ -2042,12 +2266,13 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05since\x18\a \x01(\x03R\x05since\x12%\n" +
-	"\x0edeparted_until\x18\b \x01(\x03R\rdepartedUntil\"\xe6\x01\n" +
+	"\x0edeparted_until\x18\b \x01(\x03R\rdepartedUntil\"\xab\x02\n" +
 	"\x13WatchBundleResponse\x121\n" +
 	"\x05trust\x18\x01 \x01(\v2\x1b.meshca.signing.v1.TrustSetR\x05trust\x12-\n" +
 	"\x04crls\x18\x02 \x01(\v2\x19.meshca.signing.v1.CrlSetR\x04crls\x123\n" +
 	"\x06taints\x18\x03 \x01(\v2\x1b.meshca.signing.v1.TaintSetR\x06taints\x128\n" +
-	"\trenew_now\x18\x04 \x01(\v2\x1b.meshca.signing.v1.RenewNowR\brenewNow\"\x9c\x01\n" +
+	"\trenew_now\x18\x04 \x01(\v2\x1b.meshca.signing.v1.RenewNowR\brenewNow\x12C\n" +
+	"\freplacements\x18\x05 \x01(\v2\x1f.meshca.signing.v1.ReplacementsR\freplacements\"\x9c\x01\n" +
 	"\bTrustSet\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x1b\n" +
@@ -2077,7 +2302,25 @@ const file_meshca_signing_v1_signing_proto_rawDesc = "" +
 	"\x05items\x18\x02 \x03(\v2\x1f.meshca.signing.v1.RenewNowItemR\x05items\"U\n" +
 	"\fRenewNowItem\x12!\n" +
 	"\fauthority_id\x18\x01 \x01(\tR\vauthorityId\x12\"\n" +
-	"\fcertificates\x18\x02 \x01(\x03R\fcertificates\"`\n" +
+	"\fcertificates\x18\x02 \x01(\x03R\fcertificates\"\xa8\x01\n" +
+	"\fReplacements\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.meshca.signing.v1.DueCertificateR\fcertificates\x12%\n" +
+	"\x0ewindow_seconds\x18\x02 \x01(\x03R\rwindowSeconds\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\x97\x02\n" +
+	"\x0eDueCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1b\n" +
+	"\tspiffe_id\x18\x02 \x01(\tR\bspiffeId\x12\x1b\n" +
+	"\tdns_names\x18\x03 \x03(\tR\bdnsNames\x12\x10\n" +
+	"\x03ips\x18\x04 \x03(\tR\x03ips\x12#\n" +
+	"\rdelegation_id\x18\x05 \x01(\tR\fdelegationId\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x14\n" +
+	"\x05since\x18\b \x01(\x03R\x05since\x12\x1b\n" +
+	"\tnot_after\x18\t \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vreplaced_by\x18\n" +
+	" \x01(\tR\n" +
+	"replacedBy\"`\n" +
 	"\x15ExchangeEabKeyRequest\x12\x1b\n" +
 	"\tdns_names\x18\x01 \x03(\tR\bdnsNames\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\tR\x03ips\x12\x18\n" +
@@ -2126,7 +2369,7 @@ func file_meshca_signing_v1_signing_proto_rawDescGZIP() []byte {
 	return file_meshca_signing_v1_signing_proto_rawDescData
 }
 
-var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_meshca_signing_v1_signing_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*SignDownstreamAuthorityRequest)(nil),  // 0: meshca.signing.v1.SignDownstreamAuthorityRequest
 	(*SignDownstreamAuthorityResponse)(nil), // 1: meshca.signing.v1.SignDownstreamAuthorityResponse
@@ -2151,11 +2394,13 @@ var file_meshca_signing_v1_signing_proto_goTypes = []any{
 	(*TaintedAuthority)(nil),                // 20: meshca.signing.v1.TaintedAuthority
 	(*RenewNow)(nil),                        // 21: meshca.signing.v1.RenewNow
 	(*RenewNowItem)(nil),                    // 22: meshca.signing.v1.RenewNowItem
-	(*ExchangeEabKeyRequest)(nil),           // 23: meshca.signing.v1.ExchangeEabKeyRequest
-	(*ExchangeEabKeyResponse)(nil),          // 24: meshca.signing.v1.ExchangeEabKeyResponse
-	(*GetDelegationRequest)(nil),            // 25: meshca.signing.v1.GetDelegationRequest
-	(*DelegationView)(nil),                  // 26: meshca.signing.v1.DelegationView
-	(*NamesDelegation)(nil),                 // 27: meshca.signing.v1.NamesDelegation
+	(*Replacements)(nil),                    // 23: meshca.signing.v1.Replacements
+	(*DueCertificate)(nil),                  // 24: meshca.signing.v1.DueCertificate
+	(*ExchangeEabKeyRequest)(nil),           // 25: meshca.signing.v1.ExchangeEabKeyRequest
+	(*ExchangeEabKeyResponse)(nil),          // 26: meshca.signing.v1.ExchangeEabKeyResponse
+	(*GetDelegationRequest)(nil),            // 27: meshca.signing.v1.GetDelegationRequest
+	(*DelegationView)(nil),                  // 28: meshca.signing.v1.DelegationView
+	(*NamesDelegation)(nil),                 // 29: meshca.signing.v1.NamesDelegation
 }
 var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	2,  // 0: meshca.signing.v1.SignBatchRequest.items:type_name -> meshca.signing.v1.SignRequest
@@ -2171,30 +2416,32 @@ var file_meshca_signing_v1_signing_proto_depIdxs = []int32{
 	17, // 10: meshca.signing.v1.WatchBundleResponse.crls:type_name -> meshca.signing.v1.CrlSet
 	19, // 11: meshca.signing.v1.WatchBundleResponse.taints:type_name -> meshca.signing.v1.TaintSet
 	21, // 12: meshca.signing.v1.WatchBundleResponse.renew_now:type_name -> meshca.signing.v1.RenewNow
-	16, // 13: meshca.signing.v1.TrustSet.jwt_keys:type_name -> meshca.signing.v1.JwtKey
-	18, // 14: meshca.signing.v1.CrlSet.crls:type_name -> meshca.signing.v1.SignedCrl
-	20, // 15: meshca.signing.v1.TaintSet.authorities:type_name -> meshca.signing.v1.TaintedAuthority
-	22, // 16: meshca.signing.v1.RenewNow.items:type_name -> meshca.signing.v1.RenewNowItem
-	27, // 17: meshca.signing.v1.DelegationView.names:type_name -> meshca.signing.v1.NamesDelegation
-	2,  // 18: meshca.signing.v1.Signing.Sign:input_type -> meshca.signing.v1.SignRequest
-	4,  // 19: meshca.signing.v1.Signing.SignBatch:input_type -> meshca.signing.v1.SignBatchRequest
-	8,  // 20: meshca.signing.v1.Signing.SignStream:input_type -> meshca.signing.v1.SignStreamRequest
-	10, // 21: meshca.signing.v1.Signing.WatchBundle:input_type -> meshca.signing.v1.WatchBundleRequest
-	25, // 22: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
-	23, // 23: meshca.signing.v1.Signing.ExchangeEabKey:input_type -> meshca.signing.v1.ExchangeEabKeyRequest
-	0,  // 24: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
-	3,  // 25: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
-	5,  // 26: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
-	9,  // 27: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
-	14, // 28: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
-	26, // 29: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
-	24, // 30: meshca.signing.v1.Signing.ExchangeEabKey:output_type -> meshca.signing.v1.ExchangeEabKeyResponse
-	1,  // 31: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	23, // 13: meshca.signing.v1.WatchBundleResponse.replacements:type_name -> meshca.signing.v1.Replacements
+	16, // 14: meshca.signing.v1.TrustSet.jwt_keys:type_name -> meshca.signing.v1.JwtKey
+	18, // 15: meshca.signing.v1.CrlSet.crls:type_name -> meshca.signing.v1.SignedCrl
+	20, // 16: meshca.signing.v1.TaintSet.authorities:type_name -> meshca.signing.v1.TaintedAuthority
+	22, // 17: meshca.signing.v1.RenewNow.items:type_name -> meshca.signing.v1.RenewNowItem
+	24, // 18: meshca.signing.v1.Replacements.certificates:type_name -> meshca.signing.v1.DueCertificate
+	29, // 19: meshca.signing.v1.DelegationView.names:type_name -> meshca.signing.v1.NamesDelegation
+	2,  // 20: meshca.signing.v1.Signing.Sign:input_type -> meshca.signing.v1.SignRequest
+	4,  // 21: meshca.signing.v1.Signing.SignBatch:input_type -> meshca.signing.v1.SignBatchRequest
+	8,  // 22: meshca.signing.v1.Signing.SignStream:input_type -> meshca.signing.v1.SignStreamRequest
+	10, // 23: meshca.signing.v1.Signing.WatchBundle:input_type -> meshca.signing.v1.WatchBundleRequest
+	27, // 24: meshca.signing.v1.Signing.GetDelegation:input_type -> meshca.signing.v1.GetDelegationRequest
+	25, // 25: meshca.signing.v1.Signing.ExchangeEabKey:input_type -> meshca.signing.v1.ExchangeEabKeyRequest
+	0,  // 26: meshca.signing.v1.Signing.SignDownstreamAuthority:input_type -> meshca.signing.v1.SignDownstreamAuthorityRequest
+	3,  // 27: meshca.signing.v1.Signing.Sign:output_type -> meshca.signing.v1.SignResponse
+	5,  // 28: meshca.signing.v1.Signing.SignBatch:output_type -> meshca.signing.v1.SignBatchResponse
+	9,  // 29: meshca.signing.v1.Signing.SignStream:output_type -> meshca.signing.v1.SignStreamResponse
+	14, // 30: meshca.signing.v1.Signing.WatchBundle:output_type -> meshca.signing.v1.WatchBundleResponse
+	28, // 31: meshca.signing.v1.Signing.GetDelegation:output_type -> meshca.signing.v1.DelegationView
+	26, // 32: meshca.signing.v1.Signing.ExchangeEabKey:output_type -> meshca.signing.v1.ExchangeEabKeyResponse
+	1,  // 33: meshca.signing.v1.Signing.SignDownstreamAuthority:output_type -> meshca.signing.v1.SignDownstreamAuthorityResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_meshca_signing_v1_signing_proto_init() }
@@ -2216,7 +2463,7 @@ func file_meshca_signing_v1_signing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meshca_signing_v1_signing_proto_rawDesc), len(file_meshca_signing_v1_signing_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

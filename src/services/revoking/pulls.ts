@@ -1,6 +1,6 @@
 import type { CertificateRecord } from '../../domain/index.ts';
 
-/** Has agents replace certificates that they hold. */
+/** Has agents and control planes replace certificates that they hold. */
 export interface PulledHolders {
   /**
    * These holders have certificates that were revoked, or whose key was blocked. `certificates`: how
@@ -8,6 +8,14 @@ export interface PulledHolders {
    */
   replace(holders: Iterable<string>, certificates: number): void;
 }
+
+/** All of these, each of which knows some of the holders. */
+export const pulledBy = (...hubs: readonly PulledHolders[]): PulledHolders => ({
+  replace: (holders, certificates) => {
+    const all = [...holders];
+    for (const hub of hubs) hub.replace(all, certificates);
+  },
+});
 
 /** Collects whose certificates are to be replaced. */
 export class Pulls {

@@ -6,6 +6,7 @@ import type { DelegateCaller } from '../callers/caller.ts';
 import type { DelegateStreams, OpenStream } from '../callers/delegate-streams.ts';
 import { checkText, enforceRate } from '../requests.ts';
 import type { Crls } from '../sync/source.ts';
+import { ReplacementFeed, type ReplacementFeedDependencies } from './replacement-feed.ts';
 import { WatchReports, type WatchReportDependencies } from './watch-reports.ts';
 import { WatchSession } from './watch-session.ts';
 import type { WatchState } from './watch-state.ts';
@@ -18,6 +19,7 @@ const instancePattern = /^[A-Za-z0-9._-]{1,128}$/;
 
 export interface WatchDependencies extends WatchReportDependencies {
   readonly state: WatchState;
+  readonly replacements: ReplacementFeedDependencies;
   readonly streams: Pick<DelegateStreams, 'open'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
   readonly crls: Pick<Crls, 'onChange'>;
@@ -55,8 +57,15 @@ export class WatchHub implements Watch {
       'WatchBundle',
       async (stream) => {
         await this.#admit(caller, hello);
-        const { state } = this.#dependencies;
-        session = new WatchSession(stream, transport, { state, withoutCrls: hello.withoutCrls });
+        const { state, replacements } = this.#dependencies;
+        const { withoutCrls, withReplacements, replacementsAfter: cursor } = hello;
+        const of = { clientId: caller.spiffeId, cursor };
+        session = new WatchSession(stream, transport, {
+          ...{ state, withoutCrls },
+          replacements: withReplacements
+            ? (ready) => new ReplacementFeed(of, replacements, ready)
+            : undefined,
+        });
         return this.#connect(session, hello, stream);
       },
       (error) => {
@@ -64,6 +73,13 @@ export class WatchHub implements Watch {
         else session.close(error);
       },
     );
+  }
+
+  /** See PulledHolders. */
+  replace(holders: Iterable<string>): void {
+    for (const holder of holders)
+      for (const session of this.#sessions.get(holder)?.values() ?? [])
+        session.replacementsChanged();
   }
 
   isConnected(clientId: string): boolean {
@@ -109,7 +125,10 @@ export class WatchHub implements Watch {
     );
     const reports = new WatchReports({ clientId, instance, version }, this.#dependencies);
     // after the front holds the connection, so that no `drained` comes before it can be passed on
-    setImmediate(() => session.pump());
+    setImmediate(() => {
+      session.pump();
+      session.replacementsChanged();
+    });
     this.#dependencies.onHeld();
     return {
       report: async (report) => {
@@ -168,6 +187,9 @@ export class WatchHub implements Watch {
   #moved(): void {
     this.#dependencies.state.moved();
     for (const sessions of this.#sessions.values())
-      for (const session of sessions.values()) session.pump();
+      for (const session of sessions.values()) {
+        session.pump();
+        session.replacementsChanged();
+      }
   }
 }

@@ -1,7 +1,10 @@
 import { PkiError } from '../../common/errors/index.ts';
+import type { ReplacementFeed } from './replacement-feed.ts';
 import type { OpenStream } from '../callers/delegate-streams.ts';
 import type { CrlState, TaintState, TrustState, WatchMessage, WatchTransport } from './watch.ts';
 import type { WatchState } from './watch-state.ts';
+
+type OpenFeed = (ready: (failed?: PkiError) => void) => ReplacementFeed;
 
 interface Sent {
   trust?: TrustState;
@@ -19,6 +22,7 @@ export class WatchSession {
   readonly #transport: WatchTransport;
   readonly #state: WatchState;
   readonly #withoutCrls: boolean;
+  readonly #replacements: ReplacementFeed | undefined;
   readonly #sent: Sent = {};
   #blocked = false;
   #ended = false;
@@ -26,12 +30,19 @@ export class WatchSession {
   constructor(
     stream: OpenStream,
     transport: WatchTransport,
-    from: { readonly state: WatchState; readonly withoutCrls: boolean },
+    from: {
+      readonly state: WatchState;
+      readonly withoutCrls: boolean;
+      readonly replacements: OpenFeed | undefined;
+    },
   ) {
     this.#stream = stream;
     this.#transport = transport;
     this.#state = from.state;
     this.#withoutCrls = from.withoutCrls;
+    this.#replacements = from.replacements?.((failed) =>
+      failed === undefined ? this.pump() : this.close(failed),
+    );
   }
 
   get clientId(): string {
@@ -48,12 +59,19 @@ export class WatchSession {
     this.pump();
   }
 
+  /** Certificates of this control plane may have to be replaced. */
+  replacementsChanged(): void {
+    this.#replacements?.poke();
+  }
+
   /** Sends what has changed since the last message. */
   pump(): void {
-    if (this.#blocked || this.#ended) return;
     try {
-      const message = this.#changes();
-      if (Object.keys(message).length > 0) this.#blocked = !this.#transport.send(message);
+      while (!this.#blocked && !this.#ended) {
+        const message = this.#changes();
+        if (Object.keys(message).length === 0) return;
+        this.#blocked = !this.#transport.send(message);
+      }
     } catch (thrown) {
       this.close(PkiError.from(thrown));
     }
@@ -62,6 +80,7 @@ export class WatchSession {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#replacements?.end();
     this.#stream.closed();
   }
 
@@ -86,7 +105,8 @@ export class WatchSession {
       ...(renewText === sent.renewNow ? {} : { renewNow }),
     };
     Object.assign(sent, { trust, crls, taints, renewNow: renewText });
-    return message;
+    const replacements = this.#replacements?.take();
+    return replacements === undefined ? message : { ...message, replacements };
   }
 }
 

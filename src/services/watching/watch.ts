@@ -6,6 +6,9 @@ export interface WatchHello {
   readonly instance: string;
   readonly version: string;
   readonly withoutCrls: boolean;
+  readonly withReplacements: boolean;
+  /** See `ReplacementPart`; may be empty. */
+  readonly replacementsAfter: string;
 }
 
 /** What a control plane trusts. One object for all sessions: never change it. */
@@ -44,6 +47,33 @@ export interface WatchMessage {
   readonly crls?: CrlState;
   readonly taints?: readonly TaintState[];
   readonly renewNow?: RenewNowState;
+  readonly replacements?: ReplacementPart;
+}
+
+/** A certificate that has to be replaced. */
+export interface DueCertificate {
+  readonly serial: string;
+  /** Empty: it has names alone. */
+  readonly spiffeId: string;
+  readonly dnsNames: readonly string[];
+  readonly ips: readonly string[];
+  readonly delegationId: string;
+  readonly why: 'revoked' | 'key-blocked' | 'authority-tainted';
+  /** Of a revocation; empty otherwise. */
+  readonly reason: string;
+  /** Unix seconds. */
+  readonly since: number;
+  readonly notAfter: number;
+  /** The serial of a later one with the same names; empty: there is none. */
+  readonly replacedBy: string;
+}
+
+export interface ReplacementPart {
+  readonly certificates: readonly DueCertificate[];
+  readonly windowSeconds: number;
+  /** From where another stream goes on. */
+  readonly cursor: string;
+  readonly more: boolean;
 }
 
 export interface WatchedConsumer {

@@ -33,6 +33,18 @@ export interface CertificateStore {
   ): Promise<{ readonly items: readonly CertificateRecord[]; readonly next: number | undefined }>;
   /** Serials and keys of the certificates of a holder that have not ended and have no successor. */
   unreplacedOf(holder: string, now: number): Promise<readonly UnreplacedCertificate[]>;
+  /**
+   * The issued certificates of a holder that have not ended, in the order of their ends. `after`: the
+   * last one of the step before.
+   */
+  heldBy(
+    holder: string,
+    step: {
+      readonly now: number;
+      readonly limit: number;
+      readonly after?: Pick<HeldCertificate, 'notAfter' | 'sequence'>;
+    },
+  ): Promise<readonly HeldCertificate[]>;
   countByState(): Promise<Readonly<Record<CertificateState, number>>>;
 }
 
@@ -40,6 +52,11 @@ export interface UnreplacedCertificate {
   readonly serial: string;
   readonly publicKeySha256: string;
   readonly authorityId: string;
+}
+
+export interface HeldCertificate extends UnreplacedCertificate {
+  readonly sequence: number;
+  readonly notAfter: number;
 }
 
 export interface CertificateFilter {

@@ -15,11 +15,12 @@ const maximumOfHolder = 10_000;
 /** Reads that go through many certificates, some rows at a time. */
 export function createCertificateScan(
   engine: Engine,
-): Pick<CertificateStore, 'scan' | 'unreplacedOf'> {
+): Pick<CertificateStore, 'heldBy' | 'scan' | 'unreplacedOf'> {
   const newest = engine.statement<Record<never, never>>()((query) =>
     query.selectFrom('certificates').select('sequence').orderBy('sequence', 'desc').limit(1),
   );
   const ofHolder = unreplacedStatement(engine);
+  const held = heldStatement(engine);
   return {
     scan: (selection, { after, now, limit }) =>
       engine.read(() => {
@@ -39,6 +40,15 @@ export function createCertificateScan(
         const next = rows.length === limit ? last : until;
         return { items: rows.map(toCertificate), next: next >= end ? undefined : next };
       }),
+    heldBy: (holder, { now, limit, after = { notAfter: now, sequence: -1 } }) =>
+      engine.read(() =>
+        held
+          .all({ holder, ...after, limit })
+          .map(({ serial, public_key_sha256, authority_id, sequence, not_after }) => ({
+            ...{ serial: hex(serial), publicKeySha256: hex(public_key_sha256) },
+            ...{ authorityId: authority_id, sequence, notAfter: not_after },
+          })),
+      ),
     unreplacedOf: (holder, now) =>
       engine.read(() =>
         ofHolder.all({ holder, now }).map((row) => ({
@@ -60,6 +70,26 @@ const unreplacedStatement = (engine: Engine) =>
       .where('state', '=', 'issued')
       .where('replaced_by', 'is', null)
       .limit(maximumOfHolder),
+  );
+
+const heldStatement = (engine: Engine) =>
+  engine.statement<{ holder: string; notAfter: number; sequence: number; limit: number }>()(
+    (query, slot) =>
+      query
+        .selectFrom('certificates')
+        .select(['serial', 'public_key_sha256', 'authority_id', 'sequence', 'not_after'])
+        .where('holder', '=', slot('holder'))
+        .where((eb) =>
+          eb(
+            eb.refTuple('not_after', 'sequence'),
+            '>',
+            eb.tuple(slot('notAfter'), slot('sequence')),
+          ),
+        )
+        .where('state', '=', 'issued')
+        .orderBy('not_after')
+        .orderBy('sequence')
+        .limit(slot('limit')),
   );
 
 /**

@@ -69,7 +69,7 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
 export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
 
 export function createCertificates(engine: Engine): {
-  readonly store: Omit<CertificateStore, 'scan' | 'unreplacedOf'>;
+  readonly store: Omit<CertificateStore, 'heldBy' | 'scan' | 'unreplacedOf'>;
   readonly countStates: CountStates;
 } {
   const { bySerial, counts, addCount } = certificateStatements(engine);

@@ -15,6 +15,35 @@ import {
 } from './fixtures.ts';
 
 export function certificateCases(name: string, open: OpenStore): void {
+  test(`${name}: the certificates of a holder come in steps, each once, by their ends`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id } = await activeAuthority(store);
+    const ends = [30, 10, 20, 10, 20, 10, 0, -1];
+    for (const more of ends) await issued(store, id, { notAfter: start + 50 + more });
+    const { items: leaves } = await store.certificates.list({}, 'created', { size: 20 });
+    await issued(store, id, { notAfter: start + 60, holder: 'spiffe://example.org/other' });
+    await store.issuance.recordIntents([intent({ authorityId: id, notAfter: start + 60 })]);
+    const holder = leaves[0]?.holder ?? '';
+    const step = { now: start + 50, limit: 3 };
+    const held = [await store.certificates.heldBy(holder, step)];
+    for (let last = held.at(-1)?.at(-1); last !== undefined; last = held.at(-1)?.at(-1))
+      held.push(await store.certificates.heldBy(holder, { ...step, after: last }));
+    const expected = leaves
+      .filter(({ notAfter }) => notAfter >= start + 50)
+      .toSorted((one, other) => one.notAfter - other.notAfter || one.sequence - other.sequence);
+    assert.deepEqual(
+      held.flat(),
+      expected.map(({ serial, publicKeySha256, authorityId, sequence, notAfter }) => ({
+        ...{ serial, publicKeySha256, authorityId, sequence, notAfter },
+      })),
+    );
+    assert.deepEqual(
+      held.map(({ length }) => length),
+      [3, 3, 1, 0],
+    );
+  });
+
   test(`${name}: pages by creation or expiry list each certificate once while others are issued`, async () => {
     await using opened = await open();
     const { store } = opened;

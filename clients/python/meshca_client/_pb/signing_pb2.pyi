@@ -133,14 +133,18 @@ class WatchBundleRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[WatchHello, _Mapping]] = ..., report: _Optional[_Union[WatchReport, _Mapping]] = ...) -> None: ...
 
 class WatchHello(_message.Message):
-    __slots__ = ("instance", "version", "without_crls")
+    __slots__ = ("instance", "version", "without_crls", "with_replacements", "replacements_after")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_CRLS_FIELD_NUMBER: _ClassVar[int]
+    WITH_REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    REPLACEMENTS_AFTER_FIELD_NUMBER: _ClassVar[int]
     instance: str
     version: str
     without_crls: bool
-    def __init__(self, instance: _Optional[str] = ..., version: _Optional[str] = ..., without_crls: bool = ...) -> None: ...
+    with_replacements: bool
+    replacements_after: str
+    def __init__(self, instance: _Optional[str] = ..., version: _Optional[str] = ..., without_crls: bool = ..., with_replacements: bool = ..., replacements_after: _Optional[str] = ...) -> None: ...
 
 class WatchReport(_message.Message):
     __slots__ = ("authority_set_digest", "jwt_set_digest", "consumers", "names_all_holders", "replaced_serials", "leaving")
@@ -179,16 +183,18 @@ class WatchConsumer(_message.Message):
     def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., authority_set_digest: _Optional[bytes] = ..., jwt_set_digest: _Optional[bytes] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., since: _Optional[int] = ..., departed_until: _Optional[int] = ...) -> None: ...
 
 class WatchBundleResponse(_message.Message):
-    __slots__ = ("trust", "crls", "taints", "renew_now")
+    __slots__ = ("trust", "crls", "taints", "renew_now", "replacements")
     TRUST_FIELD_NUMBER: _ClassVar[int]
     CRLS_FIELD_NUMBER: _ClassVar[int]
     TAINTS_FIELD_NUMBER: _ClassVar[int]
     RENEW_NOW_FIELD_NUMBER: _ClassVar[int]
+    REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     trust: TrustSet
     crls: CrlSet
     taints: TaintSet
     renew_now: RenewNow
-    def __init__(self, trust: _Optional[_Union[TrustSet, _Mapping]] = ..., crls: _Optional[_Union[CrlSet, _Mapping]] = ..., taints: _Optional[_Union[TaintSet, _Mapping]] = ..., renew_now: _Optional[_Union[RenewNow, _Mapping]] = ...) -> None: ...
+    replacements: Replacements
+    def __init__(self, trust: _Optional[_Union[TrustSet, _Mapping]] = ..., crls: _Optional[_Union[CrlSet, _Mapping]] = ..., taints: _Optional[_Union[TaintSet, _Mapping]] = ..., renew_now: _Optional[_Union[RenewNow, _Mapping]] = ..., replacements: _Optional[_Union[Replacements, _Mapping]] = ...) -> None: ...
 
 class TrustSet(_message.Message):
     __slots__ = ("trust_domain", "sequence", "roots_der", "jwt_keys")
@@ -261,6 +267,42 @@ class RenewNowItem(_message.Message):
     authority_id: str
     certificates: int
     def __init__(self, authority_id: _Optional[str] = ..., certificates: _Optional[int] = ...) -> None: ...
+
+class Replacements(_message.Message):
+    __slots__ = ("certificates", "window_seconds", "cursor", "more")
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    certificates: _containers.RepeatedCompositeFieldContainer[DueCertificate]
+    window_seconds: int
+    cursor: str
+    more: bool
+    def __init__(self, certificates: _Optional[_Iterable[_Union[DueCertificate, _Mapping]]] = ..., window_seconds: _Optional[int] = ..., cursor: _Optional[str] = ..., more: bool = ...) -> None: ...
+
+class DueCertificate(_message.Message):
+    __slots__ = ("serial", "spiffe_id", "dns_names", "ips", "delegation_id", "why", "reason", "since", "not_after", "replaced_by")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    IPS_FIELD_NUMBER: _ClassVar[int]
+    DELEGATION_ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    spiffe_id: str
+    dns_names: _containers.RepeatedScalarFieldContainer[str]
+    ips: _containers.RepeatedScalarFieldContainer[str]
+    delegation_id: str
+    why: str
+    reason: str
+    since: int
+    not_after: int
+    replaced_by: str
+    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., dns_names: _Optional[_Iterable[str]] = ..., ips: _Optional[_Iterable[str]] = ..., delegation_id: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., since: _Optional[int] = ..., not_after: _Optional[int] = ..., replaced_by: _Optional[str] = ...) -> None: ...
 
 class ExchangeEabKeyRequest(_message.Message):
     __slots__ = ("dns_names", "ips", "profile")

@@ -4,6 +4,7 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { CrlSet as _meshca_signing_v1_CrlSet, CrlSet__Output as _meshca_signing_v1_CrlSet__Output } from './meshca/signing/v1/CrlSet.ts';
 import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationView__Output as _meshca_signing_v1_DelegationView__Output } from './meshca/signing/v1/DelegationView.ts';
+import type { DueCertificate as _meshca_signing_v1_DueCertificate, DueCertificate__Output as _meshca_signing_v1_DueCertificate__Output } from './meshca/signing/v1/DueCertificate.ts';
 import type { ExchangeEabKeyRequest as _meshca_signing_v1_ExchangeEabKeyRequest, ExchangeEabKeyRequest__Output as _meshca_signing_v1_ExchangeEabKeyRequest__Output } from './meshca/signing/v1/ExchangeEabKeyRequest.ts';
 import type { ExchangeEabKeyResponse as _meshca_signing_v1_ExchangeEabKeyResponse, ExchangeEabKeyResponse__Output as _meshca_signing_v1_ExchangeEabKeyResponse__Output } from './meshca/signing/v1/ExchangeEabKeyResponse.ts';
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from './meshca/signing/v1/GetDelegationRequest.ts';
@@ -11,6 +12,7 @@ import type { JwtKey as _meshca_signing_v1_JwtKey, JwtKey__Output as _meshca_sig
 import type { NamesDelegation as _meshca_signing_v1_NamesDelegation, NamesDelegation__Output as _meshca_signing_v1_NamesDelegation__Output } from './meshca/signing/v1/NamesDelegation.ts';
 import type { RenewNow as _meshca_signing_v1_RenewNow, RenewNow__Output as _meshca_signing_v1_RenewNow__Output } from './meshca/signing/v1/RenewNow.ts';
 import type { RenewNowItem as _meshca_signing_v1_RenewNowItem, RenewNowItem__Output as _meshca_signing_v1_RenewNowItem__Output } from './meshca/signing/v1/RenewNowItem.ts';
+import type { Replacements as _meshca_signing_v1_Replacements, Replacements__Output as _meshca_signing_v1_Replacements__Output } from './meshca/signing/v1/Replacements.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from './meshca/signing/v1/SignBatchRequest.ts';
 import type { SignBatchResponse as _meshca_signing_v1_SignBatchResponse, SignBatchResponse__Output as _meshca_signing_v1_SignBatchResponse__Output } from './meshca/signing/v1/SignBatchResponse.ts';
 import type { SignDownstreamAuthorityRequest as _meshca_signing_v1_SignDownstreamAuthorityRequest, SignDownstreamAuthorityRequest__Output as _meshca_signing_v1_SignDownstreamAuthorityRequest__Output } from './meshca/signing/v1/SignDownstreamAuthorityRequest.ts';
@@ -42,6 +44,7 @@ export interface ProtoGrpcType {
       v1: {
         CrlSet: MessageTypeDefinition<_meshca_signing_v1_CrlSet, _meshca_signing_v1_CrlSet__Output>
         DelegationView: MessageTypeDefinition<_meshca_signing_v1_DelegationView, _meshca_signing_v1_DelegationView__Output>
+        DueCertificate: MessageTypeDefinition<_meshca_signing_v1_DueCertificate, _meshca_signing_v1_DueCertificate__Output>
         ExchangeEabKeyRequest: MessageTypeDefinition<_meshca_signing_v1_ExchangeEabKeyRequest, _meshca_signing_v1_ExchangeEabKeyRequest__Output>
         ExchangeEabKeyResponse: MessageTypeDefinition<_meshca_signing_v1_ExchangeEabKeyResponse, _meshca_signing_v1_ExchangeEabKeyResponse__Output>
         GetDelegationRequest: MessageTypeDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_GetDelegationRequest__Output>
@@ -49,6 +52,7 @@ export interface ProtoGrpcType {
         NamesDelegation: MessageTypeDefinition<_meshca_signing_v1_NamesDelegation, _meshca_signing_v1_NamesDelegation__Output>
         RenewNow: MessageTypeDefinition<_meshca_signing_v1_RenewNow, _meshca_signing_v1_RenewNow__Output>
         RenewNowItem: MessageTypeDefinition<_meshca_signing_v1_RenewNowItem, _meshca_signing_v1_RenewNowItem__Output>
+        Replacements: MessageTypeDefinition<_meshca_signing_v1_Replacements, _meshca_signing_v1_Replacements__Output>
         SignBatchRequest: MessageTypeDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchRequest__Output>
         SignBatchResponse: MessageTypeDefinition<_meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchResponse__Output>
         SignDownstreamAuthorityRequest: MessageTypeDefinition<_meshca_signing_v1_SignDownstreamAuthorityRequest, _meshca_signing_v1_SignDownstreamAuthorityRequest__Output>

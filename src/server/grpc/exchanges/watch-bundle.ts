@@ -4,7 +4,9 @@ import type { WatchBundleRequest__Output } from '../../../common/wire/generated/
 import type { WatchBundleResponse } from '../../../common/wire/generated/meshca/signing/v1/WatchBundleResponse.ts';
 import type { WatchReport__Output } from '../../../common/wire/generated/meshca/signing/v1/WatchReport.ts';
 import type { DelegateCaller } from '../../../services/callers/caller.ts';
+import type { Replacements } from '../../../common/wire/generated/meshca/signing/v1/Replacements.ts';
 import type {
+  ReplacementPart,
   Watch,
   WatchConnection,
   WatchMessage,
@@ -108,7 +110,23 @@ const reportOf = (report: WatchReport__Output): WatchReport => ({
   consumers: report.consumers.map((consumer) => ({ ...consumer, ...digestsOf(consumer) })),
 });
 
-const messageOf = ({ trust, crls, taints, renewNow }: WatchMessage): WatchBundleResponse => ({
+const replacementsOf = ({ certificates, ...part }: ReplacementPart): Replacements => ({
+  ...part,
+  certificates: certificates.map((each) => ({
+    ...each,
+    dnsNames: [...each.dnsNames],
+    ips: [...each.ips],
+  })),
+});
+
+const messageOf = ({
+  trust,
+  crls,
+  taints,
+  renewNow,
+  replacements,
+}: WatchMessage): WatchBundleResponse => ({
+  ...(replacements === undefined ? {} : { replacements: replacementsOf(replacements) }),
   ...(trust === undefined
     ? {}
     : {

@@ -224,6 +224,34 @@ test('after a taint it is told what to renew, until it has replaced it', async (
   await until(() => watcher.state.renewNow?.items.length === 0, 'it has replaced it');
 });
 
+test('it is told which certificates were revoked, and goes on from where it was', async (context) => {
+  const { server, control } = await meshOf(context);
+  const issue = async () =>
+    unaryCall(server.client(control), sign, await itemFor('istiod', 'cart'));
+  const [first, second] = [await issue(), await issue()];
+  const hello = { instance: 'pod-0', withReplacements: true };
+  const watcher = await watching(server, control, hello);
+  await until(() => watcher.state.replacements?.certificates.length === 0, 'nothing to replace');
+  const revoke = (serial: string, reason: string) =>
+    server.admin('Certificates/RevokeCertificate', { serial, reason });
+  // both have one key, so that no reason may block it
+  await revoke(first.serial, 'superseded');
+  await until(() => watcher.state.replacements?.certificates.length === 1, 'the first one');
+  const [told] = watcher.state.replacements!.certificates;
+  assert.deepEqual(
+    [told!.serial, told!.spiffeId, told!.why, told!.reason, told!.replacedBy],
+    [first.serial, first.spiffeId, 'revoked', 'superseded', second.serial],
+  );
+  const { cursor } = watcher.state.replacements!;
+  await revoke(second.serial, 'privilegeWithdrawn');
+  const again = await watching(server, control, { ...hello, replacementsAfter: cursor });
+  assert.equal(await watcher.code(), 'WATCH_SUPERSEDED');
+  const serials = () =>
+    again.received.flatMap(({ replacements }) => replacements?.certificates ?? []);
+  await until(() => serials().some(({ serial }) => serial === second.serial), 'the second one');
+  assert.ok(serials().every(({ serial }) => [first.serial, second.serial].includes(serial)));
+});
+
 test('a report that makes no sense, and a revoked delegation, end the stream', async (context) => {
   const { server, control, delegationId } = await meshOf(context);
   for (const report of [

@@ -48,7 +48,7 @@ function sessionOf(withoutCrls = false) {
       },
       close: () => (transport.closed += 1),
     },
-    { state, withoutCrls },
+    { state, withoutCrls, replacements: undefined },
   );
   const change = (): void => {
     state.moved();

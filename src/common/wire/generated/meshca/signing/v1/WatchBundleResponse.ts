@@ -5,6 +5,7 @@ import type { TrustSet as _meshca_signing_v1_TrustSet, TrustSet__Output as _mesh
 import type { CrlSet as _meshca_signing_v1_CrlSet, CrlSet__Output as _meshca_signing_v1_CrlSet__Output } from '../../../meshca/signing/v1/CrlSet.ts';
 import type { TaintSet as _meshca_signing_v1_TaintSet, TaintSet__Output as _meshca_signing_v1_TaintSet__Output } from '../../../meshca/signing/v1/TaintSet.ts';
 import type { RenewNow as _meshca_signing_v1_RenewNow, RenewNow__Output as _meshca_signing_v1_RenewNow__Output } from '../../../meshca/signing/v1/RenewNow.ts';
+import type { Replacements as _meshca_signing_v1_Replacements, Replacements__Output as _meshca_signing_v1_Replacements__Output } from '../../../meshca/signing/v1/Replacements.ts';
 
 /**
  * Absent parts have not changed. The first message has all of them.
@@ -14,6 +15,7 @@ export interface WatchBundleResponse {
   'crls'?: (_meshca_signing_v1_CrlSet | null);
   'taints'?: (_meshca_signing_v1_TaintSet | null);
   'renewNow'?: (_meshca_signing_v1_RenewNow | null);
+  'replacements'?: (_meshca_signing_v1_Replacements | null);
 }
 
 /**
@@ -24,4 +26,5 @@ export interface WatchBundleResponse__Output {
   'crls': (_meshca_signing_v1_CrlSet__Output | null);
   'taints': (_meshca_signing_v1_TaintSet__Output | null);
   'renewNow': (_meshca_signing_v1_RenewNow__Output | null);
+  'replacements': (_meshca_signing_v1_Replacements__Output | null);
 }

@@ -15,6 +15,14 @@ export interface WatchHello {
    * It checks no CRLs, and gets none.
    */
   'withoutCrls'?: (boolean);
+  /**
+   * It wants `replacements`.
+   */
+  'withReplacements'?: (boolean);
+  /**
+   * The cursor of the last replacements that it has handled, from any of its streams. Empty: everything that is to be replaced.
+   */
+  'replacementsAfter'?: (string);
 }
 
 export interface WatchHello__Output {
@@ -31,4 +39,12 @@ export interface WatchHello__Output {
    * It checks no CRLs, and gets none.
    */
   'withoutCrls': (boolean);
+  /**
+   * It wants `replacements`.
+   */
+  'withReplacements': (boolean);
+  /**
+   * The cursor of the last replacements that it has handled, from any of its streams. Empty: everything that is to be replaced.
+   */
+  'replacementsAfter': (string);
 }
