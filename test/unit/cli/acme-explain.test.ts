@@ -10,7 +10,7 @@ import { authorization, order } from '../../compliance/store/acme-fixtures.ts';
 import { start } from '../../compliance/store/fixtures.ts';
 
 const account = { status: 'valid' } as AcmeAccount__Output;
-const key = { revokedAt: 0, expiresAt: 0 } as EabKey__Output;
+const key = { revokedAt: 0, expiresAt: 0, ended: '' } as EabKey__Output;
 const explain = (changes: Partial<AcmeOrder>, parts: object = {}, now = start): string =>
   explainOrder({
     order: orderMessage(order(changes), now) as AcmeOrder__Output,
@@ -86,5 +86,10 @@ test('an order of an account or key that has ended says so', () => {
     /EAB key was revoked .*: nothing/,
   );
   assert.match(explain({}, { key: { ...key, expiresAt: start } }), /EAB key expired .*: nothing/);
+  const ended = 'the key k ended with its source: delegation d was revoked';
+  assert.match(
+    explain({}, { key: { ...key, ended } }),
+    /Nothing is issued by its EAB key: .* delegation d was revoked\./,
+  );
   assert.doesNotMatch(explain({}, { account: undefined, key: undefined }), /nothing is issued/);
 });
