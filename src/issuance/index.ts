@@ -48,7 +48,7 @@ export {
   type PolicyDecision,
 } from './policy.ts';
 export { PolicyInForce, type PolicyObserver } from './policy-in-force.ts';
-export type { PolicyRequest } from './policy-request.ts';
+export type { GrantingToken, PolicyRequest } from './policy-request.ts';
 export { signerOf, type CertificateDraft } from './certificate-draft.ts';
 export type { CertificateOutcome } from './endings.ts';
 export {

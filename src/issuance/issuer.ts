@@ -12,7 +12,7 @@ import type {
   Rights,
   Subject,
 } from '../domain/index.ts';
-import type { GrantingEabKey } from './policy-request.ts';
+import type { GrantingEabKey, GrantingToken } from './policy-request.ts';
 
 /**
  * One leaf to issue. The caller of this port has already authenticated the requester and checked
@@ -51,6 +51,8 @@ export interface LeafRequest {
   readonly places?: readonly QuotaPlace[];
   /** Of the holder of an ACME account: the policy decides by it. */
   readonly eabKey?: GrantingEabKey;
+  /** Of a job that asks by a token: likewise. */
+  readonly token?: GrantingToken;
   /** The rights that the last transaction checks, beside those of the signing authority. */
   readonly rights: Rights;
   /** Allowed key types; absent: all. */

@@ -21,6 +21,13 @@ import type {
 /** The EAB key of the holder of an ACME account. */
 export type GrantingEabKey = Pick<EabKey, 'id' | 'source'>;
 
+/** The token of another issuer by which a job asks. */
+export interface GrantingToken {
+  /** The name of the issuer in the configuration. */
+  readonly issuer: string;
+  readonly subject: string;
+}
+
 /** A request whose caller's rights were already checked. `tenant`: the `TenantGate` fills it. */
 export type PolicyRequest = { readonly tenant?: string | undefined } & (
   | {
@@ -38,6 +45,7 @@ export type PolicyRequest = { readonly tenant?: string | undefined } & (
       /** What it takes of the quotas of what granted it. */
       readonly places?: readonly QuotaPlace[] | undefined;
       readonly eabKey?: GrantingEabKey | undefined;
+      readonly token?: GrantingToken | undefined;
     }
   | {
       readonly type: 'jwt';
@@ -116,16 +124,18 @@ export function factsOf(
 
 function laterFactsOf(request: PolicyRequest): ReturnType<typeof statedLater> {
   const { tenant } = request;
-  const eabKey = request.type === 'x509' ? request.eabKey : undefined;
+  const { eabKey, token: own } = request.type === 'x509' ? request : {};
   // hot path: most requests have none of it
-  if (tenant === undefined && eabKey === undefined) return {};
+  if (tenant === undefined && eabKey === undefined && own === undefined) return {};
   const source = eabKey?.source ?? undefined;
+  const token = source?.by === 'token' ? source : own;
   return statedLater({
     tenant,
     eabKeyId: eabKey?.id,
     exchangedBy: source?.spiffeId,
     exchangedDelegation: source?.delegationId,
-    ...(source?.by === 'token' ? { tokenIssuer: source.issuer, tokenSubject: source.subject } : {}),
+    tokenIssuer: token?.issuer,
+    tokenSubject: token?.subject,
   });
 }
 

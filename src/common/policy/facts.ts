@@ -75,7 +75,7 @@ export interface PolicyFacts {
   readonly exchangedBy?: string;
   /** The delegation for which it was exchanged. */
   readonly exchangedDelegation?: string;
-  /** Of an EAB key that was exchanged for a token: the name of its issuer, and its subject. */
+  /** Of a token of another issuer: the name of the issuer, and its subject. */
   readonly tokenIssuer?: string;
   readonly tokenSubject?: string;
 }

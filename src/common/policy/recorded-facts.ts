@@ -145,19 +145,17 @@ function digestsOf(facts: PolicyFacts): readonly unknown[] {
   return [factsSha256(facts), factsSha256(earlier)];
 }
 
-/**
- * A record for the holder of a token has its subject as well. It is a fact of EAB keys that were
- * exchanged for one.
- */
+/** Earlier records for the holder of a token have its subject as well, and it was no fact. */
 function laterIn(detail: RecordedAct['detail']): ReturnType<typeof statedLater> {
-  const isExchanged = detail[laterFields.exchangedBy] !== undefined;
+  const { tokenIssuer } = laterFields;
+  const hasToken = text(detail[tokenIssuer]) !== undefined;
   return statedLater({
     tenant: text(detail[laterFields.tenant]),
     eabKeyId: text(detail[laterFields.eabKeyId]),
     exchangedBy: text(detail[laterFields.exchangedBy]),
     exchangedDelegation: text(detail[laterFields.exchangedDelegation]),
-    tokenIssuer: isExchanged ? text(detail[laterFields.tokenIssuer]) : undefined,
-    tokenSubject: isExchanged ? text(detail[laterFields.tokenSubject]) : undefined,
+    tokenIssuer: text(detail[tokenIssuer]),
+    tokenSubject: hasToken ? text(detail[laterFields.tokenSubject]) : undefined,
   });
 }
 

@@ -205,9 +205,9 @@ class LeafIssuer {
     const read = readCsr(request, options);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
-    const { claim, places, eabKey } = request;
+    const { claim, places, eabKey, token } = request;
     const { keyType } = read.value.csr;
-    const granted = { entryId, delegationId, claim, places, eabKey };
+    const granted = { entryId, delegationId, claim, places, eabKey, token };
     const admitted = admit(
       issuancePolicy,
       { type: 'x509', kind, subject, profile, keyType, ttlSeconds, ...granted },

@@ -4,7 +4,12 @@ import { selectorText, tokenIssuerId } from '../../common/spiffe/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { spiffeSubject, type CertificateRecord } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import { admit, type PolicyRequest, type TenantGate } from '../../issuance/index.ts';
+import {
+  admit,
+  type GrantingToken,
+  type PolicyRequest,
+  type TenantGate,
+} from '../../issuance/index.ts';
 import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type {
   CertificateStore,
@@ -244,7 +249,7 @@ export class PipelineService implements Pipelines {
     );
     // A denied request leaves the token unused: it can come again once the policy allows it. Issuance
     // asks the policy again, and a denial that comes only then has used the token up.
-    const asked = policyRequest(grant, ttlSeconds, csr.keyType);
+    const asked = { ...policyRequest(grant, ttlSeconds, csr.keyType), token: tokenFacts(token) };
     unwrap(admit(this.#dependencies.policy, asked, { class: 'token', name: issuerId }));
     const leaf = await this.#single.redeem(token, redemption, (requestId) =>
       issueOne(this.#dependencies, {
@@ -260,6 +265,7 @@ export class PipelineService implements Pipelines {
         entryId: entry.id,
         delegationId: null,
         replaces: null,
+        token: tokenFacts(token),
         rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }],
         reason: {
           method: 'token',
@@ -279,10 +285,11 @@ export class PipelineService implements Pipelines {
   async #explained(grant: Granted, token: VerifiedToken): Promise<TokenGrant> {
     const { policy, settings } = this.#dependencies;
     const ttlSeconds = grantTtlSeconds(grant.entry, settings);
-    const decision = policy.preview(policyRequest(grant, ttlSeconds, keyTypeOfClients), {
-      class: 'token',
-      name: this.#issuerId(token),
-    });
+    const asked = {
+      ...policyRequest(grant, ttlSeconds, keyTypeOfClients),
+      token: tokenFacts(token),
+    };
+    const decision = policy.preview(asked, { class: 'token', name: this.#issuerId(token) });
     return {
       entryId: grant.entry.id,
       spiffeId: grant.spiffeId,
@@ -302,12 +309,14 @@ export class PipelineService implements Pipelines {
 /** What our clients make, see `newTokenKey`. */
 const keyTypeOfClients: KeyType = 'ec-p256';
 
+const tokenFacts = ({ issuer, subject }: VerifiedToken): GrantingToken => ({ issuer, subject });
+
 /** As issuance asks the policy about the certificate. */
 const policyRequest = (
   { entry, spiffeId }: Granted,
   ttlSeconds: number,
   keyType: KeyType,
-): PolicyRequest => ({
+): Extract<PolicyRequest, { readonly type: 'x509' }> => ({
   type: 'x509',
   kind: 'token',
   subject: spiffeSubject(spiffeId, entry.dnsNames),

@@ -130,6 +130,10 @@ describe('jobs of pipelines with tokens of their platform', () => {
       [certificate?.serial, certificate?.kind, certificate?.holder, certificate?.requester],
       [serial, 'token', 'job:ci/repo:example/app:ref:refs/heads/main', issuerId],
     );
+    const issued = (await records('certificate.issued')).find(({ canonical }) =>
+      canonical.includes(serial),
+    );
+    assert.match(String(issued?.canonical), /tokenIssuer\W+ci\W/, 'what policies decide by');
   });
 
   test('a token counts once: a second key is refused, and the same key gets the same certificate', async () => {

@@ -29,6 +29,7 @@ const anyLater = fc.oneof(
   fc.constant({}),
   fc.record({ tenant: fc.constant('shop'), eabKeyId: fc.uuid() }),
   fc.record({ eabKeyId: fc.uuid(), exchangedBy: id('ci'), exchangedDelegation: fc.uuid() }),
+  fc.record(ofToken),
   fc.record({
     ...{ tenant: fc.constant('shop'), eabKeyId: fc.uuid(), exchangedBy: id('job') },
     ...{ exchangedDelegation: fc.uuid(), ...ofToken },
