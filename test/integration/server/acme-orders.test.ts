@@ -285,6 +285,39 @@ test('of changes of one account at once each is made, and only the first one of 
   assert.equal((await alice.post(alice.kid, undefined)).problem, 'malformed', 'the old key');
 });
 
+test('over one database two servers issue an order once, and a request has one effect', async () => {
+  await using world = await createAcmeWorld();
+  await using other = await world.another();
+  const { wire, services } = world;
+  const alice = await world.account();
+  const newOrder = world.url('new-order');
+  const asked = await alice.signed(newOrder, order());
+  const made = await Promise.all([
+    wire.send(newOrder, asked),
+    wire.send(other.at(newOrder), asked),
+  ]);
+  assert.deepEqual(made.map(({ status }) => status).sort(), [201, 400]);
+  assert.ok(made.some(({ problem }) => problem === 'badNonce'));
+  for (const isSame of [true, false]) {
+    const finalize = `${await alice.order()}/finalize`;
+    const [first, second] = [csr(www), csr(www)];
+    const both = Promise.all([
+      alice.post(finalize, first),
+      wire.send(other.at(finalize), await alice.signed(finalize, isSame ? first : second)),
+    ]);
+    let answers: Awaited<typeof both> | undefined;
+    void both.then((all) => (answers = all));
+    await until(() => {
+      // the other server waits for the lease
+      services.clock.advance(500);
+      return answers !== undefined;
+    });
+    const valid = answers?.filter(({ json }) => json['status'] === 'valid');
+    assert.equal(valid?.length, isSame ? 2 : 1);
+  }
+  assert.equal((await services.audit('certificate.issued')).length, 2);
+});
+
 test('metrics count requests by result and orders by end, without the name of anybody', async () => {
   await using world = await createAcmeWorld();
   const alice = await world.account();

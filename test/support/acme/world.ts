@@ -68,6 +68,8 @@ export interface AcmeWorld extends AsyncDisposable {
   account(over?: { readonly eab?: TestEabKey; readonly key?: AcmeKey }): Promise<AcmeClient>;
   /** Another process in the place of this one, with the same database and keys. */
   restart(): Promise<void>;
+  /** Another process beside this one. `at`: where it answers what has this URL. */
+  another(): Promise<AsyncDisposable & { at(url: string): string }>;
   /** The order with this URL, as it is stored. */
   orderOf(url: string): Promise<AcmeOrder | undefined>;
   /** Whatever a request could change. */
@@ -148,6 +150,16 @@ export async function createAcmeWorld(
     async restart() {
       await server[Symbol.asyncDispose]();
       server = await listen();
+    },
+    async another() {
+      const otherPort = await freePort();
+      const other = await serve(services, {
+        ...{ baseUrl, port: otherPort, over, observe: metrics.acme },
+      });
+      return {
+        at: (to) => to.replace(`:${port}/`, `:${otherPort}/`),
+        [Symbol.asyncDispose]: () => other[Symbol.asyncDispose](),
+      };
     },
     orderOf: (orderUrl) => store.acme.orders.byId(orderUrl.split('/').at(-1) as string),
     async state() {
