@@ -23,6 +23,9 @@ export function explainOrder(explained: ExplainedOrder): readonly string[] {
       `tenant ${order.tenant}; it was made ${instant(order.createdAt)}.`,
     ...order.authorizations.flatMap((each) => [
       authorizationLine(each),
+      ...(each.caaAt === 0
+        ? []
+        : [`- Its CAA records were looked at again ${instant(each.caaAt)}.`]),
       ...each.challenges.flatMap(({ perspectives }) => perspectives.map(perspectiveLine)),
     ]),
     ...endsOf(explained),

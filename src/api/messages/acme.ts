@@ -76,6 +76,7 @@ export const orderMessage = (order: AcmeOrder, now: number): OrderMessage => ({
     status: statusOf(authorization, order, now),
     shownBy: authorization.shownBy,
     expiresAt: authorization.expiresAt,
+    caaAt: authorization.caaAt ?? 0,
     challenges: authorization.challenges.map(challengeMessage),
   })),
 });

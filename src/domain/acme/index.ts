@@ -25,6 +25,7 @@ export {
   afterShortfall,
   afterVerdict,
   authorizationAt,
+  caaAt,
   orderIdentifiers,
   orderStatusAt,
   orderStatuses,

@@ -53,7 +53,13 @@ export interface Authorization {
   readonly token: string;
   /** One for each offered type; none with `owner`. */
   readonly challenges: readonly Challenge[];
+  /** When its CAA records were looked at again before the certificate. Absent: never. */
+  readonly caaAt?: number;
 }
+
+/** When the CAA records of a name were looked at last, Unix seconds. 0: never. */
+export const caaAt = ({ challenges, caaAt: again = 0 }: Authorization): number =>
+  Math.max(again, ...challenges.map(({ validatedAt }) => validatedAt ?? 0));
 
 /** An order with its authorizations: one row, one object in the log, one right. */
 export interface AcmeOrder {

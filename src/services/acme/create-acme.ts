@@ -24,6 +24,7 @@ import type { ServiceSettings } from '../settings.ts';
 import { AccountKeys } from './account-keys.ts';
 import { AcmeAccounts } from './accounts.ts';
 import { Acme, type DirectoryMeta } from './acme.ts';
+import { CaaRecheck } from './caa-recheck.ts';
 import { AcmeCertificates } from './certificates.ts';
 import { eabMacKey } from './eab-secret.ts';
 import { ExternalAccounts } from './external-accounts.ts';
@@ -53,6 +54,7 @@ export interface AcmeSettings {
   readonly challenges: readonly ChallengeType[];
   readonly validation: Omit<ValidatorSettings, 'caaIdentities'> & {
     readonly concurrent: number;
+    readonly caaSeconds: number;
     readonly vantage: VantagePointSettings;
   };
   readonly nonceSeconds: number;
@@ -121,14 +123,14 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
   const { accounts, orders } = store.acme;
   const eabKeys = keysOfIssuers(store.acme.eabKeys, parts.isIssuer);
   const urls = new AcmeUrls(settings.publicBaseUrl);
-  const nonces = new Nonces({
-    ...{ key: await mac.mac(nonceMacInput), clock, random: parts.random },
-    lifeSeconds: settings.nonceSeconds,
-  });
+  const nonces = await acmeNonces(parts, settings);
   const book = new OrderBook({ orders: observedOrders(orders, observe), clock });
   const keys = new AccountKeys(store.blockedKeys);
+  const points = vantagePoints(parts, settings);
+  const corroborator = acmeCorroborator(parts, settings, points);
   const finalizer = new Finalizer({
     ...{ book, orders, accounts, eabKeys, keys, issuer: parts.issuer, clock, logger },
+    caa: acmeCaa(parts, settings, { urls, book, corroborator }),
     canSign: () => !parts.held() && parts.canSign(),
   });
   const renewalInfo = new RenewalInfo({
@@ -136,8 +138,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     explanationUrl: settings.website,
   });
   const limits = acmeLimits(parts, settings, renewalInfo);
-  const points = vantagePoints(parts, settings);
-  const validations = acmeValidations(parts, settings, { urls, points });
+  const validations = acmeValidations(parts, settings, { urls, corroborator });
   const shared = { ...store, ...parts, accounts, orders, eabKeys, urls, book, limits, clock, keys };
   const replacements = new Replacements(shared);
   const acme = new Acme({
@@ -176,6 +177,11 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
     },
   };
 }
+
+const acmeNonces = async (
+  { mac, clock, random }: AcmeParts,
+  { nonceSeconds: lifeSeconds }: AcmeSettings,
+): Promise<Nonces> => new Nonces({ key: await mac.mac(nonceMacInput), clock, random, lifeSeconds });
 
 /** A key that was exchanged for a token counts as gone where its issuer is configured no more. */
 const keysOfIssuers = (
@@ -236,17 +242,45 @@ const vantagePoints = (
     observe: (name, result) => observe.perspective(name, result),
   });
 
+const acmeCorroborator = (
+  { listeners, clock }: AcmeParts,
+  { validation, caaIdentities }: AcmeSettings,
+  points: VantagePoints,
+): Corroborator =>
+  new Corroborator({
+    ...{ points, caaIdentities },
+    own: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
+  });
+
+const acmeCaa = (
+  { clock }: AcmeParts,
+  { validation }: AcmeSettings,
+  {
+    urls,
+    ...shared
+  }: {
+    readonly urls: AcmeUrls;
+    readonly book: OrderBook;
+    readonly corroborator: Corroborator;
+  },
+): CaaRecheck =>
+  new CaaRecheck({
+    ...{ ...shared, clock },
+    accountUri: (id) => urls.account(id),
+    settings: {
+      caaSeconds: validation.caaSeconds,
+      asksDns: validation.resolvers.length > 0,
+    },
+  });
+
 const acmeValidations = (
-  { store, listeners, held, clock, logger, observe }: AcmeParts,
-  { validation, caaIdentities, authorizationSeconds, limits }: AcmeSettings,
-  { urls, points }: { readonly urls: AcmeUrls; readonly points: VantagePoints },
+  { store, held, clock, logger, observe }: AcmeParts,
+  { validation, authorizationSeconds, limits }: AcmeSettings,
+  { urls, corroborator }: { readonly urls: AcmeUrls; readonly corroborator: Corroborator },
 ): Validations =>
   new Validations({
     ...store.acme,
-    validator: new Corroborator({
-      ...{ points, caaIdentities },
-      own: createValidator({ settings: { ...validation, caaIdentities }, listeners, clock }),
-    }),
+    validator: corroborator,
     settings: {
       ...{ concurrent: validation.concurrent, authorizationSeconds },
       failureSeconds: limits.failuresPerName.seconds,

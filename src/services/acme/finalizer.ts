@@ -11,6 +11,7 @@ import type {
 } from '../../store/ports/index.ts';
 import { keyRight, type AccountKeys } from './account-keys.ts';
 import { accountActor } from './accounts.ts';
+import type { CaaRecheck } from './caa-recheck.ts';
 import type { AccountKey } from './jws.ts';
 import { orderRights, type OrderBook } from './order-book.ts';
 import { lifeOf, placesOf, subjectOf } from './order-grant.ts';
@@ -24,6 +25,7 @@ export interface FinalizerDependencies {
   readonly eabKeys: Pick<EabKeyStore, 'byId'>;
   readonly keys: Pick<AccountKeys, 'of' | 'isBlocked'>;
   readonly issuer: Pick<Issuer, 'issue'>;
+  readonly caa: Pick<CaaRecheck, 'isDue' | 'check'>;
   /** False while the token is away: an attempt would only leave an abandoned certificate. */
   readonly canSign: () => boolean;
   readonly clock: Clock;
@@ -58,6 +60,7 @@ export class Finalizer {
   readonly #holder: string;
   #cancelLook: () => void = () => {};
   #isClosed = false;
+  readonly #closing = new AbortController();
 
   constructor(dependencies: FinalizerDependencies) {
     this.#dependencies = dependencies;
@@ -104,6 +107,7 @@ export class Finalizer {
   /** Orders that wait for their next attempt stay as they are, for the next start. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#closing.abort();
     this.#cancelLook();
     for (const wake of this.#waiting) wake();
     await Promise.allSettled(this.#driven.values());
@@ -134,7 +138,7 @@ export class Finalizer {
     let lease = first;
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       try {
-        const ended = canSign() ? await this.#leased(present, lease) : undefined;
+        const ended = canSign() ? await this.#checked(present, lease) : undefined;
         if (ended !== undefined) return ended;
       } catch (thrown) {
         logger.warn({ ...errorFields(thrown), order: order.id }, 'an ACME order waits');
@@ -162,6 +166,20 @@ export class Finalizer {
       'an ACME order is not issued: its row differs from the log',
     );
     return order;
+  }
+
+  /** CAA comes first, without the lease: looking at it may take longer than the lease lasts. */
+  async #checked(order: AcmeOrder, given?: OrderLease): Promise<AcmeOrder | undefined> {
+    const { caa, clock } = this.#dependencies;
+    if (!caa.isDue(order)) return this.#leased(order, given);
+    const checked = await caa.check(order, this.#closing.signal);
+    if (checked.ok)
+      return checked.value.stage === 'finalizing' ? this.#leased(checked.value) : checked.value;
+    // what is cut off at the close says nothing of the names
+    if (this.#isClosed) return undefined;
+    const waits = checked.error.code === 'ACME_VANTAGE_SHORT' && clock.now() <= order.expiresAt;
+    if (waits) throw checked.error;
+    return this.#end(order, checked);
   }
 
   /** One attempt under the lease of the order. Undefined: another process attempts it. */

@@ -31,6 +31,7 @@ const problems: Partial<Record<ErrorCode, AcmeProblemType>> = {
   ACME_ORDER_ENDED: 'unauthorized',
   REVOCATION_NOT_POSSIBLE: 'unauthorized',
   ACME_VANTAGE_DISAGREES: 'unauthorized',
+  ACME_CAA_REFUSED: 'caa',
   POLICY_DENIED: 'rejectedIdentifier',
   POLICY_FAILED: 'rejectedIdentifier',
 };

@@ -8,7 +8,7 @@ import { certificateIdOf } from '../../../src/services/acme/certificate-id.ts';
 import { challengeHost, type ChallengeHost } from '../../support/acme/http-01-server.ts';
 import { acmeKey, AcmeWire, base64url, binding, jws } from '../../support/acme/wire.ts';
 import { statedCsr } from '../../support/csr.ts';
-import { DnsServer } from '../../support/dns-server.ts';
+import { dnsCaa, DnsServer } from '../../support/dns-server.ts';
 import { freePort } from '../../support/ports.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { newKey } from '../../support/services-world.ts';
@@ -38,6 +38,7 @@ describe('ACME of a server with real tokens', () => {
         http: { publicBaseUrl: `http://127.0.0.1:${port}`, plain: { port } },
         acme: {
           enabled: true,
+          caaIdentities: ['ca.test'],
           validation: {
             allowedNetworks: [`${host.address}/32`],
             resolvers: [dns.endpoint],
@@ -148,7 +149,8 @@ describe('ACME of a server with real tokens', () => {
     assert.equal((await post(orderUrl)).json['status'], 'valid');
   });
 
-  test('a CSR that its key has not signed gives no certificate, and the client learns why', async () => {
+  /** Makes an account that shows nothing, orders the name, and finalizes. */
+  async function ordered(csr: Buffer) {
     const made = await server.admin('Acme/CreateEabKey', {
       tenant: 'shop',
       dnsPatterns: ['*.shop.test'],
@@ -163,19 +165,45 @@ describe('ACME of a server with real tokens', () => {
     const account = await wire.post(url, { externalAccountBinding }, { key: owner });
     const by = { key: owner, kid: String(account.headers.location) };
     const identifiers = [{ type: 'dns', value: name }];
-    const ordered = await wire.post(`${wire.base}/new-order`, { identifiers }, by);
-    assert.equal(ordered.json['status'], 'ready', ordered.text);
+    const order = await wire.post(`${wire.base}/new-order`, { identifiers }, by);
+    assert.equal(order.json['status'], 'ready', order.text);
+    const place = String(order.headers.location);
+    await wire.post(`${place}/finalize`, { csr: base64url(csr) }, by);
+    const read = () => wire.post(place, undefined, by);
+    await until(async () => (await read()).json['status'] !== 'processing');
+    return { place, json: (await read()).json };
+  }
+
+  test('a CSR that its key has not signed gives no certificate, and the client learns why', async () => {
     const csr = statedCsr(newKey(), { dnsSans: [name] });
     csr[csr.length - 1] = (csr.at(-1) as number) ^ 1;
-    const place = String(ordered.headers.location);
-    await wire.post(`${place}/finalize`, { csr: base64url(csr) }, by);
-    await until(
-      async () => (await wire.post(place, undefined, by)).json['status'] !== 'processing',
-    );
-    const { json } = await wire.post(place, undefined, by);
+    const { json } = await ordered(csr);
     assert.deepEqual([json['status'], json['certificate']], ['invalid', undefined]);
     const { type } = json['error'] as { readonly type: string };
     assert.equal(type, 'urn:ietf:params:acme:error:badCSR');
+  });
+
+  test('a name that its tenant owns is issued as its CAA records allow, without a challenge too', async () => {
+    dns.zone.set('shop.test CAA', [dnsCaa('issue', 'other.test')]);
+    const refused = await ordered(statedCsr(newKey(), { dnsSans: [name] }));
+    assert.deepEqual([refused.json['status'], refused.json['certificate']], ['invalid', undefined]);
+    const { type, detail } = refused.json['error'] as Readonly<Record<string, string>>;
+    assert.equal(type, 'urn:ietf:params:acme:error:caa');
+    assert.match(
+      detail ?? '',
+      /^the CAA records of shop\.test forbid to issue for www\.shop\.test/,
+    );
+    const id = refused.place.split('/').at(-1) as string;
+    const { records } = await server.admin('Audit/ListAuditRecords', { subject: id });
+    assert.ok(records.some(({ canonical }) => canonical.includes('ACME_CAA_REFUSED')));
+    dns.zone.set('shop.test CAA', [dnsCaa('issue', 'ca.test; validationmethods=ca-owner')]);
+    const issued = await ordered(statedCsr(newKey(), { dnsSans: [name] }));
+    assert.equal(issued.json['status'], 'valid');
+    const again = await server.admin('Acme/GetOrder', {
+      id: issued.place.split('/').at(-1) as string,
+    });
+    assert.ok((again.authorizations[0]?.caaAt ?? 0) > 0);
+    dns.zone.delete('shop.test CAA');
   });
 
   test('its account revokes a certificate, which then is to be renewed at once', async () => {

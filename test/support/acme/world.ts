@@ -235,7 +235,7 @@ const wideLimits: LimitSettings = {
 /** No host is dialled, so that every validation fails. */
 const validation = {
   ...{ allowedNetworks: [], deniedNetworks: [], resolvers: [] },
-  ...{ httpPort: 80, httpsPort: 443, timeoutSeconds: 1, concurrent: 4 },
+  ...{ httpPort: 80, httpsPort: 443, timeoutSeconds: 1, concurrent: 4, caaSeconds: 28_800 },
   vantage: { perspectives: [], disagreeing: 0, timeoutSeconds: 1 },
 };
 

@@ -24,6 +24,14 @@ export const acmeAdvice = {
     [suite, 'an order with an authorization that ended is not finalized, and a new one is'],
     done('makes a new order', 'it is finalized'),
   ),
+  ACME_CAA_REFUSED: row(
+    'a name that its tenant owns has CAA records for another CA',
+    [
+      'integration/server/acme.test.ts',
+      'a name that its tenant owns is issued as its CAA records allow, without a challenge too',
+    ],
+    done('allows this CA in the CAA records', 'the next order has its certificate'),
+  ),
   ACME_VANTAGE_SHORT: row(
     'a challenge is asked for while an agent that must look is not connected',
     [

@@ -23,6 +23,13 @@ export const acmeCodes = {
     'The order was changed meanwhile, is not ready, or one of its authorizations has ended.',
     'Make a new order.',
   ),
+  ACME_CAA_REFUSED: caller(
+    'PERMISSION_DENIED',
+    'The CAA records of a name forbid this CA to issue for it, or could not be read, when they were ' +
+      'looked at again before the certificate.',
+    'Let a CAA record of the name allow one of the names in caaIdentities of the directory; then ' +
+      'make a new order.',
+  ),
   ACME_VANTAGE_SHORT: caller(
     'UNAVAILABLE',
     'Too few of the agents that repeat validations are connected, or have answered. Nothing is ' +

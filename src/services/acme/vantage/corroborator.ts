@@ -77,7 +77,7 @@ export class Corroborator {
     const { corroboration, perspectives } = await points.ask({ ...ask, caaIdentities }, signal);
     if (corroboration === 'corroborated') return { judged: own, perspectives, isShort: false };
     if (corroboration === 'contradicted')
-      return { judged: contradiction(perspectives), perspectives, isShort: false };
+      return { judged: contradiction(ask.challenge, perspectives), perspectives, isShort: false };
     const missing = perspectives
       .filter(({ result }) => result === 'absent')
       .map(({ name, code }) => `${name} is absent (${code})`);
@@ -88,11 +88,15 @@ export class Corroborator {
 }
 
 /** Says which place saw what. The type is that of the first one. */
-function contradiction(perspectives: readonly Perspective[]): Judged<Evidence> {
+function contradiction(
+  challenge: VantageAsk['challenge'],
+  perspectives: readonly Perspective[],
+): Judged<Evidence> {
+  const met = challenge === 'caa' ? 'CAA records allow it' : 'the challenge is met';
   const others = perspectives.filter(({ result }) => result === 'disagreed');
   const { message, next, code } = new PkiError(
     'ACME_VANTAGE_DISAGREES',
-    `this CA sees that the challenge is met, and ${others.length} of ${perspectives.length} vantage ` +
+    `this CA sees that ${met}, and ${others.length} of ${perspectives.length} vantage ` +
       `agents do not: ${others.map(disagreementText).join('; ')}`,
   );
   const type = failureTypes.find((each) => each === others[0]?.code) ?? 'unauthorized';

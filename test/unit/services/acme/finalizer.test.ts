@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PkiError, type ErrorCode } from '../../../../src/common/errors/index.ts';
+import { fail, ok, PkiError, type ErrorCode } from '../../../../src/common/errors/index.ts';
 import { silentLogger, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import type { AcmeAccount, AcmeOrder, BlockedKey, EabKey } from '../../../../src/domain/index.ts';
 import type { IssuedLeaf, LeafRequest, LeafResult } from '../../../../src/issuance/issuer.ts';
@@ -81,6 +81,9 @@ function storeOf({ rows, writes, altered, leases }: Rows) {
   };
 }
 
+/** What comes of a look at CAA records; nothing is due without any. */
+type CaaCheck = ConstructorParameters<typeof Finalizer>[0]['caa']['check'];
+
 /** `answers`: what the issuer says, attempt by attempt; the last one from then on. */
 function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
   const clock = new FakeClock();
@@ -91,6 +94,7 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
   const writes: AcmeWrite[] = [];
   const rows = new Map<string, AcmeOrder>();
   let canSign = true;
+  const caa: CaaCheck[] = [];
   const orders = storeOf({ rows, writes, altered, leases });
   const keys = new AccountKeys({
     get: () => (blocked.size > 0 ? ({} as BlockedKey) : undefined),
@@ -120,6 +124,10 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
         ]);
       },
     },
+    caa: {
+      isDue: () => caa.length > 0,
+      check: (order, signal) => (caa.shift() as CaaCheck)(order, signal),
+    },
     canSign: () => canSign,
     clock,
     logger: silentLogger,
@@ -131,7 +139,7 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
     return made;
   };
   return {
-    ...{ clock, requests, writes, rows, finalizer, order, altered, blocked, leases },
+    ...{ clock, requests, writes, rows, finalizer, order, altered, blocked, leases, caa },
     /** Another process over the same rows. */
     another: () => new Finalizer(dependencies),
     setCanSign: (can: boolean) => void (canSign = can),
@@ -334,4 +342,61 @@ test('what another process has left is taken up from time to time', async () => 
   await settle();
   assert.equal(rows.get(left.id)?.stage, 'issued');
   await finalizer.close();
+});
+
+test('CAA records are looked at before anything is issued, and the order goes on as it is then', async () => {
+  const { finalizer, order, requests, caa, rows } = world([issued]);
+  caa.push((asked) => {
+    const changed = { ...asked, version: 4 };
+    rows.set(asked.id, changed);
+    return Promise.resolve(ok(changed));
+  });
+  const done = await finalizer.finish(order(), 2_000);
+  assert.deepEqual([done.stage, done.version], ['issued', 5]);
+  assert.deepEqual(requests[0]?.rights.at(-1), {
+    ...{ kind: 'acme-order', id: done.id },
+    version: 4,
+  });
+});
+
+test('an order that CAA records forbid ends with that problem, and nothing is issued', async () => {
+  const { finalizer, order, requests, caa } = world([issued]);
+  caa.push(() => Promise.resolve(fail('ACME_CAA_REFUSED', 'shop.test forbids it')));
+  const done = await finalizer.finish(order(), 2_000);
+  assert.deepEqual([done.stage, done.problem?.type], ['failed', 'caa']);
+  assert.match(done.problem?.detail ?? '', /^shop\.test forbids it\. .*caaIdentities/);
+  assert.equal(requests.length, 0);
+});
+
+test('an order waits while too few vantage agents look at its CAA records, as long as it lives', async () => {
+  const short = () => Promise.resolve(fail('ACME_VANTAGE_SHORT', 'too few'));
+  const { finalizer, order, requests, caa, clock } = world([issued]);
+  caa.push(short, short, (asked) => Promise.resolve(ok(asked)));
+  const answer = finalizer.finish(order(), 10_000);
+  for (let tried = 0; tried < 2; tried += 1) {
+    await settle();
+    assert.equal(requests.length, 0);
+    clock.advance(1_000);
+  }
+  assert.equal((await answer).stage, 'issued');
+  const late = world([issued]);
+  late.caa.push(short);
+  const old = late.order();
+  late.clock.advance(3_601_000);
+  assert.equal((await late.finalizer.finish(old, 2_000)).stage, 'failed');
+});
+
+test('a look at CAA records that the close cuts off ends no order', async () => {
+  const { finalizer, order, requests, caa } = world([issued]);
+  caa.push(
+    (_, signal) =>
+      new Promise((resolve) => {
+        signal.addEventListener('abort', () => resolve(fail('ACME_CAA_REFUSED', 'cut off')));
+      }),
+  );
+  const answer = finalizer.finish(order(), 2_000);
+  await settle();
+  await finalizer.close();
+  assert.equal((await answer).stage, 'finalizing');
+  assert.equal(requests.length, 0);
 });
