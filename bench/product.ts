@@ -125,6 +125,8 @@ const serverConfig = (
   hsm: {
     module: modulePath,
     softhsmConf: confPath,
+    // a signer that a loaded machine starves of its processor is no signer that hangs
+    deadlineMs: 30_000,
     issuing: { label: tokens.issuing.label, pinFile: tokens.issuing.pinFile },
     root: { label: tokens.root.label, pinFile: tokens.root.pinFile },
   },
