@@ -136,12 +136,13 @@ const fitOf = (selection: CertificateSelection, { record, names }: LoggedCertifi
   fitsSelection(selection, { ...record, dnsNames: names?.dnsNames });
 
 /** Texts that stand in every record that fits: most others need not be parsed. */
-const textsOf = (selection: CertificateSelection): Buffer[] =>
-  [
-    selection.spiffeId,
-    selection.holder,
-    selection.entryId,
-    selection.delegationId,
-    selection.publicKeySha256,
-    selection.authorityId,
-  ].flatMap((text) => (text === undefined ? [] : [Buffer.from(JSON.stringify(text))]));
+function textsOf(selection: CertificateSelection): Buffer[] {
+  const { spiffeId, holder, entryId, delegationId, publicKeySha256, authorityId } = selection;
+  const values = [spiffeId, holder, entryId, delegationId, publicKeySha256, authorityId]
+    .filter((text) => text !== undefined)
+    .map((text) => JSON.stringify(text));
+  const { spiffeIdPrefix } = selection;
+  // without the quote at its end
+  if (spiffeIdPrefix !== undefined) values.push(JSON.stringify(spiffeIdPrefix).slice(0, -1));
+  return values.map((text) => Buffer.from(text));
+}
