@@ -157,6 +157,13 @@ function buildSpire({ source, place, say }) {
     );
 }
 
+/** A folder with the clients, and with the program of the guide. */
+function buildAcmeGo({ source, place, say }) {
+  mkdirSync(place);
+  goBuild('.', { source, place: join(place, 'clients'), say });
+  goBuild('./guide', { source, place: join(place, 'guide'), say });
+}
+
 const buildStepCa = (wanted) =>
   goBuild('github.com/smallstep/certificates/cmd/step-ca', wanted, ['-ldflags=-s -w']);
 
@@ -223,10 +230,12 @@ function etcdCommand(say) {
 /** Clients of ACME, and the name server that they change. Those of Debian are unpacked, not installed. */
 function acmeClients(made, say) {
   debian('acme');
+  const goPrograms = made('acme', 'go', buildAcmeGo);
   return {
     debian: debianProgramsFor(acmePrograms, say),
     certbot: join(made('acme', 'python', buildPython), 'bin', 'certbot'),
-    go: made('acme', 'go', buildGo),
+    go: join(goPrograms, 'clients'),
+    goGuide: join(goPrograms, 'guide'),
     node: join(made('acme', 'node', buildNode), 'main.mjs'),
     hook: inRoot('test', 'interop', 'acme', 'hook.sh'),
   };

@@ -1,20 +1,32 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import type { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { runCommand } from '../support/command.ts';
 import { Guided } from './acme/guided.ts';
 import { Lab } from './acme/lab.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 
+const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 const serialOf = ({ serialNumber }: X509Certificate): string => serialNumber.toLowerCase();
 
 describe('docs/acme-clients.md, followed as it stands', { concurrency: true }, () => {
   let lab: Lab;
   before(async () => {
     const { acme, caddy, traefik } = foreignPrograms();
-    const [certbot, caddyProgram = '', traefikProgram = ''] = [acme.certbot, ...caddy, ...traefik];
-    lab = await Lab.open(acme, { certbot, caddy: caddyProgram, traefik: traefikProgram });
+    lab = await Lab.open(acme, {
+      ...{
+        certbot: acme.certbot,
+        shop: acme.goGuide,
+        'acme-clients': acme.go,
+        node: process.execPath,
+      },
+      ...{ caddy: caddy[0] ?? '', traefik: traefik[0] ?? '' },
+    });
   });
   after(() => lab[Symbol.asyncDispose]());
 
@@ -122,6 +134,40 @@ describe('docs/acme-clients.md, followed as it stands', { concurrency: true }, (
     );
     await guide.follow(2);
     assert.ok(await lab.isRevoked(second));
+  });
+
+  test('acme-client gets a certificate', async () => {
+    const guide = await Guided.open(lab, 'acme-client (npm)');
+    const modules = join(dirname(foreignPrograms().acme.node), 'node_modules');
+    await guide.machine.must(`ln -s ${modules} /usr/local/lib/shop/node_modules`);
+    await guide.follow(0);
+    await guide.certificateAt('/etc/ssl/shop.pem');
+  });
+
+  test('acmez gets a certificate by the program that stands on the page', async () => {
+    const guide = await Guided.open(lab, 'acmez (Go)');
+    const program = join(root, 'test', 'interop', 'acme', 'go', 'guide', 'main.go');
+    assert.equal(guide.section.block('go'), readFileSync(program, 'utf8'));
+    await guide.follow(0);
+    await guide.certificateAt('/etc/ssl/shop.pem');
+  });
+
+  test("cert-manager's types take the objects of the page, and those that the CLI prints", async () => {
+    const guide = await Guided.open(lab, 'cert-manager');
+    const read = (text: string): Promise<string> =>
+      guide.machine.must('printf %s "$OBJECTS" | acme-clients manifest', { OBJECTS: text });
+    const [directory, , ...rest] = (await read(guide.section.block('yaml'))).trim().split(/\s+/);
+    const { primary, key } = lab.names;
+    assert.equal(directory, 'https://ca.example.org/acme/directory');
+    assert.deepEqual(rest.slice(1), [primary.address, 'HMACSHA256', key.name, key.secret]);
+    const { out } = await runCommand(lab.server, [
+      ...['acme', 'key', 'create', 'shop', '--dns-pattern', '*.shop.example.org'],
+      ...['--for', 'cert-manager'],
+    ]);
+    const [printed, kid = '', hmac = ''] = (await read(out)).trim().split(' ');
+    assert.equal(printed, directory);
+    assert.match(kid, /^[0-9a-f-]{36}$/);
+    assert.equal(Buffer.from(hmac, 'base64url').length, 32);
   });
 
   test('Caddy serves a certificate', async () => {

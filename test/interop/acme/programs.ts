@@ -10,6 +10,8 @@ export interface AcmePrograms {
   readonly certbot: string;
   /** A program in Go with acmez and with cert-manager's fork of x/crypto/acme. */
   readonly go: string;
+  /** The program of the guide to acmez. */
+  readonly goGuide: string;
   /** The program with acme-client, below its own node_modules. */
   readonly node: string;
   readonly hook: string;

@@ -3,6 +3,7 @@
 //	acme-clients acmez|x DIRECTORY issue CHALLENGE NAME...
 //	acme-clients acmez|x DIRECTORY renew CHALLENGE
 //	acme-clients acmez|x DIRECTORY window | revoke | revoke-by-key | change-key
+//	acme-clients manifest < FILE
 package main
 
 import (
@@ -30,6 +31,9 @@ func main() {
 }
 
 func run(arguments []string) error {
+	if len(arguments) == 1 && arguments[0] == "manifest" {
+		return manifest()
+	}
 	if len(arguments) < 3 {
 		return fmt.Errorf("usage: acme-clients acmez|x DIRECTORY ACT ...")
 	}
