@@ -271,6 +271,7 @@ export {
   verbs,
   wholeTrustDomain,
   withNamesOfTenants,
+  withoutTenants,
   type Grant,
   type RoleInput,
   type Target,

@@ -138,6 +138,13 @@ export const withNamesOfTenants = (
       : grant,
   );
 
+/** The grants without their scopes of tenants. */
+export const withoutTenants = (grants: readonly Grant[]): readonly Grant[] =>
+  grants.map((grant) => ({
+    ...grant,
+    prefixes: grant.prefixes.filter((scope) => !isTenantScope(scope)),
+  }));
+
 function ownedBy(scope: string, owners: NameOwners): readonly string[] {
   const name = tenantOfScope(scope);
   const tenant = name === undefined ? undefined : owners.named(name);

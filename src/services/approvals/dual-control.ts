@@ -13,7 +13,7 @@ import type { MethodName, MethodPath } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
-import type { Access } from '../callers/access.ts';
+import { visiblePage, type Access } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { Callers } from '../callers/callers.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
@@ -56,6 +56,15 @@ const maximumReason = 500;
 const maximumId = 64;
 const maximumAttempts = 5;
 
+/** @throws PkiError NOT_FOUND, as for an operation that is not there */
+function seen(
+  operation: PendingOperation,
+  isVisible: (operation: PendingOperation) => boolean,
+): PendingOperation {
+  if (isVisible(operation)) return operation;
+  throw new PkiError('NOT_FOUND', `there is no operation ${JSON.stringify(operation.id)}`);
+}
+
 /**
  * Operations that wait for k of n approvers. Execution reads the request again from the signed
  * bytes. The server holds public keys only: it can refuse an operation, but not approve one. Owner
@@ -96,10 +105,14 @@ export class DualControl implements Approvals, ApprovalGate {
     page: PageRequest,
   ): Promise<Page<OperationSummary>> {
     return this.#refusing(caller, 'ListOperations', undefined, async () => {
-      await this.#require(caller, 'approval.read');
+      const isVisible = await this.#sight(caller, 'approval.read');
       const { store, clock } = this.#dependencies;
       const filter = pendingOnly ? { pendingAt: clock.now() } : {};
-      const { items, next } = await store.list(filter, checkPage(page));
+      const { items, next } = await visiblePage(
+        (request) => store.list(filter, request),
+        isVisible,
+        checkPage(page),
+      );
       const summaries = items.map(async (operation) =>
         summaryOf(operation, await this.#status(operation)),
       );
@@ -109,8 +122,8 @@ export class DualControl implements Approvals, ApprovalGate {
 
   get(caller: OperatorCaller, id: string, signal?: AbortSignal): Promise<OperationView> {
     return this.#refusing(caller, 'GetOperation', id, async () => {
-      await this.#require(caller, 'approval.read');
-      return this.#view(await this.#dependencies.store.byId(id, signal));
+      const isVisible = await this.#sight(caller, 'approval.read');
+      return this.#view(seen(await this.#dependencies.store.byId(id, signal), isVisible));
     });
   }
 
@@ -121,7 +134,8 @@ export class DualControl implements Approvals, ApprovalGate {
     signal?: AbortSignal,
   ): Promise<OperationView> {
     return this.#refusing(caller, 'SubmitApproval', id, async () => {
-      await this.#require(caller, 'approval.submit');
+      const isVisible = await this.#sight(caller, 'approval.submit');
+      seen(await this.#dependencies.store.byId(id, signal), isVisible);
       for (let attempt = 1; ; attempt += 1) {
         try {
           const operation = await this.#add(caller, id, signature, signal);
@@ -180,7 +194,7 @@ export class DualControl implements Approvals, ApprovalGate {
 
   policy(caller: OperatorCaller): Promise<StoredPolicy> {
     return this.#refusing(caller, 'GetApprovalPolicy', undefined, async () => {
-      await this.#require(caller, 'approval.read');
+      await this.#sight(caller, 'approval.read');
       return this.#dependencies.store.policy();
     });
   }
@@ -263,8 +277,20 @@ export class DualControl implements Approvals, ApprovalGate {
     return viewOf(operation, status, stored, clock.now());
   }
 
-  async #require(caller: OperatorCaller, verb: 'approval.read' | 'approval.submit'): Promise<void> {
-    (await this.#dependencies.access.of(caller)).require(verb, { kind: 'none' });
+  /**
+   * Which operations the caller sees. One may be about any tenant: whose roles have scopes of tenants
+   * alone sees his own.
+   *
+   * @throws PkiError ROLE_MISSING
+   */
+  async #sight(
+    caller: OperatorCaller,
+    verb: 'approval.read' | 'approval.submit',
+  ): Promise<(operation: PendingOperation) => boolean> {
+    const rights = await this.#dependencies.access.of(caller);
+    rights.require(verb, { kind: 'none' });
+    const actor = actorOf(caller);
+    return ({ proposer }) => proposer === actor || rights.permitsBeyondTenants(verb);
   }
 
   #refusing<T>(

@@ -9,6 +9,7 @@ import {
   prefixesFor,
   wholeTrustDomain,
   withNamesOfTenants,
+  withoutTenants,
   type Grant,
   type NameOwners,
   type Proven,
@@ -25,14 +26,21 @@ import type { Caller, OperatorCaller } from './caller.ts';
 export class OperatorRights {
   readonly everything: boolean;
   readonly #grants: readonly Grant[];
+  /** Without what scopes of tenants cover. */
+  readonly #beyondTenants: readonly Grant[];
 
-  private constructor(grants: readonly Grant[], everything: boolean) {
+  private constructor(
+    grants: readonly Grant[],
+    beyondTenants: readonly Grant[],
+    everything: boolean,
+  ) {
     this.#grants = grants;
+    this.#beyondTenants = beyondTenants;
     this.everything = everything;
   }
 
   /** Of whoever is admitted to the local socket. */
-  static readonly local = new OperatorRights([], true);
+  static readonly local = new OperatorRights([], [], true);
 
   /** @param owners whose names the scopes of tenants cover */
   static ofRoles(
@@ -43,6 +51,7 @@ export class OperatorRights {
     const grants = grantsOf(roles, trustDomain);
     return new OperatorRights(
       withNamesOfTenants(grants, owners),
+      withoutTenants(grants),
       holdsEverything(grants, trustDomain),
     );
   }
@@ -54,6 +63,11 @@ export class OperatorRights {
 
   permits(verb: Verb, target: Target): boolean {
     return this.everything || permits(this.#grants, verb, target);
+  }
+
+  /** Whether a role has the verb on more than tenants. */
+  permitsBeyondTenants(verb: Verb): boolean {
+    return this.everything || permits(this.#beyondTenants, verb, { kind: 'none' });
   }
 
   /** @throws PkiError ROLE_MISSING */

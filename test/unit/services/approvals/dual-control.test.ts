@@ -199,6 +199,34 @@ test('one proposer can not fill the list', async () => {
   assert.match(await propose({ index: 20 }, { ...local, uid: 1000 }), /^[0-9a-f-]{36}$/);
 });
 
+test('whose roles are over tenants alone sees and carries the operations that he has proposed', async () => {
+  const { w, propose } = await world();
+  await using _ = w;
+  const shop = { name: 'shop', description: '', dnsSuffixes: ['shop.test'], spiffePrefixes: [] };
+  const quota = { quotaCertificates: 0, quotaSeconds: 0 };
+  await w.services.tenants.create(local, { ...shop, ...quota }, { dryRun: false });
+  const admin = (await w.mint('/ops/ada', true)) as AdminCaller;
+  const put = (prefixes: readonly string[]) =>
+    w.services.roles.put(local, { name: 'r', verbs: ['*'], prefixes, members: [admin.spiffeId] });
+  await put(['tenant:shop']);
+  const { approvals } = w.services;
+  const other = await propose({ name: 'other' });
+  const own = await propose({ name: 'own' }, admin);
+  const listed = async () =>
+    (await approvals.list(admin, { pendingOnly: true }, { size: 10 })).items.map(
+      ({ operation }) => operation.id,
+    );
+  assert.deepEqual(await listed(), [own]);
+  assert.equal((await approvals.get(admin, own)).status, 'pending');
+  assert.equal(await code(approvals.get(admin, other)), 'NOT_FOUND');
+  const { line } = await approvals.get(local, other);
+  const signature = keys.alice.sign(line, namespace);
+  assert.equal(await code(approvals.submit(admin, other, signature)), 'NOT_FOUND');
+  await put(['tenant:shop', id('/ops/')]);
+  assert.equal((await listed()).length, 2);
+  assert.equal(await code(approvals.submit(admin, other, signature)), 'resolved');
+});
+
 test('an operation has one form in bytes, and a policy one in text', () => {
   const operation = {
     id: 'a',
