@@ -17,6 +17,7 @@ import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { assertIssuable } from '../registration/revocable.ts';
 import { checkPage, checkText } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { noTenant } from '../tenants/names-of-tenants.ts';
 import { permitsAcme, requireAcme } from './acme-rights.ts';
 import { eabMacKey } from './eab-secret.ts';
 import type { EabKeys, EabKeySecret } from './operator-acme.ts';
@@ -138,12 +139,7 @@ export class EabKeyService implements EabKeys {
   async #draft(input: EabKeyInput, now: number) {
     const { tenants, settings } = this.#dependencies;
     const tenant = await tenants.byName(input.tenant.slice(0, 64));
-    if (tenant === undefined)
-      throw new PkiError(
-        'NOT_FOUND',
-        `there is no tenant ${JSON.stringify(input.tenant.slice(0, 64))}`,
-        { next: 'See "meshca tenant list", or make one with "meshca tenant create".' },
-      );
+    if (tenant === undefined) throw noTenant(input.tenant);
     const draft = checkEabKey(
       input,
       tenant,

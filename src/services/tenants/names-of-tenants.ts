@@ -46,5 +46,11 @@ export const coversNamesOfTenants = (
 export function tenantNamed<T extends NameOwner>(owners: NameOwners<T>, name: string): T {
   const tenant = owners.named(name);
   if (tenant !== undefined) return tenant;
-  throw new PkiError('NOT_FOUND', `there is no tenant ${JSON.stringify(name.slice(0, 64))}`);
+  throw noTenant(name);
 }
+
+/** Also for a tenant that the caller may not know. */
+export const noTenant = (name: string): PkiError =>
+  new PkiError('NOT_FOUND', `there is no tenant ${JSON.stringify(name.slice(0, 64))}`, {
+    next: 'See "meshca tenant list --all", or make one with "meshca tenant create".',
+  });

@@ -18,6 +18,7 @@ import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
 import { collisionsOf, type CollisionDependencies } from './collisions.ts';
+import { noTenant } from './names-of-tenants.ts';
 import { tenantEvent } from './tenant-events.ts';
 import type { TenantHoldings } from './tenant-holdings.ts';
 import type { TenantOwners } from './tenant-owners.ts';
@@ -211,7 +212,7 @@ export class TenantService implements Tenants {
       rights.permits('tenant.read', { kind: 'tenant', name }) ||
       rights.permits('tenant.write', { kind: 'tenant', name });
     if (tenant !== undefined && isVisible) return tenant;
-    throw new PkiError('NOT_FOUND', `there is no tenant ${JSON.stringify(name.slice(0, 64))}`);
+    throw noTenant(name);
   }
 
   async #change(rights: OperatorRights, tenant: Tenant): Promise<TenantChange> {
