@@ -10,6 +10,7 @@ import { entryChangeCases } from './suite-changes.ts';
 import { federationCases } from './suite-federation.ts';
 import { issuancePolicyCases } from './suite-issuance-policies.ts';
 import { issuanceCases } from './suite-issuance.ts';
+import { issuedCases } from './suite-issued.ts';
 import { logCases } from './suite-log.ts';
 import { ocspCases } from './suite-ocsp.ts';
 import { recordCases } from './suite-records.ts';
@@ -38,6 +39,7 @@ export function storeSuite(name: string, open: OpenStore): void {
   logCases(name, open);
   approvalCases(name, open);
   rotationCases(name, open);
+  issuedCases(name, open);
   revocationCases(name, open);
   blockedKeyCases(name, open);
   ocspCases(name, open);
