@@ -138,6 +138,9 @@ function dehydrated({ debian, hook }: AcmePrograms): AcmeClient {
         `EAB_KID=${seat.binding.kid}`,
         `EAB_HMAC_KEY=${seat.binding.hmac}`,
         'CONTACT_EMAIL=ops@example.org',
+        // its keys of RSA take a slow machine half a minute each
+        'ACCOUNT_KEYSIZE=2048',
+        'KEY_ALGO=prime256v1',
         '',
       ].join('\n'),
     );
