@@ -89,4 +89,6 @@ export class ValidationQueue<T extends Waiting> {
   }
 }
 
-const keyOf = ({ orderId, place, type }: Waiting): string => `${orderId}/${place}/${type}`;
+/** One challenge, whatever attempt at it. */
+export const keyOf = ({ orderId, place, type }: Omit<Waiting, 'accountId'>): string =>
+  `${orderId}/${place}/${type}`;

@@ -24,7 +24,7 @@ import {
 } from '../../domain/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
-import { ValidationQueue } from './validation-queue.ts';
+import { keyOf, ValidationQueue } from './validation-queue.ts';
 import { perspectiveText, type Corroborator, type Opinion } from './vantage/corroborator.ts';
 
 export interface ValidationsDependencies {
@@ -56,10 +56,17 @@ interface Item {
   readonly type: ChallengeType;
 }
 
+interface Again {
+  readonly afterMs: number;
+  /** Undefined: the time is over, and the item waits or runs. */
+  cancel: (() => void) | undefined;
+}
+
 /** What another process left, or what found no place, is taken up so often. */
 const lookAgainMs = 60_000;
-/** What waits for vantage agents is tried again so often. */
+/** What waits for vantage agents is tried again after this time, which doubles up to the second. */
 const shortAgainMs = 10_000;
+const longestAgainMs = 300_000;
 const pageOfOrders = 100;
 const maximumWaiting = 10_000;
 /** A verdict meets other changes of its order: each of them is a new version. */
@@ -78,8 +85,8 @@ export class Validations {
   readonly #running = new Set<Promise<void>>();
   readonly #ended = new AbortController();
   #cancelLook: () => void = () => {};
-  /** Attempts that will be made again. */
-  readonly #again = new Set<() => void>();
+  /** By the key of the item: what too few vantage agents have looked at so far. */
+  readonly #again = new Map<string, Again>();
   #looking: Promise<void> | undefined;
 
   constructor(dependencies: ValidationsDependencies) {
@@ -104,7 +111,8 @@ export class Validations {
   /** An order of which a challenge was just asked to be validated. */
   take(order: AcmeOrder): void {
     if (this.#ended.signal.aborted) return;
-    for (const item of itemsOf(order)) this.#queue.add(item);
+    for (const item of itemsOf(order))
+      if (this.#again.get(keyOf(item))?.cancel === undefined) this.#queue.add(item);
     this.#pump();
   }
 
@@ -112,7 +120,8 @@ export class Validations {
   async close(): Promise<void> {
     this.#ended.abort();
     this.#cancelLook();
-    for (const cancel of this.#again) cancel();
+    for (const { cancel } of this.#again.values()) cancel?.();
+    this.#again.clear();
     this.#queue.clear();
     await this.#looking;
     await Promise.all(this.#running);
@@ -156,12 +165,16 @@ export class Validations {
     const { orders, judged } = this.#dependencies;
     const order = await orders.byId(item.orderId);
     const authorization = order === undefined ? undefined : this.#asked(order, item);
-    if (order === undefined || authorization === undefined) return;
+    if (order === undefined || authorization === undefined) {
+      this.#again.delete(keyOf(item));
+      return;
+    }
     const opinion = await this.#validate(order, authorization, item).catch(failureOfAltered);
     const { judged: result } = opinion;
     // a failure at the end of this process says nothing of the host
     if (this.#ended.signal.aborted && !result.ok) return;
-    if (opinion.isShort) this.#tryAgain(order);
+    if (opinion.isShort) this.#tryAgain(item);
+    else this.#again.delete(keyOf(item));
     const before = this.#writes.get(item.orderId);
     const write = (before ?? Promise.resolve()).then(() => this.#write(item, opinion));
     const settled = write.catch(() => {});
@@ -174,12 +187,21 @@ export class Validations {
     }
   }
 
-  #tryAgain(order: AcmeOrder): void {
-    const cancel = this.#dependencies.clock.after(shortAgainMs, () => {
-      this.#again.delete(cancel);
-      this.take(order);
+  #tryAgain(item: Item): void {
+    if (this.#ended.signal.aborted) return;
+    const key = keyOf(item);
+    const before = this.#again.get(key);
+    before?.cancel?.();
+    const afterMs =
+      before === undefined ? shortAgainMs : Math.min(2 * before.afterMs, longestAgainMs);
+    const cancel = this.#dependencies.clock.after(afterMs, () => {
+      again.cancel = undefined;
+      // without a place the next look takes it up
+      if (!this.#queue.add(item)) this.#again.delete(key);
+      this.#pump();
     });
-    this.#again.add(cancel);
+    const again: Again = { afterMs, cancel };
+    this.#again.set(key, again);
   }
 
   /** The authorization, while its challenge is to be judged. */

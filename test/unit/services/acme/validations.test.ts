@@ -13,7 +13,7 @@ import type {
 import { Validations } from '../../../../src/services/acme/validations.ts';
 import { invalid, type Evidence, type Judged } from '../../../../src/common/validation/outcome.ts';
 import type { ValidationAsk } from '../../../../src/common/validation/validator.ts';
-import { FakeClock } from '../../../support/agent.ts';
+import { FakeClock, settle } from '../../../support/agent.ts';
 import { until } from '../../../support/until.ts';
 
 const clock = new FakeClock();
@@ -192,11 +192,12 @@ describe('validations', () => {
     assert.equal(here.events[0]?.detail['quotaPlaces'], undefined);
     clock.advance(10_000);
     await until(() => here.asked.length === 2);
+    await settle();
     // the same again is not on record twice
     here.answer = () => Promise.resolve({ ok: true, value: { seenAt: [] } });
     here.isShort = false;
     here.perspectives = [{ name: 'west', result: 'agreed', code: '', seenAt: [] }];
-    clock.advance(10_000);
+    clock.advance(20_000);
     await until(() => here.results.length === 1);
     assert.deepEqual([challenge()?.status, challenge()?.problem], ['valid', null]);
     assert.deepEqual(
@@ -204,6 +205,39 @@ describe('validations', () => {
       ['acme-challenge.waits', 'acme-challenge.validated'],
     );
     assert.deepEqual(here.results, ['http-01 valid']);
+  });
+
+  it('try each challenge that waits for vantage agents again alone, less and less often', async () => {
+    const here = world();
+    here.isShort = true;
+    const names = ['a.test', 'b.test', 'c.test'];
+    await here.validations.start();
+    const put = here.put(order('1', names));
+    const begun = clock.nowMs();
+    const times = new Map<string, number[]>(names.map((name) => [name, []]));
+    here.answer = ({ identifier }) => {
+      times.get(identifier.value)?.push((clock.nowMs() - begun) / 1000);
+      return Promise.resolve(invalid('serverInternal', 'too few'));
+    };
+    for (let second = 0; second < 625; second += 1) {
+      // they end at different times
+      if (second < names.length)
+        here.validations.take({
+          ...put,
+          authorizations: put.authorizations.slice(0, second + 1),
+        });
+      await settle();
+      clock.advance(1_000);
+    }
+    const attempts = [0, 10, 30, 70, 150, 310, 610];
+    assert.deepEqual(
+      [...times.values()],
+      [0, 1, 2].map((late) => attempts.map((at) => at + late)),
+    );
+    here.rows.set('1', { ...(here.rows.get('1') as AcmeOrder), stage: 'failed' });
+    clock.advance(3_600_000);
+    await settle();
+    assert.equal(here.asked.length, 21);
   });
 
   it('write the problem of a challenge that failed', async () => {
