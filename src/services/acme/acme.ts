@@ -132,6 +132,19 @@ export class Acme {
     return outcome.ok ? undefined : outcome;
   }
 
+  /**
+   * Why an exchange of a token is refused before its request is read. Undefined: it is not. What
+   * becomes of it is observed by who exchanges. Never throws.
+   */
+  async refusalOfExchange(client: string): Promise<AcmeRefused | undefined> {
+    try {
+      this.#dependencies.limits.anonymous(client);
+      return undefined;
+    } catch (thrown) {
+      return this.#refused('exchange', undefined, thrown);
+    }
+  }
+
   /** Handles a POST to a resource. Never throws. */
   post(
     resource: AcmeResource,
@@ -154,13 +167,21 @@ export class Acme {
       this.#dependencies.observe(resource, 'ok');
       return { ok: true, answer };
     } catch (thrown) {
-      const problem = problemOf(thrown);
-      this.#dependencies.observe(resource, problem.type);
-      if (problem.type === 'serverInternal')
-        this.#dependencies.logger.error({ ...errorFields(thrown), resource }, 'ACME failed');
-      await this.#record(resource, request, { problem, thrown });
-      return { ok: false, problem };
+      return this.#refused(resource, request, thrown);
     }
+  }
+
+  async #refused(
+    resource: string,
+    request: AcmeRequest | undefined,
+    thrown: unknown,
+  ): Promise<AcmeRefused> {
+    const problem = problemOf(thrown);
+    this.#dependencies.observe(resource, problem.type);
+    if (problem.type === 'serverInternal')
+      this.#dependencies.logger.error({ ...errorFields(thrown), resource }, 'ACME failed');
+    await this.#record(resource, request, { problem, thrown });
+    return { ok: false, problem };
   }
 
   /**

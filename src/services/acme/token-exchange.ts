@@ -26,8 +26,10 @@ export interface TokenExchangeDependencies {
 /** Of a body. A token has at most 16 KiB, and may stand in it. */
 export const maximumExchangeBytes = 32 * 1024;
 
+/** Of names, and of addresses. */
+const maximumListed = 200;
 const text = z.string().min(1).max(2_048);
-const texts = z.array(text).max(200);
+const texts = z.array(text).max(maximumListed);
 const askSchema = z.strictObject({
   token: z.string().max(maximumExchangeBytes).optional(),
   names: texts.default([]),
@@ -124,17 +126,21 @@ const readers: Readonly<Record<string, (body: Buffer) => unknown>> = {
   'application/json': (body) => jsonIn(body)?.value,
 };
 
-/** Fields that are unknown or repeated where they may not be are left for the schema to refuse. */
-function formOf(body: Buffer): Readonly<Record<string, unknown>> {
-  const ask: Record<string, unknown> = {};
+/**
+ * Reads up to the first field that the schema refuses: one that is unknown, repeated where it may
+ * not be, or beyond the maximum of its list.
+ */
+export function formOf(body: Buffer): Readonly<Record<string, unknown>> {
+  const lists: Readonly<Record<'names' | 'ips', string[]>> = { names: [], ips: [] };
+  const ask: Record<string, unknown> = { ...lists };
   for (const [name, value] of new URLSearchParams(body.toString('utf8'))) {
-    const field = Object.hasOwn(formFields, name)
-      ? (formFields[name] as string)
-      : `the field ${name}`;
-    const present = ask[field];
-    if (field === 'names' || field === 'ips')
-      ask[field] = [...((present as readonly string[] | undefined) ?? []), value];
-    else ask[field] = present === undefined ? value : [present, value];
+    const field = Object.hasOwn(formFields, name) ? formFields[name] : undefined;
+    if (field === undefined) return { ...ask, [`the field ${name}`]: value };
+    if (field === 'names' || field === 'ips') {
+      lists[field].push(value);
+      if (lists[field].length > maximumListed) return ask;
+    } else if (field in ask) return { ...ask, [field]: [ask[field], value] };
+    else ask[field] = value;
   }
   return ask;
 }

@@ -127,12 +127,13 @@ async function posted(
   return answerOf(await opened(source).post(resource, request, parameters), frontOf(source));
 }
 
-/** No part of ACME, but the way to an account of it. */
+/** No part of ACME, but the way to an account of it. The address is judged before the request. */
 async function exchanged(
   { headers, body, client, signal }: HttpRequest,
   source: AcmeSource,
 ): Promise<HttpAnswer> {
-  opened(source);
+  const refused = await opened(source).refusalOfExchange(client);
+  if (refused !== undefined) return answerOf(refused, frontOf(source));
   const { 'content-type': contentType, authorization } = headers;
   const outcome = await source.exchange({ contentType, authorization, body, client, signal });
   return answerOf(outcome, frontOf(source));
