@@ -37,7 +37,10 @@ export class NameOwners<T extends NameOwner = NameOwner> {
     this.#prefixes = new SortedTexts(this.#byPrefix.keys());
   }
 
-  /** Puts a tenant in the place of the one of this name. */
+  /**
+   * Puts a tenant in the place of the one of this name. While names move between tenants, the one
+   * that was put last has them, so that the order of the changes does not matter.
+   */
   put(tenant: T): void {
     this.remove(tenant.name);
     this.#set(tenant);
@@ -50,11 +53,14 @@ export class NameOwners<T extends NameOwner = NameOwner> {
     if (tenant === undefined) return;
     this.#byName.delete(name);
     for (const suffix of tenant.dnsSuffixes) {
-      this.#bySuffix.delete(suffix);
       this.#directlyBelow.get(nameAbove(suffix))?.delete(tenant);
+      // another tenant may have been put with it since
+      if (this.#bySuffix.get(suffix) !== tenant) continue;
+      this.#bySuffix.delete(suffix);
       this.#suffixKeys.delete(suffixKey(suffix));
     }
     for (const prefix of tenant.spiffePrefixes) {
+      if (this.#byPrefix.get(prefix) !== tenant) continue;
       this.#byPrefix.delete(prefix);
       this.#prefixes.delete(prefix);
     }

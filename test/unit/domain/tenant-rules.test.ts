@@ -140,6 +140,50 @@ test('owners that change one by one say the same as those that are made at once'
   assert.deepEqual(namesOf(changing.reachedBySpiffePrefix(`${td}/`)).length, 9);
 });
 
+test('names that move between tenants have their new owner after every order of the changes', () => {
+  const made = (name: string, label?: string): NameOwner =>
+    label === undefined
+      ? owner(name, [])
+      : owner(name, [`${label}.example.org`], [`${td}/${label}/`]);
+  const orders = <T>(all: readonly T[]): readonly (readonly T[])[] =>
+    all.length < 2
+      ? [all]
+      : all.flatMap((first) =>
+          orders(all.filter((each) => each !== first)).map((rest) => [first, ...rest]),
+        );
+  // round about, to nobody, and from one that is removed
+  const before = [made('a', 'x'), made('b', 'y'), made('c', 'z'), made('d', 'v'), made('e', 'w')];
+  const after = [made('a', 'y'), made('b', 'z'), made('c', 'x'), made('d', 'w')];
+  const once = new NameOwners(after);
+  const changes = [...after, 'e'];
+  assert.equal(orders(changes).length, 120);
+  for (const order of orders(changes)) {
+    const owners = new NameOwners(before);
+    for (const change of order)
+      if (typeof change === 'string') owners.remove(change);
+      else owners.put(change);
+    const how = order.map((each) => (typeof each === 'string' ? each : each.name)).join(' ');
+    for (const label of ['v', 'w', 'x', 'y', 'z']) {
+      const name = `${label}.example.org`;
+      const say = (said: NameOwners) => [
+        said.ofDnsName(`www.${name}`)?.name,
+        said.ofSpiffeId(`${td}/${label}/web`)?.name,
+        said.overlapOf({ name: 'new', dnsSuffixes: [name], spiffePrefixes: [] }),
+        said.overlapOf({ name: 'new', dnsSuffixes: [], spiffePrefixes: [`${td}/${label}/`] }),
+      ];
+      assert.deepEqual(say(owners), say(once), `${how}: ${label}`);
+    }
+    const above = { name: 'new', dnsSuffixes: ['example.org'], spiffePrefixes: [] };
+    assert.deepEqual(owners.overlapOf(above), once.overlapOf(above), how);
+    for (const each of [owners, once])
+      assert.deepEqual(
+        namesOf(each.reachedByDnsName('*.example.org')).toSorted(),
+        ['a', 'b', 'c', 'd'],
+        how,
+      );
+  }
+});
+
 test('a name belongs to the tenant of its suffix, a wildcard reaches suffixes one label below', () => {
   const owners = new NameOwners([
     owner('shop', ['shop.test'], [`${td}/shop/`]),
