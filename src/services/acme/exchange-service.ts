@@ -97,6 +97,7 @@ export class ExchangeService implements EabExchange {
         } catch (thrown) {
           // from here on it is known who asks
           const error = PkiError.from(thrown);
+          this.#tokens.refused(caller, error);
           await refusals.refusedAs(issuerId, 'ExchangeToken', error, token.subject);
           throw error;
         }

@@ -56,6 +56,11 @@ export class TokenHolders {
     return unwrap(verified);
   }
 
+  /** What came of a verified token was refused. */
+  refused({ peer }: AnonymousCaller, error: PkiError): void {
+    this.#limits.refused(peer, error);
+  }
+
   /**
    * @param wanted the SPIFFE ID, where a token gives several; empty: the only one
    * @throws PkiError TOKEN_REPLAYED, ENTRY_NOT_AUTHORIZED, TOKEN_GRANT_AMBIGUOUS, OUTSIDE_DELEGATION

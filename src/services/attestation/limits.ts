@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
 import { type Clock, KeyedBuckets, TokenBucket, type Rate } from '../../common/runtime/index.ts';
+import { isRefusal } from '../callers/refusal-log.ts';
 
 /** Rate of failed attestations from one address. Beyond it, the address waits behind the others. */
 const failureRate: Rate = { perSecond: 0.5, burst: 20 };
@@ -44,6 +45,14 @@ export class AttestationLimits {
     if (this.#suspects.size >= maximumSuspects)
       this.#suspects.delete(this.#suspects.keys().next().value as string);
     this.#suspects.set(holder, this.#clock.monotonicMs() + suspectSeconds * 1000);
+  }
+
+  /**
+   * What a good proof led to was refused. It counts as a failure, since a proof that leads nowhere
+   * is not used up: it could come again and again.
+   */
+  refused(peer: string, { code }: PkiError): void {
+    if (isRefusal(code)) this.failed(peer);
   }
 
   #isSuspect(holder: string): boolean {

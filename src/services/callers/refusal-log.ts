@@ -206,7 +206,8 @@ export class RefusalLog implements Refusals {
   }
 }
 
-const isRefusal = (code: ErrorCode): boolean =>
+/** The code is an act of a caller that was refused, and neither absence nor trouble. */
+export const isRefusal = (code: ErrorCode): boolean =>
   alsoRefusals.has(code) ||
   (refusalStatuses.has(codes[code].status) &&
     codes[code].audience === 'caller' &&

@@ -87,6 +87,7 @@ export class PipelineService implements Pipelines {
         } catch (thrown) {
           // from here on it is known who asks
           const error = PkiError.from(thrown);
+          this.#limits.refused(caller.peer, error);
           await this.#dependencies.refusals.refusedAs(
             issuerId,
             'IssueWithToken',
@@ -116,6 +117,8 @@ export class PipelineService implements Pipelines {
         const token = await this.#verified({ caller, text, purpose: ['pipeline', 'acme'] }, signal);
         const judged = await judgeEntries(token, this.#dependencies);
         const use = await this.#dependencies.tokenUses.byId(token.useId);
+        const leadsNowhere = granted(judged).length === 0 || use !== undefined;
+        if (leadsNowhere && caller.class === 'anonymous') this.#limits.failed(caller.peer);
         return {
           token,
           grants: await Promise.all(granted(judged).map((grant) => this.#explained(grant, token))),
