@@ -131,7 +131,7 @@ export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Prom
   const finalizer = new Finalizer({
     ...{ book, orders, accounts, eabKeys, keys, issuer: parts.issuer, clock, logger },
     caa: acmeCaa(parts, settings, { urls, book, corroborator }),
-    canSign: () => !parts.held() && parts.canSign(),
+    ...{ canSign: parts.canSign, held: parts.held },
   });
   const renewalInfo = new RenewalInfo({
     ...{ ...store, ...parts, clock },

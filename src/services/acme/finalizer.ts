@@ -28,6 +28,8 @@ export interface FinalizerDependencies {
   readonly caa: Pick<CaaRecheck, 'isDue' | 'check'>;
   /** False while the token is away: an attempt would only leave an abandoned certificate. */
   readonly canSign: () => boolean;
+  /** True while the database is not trusted: nothing is issued then, and no order ends. */
+  readonly held: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -39,6 +41,14 @@ const longestRetryMs = 30_000;
 const leaseMs = 10_000;
 /** What another process left is taken up so often. */
 const lookAgainMs = 60_000;
+
+/** An order that this process issues. */
+interface Driven {
+  /** Never rejects. */
+  readonly ended: Promise<AcmeOrder>;
+  /** Requests that wait for it, each until its time is over. */
+  readonly waiters: Set<(order: AcmeOrder) => void>;
+}
 
 /** What an order rests on. */
 interface Ground {
@@ -55,7 +65,7 @@ interface Ground {
  */
 export class Finalizer {
   readonly #dependencies: FinalizerDependencies;
-  readonly #driven = new Map<string, Promise<AcmeOrder>>();
+  readonly #driven = new Map<string, Driven>();
   readonly #waiting = new Set<() => void>();
   readonly #holder: string;
   #cancelLook: () => void = () => {};
@@ -72,14 +82,7 @@ export class Finalizer {
    * left. Resolves when each of the first has ended, or at the close.
    */
   async start(): Promise<void> {
-    if (this.#isClosed) return;
-    const { clock, logger } = this.#dependencies;
-    this.#cancelLook = clock.after(lookAgainMs, () => void this.start());
-    try {
-      await Promise.all(await this.#resumed());
-    } catch (thrown) {
-      logger.error({ ...errorFields(thrown) }, 'orders that were under way could not be resumed');
-    }
+    await Promise.all(await this.#resumed());
   }
 
   /** For the transaction that makes an order finalizing. */
@@ -95,12 +98,15 @@ export class Finalizer {
   async finish(order: AcmeOrder, waitMs: number, lease?: OrderLease): Promise<AcmeOrder> {
     if (order.stage !== 'finalizing') return order;
     const { clock } = this.#dependencies;
-    const { promise: late, resolve } = Promise.withResolvers<AcmeOrder>();
+    const { waiters } = this.#drive(order, lease);
+    const { promise, resolve } = Promise.withResolvers<AcmeOrder>();
+    waiters.add(resolve);
     const cancel = clock.after(waitMs, () => resolve(order));
     try {
-      return await Promise.race([this.#drive(order, lease), late]);
+      return await promise;
     } finally {
       cancel();
+      waiters.delete(resolve);
     }
   }
 
@@ -110,35 +116,49 @@ export class Finalizer {
     this.#closing.abort();
     this.#cancelLook();
     for (const wake of this.#waiting) wake();
-    await Promise.allSettled(this.#driven.values());
+    await Promise.all([...this.#driven.values()].map(({ ended }) => ended));
   }
 
+  /** The orders that nobody here issued so far. The next look follows this one. */
   async #resumed(): Promise<readonly Promise<unknown>[]> {
-    const { orders } = this.#dependencies;
+    const { orders, clock, logger } = this.#dependencies;
     // no page waits for the one before: a single order can wait for long
-    const driven: Promise<unknown>[] = [];
-    for await (const page of pagesOf((request) => orders.finalizing(request), { size: pageSize })) {
-      if (this.#isClosed) break;
-      driven.push(...page.map((order) => this.#drive(order)));
+    const resumed: Promise<unknown>[] = [];
+    try {
+      const pages = pagesOf((request) => orders.finalizing(request), { size: pageSize });
+      for await (const page of pages) {
+        if (this.#isClosed) break;
+        for (const order of page)
+          if (!this.#driven.has(order.id)) resumed.push(this.#drive(order).ended);
+      }
+    } catch (thrown) {
+      logger.error({ ...errorFields(thrown) }, 'orders that were under way could not be resumed');
     }
-    return driven;
+    if (!this.#isClosed) this.#cancelLook = clock.after(lookAgainMs, () => void this.#resumed());
+    return resumed;
   }
 
-  #drive(order: AcmeOrder, lease?: OrderLease): Promise<AcmeOrder> {
+  #drive(order: AcmeOrder, lease?: OrderLease): Driven {
     const running = this.#driven.get(order.id);
     if (running !== undefined) return running;
-    const driven = this.#untilEnded(order, lease).finally(() => this.#driven.delete(order.id));
+    const waiters = new Set<(order: AcmeOrder) => void>();
+    const ended = this.#untilEnded(order, lease).then((present) => {
+      this.#driven.delete(order.id);
+      for (const resolve of waiters) resolve(present);
+      return present;
+    });
+    const driven = { ended, waiters };
     this.#driven.set(order.id, driven);
     return driven;
   }
 
   async #untilEnded(order: AcmeOrder, first?: OrderLease): Promise<AcmeOrder> {
-    const { canSign, logger } = this.#dependencies;
+    const { logger } = this.#dependencies;
     let present = order;
     let lease = first;
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       try {
-        const ended = canSign() ? await this.#checked(present, lease) : undefined;
+        const ended = this.#isToBeTried(present) ? await this.#checked(present, lease) : undefined;
         if (ended !== undefined) return ended;
       } catch (thrown) {
         logger.warn({ ...errorFields(thrown), order: order.id }, 'an ACME order waits');
@@ -157,6 +177,12 @@ export class Finalizer {
       }
       if (present.stage !== 'finalizing') return present;
     }
+  }
+
+  /** The attempt after its life ends it, or finds the certificate that was made before. */
+  #isToBeTried({ expiresAt }: AcmeOrder): boolean {
+    const { canSign, held, clock } = this.#dependencies;
+    return !held() && (canSign() || clock.now() > expiresAt);
   }
 
   /** Nothing is issued from a row that differs from the log, and nothing ends it. */

@@ -93,7 +93,7 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
   const requests: LeafRequest[] = [];
   const writes: AcmeWrite[] = [];
   const rows = new Map<string, AcmeOrder>();
-  let canSign = true;
+  const state = { canSign: true, held: false };
   const caa: CaaCheck[] = [];
   const orders = storeOf({ rows, writes, altered, leases });
   const keys = new AccountKeys({
@@ -128,9 +128,8 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
       isDue: () => caa.length > 0,
       check: (order, signal) => (caa.shift() as CaaCheck)(order, signal),
     },
-    canSign: () => canSign,
-    clock,
-    logger: silentLogger,
+    ...{ canSign: () => state.canSign, held: () => state.held },
+    ...{ clock, logger: silentLogger },
   };
   const finalizer = new Finalizer(dependencies);
   const order = (): AcmeOrder => {
@@ -142,7 +141,8 @@ function world(answers: readonly (LeafResult | (() => LeafResult))[]) {
     ...{ clock, requests, writes, rows, finalizer, order, altered, blocked, leases, caa },
     /** Another process over the same rows. */
     another: () => new Finalizer(dependencies),
-    setCanSign: (can: boolean) => void (canSign = can),
+    setCanSign: (can: boolean) => void (state.canSign = can),
+    setHeld: (is: boolean) => void (state.held = is),
   };
 }
 
@@ -184,6 +184,59 @@ test('while the token is away an order is processing and nothing is attempted', 
   await settle();
   assert.equal(rows.get(asked.id)?.stage, 'issued');
   assert.equal(requests.length, 1);
+});
+
+test('an order whose life is over ends while the token is away, and not while nothing is trusted', async () => {
+  const { finalizer, order, requests, rows, clock, setCanSign, setHeld } = world([
+    refused('HSM_UNAVAILABLE'),
+  ]);
+  setCanSign(false);
+  setHeld(true);
+  const asked = order();
+  void finalizer.start();
+  await settle();
+  clock.advance(3_600_000);
+  await settle();
+  assert.equal(requests.length, 0, 'its life is not over yet');
+  for (let tried = 0; tried < 3; tried += 1) {
+    clock.advance(30_000);
+    await settle();
+  }
+  assert.deepEqual([requests.length, rows.get(asked.id)?.stage], [0, 'finalizing']);
+  setHeld(false);
+  clock.advance(30_000);
+  await settle();
+  assert.deepEqual([requests.length, rows.get(asked.id)?.stage], [1, 'failed']);
+  await finalizer.close();
+});
+
+test('later looks and requests add nothing to an order that waits, and each request has its own end', async (context) => {
+  const { finalizer, order, requests, clock, setCanSign } = world([issued]);
+  setCanSign(false);
+  const asked = order();
+  void finalizer.start();
+  await settle();
+  const { mock } = context.mock.method(Promise.prototype, 'then');
+  for (let look = 0; look < 20; look += 1) {
+    const late = finalizer.finish(asked, 1_000);
+    clock.advance(60_000);
+    assert.equal((await late).stage, 'finalizing');
+    await settle();
+  }
+  mock.restore();
+  const reactions = [...Map.groupBy(mock.calls, (call) => call.this).values()];
+  const most = Math.max(0, ...reactions.map(({ length }) => length));
+  assert.ok(most < 5, `one promise has ${most} reactions`);
+  const both = [finalizer.finish(asked, 90_000), finalizer.finish(asked, 90_000)];
+  setCanSign(true);
+  clock.advance(30_000);
+  await settle();
+  assert.deepEqual(
+    (await Promise.all(both)).map(({ stage }) => stage),
+    ['issued', 'issued'],
+  );
+  assert.equal(requests.length, 1);
+  await finalizer.close();
 });
 
 test('a failure of this side is tried again, and is never the end of an order before its time', async () => {
