@@ -146,7 +146,7 @@ export const acmeSchema = z
           100,
         ),
         badSignaturesPerSecond: count(
-          'Requests with a wrong signature a second, from one address',
+          'Requests with a wrong signature a second, of one account or key from one address',
         ).default(10),
       })
       .prefault({}),

@@ -46,12 +46,15 @@ export interface GateDependencies {
   readonly urls: AcmeUrls;
 }
 
-/** Limits of one address. The first two throw AcmeRefusal rateLimited. */
+/**
+ * Limits of one address. The first two throw AcmeRefusal rateLimited. `signer`: the ID of the
+ * account, or the thumbprint of the key, in whose name a request comes.
+ */
 export interface GateLimits {
   anonymous(client: string): void;
   /** Not too many signatures were wrong. */
-  requireSignatures(client: string): void;
-  badSignature(client: string): void;
+  requireSignatures(client: string, signer: string): void;
+  badSignature(client: string, signer: string): void;
 }
 
 const mediaType = 'application/jose+json';
@@ -105,10 +108,11 @@ export class AcmeGate {
       );
     const account = 'kid' in jws.by ? await this.#accountOf(jws.by.kid) : undefined;
     const key = 'jwk' in jws.by ? jws.by.jwk : this.#usableKeyOf(account as AcmeAccount);
-    limits.requireSignatures(client);
+    const signer = account?.id ?? key.thumbprint;
+    limits.requireSignatures(client, signer);
     if (!used.use(nonce)) refuse('badNonce', `${badNonceText}: it was used before`);
     if (!(await verifyAcmeJws(jws, key))) {
-      limits.badSignature(client);
+      limits.badSignature(client, signer);
       refuse('malformed', signatureText(jws, key));
     }
     const { url, signal } = request;

@@ -35,7 +35,7 @@ export interface LimitSettings {
   readonly accountsPerSecond: number;
   /** What one address asks without an account. */
   readonly anonymousPerSecond: number;
-  /** Requests from one address whose signature is wrong. */
+  /** Requests from one address in the name of one account or key whose signature is wrong. */
   readonly badSignaturesPerSecond: number;
 }
 
@@ -144,20 +144,22 @@ export class AcmeLimits implements NewOrderLimits {
   }
 
   /**
-   * A signature is to be verified: whoever sends wrong ones waits, since each takes work.
+   * A signature is to be verified: whoever sends wrong ones waits, since each takes work. They hold
+   * up nobody else at the address. Keys of strangers are bounded by `anonymous` as well, whatever
+   * key each of their requests has.
    *
-   * @param client the address
+   * @param signer as in `GateLimits`
    * @throws AcmeRefusal rateLimited
    */
-  requireSignatures(client: string): void {
-    const limit = this.#ofBadSignatures(client);
+  requireSignatures(client: string, signer: string): void {
+    const limit = this.#ofBadSignatures(client, signer);
     const waitMs = limit.buckets.waitMs(limit.key);
     if (waitMs > 0) this.#refuse(limit, waitMs);
   }
 
   /** A signature was wrong. */
-  badSignature(client: string): void {
-    const { buckets, key } = this.#ofBadSignatures(client);
+  badSignature(client: string, signer: string): void {
+    const { buckets, key } = this.#ofBadSignatures(client, signer);
     buckets.take(key);
   }
 
@@ -252,10 +254,10 @@ export class AcmeLimits implements NewOrderLimits {
     return isDue(serial);
   }
 
-  #ofBadSignatures(client: string): Limit {
+  #ofBadSignatures(client: string, signer: string): Limit {
     const { badSignaturesPerSecond } = this.#dependencies.settings;
-    const text = `${badSignaturesPerSecond} wrong signatures a second from one address`;
-    return this.#limit('badSignaturesPerSecond', holderOf(client), text);
+    const text = `${badSignaturesPerSecond} wrong signatures a second of one account or key from one address`;
+    return this.#limit('badSignaturesPerSecond', `${holderOf(client)} ${signer}`, text);
   }
 
   #counted(

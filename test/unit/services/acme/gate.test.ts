@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { systemRandom } from '../../../../src/common/runtime/index.ts';
 import type { AcmeAccount } from '../../../../src/domain/index.ts';
 import { AccountKeys } from '../../../../src/services/acme/account-keys.ts';
-import { AcmeGate, type AcmeRequest } from '../../../../src/services/acme/gate.ts';
+import { AcmeGate, type AcmeRequest, type GateLimits } from '../../../../src/services/acme/gate.ts';
 import { Nonces } from '../../../../src/services/acme/nonces.ts';
 import { AcmeRefusal, refuse } from '../../../../src/services/acme/problem.ts';
 import { AcmeUrls } from '../../../../src/services/acme/urls.ts';
@@ -16,17 +16,20 @@ const urls = new AcmeUrls('https://ca.test');
 const url = urls.order(id);
 const key = acmeKey();
 
-/** `badSignatures`: so many are allowed. */
-function world(account: Partial<AcmeAccount> = {}, badSignatures = 100) {
+/** `badSignatures`, `strangers`: so many are allowed. */
+function world(account: Partial<AcmeAccount> = {}, badSignatures = 100, strangers = 100) {
   const clock = new FakeClock();
   const asked: string[] = [];
-  let bad = 0;
-  const limits = {
-    anonymous: (client: string) => void asked.push(client),
-    requireSignatures: () => {
-      if (bad >= badSignatures) refuse('rateLimited', 'too many');
+  const bad: string[] = [];
+  const limits: GateLimits = {
+    anonymous: (client) => {
+      if (asked.push(client) > strangers) refuse('rateLimited', 'too many of strangers');
     },
-    badSignature: () => void (bad += 1),
+    requireSignatures: (client, signer) => {
+      const met = bad.filter((each) => each === `${client} ${signer}`);
+      if (met.length >= badSignatures) refuse('rateLimited', 'too many');
+    },
+    badSignature: (client, signer) => void bad.push(`${client} ${signer}`),
   };
   const nonces = new Nonces({
     ...{ key: Buffer.alloc(32, 7), clock, random: systemRandom, lifeSeconds: 60 },
@@ -64,7 +67,7 @@ function world(account: Partial<AcmeAccount> = {}, badSignatures = 100) {
     ),
     ...over,
   });
-  return { clock, gate, reads, request, asked };
+  return { clock, gate, reads, request, asked, bad };
 }
 
 /** The problem of a refused request. */
@@ -127,12 +130,34 @@ test('a nonce is good for one signature, right or wrong', async () => {
   assert.equal(await problemOf(gate.open(asked)), '400 badNonce');
 });
 
-test('after too many wrong signatures of an address none is verified', async () => {
-  const { gate, request } = world({}, 2);
-  for (const met of ['400 malformed', '400 malformed', '429 rateLimited']) {
-    const asked = request({});
-    assert.equal(await problemOf(gate.open({ ...asked, body: forged(asked) })), met);
-  }
+test('wrong signatures of an account hold up that account at that address, and nobody else', async () => {
+  const { gate, request, bad } = world({}, 2);
+  const attempt = (asked: AcmeRequest) => problemOf(gate.open({ ...asked, body: forged(asked) }));
+  for (const met of ['400 malformed', '400 malformed', '429 rateLimited'])
+    assert.equal(await attempt(request({})), met);
+  assert.equal(await problemOf(gate.open(request({}))), '429 rateLimited');
+  assert.equal(await problemOf(gate.open(request({}, { client: '192.0.2.2' }))), 'opened');
+  const byKey = { kid: undefined, jwk: key.jwk };
+  assert.equal(await problemOf(gate.open(request(byKey))), 'opened', 'a key is held up by itself');
+  for (const met of ['400 malformed', '400 malformed', '429 rateLimited'])
+    assert.equal(await attempt(request(byKey)), met);
+  const { thumbprint } = (await gate.ofKey(request(byKey, { client: '192.0.2.2' }))).key;
+  assert.deepEqual(
+    bad,
+    [id, id, thumbprint, thumbprint].map((signer) => `192.0.2.1 ${signer}`),
+  );
+});
+
+test('signatures with a new key each are bounded by the address, and hold up no account there', async () => {
+  const { gate, request, bad } = world({}, 1, 3);
+  const attempt = () => {
+    const asked = request({ kid: undefined, jwk: acmeKey().jwk });
+    return problemOf(gate.open({ ...asked, body: forged(asked) }));
+  };
+  for (const met of [...Array<string>(3).fill('400 malformed'), '429 rateLimited'])
+    assert.equal(await attempt(), met);
+  assert.equal(bad.length, 3, 'no other signature was verified');
+  assert.equal(await problemOf(gate.open(request({}))), 'opened');
 });
 
 test('a key that a request contains is bounded by the address before it is read', async () => {
