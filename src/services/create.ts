@@ -344,7 +344,7 @@ function revokingServices(
       facts: dependencies.logFacts,
     }),
     keys: new KeyService({
-      ...{ ...shared, certificates, blockedKeys, callers },
+      ...{ ...parts, blockedKeys, callers },
       isLivingAuthorityKey: (sha256) =>
         authorities
           .all()

@@ -134,7 +134,7 @@ export class AcmeRevocation {
       this.#dependencies;
     const record = await certificates.bySerial(serial);
     const isOurs = record?.state === 'issued' && record.sha256 === sha256Hex(certificateDer);
-    const provenBy = isOurs ? await this.#rightOf(account, record) : undefined;
+    const provenBy = isOurs ? await this.#rightOf(account, record, certificateDer) : undefined;
     if (record === undefined || provenBy === undefined)
       return refuse(
         'unauthorized',
@@ -155,13 +155,20 @@ export class AcmeRevocation {
     );
   }
 
-  /** By what an account may revoke a certificate; undefined: it may not. */
-  async #rightOf(account: AcmeAccount, record: CertificateRecord): Promise<string | undefined> {
+  /**
+   * By what an account may revoke a certificate with these bytes; undefined: it may not. Their digest
+   * is that of the record, which is proven afterwards.
+   */
+  async #rightOf(
+    account: AcmeAccount,
+    record: CertificateRecord,
+    certificateDer: Buffer,
+  ): Promise<string | undefined> {
     if (record.kind !== 'endpoint') return undefined;
     const { orders } = this.#dependencies;
     const order = await orders.bySerial(record.serial);
     if (order?.accountId === account.id) return 'the account that ordered it';
-    const names = namesOf(record);
+    const names = namesOf(certificateDer);
     return names !== undefined && (await this.#hasShown(account, names))
       ? 'an account that has shown control over all its names'
       : undefined;
@@ -208,9 +215,9 @@ function firstIdAt(timeMs: number): string {
 }
 
 /** Every name of a certificate. Undefined: it has none, or one that no challenge shows. */
-function namesOf({ certificateDer }: CertificateRecord): ReadonlySet<string> | undefined {
-  const parsed = certificateDer === null ? undefined : parseCertificate(certificateDer);
-  if (parsed?.ok !== true) return undefined;
+function namesOf(certificateDer: Buffer): ReadonlySet<string> | undefined {
+  const parsed = parseCertificate(certificateDer);
+  if (!parsed.ok) return undefined;
   const { dnsSans, ipSans, uriSans, otherSanKinds } = parsed.value;
   const isOther =
     uriSans.length > 0 || otherSanKinds.some((kind) => kind !== 'dNSName' && kind !== 'iPAddress');

@@ -1,5 +1,6 @@
 import { serialTimeMs } from '../../certs/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
+import { sha256Hex } from '../../common/x509/index.ts';
 import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
 import {
   isRevocable,
@@ -55,8 +56,13 @@ export class InventoryProof {
     this.#missing = new TokenBucket(missingRate, dependencies.clock);
   }
 
-  /** @throws OBJECT_NOT_IN_LOG, which is announced */
+  /**
+   * Its bytes are then those that were recorded, so that their names may decide.
+   *
+   * @throws OBJECT_NOT_IN_LOG, which is announced
+   */
   async require(record: CertificateRecord): Promise<void> {
+    if (!hasOwnBytes(record)) this.refuse(record);
     const row = rowOf(record);
     const proven = this.#proven.get(record.serial);
     if (proven === row) return;
@@ -73,7 +79,7 @@ export class InventoryProof {
    */
   async requireUnreleased(record: CertificateRecord): Promise<void> {
     const { serial, state, spiffeId } = record;
-    if (this.#proven.has(serial)) this.refuse(record);
+    if (this.#proven.has(serial) || !hasOwnBytes(record)) this.refuse(record);
     // no record yet: a start ends such an intent
     if (state === 'intent' && this.#dependencies.clock.nowMs() - serialTimeMs(serial) < intentMs)
       return;
@@ -228,6 +234,11 @@ export class InventoryProof {
 
 type LogRecord = Awaited<ReturnType<AuditStore['list']>>['items'][number];
 
+/** Whether the bytes of a row, if it has any, are those of its digest. Only what was signed has any. */
+const hasOwnBytes = ({ state, sha256, certificateDer }: CertificateRecord): boolean =>
+  certificateDer === null ||
+  ((state === 'issued' || state === 'withheld') && sha256Hex(certificateDer) === sha256);
+
 /** An intent is finished or abandoned long before. */
 const intentMs = 600_000;
 
@@ -242,6 +253,7 @@ function saysTheSame(detail: AuditEvent['detail'], record: CertificateRecord): b
     notAfter === record.notAfter &&
     shard === record.shard &&
     tenant === record.tenant &&
+    (record.certificateDer === null || detail['sha256'] === record.sha256) &&
     (profile === undefined
       ? shard === 0 || isRevocable(record.profile)
       : profile === record.profile)

@@ -16,7 +16,8 @@ export const coversRecord = (
   (record.tenant !== null && rights.permits(verb, { kind: 'tenant', name: record.tenant }));
 
 /**
- * Names without a SPIFFE ID come from the certificate. An unsigned one has no names, so that only a
+ * Names without a SPIFFE ID come from the certificate, so that an act first needs a proof of the row
+ * with its bytes (`requireProven`). An unsigned one has no names, so that only a
  * role over its tenant or over everything covers it.
  */
 function targetOfRecord({ kind, spiffeId, certificateDer }: CertificateRecord): Target {

@@ -11,10 +11,11 @@ import { coversRecord } from '../inspection/record-target.ts';
 import { checkPage, checkText } from '../requests.ts';
 import { blockKey } from './key-blocks.ts';
 import type { KeyDetail, Keys, NamedKey } from './keys.ts';
+import { isProven, requireProven, type RevocationProof } from './proof.ts';
 import { Pulls, type PulledHolders } from './pulls.ts';
 import { selected } from './selected.ts';
 
-export interface KeyDependencies extends InspectionDependencies {
+export interface KeyDependencies extends InspectionDependencies, RevocationProof {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'scan'>;
   readonly blockedKeys: Pick<LedgerBlockedKeys, 'block' | 'get' | 'list'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
@@ -102,7 +103,10 @@ export class KeyService implements Keys {
       return key.publicKeySha256;
     }
     const record = await this.#dependencies.certificates.bySerial(key.serial);
-    if (record !== undefined && this.#covers(rights, verb, record)) return record.publicKeySha256;
+    if (record !== undefined && this.#covers(rights, verb, record)) {
+      await requireProven(record, this.#dependencies);
+      return record.publicKeySha256;
+    }
     // same text for a certificate that does not exist and one of another team
     throw new PkiError(
       'NOT_FOUND',
@@ -124,6 +128,17 @@ export class KeyService implements Keys {
     return coversRecord(rights, this.#dependencies.access, { verb, record });
   }
 
+  /** Rights may rest on the row, unless they cover everything. An altered one is announced. */
+  async #coversProven(
+    rights: OperatorRights,
+    verb: Verb,
+    record: CertificateRecord,
+  ): Promise<boolean> {
+    const { access } = this.#dependencies;
+    if (rights.permits(verb, access.all)) return true;
+    return this.#covers(rights, verb, record) && (await isProven(record, this.#dependencies));
+  }
+
   async #affected(rights: OperatorRights, verb: Verb, publicKeySha256: string): Promise<Affected> {
     const { certificates, clock } = this.#dependencies;
     let count = 0;
@@ -135,7 +150,10 @@ export class KeyService implements Keys {
       for (const record of records) {
         count += 1;
         pulls.add(record);
-        if (!this.#covers(rights, verb, record)) isCovered = false;
+        // shown or decisive
+        const matters = isCovered || sample.length < sampleSize;
+        if (!matters) continue;
+        if (!(await this.#coversProven(rights, verb, record))) isCovered = false;
         else if (sample.length < sampleSize) sample.push(record);
       }
     return { count, sample, isCovered: isCovered && count > 0, pulls };

@@ -1,3 +1,4 @@
+import { PkiError } from '../../common/errors/index.ts';
 import { checkSignature, parseCertificate } from '../../common/x509/index.ts';
 import type { Authority, CertificateRecord } from '../../domain/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
@@ -23,6 +24,17 @@ export async function requireProven(
       : inventory.requireUnreleased(record));
   else if (record.state === 'issued' && !isProvenAuthority(record, authorities.all()))
     inventory.refuse(record);
+}
+
+/** For acts on many certificates: one whose row was altered stops no other. */
+export async function isProven(record: CertificateRecord, by: RevocationProof): Promise<boolean> {
+  try {
+    await requireProven(record, by);
+    return true;
+  } catch (thrown) {
+    if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+    return false;
+  }
 }
 
 const ocspSigning = '1.3.6.1.5.5.7.3.9';

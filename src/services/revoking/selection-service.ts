@@ -24,7 +24,7 @@ import {
   selectedByLog,
   type LoggedSelectionDependencies,
 } from './logged-selection.ts';
-import { requireProven, type RevocationProof } from './proof.ts';
+import { isProven, type RevocationProof } from './proof.ts';
 import { revocationReasonOf } from './reasons.ts';
 import { revocability } from './revocability.ts';
 import type { Revocable, Revoker } from './revoker.ts';
@@ -223,7 +223,7 @@ export class SelectionService implements SelectionRevocations {
         if (!this.#covers(rights, record)) continue;
         const how = revocability(record, all);
         if (!how.ok) tally.skip(record.kind, how.error.next);
-        else if (await this.#isProven(record)) part.push({ record, how: how.value });
+        else if (await isProven(record, this.#dependencies)) part.push({ record, how: how.value });
         else tally.foundAltered(record.serial);
       }
       if (part.length > 0) yield part;
@@ -232,17 +232,6 @@ export class SelectionService implements SelectionRevocations {
 
   #covers(rights: OperatorRights, record: CertificateRecord): boolean {
     return coversRecord(rights, this.#dependencies.access, { verb: 'certificate.revoke', record });
-  }
-
-  /** The row decides on which CRL it is listed. One that was altered stops no other. */
-  async #isProven(record: CertificateRecord): Promise<boolean> {
-    try {
-      await requireProven(record, this.#dependencies);
-      return true;
-    } catch (thrown) {
-      if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
-      return false;
-    }
   }
 
   /** One record of the whole act, beside that of each certificate. */

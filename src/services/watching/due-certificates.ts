@@ -126,8 +126,8 @@ export class DueCertificates {
     const [newest] = items;
     if (newest === undefined || newest.sequence <= sequence || causeOf(newest) !== undefined)
       return '';
-    if (namesOf(newest) !== namesOf(record)) return '';
-    return (await this.#proven(holder, newest.serial)) === undefined ? '' : newest.serial;
+    const proven = await this.#proven(holder, newest.serial);
+    return proven !== undefined && namesOf(proven) === namesOf(record) ? proven.serial : '';
   }
 }
 

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, type KeyObject } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
@@ -17,12 +20,14 @@ import { AcmeRefusal } from '../../../../src/services/acme/problem.ts';
 import { AcmeRevocation } from '../../../../src/services/acme/revocation.ts';
 import { unlistedNote } from '../../../../src/services/revoking/revocability.ts';
 import { Revoker } from '../../../../src/services/revoking/revoker.ts';
+import { foreignSql } from '../../../support/foreign-sql.ts';
 import {
   createServicesWorld,
   local,
   newKey,
   type ServicesWorld,
 } from '../../../support/services-world.ts';
+import { nextTurn } from '../../../support/until.ts';
 
 const names = ['www.shop.test', '*.shop.test'];
 const day = 86_400;
@@ -33,8 +38,16 @@ const tenant = (name: string, suffix: string, over: Partial<NameOwner> = {}): Na
 
 /** A certificate for both names of the account `a1`, and accounts that want to revoke it. */
 // oxlint-disable-next-line test-sizes/function-lines -- one scene, part by part
-async function world({ profile = 'classic', dnsNames = names } = {}) {
-  const w = await createServicesWorld({ revocable: true });
+async function world({
+  profile = 'classic',
+  dnsNames = names,
+  remains,
+}: {
+  readonly profile?: string;
+  readonly dnsNames?: readonly string[];
+  readonly remains?: Parameters<typeof createServicesWorld>[1];
+} = {}) {
+  const w = await createServicesWorld({ revocable: true }, remains);
   const key = newKey();
   const { leaf } = await w.services.names.issue(local, {
     ...{ requestId: uuidv7(), dnsNames, ips: [], csrDer: createCsr(key), profile },
@@ -279,6 +292,36 @@ test('altered bytes, and a certificate that is not of ACME, are like one of some
   assert.equal(await ask('a1', { certificate: certificateDer.subarray(1) }), 'malformed');
   assert.equal(await ask('a1', { certificate: Buffer.alloc(0) }), 'malformed');
   assert.ok(!isRevoked());
+});
+
+test('bytes that somebody put into the row of a certificate give no account its revocation', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'meshca-bytes-'));
+  const path = join(folder, 'meshca.db');
+  try {
+    const { w, serial, shown, ask, isRevoked } = await world({
+      remains: { path, keys: new Map() },
+    });
+    await using _ = w;
+    const { leaf } = await w.services.names.issue(local, {
+      ...{ requestId: uuidv7(), dnsNames: ['own.shop.test'], ips: [], csrDer: createCsr(newKey()) },
+      ...{ profile: 'classic', ttlSeconds: 0 },
+    });
+    shown({}, ['own.shop.test']);
+    const announced: string[] = [];
+    w.store.objects.onMismatch(({ id }) => announced.push(id));
+    foreignSql(path, (database) =>
+      database
+        .prepare('UPDATE certificates SET certificate_der = ? WHERE hex(serial) = upper(?)')
+        .run(leaf.chainDer[0] as Buffer, serial),
+    );
+    await nextTurn();
+    assert.equal(await ask('a2'), 'unauthorized');
+    await assert.rejects(ask('a1'), { code: 'OBJECT_NOT_IN_LOG' });
+    assert.deepEqual(announced, [serial]);
+    assert.ok(!isRevoked());
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test('an operator who revokes a certificate of ACME learns how its renewal is refused', async () => {

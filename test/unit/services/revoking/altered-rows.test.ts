@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { uuidv7 } from '../../../../src/common/runtime/index.ts';
-import { createCsr } from '../../../../src/common/x509/index.ts';
+import { createCsr, sha256Hex } from '../../../../src/common/x509/index.ts';
 import { intent, signed } from '../../../compliance/store/fixtures.ts';
 import type { CertificateRecord, CertificateSelection } from '../../../../src/domain/index.ts';
+import type { AdminCaller } from '../../../../src/services/index.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
 import {
   createServicesWorld,
@@ -85,6 +86,69 @@ test('a row that was altered past the log decides nothing on a revocation', asyn
         const { authorityId, notAfter, shard } = w.store.revocations.revocation(serial) ?? {};
         assert.deepEqual({ authorityId, notAfter, shard }, place);
         assert.deepEqual([...new Set(announced)], [`certificate ${serial}`]);
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+});
+
+const taken: readonly string[] = [
+  'certificate_der = :der',
+  'certificate_der = :der, sha256 = unhex(:sha256)',
+  `certificate_der = :der, state = 'intent'`,
+  `certificate_der = :der, sha256 = unhex(:sha256), state = 'withheld'`,
+];
+
+test('the bytes of a certificate of his give nobody a right over the row that he put them into', async (t) => {
+  for (const change of taken)
+    await t.test(change, async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'meshca-bytes-'));
+      const path = join(folder, 'meshca.db');
+      try {
+        await using w = await createServicesWorld({ revocable: true }, { path, keys: new Map() });
+        const issue = async (name: string) => {
+          const { leaf } = await w.services.names.issue(local, {
+            ...{ requestId: uuidv7(), dnsNames: [name], ips: [], csrDer: createCsr(newKey()) },
+            ...{ profile: 'classic', ttlSeconds: 0 },
+          });
+          return leaf;
+        };
+        const [own, victim] = [await issue('a.own.test'), await issue('a.victim.test')];
+        const ada = (await w.mint('/ops/ada', true)) as AdminCaller;
+        await w.services.roles.put(local, {
+          ...{ name: 'own', verbs: ['*'], prefixes: ['dns:.own.test'], members: [ada.spiffeId] },
+        });
+        const { publicKeySha256 } = (await w.store.certificates.bySerial(
+          victim.serial,
+        )) as CertificateRecord;
+        const der = own.chainDer[0] as Buffer;
+        foreignSql(path, (database) => {
+          const set = `UPDATE certificates SET ${change} WHERE hex(serial) = upper(:serial)`;
+          database.prepare(set).run({
+            ...{ ':der': der, ':serial': victim.serial },
+            ...(change.includes(':sha256') ? { ':sha256': sha256Hex(der) } : {}),
+          });
+        });
+        await nextTurn();
+        const announced = new Set<string>();
+        w.store.objects.onMismatch(({ id: serial }) => announced.add(serial));
+        const { revocations, selections, keys } = w.services;
+        const { serial } = victim;
+        const refused = { code: 'OBJECT_NOT_IN_LOG' };
+        await assert.rejects(revocations.revoke(ada, { serial, reason: 'superseded' }), refused);
+        assert.ok(announced.delete(serial));
+        await assert.rejects(keys.block(ada, { serial }, 'x'), refused);
+        await assert.rejects(keys.get(ada, { serial }), refused);
+        await assert.rejects(keys.block(ada, { publicKeySha256 }, 'x'), { code: 'ROLE_MISSING' });
+        assert.deepEqual((await keys.get(ada, { publicKeySha256 })).sample, []);
+        const selection = { authorityId: w.issuing.id };
+        const done = await selections.revoke(ada, { selection, reason: 'superseded', actId: '' });
+        assert.equal(done.revoked, 1);
+        assert.ok(w.store.revocations.revoked(own.serial));
+        assert.ok(!w.store.revocations.revoked(serial));
+        assert.equal(w.store.blockedKeys.get(publicKeySha256), undefined);
+        assert.deepEqual([...announced], [serial]);
+        assert.ok((await keys.block(local, { publicKeySha256 }, 'x')).blocked !== undefined);
       } finally {
         await rm(folder, { recursive: true, force: true });
       }
@@ -173,8 +237,12 @@ test('a leaf that was recorded and not released is revoked as the log has it', a
     notAfter: w.clock.now() + 3_600,
   });
   await w.store.issuance.recordIntents([ask]);
+  const item = signed(ask, [{ kind: 'delegation', id: 'none' }]);
+  assert.ok(item.kind === 'signed');
+  const sha256 = sha256Hex(item.certificateDer);
+  const detail = { ...item.event.detail, sha256 };
   const [outcome] = await w.store.issuance.finish([
-    signed(ask, [{ kind: 'delegation', id: 'none' }]),
+    { ...item, sha256, event: { ...item.event, detail } },
   ]);
   assert.equal(outcome?.state, 'withheld');
   const { revocation } = await w.services.revocations.revoke(local, {

@@ -169,6 +169,27 @@ test('an altered row shows no control plane a certificate of another', async () 
     await w.services.revocations.revoke(local, { serial, reason: '' });
     const announced: string[] = [];
     w.store.objects.onMismatch(({ id: of }) => announced.push(of));
+    const foreign = await signed(w, other, '/other/a');
+    const bytesOf = async (of: string) =>
+      (await w.store.certificates.bySerial(of))?.certificateDer as Buffer;
+    const [own, others] = [await bytesOf(serial), await bytesOf(foreign)];
+    const setBytes = (bytes: Buffer): void =>
+      foreignSql(path, (database) => {
+        const set = 'UPDATE certificates SET certificate_der = ? WHERE hex(serial) = upper(?)';
+        database.prepare(set).run(bytes, serial);
+      });
+    setBytes(others);
+    await nextTurn();
+    const stream = await watch(w, one);
+    assert.deepEqual(stream.told(), [], 'the bytes of another');
+    stream.connection.closed();
+    assert.deepEqual([...new Set(announced.splice(0))], [serial]);
+    setBytes(own);
+    await nextTurn();
+    assert.deepEqual(
+      (await watch(w, one)).told().map(({ serial: of }) => of),
+      [serial],
+    );
     foreignSql(path, (database) =>
       database.exec(
         `UPDATE certificates SET holder = '${other.spiffeId}' WHERE hex(serial) = upper('${serial}')`,
