@@ -26,7 +26,11 @@ export function openParts(
     vantage: vantage.open(
       agent,
       capabilities.includes('vantage')
-        ? (task) => session.send({ kind: 'vantage', task })
+        ? (task) => {
+            if (session.blocked) return false;
+            session.send({ kind: 'vantage', task });
+            return true;
+          }
         : undefined,
     ),
   };

@@ -84,6 +84,11 @@ export class AgentSession {
     return this.#ended;
   }
 
+  /** The agent does not read: what is sent now waits, for as long as it likes. */
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
   /** Sends the first message. The others follow without a further call. */
   start(welcome: SyncMessage): void {
     this.#outbox.unshift(welcome);

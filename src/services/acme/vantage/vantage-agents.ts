@@ -25,7 +25,8 @@ export interface VantageAgent {
 }
 
 interface Session extends VantageAgent {
-  readonly send: (task: VantageTask) => void;
+  /** False: it takes none now. */
+  readonly send: (task: VantageTask) => boolean;
   /** Tasks without an answer. */
   underWay: number;
 }
@@ -56,7 +57,7 @@ export class VantageAgents {
   /** `send`: undefined for an agent that does not offer it. */
   open(
     { spiffeId, selectors }: Proven<Agent>,
-    send: ((task: VantageTask) => void) | undefined,
+    send: ((task: VantageTask) => boolean) | undefined,
   ): VantageSession {
     if (send === undefined) {
       this.#sessions.delete(spiffeId);
@@ -101,8 +102,7 @@ export class VantageAgents {
     session.underWay += 1;
     this.#waiting.set(taskId, { session, settle: resolve });
     try {
-      session.send({ ...ask, taskId });
-      return await promise;
+      return session.send({ ...ask, taskId }) ? await promise : absent('overloaded');
     } finally {
       this.#waiting.delete(taskId);
       session.underWay -= 1;

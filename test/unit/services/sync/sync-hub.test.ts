@@ -611,10 +611,18 @@ test('validations go to agents that offer them, and a ban ends what one of them 
   const result = { result: 'agreed', code: '', seenAt: [] };
   offering.connection?.vantageAnswered({ taskId: task?.task.taskId ?? '', ...result });
   assert.deepEqual(await asked, result);
+  offering.full = true;
   const cut = vantage.ask(agentId('n1'), ask, signal);
   await settled(w);
+  // it does not read: nothing piles up for it
+  assert.equal((await vantage.ask(agentId('n1'), ask, signal)).code, 'overloaded');
+  offering.full = false;
+  offering.connection?.drained();
+  const another = vantage.ask(agentId('n1'), ask, signal);
+  await settled(w);
+  assert.equal(tasks().length, 3);
   await w.services.agents.ban(local, agentId('n1'), '');
-  assert.equal((await cut).result, 'absent');
+  assert.deepEqual([(await cut).result, (await another).result], ['absent', 'absent']);
   assert.deepEqual(there(), []);
-  assert.equal(tasks().length, 2);
+  assert.equal(tasks().length, 3);
 });

@@ -40,7 +40,7 @@ class Seat {
   readonly session: VantageSession;
 
   constructor(agents: VantageAgents, name: string, selectors: readonly string[] = []) {
-    this.session = agents.open(agent(name, selectors), (task) => this.tasks.push(task));
+    this.session = agents.open(agent(name, selectors), (task) => this.tasks.push(task) > 0);
   }
 
   get taskId(): string {
