@@ -89,6 +89,11 @@ export class TaskedVantagePoint implements VantagePoint {
     this.#underWay += 1;
     try {
       const judged = await this.#judge(task, signal);
+      if (judged?.ok === false && judged.failure.forbiddenHere === true)
+        logger.warn(
+          { name, challenge, why: judged.failure.detail },
+          'the configuration of this agent forbids a validation that the server asks for',
+        );
       const result = judged === undefined ? absent(taskId, 'refused') : resultOf(taskId, judged);
       const { code, seenAt } = result;
       const { taskId: _, ...told } = { ...result, code, seenAt };
@@ -126,11 +131,15 @@ const absent = (taskId: string, code: 'refused' | 'overloaded'): VantageResult =
 });
 
 /** The detail of a failure stays here: the server is told its type. */
-const resultOf = (taskId: string, judged: Judged<Evidence>): VantageResult => ({
-  taskId,
-  result: judged.ok ? 'agreed' : 'disagreed',
-  code: judged.ok ? '' : judged.failure.type,
-  seenAt: (judged.ok ? judged.value : judged.failure).seenAt
-    .slice(0, maximumSeenAt)
-    .map((each) => oneLine(each).slice(0, 256)),
-});
+function resultOf(taskId: string, judged: Judged<Evidence>): VantageResult {
+  // an agent that may not look contradicts nobody
+  if (!judged.ok && judged.failure.forbiddenHere === true) return absent(taskId, 'refused');
+  return {
+    taskId,
+    result: judged.ok ? 'agreed' : 'disagreed',
+    code: judged.ok ? '' : judged.failure.type,
+    seenAt: (judged.ok ? judged.value : judged.failure).seenAt
+      .slice(0, maximumSeenAt)
+      .map((each) => oneLine(each).slice(0, 256)),
+  };
+}

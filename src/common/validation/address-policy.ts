@@ -74,6 +74,10 @@ export class AddressPolicy {
   }
 }
 
+/** Whether it is the configuration that refuses an address, and not what the address is. */
+export const isByConfiguration = (refusal: AddressRefusal | undefined): boolean =>
+  refusal === 'denied' || refusal === 'not-allowed';
+
 /** What a refusal means, for the person who asked for the certificate. */
 export const refusalText: Readonly<Record<AddressRefusal, string>> = {
   'not-an-address': 'it is not an IP address',

@@ -1,14 +1,20 @@
 import { getServers } from 'node:dns';
 import { isIPv6 } from 'node:net';
 import type { Clock } from '../runtime/index.ts';
-import { AddressPolicy } from './address-policy.ts';
+import { AddressPolicy, isByConfiguration } from './address-policy.ts';
 import { checkCaa, type CaaAsk } from './caa.ts';
 import { Dialer } from './dialer.ts';
 import { validateDns01 } from './dns-01.ts';
 import { validateDnsAccount01 } from './dns-account-01.ts';
 import { validateDnsPersist01 } from './dns-persist-01.ts';
 import { validateHttp01 } from './http-01.ts';
-import { invalid, type Evidence, type Judged, type ValidationFailure } from './outcome.ts';
+import {
+  forbiddenHere,
+  invalid,
+  type Evidence,
+  type Judged,
+  type ValidationFailure,
+} from './outcome.ts';
 import { isOwnListener, type OwnListener } from './own-listeners.ts';
 import { AcmeResolver } from './resolver.ts';
 import { validateTlsAlpn01 } from './tls-alpn-01.ts';
@@ -72,6 +78,7 @@ export function createValidator({
     timeoutMs: queryTimeoutMs,
     tries: queryTries,
     authoritative: authoritativeAmong(servers, policy),
+    isForbidden: (address) => isByConfiguration(policy.refusal(address, 53)),
   });
   const dialer = new Dialer({
     addressesOf: (name, signal) => resolver.addressesOf(name, signal),
@@ -85,7 +92,7 @@ export function createValidator({
     attempt: (until: AbortSignal) => Promise<Judged<Evidence>>,
   ): Promise<Judged<Evidence>> => {
     if (isName && servers.length === 0)
-      return invalid('dns', 'this CA asks no DNS server: see acme.validation.resolvers');
+      return forbiddenHere('dns', 'this CA asks no DNS server: see acme.validation.resolvers');
     const over = new AbortController();
     const stop = clock.after(settings.timeoutSeconds * 1000, () => over.abort());
     const until = AbortSignal.any([signal, over.signal]);
@@ -143,7 +150,7 @@ async function attemptOf(
   const dialer = noting(parts.dialer, seenAt);
   const judged = await challenge(ask, { ...parts, dialer }, signal);
   if (judged.ok || seenAt.length === 0) return judged;
-  return invalid(judged.failure.type, judged.failure.detail, seenAt);
+  return { ok: false, failure: { ...judged.failure, seenAt } };
 }
 
 /** Notes what is dialled, for a validation that fails later. */

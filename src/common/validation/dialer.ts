@@ -1,6 +1,6 @@
 import { connect, isIP, type Socket } from 'node:net';
-import { AddressPolicy, refusalText } from './address-policy.ts';
-import { invalid, type Judged, type ValidationFailure } from './outcome.ts';
+import { AddressPolicy, isByConfiguration, refusalText } from './address-policy.ts';
+import { forbiddenHere, invalid, type Judged, type ValidationFailure } from './outcome.ts';
 
 export interface DialerDependencies {
   /** IPv6 first. An empty list: the name has no address. */
@@ -44,8 +44,10 @@ export class Dialer {
     const reasons: string[] = [];
     const attempted: string[] = [];
     let failure: ValidationFailure['type'] = 'rejectedIdentifier';
+    let isForbidden = true;
     for (const address of resolved.value) {
       const refusal = policy.refusal(address, port);
+      isForbidden &&= isByConfiguration(refusal);
       if (refusal !== undefined) {
         reasons.push(`${address} was not dialled: ${refusalText[refusal]}`);
         continue;
@@ -59,11 +61,8 @@ export class Dialer {
     }
     const more = reasons.length - maximumReasons;
     const text = reasons.slice(0, maximumReasons).join('; ');
-    return invalid(
-      failure,
-      `no connection to ${host} port ${port}: ${text}${more > 0 ? `; and ${more} more` : ''}`,
-      attempted,
-    );
+    const detail = `no connection to ${host} port ${port}: ${text}${more > 0 ? `; and ${more} more` : ''}`;
+    return isForbidden ? forbiddenHere(failure, detail) : invalid(failure, detail, attempted);
   }
 
   /** Resolves with the reason of a failure. */

@@ -17,6 +17,8 @@ export interface ValidationFailure {
   readonly detail: string;
   /** As of `Evidence`: what was dialled or asked before it failed. */
   readonly seenAt: readonly string[];
+  /** The configuration of this side forbids each place to look at: it says nothing of the host. */
+  readonly forbiddenHere?: true;
 }
 
 export type Judged<T> =
@@ -30,6 +32,15 @@ export const invalid = (
 ): { readonly ok: false; readonly failure: ValidationFailure } => ({
   ok: false,
   failure: { type, detail, seenAt },
+});
+
+/** A failure for which this side was not allowed to look. */
+export const forbiddenHere = (
+  type: ValidationFailure['type'],
+  detail: string,
+): { readonly ok: false; readonly failure: ValidationFailure } => ({
+  ok: false,
+  failure: { type, detail, seenAt: [], forbiddenHere: true },
 });
 
 /** What a validated challenge was seen at, for the record. */

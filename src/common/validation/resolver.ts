@@ -1,6 +1,6 @@
 import { promises as dns, type CaaRecord } from 'node:dns';
 import type { CaaProperty } from './caa.ts';
-import { invalid, type Judged } from './outcome.ts';
+import { forbiddenHere, invalid, type Judged } from './outcome.ts';
 
 export interface ResolverOptions {
   /**
@@ -17,6 +17,8 @@ export interface ResolverOptions {
    * Default: port 53 of the address.
    */
   readonly authoritative?: (address: string) => string | undefined;
+  /** Whether it is the configuration that forbids to ask it. Default: never. */
+  readonly isForbidden?: (address: string) => boolean;
 }
 
 type Lookup<T> = (resolver: dns.Resolver) => Promise<T>;
@@ -108,8 +110,14 @@ export class AcmeResolver {
         const endpoint = addresses.ok
           ? addresses.value.map(authoritative).find((each) => each !== undefined)
           : undefined;
-        if (endpoint === undefined)
-          return invalid('dns', `the name server ${server} of ${zone} has no address to ask`);
+        if (endpoint === undefined) {
+          const detail = `the name server ${server} of ${zone} has no address to ask`;
+          const isForbidden =
+            addresses.ok &&
+            addresses.value.length > 0 &&
+            addresses.value.every((each) => this.#options.isForbidden?.(each) === true);
+          return isForbidden ? forbiddenHere('dns', detail) : invalid('dns', detail);
+        }
         endpoints.push({ name: server, endpoint });
       }
       return { ok: true, value: endpoints };

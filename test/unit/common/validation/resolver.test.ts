@@ -21,6 +21,7 @@ function resolver(tries = 2): AcmeResolver {
     timeoutMs: 500,
     tries,
     authoritative: (address) => endpoints.get(address),
+    isForbidden: (address) => address.startsWith('10.9.'),
   });
 }
 const validate = (name = 'app.example') =>
@@ -104,6 +105,10 @@ describe('dns-01', () => {
     const judged = await validate();
     assert.ok(!judged.ok && judged.failure.type === 'dns');
     assert.match(judged.failure.detail, /ns2\.example .*no address to ask/);
+    assert.equal(judged.failure.forbiddenHere, undefined);
+    recursive.zone.set('ns2.example A', [dnsIpv4('10.9.0.1')]);
+    const forbidden = await validate();
+    assert.ok(!forbidden.ok && forbidden.failure.forbiddenHere === true);
   });
 });
 

@@ -7,7 +7,11 @@ import {
 } from '../../../../sidecar/vantage/index.ts';
 import { silentLogger, type Logger } from '../../../../src/common/runtime/index.ts';
 import { invalid, type Evidence, type Judged } from '../../../../src/common/validation/index.ts';
-import type { ValidatorSettings } from '../../../../src/common/validation/create-validator.ts';
+import {
+  createValidator,
+  type ValidatorSettings,
+} from '../../../../src/common/validation/create-validator.ts';
+import type { ChallengeValidator } from '../../../../src/common/validation/validator.ts';
 import type { VantageTask__Output } from '../../../../src/common/wire/generated/meshca/issuer/v1/VantageTask.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
@@ -28,6 +32,7 @@ class World {
   readonly results: string[] = [];
   answer: () => Promise<Judged<Evidence>> = () =>
     Promise.resolve({ ok: true, value: { seenAt: ['10.0.0.1 port 80'] } });
+  validatorOf: (settings: ValidatorSettings) => ChallengeValidator;
   readonly point: TaskedVantagePoint;
 
   constructor(over: Partial<VantageSettings> = {}) {
@@ -37,13 +42,14 @@ class World {
       this.asked.push({ settings, ask });
       return this.answer();
     };
+    this.validatorOf = (settings) => ({ validate: look(settings), caa: look(settings) });
     this.point = new TaskedVantagePoint({
       config: {
         ...{ allowedNetworks: ['10.0.0.0/8'], deniedNetworks: ['10.9.0.0/16'], httpPort: 80 },
         ...{ resolvers: ['10.0.0.53'], httpsPort: 443, timeoutSeconds: 15, concurrent: 2 },
         ...{ perSecond: 2, ...over },
       },
-      validatorOf: (settings) => ({ validate: look(settings), caa: look(settings) }),
+      validatorOf: (settings) => this.validatorOf(settings),
       onResult: (result) => this.results.push(result),
       ...{ clock: this.clock, logger },
     });
@@ -106,6 +112,25 @@ describe('an agent that is a vantage point', () => {
       ...{ taskId: 'a1', result: 'absent', code: 'refused', seenAt: [] },
     });
     assert.deepEqual(blind.asked, []);
+  });
+
+  it('is absent where its own networks keep it from looking, and disagrees where none may', async () => {
+    for (const [address, allowed, expected] of [
+      ['10.0.0.1', [], ['absent', 'refused']],
+      ['10.9.0.1', ['10.0.0.0/8'], ['absent', 'refused']],
+      ['169.254.169.254', ['0.0.0.0/0'], ['disagreed', 'rejectedIdentifier']],
+    ] as const) {
+      const world = new World({ allowedNetworks: allowed });
+      const listeners = () => [];
+      world.validatorOf = (settings) =>
+        createValidator({ settings, listeners, clock: world.clock });
+      const at = { identifierType: 'ip', identifierValue: address };
+      const result = await world.point.carryOut(task(at), signal);
+      assert.deepEqual([result.result, result.code], expected, address);
+      assert.deepEqual(result.seenAt, []);
+      const told = world.lines.some((line) => line.includes(`${address} was not dialled`));
+      assert.equal(told, expected[0] === 'absent');
+    }
   });
 
   for (const [what, over] of [
