@@ -13,7 +13,7 @@ import type { MethodName, MethodPath } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
-import { visiblePage, type Access } from '../callers/access.ts';
+import { visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import type { Callers } from '../callers/callers.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
@@ -50,6 +50,7 @@ export interface DualControlDependencies {
 /** The one operation that is decided while the database is not trusted. */
 const lossMethod: MethodPath = '/meshca.admin.v1.Server/AcceptRestore';
 
+type SightVerb = 'approval.read' | 'approval.submit';
 type ApprovalMethod = MethodName<'meshca.admin.v1.Approvals'>;
 
 const maximumReason = 500;
@@ -64,6 +65,15 @@ function seen(
   if (isVisible(operation)) return operation;
   throw new PkiError('NOT_FOUND', `there is no operation ${JSON.stringify(operation.id)}`);
 }
+
+/**
+ * Which operations a caller sees. One may be about any tenant: whose roles have scopes of tenants
+ * alone sees his own.
+ */
+const sightOf =
+  (caller: OperatorCaller, rights: OperatorRights, verb: SightVerb) =>
+  ({ proposer }: PendingOperation): boolean =>
+    proposer === actorOf(caller) || rights.permitsBeyondTenants(verb);
 
 /**
  * Operations that wait for k of n approvers. Execution reads the request again from the signed
@@ -154,7 +164,7 @@ export class DualControl implements Approvals, ApprovalGate {
     return this.#refusing(caller, 'WithdrawOperation', id, async () => {
       const { store, access, clock } = this.#dependencies;
       const rights = await access.of(caller);
-      const operation = await store.byId(id);
+      const operation = seen(await store.byId(id), sightOf(caller, rights, 'approval.read'));
       if (operation.proposer !== actorOf(caller))
         rights.requireEverything('withdrawing the proposal of another operator');
       if (operation.state !== 'pending') throw notOpen(operation, operation.state);
@@ -174,7 +184,12 @@ export class DualControl implements Approvals, ApprovalGate {
     signal?: AbortSignal,
   ): Promise<{ readonly method: string; readonly response: Json }> {
     return this.#refusing(caller, 'TakeResult', id, async () => {
-      const { proposer, state, method } = await this.#dependencies.store.byId(id, signal);
+      const { store, access } = this.#dependencies;
+      const rights = await access.of(caller);
+      const { proposer, state, method } = seen(
+        await store.byId(id, signal),
+        sightOf(caller, rights, 'approval.read'),
+      );
       if (proposer !== actorOf(caller))
         throw new PkiError(
           'ROLE_MISSING',
@@ -278,19 +293,17 @@ export class DualControl implements Approvals, ApprovalGate {
   }
 
   /**
-   * Which operations the caller sees. One may be about any tenant: whose roles have scopes of tenants
-   * alone sees his own.
+   * Which operations the caller sees, who must have the verb.
    *
    * @throws PkiError ROLE_MISSING
    */
   async #sight(
     caller: OperatorCaller,
-    verb: 'approval.read' | 'approval.submit',
+    verb: SightVerb,
   ): Promise<(operation: PendingOperation) => boolean> {
     const rights = await this.#dependencies.access.of(caller);
     rights.require(verb, { kind: 'none' });
-    const actor = actorOf(caller);
-    return ({ proposer }) => proposer === actor || rights.permitsBeyondTenants(verb);
+    return sightOf(caller, rights, verb);
   }
 
   #refusing<T>(

@@ -9,6 +9,7 @@ import {
   type Json,
 } from '../../../../src/common/approval/index.ts';
 import { PkiError } from '../../../../src/common/errors/index.ts';
+import { uuidv7 } from '../../../../src/common/runtime/index.ts';
 import type { AdminCaller, LocalCaller } from '../../../../src/services/index.ts';
 import {
   createServicesWorld,
@@ -222,8 +223,27 @@ test('whose roles are over tenants alone sees and carries the operations that he
   const { line } = await approvals.get(local, other);
   const signature = keys.alice.sign(line, namespace);
   assert.equal(await code(approvals.submit(admin, other, signature)), 'NOT_FOUND');
+  const said = (promise: Promise<unknown>, operation: string): Promise<string> =>
+    promise.then(
+      () => 'resolved',
+      ({ code: of, message, next }: PkiError) =>
+        `${of} ${message} ${next}`.replaceAll(operation, 'ID'),
+    );
+  const none = uuidv7();
+  const acts: readonly ((operation: string) => Promise<unknown>)[] = [
+    (operation) => approvals.takeResult(admin, operation),
+    (operation) => approvals.withdraw(admin, operation, 'x'),
+  ];
+  for (const act of acts) {
+    const answer = await said(act(other), other);
+    assert.match(answer, /^NOT_FOUND/);
+    assert.equal(answer, await said(act(none), none), 'as for one that is not there');
+  }
+  assert.match(await said(approvals.takeResult(admin, own), own), /there is no result of ID/);
+  assert.equal((await approvals.withdraw(admin, own, 'x')).status, 'withdrawn');
   await put(['tenant:shop', id('/ops/')]);
-  assert.equal((await listed()).length, 2);
+  assert.equal((await listed()).length, 1);
+  for (const act of acts) assert.equal(await code(act(other)), 'ROLE_MISSING', 'he sees it');
   assert.equal(await code(approvals.submit(admin, other, signature)), 'resolved');
 });
 
