@@ -92,6 +92,15 @@ export function checkEabKey(
   };
 }
 
+/** Whether the tenant owns every name that each pattern (in lower case) allows. */
+export const hasAllPatterns = (
+  { dnsSuffixes }: Pick<Tenant, 'dnsSuffixes'>,
+  patterns: readonly string[],
+): boolean =>
+  patterns.every((pattern) =>
+    dnsSuffixes.some((suffix) => pattern === suffix || pattern.endsWith(`.${suffix}`)),
+  );
+
 /** Why nothing more is issued by a key. Undefined: it stands. */
 export function eabKeyEnd(
   { revokedAt, expiresAt }: Pick<EabKey, 'revokedAt' | 'expiresAt'>,
@@ -109,7 +118,7 @@ function checkPatterns(
   const patterns = dnsPatterns.map((text) => text.toLowerCase());
   for (const pattern of patterns) {
     checkDnsPattern(pattern, reservedDnsNames);
-    if (!dnsSuffixes.some((suffix) => pattern === suffix || pattern.endsWith(`.${suffix}`)))
+    if (!hasAllPatterns({ dnsSuffixes }, [pattern]))
       throw new PkiError(
         'PATTERN_INVALID',
         `the DNS pattern ${pattern} is not inside the names of the tenant ${name}`,

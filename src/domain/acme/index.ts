@@ -16,6 +16,7 @@ export {
 export {
   checkEabKey,
   eabKeyEnd,
+  hasAllPatterns,
   type EabKeyDraft,
   type EabKeyInput,
   type EabKeyLimits,

@@ -4,6 +4,7 @@ import type { OperationName } from '../../common/wire/index.ts';
 import {
   checkEabKey,
   eabKeyEnd,
+  hasAllPatterns,
   type AuditEvent,
   type EabKey,
   type EabKeyInput,
@@ -11,7 +12,7 @@ import {
 import type { TokenMac } from '../../hsm/mac-port.ts';
 import type { LedgerAcme, LedgerTenants } from '../../ledger/index.ts';
 import type { AuditStore, Page, PageRequest } from '../../store/ports/index.ts';
-import { visiblePage, type Access } from '../callers/access.ts';
+import { visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { assertIssuable } from '../registration/revocable.ts';
@@ -50,7 +51,7 @@ export class EabKeyService implements EabKeys {
       const rights = await access.of(caller);
       rights.require('acme.write', { kind: 'none' });
       const now = clock.now();
-      const draft = await this.#draft(input, now);
+      const draft = await this.#draft(rights, input, now);
       requireAcme(rights, 'acme.write', draft);
       if (draft.ipRanges.length > 0) rights.requireEverything('an EAB key with IP ranges');
       const key: EabKey = {
@@ -136,10 +137,15 @@ export class EabKeyService implements EabKeys {
     });
   }
 
-  async #draft(input: EabKeyInput, now: number) {
+  async #draft(rights: OperatorRights, input: EabKeyInput, now: number) {
     const { tenants, settings } = this.#dependencies;
     const tenant = await tenants.byName(input.tenant.slice(0, 64));
-    if (tenant === undefined) throw noTenant(input.tenant);
+    // who has a role over names of a tenant alone may know it by these names
+    const isKnown =
+      tenant !== undefined &&
+      (rights.knowsTenant(tenant.name) ||
+        (permitsAcme(rights, 'acme.write', input) && hasAllPatterns(tenant, input.dnsPatterns)));
+    if (!isKnown) throw noTenant(input.tenant);
     const draft = checkEabKey(
       input,
       tenant,

@@ -7,6 +7,7 @@ import {
   holdsEverything,
   permits,
   prefixesFor,
+  verbs,
   wholeTrustDomain,
   withNamesOfTenants,
   withoutTenants,
@@ -68,6 +69,11 @@ export class OperatorRights {
   /** Whether a role has the verb on more than tenants. */
   permitsBeyondTenants(verb: Verb): boolean {
     return this.everything || permits(this.#beyondTenants, verb, { kind: 'none' });
+  }
+
+  /** Whether the operator may know that there is a tenant of this name: by any verb on it. */
+  knowsTenant(name: string): boolean {
+    return verbs.some((verb) => this.permits(verb, { kind: 'tenant', name }));
   }
 
   /** @throws PkiError ROLE_MISSING */

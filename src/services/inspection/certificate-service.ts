@@ -57,7 +57,9 @@ export class CertificateService implements Certificates {
         const rights = await access.of(caller);
         rights.require('certificate.read', { kind: 'none' });
         const filter =
-          tenant === undefined ? stated : { ...stated, owned: tenantNamed(access.owners, tenant) };
+          tenant === undefined
+            ? stated
+            : { ...stated, owned: tenantNamed(rights, access.owners, tenant) };
         const prefixes = rights.prefixes('certificate.read');
         // With one prefix, the database narrows the list. Each result is still checked.
         const only =

@@ -135,17 +135,17 @@ export class SelectionService implements SelectionRevocations {
     const rights = await this.#dependencies.access.of(caller);
     rights.require('certificate.revoke', { kind: 'none' });
     const stated = revocationReasonOf(request.reason);
-    const selection = this.#withNames(unwrap(checkSelection(request.selection)));
+    const selection = this.#withNames(rights, unwrap(checkSelection(request.selection)));
     if (request.actId !== '') checkText('act_id', request.actId, 64);
     const blocks = request.blockKeys ?? stated === 'keyCompromise';
     return { ...request, selection, actor: actorOf(caller), stated, blocks, rights };
   }
 
-  #withNames(selection: CertificateSelection): CertificateSelection {
+  #withNames(rights: OperatorRights, selection: CertificateSelection): CertificateSelection {
     const { tenant } = selection;
     return tenant === undefined
       ? selection
-      : { ...selection, owned: tenantNamed(this.#dependencies.access.owners, tenant) };
+      : { ...selection, owned: tenantNamed(rights, this.#dependencies.access.owners, tenant) };
   }
 
   /** Returns false if the signal ended it. */

@@ -42,10 +42,14 @@ export const coversNamesOfTenants = (
     return tenant !== undefined && rights.permits(verb, { kind: 'tenant', name: tenant.name });
   });
 
-/** @throws PkiError NOT_FOUND */
-export function tenantNamed<T extends NameOwner>(owners: NameOwners<T>, name: string): T {
+/** @throws PkiError NOT_FOUND, also for a tenant that the caller may not know */
+export function tenantNamed<T extends NameOwner>(
+  rights: OperatorRights,
+  owners: NameOwners<T>,
+  name: string,
+): T {
   const tenant = owners.named(name);
-  if (tenant !== undefined) return tenant;
+  if (tenant !== undefined && rights.knowsTenant(name)) return tenant;
   throw noTenant(name);
 }
 

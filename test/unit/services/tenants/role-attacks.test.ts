@@ -32,6 +32,10 @@ const names = (...dnsNames: string[]) => ({
   ...{ dnsNames, ips: [], csrDer, profile: 'short', ttlSeconds: 0, requestId: '' },
 });
 
+const ofTenant = (name: string) => ({
+  ...{ selection: { tenant: name }, reason: 'superseded', actId: '' },
+});
+
 /** Two tenants with an entry, a certificate, a delegation and an EAB key each, and who owns all of the first. */
 async function world() {
   const w = await createServicesWorld({ revocable: true });
@@ -188,10 +192,31 @@ const attacks: readonly Attack[] = [
     (s, a, { bank }) =>
       s.revocations.revoke(a, { serial: bank.serial, reason: 'superseded', blockKeys: undefined }),
   ],
+  ['acme key create', ['NOT_FOUND'], (s, a) => s.eabKeys.create(a, eabKey('bank', '*.bank.test'))],
   [
-    'acme key create',
-    ['ROLE_MISSING'],
-    (s, a) => s.eabKeys.create(a, eabKey('bank', '*.bank.test')),
+    'acme key create with its own names',
+    ['NOT_FOUND'],
+    (s, a) => s.eabKeys.create(a, eabKey('bank', '*.shop.test')),
+  ],
+  [
+    'acme key create with no name',
+    ['NOT_FOUND'],
+    (s, a) => s.eabKeys.create(a, { ...eabKey('bank', ''), dnsPatterns: [] }),
+  ],
+  [
+    'certificate list',
+    ['NOT_FOUND'],
+    (s, a) => s.certificates.list(a, { tenant: 'bank' }, 'created', page),
+  ],
+  [
+    'certificate revoke of all its names',
+    ['NOT_FOUND'],
+    (s, a) => s.selections.revoke(a, ofTenant('bank')),
+  ],
+  [
+    'certificate revoke of all its names --dry-run',
+    ['NOT_FOUND'],
+    (s, a) => s.selections.preview(a, ofTenant('bank')),
   ],
   [
     'acme key create with its names',
@@ -226,8 +251,6 @@ test('who has every verb on one tenant neither acts on another one nor learns th
     assert.ok(codes.includes(code), `${what}: ${code}`);
   }
   const { services } = w;
-  const selection = { selection: { tenant: 'bank' }, reason: 'superseded', actId: '' };
-  assert.equal((await services.selections.revoke(admin, selection)).matched, 0);
   const seen = JSON.stringify([
     await services.tenants.list(admin, { includeEnded: true }, page),
     await services.entries.list(admin, {}, page),
@@ -235,7 +258,6 @@ test('who has every verb on one tenant neither acts on another one nor learns th
     (await services.certificates.list(admin, {}, 'created', page)).items.map(
       ({ serial, spiffeId }) => [serial, spiffeId],
     ),
-    await services.certificates.list(admin, { tenant: 'bank' }, 'created', page),
     await services.eabKeys.list(admin, { tenant: 'bank', includeEnded: true }, page),
     await services.eabKeys.list(admin, { tenant: '', includeEnded: true }, page),
   ]);
@@ -247,4 +269,50 @@ test('who has every verb on one tenant neither acts on another one nor learns th
     'ok',
     'nothing has changed',
   );
+});
+
+test('a tenant of others is answered like one that is not there', async (t) => {
+  const { w, admin } = await world();
+  t.after(() => w[Symbol.asyncDispose]());
+  const { services } = w;
+  const said = async (name: string): Promise<readonly string[]> => {
+    const acts: readonly (() => Promise<unknown>)[] = [
+      () => services.tenants.get(admin, name),
+      () => services.certificates.list(admin, { tenant: name }, 'created', page),
+      () => services.selections.preview(admin, ofTenant(name)),
+      () => services.selections.revoke(admin, ofTenant(name)),
+      () => services.eabKeys.create(admin, eabKey(name, `*.${name}.test`)),
+      () => services.eabKeys.create(admin, eabKey(name, '*.shop.test')),
+      () => services.eabKeys.create(admin, eabKey(name, '*.shop.test', ['192.0.2.0/24'])),
+      () => services.eabKeys.list(admin, { tenant: name, includeEnded: true }, page),
+    ];
+    const answers = acts.map((act) =>
+      act().then(
+        (value) => JSON.stringify(value),
+        (thrown: unknown) => {
+          const { code, message, next } = PkiError.from(thrown);
+          return `${code} ${message} ${next}`.replaceAll(name, 'NAME');
+        },
+      ),
+    );
+    return Promise.all(answers);
+  };
+  assert.deepEqual(await said('bank'), await said('none'));
+  // by one verb on it
+  await services.roles.put(local, {
+    ...{ name: 'bank-readers', verbs: ['certificate.read'], prefixes: ['tenant:bank'] },
+    members: [admin.spiffeId],
+  });
+  const { items } = await services.certificates.list(admin, { tenant: 'bank' }, 'created', page);
+  assert.ok(items.length > 0);
+  assert.equal(
+    await outcome(services.eabKeys.create(admin, eabKey('bank', '*.bank.test'))),
+    'ROLE_MISSING',
+  );
+  // by a role over its names alone
+  await services.roles.put(local, {
+    ...{ name: 'bank-readers', verbs: ['acme.write'], prefixes: ['dns:.bank.test'] },
+    members: [admin.spiffeId],
+  });
+  assert.equal(await outcome(services.eabKeys.create(admin, eabKey('bank', '*.bank.test'))), 'ok');
 });
