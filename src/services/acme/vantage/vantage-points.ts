@@ -6,6 +6,7 @@ import {
   type Perspective,
   type Quorum,
 } from '../../../domain/index.ts';
+import { AccountPlaces } from './account-places.ts';
 import type { VantageAgent, VantageAgents } from './vantage-agents.ts';
 import { absent, type VantageAnswer, type VantageAsk } from './vantage-task.ts';
 
@@ -42,6 +43,8 @@ export interface Round {
 
 /** Once it is decided, the others have so long to be on record too. */
 const graceMs = 1_000;
+/** Rounds of one account: a quarter of the tasks that an agent takes at a time by default. */
+const roundsPerAccount = 4;
 
 /**
  * The name of the perspective that an agent stands for; undefined: the configuration names it
@@ -67,9 +70,11 @@ export function perspectiveOf(
 export class VantagePoints {
   readonly #dependencies: VantagePointDependencies;
   readonly #quorum: Quorum;
+  readonly #places: AccountPlaces;
 
   constructor(dependencies: VantagePointDependencies) {
     this.#dependencies = dependencies;
+    this.#places = new AccountPlaces(roundsPerAccount, dependencies.clock);
     const { perspectives, disagreeing, agreeing } = dependencies.settings;
     this.#quorum = { disagreeing, agreeing: agreeing ?? perspectives.length - disagreeing };
   }
@@ -98,8 +103,30 @@ export class VantagePoints {
     );
   }
 
-  /** Resolves when it is decided, or at the abort, when those without an answer are absent. */
+  /**
+   * Resolves when it is decided, or at the abort, when those without an answer are absent. A round
+   * waits for a place of its account, and its time begins then.
+   */
   async ask(ask: Omit<VantageAsk, 'timeoutSeconds'>, signal: AbortSignal): Promise<Round> {
+    const { settings, clock } = this.#dependencies;
+    const { accountUri } = ask;
+    let free = this.#places.take(accountUri);
+    while (free === undefined && !signal.aborted) {
+      await this.#places.change(accountUri, signal);
+      free = this.#places.take(accountUri);
+    }
+    // an agent without an answer is at it until its time is over, whatever is decided here
+    let freeAtMs = clock.monotonicMs() + settings.timeoutSeconds * 1000;
+    try {
+      const round = await this.#round(ask, signal);
+      if (!round.perspectives.some(({ code }) => code === 'silent')) freeAtMs = clock.monotonicMs();
+      return round;
+    } finally {
+      free?.(freeAtMs);
+    }
+  }
+
+  async #round(ask: Omit<VantageAsk, 'timeoutSeconds'>, signal: AbortSignal): Promise<Round> {
     const { agents, settings, observe, clock } = this.#dependencies;
     const { timeoutSeconds } = settings;
     const over = new AbortController();

@@ -155,6 +155,62 @@ describe('vantage agents', () => {
     assert.deepEqual(resultsOf(judged).at(-1), 'north absent silent');
   });
 
+  it('look at four challenges of one account at a time, and the others wait for their turn', async () => {
+    const world = new World(alone);
+    const west = world.seat('west');
+    const { signal } = new AbortController();
+    const tarpit = () => world.points.ask({ ...ask, accountUri: 'https://ca.test/2' }, signal);
+    const rounds = Array.from({ length: 30 }, tarpit);
+    assert.equal(west.tasks.length, 4);
+    // others are asked for at once
+    const other = world.begin();
+    assert.equal(west.tasks.length, 5);
+    west.say();
+    assert.equal((await other).corroboration, 'corroborated');
+    for (const sent of [9, 13]) {
+      world.clock.advance(20_000);
+      await settle();
+      assert.equal(west.tasks.length, sent);
+    }
+    // the time of those that waited begins with their turn
+    for (const { taskId } of west.tasks.slice(-4)) west.session.answered(stated(taskId));
+    const judged = await Promise.all(rounds.slice(0, 12));
+    assert.deepEqual(
+      judged.map(({ corroboration }) => corroboration),
+      [...Array<string>(8).fill('short'), ...Array<string>(4).fill('corroborated')],
+    );
+    await settle();
+    assert.equal(west.tasks.length, 17);
+    west.session.closed();
+    assert.equal((await Promise.all(rounds)).at(-1)?.corroboration, 'short');
+  });
+
+  it('keep the place of an account while one of them is still at it, until the end of its time', async () => {
+    const world = new World();
+    const [west, east, north] = ['west', 'east', 'north'].map((name) => world.seat(name));
+    const ended = new AbortController();
+    const begin = () => world.points.ask(ask, ended.signal);
+    const rounds = Array.from({ length: 4 }, begin);
+    for (const seat of [west, east])
+      for (const { taskId } of seat?.tasks ?? []) seat?.session.answered(stated(taskId));
+    await settle();
+    world.clock.advance(1_000);
+    assert.ok((await Promise.all(rounds)).every((each) => each.corroboration === 'corroborated'));
+    const late = begin();
+    const cut = begin();
+    await settle();
+    world.clock.advance(18_999);
+    await settle();
+    assert.equal(north?.tasks.length, 4);
+    world.clock.advance(1);
+    await settle();
+    assert.equal(north?.tasks.length, 6);
+    const waiting = [begin(), begin(), begin()];
+    ended.abort();
+    for (const round of [late, cut, ...waiting]) assert.equal((await round).corroboration, 'short');
+    assert.equal(north?.tasks.length, 8);
+  });
+
   it('are nobody without a session, and a validation is not begun without enough of them', () => {
     const world = new World();
     assert.equal(world.points.shortfall()?.code, 'ACME_VANTAGE_SHORT');
