@@ -43,6 +43,12 @@ export class Holds {
     this.#plannedFor = next;
     this.#cancel();
     this.#cancel =
-      next === Infinity ? () => {} : this.#clock.after(this.#holdMs - (now - next), this.#due);
+      next === Infinity
+        ? () => {}
+        : this.#clock.after(this.#holdMs - (now - next), () => {
+            // a timer may fire a part of a millisecond early: then the next update sets another one
+            this.#plannedFor = Infinity;
+            this.#due();
+          });
   }
 }
