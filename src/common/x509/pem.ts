@@ -7,8 +7,10 @@ export interface PemBlock {
 
 /** RFC 7468: base64 in lines of 64 characters, with a newline at the end. */
 export function pemEncode(label: string, derBytes: Buffer): string {
-  const lines = derBytes.toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.map((line) => `${line}\n`).join('')}-----END ${label}-----\n`;
+  const base64 = derBytes.toString('base64');
+  let lines = '';
+  for (let at = 0; at < base64.length; at += 64) lines += `${base64.slice(at, at + 64)}\n`;
+  return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
 }
 
 /** Leaf first, one certificate after another. */

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
 import { describe, it } from 'node:test';
 
+import { PkiError } from '../../../src/common/errors/index.ts';
 import { keySpecs, type EcSpec } from '../../../src/hsm/key-spec.ts';
-import { ecdsaSigValue } from '../../../src/hsm/signing-key.ts';
+import { ecdsaSigValue, verifiedSignature, type SigningKey } from '../../../src/hsm/signing-key.ts';
 import { readEcSpki, readRsaSpki } from '../../../src/hsm/token-keys.ts';
 
 describe('encodings between token and X.509', () => {
@@ -16,6 +17,32 @@ describe('encodings between token and X.509', () => {
         assert.ok(verify('sha256', bytes, publicKey, ecdsaSigValue(raw)));
       }
     }
+  });
+
+  it('takes an answer of the token for a signature only if it verifies, whatever its bytes are', () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const key: SigningKey = {
+      ckaId: 'aa',
+      spec: keySpecs['ec-p256'],
+      publicKey,
+      handle: Buffer.alloc(0),
+      mechanism: { mechanism: 0 },
+      outputLength: 128,
+    };
+    const bytes = Buffer.from('to be signed');
+    const raw = sign('sha256', bytes, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    assert.deepEqual(verifiedSignature(key, bytes, raw, 'jose'), raw);
+    assert.ok(verify('sha256', bytes, publicKey, verifiedSignature(key, bytes, raw, 'x509')));
+    const swapped = Buffer.concat([raw.subarray(32), raw.subarray(0, 32)]);
+    const longer = Buffer.concat([raw, Buffer.alloc(2)]);
+    for (const answer of [swapped, longer, raw.subarray(1), Buffer.alloc(64), Buffer.alloc(0)])
+      assert.throws(
+        () => verifiedSignature(key, bytes, answer, 'x509'),
+        (thrown) =>
+          thrown instanceof PkiError &&
+          thrown.code === 'HSM_SIGNATURE_INVALID' &&
+          thrown.grade === 'fatal',
+      );
   });
 
   it('builds the public key from a wrapped and from a bare EC point, and refuses what is no point', () => {
