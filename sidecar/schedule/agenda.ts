@@ -62,8 +62,7 @@ export class Agenda<K> {
     if (this.#cancelTimer !== undefined && this.#timerAt <= at) return;
     this.#cancelTimer?.();
     this.#timerAt = at;
-    // a millisecond more, since timers may fire a little early
-    this.#cancelTimer = this.#clock.after(Math.max(0, at - now) + 1, () => this.#wake());
+    this.#cancelTimer = this.#clock.after(Math.max(0, at - now), () => this.#wake());
   }
 
   #wake(): void {

@@ -9,9 +9,7 @@ export function completionScript(program: Command, shell: string): string {
     case 'bash':
       return `${lookup(nodes)}
 _meshca() {
-  local at="" word values
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done
-  values=$(_meshca_words "$at \${COMP_WORDS[COMP_CWORD-1]}") && [[ \${COMP_WORDS[COMP_CWORD-1]} == -* ]] || values=$(_meshca_words "$at")
+${offered('${COMP_WORDS[@]:1:COMP_CWORD-1}', '${COMP_WORDS[COMP_CWORD-1]}')}
   COMPREPLY=($(compgen -W "$values" -- "\${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _meshca meshca
@@ -20,9 +18,7 @@ complete -o default -F _meshca meshca
       return `#compdef meshca
 ${lookup(nodes)}
 _meshca() {
-  local at="" word values
-  for word in "\${words[@]:1:$((CURRENT-2))}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done
-  values=$(_meshca_words "$at \${words[CURRENT-1]}") && [[ \${words[CURRENT-1]} == -* ]] || values=$(_meshca_words "$at")
+${offered('${words[@]:1:$((CURRENT-2))}', '${words[CURRENT-1]}')}
   compadd -- \${=values}
 }
 compdef _meshca meshca
@@ -33,6 +29,14 @@ compdef _meshca meshca
       throw new PkiError('INVALID_REQUEST', `${JSON.stringify(shell)} is none of bash, zsh, fish`);
   }
 }
+
+/** Lines that set `values`, for bash and zsh: the words before the present one, and the last of them. */
+const offered = (words: string, last: string): string => `  local at="" word values
+  for word in "${words}"; do
+    [[ $word == -* ]] && continue
+    _meshca_words "$at $word" >/dev/null && at="$at $word"
+  done
+  [[ ${last} == -* ]] && values=$(_meshca_words "$at ${last}") || values=$(_meshca_words "$at")`;
 
 function fishScript(nodes: readonly Node[]): string {
   return nodes

@@ -18,7 +18,7 @@ export function acmeContradiction(config: ServerConfig): string | undefined {
     );
   for (const name of ['allowedNetworks', 'deniedNetworks'] as const)
     for (const [index, network] of acme.validation[name].entries())
-      if (!IpRange.parse(network).ok)
+      if (!network.includes('/') || !IpRange.parse(network).ok)
         return `acme.validation.${name}.${index} (${network}) is no network such as 10.0.0.0/8`;
   return vantageContradiction(config);
 }

@@ -11,6 +11,7 @@ import { pagesOf } from '../store/pages.ts';
 import { alteredRows } from './altered-rows.ts';
 import type { Objects } from './objects.ts';
 import type { RowComparison } from './row-comparison.ts';
+import { rowsOnPage } from './unfound-rows.ts';
 
 type Proofs = Pick<Objects, 'prove' | 'require' | 'announceAbsent' | 'idsWithout'>;
 
@@ -75,7 +76,7 @@ const ledgerEabKeys = (rows: EabKeyStore, objects: Proofs): LedgerEabKeys => ({
   forget: (id, event) => rows.forget(id, event),
   altered: () =>
     alteredRows('eab-key', objects, {
-      all: pagesOf((page) => rows.list({ includeEnded: true, now: 0 }, page)),
+      all: pagesOf((page) => rows.list({ includeEnded: true, now: 0 }, page), { size: rowsOnPage }),
       byId: (id) => rows.byId(id),
     }),
 });
@@ -104,7 +105,7 @@ const ledgerAccounts = (
   forget: (id, event) => rows.forget(id, event),
   altered: () =>
     alteredRows('acme-account', objects, {
-      all: pagesOf((page) => rows.list({}, page)),
+      all: pagesOf((page) => rows.list({}, page), { size: rowsOnPage }),
       byId: (id) => rows.byId(id),
     }),
 });

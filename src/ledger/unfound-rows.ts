@@ -4,7 +4,7 @@ import type { Page, PageRequest } from '../store/ports/index.ts';
 import type { Objects } from './objects.ts';
 
 /** A page blocks the thread for some milliseconds. */
-const rowsOnPage = 200;
+export const rowsOnPage = 200;
 /** Further ones are announced by the next search. */
 const maximumAnnounced = 1_000;
 

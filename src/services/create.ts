@@ -251,7 +251,10 @@ function acmeServices(
   const { eabKeys, accounts, orders } = store.acme;
   const { tenants, audit, tokenUses, entries, delegations, objects } = store;
   return {
-    eabKeys: new EabKeyService({ ...shared, eabKeys, tenants, audit, mac: acmeMac }),
+    eabKeys: new EabKeyService({
+      ...{ ...shared, eabKeys, tenants, audit, mac: acmeMac },
+      isIssuer: (name) => verifier.isIssuer(name, 'acme'),
+    }),
     eabExchange: new ExchangeService({
       ...{ ...shared, eabKeys, mac: acmeMac, tenants, tokenUses, entries, delegations, objects },
       ...{ verifier, onExchanged },

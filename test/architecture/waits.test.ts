@@ -18,6 +18,7 @@ const exceptions: Readonly<Record<string, readonly [number, string]>> = {
   'fault/rotation-kill.test.ts': [1, 'limit of a process that does not end'],
   'integration/sidecar/attest/unix/inspector.test.ts': [1, 'counts turns of the event loop'],
   'integration/sidecar/state/lock-holder.ts': [1, 'a process that does nothing until it is killed'],
+  'unit/common/runtime/clock.test.ts': [3, 'the clock of the machine itself'],
   'interop/clients.interop.ts': [1, 'pause before a foreign client tries again'],
   'interop/spire.interop.ts': [1, 'pace of the load'],
 };

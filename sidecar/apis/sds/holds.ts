@@ -46,7 +46,7 @@ export class Holds {
       next === Infinity
         ? () => {}
         : this.#clock.after(this.#holdMs - (now - next), () => {
-            // a timer may fire a part of a millisecond early: then the next update sets another one
+            // if the update sees a little less than the hold, by rounding, it sets another timer
             this.#plannedFor = Infinity;
             this.#due();
           });

@@ -6,7 +6,7 @@ import type { OrderBook } from './order-book.ts';
 import { perspectiveText, type Corroborator, type Opinion } from './vantage/corroborator.ts';
 
 export interface CaaRecheckDependencies {
-  readonly corroborator: Pick<Corroborator, 'caa'>;
+  readonly corroborator: Pick<Corroborator, 'caa' | 'shortfall'>;
   readonly book: Pick<OrderBook, 'change'>;
   /** The URL of an account, as it stands in DNS records. */
   readonly accountUri: (accountId: string) => string;
@@ -17,6 +17,11 @@ export interface CaaRecheckDependencies {
     readonly asksDns: boolean;
   };
   readonly clock: Pick<Clock, 'now'>;
+}
+
+interface Look {
+  readonly authorization: Authorization;
+  readonly opinion: Opinion;
 }
 
 /** Names at a time. */
@@ -46,25 +51,43 @@ export class CaaRecheck {
 
   /**
    * The order as it is afterwards. ACME_CAA_REFUSED; ACME_VANTAGE_SHORT, and after an abort any
-   * failure says nothing of the names.
+   * failure says nothing of the names. What was looked at before a shortfall counts: the next try
+   * asks for the others alone.
    */
   async check(order: AcmeOrder, signal: AbortSignal): Promise<Result<AcmeOrder>> {
-    const { book, clock } = this.#dependencies;
+    const short = this.#dependencies.corroborator.shortfall();
+    if (short !== undefined) return fail(short.code, short.message);
     const due = this.#due(order);
-    const seen: string[] = [];
+    const looked: Look[] = [];
     for (let from = 0; from < due.length; from += together) {
-      const names = due.slice(from, from + together);
-      const opinions = await Promise.all(names.map((each) => this.#look(order, each, signal)));
-      for (const [at, { judged, perspectives, isShort }] of opinions.entries()) {
-        if (!judged.ok)
-          return fail(isShort ? 'ACME_VANTAGE_SHORT' : 'ACME_CAA_REFUSED', judged.failure.detail);
-        const { value } = (names[at] as Authorization).identifier;
-        seen.push(...perspectives.map((each) => `${value} ${perspectiveText(each)}`));
-      }
+      const looks = await Promise.all(
+        due.slice(from, from + together).map(async (authorization) => ({
+          authorization,
+          opinion: await this.#look(order, authorization, signal),
+        })),
+      );
+      looked.push(...looks.filter(({ opinion }) => opinion.judged.ok));
+      const judged = refusalOf(looks);
+      if (judged === undefined) continue;
+      if (judged.code === 'ACME_VANTAGE_SHORT' && looked.length > 0)
+        await this.#record(order, looked);
+      return fail(judged.code, judged.detail);
     }
+    return ok(await this.#record(order, looked));
+  }
+
+  #record(order: AcmeOrder, looked: readonly Look[]): Promise<AcmeOrder> {
+    const { book, clock } = this.#dependencies;
     const now = clock.now();
-    const places = new Set(due.map((each) => order.authorizations.indexOf(each)));
-    const changed = await book.change(
+    const places = new Set(
+      looked.map(({ authorization }) => order.authorizations.indexOf(authorization)),
+    );
+    const perspectives = looked.flatMap(({ authorization, opinion }) =>
+      opinion.perspectives.map(
+        (each) => `${authorization.identifier.value} ${perspectiveText(each)}`,
+      ),
+    );
+    return book.change(
       order,
       (present) =>
         present.stage === 'finalizing'
@@ -78,13 +101,12 @@ export class CaaRecheck {
       {
         what: 'caa-checked',
         detail: {
-          names: due.map(({ identifier }) => identifier.value),
-          ...(seen.length === 0 ? {} : { perspectives: seen }),
+          names: looked.map(({ authorization }) => authorization.identifier.value),
+          ...(perspectives.length === 0 ? {} : { perspectives }),
         },
         rights: [],
       },
     );
-    return ok(changed);
   }
 
   /** An address has no CAA records (RFC 8738 section 7). */
@@ -114,4 +136,22 @@ export class CaaRecheck {
     };
     return corroborator.caa(ask, signal);
   }
+}
+
+/** A refusal counts before a shortfall: no further look can change it. */
+function refusalOf(
+  looks: readonly Look[],
+):
+  | { readonly code: 'ACME_CAA_REFUSED' | 'ACME_VANTAGE_SHORT'; readonly detail: string }
+  | undefined {
+  const failures = looks.flatMap(({ opinion: { judged, isShort } }) =>
+    judged.ok ? [] : [{ isShort, detail: judged.failure.detail }],
+  );
+  const [first] = [...failures.filter(({ isShort }) => !isShort), ...failures];
+  return (
+    first && {
+      code: first.isShort ? 'ACME_VANTAGE_SHORT' : 'ACME_CAA_REFUSED',
+      detail: first.detail,
+    }
+  );
 }

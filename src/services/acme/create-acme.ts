@@ -15,7 +15,7 @@ import type { TokenMac } from '../../hsm/mac-port.ts';
 import { placeOfTenant } from '../../issuance/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { Issuer } from '../../issuance/issuer.ts';
-import type { Ledger, LedgerAcme } from '../../ledger/index.ts';
+import type { Ledger } from '../../ledger/index.ts';
 import type { AcmeOrderStore } from '../../store/ports/index.ts';
 import type { Refusals } from '../callers/callers.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
@@ -27,6 +27,7 @@ import { Acme, type DirectoryMeta } from './acme.ts';
 import { CaaRecheck } from './caa-recheck.ts';
 import { AcmeCertificates } from './certificates.ts';
 import { eabMacKey } from './eab-secret.ts';
+import { lostIssuer } from './exchanged-key.ts';
 import { ExternalAccounts } from './external-accounts.ts';
 import { Finalization } from './finalization.ts';
 import { Finalizer } from './finalizer.ts';
@@ -44,7 +45,11 @@ import { UsedNonces } from './used-nonces.ts';
 import { Validations } from './validations.ts';
 import { Corroborator } from './vantage/corroborator.ts';
 import type { VantageAgents } from './vantage/vantage-agents.ts';
-import { VantagePoints, type VantagePointSettings } from './vantage/vantage-points.ts';
+import {
+  roundsPerAccount,
+  VantagePoints,
+  type VantagePointSettings,
+} from './vantage/vantage-points.ts';
 
 export interface AcmeSettings {
   readonly publicBaseUrl: string;
@@ -118,10 +123,10 @@ export interface RunningAcme {
  *
  * @throws PkiError HSM_*
  */
-export async function createAcme(parts: AcmeParts, settings: AcmeSettings): Promise<RunningAcme> {
+export async function createAcme(given: AcmeParts, settings: AcmeSettings): Promise<RunningAcme> {
+  const parts = withoutLostIssuers(given);
   const { store, clock, logger, observe, mac } = parts;
-  const { accounts, orders } = store.acme;
-  const eabKeys = keysOfIssuers(store.acme.eabKeys, parts.isIssuer);
+  const { accounts, orders, eabKeys } = store.acme;
   const urls = new AcmeUrls(settings.publicBaseUrl);
   const nonces = await acmeNonces(parts, settings);
   const book = new OrderBook({ orders: observedOrders(orders, observe), clock });
@@ -184,15 +189,17 @@ const acmeNonces = async (
 ): Promise<Nonces> => new Nonces({ key: await mac.mac(nonceMacInput), clock, random, lifeSeconds });
 
 /** A key that was exchanged for a token counts as gone where its issuer is configured no more. */
-const keysOfIssuers = (
-  eabKeys: Pick<LedgerAcme['eabKeys'], 'byId'>,
-  isIssuer: AcmeParts['isIssuer'],
-): typeof eabKeys => ({
-  byId: async (id) => {
-    const key = await eabKeys.byId(id);
-    return key?.source?.by === 'token' && !isIssuer(key.source.issuer) ? undefined : key;
-  },
-});
+function withoutLostIssuers({ store, isIssuer, ...others }: AcmeParts): AcmeParts {
+  const { eabKeys } = store.acme;
+  const standing: typeof eabKeys = {
+    ...eabKeys,
+    byId: async (id) => {
+      const key = await eabKeys.byId(id);
+      return key === undefined || lostIssuer(key, isIssuer) !== undefined ? undefined : key;
+    },
+  };
+  return { ...others, isIssuer, store: { ...store, acme: { ...store.acme, eabKeys: standing } } };
+}
 
 /** A finalized order ends once: nothing changes it afterwards. */
 const observedOrders = (
@@ -283,12 +290,19 @@ const acmeValidations = (
     validator: corroborator,
     settings: {
       ...{ concurrent: validation.concurrent, authorizationSeconds },
+      perAccount: validationsPerAccount(validation),
       failureSeconds: limits.failuresPerName.seconds,
     },
     accountUri: (id) => urls.account(id),
     judged: (type, result) => observe.judged(type, result),
     ...{ held, clock, logger },
   });
+
+/** What waits for a place of its account at the vantage agents takes no place of others here. */
+function validationsPerAccount({ concurrent, vantage }: AcmeSettings['validation']): number {
+  const share = Math.ceil(concurrent / 4);
+  return vantage.perspectives.length === 0 ? share : Math.min(share, roundsPerAccount);
+}
 
 function metaOf(
   { services }: AcmeParts,

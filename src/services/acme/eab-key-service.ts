@@ -21,6 +21,7 @@ import type { ServiceSettings } from '../settings.ts';
 import { noTenant } from '../tenants/names-of-tenants.ts';
 import { permitsAcme, requireAcme } from './acme-rights.ts';
 import { eabMacKey } from './eab-secret.ts';
+import { lostIssuer } from './exchanged-key.ts';
 import type { EabKeys, EabKeySecret } from './operator-acme.ts';
 
 export interface EabKeyDependencies {
@@ -28,6 +29,8 @@ export interface EabKeyDependencies {
   readonly tenants: Pick<LedgerTenants, 'byName'>;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly mac: TokenMac;
+  /** Whether the tokens of this issuer lead to EAB keys. */
+  readonly isIssuer: (name: string) => boolean;
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -119,7 +122,12 @@ export class EabKeyService implements EabKeys {
       keys.map(({ id }) => id),
       clock.now(),
     );
-    return ends.map((end) => end?.message);
+    return keys.map((key, index) => {
+      const issuer = lostIssuer(key, this.#dependencies.isIssuer);
+      return issuer === undefined
+        ? ends[index]?.message
+        : `EAB key ${key.id} ended with its token issuer ${issuer}, which the configuration has no more`;
+    });
   }
 
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<EabKey> {

@@ -90,6 +90,16 @@ export async function exchangedKey(
   };
 }
 
+/**
+ * The name of the issuer whose token the key was exchanged for, if the configuration gives EAB keys
+ * for tokens of that issuer no more: then the key has ended. Otherwise undefined.
+ */
+export const lostIssuer = (
+  { source }: Pick<EabKey, 'source'>,
+  isIssuer: (name: string) => boolean,
+): string | undefined =>
+  source?.by === 'token' && !isIssuer(source.issuer) ? source.issuer : undefined;
+
 /** What the record of such a key states, beside who exchanged it. */
 export const exchangedDetail = ({ tenant, dnsPatterns, ipRanges, expiresAt, source }: EabKey) => ({
   ...{ tenant, dnsPatterns, ipRanges, expiresAt },

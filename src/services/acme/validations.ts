@@ -34,6 +34,8 @@ export interface ValidationsDependencies {
   readonly validator: Pick<Corroborator, 'validate'>;
   readonly settings: {
     readonly concurrent: number;
+    /** Of `concurrent`. */
+    readonly perAccount: number;
     /** How long an authorization is valid. */
     readonly authorizationSeconds: number;
     /** How long a failure counts for the pause of its name. */
@@ -91,12 +93,8 @@ export class Validations {
 
   constructor(dependencies: ValidationsDependencies) {
     this.#dependencies = dependencies;
-    const { concurrent } = dependencies.settings;
-    this.#queue = new ValidationQueue({
-      concurrent,
-      perAccount: Math.ceil(concurrent / 4),
-      waiting: maximumWaiting,
-    });
+    const { concurrent, perAccount } = dependencies.settings;
+    this.#queue = new ValidationQueue({ concurrent, perAccount, waiting: maximumWaiting });
   }
 
   /** Takes up what is to be validated, and looks again from time to time. */

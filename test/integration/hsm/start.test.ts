@@ -35,6 +35,10 @@ const withCode = (code: ErrorCode, pattern?: RegExp) => (thrown: unknown) => {
   return true;
 };
 
+/** The index of a folder of the product, as a literal for a script. */
+const hrefOf = (folder: string): string =>
+  JSON.stringify(new URL(`../../../src/${folder}/index.${extension}`, import.meta.url).href);
+
 describe('the start of the signers', () => {
   let fixture: HsmFixture;
   let key: KeyHandle;
@@ -329,10 +333,14 @@ describe('the start of the signers', () => {
       'for the parent',
     async () => {
       const script = `
-      const { createSigners } = await import(${JSON.stringify(new URL(`../../../src/hsm/index.${extension}`, import.meta.url).href)});
-      const { systemClock, systemRandom, silentLogger } = await import(${JSON.stringify(new URL(`../../../src/common/runtime/index.${extension}`, import.meta.url).href)});
+      const { createSigners } = await import(${hrefOf('hsm')});
+      const { systemClock, systemRandom, silentLogger } = await import(${hrefOf('common/runtime')});
       process.once('message', async (token) => {
-        const signers = await createSigners({ token, processes: 2, mode: 'async', sessionsPerProcess: 2, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger });
+        const { execPath } = process;
+        const signers = await createSigners({
+          ...{ token, processes: 2, mode: 'async', sessionsPerProcess: 2, execPath },
+          ...{ clock: systemClock, random: systemRandom, logger: silentLogger },
+        });
         process.send(signers.pids());
       });`;
       const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {

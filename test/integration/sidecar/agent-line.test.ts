@@ -117,7 +117,7 @@ describe('the line of SVIDs of agents', () => {
       assert.equal(await refusals(agentId), 0);
     });
 
-    test('an agent that renewed in memory alone recovers from a crash by its stored SVID, and alerts', async (context) => {
+    test('an agent that renewed in memory alone recovers by its stored SVID, and alerts', async (context) => {
       const { agentId, attestation } = await joinToken('unsaved');
       const seat = await seatFor(context, attestation);
       await seat.start();
@@ -158,7 +158,7 @@ describe('the line of SVIDs of agents', () => {
       await fresh.connected();
     });
 
-    test('of two clones one stays, the other never returns; an eviction ends a thief who was first', async (context) => {
+    test('of two clones one stays; an eviction ends a thief who was first', async (context) => {
       const { agentId, attestation } = await joinToken('clones');
       const honest = await seatFor(context, attestation);
       await honest.start();
@@ -185,7 +185,7 @@ describe('the line of SVIDs of agents', () => {
       assert.equal(rightful.agent.status().connected, true);
     });
 
-    test('a superseded agent with a node certificate attests once by itself, not again after a restart', async (context) => {
+    test('a superseded agent with a node certificate attests once by itself', async (context) => {
       const { agentId, attestation } = await nodeCertificate(nodes, directory, 'pop');
       const one = await seatFor(context, attestation);
       await one.start();

@@ -4,10 +4,11 @@ import { acmeContradiction } from '../../../src/config/acme-contradiction.ts';
 import { acmeSchema } from '../../../src/config/acme-schema.ts';
 import type { ServerConfig } from '../../../src/config/index.ts';
 
-type Vantage = Readonly<Record<string, unknown>>;
-const problemOf = (vantage: Vantage): string | undefined =>
+type Part = Readonly<Record<string, unknown>>;
+const problemOf = (vantage: Part): string | undefined => problemOfValidation({ vantage });
+const problemOfValidation = (validation: Part): string | undefined =>
   acmeContradiction({
-    acme: acmeSchema.parse({ enabled: true, validation: { vantage } }),
+    acme: acmeSchema.parse({ enabled: true, validation }),
     names: { enabled: true },
     http: { publicBaseUrl: 'https://ca.test', tls: { enabled: true } },
     trustDomain: 'mesh.test',
@@ -40,4 +41,16 @@ test('perspectives are named once, by an agent or by selectors, and can reach th
 test('a perspective has a name that fits a metric', () => {
   for (const name of ['', 'West', '-a', 'a b', 'a'.repeat(33)])
     assert.throws(() => problemOf({ perspectives: [{ ...west, name }] }), name);
+});
+
+test('a network has a prefix length', () => {
+  for (const key of ['allowedNetworks', 'deniedNetworks']) {
+    assert.equal(problemOfValidation({ [key]: ['10.0.0.0/8', '2001:db8::/32'] }), undefined, key);
+    for (const wrong of ['10.0.0.1', '2001:db8::1', '10.0.0.0-10.0.0.9', 'all'])
+      assert.match(
+        problemOfValidation({ [key]: [wrong] }) ?? '',
+        /is no network/,
+        `${key} ${wrong}`,
+      );
+  }
 });

@@ -26,7 +26,7 @@ export interface Opinion {
 export interface CorroboratorDependencies {
   /** The server's own view. */
   readonly own: ChallengeValidator;
-  readonly points: Pick<VantagePoints, 'isOn' | 'ask' | 'tooFew'>;
+  readonly points: Pick<VantagePoints, 'isOn' | 'ask' | 'shortfall' | 'tooFew'>;
   readonly caaIdentities: readonly string[];
 }
 
@@ -39,6 +39,11 @@ export class Corroborator {
 
   constructor(dependencies: CorroboratorDependencies) {
     this.#dependencies = dependencies;
+  }
+
+  /** Why nothing can be corroborated now. Undefined: enough vantage agents are connected. */
+  shortfall(): PkiError | undefined {
+    return this.#dependencies.points.shortfall();
   }
 
   async validate(ask: ValidationAsk, signal: AbortSignal): Promise<Opinion> {

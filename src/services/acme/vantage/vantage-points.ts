@@ -44,7 +44,7 @@ export interface Round {
 /** Once it is decided, the others have so long to be on record too. */
 const graceMs = 1_000;
 /** Rounds of one account: a quarter of the tasks that an agent takes at a time by default. */
-const roundsPerAccount = 4;
+export const roundsPerAccount = 4;
 
 /**
  * The name of the perspective that an agent stands for; undefined: the configuration names it

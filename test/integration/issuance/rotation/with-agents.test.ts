@@ -23,7 +23,7 @@ async function node(context: TestContext, server: TestServer, name: string): Pro
   return started;
 }
 
-test('intermediate, JWT key and root rotate under traffic of real workloads without a failed handshake', async (context) => {
+test('all authorities rotate under traffic of real workloads without a failed handshake', async (context) => {
   const server = await startTestServer({ config: quick });
   defer(context, () => server[Symbol.asyncDispose]());
   const { active, activeId, consumersOf, rotate } = rotationOf(server);
@@ -66,7 +66,7 @@ test('intermediate, JWT key and root rotate under traffic of real workloads with
   ]);
 });
 
-test('a client that does not load the new root delays the rotation by name, until its certificate expires', async (context) => {
+test('a client without the new root delays the rotation by name, until its end', async (context) => {
   const server = await startTestServer({ config: quick });
   defer(context, () => server[Symbol.asyncDispose]());
   const { activeId, inState, consumersOf } = rotationOf(server);
@@ -119,7 +119,7 @@ test('a client that does not load the new root delays the rotation by name, unti
   assert.ok(Date.now() > heldUntil, 'not before its certificate has expired');
 });
 
-test('after a taint the agent and its workloads renew within the window, and each replacement is proven', async (context) => {
+test('after a taint all renew within the window, and each replacement is proven', async (context) => {
   // nothing is renewed for its age before patience ends: what is renewed is renewed for the taint
   const life = 4 * (patienceMs / 1000);
   const server = await startTestServer({

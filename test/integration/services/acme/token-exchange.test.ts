@@ -323,6 +323,8 @@ describe('a job exchanges the token of its platform for an EAB key', () => {
     await assert.rejects(third.holder.order(), /no order: 403/);
     const finalized = await third.holder.post(`${third.orderUrl}/finalize`, { csr });
     assert.equal(finalized.status, 403, finalized.text);
+    const shown = await services.eabKeys.get(local, third.unbound.kid);
+    assert.match(String((await services.eabKeys.ends([shown]))[0]), /ended with its token issuer/);
   });
 
   test('a token of an ended tenant leads to nothing', async () => {

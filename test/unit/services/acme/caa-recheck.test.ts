@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PkiError } from '../../../../src/common/errors/index.ts';
 import { invalid, type CaaAsk } from '../../../../src/common/validation/index.ts';
 import type { AcmeOrder, Authorization, AuditValue } from '../../../../src/domain/index.ts';
 import { CaaRecheck } from '../../../../src/services/acme/caa-recheck.ts';
@@ -16,12 +17,16 @@ class World {
   readonly clock = new FakeClock();
   readonly asked: CaaAsk[] = [];
   readonly details: Readonly<Record<string, AuditValue>>[] = [];
+  /** The order as it was written last. */
+  noted: AcmeOrder | undefined;
   answer: (ask: CaaAsk) => Opinion = () => allowed;
+  short: PkiError | undefined;
   readonly recheck: CaaRecheck;
 
   constructor(asksDns = true) {
     this.recheck = new CaaRecheck({
       corroborator: {
+        shortfall: () => this.short,
         caa: (ask) => {
           this.asked.push(ask);
           return Promise.resolve(this.answer(ask));
@@ -30,7 +35,8 @@ class World {
       book: {
         change: (order, next, { detail = {} }) => {
           this.details.push(detail);
-          return Promise.resolve(next(order) ?? order);
+          this.noted = next(order) ?? order;
+          return Promise.resolve(this.noted);
         },
       },
       accountUri: (id) => `https://ca.test/acme/account/${id}`,
@@ -129,6 +135,34 @@ test('too few vantage agents are no refusal, and what they saw is on record', as
   assert.deepEqual(world.details, [
     { names: ['own.test'], perspectives: ['own.test west agreed'] },
   ]);
+});
+
+test('what was looked at before a shortfall counts, and the next try asks for the others', async () => {
+  const world = new World();
+  const names = Array.from({ length: 12 }, (_, index) => world.owned(`n${index}.test`));
+  const shortJudgement = { judged: invalid('serverInternal', 'too few'), isShort: true };
+  world.answer = ({ name }) => (name === 'n9.test' ? { ...allowed, ...shortJudgement } : allowed);
+  const made = order(...names);
+  const first = await world.recheck.check(made, signal);
+  assert.equal(first.ok ? '' : first.error.code, 'ACME_VANTAGE_SHORT');
+  const [noted] = world.details;
+  assert.ok(noted);
+  assert.equal((noted['names'] as readonly string[]).length, 11);
+  world.answer = () => allowed;
+  world.asked.length = 0;
+  assert.ok((await world.recheck.check(world.noted ?? made, signal)).ok);
+  assert.deepEqual(
+    world.asked.map(({ name }) => name),
+    ['n9.test'],
+  );
+});
+
+test('nobody is asked while too few vantage agents are connected', async () => {
+  const world = new World();
+  world.short = new PkiError('ACME_VANTAGE_SHORT', 'no agent is connected for west');
+  const checked = await world.recheck.check(order(world.owned('own.test')), signal);
+  assert.equal(checked.ok ? '' : checked.error.code, 'ACME_VANTAGE_SHORT');
+  assert.deepEqual(world.asked, []);
 });
 
 test('an order that has ended meanwhile stays as it is', async () => {

@@ -97,7 +97,7 @@ class World {
         return { judged, perspectives, isShort };
       },
     },
-    settings: { concurrent: 8, authorizationSeconds: 86_400, failureSeconds: 3_600 },
+    settings: { concurrent: 8, perAccount: 2, authorizationSeconds: 86_400, failureSeconds: 3_600 },
     accountUri: (id) => `https://ca.test/acme/account/${id}`,
     held: () => this.held,
     judged: (type, result) => void this.results.push(`${type} ${result}`),

@@ -40,6 +40,7 @@ function world(own: Judged<Evidence>, round?: Round) {
         asked.push(what);
         return Promise.resolve(round as Round);
       },
+      shortfall: () => undefined,
       tooFew: (why) => new PkiError('ACME_VANTAGE_SHORT', `2 agents are needed, and ${why}`),
     },
     caaIdentities: ['ca.test'],
