@@ -8,13 +8,16 @@ import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { certificatesToPem } from '../../src/common/x509/index.ts';
+import { foreignDocument, parseForeignDocument } from '../../src/domain/index.ts';
 import {
+  BundleEndpoint,
   bundleDocumentOf,
   foreignRoot,
   newJwtKey,
   svidPair,
   webPair,
 } from '../support/bundle-endpoint.ts';
+import { documentWith, strangeRoots } from '../support/strange-roots.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 import { foreignPrograms } from './foreign-programs.ts';
@@ -115,5 +118,20 @@ test('we read the endpoint that go-spiffe serves, by both profiles', async () =>
       child.stdin.end();
       await exit;
     }
+  }
+});
+
+test('go-spiffe reads every root that agents get, strange as it is', async () => {
+  await using endpoint = await BundleEndpoint.start(webPair(webRoot));
+  await writeFile(file('ca.pem'), certificatesToPem([webRoot.certificateDer]));
+  const taken = strangeRoots().filter(({ verdict }) => verdict !== 'refused');
+  for (const { name, der, verdict } of taken) {
+    const parsed = parseForeignDocument(Buffer.from(documentWith([der])));
+    assert.ok(parsed.ok, name);
+    endpoint.answer = foreignDocument(parsed.value);
+    const args = ['fetch', 'https_web', 'partner.test', endpoint.url, file('ca.pem')];
+    const { stdout } = await run(program, args);
+    const { roots } = JSON.parse(stdout) as { readonly roots: number };
+    assert.equal(roots, verdict === 'taken' ? 1 : 0, name);
   }
 });

@@ -1,6 +1,7 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { fail, ok, type Result } from '../../common/errors/index.ts';
-import { parseCertificate, sha256Hex, spkiOf } from '../../common/x509/index.ts';
+import { sha256Hex, spkiOf } from '../../common/x509/index.ts';
+import { readForeignRoot, rsaProblem } from './foreign-root.ts';
 import type { ForeignBundle, ForeignJwtKey } from './relationship.ts';
 
 /** What a bundle document of a foreign trust domain says, without the keys of uses that are unknown. */
@@ -9,19 +10,24 @@ export type ForeignDocument = Pick<
   'sequence' | 'refreshHintSeconds' | 'roots' | 'jwtKeys' | 'documentSha256'
 >;
 
+/** A document as it was read. */
+export interface ReadDocument extends ForeignDocument {
+  /** How many X.509 authorities have a kind of key that relying parties do not know. */
+  readonly leftOut: number;
+}
+
 export const maximumDocumentBytes = 256 * 1024;
 const maximumKeys = 100;
 const maximumKeyIdLength = 256;
-const leastRsaBits = 2_048;
 const curves: readonly unknown[] = ['P-256', 'P-384', 'P-521'];
 
 /**
  * Reads the bundle document of a foreign trust domain (SPIFFE Trust Domain and Bundle, section 4).
- * Keys of a use that is unknown, and JWT keys of a type that no JWT-SVID has, are left out, as the
- * specification wants. Anything else that is not as it should be fails the whole document with
+ * Keys of a use that is unknown, roots with a kind of key that relying parties do not know, and JWT
+ * keys of a type that no JWT-SVID has, are left out, as the specification wants. Anything else that is not as it should be fails the whole document with
  * FEDERATION_BUNDLE_INVALID.
  */
-export function parseForeignDocument(bytes: Buffer): Result<ForeignDocument> {
+export function parseForeignDocument(bytes: Buffer): Result<ReadDocument> {
   if (bytes.length > maximumDocumentBytes)
     return invalid(`the bundle document has more than ${maximumDocumentBytes} bytes`);
   let document: unknown;
@@ -47,7 +53,7 @@ export function parseForeignDocument(bytes: Buffer): Result<ForeignDocument> {
 
 /**
  * The document that agents get: the accepted keys, and nothing else of what the foreign trust domain
- * wrote.
+ * wrote. A root that an earlier release accepted, and that is left out today, is not in it.
  */
 export function foreignDocument(
   bundle: Pick<ForeignBundle, 'sequence' | 'refreshHintSeconds' | 'roots' | 'jwtKeys'>,
@@ -55,13 +61,13 @@ export function foreignDocument(
   const jwk = (key: KeyObject): JsonWebKey => key.export({ format: 'jwk' });
   return JSON.stringify({
     keys: [
-      ...bundle.roots.map((root) => ({
-        ...jwk(rootKey(root)),
-        use: 'x509-svid',
-        x5c: [root],
-      })),
+      ...bundle.roots.flatMap((root) => {
+        const read = readForeignRoot(Buffer.from(root, 'base64'));
+        if (!read.ok || !read.value.isUsable) return [];
+        return [{ ...jwk(keyOf(read.value.spkiDer)), use: 'x509-svid', x5c: [root] }];
+      }),
       ...bundle.jwtKeys.map(({ keyId, spki }) => ({
-        ...jwk(createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' })),
+        ...jwk(keyOf(Buffer.from(spki, 'base64'))),
         use: 'jwt-svid',
         kid: keyId,
       })),
@@ -71,17 +77,15 @@ export function foreignDocument(
   });
 }
 
-function rootKey(root: string): KeyObject {
-  const parsed = parseCertificate(Buffer.from(root, 'base64'));
-  if (!parsed.ok) throw parsed.error;
-  return createPublicKey({ key: parsed.value.spkiDer, format: 'der', type: 'spki' });
-}
+const keyOf = (spkiDer: Buffer): KeyObject =>
+  createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
 
-type Anchors = Pick<ForeignBundle, 'roots' | 'jwtKeys'>;
+type Anchors = Pick<ReadDocument, 'roots' | 'jwtKeys' | 'leftOut'>;
 
 function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
   const roots = new Set<string>();
   const jwtKeys = new Map<string, ForeignJwtKey>();
+  let leftOut = 0;
   for (const key of keys) {
     if (!isRecord(key)) return invalid('a key of the bundle is no JSON object');
     const { use } = key;
@@ -91,7 +95,8 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
     if (use === 'x509-svid') {
       const root = rootOf(key);
       if (!root.ok) return root;
-      roots.add(root.value);
+      if (root.value === undefined) leftOut += 1;
+      else roots.add(root.value);
       continue;
     }
     const jwtKey = jwtKeyOf(key);
@@ -102,23 +107,22 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
       return invalid(`two JWT keys have the key ID ${JSON.stringify(keyId)}`);
     jwtKeys.set(keyId, jwtKey.value);
   }
-  return ok({ roots: [...roots], jwtKeys: [...jwtKeys.values()] });
+  return ok({ roots: [...roots], jwtKeys: [...jwtKeys.values()], leftOut });
 }
 
-/** An X.509 authority, as base64 of its DER. */
-function rootOf(key: Readonly<Record<string, unknown>>): Result<string> {
+/** An X.509 authority, as base64 of its DER. Undefined: it is left out. */
+function rootOf(key: Readonly<Record<string, unknown>>): Result<string | undefined> {
   const chain = key['x5c'];
   // section 4.2.1: exactly one certificate
   if (!Array.isArray(chain) || chain.length !== 1 || typeof chain[0] !== 'string')
     return invalid('an X.509 authority does not have exactly one certificate in x5c');
   const der = Buffer.from(chain[0], 'base64');
-  const parsed = parseCertificate(der);
-  if (!parsed.ok) return invalid(`an X.509 authority: ${parsed.error.message}`);
-  if (!parsed.value.isCa) return invalid('an X.509 authority is no CA certificate');
+  const root = readForeignRoot(der);
+  if (!root.ok) return root;
   const stated = publicKeyOf(key);
-  if (stated !== undefined && !spkiOf(stated).equals(parsed.value.spkiDer))
+  if (stated !== undefined && !spkiOf(stated).equals(root.value.spkiDer))
     return invalid('the key of an X.509 authority differs from that of its certificate');
-  return ok(der.toString('base64'));
+  return ok(root.value.isUsable ? der.toString('base64') : undefined);
 }
 
 /** Undefined: a key of a type that no JWT-SVID has (JWT-SVID, section 2.1). */
@@ -129,9 +133,8 @@ function jwtKeyOf(key: Readonly<Record<string, unknown>>): Result<ForeignJwtKey 
     return invalid('a JWT key has no key ID, or one that is too long');
   const parsed = publicKeyOf(key);
   if (parsed === undefined) return invalid(`the JWT key ${JSON.stringify(keyId)} can not be read`);
-  const bits = parsed.asymmetricKeyDetails?.modulusLength;
-  if (bits !== undefined && bits < leastRsaBits)
-    return invalid(`the JWT key ${JSON.stringify(keyId)} is an RSA key of ${bits} bits`);
+  const weakness = rsaProblem(parsed);
+  if (weakness !== undefined) return invalid(`the JWT key ${JSON.stringify(keyId)}: ${weakness}`);
   return ok({ keyId, spki: spkiOf(parsed).toString('base64') });
 }
 

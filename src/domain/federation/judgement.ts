@@ -2,7 +2,7 @@ import { fail, ok, type Result } from '../../common/errors/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
 import type { AcceptedBundle } from './accepted.ts';
-import type { ForeignDocument } from './document.ts';
+import type { ForeignDocument, ReadDocument } from './document.ts';
 import type { FederationRelationship, ForeignBundle } from './relationship.ts';
 
 /** Keys that belong to somebody already. */
@@ -19,6 +19,8 @@ export interface JudgedBundle {
   readonly lostRoots: readonly string[];
   /** Key IDs of the JWT keys of which the same is true. */
   readonly lostJwtKeys: readonly string[];
+  /** How many roots were left out, see ReadDocument. */
+  readonly leftOut: number;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface JudgedBundle {
  * away. Fails with FEDERATION_BUNDLE_INVALID or FEDERATION_BUNDLE_ROLLED_BACK.
  */
 export function judgeBundle(
-  document: ForeignDocument,
+  { leftOut, ...document }: ReadDocument,
   {
     relationship,
     held,
@@ -48,7 +50,8 @@ export function judgeBundle(
   if (foreign !== undefined) return fail('FEDERATION_BUNDLE_INVALID', foreign);
   const bundle: ForeignBundle = { trustDomain, relationshipId, ...document, receivedAt: now };
   const before = held ?? accepted;
-  if (before === undefined) return ok({ bundle, changed: true, lostRoots: [], lostJwtKeys: [] });
+  if (before === undefined)
+    return ok({ bundle, changed: true, lostRoots: [], lostJwtKeys: [], leftOut });
   if (document.sequence < before.sequence)
     return fail(
       'FEDERATION_BUNDLE_ROLLED_BACK',
@@ -67,6 +70,7 @@ export function judgeBundle(
     );
   return ok({
     bundle,
+    leftOut,
     changed:
       !sameKeys ||
       document.sequence !== before.sequence ||

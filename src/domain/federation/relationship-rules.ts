@@ -21,6 +21,12 @@ export function checkRelationship(input: RelationshipInput, own: TrustDomain): R
       `${own.name} is the own trust domain, and can not be a foreign one`,
       { next: 'Name the trust domain of the other side.' },
     );
+  // the specification allows it, and libraries take no certificate that has such a name in a URI
+  if (trustDomain.name.split('.').includes(''))
+    throw new PkiError(
+      'TRUST_DOMAIN_INVALID',
+      `${JSON.stringify(trustDomain.name)} has an empty part beside a dot`,
+    );
   if (!endpointProfiles.includes(input.endpointProfile))
     throw new PkiError(
       'INVALID_REQUEST',

@@ -7,7 +7,7 @@ const subjectOf = (trustDomain: string): string => `spiffe://${trustDomain}`;
 
 /** The log alone tells which keys counted when. */
 export const acceptedEvent = (
-  { bundle, lostRoots, lostJwtKeys }: JudgedBundle,
+  { bundle, lostRoots, lostJwtKeys, leftOut }: JudgedBundle,
   actor: string,
   timeMs: number,
 ): AuditEvent => ({
@@ -24,6 +24,7 @@ export const acceptedEvent = (
     jwtKeys: bundle.jwtKeys.map(({ keyId }) => keyId),
     lostRoots: [...lostRoots],
     lostJwtKeys: [...lostJwtKeys],
+    ...(leftOut > 0 ? { leftOut } : {}),
   },
 });
 

@@ -195,7 +195,7 @@ export class FederationPoller {
       now: clock.now(),
     });
     if (!judged.ok) throw judged.error;
-    const { bundle, changed, lostRoots, lostJwtKeys } = judged.value;
+    const { bundle, changed, lostRoots, lostJwtKeys, leftOut } = judged.value;
     if (!changed && !altered) return judged.value;
     signal.throwIfAborted();
     await federation.accept(bundle, held, acceptedEvent(judged.value, 'server', clock.nowMs()));
@@ -205,7 +205,11 @@ export class FederationPoller {
         { alert: true, trustDomain, sequence, lostRoots, lostJwtKeys },
         'the bundle of a foreign trust domain has lost keys: what they signed is trusted no more',
       );
-    else logger.info({ trustDomain, sequence }, 'a bundle of a foreign trust domain was accepted');
+    else
+      logger.info(
+        { trustDomain, sequence, ...(leftOut > 0 ? { leftOut } : {}) },
+        'a bundle of a foreign trust domain was accepted',
+      );
     await foreign.refresh();
     return judged.value;
   }

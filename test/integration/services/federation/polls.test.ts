@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { readCanonical } from '../../../../src/domain/index.ts';
 import type { FederationView } from '../../../../src/services/services.ts';
 import { createRoot } from '../../../support/test-pki.ts';
 import {
@@ -10,6 +11,7 @@ import {
   svidPair,
   webPair,
 } from '../../../support/bundle-endpoint.ts';
+import { documentWith, strangeRoots } from '../../../support/strange-roots.ts';
 import { FederationWorld } from '../../../support/federation-world.ts';
 
 const partner = 'spiffe://partner.test/server';
@@ -151,6 +153,24 @@ test('the bundle of another trust domain is refused, by its SPIFFE ID and by its
   // as the advice says: the endpoint serves its own again
   endpoint.answer = bundleDocumentOf({ roots: [root, later], sequence: 8 });
   assert.equal(await world.refresh(), 'ok');
+});
+
+test('a root that nobody here can use is left out, and troubles no other trust domain', async () => {
+  await using scene = await webScene();
+  const { world, endpoint } = scene;
+  const strange = strangeRoots().filter(({ verdict }) => verdict === 'left-out');
+  const ders = strange.map(({ der }) => der);
+  endpoint.answer = documentWith([root.certificateDer, ...ders], { sequence: 6 });
+  assert.equal(await world.refresh(), 'ok');
+  assert.deepEqual([sequenceOf(await world.view()), (await world.foreign.shared()).size], [6, 1]);
+  const records = await world.world.audit('federation.bundle-accepted');
+  const leftOut = records.map(({ canonical }) => readCanonical(canonical)?.detail['leftOut']);
+  assert.ok(leftOut.includes(strange.length));
+  await using other = await BundleEndpoint.start(webPair(webRoot));
+  other.answer = bundleDocumentOf({ roots: [foreignRoot('other.test')], sequence: 1 });
+  await world.create({ trustDomain: 'other.test', endpointUrl: other.url, webRoots });
+  assert.equal(await world.refresh('other.test'), 'ok');
+  assert.equal((await world.foreign.shared()).size, 2);
 });
 
 test('a redirect keeps profile and SPIFFE ID, and redirects without end are refused', async () => {

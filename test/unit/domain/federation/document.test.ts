@@ -10,6 +10,7 @@ import {
   type RelationshipInput,
 } from '../../../../src/domain/index.ts';
 import { bundleDocumentOf, foreignRoot, newJwtKey } from '../../../support/bundle-endpoint.ts';
+import { documentWith, strangeRoots } from '../../../support/strange-roots.ts';
 import { createSvid } from '../../../support/test-pki.ts';
 
 const root = foreignRoot('partner.test');
@@ -89,6 +90,70 @@ test('whatever is not as the specification says fails the whole document', () =>
     assert.equal(parseForeignDocument(bytes).ok, false);
 });
 
+test('a root that strict libraries refuse fails the document, and one of an unknown kind is left out', () => {
+  for (const { name, der, verdict } of strangeRoots()) {
+    const parsed = parseForeignDocument(Buffer.from(documentWith([root.certificateDer, der])));
+    if (verdict === 'refused') {
+      assert.equal(parsed.ok ? 'ok' : parsed.error.code, 'FEDERATION_BUNDLE_INVALID', name);
+      continue;
+    }
+    assert.ok(parsed.ok, name);
+    const isTaken = verdict === 'taken';
+    assert.deepEqual(
+      [parsed.value.roots.length, parsed.value.leftOut],
+      isTaken ? [2, 0] : [1, 1],
+      name,
+    );
+    // what agents get can be written and read, also with a root of an earlier release
+    const roots = [root.certificateDer, der].map((each) => each.toString('base64'));
+    const again = parseForeignDocument(Buffer.from(foreignDocument({ ...parsed.value, roots })));
+    assert.equal(again.ok && again.value.roots.length, isTaken ? 2 : 1, name);
+  }
+});
+
+test('what JSON allows twice, deeply or as huge numbers misleads nobody', () => {
+  const text = JSON.stringify(good);
+  const nested = (depth: number): string => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  const verdictOf = (bytes: string): string => {
+    const parsed = parseForeignDocument(Buffer.from(bytes));
+    return parsed.ok ? `${parsed.value.sequence} ${parsed.value.refreshHintSeconds}` : 'refused';
+  };
+  const more = (member: string): string => `${text.slice(0, -1)},${member}}`;
+  const table: readonly (readonly [string, string])[] = [
+    [text, '3 60'],
+    // the last one counts, and agents get what was judged
+    [more('"spiffe_sequence":7'), '7 60'],
+    [more('"keys":[]'), '3 60'],
+    [more('"keys":7'), 'refused'],
+    [more(`"x":${nested(100_000)}`), '3 60'],
+    [nested(100_000), 'refused'],
+    [more(`"keys":[{"use":"jwt-svid","kty":"RSA","kid":"a","n":${nested(50_000)}}]`), 'refused'],
+    [more('"__proto__":{"spiffe_sequence":9}'), '3 60'],
+    [more('"spiffe_sequence":9007199254740991'), '9007199254740991 60'],
+    [more('"spiffe_sequence":9007199254740992'), 'refused'],
+    [more('"spiffe_sequence":18446744073709551615'), 'refused'],
+    [more('"spiffe_sequence":1e400'), 'refused'],
+    [more('"spiffe_sequence":-0'), '0 60'],
+    [more('"spiffe_refresh_hint":0'), '3 0'],
+    [more('"spiffe_refresh_hint":1e300'), 'refused'],
+    [more('"spiffe_refresh_hint":9007199254740991'), '3 9007199254740991'],
+  ];
+  for (const [bytes, verdict] of table) assert.equal(verdictOf(bytes), verdict, bytes.slice(-60));
+});
+
+test('a JWT key is its public key alone: what it says of algorithms counts nothing, and secrets fail', () => {
+  const withKey = (key: object): ReturnType<typeof parse> => parse({ ...good, keys: [x509, key] });
+  const none = withKey({ ...jwt, alg: 'none', x5c: ['AAAA'] });
+  assert.ok(none.ok);
+  assert.doesNotMatch(foreignDocument(none.value), /"alg"|AAAA/);
+  const secret = { kty: 'oct', k: 'AAAA', use: 'jwt-svid', kid: 'k1', alg: 'HS256' };
+  assert.equal(withKey(secret).ok, false);
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  const rsaKey = { ...publicKey.export({ format: 'jwk' }), use: 'jwt-svid', kid: 'r' };
+  assert.equal(withKey(rsaKey).ok, true);
+  assert.equal(withKey({ ...rsaKey, e: 'AQ' }).ok, false, 'the exponent 1');
+});
+
 test('a relationship is checked: trust domain, URL, and what fits its profile', () => {
   const web: RelationshipInput = {
     trustDomain: 'partner.test',
@@ -117,6 +182,16 @@ test('a relationship is checked: trust domain, URL, and what fits its profile', 
     ['ok', { ...web, webRoots }],
     ['INVALID_REQUEST', { ...web, trustDomain: 'mesh.test' }],
     ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'Partner.test' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'MESH.TEST' }],
+    // the first letter is Cyrillic
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: '\u043cesh.test' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'xn--mesh.test/' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'mesh.test:8443' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'mesh.test\u0000' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: ' mesh.test' }],
+    ['INVALID_REQUEST', { ...web, trustDomain: 'spiffe://mesh.test' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: 'mesh.test.' }],
+    ['TRUST_DOMAIN_INVALID', { ...web, trustDomain: '..' }],
     ['INVALID_REQUEST', { ...web, endpointUrl: 'http://partner.test/' }],
     ['INVALID_REQUEST', { ...web, endpointUrl: 'https://me@partner.test/' }],
     ['INVALID_REQUEST', { ...web, endpointUrl: 'https://partner.test/#x' }],
