@@ -3,7 +3,11 @@
  * it. Log each error once, at the edge that handles it.
  */
 export interface Logger {
-  debug(fields: object, message?: string): void;
+  /**
+   * `fields` may be a function that makes them. It is called only for a line that is written, so that
+   * calls by the thousand do not pay for lines that nobody wants.
+   */
+  debug(fields: object | (() => object), message?: string): void;
   info(fields: object, message?: string): void;
   warn(fields: object, message?: string): void;
   error(fields: object, message?: string): void;
@@ -38,7 +42,8 @@ export function levelled(inner: Logger, level: LogLevel): LevelledLogger {
   let present = level;
   let lowest = levels.indexOf(level);
   const through = (logger: Logger): Logger => ({
-    debug: (fields, message) => lowest <= 0 && logger.debug(fields, message),
+    debug: (fields, message) =>
+      lowest <= 0 && logger.debug(typeof fields === 'function' ? fields() : fields, message),
     info: (fields, message) => lowest <= 1 && logger.info(fields, message),
     warn: (fields, message) => lowest <= 2 && logger.warn(fields, message),
     error: (fields, message) => lowest <= 3 && logger.error(fields, message),

@@ -1,8 +1,10 @@
-import {
+import type {
+  Deadline,
+  Metadata,
   ServerInterceptingCall,
-  type Metadata,
-  type ServerInterceptingCallInterface,
-  type ServerInterceptor,
+  ServerInterceptingCallInterface,
+  ServerInterceptor,
+  ServerMethodDefinition,
 } from '@grpc/grpc-js';
 import type { Readable } from 'node:stream';
 import { PkiError } from '../errors/index.ts';
@@ -51,38 +53,9 @@ const cancelled = 8;
  */
 export function boundRequests(bounds: RequestBounds): ServerInterceptor {
   const accounts = new RequestAccounts(bounds.totalBytes);
-  return ({ requestStream }, call) => {
-    const bounded = new BoundedCall(call, bounds, accounts);
-    return new ServerInterceptingCall(call, {
-      start: (next) =>
-        next({
-          onReceiveMetadata: (metadata, forward) => {
-            bounded.takeMetadata(metadata);
-            if (!bounded.refused) forward(metadata);
-          },
-          onReceiveMessage: (message, forward) => {
-            if (bounded.refused) return;
-            if (requestStream) bounded.messageComplete();
-            forward(message);
-          },
-          onReceiveHalfClose: (forward) => {
-            if (!bounded.refused) forward();
-          },
-        }),
-      // the handler of a refused call may still answer: its answer is dropped
-      sendMetadata: (metadata, next) => {
-        if (!bounded.refused) next(metadata);
-      },
-      sendMessage: (message, next) => {
-        if (!bounded.refused) next(message);
-      },
-      sendStatus: (status, next) => {
-        if (bounded.refused) return;
-        bounded.answered();
-        next(status);
-      },
-    });
-  };
+  return (method, call) =>
+    // the type names the class of grpc-js, which itself uses no more than its interface
+    new BoundedCall(method, call, { bounds, accounts }) as unknown as ServerInterceptingCall;
 }
 
 /** Keeps the bytes of each owner, and the total. */
@@ -111,45 +84,133 @@ class RequestAccounts {
   }
 }
 
-/** One call and the bytes that it is charged. */
-class BoundedCall {
+type InterceptingServerListener = Parameters<ServerInterceptingCallInterface['start']>[0];
+type PartialStatusObject = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
+
+/** The part of the definition of a method on which a bounded call depends. */
+type BoundedMethod = Pick<
+  ServerMethodDefinition<unknown, unknown>,
+  'requestStream' | 'responseStream'
+>;
+
+/**
+ * One call and the bytes that it is charged. It stands between the handler and the call of grpc-js,
+ * in both directions. It has no `ServerInterceptingCall` of grpc-js, whose queues and closures are
+ * for interceptors that answer later. Here everything is passed on at once.
+ */
+class BoundedCall implements ServerInterceptingCallInterface, InterceptingServerListener {
+  readonly #method: BoundedMethod;
   readonly #call: ServerInterceptingCallInterface;
   readonly #bounds: RequestBounds;
   readonly #accounts: RequestAccounts;
   readonly #inside: Inside;
   readonly #owner: RequestOwner | undefined;
+  #handler: InterceptingServerListener | undefined;
   #charged = 0;
   #refused = false;
   #answered = false;
+  #cancelled = false;
 
   constructor(
+    method: BoundedMethod,
     call: ServerInterceptingCallInterface,
-    bounds: RequestBounds,
-    accounts: RequestAccounts,
+    { bounds, accounts }: { readonly bounds: RequestBounds; readonly accounts: RequestAccounts },
   ) {
+    this.#method = method;
     this.#call = call;
     this.#bounds = bounds;
     this.#accounts = accounts;
     this.#inside = inside(call);
-    this.#owner = bounds.ownerOf(call.getPeer());
+    const peer = call.getPeer();
+    this.#owner = bounds.ownerOf(peer);
     this.#inside.stream.on('data', (data: Buffer) => this.#charge(data.length));
-    const leave = bounds.enter(call.getPeer(), (error) => this.#refuse(error));
+    const leave = bounds.enter(peer, (error) => this.#refuse(error));
     this.#inside.stream.once('close', () => {
       this.#release();
       leave();
     });
   }
 
-  get refused(): boolean {
-    return this.#refused;
+  start(handler: InterceptingServerListener): void {
+    this.#handler = handler;
+    this.#call.start(this);
   }
 
-  /** The handler gave the status of the call. */
-  answered(): void {
+  onReceiveMetadata(metadata: Metadata): void {
+    if (this.#cancelled) return;
+    this.#takeMetadata(metadata);
+    if (!this.#refused) this.#handler?.onReceiveMetadata(metadata);
+  }
+
+  onReceiveMessage(message: unknown): void {
+    if (this.#cancelled || this.#refused) return;
+    // the message is with its handler; the next one is charged anew
+    if (this.#method.requestStream && !this.#compressed) this.#release();
+    this.#handler?.onReceiveMessage(message);
+  }
+
+  onReceiveHalfClose(): void {
+    if (!this.#cancelled && !this.#refused) this.#handler?.onReceiveHalfClose();
+  }
+
+  onCancel(): void {
+    this.#cancelled = true;
+    this.#handler?.onCancel();
+  }
+
+  // the handler of a refused call may still answer: its answer is dropped
+
+  sendMetadata(metadata: Metadata): void {
+    if (!this.#refused) this.#call.sendMetadata(metadata);
+  }
+
+  sendMessage(message: unknown, written: () => void): void {
+    if (this.#refused) return;
+    if (this.#method.responseStream) {
+      this.#call.sendMessage(message, written);
+      return;
+    }
+    // An only answer is followed by its status at once. To wait until it is written would cost
+    // another turn of the loop for each call. If it can not be written, grpc-js ends the call itself.
+    this.#call.sendMessage(message, () => {});
+    written();
+  }
+
+  sendStatus(status: PartialStatusObject): void {
+    if (this.#refused) return;
     this.#answered = true;
+    this.#call.sendStatus(status);
   }
 
-  takeMetadata(metadata: Metadata): void {
+  startRead(): void {
+    this.#call.startRead();
+  }
+
+  getPeer(): string {
+    return this.#call.getPeer();
+  }
+
+  getDeadline(): Deadline {
+    return this.#call.getDeadline();
+  }
+
+  getHost(): string {
+    return this.#call.getHost();
+  }
+
+  getAuthContext(): ReturnType<ServerInterceptingCallInterface['getAuthContext']> {
+    return this.#call.getAuthContext();
+  }
+
+  getConnectionInfo(): ReturnType<ServerInterceptingCallInterface['getConnectionInfo']> {
+    return this.#call.getConnectionInfo();
+  }
+
+  getMetricsRecorder(): ReturnType<ServerInterceptingCallInterface['getMetricsRecorder']> {
+    return this.#call.getMetricsRecorder();
+  }
+
+  #takeMetadata(metadata: Metadata): void {
     let size = 0;
     for (const [key, values] of Object.entries(metadata.toHttp2Headers()))
       size += key.length + String(values).length;
@@ -164,13 +225,6 @@ class BoundedCall {
         ),
       );
     else this.#charge(this.#compressed ? size + messageBytes : size);
-  }
-
-  /**
-   * Call it when a message of a client stream is with its handler. The next one is charged anew.
-   */
-  messageComplete(): void {
-    if (!this.#compressed) this.#release();
   }
 
   get #compressed(): boolean {

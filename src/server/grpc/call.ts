@@ -18,8 +18,24 @@ export interface CallContext {
   readonly logger: Logger;
 }
 
-/** The request ID that the caller sent, or a new one. */
-export function requestIdOf(call: AnyCall): string {
+/**
+ * The request ID that the caller sent, or a new one. It is made when it is needed: for the answer
+ * and the log line of a refusal, and for few other calls.
+ */
+export class CallId {
+  readonly #call: AnyCall;
+  #text: string | undefined;
+
+  constructor(call: AnyCall) {
+    this.#call = call;
+  }
+
+  get text(): string {
+    return (this.#text ??= requestIdOf(this.#call));
+  }
+}
+
+function requestIdOf(call: AnyCall): string {
   const stated = call.metadata.get(requestIdKey)[0];
   return typeof stated === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(stated) ? stated : uuidv7();
 }

@@ -1,13 +1,14 @@
-import type { handleUnaryCall, UntypedHandleCall } from '@grpc/grpc-js';
+import type { handleUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { CallerClass } from '../../services/callers/caller.ts';
 import type { Callers, Refusals } from '../../services/services.ts';
-import { requestIdOf, type DuplexCall } from './call.ts';
+import { CallId, type DuplexCall, type UnaryCall } from './call.ts';
 import { CallAdmission } from './call-admission.ts';
+import { CallDeadlines } from './call-deadlines.ts';
 import type { Connections } from './connections.ts';
 import { RefusalStatus } from './refusal-status.ts';
 import { GuardedStream, type StreamWork } from './stream-call.ts';
-import { GuardedUnary, type UnaryWork } from './unary-call.ts';
+import { GuardedUnary, type GuardedUnaryMethod, type UnaryWork } from './unary-call.ts';
 
 export interface GuardDependencies {
   readonly connections: Connections;
@@ -36,6 +37,8 @@ export class Guard {
   readonly #dependencies: GuardDependencies;
   readonly #admission: CallAdmission;
   readonly #refusalStatus: RefusalStatus;
+  /** By their seconds. */
+  readonly #deadlines = new Map<number, CallDeadlines>();
   #unaryCalls = 0;
 
   constructor(dependencies: GuardDependencies) {
@@ -45,41 +48,46 @@ export class Guard {
   }
 
   unary(method: GuardedMethod, work: UnaryWork): handleUnaryCall<unknown, unknown> {
-    const { clock, observe, limits } = this.#dependencies;
-    return (call, callback) => {
+    const { limits } = this.#dependencies;
+    const { path, admits: classes } = method;
+    const guardedMethod = this.#unaryMethod(method, work);
+    return (call: UnaryCall, callback: sendUnaryData<unknown>) => {
       this.#unaryCalls += 1;
-      const requestId = requestIdOf(call);
-      const guarded = new GuardedUnary({
-        method: method.path,
-        requestId,
-        call,
-        callback,
-        clock,
-        limitSeconds: Math.max(limits.unarySeconds, method.patienceSeconds ?? 0),
-        refusalStatus: this.#refusalStatus,
-        onAnswered: (code, seconds) => {
-          this.#unaryCalls -= 1;
-          observe(method.path, code, seconds);
-        },
-      });
+      const guarded = new GuardedUnary(guardedMethod, call, callback);
       if (this.#unaryCalls > limits.concurrentCalls) guarded.failOverloaded(limits.concurrentCalls);
-      else guarded.run(this.#admission.admit(method.path, method.admits, call, requestId), work);
+      else guarded.run(this.#admission.admit({ call, id: guarded.id, method: path, classes }));
+    };
+  }
+
+  #unaryMethod({ path, patienceSeconds = 0 }: GuardedMethod, work: UnaryWork): GuardedUnaryMethod {
+    const { clock, logger, observe, limits } = this.#dependencies;
+    const limitSeconds = Math.max(limits.unarySeconds, patienceSeconds);
+    let deadlines = this.#deadlines.get(limitSeconds);
+    if (deadlines === undefined) {
+      deadlines = new CallDeadlines(clock, limitSeconds * 1000);
+      this.#deadlines.set(limitSeconds, deadlines);
+    }
+    return {
+      ...{ path, work, clock, logger, limitSeconds, deadlines },
+      refusalStatus: this.#refusalStatus,
+      onAnswered: (code, seconds) => {
+        this.#unaryCalls -= 1;
+        observe(path, code, seconds);
+      },
     };
   }
 
   stream(method: GuardedMethod, work: StreamWork): UntypedHandleCall {
     const { clock, observe } = this.#dependencies;
+    const { path, admits: classes } = method;
     return (call: DuplexCall) => {
-      const requestId = requestIdOf(call);
+      const id = new CallId(call);
       const guarded = new GuardedStream({
-        method: method.path,
-        requestId,
-        call,
-        clock,
+        ...{ method: path, id, call, clock },
         refusalStatus: this.#refusalStatus,
-        onEnded: (code, seconds) => observe(method.path, code, seconds),
+        onEnded: (code, seconds) => observe(path, code, seconds),
       });
-      guarded.run(this.#admission.admit(method.path, method.admits, call, requestId), work);
+      guarded.run(this.#admission.admit({ call, id, method: path, classes }), work);
     };
   }
 }

@@ -86,8 +86,13 @@ export function guardedService(
         row.run === undefined
           ? guard.stream(method, streamWork(row, operations, exchanges))
           : guard.unary(method, {
-              pass: ({ caller }, request, signal) =>
-                operations.pass(path, { caller, request, signal }),
+              // a method that never waits has nothing to pass
+              ...(row.dualControl === 'never'
+                ? {}
+                : {
+                    pass: ({ caller }, request, signal) =>
+                      operations.pass(path, { caller, request, signal }),
+                  }),
               run: ({ caller }, { request }, signal) =>
                 operations.run(path, caller, request as object, signal),
               note: () => operations.note(path),

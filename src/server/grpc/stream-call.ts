@@ -1,5 +1,5 @@
 import type { Clock } from '../../common/runtime/index.ts';
-import { callerName, type CallContext, type DuplexCall } from './call.ts';
+import { callerName, type CallContext, type CallId, type DuplexCall } from './call.ts';
 import { decodeMessagesOf, decodeRequestOf } from '../../common/wire/encoded-request.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
@@ -12,7 +12,7 @@ export type StreamWork = (
 
 export interface GuardedStreamDependencies {
   readonly method: string;
-  readonly requestId: string;
+  readonly id: CallId;
   readonly call: DuplexCall;
   readonly clock: Clock;
   readonly refusalStatus: RefusalStatus;
@@ -56,9 +56,9 @@ export class GuardedStream {
     // one refusal per stream, even if more messages fail while it is recorded
     if (this.#over || this.#failing) return;
     this.#failing = true;
-    const { method, requestId, call, refusalStatus } = this.#dependencies;
+    const { method, id, call, refusalStatus } = this.#dependencies;
     void refusalStatus
-      .of({ method, requestId, context: this.#context, call }, thrown)
+      .of({ method, requestId: id.text, context: this.#context, call }, thrown)
       .then(({ code, status }) => {
         if (this.#finish(code)) call.emit('error', status);
       });

@@ -1,7 +1,8 @@
 import { Metadata, type sendUnaryData } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
-import { callerName, type CallContext, type UnaryCall } from './call.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { CallId, callerName, type CallContext, type UnaryCall } from './call.ts';
+import type { CallDeadlines } from './call-deadlines.ts';
 import { decodeRequestOf } from '../../common/wire/encoded-request.ts';
 import { noteKey } from '../../common/wire/index.ts';
 import type { RefusalStatus } from './refusal-status.ts';
@@ -19,45 +20,45 @@ export interface UnaryWork {
   readonly run: (context: CallContext, call: UnaryCall, signal: AbortSignal) => Promise<unknown>;
 }
 
-export interface GuardedUnaryDependencies {
-  readonly method: string;
-  readonly requestId: string;
-  readonly call: UnaryCall;
-  readonly callback: sendUnaryData<unknown>;
-  readonly clock: Clock;
+/** A method with one answer. All its calls share this record. */
+export interface GuardedUnaryMethod {
+  readonly path: string;
+  readonly work: UnaryWork;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly logger: Logger;
   readonly limitSeconds: number;
+  /** Of `limitSeconds`. */
+  readonly deadlines: CallDeadlines;
   readonly refusalStatus: RefusalStatus;
   readonly onAnswered: (code: string, seconds: number) => void;
 }
 
-function noteTrailer(note: string | undefined): Metadata {
+function noteTrailer(note: string | undefined): Metadata | undefined {
+  if (note === undefined) return undefined;
   const metadata = new Metadata();
-  if (note !== undefined) metadata.set(noteKey, note);
+  metadata.set(noteKey, note);
   return metadata;
 }
 
 /** One unary call from its admission to its answer. It is answered once, within its time. */
 export class GuardedUnary {
-  readonly #dependencies: GuardedUnaryDependencies;
-  readonly #startedMs: number;
-  readonly #cancelDeadline: () => void;
+  readonly id: CallId;
+  readonly startedMs: number;
+  readonly #method: GuardedUnaryMethod;
+  readonly #call: UnaryCall;
+  readonly #callback: sendUnaryData<unknown>;
   readonly #gone = new AbortController();
   #context: CallContext | undefined;
   #answered = false;
   #failing = false;
 
-  constructor(dependencies: GuardedUnaryDependencies) {
-    this.#dependencies = dependencies;
-    const { call, clock, limitSeconds } = dependencies;
-    this.#startedMs = clock.monotonicMs();
-    this.#cancelDeadline = clock.after(limitSeconds * 1000, () => {
-      const error = new PkiError(
-        'DEADLINE_EXCEEDED',
-        `the call took longer than ${limitSeconds} s`,
-      );
-      this.#gone.abort(error);
-      this.#fail(error);
-    });
+  constructor(method: GuardedUnaryMethod, call: UnaryCall, callback: sendUnaryData<unknown>) {
+    this.#method = method;
+    this.#call = call;
+    this.#callback = callback;
+    this.id = new CallId(call);
+    this.startedMs = method.clock.monotonicMs();
+    method.deadlines.add(this);
     // The client cancelled, its deadline passed, or its connection ended. The call counts as under
     // way until its work has ended. Otherwise a flood of cancelled calls would cause unlimited
     // work.
@@ -66,49 +67,72 @@ export class GuardedUnary {
     });
   }
 
+  /** The time of the call is over. */
+  expire(): void {
+    const error = new PkiError(
+      'DEADLINE_EXCEEDED',
+      `the call took longer than ${this.#method.limitSeconds} s`,
+    );
+    this.#gone.abort(error);
+    this.#fail(error);
+  }
+
   failOverloaded(limit: number): void {
     this.#fail(new PkiError('OVERLOADED', `${limit} calls are under way`));
   }
 
-  run(admission: Promise<CallContext>, work: UnaryWork): void {
-    this.#work(admission, work).catch((thrown: unknown) => this.#fail(thrown));
+  run(admission: Promise<CallContext>): void {
+    this.#work(admission).catch((thrown: unknown) => this.#fail(thrown));
   }
 
-  async #work(admission: Promise<CallContext>, work: UnaryWork): Promise<void> {
-    const { call, callback } = this.#dependencies;
+  async #work(admission: Promise<CallContext>): Promise<void> {
+    const { signal } = this.#gone;
+    const { work } = this.#method;
     const context = await admission;
     this.#context = context;
-    this.#gone.signal.throwIfAborted();
-    decodeRequestOf(call);
-    await work.pass?.(context, call.request as object, this.#gone.signal);
-    this.#gone.signal.throwIfAborted();
-    const response = await work.run(context, call, this.#gone.signal);
-    const note = work.note?.();
-    this.#answer('OK', () => callback(null, response, noteTrailer(note)));
+    signal.throwIfAborted();
+    decodeRequestOf(this.#call);
+    if (work.pass !== undefined) {
+      await work.pass(context, this.#call.request as object, signal);
+      signal.throwIfAborted();
+    }
+    const response = await work.run(context, this.#call, signal);
+    const trailer = noteTrailer(work.note?.());
+    if (this.#answer('OK', context)) this.#callback(null, response, trailer);
   }
 
-  #answer(code: string, send: () => void): void {
-    if (this.#answered) return;
+  /** Returns false if the call was already answered. */
+  #answer(code: string, context: CallContext | undefined): boolean {
+    if (this.#answered) return false;
     this.#answered = true;
-    this.#cancelDeadline();
-    const { clock, onAnswered } = this.#dependencies;
-    const durationMs = clock.monotonicMs() - this.#startedMs;
+    const { clock, deadlines, logger, path, onAnswered } = this.#method;
+    deadlines.delete(this);
+    const durationMs = clock.monotonicMs() - this.startedMs;
     onAnswered(code, durationMs / 1000);
-    const context = this.#context;
-    if (code === 'OK')
-      context?.logger.debug(
-        { caller: callerName(context.caller), durationMs: Math.round(durationMs * 100) / 100 },
+    if (code === 'OK' && context !== undefined)
+      logger.debug(
+        () => ({
+          requestId: this.id.text,
+          method: path,
+          caller: callerName(context.caller),
+          durationMs: Math.round(durationMs * 100) / 100,
+        }),
         'request done',
       );
-    send();
+    return true;
   }
 
   #fail(thrown: unknown): void {
     if (this.#failing || this.#answered) return;
     this.#failing = true;
-    const { method, requestId, call, callback, refusalStatus } = this.#dependencies;
+    const { path, refusalStatus } = this.#method;
     void refusalStatus
-      .of({ method, requestId, context: this.#context, call }, thrown)
-      .then(({ code, status }) => this.#answer(code, () => callback(status)));
+      .of(
+        { method: path, requestId: this.id.text, context: this.#context, call: this.#call },
+        thrown,
+      )
+      .then(({ code, status }) => {
+        if (this.#answer(code, this.#context)) this.#callback(status);
+      });
   }
 }

@@ -17,6 +17,8 @@ import { patienceMs, until } from '../../../support/until.ts';
 
 const batch = '/meshca.issuer.v1.AgentIssuer/SignX509Svids';
 const list = '/meshca.admin.v1.Audit/ExportAudit';
+/** It may wait for approval. */
+const mint = '/meshca.admin.v1.Roles/PutRole';
 
 /** What the operations were given, and what became of it. */
 let signals: AbortSignal[] = [];
@@ -57,7 +59,7 @@ const operations = {
 /** A server as in production, with one caller and operations that never end by themselves. */
 async function serve(): Promise<{ readonly server: Server; readonly port: number }> {
   const caller = (path: string): Caller =>
-    path === list
+    path.startsWith('/meshca.admin.')
       ? { class: 'local', uid: 0, gid: 0, pid: 1 }
       : {
           class: 'agent',
@@ -127,12 +129,12 @@ describe('a client that goes away', () => {
   });
 
   const call = (deadlineMs = patienceMs) => {
-    const method = allMethods()[batch]!;
+    const method = allMethods()[path]!;
     return client.makeUnaryRequest(
-      batch,
+      path,
       method.requestSerialize as (value: object) => Buffer,
       method.responseDeserialize as (bytes: Buffer) => object,
-      { items: [{ requestId: 'r', entryId: 'e' }] },
+      path === batch ? { items: [{ requestId: 'r', entryId: 'e' }] } : {},
       new Metadata(),
       { deadline: Date.now() + deadlineMs },
       () => {},
@@ -175,6 +177,7 @@ describe('a client that goes away', () => {
 
   test('while its call is held up: the operation does not run', async () => {
     passing = Promise.withResolvers();
+    path = mint;
     const waiting = call();
     await until(() => held === 1, 'the call is held up');
     waiting.cancel();
@@ -187,6 +190,15 @@ describe('a client that goes away', () => {
     next.cancel();
     await endedWith();
     assert.equal(signals.length, 1);
+  });
+
+  test('a call that never waits for approval is not held up', async () => {
+    passing = Promise.withResolvers();
+    const running = call();
+    await until(() => signals.length === 1, 'the batch runs');
+    assert.equal(held, 0);
+    running.cancel();
+    await endedWith();
   });
 
   test('in the middle of a streaming list: it is read no further, and closed', async () => {
