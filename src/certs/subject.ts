@@ -1,4 +1,4 @@
-import { parseDnsName, serverId, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import { isServerId, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { ipOctets } from '../common/x509/index.ts';
 import {
   isNamesProfile,
@@ -16,7 +16,7 @@ export const authorityIdentity = (trustDomain: TrustDomain): SpiffeSubject =>
   spiffeSubject(SpiffeId.of(trustDomain.id));
 
 /** The names in a certificate or CSR. */
-interface StatedNames {
+export interface StatedNames {
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
   readonly ipSans: readonly string[];
@@ -112,7 +112,7 @@ function statedSpiffeProblem(
     return leaf
       ? 'the ID of a leaf needs a path'
       : 'the ID of an authority is that of its trust domain';
-  if (leaf && id.equals(serverId(id.trustDomain)) !== (profile === 'server'))
+  if (leaf && isServerId(id) !== (profile === 'server'))
     return 'the server profile is for the ID of the server only';
   if (stated.otherSanKinds.length !== 0)
     return `a SAN of kind ${stated.otherSanKinds[0]} is never issued`;

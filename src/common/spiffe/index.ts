@@ -5,6 +5,7 @@ export {
   controlPlaneId,
   isAgentId,
   isReserved,
+  isServerId,
   serverId,
   tokenIssuerId,
   tokenIssuerOf,

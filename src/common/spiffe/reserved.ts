@@ -6,8 +6,13 @@ import { SpiffeId, type TrustDomain } from './spiffe-id.ts';
  */
 const reservedRoot = '/meshca';
 
+const serverPath = '/meshca/server';
+
 export const serverId = (trustDomain: TrustDomain): SpiffeId =>
-  SpiffeId.in(trustDomain, '/meshca/server');
+  SpiffeId.in(trustDomain, serverPath);
+
+/** Whether this is the ID of the server of its trust domain. */
+export const isServerId = ({ path }: SpiffeId): boolean => path === serverPath;
 
 /** The ID of an agent: its name, or the type that attested it and its name there. */
 export const agentId = (trustDomain: TrustDomain, ...segments: readonly string[]): SpiffeId =>

@@ -140,9 +140,26 @@ export class DerReader {
     return { tag: next, content: this.content(next, what) };
   }
 
-  /** The bytes between an earlier offset of this reader and now. */
-  since(start: number): Buffer {
-    return this.#bytes.subarray(start, this.#offset);
+  /** The bytes between an earlier offset of this reader and now, or another offset between them. */
+  since(start: number, end = this.#offset): Buffer {
+    return this.#bytes.subarray(start, end);
+  }
+
+  /** Passes over the next element; its inside is not checked. */
+  skip(wanted: number, what: string): void {
+    this.#offset = this.#header(wanted, what);
+  }
+
+  /** Passes over the next bytes if they are these, which are whole elements. */
+  passes(elements: Buffer): boolean {
+    const end = this.#offset + elements.length;
+    if (
+      end > this.#end ||
+      this.#bytes.compare(elements, 0, elements.length, this.#offset, end) !== 0
+    )
+      return false;
+    this.#offset = end;
+    return true;
   }
 
   /** Content octets of an INTEGER in its shortest form. */

@@ -5,12 +5,21 @@ import { DerError, DerReader, tag } from './der-reader.ts';
 /** Lower-case hex. */
 export const sha256Hex = (bytes: Buffer): string => hash('sha256', bytes, 'hex');
 
+/** A copy of the last key that was asked for: a certificate is written and then read again. */
+let lastKey: { readonly spkiDer: Buffer; readonly identifier: Buffer } | undefined;
+
 /**
  * Key identifier of a public key: the leftmost 160 bits of the SHA-256 of the BIT STRING's content
- * (RFC 7093 section 2 method 1), so that nothing here needs SHA-1. 20 octets. Throws
- * KEY_UNSUPPORTED for what is not a SubjectPublicKeyInfo.
+ * (RFC 7093 section 2 method 1), so that nothing here needs SHA-1. 20 octets, never
+ * to be written to. Throws KEY_UNSUPPORTED for what is not a SubjectPublicKeyInfo.
  */
 export function keyIdentifierOf(spkiDer: Buffer): Buffer {
+  if (lastKey?.spkiDer.equals(spkiDer) !== true)
+    lastKey = { spkiDer: Buffer.from(spkiDer), identifier: identifierOf(spkiDer) };
+  return lastKey.identifier;
+}
+
+function identifierOf(spkiDer: Buffer): Buffer {
   try {
     const spki = new DerReader(spkiDer).sequence('subjectPublicKeyInfo');
     spki.content(tag.sequence, 'algorithm');

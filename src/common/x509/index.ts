@@ -6,7 +6,13 @@ export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-read
 export * as derWriter from './der-writer.ts';
 export { canonicalIp, ipOctets, ipText } from './ip-address.ts';
 export { readGeneralNames, readName } from './names.ts';
-export { encodeGeneralizedTime, encodeTime, readGeneralizedTime, readTime } from './time.ts';
+export {
+  encodeGeneralizedTime,
+  encodeTime,
+  readGeneralizedTime,
+  readRequiredTime,
+  readTime,
+} from './time.ts';
 export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';
 export { parseFingerprint } from './fingerprint.ts';
 export { readExtensions, type Extensions } from './extensions.ts';

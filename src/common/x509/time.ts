@@ -56,6 +56,15 @@ export function readTime(reader: DerReader, what: string): number {
   return readElement(reader, what, reader.peek() === tag.utcTime);
 }
 
+/** Reads a Time that has the form which RFC 5280 requires for its year; Unix seconds. */
+export function readRequiredTime(reader: DerReader, what: string): number {
+  const short = reader.peek() === tag.utcTime;
+  const seconds = readElement(reader, what, short);
+  if (!short && seconds < year2050)
+    throw new DerError(`${what} is a GeneralizedTime before the year 2050`);
+  return seconds;
+}
+
 /** Reads a GeneralizedTime of any year, to the second and in Z; Unix seconds. */
 export function readGeneralizedTime(reader: DerReader, what: string): number {
   return readElement(reader, what, false);

@@ -193,4 +193,13 @@ suite('keyIdentifierOf', () => {
     assert.equal(keyIdentifierOf(spki).toString('hex'), 'e52d9c508c502347344d8c07ad91cbd6068afc75');
     assert.throws(() => keyIdentifierOf(Buffer.alloc(3)), { code: 'KEY_UNSUPPORTED' });
   });
+
+  test('is that of the bytes, also of another key in the same buffer', () => {
+    const [one, other] = [makeKey().spkiDer, makeKey().spkiDer];
+    const before = keyIdentifierOf(one);
+    other.copy(one);
+    const after = keyIdentifierOf(one);
+    assert.notDeepEqual(after, before);
+    assert.deepEqual(after, keyIdentifierOf(Buffer.from(other)));
+  });
 });
