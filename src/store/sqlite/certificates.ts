@@ -64,19 +64,21 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
 
 /**
  * Maintains the number of certificates per state, in the transaction that changes a state. Counting
- * millions of rows would block the thread.
+ * millions of rows would block the thread. Intents are few at any time: they are counted when
+ * somebody asks, since each certificate is one for a moment.
  */
-export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
+export type CountStates = (changes: StateChanges) => void;
+export type StateChanges = Readonly<Partial<Record<Exclude<CertificateState, 'intent'>, number>>>;
 
 export function createCertificates(engine: Engine): {
   readonly store: Omit<CertificateStore, 'heldBy' | 'scan' | 'unreplacedOf'>;
   readonly countStates: CountStates;
 } {
-  const { bySerial, counts, addCount } = certificateStatements(engine);
+  const { bySerial, counts, intents, addCount } = certificateStatements(engine);
   return {
     countStates: (changes) => {
       for (const [state, change] of Object.entries(changes)) {
-        if (change !== 0) addCount.run({ state: state as CertificateState, change });
+        if (change !== 0) addCount.run({ state: state as keyof StateChanges, change });
       }
     },
     store: {
@@ -105,6 +107,7 @@ export function createCertificates(engine: Engine): {
         engine.read(() => {
           const total = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
           for (const row of counts.all({})) total[row.state] = row.count;
+          total.intent = intents.get({})?.count ?? 0;
           return total;
         }),
     },
@@ -163,6 +166,14 @@ function certificateStatements(engine: Engine) {
     ),
     counts: engine.statement<Record<never, never>>()((query) =>
       query.selectFrom('certificate_counts').selectAll(),
+    ),
+    intents: engine.statement<Record<never, never>>()((query) =>
+      query
+        .selectFrom('certificates')
+        .select((eb) => eb.fn.countAll<number>().as('count'))
+        .where(sql<boolean>`state = 'intent'`)
+        // the condition of the index over what is not issued
+        .where(sql<boolean>`state <> 'issued'`),
     ),
     addCount: engine.statement<{ state: CertificateState; change: number }>()((query, slot) =>
       query

@@ -1,7 +1,12 @@
+/**
+ * `issuance`: the write begins or ends certificates, and changes no row on which a right rests.
+ */
+export type WriteKind = 'issuance' | 'other';
+
 /** Callbacks for each write and each commit of the engine. */
 export abstract class CommitHooks {
   protected readonly hooks = {
-    beforeJob: [] as ((first: boolean) => void)[],
+    beforeJob: [] as ((first: boolean, kind: WriteKind) => void)[],
     beforeCommit: [] as (() => void)[],
     afterCommit: [] as (() => void)[],
     afterDurable: [] as (() => void)[],
@@ -9,7 +14,7 @@ export abstract class CommitHooks {
   };
 
   /** Called before each write. `first`: it is the first in its transaction. */
-  beforeJob(callback: (first: boolean) => void): void {
+  beforeJob(callback: (first: boolean, kind: WriteKind) => void): void {
     this.hooks.beforeJob.push(callback);
   }
 

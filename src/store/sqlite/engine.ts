@@ -3,7 +3,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { CommitHealth } from './commit-health.ts';
-import { CommitHooks } from './commit-hooks.ts';
+import { CommitHooks, type WriteKind } from './commit-hooks.ts';
 import { DatabaseConnection } from './connection.ts';
 import { orAborted } from './or-aborted.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
@@ -18,6 +18,7 @@ import {
 
 interface Job {
   readonly work: () => unknown;
+  readonly kind: WriteKind;
   readonly signal: AbortSignal | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: PkiError) => void;
@@ -118,7 +119,13 @@ export class Engine extends CommitHooks {
    */
   write<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     if (this.#closing) return Promise.reject(closedError());
-    return this.#enqueue(work, signal);
+    return this.#enqueue(work, { kind: 'other', signal });
+  }
+
+  /** The same for a write of this kind: see WriteKind. */
+  writeIssuance<T>(work: () => T): Promise<T> {
+    if (this.#closing) return Promise.reject(closedError());
+    return this.#enqueue(work, { kind: 'issuance' });
   }
 
   /**
@@ -183,7 +190,7 @@ export class Engine extends CommitHooks {
     this.#closing = true;
     this.#health.close();
     try {
-      if (this.#broken === undefined) await this.#enqueue(last);
+      if (this.#broken === undefined) await this.#enqueue(last, { kind: 'other' });
     } finally {
       this.#connection.close();
     }
@@ -197,9 +204,18 @@ export class Engine extends CommitHooks {
     });
   }
 
-  #enqueue<T>(work: () => T, signal?: AbortSignal): Promise<T> {
+  #enqueue<T>(
+    work: () => T,
+    { kind, signal }: { readonly kind: WriteKind; readonly signal?: AbortSignal | undefined },
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ work, signal, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({
+        work,
+        kind,
+        signal,
+        resolve: resolve as (value: unknown) => void,
+        reject,
+      });
       this.#schedule();
     });
   }
@@ -288,7 +304,7 @@ export class Engine extends CommitHooks {
       let value: unknown;
       try {
         this.#connection.begin();
-        for (const callback of this.hooks.beforeJob) callback(true);
+        for (const callback of this.hooks.beforeJob) callback(true, job.kind);
         value = job.work();
         this.#commit();
       } catch (error) {
@@ -312,7 +328,7 @@ export class Engine extends CommitHooks {
       for (const job of jobs) {
         if (taken > 0 && this.#clock.monotonicMs() - started > groupBudgetMs) break;
         taken += 1;
-        for (const callback of this.hooks.beforeJob) callback(taken === 1);
+        for (const callback of this.hooks.beforeJob) callback(taken === 1, job.kind);
         outcomes.push({ job, settle: this.#savepoint(job) });
       }
       this.#commit();

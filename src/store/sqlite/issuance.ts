@@ -51,8 +51,8 @@ export function createIssuance(engine: Engine, dependencies: IssuanceDependencie
   );
   const { confirm, gone } = rows.statements;
   return {
-    recordIntents: (intents) => engine.write(() => rows.recordIntents(intents)),
-    finish: (items) => engine.write(() => rows.finish(items)),
+    recordIntents: (intents) => engine.writeIssuance(() => rows.recordIntents(intents)),
+    finish: (items) => engine.writeIssuance(() => rows.finish(items)),
     findRequest: (requester, requestId, publicKeySha256) =>
       engine.read(() => findRequest(rows.statements, { requester, requestId, publicKeySha256 })),
     // A certificate that is found is handed out, so that it must be durable. An empty result hands
@@ -100,7 +100,6 @@ class IssuanceRows {
       this.statements.insert.run(row);
       this.statements.writeNames(intent.names, row.serial);
     }
-    this.#dependencies.countStates({ intent: intents.length });
   }
 
   finish(items: readonly FinishItem[]): readonly FinishOutcome[] {
@@ -109,13 +108,10 @@ class IssuanceRows {
       items.map((item) => (item.kind === 'signed' ? item.rights : [])),
       clock.now(),
     );
-    const changes = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
+    const changes = { issued: 0, withheld: 0, refused: 0, abandoned: 0 };
     const outcomes = items.map((item, index) => {
       const outcome = this.#finishOne(item, ended[index]);
-      if (outcome.state !== 'withheld' || outcome.code !== 'CONFLICT') {
-        changes[outcome.state] += 1;
-        changes.intent -= 1;
-      }
+      if (outcome.state !== 'withheld' || outcome.code !== 'CONFLICT') changes[outcome.state] += 1;
       return outcome;
     });
     countStates(changes);
@@ -129,7 +125,7 @@ class IssuanceRows {
       this.statements.abandon.run({ serial: row.serial, state_reason: reason });
       audit(abandonedEvent(toCertificate(row), reason, nowMs));
     }
-    countStates({ intent: -rows.length, abandoned: rows.length });
+    countStates({ abandoned: rows.length });
     return rows.map((row) => toCertificate({ ...row, state: 'abandoned', state_reason: reason }));
   }
 

@@ -1,6 +1,5 @@
-import type { CertificateState } from '../../domain/index.ts';
 import type { RetentionStore } from '../ports/index.ts';
-import type { CountStates } from './certificates.ts';
+import type { CountStates, StateChanges } from './certificates.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
 
@@ -29,11 +28,11 @@ export function createRetention(
       engine.write(() => {
         checkFence(lease);
         const rows = expired.all({ before, limit });
-        const changes: Partial<Record<CertificateState, number>> = {};
+        const changes: { -readonly [State in keyof StateChanges]: StateChanges[State] } = {};
         for (const { sequence, serial, state } of rows) {
           dropNames.run({ serial });
           dropCertificate.run({ sequence });
-          changes[state] = (changes[state] ?? 0) - 1;
+          if (state !== 'intent') changes[state] = (changes[state] ?? 0) - 1;
         }
         countStates(changes);
         return rows.length;

@@ -25,6 +25,7 @@ import { eabKeyById } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
 import { newestIssuancePolicy } from './issuance-policies.ts';
+import { KeptRows } from './kept-rows.ts';
 import { tenantByName } from './tenants.ts';
 
 /**
@@ -45,15 +46,16 @@ export function createRightsCheck(
   guard: LogGuard,
   { lines, isBlocked }: { readonly lines: AgentLineRows; readonly isBlocked: IsKeyBlocked },
 ): RightsCheck {
-  const proven = provenReader(guard);
+  const kept = new KeptRows(engine);
+  const proven = provenReader(guard, kept);
   const readers: Readers = {
     authority: authorityReader(engine, proven),
     entry: entryReader(engine, proven),
     ...agentReaders(engine, proven, lines),
     delegation: delegationReader(engine, proven),
-    certificate: certificateReader(engine, guard, isBlocked),
+    certificate: certificateReader(engine, { guard, kept, isBlocked }),
     'public-key': (sha256) => ({ blocked: isBlocked(sha256) }),
-    policy: policyReader(engine, proven),
+    policy: policyReader(engine, proven, kept),
     quota: (counter) => ({ ends: guard.placeEnds(counter) }),
     ...acmeReaders(engine, proven),
   };
@@ -122,11 +124,11 @@ type ProvenReader = <Kind extends LogObjectKind>(
 ) => LoggedValues[Kind] | 'unproven' | undefined;
 
 const provenReader =
-  (guard: LogGuard): ProvenReader =>
+  (guard: LogGuard, kept: KeptRows): ProvenReader =>
   (kind, id, read) => {
     let row: ReturnType<typeof read>;
     try {
-      row = read();
+      row = kept.row(`${kind} ${id}`, read);
     } catch (thrown) {
       // items of the batch that do not use this row continue
       if (!(thrown instanceof PkiError && thrown.code === 'STORE_CORRUPT')) throw thrown;
@@ -140,10 +142,12 @@ const read = <Found, Read>(row: Found | undefined, as: (row: Found) => Read): Re
   row === undefined ? undefined : as(row);
 
 /** Without a row the built-in policy is in force, unless the log has the first version. */
-function policyReader(engine: Engine, proven: ProvenReader): Readers['policy'] {
+function policyReader(engine: Engine, proven: ProvenReader, kept: KeptRows): Readers['policy'] {
   const newest = newestIssuancePolicy(engine);
+  const newestRow = () => ({ row: newest() });
   return () => {
-    const row = newest();
+    // the absence of a row is kept as well
+    const { row } = kept.row('newest issuance-policy', newestRow) ?? newestRow();
     const id = String(row?.version ?? builtInPolicyVersion + 1);
     return proven('issuance-policy', id, () => row) ?? { version: builtInPolicyVersion };
   };
@@ -210,10 +214,15 @@ function acmeReaders(
   };
 }
 
+interface CertificateDependencies {
+  readonly guard: LogGuard;
+  readonly kept: KeptRows;
+  readonly isBlocked: IsKeyBlocked;
+}
+
 function certificateReader(
   engine: Engine,
-  guard: LogGuard,
-  isBlocked: IsKeyBlocked,
+  { guard, kept, isBlocked }: CertificateDependencies,
 ): Readers['certificate'] {
   const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
     query
@@ -224,28 +233,38 @@ function certificateReader(
   const revocation = engine.statement<{ serial: Buffer }>()((query, slot) =>
     query.selectFrom('revocations').select('revoked_at').where('serial', '=', slot('serial')),
   );
-  return (text) => {
+  const read = (text: string) => {
     const serial = fromHexOrUndefined(text);
     const row = serial === undefined ? undefined : bySerial.get({ serial });
-    // the caller was admitted by the log's record of its certificate, and an issued certificate
-    // stays issued
+    if (row === undefined || serial === undefined) return undefined;
+    return {
+      state: row.state,
+      notBefore: row.not_before,
+      notAfter: row.not_after,
+      hasRevocation: revocation.get({ serial }) !== undefined,
+      publicKeySha256: hex(row.public_key_sha256),
+    };
+  };
+  // an issued certificate stays issued, while issuance itself changes others
+  const readIssued = (text: string) => {
+    const row = read(text);
+    return row?.state === 'issued' ? row : undefined;
+  };
+  return (text) => {
+    const row = kept.row(`certificate ${text}`, () => readIssued(text)) ?? read(text);
+    // the caller was admitted by the log's record of its certificate
     if (row?.state !== 'issued')
       guard.announce({
         kind: 'certificate',
         id: text,
         found: row === undefined ? 'absent' : 'differs',
       });
-    if (row === undefined || serial === undefined) return undefined;
-    return {
-      state: row.state,
-      notBefore: row.not_before,
-      notAfter: row.not_after,
-      // Decided by the log, whatever the row says. A row that the log does not know yet may belong
-      // to this very transaction. Whoever has a blocked key may have stolen it.
-      revoked:
-        guard.revocation(text) !== undefined ||
-        revocation.get({ serial }) !== undefined ||
-        isBlocked(hex(row.public_key_sha256)),
-    };
+    if (row === undefined) return undefined;
+    const { state, notBefore, notAfter, hasRevocation, publicKeySha256 } = row;
+    // Decided by the log, whatever the row says. A row that the log does not know yet may belong to
+    // this very transaction. Whoever has a blocked key may have stolen it.
+    const revoked =
+      guard.revocation(text) !== undefined || hasRevocation || isBlocked(publicKeySha256);
+    return { state, notBefore, notAfter, revoked };
   };
 }

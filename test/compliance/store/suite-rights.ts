@@ -48,7 +48,10 @@ export interface RightsWorld {
   readonly entry: ReturnType<typeof draft>;
 }
 
-/** A row of every kind that a right rests on, and the rights. */
+/**
+ * A row of every kind that a right rests on, and the rights. A certificate was issued under all of
+ * them: an engine may have kept the rows.
+ */
 export async function rightsWorld(store: Ledger, clock: ManualClock): Promise<RightsWorld> {
   const authority = await activeAuthority(store);
   const entry = draft({ expiresAt: start + 1000 });
@@ -61,22 +64,21 @@ export async function rightsWorld(store: Ledger, clock: ManualClock): Promise<Ri
   const allowed = delegation({ expiresAt: start + 2000 });
   await store.delegations.create(allowed, event('delegation.created'));
   const caller = await issued(store, authority.id, { notAfter: start + 3000 });
-  return {
-    store,
-    clock,
-    entry,
-    authorityId: authority.id,
-    authorityVersion: authority.version,
-    rights: {
-      authority: mayFinish(authority.id),
-      entry: { kind: 'entry', id: entry.id, revision: change!.after!.revision },
-      agent: { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
-      agentSvid: { kind: 'agent-svid', spiffeId: agent.spiffeId, serial: agent.serial },
-      delegation: { kind: 'delegation', id: allowed.id },
-      caller: { kind: 'caller', serial: caller.serial },
-      policy: { kind: 'policy', version: 0 },
-    },
+  const rights: RightsWorld['rights'] = {
+    authority: mayFinish(authority.id),
+    entry: { kind: 'entry', id: entry.id, revision: change!.after!.revision },
+    agent: { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
+    agentSvid: { kind: 'agent-svid', spiffeId: agent.spiffeId, serial: agent.serial },
+    delegation: { kind: 'delegation', id: allowed.id },
+    caller: { kind: 'caller', serial: caller.serial },
+    policy: { kind: 'policy', version: 0 },
   };
+  const first = intent({ authorityId: authority.id });
+  await store.issuance.recordIntents([first]);
+  const outcomes = await store.issuance.finish([signed(first, Object.values(rights))]);
+  assert.deepEqual(outcomes, [{ state: 'issued' }]);
+  const { id: authorityId, version: authorityVersion } = authority;
+  return { store, clock, entry, authorityId, authorityVersion, rights };
 }
 
 /**
