@@ -7,9 +7,9 @@ import { wrapped } from './wrap.ts';
 
 /** fresh, stale, failing: one word for what a relationship gives now. */
 export function conditionOf({ bundle, polls }: Relationship__Output): string {
+  if (!bundle) return 'no bundle';
   if (polls?.stale) return 'stale';
-  if (polls?.failure) return bundle ? 'failing' : 'no bundle';
-  return bundle ? 'fresh' : 'no bundle';
+  return polls?.failure ? 'failing' : 'fresh';
 }
 
 export function showRelationships(
@@ -115,7 +115,7 @@ export function explainRelationship(
         'signed is trusted no more. A rotation of the other side ends so; where none was ' +
         'announced, ask its operators.',
     );
-  if (polls.stale)
+  if (polls.stale && bundle)
     lines.push(
       `It is stale: nothing has confirmed it since ${instant(polls.refreshedAt)}. It stays in ` +
         'use; a key that the other side has withdrawn since is still trusted here.',
@@ -124,7 +124,7 @@ export function explainRelationship(
     return [
       ...lines,
       polls.attemptedAt === 0
-        ? 'The endpoint was not asked yet.'
+        ? 'This server has not asked the endpoint yet.'
         : `The endpoint confirmed it ${instant(polls.refreshedAt)}, and is asked again ` +
           `${until(polls.nextAt, context.now())}.`,
     ];

@@ -62,7 +62,7 @@ export {
   foreignDocument,
   maximumDocumentBytes,
   parseForeignDocument,
-  type ForeignDocument,
+  type ReadDocument,
 } from './federation/document.ts';
 export {
   judgeBundle,

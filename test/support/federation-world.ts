@@ -9,7 +9,8 @@ import { FederationPoller } from '../../src/services/federation/poller.ts';
 import type { PkiError } from '../../src/common/errors/index.ts';
 import type { FederationView, RelationshipDraft } from '../../src/services/services.ts';
 import { relationshipMessage } from '../../src/api/messages/federation.ts';
-import { explainRelationship } from '../../src/cli/federation-view.ts';
+import type { CliContext } from '../../src/cli/context.ts';
+import { explainRelationship, showRelationship } from '../../src/cli/federation-view.ts';
 import type { Relationship__Output } from '../../src/common/wire/generated/meshca/admin/v1/Relationship.ts';
 import { createServicesWorld, local, trustDomain, type ServicesWorld } from './services-world.ts';
 import { until } from './until.ts';
@@ -28,7 +29,8 @@ export class FederationWorld implements AsyncDisposable {
   readonly alerts: Alert[] = [];
   readonly outcomes: string[] = [];
 
-  private constructor(world: ServicesWorld) {
+  /** Also for another server on the same database. */
+  constructor(world: ServicesWorld) {
     this.world = world;
     const { store, clock } = world;
     const logger: Logger = {
@@ -119,6 +121,15 @@ export class FederationWorld implements AsyncDisposable {
   async explain(name = 'partner.test'): Promise<string> {
     const message = relationshipMessage(await this.view(name)) as unknown as Relationship__Output;
     return explainRelationship({ now: () => this.world.clock.now() }, message).join('\n');
+  }
+
+  /** The lines that `meshca federation show` prints. */
+  async show(name = 'partner.test'): Promise<readonly string[]> {
+    const message = relationshipMessage(await this.view(name)) as unknown as Relationship__Output;
+    let text = '';
+    const context = { now: () => this.world.clock.now(), out: (part: string) => (text += part) };
+    showRelationship(context as unknown as CliContext, message);
+    return text.split('\n');
   }
 
   /** Lets the time between two polls go by, and waits for the poll. */

@@ -1,5 +1,5 @@
 import type { CreateRelationshipRequest__Output } from '../../common/wire/generated/meshca/admin/v1/CreateRelationshipRequest.ts';
-import { parseForeignDocument, rootSha256 } from '../../domain/index.ts';
+import { parseForeignDocument, rootSha256, type ReadDocument } from '../../domain/index.ts';
 
 /** What approvers compare with what the operators of the foreign trust domain have handed over. */
 export function relationshipPreview({
@@ -21,7 +21,16 @@ export function relationshipPreview({
     ...(bundleDocument.length === 0
       ? ['No bundle comes with it: the first one is that of the endpoint.']
       : document.ok
-        ? document.value.roots.map((root) => `Root in the bundle: SHA-256 ${rootSha256(root)}`)
+        ? bundleLines(document.value)
         : [`The bundle that comes with it is refused: ${document.error.message}`]),
   ];
 }
+
+const bundleLines = ({ roots, jwtKeys, leftOut }: ReadDocument): readonly string[] => [
+  ...roots.map((root) => `Root in the bundle: SHA-256 ${rootSha256(root)}`),
+  ...jwtKeys.map(
+    ({ keyId, spki }) =>
+      `JWT key in the bundle: ${JSON.stringify(keyId)}, SHA-256 ${rootSha256(spki)}`,
+  ),
+  ...(leftOut > 0 ? [`Roots that are left out, as nobody here can use them: ${leftOut}`] : []),
+];

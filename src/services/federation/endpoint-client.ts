@@ -98,7 +98,9 @@ type Answer = { readonly document: Buffer } | { readonly location: string };
 
 function get(url: URL, trust: EndpointTrust, signal: AbortSignal): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    let isAnswered = false;
     const onResponse = (response: IncomingMessage): void => {
+      isAnswered = true;
       answerOf(url, response).then(resolve, (error: unknown) => {
         sent.destroy();
         reject(error as Error);
@@ -110,6 +112,8 @@ function get(url: URL, trust: EndpointTrust, signal: AbortSignal): Promise<Answe
         ...trust,
         // a connection of its own: nothing is resumed, so that each server is verified
         agent: false,
+        // also where the environment turns verification off for all of Node
+        rejectUnauthorized: true,
         minVersion: 'TLSv1.2',
         signal,
         headers: { accept: 'application/json' },
@@ -117,6 +121,10 @@ function get(url: URL, trust: EndpointTrust, signal: AbortSignal): Promise<Answe
       onResponse,
     );
     sent.on('error', reject);
+    // Node tells nobody else of an answer that changes the protocol (101)
+    sent.on('close', () => {
+      if (!isAnswered) reject(failed(`${url.host} ends the connection without an answer`));
+    });
     sent.end();
   });
 }
@@ -151,7 +159,8 @@ function redirectUrl(location: string, from: URL): string {
 }
 
 /** Codes of Node and OpenSSL that say that the certificate of a server is not the one. */
-const certificateCode = /CERT|ISSUER|SIGNATURE|SELF_SIGNED|PURPOSE|PATH_LENGTH|HOSTNAME/;
+const certificateCode =
+  /CERT|ISSUER|SIGNATURE|SELF_SIGNED|PURPOSE|PATH_LENGTH|HOSTNAME|INVALID_CA|^UNSPECIFIED$/;
 
 function failedBy(error: NodeJS.ErrnoException): PkiError {
   const text = `${error.message}${error.code === undefined ? '' : ` (${error.code})`}`;

@@ -11,6 +11,7 @@ import {
   type JudgedBundle,
   type KnownKeys,
   type PollLimits,
+  type ReadDocument,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerFederation, ProvenFederation } from '../../ledger/index.ts';
@@ -184,21 +185,51 @@ export class FederationPoller {
   }
 
   async #fetch(present: ProvenFederation, signal: AbortSignal): Promise<JudgedBundle> {
-    const { fetch, clock, federation, foreign, logger } = this.#dependencies;
-    const { relationship, bundle: held, accepted, altered } = present;
-    const bytes = await fetch({ relationship, rootsDer: await this.#rootsFor(present), signal });
+    try {
+      return await this.#fetchOnce(present, signal);
+    } catch (thrown) {
+      const { foreign } = this.#dependencies;
+      if (PkiError.from(thrown).code !== 'CONFLICT') throw thrown;
+      // another server has stored a bundle meanwhile. What was fetched may be older than that one.
+      await foreign.reread();
+      const now = await foreign.of(present.relationship.trustDomain);
+      if (now?.relationship.id !== present.relationship.id) throw thrown;
+      return this.#fetchOnce(now, signal);
+    }
+  }
+
+  async #fetchOnce(present: ProvenFederation, signal: AbortSignal): Promise<JudgedBundle> {
+    const { relationship } = present;
+    const rootsDer = await this.#rootsFor(present);
+    const bytes = await this.#dependencies.fetch({ relationship, rootsDer, signal });
     const document = parseForeignDocument(bytes);
     if (!document.ok) throw document.error;
-    const known = await this.#knownKeys();
-    const judged = judgeBundle(document.value, {
-      ...{ relationship, held, accepted, known },
+    return this.#take(document.value, present, signal);
+  }
+
+  async #take(
+    document: ReadDocument,
+    { relationship, bundle: held, accepted, altered }: ProvenFederation,
+    signal: AbortSignal,
+  ): Promise<JudgedBundle> {
+    const { clock, federation, foreign } = this.#dependencies;
+    const judged = judgeBundle(document, {
+      ...{ relationship, held, accepted },
+      known: await this.#knownKeys(),
       now: clock.now(),
     });
     if (!judged.ok) throw judged.error;
-    const { bundle, changed, lostRoots, lostJwtKeys, leftOut } = judged.value;
+    const { bundle, changed } = judged.value;
     if (!changed && !altered) return judged.value;
     signal.throwIfAborted();
     await federation.accept(bundle, held, acceptedEvent(judged.value, 'server', clock.nowMs()));
+    this.#tell(judged.value);
+    await foreign.refresh();
+    return judged.value;
+  }
+
+  #tell({ bundle, lostRoots, lostJwtKeys, leftOut }: JudgedBundle): void {
+    const { logger } = this.#dependencies;
     const { trustDomain, sequence } = bundle;
     if (lostRoots.length + lostJwtKeys.length > 0)
       logger.warn(
@@ -210,8 +241,6 @@ export class FederationPoller {
         { trustDomain, sequence, ...(leftOut > 0 ? { leftOut } : {}) },
         'a bundle of a foreign trust domain was accepted',
       );
-    await foreign.refresh();
-    return judged.value;
   }
 
   /** The roots of the trust domain of the endpoint: of the bundle held, or of our own. */
