@@ -151,7 +151,6 @@ export class SigningGate {
         ? this.#enclosed().sign(items, signal)
         : Promise.resolve(failedOutcomes(items, refusal));
     },
-    isBusy: () => this.#enclosed().isBusy(),
     state: () => this.#enclosed().state(),
     stateOf: (token) => this.#enclosed().stateOf(token),
     primaryToken: () => this.#enclosed().primaryToken(),

@@ -64,10 +64,6 @@ export class DeferredSigners implements ManagedSigners {
     return Promise.resolve(items.map(() => failedOutcome(code, message)));
   }
 
-  isBusy(): boolean {
-    return this.#inner?.isBusy() ?? false;
-  }
-
   state(): SignersState {
     if (this.#inner !== undefined) return this.#inner.state();
     const status = this.#closed

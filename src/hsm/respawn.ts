@@ -109,21 +109,3 @@ export function backgroundChunkSize(facts: ChunkFacts): number {
     chunkMaximum,
   );
 }
-
-/**
- * Whether each signer has enough to do, with so many items that are handed over soon. A signer that
- * signs one item after another has enough with one chunk. Another one has enough with twice as many
- * items as it signs at once: they take about as long as the commit of the next group.
- */
-export function signersAreBusy(
-  signers: readonly { readonly concurrency: number; readonly items: number }[],
-  queued: number,
-): boolean {
-  if (signers.length === 0) return false;
-  if (signers.every(({ concurrency }) => concurrency === 1)) {
-    const idle = signers.filter(({ items }) => items === 0).length;
-    return Math.ceil(queued / unsplitItems) >= idle;
-  }
-  const room = signers.map(({ concurrency, items }) => Math.max(0, 2 * concurrency - items));
-  return queued >= room.reduce((sum, each) => sum + each, 0);
-}

@@ -77,10 +77,6 @@ export class SignQueue {
     return this.#callers.length + this.#background.length;
   }
 
-  get ofCallers(): number {
-    return this.#callers.length;
-  }
-
   push(queued: QueuedItem, nowMs: number): void {
     (queued.item.background === true ? this.#background : this.#callers).push(queued, nowMs);
   }

@@ -91,11 +91,6 @@ export class SignerRouter implements ManagedSigners {
     return outcomes;
   }
 
-  /** Of the token that signs. */
-  isBusy(): boolean {
-    return this.#byToken.get(this.primaryToken())?.isBusy() ?? false;
-  }
-
   /** Status and reason of the token that signs; the counts of all tokens. */
   state(): SignersState {
     const { status, reason, code } = this.stateOf(this.primaryToken());

@@ -12,7 +12,7 @@ import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './
 import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
 import { isMacKey, type EngineMode, type UsableKey } from './protocol.ts';
-import { backgroundChunkSize, chunkSize, signersAreBusy } from './respawn.ts';
+import { backgroundChunkSize, chunkSize } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue, type QueuedItem, type QueueTurn } from './sign-queue.ts';
 import { SignerGroup } from './signer-group.ts';
 import { softHsmDenied } from './softhsm-guard.ts';
@@ -217,14 +217,6 @@ class ProcessSigners implements ManagedSigners {
     }
     this.#dispatchSoon();
     return outcomes;
-  }
-
-  isBusy(): boolean {
-    const signers = this.#group.ready.map((link) => ({
-      concurrency: concurrencyOf(link),
-      items: link.itemsInFlight,
-    }));
-    return signersAreBusy(signers, this.#queue.ofCallers);
   }
 
   state(): SignersState {

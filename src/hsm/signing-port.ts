@@ -92,11 +92,6 @@ export interface Signers {
    * Absent: all items are signed, as after a durable intent.
    */
   sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]>;
-  /**
-   * Whether each signer has enough to do for a while. A further item would only wait, so that its
-   * caller may gather more.
-   */
-  isBusy(): boolean;
   state(): SignersState;
   /** Called at each change of `state().status`. Returns the unsubscribe function. */
   onChange(listener: (state: SignersState) => void): () => void;

@@ -9,25 +9,24 @@ export const commitLimit = 200;
  * loop, or while a batch is in work, share the next batch. A lone group waits only until the end of
  * the turn.
  *
- * Owner of its queue. `work` gets at most `limit` items and returns one result per item. A larger
- * group goes alone and whole. While `isHeld`, asked with the number of waiting items, no batch
- * begins: whoever lets go calls `letGo`.
+ * Owner of its queue. `work` gets at most `limit` items, and no more than `sizeOf` says of the
+ * number that waits. It returns one result per item. A larger group goes alone and whole.
  */
 export class Batcher<T, R> {
   readonly #work: (items: readonly T[]) => Promise<readonly R[]>;
   readonly #limit: number;
-  readonly #isHeld: (waiting: number) => boolean;
+  readonly #sizeOf: (waiting: number) => number;
   #queue: Group<T, R>[] = [];
   #running = false;
 
   constructor(
     work: (items: readonly T[]) => Promise<readonly R[]>,
     limit: number,
-    isHeld: (waiting: number) => boolean = never,
+    sizeOf: (waiting: number) => number = all,
   ) {
     this.#work = work;
     this.#limit = limit;
-    this.#isHeld = isHeld;
+    this.#sizeOf = sizeOf;
   }
 
   /** Rejects with CANCELLED if no caller waits for the group when its batch begins. */
@@ -35,15 +34,10 @@ export class Batcher<T, R> {
     if (items.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       this.#queue.push({ items, isWanted, resolve, reject });
-      this.letGo();
+      if (this.#running) return;
+      this.#running = true;
+      atTurnEnd('gather', () => void this.#drain());
     });
-  }
-
-  /** Begins a batch at the end of the turn if groups wait and are not held. */
-  letGo(): void {
-    if (this.#running || this.#queue.length === 0) return;
-    this.#running = true;
-    atTurnEnd('gather', () => void this.#drain());
   }
 
   get waiting(): number {
@@ -51,7 +45,7 @@ export class Batcher<T, R> {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0 && !this.#isHeld(this.waiting)) {
+    while (this.#queue.length > 0) {
       const groups = this.#take();
       if (groups.length > 0) await this.#runOne(groups);
     }
@@ -64,10 +58,11 @@ export class Batcher<T, R> {
       reject(new PkiError('CANCELLED', 'the client has gone'));
       return false;
     });
+    const limit = Math.min(this.#sizeOf(this.waiting), this.#limit);
     let size = 0;
     let count = 0;
     for (const group of this.#queue) {
-      if (count > 0 && size + group.items.length > this.#limit) break;
+      if (count > 0 && size + group.items.length > limit) break;
       size += group.items.length;
       count += 1;
     }
@@ -93,7 +88,7 @@ export class Batcher<T, R> {
 }
 
 const always = (): boolean => true;
-const never = (): boolean => false;
+const all = (waiting: number): number => waiting;
 
 interface Group<T, R> {
   readonly items: readonly T[];

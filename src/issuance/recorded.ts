@@ -6,17 +6,10 @@ import type { SignItem, SignOutcome } from '../hsm/signing-port.ts';
 import type { LedgerBlockedKeys, LedgerQuotas } from '../ledger/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import type { CertificateDraft } from './certificate-draft.ts';
-import {
-  endingOf,
-  released,
-  type CertificateOutcome,
-  type Ending,
-  type Item,
-  type Signed,
-} from './endings.ts';
+import { endingOf, released, type CertificateOutcome, type Item, type Signed } from './endings.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
+import { GroupSize } from './group-size.ts';
 import { RunsUnderWay, type IssuanceUnderWay } from './runs-under-way.ts';
-import { SignerLoad } from './signer-load.ts';
 import { quotaUsed, requireAdmitted } from './policy.ts';
 
 export interface SigningStep {
@@ -25,8 +18,6 @@ export interface SigningStep {
    * public key in the issuer's recorded certificate. If this throws, every item failed.
    */
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
-  /** See `Signers.isBusy`. Absent: nobody waits on account of these items. */
-  readonly isBusy?: () => boolean;
   /**
    * False when no caller waits for any of the items any more. If their intents are not durable yet,
    * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: callers wait.
@@ -50,8 +41,8 @@ export interface RecordedIssuance {
   /**
    * Redeems each item. An item can be redeemed once, and only by the issuance that made it;
    * otherwise INTERNAL, and nothing is recorded or signed. Outcomes are in the order of the items.
-   * Concurrent calls share commits. Rejects if the store fails: then nothing is released, and the
-   * next start finds the intents as unfinished.
+   * Concurrent calls share commits, and a large call takes several. Rejects if the store fails: then
+   * nothing is released, and the next start finds the intents that have not ended as unfinished.
    */
   run(
     prepared: readonly PreparedCertificate[],
@@ -105,8 +96,8 @@ export function createRecordedIssuance({
   blockedKeys,
   clock,
 }: RecordedDependencies): RecordedIssuance {
-  const load = new SignerLoad();
-  const intents = intentBatcher(store, load);
+  const groupSize = new GroupSize();
+  const intents = intentBatcher(store, groupSize);
   const finishes = new Batcher<FinishItem, FinishOutcome>(
     (batch) => store.finish(batch),
     commitLimit,
@@ -134,7 +125,8 @@ export function createRecordedIssuance({
     async run(prepared, signing) {
       if (prepared.length === 0) return [];
       const items = prepared.map((certificate) => Prepared.redeem(certificate, issuance));
-      return runs.add(items, runItems(items, signing, { intents, finishes, load, clock }));
+      const run = inSlices(items, signing, { intents, finishes, clock });
+      return runs.add(items, run.finally(groupSize.enter(items.length)));
     },
     underWay: () => runs.present(),
   };
@@ -144,32 +136,52 @@ export function createRecordedIssuance({
 interface Shared {
   readonly intents: Batcher<Intent, undefined>;
   readonly finishes: Batcher<FinishItem, FinishOutcome>;
-  readonly load: SignerLoad;
   readonly clock: Clock;
+}
+
+/**
+ * A larger call goes in slices: while the signers have one, the next is committed. A call has its
+ * outcomes when all slices have ended.
+ */
+const sliceSize = 128;
+
+async function inSlices(
+  items: readonly Item[],
+  signing: SigningStep,
+  shared: Shared,
+): Promise<readonly CertificateOutcome[]> {
+  if (items.length <= sliceSize) return runItems(items, signing, shared);
+  const size = Math.ceil(items.length / Math.ceil(items.length / sliceSize));
+  const slices: Promise<readonly CertificateOutcome[]>[] = [];
+  const whole = { ...signing, wanted: onceWanted(signing.wanted) };
+  for (let start = 0; start < items.length; start += size)
+    slices.push(runItems(items.slice(start, start + size), whole, shared));
+  const settled = await Promise.allSettled(slices);
+  return settled.flatMap((slice) => {
+    if (slice.status === 'rejected') throw slice.reason;
+    return slice.value;
+  });
+}
+
+/** A call of which a part has begun runs to its end. */
+function onceWanted(wanted: () => boolean = () => true): () => boolean {
+  let begun = false;
+  return () => (begun ||= wanted());
 }
 
 async function runItems(
   items: readonly Item[],
-  { sign, isBusy, wanted, step = noStep }: SigningStep,
-  { intents, finishes, load, clock }: Shared,
+  { sign, wanted, step = noStep }: SigningStep,
+  { intents, finishes, clock }: Shared,
 ): Promise<readonly CertificateOutcome[]> {
   step('prepared');
   const asked = items.map(({ intent }) => intent);
   await intents.run(asked, wanted);
   step('intents-durable');
-  const signing = outcomesOf(items.map(toSignItem), sign);
-  const signed = await signing.finally(load.begin(items.length, isBusy));
+  const signed = await outcomesOf(items.map(toSignItem), sign);
   step('signed');
-  let endings: readonly Ending[];
-  let finishing: ReturnType<typeof finishes.run>;
-  try {
-    endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
-    finishing = finishes.run(endings.map(({ finish }) => finish));
-  } finally {
-    // behind the ends, whose callers wait already longer: both go into one commit
-    intents.letGo();
-  }
-  const finished = await finishing;
+  const endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
+  const finished = await finishes.run(endings.map(({ finish }) => finish));
   step('recorded');
   return endings.map(({ outcome, finish }, index) =>
     outcome.ok ? released(outcome, finish, finished[index], clock.nowMs()) : outcome,
@@ -178,7 +190,7 @@ async function runItems(
 
 const intentBatcher = (
   store: Pick<IssuanceStore, 'recordIntents'>,
-  load: SignerLoad,
+  groupSize: GroupSize,
 ): Batcher<Intent, undefined> =>
   new Batcher(
     async (batch) => {
@@ -186,7 +198,7 @@ const intentBatcher = (
       return batch.map(() => undefined);
     },
     commitLimit,
-    (waiting) => load.holds(waiting),
+    (waiting) => groupSize.of(waiting),
   );
 
 const noStep = (): void => {};

@@ -218,7 +218,6 @@ export async function createServicesWorld(
     recorded,
     audit: store.audit,
     signers: {
-      isBusy: () => false,
       sign: async (items) => {
         const act = interruption;
         interruption = undefined;

@@ -38,7 +38,7 @@ export interface PipelineDependencies {
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
   readonly audit: Pick<AuditStore, 'append'>;
-  readonly signers: Pick<Signers, 'sign' | 'isBusy'>;
+  readonly signers: Pick<Signers, 'sign'>;
   readonly authorities: Pick<Authorities, 'chainDer'> & {
     issuerFor(request: LeafRequest): IssuerView | undefined;
   };
@@ -288,7 +288,6 @@ class LeafIssuer {
         ready.map(({ prepared }) => prepared),
         {
           sign: (items) => signers.sign(items),
-          isBusy: () => signers.isBusy(),
           wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
           ...(step === undefined ? {} : { step }),
         },

@@ -7,7 +7,6 @@ import type { SignItem } from '../../../src/hsm/signing-port.ts';
 import { keySpecs } from '../../../src/hsm/key-spec.ts';
 import {
   chunkMaximum,
-  signersAreBusy,
   backgroundChunkSize,
   chunkSize,
   respawnDelayMs,
@@ -134,25 +133,6 @@ describe('decisions of the signers', () => {
     assert.equal(backgroundChunkSize({ ...facts, itemMs: 20, concurrency: 16 }), 16);
     assert.equal(backgroundChunkSize({ ...facts, itemMs: 0.001 }), chunkMaximum);
     assert.equal(backgroundChunkSize({ ...facts, itemMs: undefined }), 8);
-  });
-
-  it('calls signers busy that have a chunk each, or what waits gives them one', () => {
-    const serial = (...items: number[]) => items.map((each) => ({ concurrency: 1, items: each }));
-    assert.equal(signersAreBusy([], 5), false);
-    assert.equal(signersAreBusy(serial(0, 0), 0), false);
-    assert.equal(signersAreBusy(serial(16, 0), 0), false, 'one is idle');
-    assert.equal(signersAreBusy(serial(1, 1), 0), true);
-    assert.equal(signersAreBusy(serial(0, 0), 16), false, 'one chunk leaves the other idle');
-    assert.equal(signersAreBusy(serial(0, 0), 17), true);
-    assert.equal(signersAreBusy(serial(3, 0), 1), true);
-  });
-
-  it('calls a signer busy that has twice as many items as it signs at once', () => {
-    const one = (items: number) => [{ concurrency: 16, items }];
-    assert.equal(signersAreBusy(one(31), 0), false);
-    assert.equal(signersAreBusy(one(31), 1), true);
-    assert.equal(signersAreBusy([...one(32), ...one(0)], 31), false);
-    assert.equal(signersAreBusy([...one(32), ...one(0)], 32), true);
   });
 
   it('gives each caller his outcomes in order, each settled once', async () => {

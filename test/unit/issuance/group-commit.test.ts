@@ -87,33 +87,21 @@ test('a failed batch fails its groups and not the ones after it', async () => {
   );
 });
 
-test('held groups wait together until they are let go, also those that came during a batch', async () => {
-  const batches: number[][] = [];
+test('a batch is as large as it is told for the number that waits', async () => {
   const asked: number[] = [];
-  let held = true;
+  const sizes: number[] = [];
   const batcher = new Batcher<number, number>(
     async (items) => {
-      batches.push([...items]);
+      sizes.push(items.length);
       return [...items];
     },
-    100,
+    4,
     (waiting) => {
       asked.push(waiting);
-      return held;
+      return Math.ceil(waiting / 2);
     },
   );
-  const turns = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
-  const all = [batcher.run([1, 2]), batcher.run([3])];
-  await turns();
-  all.push(batcher.run([4]));
-  await turns();
-  assert.deepEqual(batches, []);
-  assert.deepEqual(asked, [3, 4], 'asked once a turn, with everything that waits');
-  held = false;
-  batcher.letGo();
-  await Promise.all(all);
-  assert.deepEqual(batches, [[1, 2, 3, 4]]);
-  batcher.letGo();
-  await turns();
-  assert.equal(batches.length, 1, 'nothing waits, nothing is asked');
+  await Promise.all(Array.from({ length: 10 }, (_, index) => batcher.run([index])));
+  assert.deepEqual(asked, [10, 6, 3, 1]);
+  assert.deepEqual(sizes, [4, 3, 2, 1], 'and never above the limit');
 });

@@ -112,6 +112,8 @@ function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
 interface World {
   readonly log: string[];
   readonly intents: Intent[];
+  /** The number of intents in each commit. */
+  readonly commits: number[];
   readonly finished: FinishItem[];
   finish: (item: FinishItem) => FinishOutcome;
   storeFails: boolean;
@@ -123,6 +125,7 @@ function world(): World {
   const state: Omit<World, 'issuance'> = {
     log: [],
     intents: [],
+    commits: [],
     finished: [],
     finish: (item) => ({ state: item.kind === 'signed' ? 'issued' : item.kind }),
     storeFails: false,
@@ -138,6 +141,7 @@ function world(): World {
         if (state.storeFails) throw new PkiError('STORE_FAILED', 'disk full');
         state.log.push('intents');
         state.intents.push(...items);
+        state.commits.push(items.length);
       },
       finish: async (items) => {
         await new Promise((resolve) => setImmediate(resolve));
@@ -313,40 +317,70 @@ test('concurrent calls share their commits, and each gets its own outcomes', asy
   assert.deepEqual(w.log, ['intents', 'finish']);
 });
 
-test('while the signers are busy, later certificates gather, and share a commit with the signed ones', async () => {
+test('calls that come at once go in several groups, of which one is committed while another is signed', async () => {
   const w = world();
-  const commits: string[] = [];
-  const run = (name: string, count: number, sign: typeof signs) =>
-    w.issuance.run(
-      Array.from({ length: count }, () => prepared(w)),
-      { sign, isBusy: () => true, step: (step) => commits.push(`${name} ${step}`) },
-    );
+  const steps: string[] = [];
   const token = Promise.withResolvers<void>();
-  const first = run('first', 2, async (items) => {
-    await token.promise;
-    return signs(items);
-  });
-  await until(() => commits.includes('first intents-durable'));
-  const later = [run('second', 1, signs), run('third', 1, signs)];
-  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(w.log, ['intents'], 'nothing of theirs is recorded yet');
+  const calls = Array.from({ length: 20 }, (_, index) =>
+    w.issuance.run([prepared(w)], {
+      sign: async (items) => {
+        if (index === 0) await token.promise;
+        return signs(items);
+      },
+      step: (step) => steps.push(`${index} ${step}`),
+    }),
+  );
+  await until(() => steps.includes('19 recorded'));
+  assert.equal(steps.includes('0 signed'), false, 'the first is still at its signer');
   token.resolve();
-  await Promise.all([first, ...later]);
-  assert.deepEqual(w.log, ['intents', 'finish', 'intents', 'finish']);
-  assert.equal(w.intents.length, 4);
+  const outcomes = await Promise.all(calls);
+  assert.ok(outcomes.flat().every(({ ok }) => ok));
+  assert.equal(w.commits[0], 10, 'half of them');
+  assert.ok(w.commits.length < 6, `few commits of intents: ${w.commits.join(', ')}`);
 });
 
 test('a lone certificate goes at once, whatever else was signed before', async () => {
   const w = world();
   for (let index = 0; index < 3; index += 1) {
-    const [outcome] = await w.issuance.run([prepared(w)], { sign: signs, isBusy: () => true });
+    const [outcome] = await w.issuance.run([prepared(w)], { sign: signs });
     assert.ok(outcome?.ok);
   }
   const failing = await w.issuance.run([prepared(w)], {
     sign: () => Promise.reject(new PkiError('HSM_UNAVAILABLE', 'gone')),
-    isBusy: () => true,
   });
   assert.equal(failing[0]?.ok, false);
-  const [after] = await w.issuance.run([prepared(w)], { sign: signs, isBusy: () => true });
+  const [after] = await w.issuance.run([prepared(w)], { sign: signs });
   assert.ok(after?.ok, 'failed signatures do not count as under way');
+});
+
+test('a large call goes in slices, and its outcomes are in the order of its items', async () => {
+  const w = world();
+  const items = Array.from({ length: 300 }, () => prepared(w));
+  const serials = items.map(({ intent }) => intent.serial);
+  const outcomes = await w.issuance.run(items, { sign: signs });
+  assert.deepEqual(w.commits, [100, 100, 100]);
+  assert.deepEqual(
+    outcomes.map((outcome) =>
+      outcome.ok ? unwrap(parseCertificate(outcome.certificateDer)).serialHex : outcome.error.code,
+    ),
+    serials,
+  );
+});
+
+test('a large call whose caller goes runs to its end if a part of it has begun, else nothing is recorded', async () => {
+  const w = world();
+  let wanted = true;
+  const items = (): PreparedCertificate[] => Array.from({ length: 300 }, () => prepared(w));
+  const begun = await w.issuance.run(items(), {
+    sign: (each) => {
+      wanted = false;
+      return signs(each);
+    },
+    wanted: () => wanted,
+  });
+  assert.ok(begun.every(({ ok }) => ok));
+  await assert.rejects(w.issuance.run(items(), { sign: signs, wanted: () => wanted }), {
+    code: 'CANCELLED',
+  });
+  assert.equal(w.intents.length, 300);
 });

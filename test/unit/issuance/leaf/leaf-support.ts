@@ -102,7 +102,6 @@ interface World {
   committing: Promise<void>;
   /** Commits of intents that have begun. */
   commits: number;
-  readonly isBusy: boolean;
   issuerAvailable: boolean;
   issuerKind: 'issuing' | 'names-issuing';
   /** Shards of which a place was given back. */
@@ -123,7 +122,6 @@ export function world(
     recordFails: false,
     committing: Promise.resolve(),
     commits: 0,
-    isBusy: true,
     issuerAvailable: true,
     issuerKind: 'issuing',
     givenBack: [],
@@ -159,7 +157,6 @@ export function world(
     store: { findRequests: async (keys) => keys.map(() => state.recorded) },
     audit: { append: async (events) => void state.refusals.push(...events) },
     signers: {
-      isBusy: () => state.isBusy,
       sign: async (items) => {
         state.log.push('sign');
         return items.map((item) => state.outcome(item));
