@@ -11,6 +11,7 @@ const children = {
   'token-admin-process': 'src/hsm/token-admin-process.js',
   'inspector-child': 'sidecar/attest/unix/inspector-child.js',
   'book-thread': 'src/issuance/crl/book-thread.js',
+  'checkpoint-thread': 'src/store/sqlite/checkpoint-thread.js',
 };
 const product = { main: 'src/main.js', ...children };
 const drillProcesses = {

@@ -15,6 +15,7 @@ import { createBlockedKeys } from './blocked-keys.ts';
 import { createBundles } from './bundles.ts';
 import { createCertificateScan } from './certificate-scan.ts';
 import { createCertificates } from './certificates.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
@@ -159,7 +160,8 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA temp_store = MEMORY');
   // 64 MiB of pages: the indexes over identity and entry are written in random order.
   database.exec('PRAGMA cache_size = -65536');
-  database.exec('PRAGMA wal_autocheckpoint = 4000');
+  // reached where no thread copies the log (Checkpoints), or it is behind
+  database.exec('PRAGMA wal_autocheckpoint = 8000');
   database.exec('PRAGMA journal_size_limit = 67108864');
 }
 
@@ -175,6 +177,29 @@ function openEngine(
     if (first) refuseForeignTriggers();
   });
   return engine;
+}
+
+/** Begins to copy the write-ahead log. Returns how it ends. */
+function copyLog(
+  database: DatabaseSync,
+  engine: Engine,
+  { path, clock, logger }: SqliteStoreOptions,
+): () => Promise<void> {
+  const copyRest = database.prepare('PRAGMA wal_checkpoint(PASSIVE)');
+  const checkpoints = new Checkpoints({
+    path: canonicalPath(path),
+    clock,
+    logger,
+    copyRest: () => {
+      try {
+        copyRest.get();
+      } catch {
+        // a later commit tries again, and tells its caller if the disk refuses it
+      }
+    },
+  });
+  engine.afterCommit(() => checkpoints.committed());
+  return () => checkpoints.close();
 }
 
 async function assemble(
@@ -200,6 +225,7 @@ async function assemble(
     committed: (records) => memory.committed(records),
   });
   await memory.begin(log.store);
+  const endCopying = wal === undefined ? undefined : copyLog(database, engine, options);
   const { flushSeen, ...nouns } = createNouns(engine, options, {
     audit: write,
     guard: createTransactionGuard(memory.guard, { recorded, takenPlaces }),
@@ -219,10 +245,13 @@ async function assemble(
     failure: () => engine.failure,
     failing: () => engine.failing,
     close: () =>
-      (closed ??= engine.close(flushSeen).finally(() => {
-        wal?.close();
-        lock?.release();
-      })),
+      (closed ??= engine
+        .close(flushSeen)
+        .finally(endCopying)
+        .finally(() => {
+          wal?.close();
+          lock?.release();
+        })),
   };
 }
 
