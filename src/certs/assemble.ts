@@ -16,7 +16,7 @@ import {
  */
 export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature: Buffer): Buffer {
   const algorithmDer = signatureAlgorithmFor(issuerKeyType).algorithmIdentifierDer;
-  if (!namedAlgorithm(tbsDer).equals(algorithmDer))
+  if (!namesAlgorithm(tbsDer, algorithmDer))
     throw new PkiError(
       'LINT_FAILED',
       'the TBS names another signature algorithm than its issuer uses',
@@ -24,13 +24,13 @@ export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature
   return derWriter.sequence(tbsDer, algorithmDer, derWriter.bitString(signature));
 }
 
-function namedAlgorithm(tbsDer: Buffer): Buffer {
+function namesAlgorithm(tbsDer: Buffer, algorithmDer: Buffer): boolean {
   try {
     const tbs = new DerReader(tbsDer).sequence('TBS');
-    if (tbs.peek() === tag.context(0)) tbs.content(tag.context(0), 'version');
+    if (tbs.peek() === tag.context(0)) tbs.skip(tag.context(0), 'version');
     // the serial of a certificate, or the version of a CRL
-    tbs.integer('serialNumber');
-    return tbs.element(tag.sequence, 'signature');
+    tbs.skip(tag.integer, 'serialNumber');
+    return tbs.passes(algorithmDer);
   } catch (thrown) {
     throw thrown instanceof DerError ? new PkiError('LINT_FAILED', thrown.message) : thrown;
   }

@@ -21,6 +21,7 @@ const {
   derNull,
   derTrue,
   integer,
+  latin1,
   namedBits,
   octetString,
   oid,
@@ -151,9 +152,9 @@ export const subjectAltName = (critical: boolean, subject: Subject): Buffer =>
     critical,
     sequence(
       ...(subject.kind === 'spiffe'
-        ? [contextPrimitive(6, Buffer.from(subject.id.toString(), 'latin1'))]
+        ? [latin1(tag.contextPrimitive(6), subject.id.toString())]
         : []),
-      ...subject.dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
+      ...subject.dnsNames.map((name) => latin1(tag.contextPrimitive(2), name)),
       ...(subject.kind === 'names' ? subject.ips.map(ipAddress) : []),
     ),
   );
@@ -165,8 +166,21 @@ function ipAddress(text: string): Buffer {
   return contextPrimitive(7, octets);
 }
 
-export const validity = (notBefore: number, notAfter: number): Buffer =>
-  sequence(encodeTime(notBefore), encodeTime(notAfter));
+/** The last one that was written: certificates of one second often have the same. */
+let lastValidity:
+  | { readonly notBefore: number; readonly notAfter: number; readonly der: Buffer }
+  | undefined;
+
+/** Never to be written to. */
+export function validity(notBefore: number, notAfter: number): Buffer {
+  if (lastValidity?.notBefore !== notBefore || lastValidity.notAfter !== notAfter)
+    lastValidity = {
+      notBefore,
+      notAfter,
+      der: sequence(encodeTime(notBefore), encodeTime(notAfter)),
+    };
+  return lastValidity.der;
+}
 
 /** INTEGER of a serial from newSerial: positive and without leading zero octets. */
 export function serialNumber(serial: Buffer): Buffer {

@@ -115,6 +115,8 @@ function decisionDetail(decision: PolicyDecision, act: RecordedAct): DecisionDet
   return detail;
 }
 
+const noPlaces: readonly QuotaPlace[] = [];
+
 export type DecisionDetail = Readonly<Record<string, string | number | readonly string[]>>;
 
 /**
@@ -140,9 +142,11 @@ class Admitted {
 
   /** What the request takes of quotas: of the policy, of the tenant, of what granted it. */
   get places(): readonly QuotaPlace[] {
-    if (!this.#decision.allowed) return [];
+    if (!this.#decision.allowed) return noPlaces;
     const { place, tenant } = this.#decision;
-    const granted = this.request.type === 'x509' ? (this.request.places ?? []) : [];
+    const granted = this.request.type === 'x509' ? (this.request.places ?? noPlaces) : noPlaces;
+    // hot path: most requests take none
+    if (place === undefined && tenant?.place === undefined && granted.length === 0) return noPlaces;
     return [place, tenant?.place, ...granted].filter((each) => each !== undefined);
   }
 
@@ -164,8 +168,10 @@ class Admitted {
   /** What the record of the act states of the decision. */
   detailOf(act: RecordedAct & { readonly timeMs: number }): DecisionDetail {
     const { tenant, places } = this;
+    const decided = decisionDetail(this.#decision, act);
+    if (tenant === undefined && places.length === 0) return decided;
     return {
-      ...decisionDetail(this.#decision, act),
+      ...decided,
       ...(tenant === undefined ? {} : { tenant }),
       ...placesDetail(places, Math.floor(act.timeMs / 1000)),
     };

@@ -152,13 +152,12 @@ export class DerReader {
 
   /** Passes over the next bytes if they are these, which are whole elements. */
   passes(elements: Buffer): boolean {
-    const end = this.#offset + elements.length;
-    if (
-      end > this.#end ||
-      this.#bytes.compare(elements, 0, elements.length, this.#offset, end) !== 0
-    )
-      return false;
-    this.#offset = end;
+    const [bytes, start, { length }] = [this.#bytes, this.#offset, elements];
+    if (start + length > this.#end) return false;
+    // a loop, since a call into native code costs more than it saves for a few bytes
+    for (let index = 0; index < length; index += 1)
+      if (bytes[start + index] !== elements[index]) return false;
+    this.#offset = start + length;
     return true;
   }
 

@@ -7,11 +7,17 @@ export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Buffer {
   const header = headerSize(length);
   const out = Buffer.allocUnsafe(header + length);
   let at = writeHeader(out, 0, tagOctet, length);
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
+  for (const part of parts) at = copyTo(out, at, part);
   return out;
+}
+
+/** Copies a part; returns the offset behind it. */
+function copyTo(out: Buffer, at: number, part: Uint8Array): number {
+  const { length } = part;
+  // a loop, since a call into native code costs more than it saves for a few bytes
+  if (length > 16) out.set(part, at);
+  else for (let index = 0; index < length; index += 1) out[at + index] = part[index] as number;
+  return at + length;
 }
 
 /** Octets that tag and length take for this content length. */
@@ -49,8 +55,16 @@ export const contextPrimitive = (number: number, content: Uint8Array): Buffer =>
 export const octetString = (content: Uint8Array): Buffer => der(tag.octetString, content);
 export const derNull = (): Buffer => Buffer.from([tag.null, 0]);
 export const derTrue = (): Buffer => Buffer.from([tag.boolean, 1, 0xff]);
+/** A text of Latin-1 under this tag. */
+export function latin1(tagOctet: number, text: string): Buffer {
+  const header = headerSize(text.length);
+  const out = Buffer.allocUnsafe(header + text.length);
+  out.write(text, writeHeader(out, 0, tagOctet, text.length), 'latin1');
+  return out;
+}
+
 export const utf8String = (text: string): Buffer => der(tag.utf8String, Buffer.from(text, 'utf8'));
-export const ia5String = (text: string): Buffer => der(tag.ia5String, Buffer.from(text, 'latin1'));
+export const ia5String = (text: string): Buffer => latin1(tag.ia5String, text);
 
 /** BIT STRING of whole octets. */
 export const bitString = (content: Uint8Array): Buffer => der(tag.bitString, Buffer.of(0), content);

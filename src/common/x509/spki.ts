@@ -48,6 +48,8 @@ const rsaEncryption = '2a864886f70d010101';
  */
 const passedLately = new Map<string, KeyType>();
 const passedLimit = 1024;
+/** The last of them, copied: it is often the next that is asked for. */
+let passedLast: { readonly spkiDer: Buffer; readonly result: Result<KeyType> } | undefined;
 
 /**
  * The type of a SubjectPublicKeyInfo, or why it is refused: KEY_UNSUPPORTED (other algorithm,
@@ -55,16 +57,18 @@ const passedLimit = 1024;
  * weakness). Arithmetic only: no key is imported.
  */
 export function keyTypeOfSpki(spkiDer: Buffer): Result<KeyType> {
+  if (passedLast?.spkiDer.equals(spkiDer) === true) return passedLast.result;
   const bytes = spkiDer.toString('latin1');
   const passed = passedLately.get(bytes);
-  if (passed !== undefined) return ok(passed);
-  const judged = judge(spkiDer);
-  if (judged.ok) {
+  const result = passed === undefined ? judge(spkiDer) : ok(passed);
+  if (!result.ok) return result;
+  if (passed === undefined) {
     if (passedLately.size >= passedLimit)
       passedLately.delete(passedLately.keys().next().value as string);
-    passedLately.set(bytes, judged.value);
+    passedLately.set(bytes, result.value);
   }
-  return judged;
+  passedLast = { spkiDer: Buffer.from(spkiDer), result };
+  return result;
 }
 
 function judge(spkiDer: Buffer): Result<KeyType> {

@@ -80,6 +80,9 @@ const noIssuer = (kind: LeafRequest['kind']): PkiError =>
       })
     : new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
 
+const isCancelled = (answer: LeafResult): boolean =>
+  !answer.ok && answer.error.code === 'CANCELLED';
+
 /** A request without an obstacle so far, and its place in the batch. */
 interface Fresh extends ReadRequest {
   readonly index: number;
@@ -137,9 +140,11 @@ class LeafIssuer {
     const { clock, observe, authorities } = this.#dependencies;
     const startedMs = clock.monotonicMs();
     const answers = await this.#answers(requests);
-    const results = await Promise.all(
-      answers.map((answer, index) => this.#orAgain(answer, requests[index] as LeafRequest)),
-    );
+    const results = answers.some(isCancelled)
+      ? await Promise.all(
+          answers.map((answer, index) => this.#orAgain(answer, requests[index] as LeafRequest)),
+        )
+      : answers;
     for (const [index, result] of results.entries()) {
       const request = requests[index] as LeafRequest;
       if (result.ok) {
@@ -160,8 +165,7 @@ class LeafIssuer {
    * still waits.
    */
   async #orAgain(answer: LeafResult, request: LeafRequest): Promise<LeafResult> {
-    if (answer.ok || answer.error.code !== 'CANCELLED' || request.signal?.aborted === true)
-      return answer;
+    if (!isCancelled(answer) || request.signal?.aborted === true) return answer;
     const [again] = await this.#answers([request]);
     return this.#orAgain(again as LeafResult, request);
   }
@@ -170,16 +174,22 @@ class LeafIssuer {
     const batch: Batch = { answers: new Array(requests.length), refusals: [] };
     const fresh = this.#take(requests, batch);
     try {
-      const unanswered = await this.#answerRepeated(fresh, batch);
+      const unanswered = fresh.every(({ request }) => request.isNew === true)
+        ? fresh
+        : await this.#answerRepeated(fresh, batch);
       const ready = this.#prepare(this.#wanted(unanswered, batch), batch);
-      await Promise.all([this.#sign(ready, batch), this.#refuse(batch)]);
+      const refusing = batch.refusals.length === 0 ? undefined : this.#refuse(batch);
+      await Promise.all([ready.length === 0 ? undefined : this.#sign(ready, batch), refusing]);
     } catch (thrown) {
       this.#fail(PkiError.from(thrown), batch);
     }
     for (const { index, key } of fresh)
       this.#underWay.answer(key, batch.answers[index] as LeafResult);
+    const answers = batch.answers as (LeafResult | Promise<LeafResult>)[];
+    // only the answer to a request that was already under way is a promise
+    const hasAll = answers.every((answer) => !(answer instanceof Promise));
     // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
-    return Promise.all(batch.answers as (LeafResult | Promise<LeafResult>)[]);
+    return hasAll ? (answers as LeafResult[]) : Promise.all(answers);
   }
 
   /** Reads the CSRs. A request that is already under way gets the same answer. */
@@ -221,7 +231,6 @@ class LeafIssuer {
 
   /** Answers repeated requests from the record; returns the others. */
   async #answerRepeated(fresh: readonly Fresh[], { answers }: Batch): Promise<readonly Fresh[]> {
-    if (fresh.every(({ request }) => request.isNew === true)) return fresh;
     const recorded = await this.#dependencies.store.findRequests(
       fresh.map(({ request: { caller, requestId }, publicKeySha256 }) => ({
         requester: caller.name,

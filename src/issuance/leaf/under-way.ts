@@ -2,7 +2,9 @@ import { subjectNames } from '../../domain/index.ts';
 import type { LeafResult } from '../issuer.ts';
 import type { ReadRequest } from './prepare.ts';
 
-interface Running extends PromiseWithResolvers<LeafResult> {
+interface Running {
+  /** The answer for those that came later. Undefined: nobody came. */
+  later: PromiseWithResolvers<LeafResult> | undefined;
   /** The signals of all callers that share the answer; undefined: a caller that can not go away. */
   readonly signals: (AbortSignal | undefined)[];
 }
@@ -16,6 +18,8 @@ export class UnderWay {
   readonly #running = new Map<string, Running>();
 
   static keyOf({ request, publicKeySha256 }: ReadRequest): string {
+    // no other request has an ID that the server made for this one
+    if (request.isNew === true) return request.requestId;
     return [
       request.caller.name,
       request.requestId,
@@ -33,10 +37,13 @@ export class UnderWay {
   /** The answer that is under way for this key. Undefined: the caller must produce it. */
   join(key: string, signal: AbortSignal | undefined): Promise<LeafResult> | undefined {
     const running = this.#running.get(key);
-    if (running === undefined)
-      this.#running.set(key, { ...Promise.withResolvers<LeafResult>(), signals: [signal] });
-    else running.signals.push(signal);
-    return running?.promise;
+    if (running === undefined) {
+      this.#running.set(key, { later: undefined, signals: [signal] });
+      return undefined;
+    }
+    running.signals.push(signal);
+    running.later ??= Promise.withResolvers<LeafResult>();
+    return running.later.promise;
   }
 
   /** Whether at least one caller still waits for the answer. */
@@ -45,7 +52,7 @@ export class UnderWay {
   }
 
   answer(key: string, result: LeafResult): void {
-    this.#running.get(key)?.resolve(result);
+    this.#running.get(key)?.later?.resolve(result);
     this.#running.delete(key);
   }
 }

@@ -39,6 +39,22 @@ suite('DerReader', () => {
     assert.deepEqual(new DerReader(octetString(long)).content(tag.octetString, 'x'), long);
   });
 
+  test('passes over bytes only if they are the next ones of its content, and skips an element unread', () => {
+    const two = Buffer.concat([integer(1), octetString(Buffer.of(7))]);
+    const reader = new DerReader(Buffer.concat([sequence(two), integer(2)])).sequence('x');
+    const start = reader.offset;
+    for (const others of [integer(2), Buffer.concat([two, integer(2)])])
+      assert.ok(!reader.passes(others));
+    assert.equal(reader.offset, start);
+    assert.ok(reader.passes(integer(1)));
+    assert.throws(() => reader.skip(tag.integer, 'x'), DerError);
+    reader.skip(tag.octetString, 'x');
+    reader.end('x');
+    assert.deepEqual(reader.since(start), two);
+    assert.deepEqual(reader.since(start, start + 3), integer(1));
+    assert.ok(!reader.passes(integer(1)));
+  });
+
   test('refuses integers, booleans, bit strings, nulls and OIDs that are not DER', () => {
     for (const text of ['02 00', '02 02 00 7f', '02 02 ff 80'])
       refuses(text, (reader) => reader.integer('x'));
@@ -67,6 +83,15 @@ suite('DerReader', () => {
       reader.sequence('x').content(tag.octetString, 'y'),
     );
   });
+});
+
+test('a text is written as its characters, whatever its length', () => {
+  for (const length of [0, 1, 127, 128, 255, 256, 70_000]) {
+    const text = 'é'.repeat(length);
+    const content = Buffer.from(text, 'latin1');
+    assert.deepEqual(derWriter.latin1(0x86, text), der(0x86, content));
+    assert.deepEqual(derWriter.ia5String(text), der(tag.ia5String, content));
+  }
 });
 
 suite('DER writer', () => {

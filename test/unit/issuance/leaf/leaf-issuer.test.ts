@@ -49,6 +49,34 @@ test('items of one call and of concurrent calls share commits, and refusals come
   );
 });
 
+test('a request that arrives again meanwhile shares the answer, beside refused ones', async () => {
+  const w = world();
+  const asked = request();
+  const tooShort = request({ ttlSeconds: 9 });
+  const [[first], again] = await Promise.all([
+    w.issuer.issue([asked]),
+    w.issuer.issue([tooShort, { ...asked }, { ...asked }]),
+  ]);
+  assert.ok(first?.ok);
+  assert.equal(w.intents.length, 1);
+  assert.deepEqual(
+    again.map((result) => (result.ok ? result.leaf.serial : result.error.code)),
+    ['TTL_OUT_OF_RANGE', first.leaf.serial, first.leaf.serial],
+  );
+});
+
+test('a request whose ID the server made shares no answer with that of a caller', async () => {
+  const w = world();
+  const asked = request();
+  const results = await Promise.all([
+    w.issuer.issue([asked]),
+    w.issuer.issue([{ ...asked, isNew: true }]),
+  ]);
+  const serials = results.map(([result]) => (result?.ok === true ? result.leaf.serial : undefined));
+  assert.equal(w.intents.length, 2);
+  assert.equal(new Set(serials).size, 2);
+});
+
 test('nothing is signed when the intent could not be recorded', async () => {
   const w = world();
   w.recordFails = true;
