@@ -63,6 +63,7 @@ export const form =
 function encoded(part: unknown): unknown {
   if (part === undefined || part === null) return null;
   if (typeof part === 'boolean') return part ? 1 : 0;
-  if (part instanceof Uint8Array) return Buffer.from(part).toString('hex');
+  if (part instanceof Uint8Array)
+    return (Buffer.isBuffer(part) ? part : Buffer.from(part)).toString('hex');
   return typeof part === 'object' ? JSON.stringify(part) : part;
 }

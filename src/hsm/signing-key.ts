@@ -3,7 +3,7 @@ import pkcs11 from 'pkcs11js';
 import { createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
 
 import { PkiError } from '../common/errors/index.ts';
-import { sequence, unsignedInteger } from '../common/x509/der-writer.ts';
+import { ecdsaSigValue } from '../common/x509/ecdsa-signature.ts';
 import type { KeyHandle } from './signing-port.ts';
 import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
 import type { EngineKey } from './signing-engine.ts';
@@ -123,13 +123,4 @@ export function verifiedSignature(
     );
   }
   return isEc && format === 'x509' ? signature : Buffer.from(raw);
-}
-
-/**
- * Converts an ECDSA signature. PKCS#11 and JOSE write r || s, both with the length of the field.
- * X.509 writes Ecdsa-Sig-Value (RFC 5480, appendix A).
- */
-export function ecdsaSigValue(rs: Buffer): Buffer {
-  const half = rs.length >> 1;
-  return sequence(unsignedInteger(rs.subarray(0, half)), unsignedInteger(rs.subarray(half)));
 }

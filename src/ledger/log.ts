@@ -101,6 +101,11 @@ interface Heard {
   readonly lesson: Lesson;
 }
 
+/** With the bytes that were written: to compare a stored record with them is cheaper than to hash it. */
+interface Written extends Heard {
+  readonly canonical: Buffer;
+}
+
 export interface LogBookSource {
   readonly memory: Memory;
   readonly clock: Clock;
@@ -117,7 +122,7 @@ export interface LogBookSource {
 export class LogBook {
   readonly #source: LogBookSource;
   /** The records of this process that are not in the tree yet. */
-  readonly #own = new Map<number, Heard>();
+  readonly #own = new Map<number, Written>();
   /**
    * The records of other processes as they were judged. Somebody may exchange them before they
    * count.
@@ -147,9 +152,9 @@ export class LogBook {
 
   /** See LogMemory. */
   committed(records: readonly CommittedRecord[]): void {
-    for (const { sequence, leafHash: hash, statement } of records) {
+    for (const { sequence, canonical, leafHash: hash, statement } of records) {
       const lesson = lessonOf(statement);
-      this.#own.set(sequence, { hash, lesson });
+      this.#own.set(sequence, { canonical, hash, lesson });
       apply(this.#source.memory, lesson, sequence);
       if (lesson.issued?.of === 'leaf')
         this.#tellIssued(lesson.issued, statement.detail['profile']);
@@ -215,8 +220,8 @@ export class LogBook {
     const before = [...this.#own];
     const { open, records } = await log.unsequenced(limit);
     const present = records.map(({ sequence, canonical, seal }): PendingRecord => {
-      const hash = leafHash(canonical);
       const mine = this.#own.get(sequence);
+      const hash = mine?.canonical.equals(canonical) === true ? mine.hash : leafHash(canonical);
       if (mine === undefined)
         this.#judged.set(sequence, {
           hash,

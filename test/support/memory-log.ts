@@ -53,7 +53,8 @@ export class MemoryLog {
   addOwn(token: JoinToken): CommittedRecord {
     const sequence = this.add(token);
     const statement = statementOf(token);
-    return { sequence, leafHash: leafHash(canonicalOf(statement)), statement };
+    const canonical = canonicalOf(statement);
+    return { sequence, canonical, leafHash: leafHash(canonical), statement };
   }
 
   /** Takes these records, or all that wait, into the tree under a new checkpoint. */

@@ -4,6 +4,7 @@ export { checkCrlSignature, checkRevocation, isCrlOf, parseCrl, parseTbsCrl } fr
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
 export * as derWriter from './der-writer.ts';
+export { ecdsaSigValue } from './ecdsa-signature.ts';
 export { canonicalIp, ipOctets, ipText } from './ip-address.ts';
 export { readGeneralNames, readName } from './names.ts';
 export {

@@ -55,6 +55,8 @@ export interface LogGuard {
 /** A record that this process wrote. */
 export interface CommittedRecord {
   readonly sequence: number;
+  /** The bytes that were written. */
+  readonly canonical: Buffer;
   readonly leafHash: Buffer;
   readonly statement: AuditStatement;
 }

@@ -86,7 +86,7 @@ export function createAudit(engine: Engine, hooks: AuditHooks): OpenAudit {
     const hash = leafHash(canonical);
     const sequence = append({ ...event, canonical, sha256: hash });
     const statement = object === undefined ? event : { ...event, object };
-    written.push({ sequence, leafHash: hash, statement });
+    written.push({ sequence, canonical, leafHash: hash, statement });
   };
   const firstSince = (sinceMs: number): number => firstAt(statements, sinceMs);
 

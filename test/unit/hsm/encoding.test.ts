@@ -4,7 +4,8 @@ import { describe, it } from 'node:test';
 
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { keySpecs, type EcSpec } from '../../../src/hsm/key-spec.ts';
-import { ecdsaSigValue, verifiedSignature, type SigningKey } from '../../../src/hsm/signing-key.ts';
+import { ecdsaSigValue } from '../../../src/common/x509/index.ts';
+import { verifiedSignature, type SigningKey } from '../../../src/hsm/signing-key.ts';
 import { readEcSpki, readRsaSpki } from '../../../src/hsm/token-keys.ts';
 
 describe('encodings between token and X.509', () => {
