@@ -131,9 +131,9 @@ function openWorkloadSocket(
         callers: { kind: 'workloads' },
         ready: () => readiness().reasons.length === 0,
         contracts: [
-          workloadContract().definition,
-          reportsContract().definition,
-          ...(config.sds.enabled ? [sdsContract().definition] : []),
+          workloadContract(),
+          reportsContract(),
+          ...(config.sds.enabled ? [sdsContract()] : []),
         ],
       }),
     ],
@@ -204,7 +204,7 @@ function openLocalSocket(
       standardApi({
         callers: api.callers,
         ready: () => readiness().reasons.length === 0,
-        contracts: [agentContract().definition],
+        contracts: [agentContract()],
       }),
     ],
     logger: logger.child({ part: 'local-api' }),

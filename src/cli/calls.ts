@@ -1,5 +1,5 @@
 import { Client, Metadata, type ServiceError } from '@grpc/grpc-js';
-import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
 import { fromServiceError, noteKey, requestIdKey, type MethodType } from '../common/wire/index.ts';

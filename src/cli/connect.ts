@@ -1,5 +1,5 @@
 import { Client } from '@grpc/grpc-js';
-import type { ServiceDefinition } from '@grpc/proto-loader';
+import type { ServiceDefinition } from '@grpc/grpc-js';
 import {
   agentContract,
   serviceDefinition,
@@ -83,7 +83,7 @@ export const withAgentLocal = <T>(
   withCalls(
     context,
     onSocket(socketPath),
-    agentContract().definition['meshca.agent.v1.AgentLocal'] as ServiceDefinition,
+    agentContract().services['meshca.agent.v1.AgentLocal'] as ServiceDefinition,
     work,
   );
 

@@ -54,9 +54,7 @@ describe('grpcurl', () => {
   });
 
   test('describes every service of a workload socket, and calls some', async () => {
-    const contracts = [workloadContract(), reportsContract(), sdsContract()].map(
-      ({ definition }) => definition,
-    );
+    const contracts = [workloadContract(), reportsContract(), sdsContract()];
     const ready = (): boolean => true;
     await using harness = await startHarness({
       api: { more: () => standardApi({ callers: { kind: 'workloads' }, ready, contracts }) },

@@ -1,10 +1,9 @@
-import type { PackageDefinition } from '@grpc/proto-loader';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import {
-  healthDefinition,
   healthService,
   reflectionAnswers,
   reflectionServices,
+  type Described,
   type ReflectionAnswer,
 } from '../../../src/common/wire/standard-services.ts';
 import type { ApiService, Callers, SocketApi } from '../../local-server/index.ts';
@@ -13,7 +12,7 @@ export interface StandardApiDependencies {
   readonly callers: Callers;
   readonly ready: () => boolean;
   /** The contracts of the other APIs on the socket. */
-  readonly contracts: readonly PackageDefinition[];
+  readonly contracts: readonly Described[];
 }
 
 interface HealthCheckRequest {
@@ -50,12 +49,12 @@ export function standardApi({ callers, ready, contracts }: StandardApiDependenci
           List: { kind: 'unary', run: async () => ({ statuses: { '': status() } }) },
         },
       },
-      ...reflection([...contracts, healthDefinition]),
+      ...reflection(contracts),
     ],
   };
 }
 
-function reflection(contracts: readonly PackageDefinition[]): readonly ApiService[] {
+function reflection(contracts: readonly Described[]): readonly ApiService[] {
   // built at the first question: it takes memory, and hardly anybody asks
   let answers: Promise<ReadonlyMap<string, ReflectionAnswer>> | undefined;
   return reflectionServices().map((definition) => ({

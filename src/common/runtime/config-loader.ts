@@ -49,7 +49,8 @@ export async function loadConfig<S extends z.ZodObject>(
   }
   const applied = applyEnvironment(schema, input, source);
   if (!applied.ok) return applied;
-  const parsed = schema.safeParse(input);
+  // read once: zod would spend more on compiling a reader than it saves
+  const parsed = schema.safeParse(input, { jitless: true });
   if (!parsed.success) {
     const problems = parsed.error.issues.flatMap((issue) => describeIssue(schema, issue));
     return fail('CONFIG_INVALID', `${where}: ${problems.join('; ')}`, {

@@ -1,7 +1,6 @@
-import { fileURLToPath } from 'node:url';
-import { dirname, join } from 'node:path';
-import { loadPackageDefinition, type GrpcObject, type ServiceDefinition } from '@grpc/grpc-js';
-import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { contractFrom, type Contract } from './contract.ts';
+import { contractJson, type ContractPath } from './contract-json.ts';
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
 import type { ProtoGrpcType as IstioProto } from './generated/ca.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
@@ -12,37 +11,17 @@ import type { ProtoGrpcType as SdsProto } from './generated/sds.ts';
 import type { ProtoGrpcType as SigningProto } from './generated/signing.ts';
 import type { ProtoGrpcType as WorkloadProto } from './generated/workload.ts';
 
-/** The generated types hold for exactly these options. */
-const options: Options = {
-  longs: Number,
-  enums: String,
-  defaults: true,
-  oneofs: true,
-  keepCase: false,
-};
-
 /** The methods of one service that others have defined. */
 export type ForeignService = ServiceDefinition;
 
-interface Contract<T> {
-  readonly definition: PackageDefinition;
-  readonly packages: T;
-}
+const loaded = new Map<ContractPath, Contract<unknown>>();
 
-const loaded = new Map<string, Contract<unknown>>();
-
-/** Loads a contract once per process; `path` is below proto/. */
-function contract<T>(path: string): Contract<T> {
+/** Loads a contract once per process. */
+function contract<Packages>(path: ContractPath): Contract<Packages> {
   const known = loaded.get(path);
-  if (known !== undefined) return known as Contract<T>;
-  const file = fileURLToPath(import.meta.resolve(`#proto/${path}`));
-  const root = join(file, ...path.split('/').map(() => '..'));
-  const definition = loadSync(file, { ...options, includeDirs: [dirname(file), root] });
-  const fresh: Contract<T> = {
-    definition,
-    packages: loadPackageDefinition(definition) as GrpcObject as unknown as T,
-  };
-  loaded.set(path, fresh as Contract<unknown>);
+  if (known !== undefined) return known as Contract<Packages>;
+  const fresh = contractFrom<Packages>(() => contractJson(path));
+  loaded.set(path, fresh);
   return fresh;
 }
 
@@ -58,3 +37,9 @@ export const reportsContract = (): Contract<ReportsProto> =>
 export const istioContract = (): Contract<IstioProto> => contract('istio/v1/auth/ca.proto');
 export const linkerdContract = (): Contract<LinkerdProto> => contract('linkerd/identity.proto');
 export const sdsContract = (): Contract<SdsProto> => contract('envoy/service/secret/v3/sds.proto');
+/** Health and reflection, which libraries define. */
+export const healthContract = (): Contract<unknown> => contract('grpc/health/v1');
+export const reflectionContracts = (): readonly Contract<unknown>[] => [
+  contract('grpc/reflection/v1'),
+  contract('grpc/reflection/v1alpha'),
+];

@@ -1,4 +1,4 @@
-import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { canonicalJson, type Json } from '../approval/index.ts';
 import { PkiError } from '../errors/index.ts';
 import type { MethodAt, MethodPath, ServiceName } from './method-types.ts';
@@ -11,7 +11,7 @@ export function serviceDefinition(name: ServiceName): ServiceDefinition {
     : name.startsWith('meshca.issuer.')
       ? issuerContract()
       : signingContract();
-  return contract.definition[name] as ServiceDefinition;
+  return contract.services[name] as ServiceDefinition;
 }
 
 /** The definition of one method: its path, and how its messages become bytes. */

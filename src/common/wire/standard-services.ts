@@ -1,40 +1,17 @@
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Server, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
+import type { Contract } from './contract.ts';
+import { healthContract, reflectionContracts } from './load.ts';
 
 // Health and reflection, which libraries define. Imported on its own path: it loads contracts, but
 // none of the libraries, whose memory an agent would keep.
 
-/** A folder of a package, by its path from the package's main module. */
-const besideMain = (name: string, path: string): string =>
-  join(dirname(fileURLToPath(import.meta.resolve(name))), path);
-
-/** The contract of health, for reflection. */
-export const healthDefinition: PackageDefinition = loadSync(
-  besideMain('grpc-health-check', '../../proto/health/v1/health.proto'),
-  { longs: Number, enums: String, defaults: true, oneofs: true },
-);
-
-export const healthService = healthDefinition['grpc.health.v1.Health'] as ServiceDefinition;
-
-const reflectionProtos = ['v1', 'v1alpha'] as const;
+export const healthService = healthContract().services[
+  'grpc.health.v1.Health'
+] as ServiceDefinition;
 
 /** The services of gRPC reflection, in both of its versions. */
-export function reflectionServices(): readonly ServiceDefinition[] {
-  const folder = besideMain('@grpc/reflection', '../proto');
-  return reflectionProtos.map((version) => {
-    // the options of @grpc/reflection, whose answers are encoded with them
-    const loaded = loadSync(join(folder, 'grpc', 'reflection', version, 'reflection.proto'), {
-      longs: String,
-      enums: String,
-      bytes: Array,
-      defaults: true,
-      oneofs: true,
-    });
-    return loaded[`grpc.reflection.${version}.ServerReflection`] as ServiceDefinition;
-  });
-}
+export const reflectionServices = (): readonly ServiceDefinition[] =>
+  reflectionContracts().flatMap(({ services }) => Object.values(services));
 
 export type ReflectionAnswer = (request: ReflectionRequest) => ReflectionResponse;
 
@@ -49,17 +26,20 @@ interface ReflectionResponse {
   readonly listServicesResponse?: { readonly service: readonly { readonly name: string }[] };
 }
 
-/** The functions that answer a request of reflection, by the path of the method. */
+export type Described = Pick<Contract<unknown>, 'describe'>;
+
+/** The functions that answer a request of reflection, by the path of the method; health is shown too. */
 export async function reflectionAnswers(
-  contracts: readonly PackageDefinition[],
+  contracts: readonly Described[],
 ): Promise<ReadonlyMap<string, ReflectionAnswer>> {
-  const [{ ReflectionService }, { reflected }] = await Promise.all([
+  const [{ ReflectionService }, { reflected }, definitions] = await Promise.all([
     import('@grpc/reflection'),
     import('./reflection.ts'),
+    Promise.all([...contracts, healthContract()].map((contract) => contract.describe())),
   ]);
   const answers = new Map<string, ReflectionAnswer>();
   // the library calls only addService, and answers each message at once
-  new ReflectionService(reflected(...contracts)).addToServer({
+  new ReflectionService(reflected(...definitions)).addToServer({
     addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation) => {
       for (const [name, { path }] of Object.entries(definition)) {
         const handler = implementation[name];

@@ -7,15 +7,18 @@ import {
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import type { PackageDefinition } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import { libraryMethods } from '../../api/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import { adminContract, issuerContract, signingContract } from '../../common/wire/index.ts';
-import { reflected } from '../../common/wire/reflection.ts';
-import { healthDefinition, healthService } from '../../common/wire/standard-services.ts';
+import {
+  healthService,
+  reflectionAnswers,
+  reflectionServices,
+  type ReflectionAnswer,
+} from '../../common/wire/standard-services.ts';
 import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
+import type { DuplexCall } from './call.ts';
 import type { Guard } from './guard.ts';
 
 /** Adds grpc.health.v1 and reflection behind the guard. */
@@ -23,37 +26,65 @@ export async function addLibraryServices(
   server: Server,
   guard: Guard,
 ): Promise<{ readonly health: HealthImplementation }> {
-  const guarded = {
-    addService: (
-      definition: ServiceDefinition,
-      implementation: UntypedServiceImplementation,
-    ): void =>
-      server.addService(
-        withEncodedRequests(definition),
-        guardedLibrary(guard, definition, implementation),
-      ),
-  };
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   // the library calls addService only
   health.addToServer({
     addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) =>
-      guarded.addService(healthService, implementation),
+      server.addService(
+        withEncodedRequests(healthService),
+        guardedLibrary(guard, healthService, implementation),
+      ),
   } as unknown as Server);
-  const shown = contracts();
   await setImmediate();
-  const reflection = new ReflectionService(shown);
-  await setImmediate();
-  reflection.addToServer(guarded);
+  addReflection(server, guard);
   return { health };
 }
 
-const contracts = (): PackageDefinition =>
-  reflected(
-    issuerContract().definition,
-    signingContract().definition,
-    adminContract().definition,
-    healthDefinition,
-  );
+function addReflection(server: Server, guard: Guard): void {
+  // built at the first question: it takes a tenth of the start, and hardly anybody asks
+  let answers: Promise<ReadonlyMap<string, ReflectionAnswer>> | undefined;
+  const answersAt = async (path: string): Promise<ReflectionAnswer> => {
+    answers ??= reflectionAnswers([issuerContract(), signingContract(), adminContract()]);
+    const answer = (await answers).get(path);
+    if (answer === undefined) throw new PkiError('INTERNAL', `${path} has no handler`);
+    return answer;
+  };
+  for (const definition of reflectionServices())
+    server.addService(
+      withEncodedRequests(definition),
+      Object.fromEntries(
+        Object.entries(definition).map(([name, { path }]) => [
+          name,
+          guard.stream({ path, admits: admitted(path) }, (_context, call, fail) =>
+            answerInTurn(call, () => answersAt(path), fail),
+          ),
+        ]),
+      ),
+    );
+}
+
+/** The next question is read after the answer to the one before. */
+function answerInTurn(
+  call: DuplexCall,
+  ready: () => Promise<ReflectionAnswer>,
+  fail: (thrown: unknown) => void,
+): void {
+  call.on('data', (question: Parameters<ReflectionAnswer>[0]) => {
+    call.pause();
+    ready().then((answer) => {
+      call.write(answer(question));
+      call.resume();
+    }, fail);
+  });
+  call.on('end', () => call.end());
+}
+
+function admitted(path: string): (typeof libraryMethods)[string] {
+  const admits = libraryMethods[path];
+  if (admits === undefined)
+    throw new Error(`no callers are admitted to ${path}: add them to libraryMethods`);
+  return admits;
+}
 
 function guardedLibrary(
   guard: Guard,
@@ -63,15 +94,12 @@ function guardedLibrary(
   return Object.fromEntries(
     Object.entries(definition).map(
       ([name, { path, originalName, requestStream, responseStream }]) => {
-        const admits = libraryMethods[path];
-        if (admits === undefined)
-          throw new Error(`no callers are admitted to ${path}: add them to libraryMethods`);
         const handler = implementation[name] ?? implementation[originalName ?? name];
         if (handler === undefined) throw new Error(`${path} has no handler`);
         if (requestStream && !responseStream)
           throw new Error(`${path}: client streaming is not offered`);
         const bound = handler.bind(implementation) as UntypedHandleCall;
-        const method = { path, admits };
+        const method = { path, admits: admitted(path) };
         return [name, responseStream ? stream(guard, method, bound) : unary(guard, method, bound)];
       },
     ),

@@ -24,7 +24,7 @@ function answerTo(client: Client, path: string, bytes: Buffer, metadata: Metadat
 }
 
 test('what is no message gets our code on every kind of call, and is not looked at for others', async () => {
-  const contracts = [workloadContract().definition];
+  const contracts = [workloadContract()];
   await using harness = await startHarness({
     api: {
       more: () => standardApi({ callers: { kind: 'workloads' }, ready: () => true, contracts }),

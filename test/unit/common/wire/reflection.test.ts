@@ -10,7 +10,7 @@ import {
   workloadContract,
 } from '../../../../src/common/wire/index.ts';
 import { reflected } from '../../../../src/common/wire/reflection.ts';
-import { healthDefinition } from '../../../../src/common/wire/standard-services.ts';
+import { healthContract } from '../../../../src/common/wire/load.ts';
 import { descriptorProblems } from '../../../support/descriptors.ts';
 
 const filesOf = (definition: PackageDefinition): readonly Uint8Array[] => [
@@ -22,25 +22,28 @@ const filesOf = (definition: PackageDefinition): readonly Uint8Array[] => [
   ),
 ];
 
-test('reflected contracts name the entries of maps, and the files that they use, as protoc does', () => {
-  const contracts = [
-    adminContract(),
-    agentContract(),
-    issuerContract(),
-    reportsContract(),
-    signingContract(),
-    workloadContract(),
-  ].map(({ definition }) => definition);
+test('reflected contracts name the entries of maps, and the files that they use, as protoc does', async () => {
+  const contracts = await Promise.all(
+    [
+      adminContract(),
+      agentContract(),
+      issuerContract(),
+      reportsContract(),
+      signingContract(),
+      workloadContract(),
+    ].map((contract) => contract.describe()),
+  );
+  const health = await healthContract().describe();
   for (const contract of contracts)
     assert.deepEqual(descriptorProblems(filesOf(reflected(contract))), []);
-  assert.deepEqual(descriptorProblems(filesOf(reflected(...contracts, healthDefinition))), []);
+  assert.deepEqual(descriptorProblems(filesOf(reflected(...contracts, health))), []);
   // what the libraries give is refused
   assert.ok(
-    descriptorProblems(filesOf(adminContract().definition)).includes(
+    descriptorProblems(filesOf(await adminContract().describe())).includes(
       'meshca.admin.v1.JoinToken reserves 8 to 7',
     ),
   );
-  const problems = descriptorProblems(filesOf(workloadContract().definition));
+  const problems = descriptorProblems(filesOf(await workloadContract().describe()));
   assert.ok(
     problems.some((line) => line.includes('is no name of')),
     problems.join(),
@@ -51,8 +54,8 @@ test('reflected contracts name the entries of maps, and the files that they use,
   );
 });
 
-test('reflected contracts state each file once, since the library reads the files of every part', () => {
-  const shown = reflected(adminContract().definition, healthDefinition);
+test('reflected contracts state each file once, since the library reads the files of every part', async () => {
+  const shown = reflected(await adminContract().describe(), await healthContract().describe());
   const stated = Object.values(shown).flatMap(
     (part) => (part as { fileDescriptorProtos?: readonly Uint8Array[] }).fileDescriptorProtos ?? [],
   );

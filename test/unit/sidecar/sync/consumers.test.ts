@@ -253,8 +253,8 @@ test('of a set that is inferred the server is told so, also after a restart', ()
 });
 
 test('a report of as many lines as there can be is one that the server takes', () => {
-  const { definition } = issuerContract();
-  const { Sync } = definition['meshca.issuer.v1.AgentIssuer'] as unknown as {
+  const { services } = issuerContract();
+  const { Sync } = services['meshca.issuer.v1.AgentIssuer'] as unknown as {
     readonly Sync: { readonly requestSerialize: (message: object) => Buffer };
   };
   const { consumers } = world();

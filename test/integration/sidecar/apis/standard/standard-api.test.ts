@@ -12,7 +12,7 @@ import {
 import { until } from '../../../../support/until.ts';
 import { startHarness } from '../../local-server/support.ts';
 
-const contracts = [workloadContract().definition, reportsContract().definition];
+const contracts = [workloadContract(), reportsContract()];
 
 /** A harness whose workload socket has the standard services; nobody has an identity. */
 const startStandard = (ready: () => boolean) =>
