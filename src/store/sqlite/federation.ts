@@ -80,13 +80,8 @@ function federationWrites(
     create: (created, bundle, { limit, event, accepted, signal }) =>
       engine.write(() => {
         const { trustDomain } = created;
-        if (rows.relationship(trustDomain) !== undefined)
-          throw new PkiError(
-            'ALREADY_EXISTS',
-            `there is a relationship with the trust domain ${trustDomain}`,
-          );
-        if (statements.relationships.all({}).length >= limit)
-          throw new PkiError('CONFLICT', `there are ${limit} relationships, and no more may be`);
+        if (rows.relationship(trustDomain) !== undefined) throw alreadyThere(trustDomain);
+        if (statements.relationships.all({}).length >= limit) throw tooMany(limit);
         revisions.advance();
         statements.insert.run(toRow(created));
         audit(event, loggedObject('federation', created));
@@ -104,8 +99,7 @@ function federationWrites(
       }),
     delete: (trustDomain, { event, withdrawn }) =>
       engine.write(() => {
-        if (!rows.has('federation', trustDomain))
-          throw new PkiError('NOT_FOUND', `there is no relationship with ${trustDomain}`);
+        if (!rows.has('federation', trustDomain)) throw notThere(trustDomain);
         revisions.advance();
         statements.remove.run({ trust_domain: trustDomain });
         audit(event, deletedObject('federation', trustDomain));
@@ -115,6 +109,23 @@ function federationWrites(
       }),
   };
 }
+
+const alreadyThere = (trustDomain: string): PkiError =>
+  new PkiError('ALREADY_EXISTS', `there is a relationship with the trust domain ${trustDomain}`, {
+    next:
+      `See it: "meshca federation show ${trustDomain}". To change it, delete it and create it ` +
+      'again.',
+  });
+
+const tooMany = (limit: number): PkiError =>
+  new PkiError('CONFLICT', `there are ${limit} relationships, and no more may be`, {
+    next: 'Delete one that is needed no more; "meshca federation list" has them all.',
+  });
+
+const notThere = (trustDomain: string): PkiError =>
+  new PkiError('NOT_FOUND', `there is no relationship with ${trustDomain}`, {
+    next: 'List them: "meshca federation list".',
+  });
 
 function expectHeld(
   present: ForeignBundle | undefined,

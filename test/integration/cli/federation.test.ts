@@ -93,6 +93,7 @@ test('an operator trusts foreign trust domains, sees and explains them, and ends
   assert.equal(made.code, 0, made.err);
   const again = await federation('create', 'partner.test', ...spiffe);
   assert.equal(again.code, 6);
+  assert.match(again.err, /meshca federation show partner\.test[^]*delete it and create it again/);
   const other = await federation(
     ...['create', 'other.test', '--profile', 'https_web', '--url', web.url],
     ...['--ca-file', join(dir, 'ca.pem'), '--json'],
@@ -122,4 +123,30 @@ test('an operator trusts foreign trust domains, sees and explains them, and ends
   assert.equal(deleted.code, 0);
   assert.equal((await federation('show', 'partner.test')).code, 3);
   await until(async () => !(await federation('list')).out.includes('partner.test'));
+});
+
+test('a table fits 80 columns whatever the names are, and what is cut is told', async () => {
+  const name = `${'partner-of-ours.'.repeat(14)}test`;
+  const made = await federation(
+    ...['create', name, '--profile', 'https_web', '--url', 'https://localhost:1/'],
+  );
+  assert.equal(made.code, 0, made.err);
+  await until(async () => (await federation('list', '--json')).out.includes('ENDPOINT_FAILED'));
+  const terminal = { isTerminal: true, columns: 80, color: false };
+  const list = await runCommand(server, ['federation', 'list'], { terminal });
+  assert.ok(
+    list.out.split('\n').every((line) => line.length <= 80),
+    list.out,
+  );
+  assert.match(list.err, /--wide shows everything/);
+  assert.match(
+    (await federation('explain', name)).out,
+    /There is no bundle of [^]*ENDPOINT_FAILED/,
+  );
+  assert.equal((await federation('delete', name)).code, 0);
+  const gone = await federation('delete', name, '--json');
+  assert.equal(gone.code, 3);
+  const { error } = JSON.parse(gone.err) as { readonly error: { code: string; next: string } };
+  assert.equal(error.code, 'NOT_FOUND');
+  assert.match(error.next, /meshca federation list/);
 });

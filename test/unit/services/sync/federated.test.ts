@@ -39,6 +39,12 @@ class Receiver implements SyncSession {
 
 async function connect(w: ServicesWorld, name: string, capabilities: readonly string[]) {
   const { caller } = await w.joinAgent(name);
+  return open(w, caller, capabilities);
+}
+
+type Caller = Awaited<ReturnType<ServicesWorld['joinAgent']>>['caller'];
+
+async function open(w: ServicesWorld, caller: Caller, capabilities: readonly string[]) {
   const receiver = new Receiver();
   await w.services.sync.open(
     caller,
@@ -101,6 +107,46 @@ test('an agent gets the bundles that its entries name, as state, and a deletion 
   await until(() => receiver.names() === 'c.test');
   await w.services.sync.settled();
   assert.equal(other.messages.length, 1);
+});
+
+test('a template that names a foreign trust domain brings its bundle, until it is deleted', async () => {
+  await using w = await createServicesWorld();
+  await trust(w, 'a.test');
+  await trust(w, 'b.test');
+  const receiver = await connect(w, 'n1', ['federation']);
+  await w.addEntry({
+    id: 'users',
+    spiffeId: id('/u/{unix.user}'),
+    placeholders: { 'unix.user': ['alice'] },
+    parentId: agentId('n1'),
+    federatesWith: ['a.test'],
+  });
+  await until(() => receiver.names() === 'a.test');
+  await w.services.entries.delete(local, ['users']);
+  await until(() => receiver.names() === '');
+});
+
+test('an agent that comes back has what changed meanwhile, and nothing that was withdrawn', async () => {
+  await using w = await createServicesWorld();
+  await trust(w, 'a.test');
+  await trust(w, 'b.test');
+  const names = ['a.test', 'b.test', 'c.test'];
+  await w.addEntry({
+    id: 'web',
+    spiffeId: id('/web'),
+    parentId: agentId('n1'),
+    federatesWith: names,
+  });
+  const { caller } = await w.joinAgent('n1');
+  const before = await open(w, caller, ['federation']);
+  assert.equal(before.names(), 'a.test b.test');
+  // the stream is cut: what is sent from now on reaches nobody
+  before.send = () => false;
+  await w.services.federation.delete(local, 'a.test', 'over');
+  await trust(w, 'c.test');
+  const after = await open(w, caller, ['federation']);
+  await until(() => after.names() === 'b.test c.test');
+  assert.deepEqual(after.messages[0]?.trustDomains, ['b.test', 'c.test']);
 });
 
 test('bundles that are too large for one message follow in further ones with the same names', () => {
