@@ -125,7 +125,7 @@ export const acmeSchema = z
     ),
     keepOrdersSeconds: seconds(
       'An order stays so long after its end and that of its certificate, for clients and operators ' +
-        'who ask for it',
+        'who ask for it; an exchanged EAB key after its end, with its account',
     ).default(604_800),
     limits: z
       .strictObject({

@@ -57,6 +57,7 @@ export const ledgerAcme = (rows: AcmeStore, objects: Proofs, searches: Searches)
   eabKeys: ledgerEabKeys(rows.eabKeys, objects),
   accounts: ledgerAccounts(rows.accounts, objects, searches.accounts),
   orders: ledgerOrders(rows.orders, objects, searches.orders),
+  pruneExchanged: (which, limit, lease, events) => rows.pruneExchanged(which, limit, lease, events),
   useNonce: (nonce) => rows.useNonce(nonce),
   pruneNonces: (now, limit, lease) => rows.pruneNonces(now, limit, lease),
 });

@@ -7,6 +7,7 @@
 const routineKinds = [
   'acme.account.changed',
   'acme.account.created',
+  'acme.account.forgotten',
   'acme.order.changed',
   'acme.order.created',
   'acme.order.forgotten',
@@ -26,6 +27,7 @@ const routineKinds = [
   'control-plane.left',
   'control-plane.watched',
   'crl.signed',
+  'eab-key.forgotten',
   'federation.bundle-accepted',
   'federation.bundle-confirmed',
   'federation.bundle-refused',

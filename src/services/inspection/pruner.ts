@@ -1,9 +1,10 @@
 import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
-import type { AcmeOrder, AuditEvent, TokenUse } from '../../domain/index.ts';
+import type { AcmeAccount, AcmeOrder, AuditEvent, EabKey, TokenUse } from '../../domain/index.ts';
 import type {
   AcmeOrderPlace,
   AcmeStore,
   AuditStore,
+  EabKeyPlace,
   Lease,
   LeaseStore,
   RetentionStore,
@@ -19,12 +20,16 @@ export interface PrunerDependencies {
     readonly tokenUses: Pick<TokenUseStore, 'prune'>;
     readonly acme: {
       readonly orders: Pick<AcmeStore['orders'], 'prune'>;
+      readonly pruneExchanged: AcmeStore['pruneExchanged'];
       readonly pruneNonces: AcmeStore['pruneNonces'];
     };
   };
   /** How long certificates and tokens stay after their expiry; undefined: for ever. */
   readonly keepSeconds: number | undefined;
-  /** How long an ACME order stays after its end and that of its certificate. */
+  /**
+   * How long an ACME order stays after its end and that of its certificate, and after its end an EAB
+   * key that was exchanged.
+   */
   readonly keepOrdersSeconds: number;
   readonly holder: string;
   /** By a clock that is not believed nothing has expired. */
@@ -52,6 +57,7 @@ type Pruned =
   | 'checkpoints'
   | 'tokenUses'
   | 'acmeOrders'
+  | 'exchangedKeys'
   | 'acmeNonces';
 
 const nothing: Readonly<Record<Pruned, number>> = {
@@ -60,6 +66,7 @@ const nothing: Readonly<Record<Pruned, number>> = {
   checkpoints: 0,
   tokenUses: 0,
   acmeOrders: 0,
+  exchangedKeys: 0,
   acmeNonces: 0,
 };
 
@@ -109,6 +116,13 @@ export class Pruner {
         lease,
         (order) => forgottenOrder(order, clock.nowMs()),
       ),
+    );
+    // after the orders: a key stays as long as its account has one
+    removed.exchangedKeys = await this.#steps((lease, after: EabKeyPlace | undefined) =>
+      store.acme.pruneExchanged({ expiredBefore: now - keepOrdersSeconds, after }, batch, lease, {
+        key: (key) => forgottenKey(key, clock.nowMs()),
+        account: (account) => forgottenAccount(account, clock.nowMs()),
+      }),
     );
     removed.acmeNonces = await this.#batches((lease) =>
       store.acme.pruneNonces(now, batchOfNonces, lease),
@@ -239,4 +253,23 @@ const forgottenOrder = (
   kind: 'acme.order.forgotten',
   subject: id,
   detail: { account: accountId, tenant, stage, serial: serial ?? '' },
+});
+
+const forgottenKey = (
+  { id, tenant, expiresAt, accountId }: EabKey,
+  timeMs: number,
+): AuditEvent => ({
+  timeMs,
+  actor: 'server',
+  kind: 'eab-key.forgotten',
+  subject: id,
+  detail: { tenant, expiresAt, account: accountId ?? '' },
+});
+
+const forgottenAccount = ({ id, tenant, eabKeyId }: AcmeAccount, timeMs: number): AuditEvent => ({
+  timeMs,
+  actor: 'server',
+  kind: 'acme.account.forgotten',
+  subject: id,
+  detail: { tenant, eabKey: eabKeyId },
 });

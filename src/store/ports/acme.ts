@@ -146,10 +146,30 @@ export interface AcmeOrderPlace {
   readonly id: string;
 }
 
+export interface EabKeyPlace {
+  readonly expiresAt: number;
+  readonly id: string;
+}
+
 export interface AcmeStore {
   readonly eabKeys: EabKeyStore;
   readonly accounts: AcmeAccountStore;
   readonly orders: AcmeOrderStore;
+  /**
+   * Forgets keys that were exchanged and expired before this time, with their accounts: at most
+   * `limit` keys behind `after`, in the order of their expiry. A key stays while an order of its
+   * account is there. Each removal is recorded. What the log does not vouch for stays. `next`: the
+   * last row; undefined: there are no more. LEASE_LOST.
+   */
+  pruneExchanged(
+    which: { readonly expiredBefore: number; readonly after?: EabKeyPlace | undefined },
+    limit: number,
+    lease: Lease,
+    events: {
+      key(key: EabKey): AuditEvent;
+      account(account: AcmeAccount): AuditEvent;
+    },
+  ): Promise<{ readonly removed: number; readonly next: EabKeyPlace | undefined }>;
   /** For an effect that is written elsewhere. ACME_NONCE_USED. */
   useNonce(nonce: NonceMark): Promise<void>;
   /** Forgets marks of nonces that have expired. Returns how many. LEASE_LOST. */

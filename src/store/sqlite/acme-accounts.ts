@@ -144,7 +144,7 @@ const toRow = (account: AcmeAccount): AcmeAccountTable => ({
   updated_at: account.updatedAt,
 });
 
-const toAccount = (row: AcmeAccountTable): AcmeAccount => ({
+export const toAccount = (row: AcmeAccountTable): AcmeAccount => ({
   id: row.id,
   algorithm: row.algorithm,
   jwk: loggedJson<AcmeAccount['jwk']>(row.jwk, {}),

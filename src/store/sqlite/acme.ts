@@ -7,6 +7,7 @@ import type { WriteAcme } from './acme-write.ts';
 import type { AuditWriter } from './audit.ts';
 import { createEabKeys } from './eab-keys.ts';
 import type { Engine } from './engine.ts';
+import { prunesExchanged } from './exchanged-keys.ts';
 import type { FenceCheck } from './leases.ts';
 import type { RightsCheck } from './rights.ts';
 import { createTokenMarks } from './token-uses.ts';
@@ -49,6 +50,7 @@ export function createAcme(engine: Engine, dependencies: AcmeDependencies): Acme
     },
     accounts: createAcmeAccounts(engine, { ...dependencies, write, bindKey: eabKeys.bind }),
     orders: createAcmeOrders(engine, { ...dependencies, write }),
+    pruneExchanged: prunesExchanged(engine, dependencies),
     useNonce: (nonce) => engine.write(() => useNonce(nonce)),
     pruneNonces: (now, limit, lease) =>
       engine.write(() => {

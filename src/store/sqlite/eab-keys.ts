@@ -181,7 +181,7 @@ const toRow = (key: EabKey): EabKeyTable => ({
   source: key.source === null ? null : JSON.stringify(key.source),
 });
 
-const toEabKey = (row: EabKeyTable): EabKey => ({
+export const toEabKey = (row: EabKeyTable): EabKey => ({
   id: row.id,
   tenant: row.tenant,
   description: row.description,

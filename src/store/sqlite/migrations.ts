@@ -26,6 +26,7 @@ import { acme } from './migrations/0022-acme.ts';
 import { eabKeySources } from './migrations/0023-eab-key-sources.ts';
 import { orderLeases } from './migrations/0024-order-leases.ts';
 import { certificateTenants } from './migrations/0025-certificate-tenants.ts';
+import { exchangedKeys } from './migrations/0026-exchanged-keys.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -54,6 +55,7 @@ export const migrations: readonly Migration[] = [
   eabKeySources,
   orderLeases,
   certificateTenants,
+  exchangedKeys,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */

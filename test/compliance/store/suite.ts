@@ -1,5 +1,6 @@
 import { acmeCases } from './suite-acme.ts';
 import { acmeOrderCases } from './suite-acme-orders.ts';
+import { exchangedKeyCases } from './suite-exchanged-keys.ts';
 import { approvalCases } from './suite-approvals.ts';
 import { agentCases } from './suite-agents.ts';
 import { authorityCases } from './suite-authorities.ts';
@@ -51,4 +52,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   tenantCases(name, open);
   acmeCases(name, open);
   acmeOrderCases(name, open);
+  exchangedKeyCases(name, open);
 }

@@ -5,6 +5,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger } from '../../../src/common/runtime/index.ts';
 import type { Ledger } from '../../../src/ledger/index.ts';
+import {
+  exchanged,
+  forgotten as forgottenKeys,
+} from '../../compliance/store/suite-exchanged-keys.ts';
 import { acmeWorld, next, order, tenant, write } from '../../compliance/store/acme-fixtures.ts';
 import { code, event, ManualClock, start } from '../../compliance/store/fixtures.ts';
 import { foreignSql } from '../../support/foreign-sql.ts';
@@ -201,4 +205,22 @@ test('the end of an order by which it is found can be altered, and forgets nothi
   const { removed } = await acme.orders.prune(which, 10, lease, forgotten);
   assert.equal(removed, 0);
   assert.deepEqual(await acme.orders.byId(lasting.id), lasting);
+});
+
+test('an exchanged key whose row or account was altered stays', async () => {
+  await using w = await world();
+  const { acme, leases } = w.store;
+  const lease = await leases.acquire('pruning', 'me', start * 1000, 86_400_000);
+  assert.ok(lease !== undefined);
+  const living = await exchanged(w.store, start + 100);
+  const ended = await exchanged(w.store, start - 100);
+  w.alter(`
+    UPDATE eab_keys SET expires_at = 1 WHERE id = '${living.id}';
+    UPDATE eab_keys SET expires_at = 1, source = '{"by":"svid"}' WHERE id = '${w.key.id}';
+    UPDATE acme_accounts SET contacts = '[]' WHERE eab_key_id = '${ended.id}'`);
+  const prune = async () =>
+    (await acme.pruneExchanged({ expiredBefore: start }, 10, lease, forgottenKeys)).removed;
+  assert.equal(await prune(), 0);
+  w.alter(`DELETE FROM acme_accounts WHERE eab_key_id = '${ended.id}'`);
+  assert.equal(await prune(), 0, 'the log has bound an account to it');
 });

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger, systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
 import { Pruner } from '../../../../src/services/index.ts';
-import { nonce, order, write } from '../../../compliance/store/acme-fixtures.ts';
+import { nonce, order, tenant, write } from '../../../compliance/store/acme-fixtures.ts';
 import { digest, event } from '../../../compliance/store/fixtures.ts';
+import { exchanged } from '../../../compliance/store/suite-exchanged-keys.ts';
 import { foreignSql } from '../../../support/foreign-sql.ts';
 import { openStore } from '../../../support/open-store.ts';
 
@@ -48,7 +49,7 @@ test('marks of tokens are forgotten past any number of rows that somebody else w
   }
 });
 
-test('orders and nonces of ACME are forgotten after their end, also where certificates are kept for ever', async () => {
+test('orders, nonces and exchanged keys are forgotten, also where certificates stay for ever', async () => {
   const clock: Clock = { ...systemClock, sleep: async () => {} };
   const store = await openStore({ path: ':memory:', pid: 1, clock, logger: silentLogger });
   try {
@@ -57,14 +58,19 @@ test('orders and nonces of ACME are forgotten after their end, also where certif
     const recent = order({ expiresAt: now - 10 });
     for (const each of [...ended, recent])
       await store.acme.orders.create(each, write('acme.order.created'));
+    await store.tenants.create(tenant(), event('tenant.created'));
+    await exchanged(store, now - 100);
+    const recentKey = await exchanged(store, now - 10);
     const living = nonce({ expiresAt: now + 100 });
     for (const mark of [living, nonce({ expiresAt: now - 1 })]) await store.acme.useNonce(mark);
     const pruner = new Pruner({
       ...{ store, clock, keepSeconds: undefined, keepOrdersSeconds: 50, holder: 'test' },
       ...{ logger: silentLogger, clockBelieved: () => true },
     });
-    const { acmeOrders, acmeNonces } = await pruner.round();
-    assert.deepEqual([acmeOrders, acmeNonces], [201, 1]);
+    const { acmeOrders, exchangedKeys, acmeNonces } = await pruner.round();
+    assert.deepEqual([acmeOrders, exchangedKeys, acmeNonces], [201, 1, 1]);
+    const keys = await store.acme.eabKeys.list({ includeEnded: true, now }, { size: 5 });
+    assert.deepEqual(keys.items, [recentKey]);
     assert.equal(store.objects.expectedCount('acme-order'), 1);
     assert.deepEqual((await store.acme.orders.list({}, { size: 5 })).items, [recent]);
     await assert.rejects(store.acme.useNonce(living), { code: 'ACME_NONCE_USED' });

@@ -172,6 +172,7 @@ test('a clock that jumps while the database is pruned ends the round before its 
       tokenUses: { prune: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')) },
       acme: {
         orders: { prune: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')) },
+        pruneExchanged: () => Promise.resolve({ removed: 0, next: undefined }),
         pruneNonces: () => Promise.reject(new PkiError('INTERNAL', 'no batch is expected')),
       },
     },
