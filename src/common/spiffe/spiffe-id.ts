@@ -2,8 +2,12 @@ import { fail, ok, unwrap, type Result } from '../errors/index.ts';
 
 const maximumIdBytes = 2048;
 const maximumTrustDomainLength = 255;
+/** With such a path no ID is too long. */
+const maximumPathLength = maximumIdBytes - 'spiffe://'.length - maximumTrustDomainLength;
 const trustDomainPattern = /^[a-z0-9._-]+$/;
 const segmentPattern = /^[A-Za-z0-9._-]+$/;
+/** Segments as `segmentPattern` has them, none of which is . or .. */
+const pathPattern = /^(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+$/;
 
 /** A validated trust domain name, without scheme (SPIFFE-ID section 2.1). */
 export class TrustDomain {
@@ -85,10 +89,12 @@ export class SpiffeId {
     );
     if (!trustDomain.ok)
       return fail('SPIFFE_ID_INVALID', `${quote(text)}: ${trustDomain.error.message}`);
-    const path = slash < 0 ? '' : text.slice(slash);
-    const problem = path === '' ? undefined : pathProblem(path);
-    if (problem !== undefined) return fail('SPIFFE_ID_INVALID', `${quote(text)} ${problem}`);
-    return ok(new SpiffeId(trustDomain.value, path));
+    return SpiffeId.#withPath(trustDomain.value, slash < 0 ? '' : text.slice(slash));
+  }
+
+  static #withPath(trustDomain: TrustDomain, path: string): Result<SpiffeId> {
+    if (path === '' || pathPattern.test(path)) return ok(new SpiffeId(trustDomain, path));
+    return fail('SPIFFE_ID_INVALID', `${quote(trustDomain.id + path)} ${pathProblem(path)}`);
   }
 
   static of(text: string): SpiffeId {
@@ -97,7 +103,10 @@ export class SpiffeId {
 
   /** Builds an ID from a path that starts with a slash; throws SPIFFE_ID_INVALID. */
   static in(trustDomain: TrustDomain, path: string): SpiffeId {
-    return SpiffeId.of(trustDomain.id + path);
+    // the trust domain is valid, and a short path that begins with a slash can not change it
+    return path.startsWith('/') && path.length <= maximumPathLength
+      ? unwrap(SpiffeId.#withPath(trustDomain, path))
+      : SpiffeId.of(trustDomain.id + path);
   }
 
   get segments(): readonly string[] {
@@ -124,14 +133,15 @@ export class SpiffeId {
 export const isPathSegment = (text: string): boolean =>
   segmentPattern.test(text) && text !== '.' && text !== '..';
 
-function pathProblem(path: string): string | undefined {
+/** Why a path does not match `pathPattern`. */
+function pathProblem(path: string): string {
   for (const segment of path.slice(1).split('/')) {
     if (segment === '') return 'has an empty path segment or a trailing slash';
     if (segment === '.' || segment === '..') return `has the path segment ${segment}`;
     if (!segmentPattern.test(segment))
       return `has a character outside [A-Za-z0-9._-] in segment ${quote(segment)}`;
   }
-  return undefined;
+  return 'has an invalid path';
 }
 
 const quote = (text: string): string =>

@@ -105,6 +105,7 @@ class BoundedCall implements ServerInterceptingCallInterface, InterceptingServer
   readonly #accounts: RequestAccounts;
   readonly #inside: Inside;
   readonly #owner: RequestOwner | undefined;
+  readonly #peer: string;
   #handler: InterceptingServerListener | undefined;
   #charged = 0;
   #refused = false;
@@ -121,10 +122,10 @@ class BoundedCall implements ServerInterceptingCallInterface, InterceptingServer
     this.#bounds = bounds;
     this.#accounts = accounts;
     this.#inside = inside(call);
-    const peer = call.getPeer();
-    this.#owner = bounds.ownerOf(peer);
+    this.#peer = call.getPeer();
+    this.#owner = bounds.ownerOf(this.#peer);
     this.#inside.stream.on('data', (data: Buffer) => this.#charge(data.length));
-    const leave = bounds.enter(peer, (error) => this.#refuse(error));
+    const leave = bounds.enter(this.#peer, (error) => this.#refuse(error));
     this.#inside.stream.once('close', () => {
       this.#release();
       leave();
@@ -187,7 +188,7 @@ class BoundedCall implements ServerInterceptingCallInterface, InterceptingServer
   }
 
   getPeer(): string {
-    return this.#call.getPeer();
+    return this.#peer;
   }
 
   getDeadline(): Deadline {
@@ -248,7 +249,7 @@ class BoundedCall implements ServerInterceptingCallInterface, InterceptingServer
   #refuse(error: PkiError): void {
     if (this.#refused || this.#answered) return;
     this.#refused = true;
-    this.#bounds.onRefused?.(this.#call.getPeer(), error);
+    this.#bounds.onRefused?.(this.#peer, error);
     this.#call.sendStatus(toStatus(error));
     setTimeout(() => this.#inside.stream.close(cancelled), resetMs).unref();
   }

@@ -99,6 +99,8 @@ export class Connections {
   readonly #guestCalls: GuestCalls;
   #guestsWatched = false;
   readonly #byKey = new Map<string, Connection>();
+  /** The keys of connections whose caller is known to be no guest: nothing counts their calls. */
+  readonly #withBusiness = new Set<string>();
   readonly #bySpiffeId = new Map<string, Set<Connection>>();
   readonly #owners = new Map<string, RequestOwner>();
   readonly #callers: Callers;
@@ -145,6 +147,7 @@ export class Connections {
     input.socket.once('close', () => {
       cancelExpiry?.();
       this.#byKey.delete(key);
+      this.#withBusiness.delete(key);
       this.#guests.delete(guest);
       this.#owners.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
@@ -157,7 +160,10 @@ export class Connections {
     input.caller.then(
       (caller) => {
         if (hasBusiness(caller)) this.#guests.delete(guest);
-        if (this.#byKey.has(key)) this.#owners.set(key, ownerOf(caller, key));
+        if (this.#byKey.has(key)) {
+          this.#owners.set(key, ownerOf(caller, key));
+          if (hasBusiness(caller)) this.#withBusiness.add(key);
+        }
         if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed)
           return;
         spiffeId = caller.spiffeId;
@@ -190,8 +196,9 @@ export class Connections {
    * a guest.
    */
   enterCall(key: string, end: (error: PkiError) => void): () => void {
+    if (this.#withBusiness.has(key)) return nothing;
     const connection = this.#byKey.get(key);
-    if (connection === undefined) return () => {};
+    if (connection === undefined) return nothing;
     let leave: (() => void) | undefined;
     let over = false;
     const enter = (): void => {
@@ -341,6 +348,8 @@ function ownerOf(caller: Caller, key: string): RequestOwner {
 /** Whether a caller of this class may do more than attest and ask for health. */
 const hasBusiness = (caller: Caller): boolean =>
   caller.class !== 'anonymous' && caller.class !== 'workload';
+
+const nothing = (): void => {};
 
 const bytesRead = (socket: Duplex): number =>
   (socket as Duplex & { readonly bytesRead?: number }).bytesRead ?? 0;

@@ -4,6 +4,7 @@ import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
 import type { ServedControlPlane } from '../../services/index.ts';
 import type { Services } from '../../services/services.ts';
+import { withCertificateAnswers } from '../../common/wire/certificate-answers.ts';
 import { withEncodedRequests } from '../../common/wire/encoded-request.ts';
 import { addControlPlanes } from './control-plane-services.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
@@ -63,7 +64,7 @@ export async function buildGrpcServer(
   const exchanges = exchangesOf(dependencies.services);
   for (const service of serviceNames) {
     server.addService(
-      withEncodedRequests(serviceDefinition(service)),
+      withCertificateAnswers(withEncodedRequests(serviceDefinition(service))),
       guardedService(guard, dependencies.operations, exchanges, service),
     );
     await setImmediate();

@@ -28,15 +28,24 @@ export type Decided =
       readonly error: PkiError;
     };
 
+/** What a request to issue has from its item and its call, beside what the service decides. */
+export type ItemTerms = Required<Pick<LeafRequest, 'requestId' | 'isNew' | 'signal'>>;
+
+/** The call of a batch. `signal` is aborted when no caller waits for its answer any more. */
+export interface BatchCall {
+  readonly nowMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * Decides each item of a batch on its own, so that a refused item does not affect the others.
  * `subject`: the subject of the refusal.
  */
 export function decideEach<T extends { readonly requestId: string }>(
   items: readonly T[],
-  nowMs: number,
+  { nowMs, signal }: BatchCall,
   subject: (item: T) => string,
-  request: (item: T) => LeafRequest,
+  request: (item: T, terms: ItemTerms) => LeafRequest,
 ): readonly Decided[] {
   const requestIds = new Set<string>();
   return items.map((item): Decided => {
@@ -48,8 +57,10 @@ export function decideEach<T extends { readonly requestId: string }>(
           `the request ID ${requestId} appears twice in the batch`,
         );
       requestIds.add(requestId);
-      const decided = request({ ...item, requestId });
-      return { ok: true, request: item.requestId === '' ? { ...decided, isNew: true } : decided };
+      return {
+        ok: true,
+        request: request(item, { requestId, isNew: item.requestId === '', signal }),
+      };
     } catch (thrown) {
       return {
         ok: false,
@@ -61,11 +72,10 @@ export function decideEach<T extends { readonly requestId: string }>(
   });
 }
 
-/** The call of a batch. `signal` is aborted when no caller waits for its answer any more. */
+/** The caller of a batch and what it called. */
 export interface IssuingCall {
   readonly caller: Caller;
   readonly operation: string;
-  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -73,20 +83,18 @@ export interface IssuingCall {
  * order of the items.
  */
 export async function issueDecided(
-  dependencies: { readonly issuer: Issuer; readonly refusals: RefusalLog },
-  { caller, operation, signal }: IssuingCall,
+  { issuer, refusals }: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  { caller, operation }: IssuingCall,
   decided: readonly Decided[],
 ): Promise<readonly SvidOutcome[]> {
-  const allowed = decided.filter((item) => item.ok);
+  const requests: LeafRequest[] = [];
+  const recorded: Promise<string>[] = [];
+  for (const item of decided)
+    if (item.ok) requests.push(item.request);
+    else recorded.push(refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)));
   const [results] = await Promise.all([
-    allowed.length === 0
-      ? []
-      : dependencies.issuer.issue(allowed.map(({ request }) => ({ ...request, signal }))),
-    ...decided.map((item) =>
-      item.ok
-        ? undefined
-        : dependencies.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)),
-    ),
+    requests.length === 0 ? [] : issuer.issue(requests),
+    ...recorded,
   ]);
   let next = 0;
   return decided.map((item): SvidOutcome => {
@@ -95,7 +103,7 @@ export async function issueDecided(
         ok: false,
         requestId: item.requestId,
         error: item.error,
-        refusalId: dependencies.refusals.idOf(item.error) ?? '',
+        refusalId: refusals.idOf(item.error) ?? '',
       };
     const result = results[next];
     next += 1;
@@ -109,7 +117,7 @@ export async function issueDecided(
       };
     if (result.ok) return { ok: true, requestId, leaf: result.leaf };
     // issuance has already recorded this refusal
-    dependencies.refusals.mark(result.error, result.refusalId);
+    refusals.mark(result.error, result.refusalId);
     return { ok: false, requestId, error: result.error, refusalId: result.refusalId };
   });
 }

@@ -13,6 +13,8 @@ import {
   userSpiffeId,
   type Delegation,
   type Proven,
+  type Requester,
+  type Rights,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
 import type { LeafRequest } from '../../issuance/issuer.ts';
@@ -21,7 +23,7 @@ import { requesterOf, type DelegateCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-rights.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
 import { activeDelegations } from './active-delegations.ts';
-import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
+import { decideEach, issueDecided, type IssuingDependencies, type ItemTerms } from './decided.ts';
 import { KeyedBuckets } from '../../common/runtime/index.ts';
 import { refusing } from '../callers/refusal-log.ts';
 import { checkBatchSize, enforceRate, ttlWithin } from '../requests.ts';
@@ -30,6 +32,15 @@ export interface SigningDependencies extends IssuingDependencies {
   readonly objects: Pick<ObjectLedger, 'require' | 'isAdminId'>;
   readonly delegations: Pick<LedgerDelegations, 'activeFor' | 'compareSoon'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
+}
+
+/** What holds for all items of one call. */
+interface DelegateBatch {
+  readonly caller: DelegateCaller;
+  readonly delegations: readonly Proven<Delegation>[];
+  readonly requester: Requester;
+  /** Of the caller, beside its delegations. */
+  readonly rights: Rights;
 }
 
 /**
@@ -53,20 +64,22 @@ export class SigningService implements Signing {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await activeDelegations(this.#dependencies, caller);
+      const batch: DelegateBatch = {
+        caller,
+        delegations,
+        requester: requesterOf(caller),
+        rights: callerRights(caller),
+      };
       const decided = decideEach(
         items,
-        this.#dependencies.clock.nowMs(),
+        { nowMs: this.#dependencies.clock.nowMs(), signal },
         ({ spiffeId, dnsNames, ips }) => spiffeId || [...dnsNames, ...ips].join(' '),
-        (item) => this.#leafRequest(caller, delegations, item),
+        (item, terms) => this.#leafRequest(batch, item, terms),
       );
       if (decided.some((each) => !each.ok && each.error.code === 'OUTSIDE_DELEGATION'))
         this.#dependencies.delegations.compareSoon();
       return {
-        outcomes: await issueDecided(
-          this.#dependencies,
-          { caller, operation: 'Sign', signal },
-          decided,
-        ),
+        outcomes: await issueDecided(this.#dependencies, { caller, operation: 'Sign' }, decided),
         rootsDer: this.#dependencies.authorities.rootsDer(),
       };
     });
@@ -93,13 +106,10 @@ export class SigningService implements Signing {
     );
   }
 
-  #leafRequest(
-    caller: DelegateCaller,
-    delegations: readonly Proven<Delegation>[],
-    item: DelegatedItem,
-  ): LeafRequest {
+  #leafRequest(batch: DelegateBatch, item: DelegatedItem, terms: ItemTerms): LeafRequest {
     const { objects, settings } = this.#dependencies;
-    if (item.spiffeId === '') return this.#namesRequest(caller, delegations, item);
+    if (item.spiffeId === '') return this.#namesRequest(batch, item, terms);
+    const { caller, delegations } = batch;
     if (item.ips.length > 0 || item.profile !== '')
       throw new PkiError(
         'INVALID_REQUEST',
@@ -119,7 +129,8 @@ export class SigningService implements Signing {
       chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }),
     );
     return {
-      requestId: item.requestId,
+      requestId: terms.requestId,
+      isNew: terms.isNew,
       csrDer: item.csrDer,
       csr,
       subject: spiffeSubject(spiffeId, dnsNames),
@@ -127,24 +138,22 @@ export class SigningService implements Signing {
       profile: delegation.profile,
       ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
       endsWithIssuer: item.ttlSeconds === 0,
-      caller: requesterOf(caller),
+      caller: batch.requester,
       holder: caller.spiffeId,
       entryId: null,
       delegationId: delegation.id,
       replaces: null,
       claim: { by: 'spiffe-id', id: caller.spiffeId },
-      rights: [{ kind: 'delegation', id: delegation.id }, ...callerRights(caller)],
+      rights: [{ kind: 'delegation', id: delegation.id }, ...batch.rights],
       keyTypes: delegation.keyTypes,
       reason: { client: caller.spiffeId, delegation: delegation.id },
+      signal: terms.signal,
     };
   }
 
   /** Names without an identity: certificates of kind `endpoint`, by a delegation of names. */
-  #namesRequest(
-    caller: DelegateCaller,
-    delegations: readonly Proven<Delegation>[],
-    item: DelegatedItem,
-  ): LeafRequest {
+  #namesRequest(batch: DelegateBatch, item: DelegatedItem, terms: ItemTerms): LeafRequest {
+    const { caller, delegations } = batch;
     const { minimumTtlSeconds, reservedDnsNames } = this.#dependencies.settings;
     const subject = checkNames(item, reservedDnsNames);
     if (item.profile !== '' && !isNamesProfile(item.profile))
@@ -165,22 +174,24 @@ export class SigningService implements Signing {
       }),
     );
     return {
-      requestId: item.requestId,
+      requestId: terms.requestId,
+      isNew: terms.isNew,
       csrDer: item.csrDer,
       csr,
       subject,
       kind: 'endpoint',
       profile: delegation.profile,
       ttlSeconds,
-      caller: requesterOf(caller),
+      caller: batch.requester,
       holder: caller.spiffeId,
       entryId: null,
       delegationId: delegation.id,
       replaces: null,
       claim: { by: 'spiffe-id', id: caller.spiffeId },
-      rights: [{ kind: 'delegation', id: delegation.id }, ...callerRights(caller)],
+      rights: [{ kind: 'delegation', id: delegation.id }, ...batch.rights],
       keyTypes: delegation.keyTypes,
       reason: { client: caller.spiffeId, delegation: delegation.id },
+      signal: terms.signal,
     };
   }
 }

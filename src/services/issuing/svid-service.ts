@@ -1,25 +1,13 @@
-import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
 import { isOneLine, KeyedBuckets } from '../../common/runtime/index.ts';
 import {
-  parseSelector,
-  parseTemplate,
-  selectorText,
-  SpiffeId,
-  type Selector,
-} from '../../common/spiffe/index.ts';
-import {
-  spiffeSubject,
-  allowedValues,
-  isNamesProfile,
-  maximumLifeOf,
-  namesLives,
   namesOfEntry,
   type Agent,
   type Proven,
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
-import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
+import type { IssuedJwt } from '../../issuance/issuer.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
@@ -28,15 +16,14 @@ import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from '../services.t
 import { decideEach, issueDecided, type Decided, type IssuingDependencies } from './decided.ts';
 import type { NodeSetIndex } from '../agents/node-set-index.ts';
 import { refusing } from '../callers/refusal-log.ts';
+import { identityOf, selectorTexts, SvidBatch } from './svid-batch.ts';
 import {
   checkBatchSize,
   checkRequestId,
   enforceRate,
   requireAgent,
-  ttlClamped,
   ttlWithin,
 } from '../requests.ts';
-import type { ServiceSettings } from '../settings.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
 
 export interface SvidDependencies extends IssuingDependencies {
@@ -47,7 +34,6 @@ export interface SvidDependencies extends IssuingDependencies {
   readonly authorities: Pick<Authorities, 'namesRootsDer'>;
 }
 
-const maximumSelectors = 256;
 const maximumAudiences = 16;
 const maximumAudienceBytes = 512;
 
@@ -77,28 +63,25 @@ export class SvidService implements Svids {
         checkBatchSize(items.length);
         enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
         const { agent, parents } = await this.#agentOf(caller);
-        const entries = new Map(
-          (
-            await this.#dependencies.entries.byIds([
-              ...new Set(items.map(({ entryId }) => entryId)),
-            ])
-          ).map((entry) => [entry.id, entry]),
-        );
+        const entryIds = new Set(items.map(({ entryId }) => entryId));
+        const entries = await this.#dependencies.entries.byIds([...entryIds]);
+        const batch = new SvidBatch(this.#dependencies.settings, caller, agent);
+        const entryOf = new Map(entries.map((entry) => [entry.id, entry]));
         const decided = decideEach(
           items,
-          this.#dependencies.clock.nowMs(),
+          { nowMs: this.#dependencies.clock.nowMs(), signal },
           ({ entryId }) => entryId,
-          (item) =>
-            this.#leafRequest(
-              caller,
-              agent,
-              this.#obtainable(entries.get(item.entryId), item.entryId, parents),
-              item,
-            ),
+          (item, terms) => {
+            const { entryId } = item;
+            const granted = batch.granted(entryId, () =>
+              this.#obtainable(entryOf.get(entryId), entryId, parents),
+            );
+            return batch.leafRequest(granted, item, terms);
+          },
         );
         const outcomes = await issueDecided(
           this.#dependencies,
-          { caller, operation: 'SignX509Svids', signal },
+          { caller, operation: 'SignX509Svids' },
           decided,
         );
         return outcomes.map((outcome, index) => this.#withRoots(outcome, decided[index]));
@@ -135,7 +118,8 @@ export class SvidService implements Svids {
             'ENTRY_NOT_AUTHORIZED',
             `the entry ${entry.id} gives names and no identity, so that nobody gets a JWT-SVID for it`,
           );
-        const spiffeId = identityOf(entry, ask.selectors);
+        const selectors = selectorTexts(ask.selectors);
+        const spiffeId = identityOf(entry, ask.selectors, selectors);
         const { settings } = this.#dependencies;
         const entryTtl =
           entry.jwtTtlSeconds === 0
@@ -155,7 +139,7 @@ export class SvidService implements Svids {
           reason: {
             agent: caller.spiffeId,
             entry: entry.id,
-            selectors: ask.selectors.map(selectorText),
+            selectors,
           },
           signal,
         });
@@ -200,95 +184,6 @@ export class SvidService implements Svids {
     }
     return this.#dependencies.objects.require('entry', entry);
   }
-
-  #leafRequest(
-    caller: AgentCaller,
-    agent: Proven<Agent>,
-    entry: Proven<RegistrationEntry>,
-    item: X509SvidItem,
-  ): LeafRequest {
-    const { settings } = this.#dependencies;
-    const spiffeId = identityOf(entry, item.selectors);
-    const names = namesOfEntry(entry);
-    return {
-      requestId: item.requestId,
-      csrDer: item.csrDer,
-      subject: names ?? spiffeSubject(spiffeId, entry.dnsNames),
-      kind: names !== undefined ? 'endpoint' : entry.admin ? 'admin' : 'workload',
-      profile: entry.profile,
-      ttlSeconds: (item.clampTtl === true ? ttlClamped : ttlWithin)(
-        item.ttlSeconds,
-        settings.minimumTtlSeconds,
-        entryTtlSeconds(entry, settings),
-      ),
-      endsWithIssuer: true,
-      caller: requesterOf(caller),
-      holder: caller.spiffeId,
-      entryId: entry.id,
-      delegationId: null,
-      replaces: serialOrNull(item.replacesSerial),
-      ...(names === undefined ? {} : { claim: { by: 'spiffe-id' as const, id: entry.spiffeId } }),
-      rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
-      reason: {
-        agent: caller.spiffeId,
-        entry: entry.id,
-        ...(names === undefined ? {} : { owner: entry.spiffeId }),
-        selectors: item.selectors.map(selectorText),
-      },
-      nodeSelectors: agent.selectors.map(selectorText),
-    };
-  }
-}
-
-/** The life that an entry gives. A limit that was lowered after the entry was made also applies. */
-function entryTtlSeconds(
-  { profile, x509TtlSeconds }: RegistrationEntry,
-  settings: ServiceSettings,
-): number {
-  const stated = x509TtlSeconds === 0 ? undefined : x509TtlSeconds;
-  if (isNamesProfile(profile))
-    return Math.min(stated ?? namesLives[profile].usual, namesLives[profile].maximum);
-  return Math.min(
-    stated ?? settings.defaultX509TtlSeconds,
-    settings.maximumX509TtlSeconds,
-    maximumLifeOf(profile) ?? settings.maximumX509TtlSeconds,
-  );
-}
-
-/**
- * The ID of an entry for a process. It is fixed, or made from the template with allowed values of
- * the selectors that the agent attested. For a template the process must also have the entry's own
- * selectors.
- */
-function identityOf(entry: Proven<RegistrationEntry>, selectors: readonly Selector[]): SpiffeId {
-  if (selectors.length > maximumSelectors)
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `a request has at most ${maximumSelectors} selectors, this one has ${selectors.length}`,
-    );
-  for (const selector of selectors) unwrap(parseSelector(selectorText(selector)));
-  if (!entry.isTemplate) return SpiffeId.of(entry.spiffeId);
-  const attested = new Set(selectors.map(selectorText));
-  const missing = entry.selectors.find((selector) => !attested.has(selectorText(selector)));
-  if (missing !== undefined)
-    throw new PkiError(
-      'ENTRY_NOT_AUTHORIZED',
-      `the process lacks the selector ${selectorText(missing)} of the template's entry`,
-    );
-  const filled = unwrap(parseTemplate(entry.spiffeId)).fill(
-    selectors,
-    allowedValues(entry.placeholders),
-  );
-  if (!filled.ok)
-    throw new PkiError('ENTRY_NOT_AUTHORIZED', filled.error.message, { cause: filled.error });
-  return filled.value;
-}
-
-function serialOrNull(text: string): string | null {
-  if (text === '') return null;
-  if (!/^[0-9a-f]{2,40}$/.test(text))
-    throw new PkiError('INVALID_REQUEST', 'replaces_serial is not a serial in lower-case hex');
-  return text;
 }
 
 function checkAudience(audience: readonly string[]): readonly string[] {
