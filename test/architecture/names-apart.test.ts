@@ -15,6 +15,8 @@ const naming = (word: string, ...folders: readonly string[]): readonly string[] 
 test('the roots of names are read where certificates for names are issued and published only', () => {
   assert.deepEqual(naming('namesRootsDer', 'src', 'demo'), [
     'src/api/messages/issuing.ts',
+    // writes the field of the message below
+    'src/common/wire/certificate-answers.ts',
     'src/common/wire/generated/meshca/issuer/v1/X509Svid.ts',
     'src/compose/http.ts',
     'src/issuance/authorities.ts',

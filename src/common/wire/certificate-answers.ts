@@ -7,6 +7,7 @@ import type { SignBatchResponse } from './generated/meshca/signing/v1/SignBatchR
 import type { SignRefusal } from './generated/meshca/signing/v1/SignRefusal.ts';
 import type { SignResponse } from './generated/meshca/signing/v1/SignResponse.ts';
 import type { SignResult } from './generated/meshca/signing/v1/SignResult.ts';
+import type { SignStreamResponse } from './generated/meshca/signing/v1/SignStreamResponse.ts';
 import { MessageWriter } from './message-writer.ts';
 
 /**
@@ -86,6 +87,13 @@ const encoders: Readonly<Record<string, (answer: never) => Buffer>> = {
     writer.write(() => {
       backwards(rootsDer, (der) => writer.bytes(2, der));
       backwards(results, (result) => writeNested(1, result, writeSignResult));
+    }),
+  '/meshca.signing.v1.Signing/SignStream': (answer: SignStreamResponse) =>
+    writer.write(() => {
+      backwards(answer.rootsDer, (der) => writer.bytes(4, der));
+      writeNested(3, answer.result, writeSignResult);
+      writer.text(2, answer.id);
+      writer.count(1, answer.credits);
     }),
 };
 

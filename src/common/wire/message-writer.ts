@@ -57,7 +57,7 @@ export class MessageWriter {
     this.#varint(field * 8 + 2);
   }
 
-  /** An int64 that is a safe integer and not negative. */
+  /** An int64 or uint32 that is a safe integer and not negative. */
   count(field: number, stated: Count | undefined): void {
     if (stated === undefined) return;
     const value = Number(stated);

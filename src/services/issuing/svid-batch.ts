@@ -78,7 +78,7 @@ export class SvidBatch {
     const selectors = selectorTexts(item.selectors);
     const within = item.clampTtl === true ? ttlClamped : ttlWithin;
     const { minimumTtlSeconds } = this.#settings;
-    return {
+    const request = {
       requestId,
       isNew,
       csrDer: item.csrDer,
@@ -96,16 +96,17 @@ export class SvidBatch {
       entryId: entry.id,
       delegationId: null,
       replaces: serialOrNull(item.replacesSerial),
-      ...(names === undefined ? {} : { claim: { by: 'spiffe-id' as const, id: entry.spiffeId } }),
       rights,
-      reason: {
-        agent: this.#caller.spiffeId,
-        entry: entry.id,
-        ...(names === undefined ? {} : { owner: entry.spiffeId }),
-        selectors,
-      },
+      reason: { agent: this.#caller.spiffeId, entry: entry.id, selectors },
       nodeSelectors: this.#nodeSelectors,
       signal,
+    } as const satisfies LeafRequest;
+    if (names === undefined) return request;
+    const owner = entry.spiffeId;
+    return {
+      ...request,
+      claim: { by: 'spiffe-id', id: owner },
+      reason: { ...request.reason, owner },
     };
   }
 

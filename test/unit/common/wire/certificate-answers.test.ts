@@ -51,6 +51,16 @@ const methods: readonly (readonly [ServiceName, string, () => object])[] = [
     'SignBatch',
     () => ({ results: some(20, resultOf(signed)), rootsDer: some(3, der) }),
   ],
+  [
+    'meshca.signing.v1.Signing',
+    'SignStream',
+    () =>
+      oneOf<() => object>(
+        () => ({ credits: randomInt(1000) }),
+        () => ({ credits: randomInt(3), id: text(), result: resultOf(signed)() }),
+        () => ({ id: text(), result: resultOf(signed)(), rootsDer: some(3, der) }),
+      )(),
+  ],
 ];
 
 describe('an answer with certificates', () => {
@@ -68,14 +78,17 @@ describe('an answer with certificates', () => {
     });
 
     test(`of ${name} that can not be written leaves nothing in the next one`, () => {
+      const alone = { requestId: 'r', spiffeId: 'x', notAfter: -1, rootsDer: [der()] };
       const broken =
         name === 'Sign'
-          ? { requestId: 'r', spiffeId: 'x', notAfter: -1, rootsDer: [der()] }
-          : {
-              results: [
-                { requestId: 'r', svid: { spiffeId: 'x', notAfter: -1, chainDer: [der()] } },
-              ],
-            };
+          ? alone
+          : name === 'SignStream'
+            ? { credits: 1, result: { svid: alone } }
+            : {
+                results: [
+                  { requestId: 'r', svid: { spiffeId: 'x', notAfter: -1, chainDer: [der()] } },
+                ],
+              };
       assert.throws(() => ours.responseSerialize(broken), RangeError);
       const message = answer();
       assert.deepEqual(ours.responseSerialize(message), library.responseSerialize(message));
@@ -108,6 +121,7 @@ describe('an answer with certificates', () => {
     const definition = serviceDefinition('meshca.signing.v1.Signing');
     const changed = withCertificateAnswers(definition);
     for (const name of Object.keys(definition))
-      if (name !== 'Sign' && name !== 'SignBatch') assert.equal(changed[name], definition[name]);
+      if (!['Sign', 'SignBatch', 'SignStream'].includes(name))
+        assert.equal(changed[name], definition[name]);
   });
 });
