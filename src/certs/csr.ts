@@ -81,7 +81,7 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
       dnsSans: names.dnsNames,
       ipSans: names.ips,
       otherSanKinds: names.otherKinds,
-      commonNames: commonNamesOf(subjectDer),
+      commonNames: subjectDer.length === 2 ? [] : commonNamesOf(subjectDer),
       wantsTlsFeature: tlsFeature,
     });
   });

@@ -260,6 +260,9 @@ export class AuthorityRegistry implements Authorities {
     holder = '',
   ): IssuerView | undefined {
     const { place, clock } = this.#dependencies;
+    const [first] = issuers;
+    if (first !== undefined && issuers.length === 1)
+      return applies(first.authority.scope, nodeSelectors, holder, place) ? first : undefined;
     const now = clock.now();
     const applying = issuers.filter(({ authority }) =>
       applies(authority.scope, nodeSelectors, holder, place),

@@ -107,7 +107,7 @@ function reservedNameOf(
   { kind, subject: { dnsNames } }: LeafRequest,
   reserved: readonly ReservedDnsName[],
 ): string | undefined {
-  if (kind === 'server') return undefined;
+  if (kind === 'server' || dnsNames.length === 0) return undefined;
   const ofProxies = reserved.filter((each) => each.startsWith('*.'));
   const refusing =
     kind === 'linkerd' ? reserved.filter((each) => !ofProxies.includes(each)) : reserved;

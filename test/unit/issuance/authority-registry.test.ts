@@ -51,6 +51,14 @@ test('a scoped issuer signs for its scope until it ends; then one without a scop
   assert.deepEqual(signing(), [general.id, general.id]);
   clock.advance(3 * day * 1000);
   assert.deepEqual(signing(), [scoped.id, scoped.id], 'all have ended: the error names this one');
+  for (const [only, id] of [
+    [elsewhere, undefined],
+    [scoped, scoped.id],
+  ] as const) {
+    const lone = registryOf(clock, [root.record, only]);
+    await lone.refresh();
+    assert.equal(lone.issuerFor({ kind: 'workload', holder: 'n1' })?.authority.id, id);
+  }
 });
 
 test('a key for which a CSR went out is the key of an authority from then on, without a refresh', () => {
