@@ -94,8 +94,8 @@ export async function createSigners(options: SignersOptions): Promise<ManagedSig
 }
 
 /**
- * While a signer is at work, it gets a second chunk ahead of time only if the queue has this many
- * items.
+ * A signer whose sessions are all in use gets a second chunk ahead of time only if the queue has
+ * this many items.
  */
 const aheadMinimum = 8;
 
@@ -305,11 +305,13 @@ class ProcessSigners implements ManagedSigners {
     return this.#queue.turn(this.#clock.monotonicMs());
   }
 
+  /** A signer that could begin with more at once takes it whatever it has. */
   #leastLoaded({ queued }: QueueTurn): SignerLink | undefined {
     let best: SignerLink | undefined;
     for (const link of this.#group.ready) {
-      if (link.chunksInFlight >= 2) continue;
-      if (link.chunksInFlight === 1 && queued < aheadMinimum) continue;
+      const isFull = link.itemsInFlight >= concurrencyOf(link);
+      if (isFull && link.chunksInFlight >= 2) continue;
+      if (isFull && link.chunksInFlight === 1 && queued < aheadMinimum) continue;
       if (best === undefined || link.itemsInFlight < best.itemsInFlight) best = link;
     }
     return best;

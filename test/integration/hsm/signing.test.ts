@@ -191,6 +191,27 @@ describe('signing with a real token', () => {
     await signers.close();
   });
 
+  it('hands over what comes to a signer that has idle sessions, without a wait for what it signs', async () => {
+    const signers = await fixture.signers({ mode: 'async', processes: 1, deadlineMs: 60_000 });
+    const key = keys[0] as KeyHandle;
+    await signers.useKey(key);
+    const [pid] = signers.pids();
+    process.kill(pid as number, 'SIGSTOP');
+    const items: SignItem[] = [{ ckaId: key.ckaId, bytes: randomBytes(100), format: 'x509' }];
+    const calls = [];
+    try {
+      for (let call = 1; call <= 4; call += 1) {
+        calls.push(signers.sign(items));
+        for (let turns = 0; turns < 5; turns += 1) await nextTurn();
+        assert.equal(signers.state().chunks, call);
+      }
+    } finally {
+      process.kill(pid as number, 'SIGCONT');
+    }
+    for (const outcomes of await Promise.all(calls)) assert.equal(outcomes[0]?.ok, true);
+    await signers.close();
+  });
+
   it('answers OVERLOADED for what does not fit its queue, and an empty call at once', async () => {
     const signers = await fixture.signers({ processes: 1, maxQueued: 10 });
     const key = keys[0] as KeyHandle;
