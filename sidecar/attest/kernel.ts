@@ -63,7 +63,7 @@ export function linuxKernel(): Kernel {
 }
 
 type Poll = (fds: Buffer, count: number, timeoutMs: number) => number;
-type Ioctl = (fd: number, request: number, type: string, value: Buffer) => number;
+type Ioctl = (fd: number, request: number, value: Buffer) => number;
 type Syscall = (number: number, pid: number, flags: number) => number;
 
 class LinuxKernel implements Kernel {
@@ -78,7 +78,8 @@ class LinuxKernel implements Kernel {
   constructor() {
     const lib = koffi.load(null);
     this.#poll = lib.func('int poll(void *, unsigned long, int)') as Poll;
-    this.#ioctl = lib.func('int ioctl(int, unsigned long, ...)') as Ioctl;
+    // koffi reads the types of variable arguments anew at each call; a pointer is passed alike
+    this.#ioctl = lib.func('int ioctl(int, unsigned long, void *)') as Ioctl;
     this.#syscall = lib.func('long syscall(long, int, unsigned int)') as Syscall;
   }
 
@@ -137,7 +138,7 @@ class LinuxKernel implements Kernel {
   }
 
   unreadBytes(socketFd: number): number | undefined {
-    return this.#ioctl(socketFd, SIOCOUTQ, 'void *', this.#value) === 0
+    return this.#ioctl(socketFd, SIOCOUTQ, this.#value) === 0
       ? this.#value.readInt32LE(0)
       : undefined;
   }

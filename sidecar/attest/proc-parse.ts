@@ -80,12 +80,19 @@ const countedHierarchies = ['', 'name=systemd', 'pids', 'memory', 'cpu'];
 
 export function parseCgroup(text: string): ProcessCgroup {
   const paths = new Map<string, string>();
-  for (const each of text.split('\n')) {
-    const first = each.indexOf(':');
-    const second = each.indexOf(':', first + 1);
-    if (second < 0) continue;
-    for (const controller of each.slice(first + 1, second).split(','))
-      paths.set(controller, each.slice(second + 1));
+  for (let at = 0; at < text.length; ) {
+    const newline = text.indexOf('\n', at);
+    const end = newline < 0 ? text.length : newline;
+    const first = text.indexOf(':', at);
+    const second = text.indexOf(':', first + 1);
+    if (first >= 0 && second > first && second < end) {
+      const path = text.slice(second + 1, end);
+      const controllers = text.slice(first + 1, second);
+      if (controllers.includes(','))
+        for (const controller of controllers.split(',')) paths.set(controller, path);
+      else paths.set(controllers, path);
+    }
+    at = end + 1;
   }
   const below = (controller: string): string | undefined => {
     const path = paths.get(controller);

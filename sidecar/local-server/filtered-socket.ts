@@ -9,15 +9,17 @@ class FilteredSocket extends Duplex {
   readonly #socket: Socket;
   readonly #outgoing: RefusedFrames;
 
-  constructor(socket: Socket, onRefused: OnRefused) {
+  constructor(socket: Socket, { received, greeted, onRefused }: FilteredSocketOptions) {
     super();
     this.#socket = socket;
     this.#outgoing = new RefusedFrames(onRefused);
-    const incoming = new AuthorityFilter();
-    socket.on('data', (chunk: Buffer) => {
+    const incoming = new AuthorityFilter(greeted);
+    const take = (chunk: Buffer): void => {
       const passed = incoming.push(chunk);
       if (passed.length > 0 && !this.push(passed)) socket.pause();
-    });
+    };
+    take(received);
+    socket.on('data', take);
     socket.once('end', () => this.push(null));
     socket.once('close', () => this.destroy());
   }
@@ -58,7 +60,16 @@ class FilteredSocket extends Duplex {
   }
 }
 
-type OnRefused = ConstructorParameters<typeof RefusedFrames>[0];
+export type OnRefused = ConstructorParameters<typeof RefusedFrames>[0];
+
+export interface FilteredSocketOptions {
+  /** What was read of the socket before. */
+  readonly received: Buffer;
+  /** See AuthorityFilter. */
+  readonly greeted: boolean;
+  readonly onRefused: OnRefused;
+}
+
 type SocketOverStream = new (stream: Duplex) => Socket;
 
 let overStream: SocketOverStream | undefined;
@@ -78,12 +89,6 @@ function socketOverStream(): SocketOverStream {
   return overStream;
 }
 
-/**
- * The socket that node:http2 gets instead of the accepted one. grpc-js finds the connection of a
- * call only by the remote address, which is `id`.
- */
-export function filteredSocket(socket: Socket, id: string, onRefused: OnRefused): Socket {
-  const filtered = new (socketOverStream())(new FilteredSocket(socket, onRefused));
-  Object.defineProperty(filtered, 'remoteAddress', { value: id });
-  return filtered;
-}
+/** The socket that node:http2 gets instead of the accepted one. */
+export const filteredSocket = (socket: Socket, options: FilteredSocketOptions): Socket =>
+  new (socketOverStream())(new FilteredSocket(socket, options));

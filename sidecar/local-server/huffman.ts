@@ -18,6 +18,28 @@ const dot = 0b010111;
 
 /** Replaces each slash and blank by a dot, which has the same length. */
 export function dotSlashes(encoded: Buffer): void {
+  eachSymbol(encoded, ({ code, length, position }) => {
+    if (length === 6 && (code === slash || code === blank)) setDot(encoded, position - 5);
+  });
+}
+
+/** Letters, digits and what else is common: no slash, no blank, and no symbol of more bits. */
+export function isPlain(encoded: Buffer): boolean {
+  let plain = true;
+  eachSymbol(encoded, ({ code, length }) => {
+    if (length > 8 || (length === 6 && (code === slash || code === blank))) plain = false;
+  });
+  return plain;
+}
+
+interface HuffmanSymbol {
+  readonly code: number;
+  readonly length: number;
+  /** Of its last bit. */
+  readonly position: number;
+}
+
+function eachSymbol(encoded: Buffer, onSymbol: (symbol: HuffmanSymbol) => void): void {
   let code = 0;
   let length = 0;
   for (let position = 0; position < encoded.length * 8; position += 1) {
@@ -27,7 +49,7 @@ export function dotSlashes(encoded: Buffer): void {
     if (length >= symbolsOfLength.length) return;
     const index = code - (firstCodes[length] as number);
     if (index < 0 || index >= (symbolsOfLength[length] as number)) continue;
-    if (length === 6 && (code === slash || code === blank)) setDot(encoded, position - 5);
+    onSymbol({ code, length, position });
     code = 0;
     length = 0;
   }

@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
-import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
+import { Server } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { errorFields, type Clock } from '../../src/common/runtime/index.ts';
 import { boundRequests } from '../../src/common/wire/index.ts';
 import { registerApi } from './calls.ts';
 import { LocalConnections } from './local-connections.ts';
-import { filteredSocket } from './filtered-socket.ts';
+import { Http2Door } from './http2-door.ts';
 import { createHub, type Hub } from './hub.ts';
 import type {
   LocalServer,
@@ -32,7 +32,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
   const sessions = new Sessions({ ...options, connections });
   const hub = createHub(options.entries, options.bundles);
   let listening: ListeningSocket;
-  let injector: ConnectionInjector;
+  let door: Http2Door;
   const server = createGrpcServer(limits, connections, admits);
   try {
     for (const api of apis) {
@@ -40,10 +40,10 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
       assertDeclared(api, services);
       registerApi(server, { ...options, sessions, hub }, api, services);
     }
-    injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+    door = new Http2Door(server, clock);
     listening = await listenUnix(options.socket, (socket) => {
       try {
-        serve(socket, { connections, injector, tls: options.tls });
+        serve(socket, { connections, door, tls: options.tls });
       } catch (thrown) {
         socket.destroy();
         logger.error({ ...errorFields(thrown) }, 'a connection could not be accepted');
@@ -59,7 +59,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
       'a socket of the agent failed',
     ),
   );
-  const running = { server, injector, listening, connections, sessions, hub, clock };
+  const running = { server, door, listening, connections, sessions, hub, clock };
   const stopSweep = sweepRegularly(connections, clock);
   const stopWatching = options.entries.onChange(() => connections.forgiveUnidentified());
   let draining: Promise<void> | undefined;
@@ -81,24 +81,23 @@ function serve(
   socket: Socket,
   {
     connections,
-    injector,
+    door,
     tls,
   }: {
     readonly connections: LocalConnections;
-    readonly injector: ConnectionInjector;
+    readonly door: Http2Door;
     readonly tls: ShownCertificate | undefined;
   },
 ): void {
   const connection = connections.accept(socket);
   if (connection === undefined) return;
   if (tls === undefined) {
-    const refused = connections.refusals(connection);
-    injector.injectConnection(filteredSocket(socket, connection.id, refused));
+    door.enter(socket, connection.id, connections.refusals(connection));
     return;
   }
   serveTls(socket, connection.id, {
     certificate: tls,
-    onSecured: (secured) => injector.injectConnection(secured),
+    onSecured: (secured) => door.inject(secured),
     onFailed: (code) => connections.handshakeFailed(connection, code),
   });
 }
@@ -143,7 +142,7 @@ function sweepRegularly(connections: LocalConnections, clock: Clock): () => void
 
 interface RunningServer {
   readonly server: Server;
-  readonly injector: ConnectionInjector;
+  readonly door: Http2Door;
   readonly listening: ListeningSocket;
   readonly connections: LocalConnections;
   readonly sessions: Sessions;
@@ -156,17 +155,17 @@ async function drain(
   graceMs: number,
   stopSweep: () => void,
 ): Promise<void> {
-  const { server, injector, listening, connections, sessions, hub, clock } = running;
+  const { server, door, listening, connections, sessions, hub, clock } = running;
   sessions.close();
   await listening.close();
   hub.close();
   connections.failAll(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
-  injector.drain(graceMs);
+  door.drain(graceMs);
   const deadline = clock.monotonicMs() + graceMs;
   while (connections.size > 0 && clock.monotonicMs() < deadline)
     await clock.sleep(Math.min(10, graceMs));
   stopSweep();
   connections.destroyAll();
-  injector.destroy();
+  door.destroy();
   server.forceShutdown();
 }

@@ -33,7 +33,8 @@ export function createSubscriptionSet(
   onUpdate: () => void,
 ): SubscriptionSet {
   let open = new Map<string, OpenSubscription>();
-  const abort = new AbortController();
+  // made for who waits alone: most streams find their SVIDs there, and an error holds a stack
+  let abort: AbortController | undefined;
 
   return {
     hold(identities, selectors) {
@@ -48,10 +49,11 @@ export function createSubscriptionSet(
     settle(atMostMs) {
       const waiting = [...open.values()].filter((entry) => !entry.settled);
       if (waiting.length === 0) return undefined;
+      const { signal } = (abort ??= new AbortController());
       return new Promise((resolve) => {
         const cancel = clock.after(atMostMs, resolve);
         const ready = waiting.map((entry) =>
-          entry.subscription.ready(abort.signal).then(
+          entry.subscription.ready(signal).then(
             () => void (entry.settled = true),
             (thrown: unknown) => {
               entry.settled = true;
@@ -72,7 +74,7 @@ export function createSubscriptionSet(
         open.get(identityKey(svid.identity))?.subscription.confirm(svid.serial);
     },
     release() {
-      abort.abort(new PkiError('CANCELLED', 'the stream ended'));
+      abort?.abort(new PkiError('CANCELLED', 'the stream ended'));
       for (const entry of open.values()) drop(entry);
       open = new Map();
     },
