@@ -73,6 +73,7 @@ class LinuxKernel implements Kernel {
   readonly #value = Buffer.alloc(16);
   readonly #length = Buffer.alloc(4);
   readonly #pollOne = Buffer.alloc(8);
+  #groups = Buffer.alloc(4 * 64);
   readonly peerCredentials = peerCredentials;
 
   constructor() {
@@ -85,8 +86,8 @@ class LinuxKernel implements Kernel {
 
   peerGroups(socketFd: number): readonly number[] | undefined {
     const length = this.#length;
-    let groups = Buffer.alloc(4 * 64);
     for (let attempt = 0; attempt < 3; attempt += 1) {
+      const groups = this.#groups;
       length.writeUInt32LE(groups.length);
       if (socketOption(socketFd, SO_PEERGROUPS, groups, length) === 0) {
         return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) =>
@@ -97,7 +98,7 @@ class LinuxKernel implements Kernel {
       if (errno === ENOPROTOOPT || errno === EINVAL) return undefined;
       // the kernel wrote the size that it needs
       if (errno !== ERANGE || length.readUInt32LE() > 4 * 65_536) break;
-      groups = Buffer.alloc(length.readUInt32LE());
+      this.#groups = Buffer.alloc(length.readUInt32LE());
     }
     return [];
   }

@@ -30,43 +30,54 @@ export interface ProcessStat {
 }
 
 /**
- * Positions of fields, counted from the state (field 3 of the manual), which follows the command
- * name in parentheses.
+ * Positions of the start time and of the addresses: start and end of the code, start of the stack,
+ * start and end of the data, start of the heap. They are counted from the state (field 3 of the
+ * manual), which follows the command name in parentheses.
  */
-const field = {
-  startTime: 19,
-  startCode: 23,
-  endCode: 24,
-  startStack: 25,
-  startData: 42,
-  endData: 43,
-  startBrk: 44,
-} as const;
+const imageFields = [19, 23, 24, 25, 42, 43, 44];
 
 export function parseStat(text: string): ProcessStat | undefined {
   // the process chooses its command name, which may hold spaces and parentheses
   const close = text.lastIndexOf(')');
   if (close < 0) return undefined;
-  const fields = text
-    .slice(close + 2)
-    .trimEnd()
-    .split(' ');
-  const startTime = fields[field.startTime];
-  if (startTime === undefined || !/^[0-9]+$/.test(startTime) || fields.length <= field.startBrk)
-    return undefined;
-  const stack = fields[field.startStack] as string;
-  if (stack === '0') return { startTime, image: undefined };
-  const image = [
-    field.startCode,
-    field.endCode,
-    field.startStack,
-    field.startData,
-    field.endData,
-    field.startBrk,
-  ]
-    .map((index) => fields[index])
-    .join(':');
-  return { startTime, image };
+  const fields = fieldsAt(text, close + 2, imageFields);
+  const startTime = fields?.[0];
+  if (fields === undefined || startTime === undefined || !isDecimal(startTime)) return undefined;
+  if (fields[3] === '0') return { startTime, image: undefined };
+  return { startTime, image: fields.slice(1).join(':') };
+}
+
+/** The fields at these ascending positions. Undefined: the text has fewer. */
+function fieldsAt(
+  text: string,
+  from: number,
+  positions: readonly number[],
+): readonly string[] | undefined {
+  const found: string[] = [];
+  let start = from;
+  for (let position = 0; start < text.length; position += 1) {
+    const end = endOfField(text, start);
+    if (position === positions[found.length]) found.push(text.slice(start, end));
+    if (found.length === positions.length) return found;
+    start = end + 1;
+  }
+  return undefined;
+}
+
+function endOfField(text: string, start: number): number {
+  let end = start;
+  while (end < text.length && text.charCodeAt(end) > blank) end += 1;
+  return end;
+}
+
+const blank = 0x20;
+
+function isDecimal(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return false;
+  }
+  return text !== '';
 }
 
 export interface ProcessCgroup {
@@ -126,10 +137,16 @@ function line(text: string, key: string): string | undefined {
 
 function numbers(text: string | undefined): readonly number[] | undefined {
   if (text === undefined) return undefined;
-  const parts = text
-    .trim()
-    .split(/\s+/)
-    .filter((part) => part !== '');
-  const values = parts.map(Number);
-  return values.every((value) => Number.isSafeInteger(value) && value >= 0) ? values : undefined;
+  const values: number[] = [];
+  for (let start = 0; start < text.length; ) {
+    const end = endOfField(text, start);
+    if (end > start) {
+      const word = text.slice(start, end);
+      const value = Number(word);
+      if (!isDecimal(word) || !Number.isSafeInteger(value)) return undefined;
+      values.push(value);
+    }
+    start = end + 1;
+  }
+  return values;
 }

@@ -75,9 +75,14 @@ export function mendBlock(fragments: readonly Buffer[]): void {
 
 /** Whether each `:authority` of the block is one that node:http2 takes as it is. */
 export const hasPlainAuthority = (fragments: readonly Buffer[]): boolean =>
-  authoritiesIn(Buffer.concat(fragments)).every(({ bytes, huffman }) =>
+  authoritiesIn(joined(fragments)).every(({ bytes, huffman }) =>
     huffman ? isPlain(bytes) : /^[A-Za-z0-9.:_-]*$/.test(bytes.toString('latin1')),
   );
+
+const joined = (fragments: readonly Buffer[]): Buffer => {
+  const [only] = fragments;
+  return fragments.length === 1 && only !== undefined ? only : Buffer.concat(fragments);
+};
 
 /** Mends the fields of a block (RFC 7541 section 6). A field that does not parse stays as it is. */
 function mendFields(block: Buffer): void {

@@ -7,7 +7,7 @@ import { Opening } from './opening.ts';
 
 /** An empty SETTINGS frame (RFC 9113 section 6.5). */
 const greeting = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
-/** A client that makes no call for this long is served by the filter, which answers its pings. */
+/** A client without a call for this long after the greeting gets its SETTINGS answered all the same. */
 const openingMs = 1_000;
 
 /** How node:http2 ends the session of a client that breaks the protocol (nghttp2.h). */
@@ -47,6 +47,7 @@ export class Http2Door {
    */
   enter(socket: Socket, id: string, onRefused: OnRefused): void {
     const opening = new Opening();
+    let cancel = (): void => {};
     const end = (): void => {
       cancel();
       this.#opening.delete(socket);
@@ -61,15 +62,16 @@ export class Http2Door {
     };
     const onData = (chunk: Buffer): void => {
       const step = opening.push(chunk);
-      if (step.kind === 'greet') socket.write(greeting);
-      else if (step.kind === 'filtered') filter();
+      if (step.kind === 'greet') {
+        socket.write(greeting);
+        cancel = this.#clock.after(openingMs, filter);
+      } else if (step.kind === 'filtered') filter();
       else if (step.kind === 'direct') {
         end();
         socket.unshift(step.bytes);
         this.#injectWatched(named(socket, id), onRefused);
       }
     };
-    const cancel = this.#clock.after(openingMs, filter);
     this.#opening.add(socket);
     socket.on('close', end);
     socket.on('data', onData);
