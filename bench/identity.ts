@@ -2,9 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BenchChild } from './child.ts';
+import { since, treeCpu } from './cpu.ts';
 import { median, type Figure } from './figures.ts';
 import { quantile } from './h2-load.ts';
-import { startProduct, trustDomain, type Product } from './product.ts';
+import { startProduct, trustDomain, type AgentProcess, type Product } from './product.ts';
 import { countSvids, untilServed, WorkloadStream } from './workload-client.ts';
 
 export interface IdentityOptions {
@@ -25,7 +26,7 @@ export async function benchIdentity({
   await product.admin('Entries/CreateEntries', { entries: [entry('waiting', agent.agentId, uid)] });
   await untilServed(agent.workloadSocket);
   const propagation = await benchPropagation(product, agent, uid, short ? 40 : 150);
-  return [...(await benchLatency(agent.workloadSocket, execPath, short)), propagation];
+  return [...(await benchLatency(agent, execPath, short)), propagation];
 }
 
 const entry = (id: string, parentId: string, uid: number): object => ({
@@ -35,8 +36,43 @@ const entry = (id: string, parentId: string, uid: number): object => ({
   selectors: [`unix:uid:${uid}`],
 });
 
+/** Latencies of connections in rounds, and the CPU of the process that answered them. */
+class Rounds {
+  readonly #pid: number;
+  readonly #connect: () => Promise<number[]>;
+  readonly latencies: number[][] = [];
+  #cpuMs = 0;
+
+  constructor(pid: number, connect: () => Promise<number[]>) {
+    this.#pid = pid;
+    this.#connect = connect;
+  }
+
+  async run(): Promise<void> {
+    const before = treeCpu(this.#pid);
+    this.latencies.push(await this.#connect());
+    this.#cpuMs += since(before, treeCpu(this.#pid)).mainMs;
+  }
+
+  /** All threads of the process, per connection. */
+  get cpuMicros(): number {
+    return (this.#cpuMs * 1000) / this.latencies.flat().length;
+  }
+
+  /** Per round, then the median, so that a machine that is busy for one round does not decide. */
+  quantile(q: number): number {
+    return median(this.latencies.map((round) => quantileOf(round, q)));
+  }
+}
+
+const quantileOf = (latencies: readonly number[], q: number): number =>
+  quantile(
+    latencies.toSorted((a, b) => a - b),
+    q,
+  );
+
 async function benchLatency(
-  agentSocket: string,
+  agent: AgentProcess,
   execPath: string,
   short: boolean,
 ): Promise<readonly Figure[]> {
@@ -48,31 +84,28 @@ async function benchLatency(
     await bareServer.ask({ path: bareSocket, bytes: 1300 });
     const connect = (path: string, count: number): Promise<number[]> => client.ask({ path, count });
     // let all three processes compile first
-    for (const path of [agentSocket, bareSocket]) await connect(path, short ? 500 : 2000);
-    const ours: number[][] = [];
-    const bare: number[][] = [];
+    for (const path of [agent.workloadSocket, bareSocket]) await connect(path, short ? 500 : 2000);
+    const bare = new Rounds(bareServer.pid, () => connect(bareSocket, 300));
+    const ours = new Rounds(agent.pid, () => connect(agent.workloadSocket, 300));
     for (let round = 0; round < (short ? 4 : 10); round++) {
-      bare.push(await connect(bareSocket, 300));
-      ours.push(await connect(agentSocket, 300));
+      await bare.run();
+      await ours.run();
     }
-    // per round, then the median, so that a machine that is busy for one round does not decide
-    const of = (rounds: readonly number[][], q: number): number =>
+    const against = (q: number): number =>
       median(
-        rounds.map((latencies) =>
-          quantile(
-            latencies.toSorted((a, b) => a - b),
-            q,
-          ),
+        ours.latencies.map(
+          (each, round) =>
+            quantileOf(each, q) / quantileOf(bare.latencies[round] as readonly number[], q),
         ),
       );
-    const against = (q: number): number =>
-      median(ours.map((each, round) => of([each], q) / of([bare[round] as number[]], q)));
     const detail = {
-      'p50 ms': of(ours, 0.5),
-      'p99 ms': of(ours, 0.99),
-      'bare p50 ms': of(bare, 0.5),
-      'bare p99 ms': of(bare, 0.99),
-      connections: ours.flat().length,
+      'p50 ms': ours.quantile(0.5),
+      'p99 ms': ours.quantile(0.99),
+      'bare p50 ms': bare.quantile(0.5),
+      'bare p99 ms': bare.quantile(0.99),
+      'cpu µs': ours.cpuMicros,
+      'bare cpu µs': bare.cpuMicros,
+      connections: ours.latencies.flat().length,
     };
     return [
       {

@@ -88,7 +88,7 @@ export class Http2Door {
     this.#injector.drain(graceMs);
   }
 
-  destroy(): void {
+  close(): void {
     this.#injector.destroy();
   }
 

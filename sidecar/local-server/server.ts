@@ -166,6 +166,6 @@ async function drain(
     await clock.sleep(Math.min(10, graceMs));
   stopSweep();
   connections.destroyAll();
-  door.destroy();
+  door.close();
   server.forceShutdown();
 }
