@@ -7,6 +7,7 @@ import { benchLogStart } from './log-start.ts';
 import { benchMemory } from './memory.ts';
 import { benchPolicyCost } from './policy-cost.ts';
 import { benchSds } from './sds.ts';
+import { benchStartCost } from './start-cost.ts';
 import { benchStore } from './store.ts';
 import { benchSync } from './sync.ts';
 
@@ -33,7 +34,7 @@ const groups: Readonly<Record<string, (context: Context) => Promise<readonly Fig
   memory: benchMemory,
   policy: benchPolicyCost,
   sds: benchSds,
-  start: benchLogStart,
+  start: async (context) => [...(await benchStartCost(context)), ...(await benchLogStart(context))],
   store: benchStore,
   sync: benchSync,
 };

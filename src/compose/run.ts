@@ -9,6 +9,7 @@ import {
 } from '../common/runtime/index.ts';
 import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
+import { returnMemory } from '../common/runtime/return-memory.ts';
 import { permissionError } from '../common/unix/path-permission.ts';
 import { loadServerConfig, reloadedServerKeys, type ServerConfig } from '../config/index.ts';
 import type { ServerDependencies } from './context.ts';
@@ -33,6 +34,9 @@ export interface RunServerOptions {
   readonly acceptRestore?: number;
   readonly faults?: ServerDependencies['faults'];
 }
+
+/** After its start a server needs a third less memory than V8 took for it. */
+const memoryReturnMs = 3_000;
 
 /**
  * Runs a server until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong
@@ -83,7 +87,9 @@ export async function runServer(options: RunServerOptions): Promise<number> {
         logger,
       }),
     );
+    const cancelReturn = systemClock.after(memoryReturnMs, returnMemory);
     await aborted(options.signal);
+    cancelReturn();
     logger.info({}, 'the server is stopping');
   } catch (thrown) {
     const error = permissionError(thrown) ?? PkiError.from(thrown);
