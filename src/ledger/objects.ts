@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { deepFrozen } from '../common/runtime/index.ts';
 import {
   loggedClock,
   loggedId,
@@ -16,7 +17,6 @@ import { AdminIds } from './admin-ids.ts';
 import { AcceptedBundles } from './accepted-bundles.ts';
 import { Blocked } from './blocked.ts';
 import { Deletions } from './deletions.ts';
-import { deepFrozen } from './frozen.ts';
 import { Living, type LivingObject } from './living.ts';
 import { notInLog } from './not-in-log.ts';
 import { RememberedTexts, type TextHolder } from './remembered-texts.ts';
@@ -114,6 +114,8 @@ export class Objects implements ObjectLedger {
   readonly #recordListeners = new Map<LogObjectKind, (id: string) => void>();
   /** Values that were proven and frozen, each with what the log said then. */
   readonly #proven = new WeakMap<object, Known>();
+  /** Frozen rows that were found equal, each with what the log said then. */
+  readonly #same = new WeakMap<object, Known>();
   #texts = new RememberedTexts();
   #deletions = new Deletions();
 
@@ -270,13 +272,13 @@ export class Objects implements ObjectLedger {
     return vouched as Found;
   }
 
-  /** Whether a row (undefined: there is none) equals the log. A difference is announced. */
+  /** Whether a row (undefined: there is none) equals the log: see LogGuard. */
   sameRow<Kind extends LogObjectKind>(
     kind: Kind,
     id: string,
     row: LoggedValues[Kind] | undefined,
   ): boolean {
-    if (row !== undefined) return this.#vouched(kind, id, row) !== undefined;
+    if (row !== undefined) return this.#isSame(kind, id, row);
     if (!this.expects(kind, id)) return true;
     this.announce({ kind, id, found: 'differs' });
     return false;
@@ -346,6 +348,14 @@ export class Objects implements ObjectLedger {
 
   announce(mismatch: ObjectMismatch): void {
     for (const listener of this.#listeners) listener(mismatch);
+  }
+
+  #isSame<Kind extends LogObjectKind>(kind: Kind, id: string, row: LoggedValues[Kind]): boolean {
+    const logged = this.#known.get(`${kind} ${id}`);
+    if (logged !== undefined && this.#same.get(row) === logged) return true;
+    if (this.#vouched(kind, id, row) === undefined) return false;
+    if (logged !== undefined && Object.isFrozen(row)) this.#same.set(row, logged);
+    return true;
   }
 
   /** The value as the newest record vouches for it. A difference is announced. */

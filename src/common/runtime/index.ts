@@ -1,5 +1,6 @@
 export { systemClock, type Clock } from './clock.ts';
 export { errorFields, type ErrorFields } from './error-fields.ts';
+export { deepFrozen } from './frozen.ts';
 export {
   levelled,
   mostVerbose,

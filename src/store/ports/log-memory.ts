@@ -28,7 +28,10 @@ export interface LogGuard {
     id: string,
     row: Found,
   ) => Found;
-  /** Whether the row equals the record. A difference is announced. */
+  /**
+   * Whether the row equals the record. A difference is announced. A row that is frozen must be frozen
+   * in all its parts: it is compared once, as long as the log has no newer record.
+   */
   readonly sameRow: <Kind extends LogObjectKind>(
     kind: Kind,
     id: string,

@@ -10,6 +10,7 @@ import { fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { abandonedEvent, withheldEvent } from './intent-events.ts';
 import type { JwtWriter } from './jwt-svids.ts';
+import { OpenIntents, type OpenIntent } from './open-intents.ts';
 import { requestKey } from './request-key.ts';
 import type { RightsCheck } from './rights.ts';
 
@@ -34,7 +35,10 @@ export interface IssuanceDependencies {
   readonly jwt: JwtWriter;
 }
 
-type IssuanceStatements = { readonly writeNames: NameWriter } & ReturnType<typeof issuanceReads> &
+type IssuanceStatements = {
+  readonly writeNames: NameWriter;
+  readonly openIntents: OpenIntents;
+} & ReturnType<typeof issuanceReads> &
   ReturnType<typeof intentWrites> &
   ReturnType<typeof replacementWrites>;
 
@@ -46,6 +50,7 @@ export function createIssuance(engine: Engine, dependencies: IssuanceDependencie
       ...intentWrites(engine),
       ...replacementWrites(engine),
       writeNames: createNameWriter(engine),
+      openIntents: new OpenIntents(engine),
     },
     dependencies,
   );
@@ -95,10 +100,12 @@ class IssuanceRows {
   }
 
   recordIntents(intents: readonly Intent[]): void {
+    const { insert, writeNames, openIntents } = this.statements;
     for (const intent of intents) {
       const row = toIntentRow(intent);
-      this.statements.insert.run(row);
-      this.statements.writeNames(intent.names, row.serial);
+      insert.run(row);
+      writeNames(intent.names, row.serial);
+      openIntents.add(intent.serial, { replaces: row.replaces, holder: row.holder });
     }
   }
 
@@ -130,42 +137,47 @@ class IssuanceRows {
   }
 
   #finishOne(item: FinishItem, rightEnded: RightEnded | undefined): FinishOutcome {
-    const { abandon, end } = this.statements;
+    const { abandon, end, openIntents } = this.statements;
     const serial = fromHexOrUndefined(item.serial);
     if (serial === undefined) return this.#conflict(item, undefined);
-    if (item.kind === 'signed') return this.#finishSigned(item, serial, rightEnded);
+    const open = openIntents.take(item.serial, serial);
+    if (open === undefined) return this.#conflict(item, serial);
+    if (item.kind === 'signed') return this.#finishSigned(item, { serial, ...open }, rightEnded);
     const changed =
       item.kind === 'abandoned'
-        ? abandon.run({ serial, state_reason: item.reason }) === 1
-        : end.get({
+        ? abandon.run({ serial, state_reason: item.reason })
+        : end.run({
             serial,
             state: 'refused',
             state_reason: item.code,
             sha256: null,
             certificate_der: null,
-          }) !== undefined;
-    if (!changed) return this.#conflict(item, serial);
+          });
+    if (changed !== 1) return this.#conflict(item, serial);
     this.#dependencies.audit(item.event);
     return { state: item.kind };
   }
 
-  #finishSigned(item: Signed, serial: Buffer, rightEnded: RightEnded | undefined): FinishOutcome {
+  #finishSigned(
+    item: Signed,
+    { serial, replaces, holder }: OpenIntent & { readonly serial: Buffer },
+    rightEnded: RightEnded | undefined,
+  ): FinishOutcome {
     const { end, markReplaced } = this.statements;
     const { audit } = this.#dependencies;
-    const row = end.get({
+    const changed = end.run({
       serial,
       state: rightEnded === undefined ? 'issued' : 'withheld',
       state_reason: rightEnded?.code ?? null,
       sha256: fromHex(item.sha256, 'the digest of the certificate'),
       certificate_der: item.certificateDer,
     });
-    if (row === undefined) return this.#conflict(item, serial);
+    if (changed !== 1) return this.#conflict(item, serial);
     if (rightEnded !== undefined) {
       audit(withheldEvent(item.event, rightEnded.code, rightEnded.message));
       return { state: 'withheld', ...rightEnded };
     }
-    if (row.replaces !== null)
-      markReplaced.run({ serial: row.replaces, holder: row.holder, replaced_by: serial });
+    if (replaces !== null) markReplaced.run({ serial: replaces, holder, replaced_by: serial });
     audit(item.event);
     return { state: 'issued' };
   }
@@ -283,8 +295,7 @@ function intentWrites(engine: Engine) {
           tbs_der: null,
         })
         .where('serial', '=', slot('serial'))
-        .where('state', '=', 'intent')
-        .returning(['replaces', 'holder']),
+        .where('state', '=', 'intent'),
     ),
     abandon: engine.statement<{ serial: Uint8Array; state_reason: string }>()((query, slot) =>
       query

@@ -1,3 +1,4 @@
+import { deepFrozen } from '../../common/runtime/index.ts';
 import type { Engine } from './engine.ts';
 
 /** Far more than the callers of one moment. */
@@ -27,7 +28,7 @@ export class KeptRows {
     engine.onRollback(() => this.#rows.clear());
   }
 
-  /** `key` names the row. Nobody may change it. No row is never kept. */
+  /** `key` names the row, which is frozen when it is kept. That there is no row is never kept. */
   row<Row extends object>(key: string, read: () => Row | undefined): Row | undefined {
     if (!this.#isKeeping) return read();
     const kept = this.#rows.get(key) as Row | undefined;
@@ -35,7 +36,7 @@ export class KeptRows {
     const row = read();
     if (row !== undefined) {
       if (this.#rows.size >= limit) this.#rows.clear();
-      this.#rows.set(key, row);
+      this.#rows.set(key, deepFrozen(row));
     }
     return row;
   }

@@ -17,8 +17,11 @@ export function requestKey(
     `${requester.length}\n${requester}${requestId}\n${publicKeySha256}`,
     'buffer',
   );
-  const time = /^[0-9a-f]{8}-[0-9a-f]{4}-/.test(requestId)
-    ? Buffer.from(requestId.slice(0, 8) + requestId.slice(9, 13), 'hex')
-    : digest.subarray(26);
-  return Buffer.concat([time, digest.subarray(0, 16)], 22);
+  const key = Buffer.allocUnsafe(22);
+  if (timeFirst.test(requestId)) key.write(requestId.slice(0, 8) + requestId.slice(9, 13), 'hex');
+  else digest.copy(key, 0, 26);
+  digest.copy(key, 6, 0, 16);
+  return key;
 }
+
+const timeFirst = /^[0-9a-f]{8}-[0-9a-f]{4}-/;

@@ -236,6 +236,25 @@ export function issuanceCases(name: string, open: OpenStore): void {
     );
   });
 
+  test(`${name}: an intent of an earlier process that is ended replaces what it named, and none of a failed commit is ended`, async () => {
+    await using opened = await open();
+    const { id: authorityId } = await activeAuthority(opened.store);
+    const old = await issued(opened.store, authorityId);
+    const next = intent({ authorityId, replaces: old.serial });
+    await opened.store.issuance.recordIntents([next]);
+    const { store } = await opened.reopen();
+    const failed = intent({ authorityId });
+    await assert.rejects(
+      store.issuance.recordIntents([failed, intent({ serial: old.serial })]),
+      code('ALREADY_EXISTS'),
+    );
+    const items = [next, failed].map((one) => signed(one, [mayFinish(authorityId)]));
+    const [ended, conflict] = await store.issuance.finish(items);
+    assert.deepEqual(ended, { state: 'issued' });
+    assert.equal(conflict?.state === 'withheld' && conflict.code, 'CONFLICT');
+    assert.equal((await store.certificates.bySerial(old.serial))?.replacedBy, next.serial);
+  });
+
   test(`${name}: only the same holder confirms a replacement, which then no longer counts as live`, async () => {
     await using opened = await open();
     const { store } = opened;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
+import { deepFrozen } from '../../../src/common/runtime/index.ts';
 import {
   deletedObject,
   loggedObject,
@@ -187,6 +188,25 @@ test('a row that is gone is noticed as well as one that was changed', () => {
   assert.throws(() => objects.requireRow('entry', entry.id, undefined), notInLog);
   assert.ok(objects.sameRow('entry', 'unknown', undefined));
   assert.equal(seen.length, 1);
+});
+
+test('a frozen row that was found equal is not compared again until the log says something newer', () => {
+  const { objects } = objectsWith(loggedObject('entry', entry));
+  let reads = 0;
+  const counted = Object.defineProperty(structuredClone(entry), 'hint', {
+    enumerable: true,
+    get: () => ((reads += 1), entry.hint),
+  });
+  const row = deepFrozen(counted);
+  const same = () => objects.sameRow('entry', entry.id, row);
+  reads = 0;
+  assert.ok(same());
+  const first = reads;
+  assert.ok(first > 0 && same());
+  assert.equal(reads, first);
+  const changed = loggedObject('entry', { ...entry, revision: entry.revision + 1 });
+  objects.apply({ ...changed, act: 'entry.updated', subject: 's', detail: {} }, 9);
+  assert.equal(same(), false);
 });
 
 test('a copy of the memory gives the same answers', () => {
