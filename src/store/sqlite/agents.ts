@@ -76,7 +76,8 @@ export function createAgents(
     store: {
       record: (attestation) => engine.write(() => record(attestation)),
       use: (use) => engine.write(() => recordUse(dependencies, existing(use.spiffeId), use)),
-      line: (spiffeId) => engine.read(() => lines.read(spiffeId)),
+      line: (spiffeId) =>
+        engine.read(() => engine.once(`agent-line ${spiffeId}`, () => lines.read(spiffeId))),
       byId: (id, signal) =>
         engine.read(() => {
           const agent = engine.once(`agent ${id}`, () => read(byId.get({ id })));

@@ -3,6 +3,8 @@ import { PkiError } from '../../common/errors/index.ts';
 import { storeError } from './sqlite-error.ts';
 
 const preparedLimit = 400;
+/** Far more than the callers of one moment. */
+const sharedLimit = 10_000;
 
 /**
  * One connection with its prepared statements and its open transaction. Only the engine uses it.
@@ -10,7 +12,8 @@ const preparedLimit = 400;
 export class DatabaseConnection {
   readonly #database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
-  readonly #readOnce = new Map<string, unknown>();
+  readonly #shared = new Map<string, unknown>();
+  #foreignCommits: unknown;
   #inside = false;
   #reading = false;
 
@@ -56,24 +59,39 @@ export class DatabaseConnection {
     this.command('BEGIN');
     this.#reading = true;
     setImmediate(() => this.#endReading());
+    this.#forgetAfterForeignCommit();
   }
 
   /**
-   * The result of a read, which the readers of one read transaction share: another read would find
-   * the same rows. `key` names the read. Nobody may change the result.
+   * The result of a read, which readers share: another read would find the same rows, as it is
+   * forgotten before a write that may change them, and after a commit of another connection
+   * (https://www.sqlite.org/pragma.html#pragma_data_version). `key` names the read. Nobody may change
+   * the result.
    */
   once<T>(key: string, read: () => T): T {
     if (!this.#reading) return read();
-    if (this.#readOnce.has(key)) return this.#readOnce.get(key) as T;
+    if (this.#shared.has(key)) return this.#shared.get(key) as T;
     const value = read();
-    this.#readOnce.set(key, value);
+    if (this.#shared.size >= sharedLimit) this.#shared.clear();
+    this.#shared.set(key, value);
     return value;
+  }
+
+  forgetShared(): void {
+    this.#shared.clear();
+  }
+
+  #forgetAfterForeignCommit(): void {
+    const { data_version: version } = this.get('PRAGMA data_version', []) as {
+      readonly data_version: number;
+    };
+    if (version !== this.#foreignCommits) this.#shared.clear();
+    this.#foreignCommits = version;
   }
 
   #endReading(): void {
     if (!this.#reading) return;
     this.#reading = false;
-    this.#readOnce.clear();
     try {
       this.command('COMMIT');
     } catch {

@@ -156,8 +156,8 @@ export class Engine extends CommitHooks {
   }
 
   /**
-   * Inside `read` or `look`: a result that the readers of this turn share, as many calls of one
-   * caller come together. Inside a write it is read each time. Nobody may change it.
+   * Inside `read` or `look`: a result that readers share, of rows that issuance does not change
+   * (WriteKind). Inside a write it is read each time. Nobody may change it.
    */
   once<T>(key: string, read: () => T): T {
     return this.#connection.once(key, read);
@@ -304,7 +304,7 @@ export class Engine extends CommitHooks {
       let value: unknown;
       try {
         this.#connection.begin();
-        for (const callback of this.hooks.beforeJob) callback(true, job.kind);
+        this.#beforeJob(job, true);
         value = job.work();
         this.#commit();
       } catch (error) {
@@ -328,7 +328,7 @@ export class Engine extends CommitHooks {
       for (const job of jobs) {
         if (taken > 0 && this.#clock.monotonicMs() - started > groupBudgetMs) break;
         taken += 1;
-        for (const callback of this.hooks.beforeJob) callback(taken === 1, job.kind);
+        this.#beforeJob(job, taken === 1);
         outcomes.push({ job, settle: this.#savepoint(job) });
       }
       this.#commit();
@@ -348,6 +348,11 @@ export class Engine extends CommitHooks {
     this.#call(this.hooks.afterCommit);
     committed.push(...outcomes);
     return taken;
+  }
+
+  #beforeJob({ kind }: Job, first: boolean): void {
+    if (kind === 'other') this.#connection.forgetShared();
+    for (const callback of this.hooks.beforeJob) callback(first, kind);
   }
 
   #savepoint(job: Job): () => void {

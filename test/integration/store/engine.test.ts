@@ -10,6 +10,7 @@ import type { FailingCommits } from '../../../src/store/ports/index.ts';
 import { Engine } from '../../../src/store/sqlite/engine.ts';
 import { code } from '../../compliance/store/fixtures.ts';
 import { FakeClock } from '../../support/agent.ts';
+import { foreignSql } from '../../support/foreign-sql.ts';
 import { until } from '../../support/until.ts';
 
 /**
@@ -317,8 +318,8 @@ test('a read ends with its caller, also while what it saw is being made durable'
   await assert.rejects(engine.read(count(engine), gone.signal), code('CANCELLED'));
 });
 
-test('the readers of one turn share a result, and those after a write or in one read anew', async (t) => {
-  const { engine } = limited(t, 1_000, standing);
+test('readers share a result until a write that is not of issuance, or a commit of another connection, and writes read anew', async (t) => {
+  const { engine, path } = limited(t, 1_000, standing);
   let reads = 0;
   const shared = (): number =>
     engine.once('rows', () => {
@@ -336,6 +337,14 @@ test('the readers of one turn share a result, and those after a write or in one 
   ]);
   assert.equal(inside, 1, 'a write sees its own rows');
   assert.equal(await engine.read(shared), 1);
+  reads = 0;
+  await engine.writeIssuance(() => {});
+  await turns();
+  assert.equal(await engine.read(shared), 1);
+  assert.equal(reads, 0, 'issuance changes nothing of it');
+  foreignSql(path, (database) => database.exec('INSERT INTO a DEFAULT VALUES'));
+  await turns();
+  assert.equal(await engine.read(shared), 2);
   await assert.rejects(
     engine.read(() =>
       engine.once('broken', () => {
