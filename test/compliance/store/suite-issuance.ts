@@ -236,7 +236,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: an intent of an earlier process that is ended replaces what it named, and none of a failed commit is ended`, async () => {
+  test(`${name}: an intent of an earlier process can be ended, and none of a failed commit can`, async () => {
     await using opened = await open();
     const { id: authorityId } = await activeAuthority(opened.store);
     const old = await issued(opened.store, authorityId);

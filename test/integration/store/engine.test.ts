@@ -318,7 +318,7 @@ test('a read ends with its caller, also while what it saw is being made durable'
   await assert.rejects(engine.read(count(engine), gone.signal), code('CANCELLED'));
 });
 
-test('readers share a result until a write that is not of issuance, or a commit of another connection, and writes read anew', async (t) => {
+test('readers share a result until a write but issuance, or a foreign commit; writes read anew', async (t) => {
   const { engine, path } = limited(t, 1_000, standing);
   let reads = 0;
   const shared = (): number =>
