@@ -250,16 +250,17 @@ export class FederationPoller {
     const { authorities, foreign, trustDomain } = this.#dependencies;
     if (id.trustDomain.equals(trustDomain)) return authorities.rootsDer();
     const other = await foreign.of(id.trustDomain.name);
+    const name = id.trustDomain.name;
     if (other?.altered === true && other.roots.length === 0)
-      throw new PkiError(
-        'FEDERATION_ENDPOINT_UNTRUSTED',
-        `nothing verifies the endpoint: the bundle of ${id.trustDomain.name} in the database was ` +
-          'altered past the audit log, and none of its roots is on record',
-        {
-          next:
-            'Delete the relationship, and create it again with a bundle that its operators hand ' +
-            'over (--bundle FILE). Somebody writes to the database past the server.',
-        },
+      throw unverifiable(
+        `the bundle of ${name} in the database was altered past the audit log, and none of its ` +
+          'roots is on record',
+        'Somebody writes to the database past the server.',
+      );
+    if (other?.bundle?.roots.length === 0)
+      throw unverifiable(
+        `the bundle of ${name} that it gave last has no root that can be used`,
+        'Ask them why: this ends the trust in all of their SVIDs.',
       );
     return (other?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
   }
@@ -355,6 +356,13 @@ export class FederationPoller {
     polled.cancel = clock.after(delaySeconds * 1000, () => void this.#poll(polled));
   }
 }
+
+const unverifiable = (why: string, more: string): PkiError =>
+  new PkiError('FEDERATION_ENDPOINT_UNTRUSTED', `nothing verifies the endpoint: ${why}`, {
+    next:
+      'Delete the relationship, and create it again with a bundle that its operators hand over ' +
+      `(--bundle FILE). ${more}`,
+  });
 
 function end(polled: Polled): void {
   polled.cancel();

@@ -261,6 +261,29 @@ test('without any bundle there is nothing stale to show, and the reason is told'
   assert.match(explained, /answers with status 404/);
 });
 
+test('an endpoint that takes all its roots back is verified by a bundle that is handed over anew', async () => {
+  await using endpoint = await BundleEndpoint.start(svidPair(root, partner));
+  await using world = await FederationWorld.start();
+  endpoint.answer = bundleDocumentOf({ roots: [], sequence: 6 });
+  const draft = {
+    endpointUrl: endpoint.url,
+    endpointProfile: 'https_spiffe' as const,
+    endpointSpiffeId: partner,
+    bundleDocument: Buffer.from(documentOf(5)),
+  };
+  await world.create(draft);
+  await world.polled(1);
+  assert.deepEqual([world.outcomes, world.alerts.length], [['ok'], 1]);
+  assert.equal((await world.view()).bundle?.roots.length, 0);
+  assert.equal(await world.refresh(), 'FEDERATION_ENDPOINT_UNTRUSTED');
+  assert.match(await world.explain(), /has no root that can be used[^]*--bundle FILE/);
+  // as the advice says
+  endpoint.answer = documentOf(7);
+  await world.service.delete(local, 'partner.test', 'all roots were taken back');
+  await world.create(draft);
+  assert.equal(await world.refresh(), 'ok');
+});
+
 test('a key ID is text of others: it makes no line and no colour of its own', async () => {
   await using scene = await openScene();
   const keyId = 'k\n\u001b[2Jstate  fresh\u202e';
