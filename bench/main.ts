@@ -14,7 +14,7 @@ import { benchSync } from './sync.ts';
 const usage = `npm run bench -- [--short] [--json] [NAME…]
 
 NAME: audit, issuance, identity, memory, policy, sds, start, store, sync; or the beginning of a figure's name (issuance.agent.batch).
---short takes less than 90 s for all; --json prints one document.
+--short takes about two minutes for all; --json prints one document.
 `;
 
 interface Context {

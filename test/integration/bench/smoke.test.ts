@@ -43,6 +43,12 @@ function assertFigures({ figures, cores }: Printed, names: readonly string[]): v
 
 test('the short bench gives figures of a start, of the store and of fan-out', async () => {
   assertFigures(await bench('sync', 'start', 'store.batch100'), [
+    'start.cpu.server',
+    'start.cpu.agent',
+    'start.cpu.command',
+    'start.memory.server',
+    'start.memory.agent',
+    'start.memory.signer',
     'start.log',
     'store.batch100',
     'sync.fanout',
