@@ -1,8 +1,8 @@
-import { createPublicKey, verify, type KeyObject } from 'node:crypto';
+import { verify, type KeyObject } from 'node:crypto';
 
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { bitString, sequence } from '../common/x509/der-writer.ts';
-import { pemEncode } from '../common/x509/pem.ts';
+import { publicKeyOf } from '../common/x509/keys.ts';
 import type { ProofOfPossession } from './signing-port.ts';
 import { ecPublicKeyOid, keySpecs } from './key-spec.ts';
 
@@ -30,7 +30,7 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
 
   let key: KeyObject;
   try {
-    key = importedKey(proof.spkiDer);
+    key = publicKeyOf(proof.spkiDer);
   } catch {
     return fail(
       'KEY_WEAK',
@@ -53,13 +53,6 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
     'the signature of the request does not verify with the public key in it',
   );
 }
-
-/**
- * As PEM text. Given `{ key, format, type }`, Node throws and catches four errors of its own, and
- * their stacks cost more than the import.
- */
-const importedKey = (spkiDer: Buffer): KeyObject =>
-  createPublicKey(pemEncode('PUBLIC KEY', spkiDer));
 
 /** The bytes before an uncompressed point in a SubjectPublicKeyInfo of our curves. */
 const ecPrefixes = Object.values(keySpecs).flatMap((spec) => {

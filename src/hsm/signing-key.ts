@@ -1,9 +1,10 @@
 import type graphene from 'graphene-pk11';
 import pkcs11 from 'pkcs11js';
-import { createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
+import { hash, verify, type KeyObject } from 'node:crypto';
 
 import { PkiError } from '../common/errors/index.ts';
 import { ecdsaSigValue } from '../common/x509/ecdsa-signature.ts';
+import { publicKeyOf } from '../common/x509/keys.ts';
 import type { KeyHandle } from './signing-port.ts';
 import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
 import type { EngineKey } from './signing-engine.ts';
@@ -65,7 +66,7 @@ function chooseMechanism(token: OpenToken, spec: KeySpec): number {
 function importRecordedKey(key: KeyHandle, spec: KeySpec): KeyObject {
   let publicKey: KeyObject;
   try {
-    publicKey = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
+    publicKey = publicKeyOf(key.spkiDer);
   } catch (thrown) {
     throw new PkiError(
       'HSM_KEY_UNFIT',

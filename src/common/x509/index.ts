@@ -17,7 +17,7 @@ export {
 export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';
 export { parseFingerprint } from './fingerprint.ts';
 export { readExtensions, type Extensions } from './extensions.ts';
-export { generateKeyPairAsync, pkcs8Of, spkiOf, type KeyPair } from './keys.ts';
+export { generateKeyPairAsync, pkcs8Of, publicKeyOf, spkiOf, type KeyPair } from './keys.ts';
 export { keyTypes, type KeyType } from './key-type.ts';
 export {
   certificatesFromPem,

@@ -1,5 +1,6 @@
 import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import type { KeyType } from './key-type.ts';
+import { pemEncode } from './pem.ts';
 
 export interface KeyPair {
   readonly privateKey: KeyObject;
@@ -26,6 +27,14 @@ export function generateKeyPairAsync(keyType: KeyType): Promise<KeyPair> {
       );
   });
 }
+
+/**
+ * The public key in a SubjectPublicKeyInfo. Throws what Node throws, for bytes that are none or a
+ * point off its curve. It goes as PEM text: given `{ key, format, type }`, Node throws and catches
+ * four errors of its own, and their stacks cost as much as the import.
+ */
+export const publicKeyOf = (spkiDer: Buffer): KeyObject =>
+  createPublicKey(pemEncode('PUBLIC KEY', spkiDer));
 
 /** SubjectPublicKeyInfo DER of a public key, or of the public half of a private one. */
 export const spkiOf = (key: KeyObject): Buffer =>

@@ -1,5 +1,6 @@
-import { createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
+import { hash, verify, type KeyObject } from 'node:crypto';
 import { fail, ok, type Result } from '../errors/index.ts';
+import { publicKeyOf } from './keys.ts';
 import { hashOf } from './signature-algorithm.ts';
 import type { ParsedCertificate } from './types.ts';
 
@@ -50,7 +51,7 @@ function keyOf(spkiDer: Buffer, digest: string): KeyObject | undefined {
   if (known !== undefined) return known;
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
+    key = publicKeyOf(spkiDer);
   } catch {
     return undefined;
   }

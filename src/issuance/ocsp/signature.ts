@@ -1,5 +1,6 @@
-import { createPublicKey, verify, type KeyObject } from 'node:crypto';
+import { verify, type KeyObject } from 'node:crypto';
 import {
+  publicKeyOf,
   keyTypeOfSpki,
   signatureAlgorithmFor,
   type ParsedCertificate,
@@ -19,7 +20,7 @@ function verifierOf(certificate: ParsedCertificate): Verifier | undefined {
     const keyType = keyTypeOfSpki(certificate.spkiDer);
     if (!keyType.ok) return undefined;
     verifier = {
-      key: createPublicKey({ key: certificate.spkiDer, format: 'der', type: 'spki' }),
+      key: publicKeyOf(certificate.spkiDer),
       hash: signatureAlgorithmFor(keyType.value).hash,
     };
     verifiers.set(certificate, verifier);

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
-import { ecdsaSigValue, sha256Hex } from '../../common/x509/index.ts';
+import { ecdsaSigValue, publicKeyOf, sha256Hex } from '../../common/x509/index.ts';
 import { base64urlBytes, jsonObjectIn } from './encoding.ts';
 import { accepted, badNonceText, problem, type AcmeResult } from './problem.ts';
 
@@ -271,7 +271,7 @@ const malformed = (detail: string): ReturnType<typeof problem> => problem('malfo
 export function spkiThumbprint(spkiDer: Buffer): string | undefined {
   let exported: Readonly<Record<string, unknown>>;
   try {
-    const key = createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
+    const key = publicKeyOf(spkiDer);
     exported = key.export({ format: 'jwk' }) as Readonly<Record<string, unknown>>;
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
-import { createPublicKey, verify } from 'node:crypto';
+import { verify } from 'node:crypto';
 import { PkiError } from '../../common/errors/index.ts';
-import { keyTypeOfSpki, signatureAlgorithmFor } from '../../common/x509/index.ts';
+import { keyTypeOfSpki, publicKeyOf, signatureAlgorithmFor } from '../../common/x509/index.ts';
 
 const maximumSignatureBytes = 1024;
 
@@ -14,12 +14,7 @@ export function checkKeyProof(spkiDer: Buffer, message: Buffer, signature: Buffe
   const good =
     keyType.ok &&
     signature.length <= maximumSignatureBytes &&
-    verify(
-      signatureAlgorithmFor(keyType.value).hash,
-      message,
-      createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }),
-      signature,
-    );
+    verify(signatureAlgorithmFor(keyType.value).hash, message, publicKeyOf(spkiDer), signature);
   if (!good)
     throw new PkiError(
       'ATTESTATION_FAILED',
