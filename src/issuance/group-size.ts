@@ -1,19 +1,15 @@
-/**
- * A certificate passes through so many places: it is read and drafted, its intent is committed, one
- * of two signers has it, its end is committed.
- */
-const places = 5;
-/** So few share a commit: with a smaller group the price of commits is more than what it gains. */
-const smallest = 4;
-/** So many are one chunk of a signer, and share the price of a commit well enough. */
-const largest = 12;
+/** So many groups are under way: while one is synced, signed and ended, the other is drafted. */
+const groups = 2;
+/** Fewer do not part: with smaller groups the price of commits is more than what overlapping gains. */
+const smallest = 8;
+/** With larger groups the signers idle while one is drafted, and a commit blocks the thread longer. */
+const largest = 24;
 
 /**
  * Decides how many of the certificates that wait share the next commit of intents. If all went
  * together, they would stay together: the main thread would idle while they are synced and signed,
- * and the signers while they are drafted. A fifth of them goes, so that at each time each place has
- * a group. If the disk is the slow place, more and more wait for the next commit; therefore half of
- * those that wait go at least.
+ * and the signers while they are drafted. So half of those under way go. If the disk is the slow
+ * place, more and more wait for the next commit; therefore half of those that wait go at least.
  *
  * Owner of the number of certificates between their draft and their end.
  */
@@ -27,7 +23,7 @@ export class GroupSize {
   }
 
   of(waiting: number): number {
-    const fair = Math.min(Math.ceil(this.#inside / places), largest);
+    const fair = Math.min(Math.ceil(this.#inside / groups), largest);
     return Math.max(fair, Math.ceil(waiting / 2), smallest);
   }
 }
