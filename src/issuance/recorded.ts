@@ -1,5 +1,5 @@
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
+import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { lint } from '../certs/index.ts';
 import { blockedKeyText, namesBeside, subjectText, type Intent } from '../domain/index.ts';
 import type { SignItem, SignOutcome } from '../hsm/signing-port.ts';
@@ -42,7 +42,8 @@ export interface RecordedIssuance {
    * Redeems each item. An item can be redeemed once, and only by the issuance that made it;
    * otherwise INTERNAL, and nothing is recorded or signed. Outcomes are in the order of the items.
    * Concurrent calls share commits, and a large call takes several. Rejects if the store fails: then
-   * nothing is released, and the next start finds the intents that have not ended as unfinished.
+   * nothing is released, and the next start finds the intents that have not ended as unfinished. If
+   * it fails for a part of a large call, the items of that part fail.
    */
   run(
     prepared: readonly PreparedCertificate[],
@@ -157,11 +158,24 @@ async function inSlices(
   for (let start = 0; start < items.length; start += size)
     slices.push(runItems(items.slice(start, start + size), whole, shared));
   const settled = await Promise.allSettled(slices);
-  return settled.flatMap((slice) => {
-    if (slice.status === 'rejected') throw slice.reason;
-    return slice.value;
-  });
+  const [first] = settled;
+  if (first?.status === 'rejected' && settled.every(({ status }) => status === 'rejected'))
+    throw first.reason;
+  return settled.flatMap((slice, index) =>
+    slice.status === 'fulfilled'
+      ? slice.value
+      : items
+          .slice(index * size, (index + 1) * size)
+          .map(() => unrecorded(slice.reason, shared.clock.nowMs())),
+  );
 }
+
+/** The store failed for this item: nothing is released. */
+const unrecorded = (thrown: unknown, nowMs: number): CertificateOutcome => ({
+  ok: false,
+  error: copyOf(thrown),
+  refusalId: uuidv7(nowMs),
+});
 
 /** A call of which a part has begun runs to its end. */
 function onceWanted(wanted: () => boolean = () => true): () => boolean {
@@ -243,8 +257,12 @@ async function outcomesOf(
   try {
     return await sign(items);
   } catch (thrown) {
-    // one error object per item: refusals are told apart by their error
-    const { code, message, next, grade, detail } = PkiError.from(thrown);
-    return items.map(() => new PkiError(code, message, { cause: thrown, next, grade, detail }));
+    return items.map(() => copyOf(thrown));
   }
+}
+
+/** One error object per item: refusals are told apart by their error. */
+function copyOf(thrown: unknown): PkiError {
+  const { code, message, next, grade, detail } = PkiError.from(thrown);
+  return new PkiError(code, message, { cause: thrown, next, grade, detail });
 }

@@ -71,10 +71,12 @@ function answerInTurn(
 ): void {
   call.on('data', (question: Parameters<ReflectionAnswer>[0]) => {
     call.pause();
-    ready().then((answer) => {
-      call.write(answer(question));
-      call.resume();
-    }, fail);
+    ready()
+      .then((answer) => {
+        call.write(answer(question));
+        call.resume();
+      })
+      .catch(fail);
   });
   call.on('end', () => call.end());
 }

@@ -1,8 +1,10 @@
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 
-/** The pages in the write-ahead log after a pass, or why there was none. */
-export type FromCheckpoints = { readonly pages: number } | { readonly error: string };
+/** Pages in the write-ahead log after a pass, and how many of them are copied; or why there was none. */
+export type FromCheckpoints =
+  | { readonly pages: number; readonly copied: number }
+  | { readonly error: string };
 
 /**
  * The thread that copies the write-ahead log into the database (a checkpoint), each time that it is
@@ -22,7 +24,8 @@ parentPort?.on('message', (message: 'pass' | 'close') => {
   }
   const post = (answer: FromCheckpoints): void => parentPort?.postMessage(answer);
   try {
-    post({ pages: Number(checkpoint.get()?.['log'] ?? 0) });
+    const { log, checkpointed } = checkpoint.get() ?? {};
+    post({ pages: Number(log ?? 0), copied: Number(checkpointed ?? 0) });
   } catch (thrown) {
     post({ error: (thrown as Error).message });
   }

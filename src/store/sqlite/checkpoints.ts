@@ -6,8 +6,10 @@ import type { FromCheckpoints } from './checkpoint-thread.ts';
 const commitsOfPass = 64;
 /** A server with fewer commits than that needs no thread: `wal_autocheckpoint` comes rarely. */
 const busyMs = 10_000;
-/** With so many pages SQLite begins the log anew. */
+/** With so many pages the log is begun anew. */
 const restartPages = 2_000;
+/** So many pages that wait are more than any load brings: something holds the log. */
+const heldPages = 20_000;
 const closeWaitMs = 5_000;
 
 /**
@@ -16,7 +18,9 @@ const closeWaitMs = 5_000;
  * Here another thread copies. When it has just copied nearly everything, the rest is copied here:
  * then the next write begins the log anew.
  *
- * Without the thread, or behind it, `wal_autocheckpoint` remains. Owner of the thread.
+ * Without the thread, or behind it, `wal_autocheckpoint` remains. A log that can not be copied, because
+ * the disk refuses it or another process reads the database for long, grows without limit, and no
+ * commit fails by that: so it is alerted, once. Owner of the thread.
  */
 export class Checkpoints {
   readonly #path: string;
@@ -28,6 +32,8 @@ export class Checkpoints {
   #isPassing = false;
   #isRestartDue = false;
   #isOver = false;
+  /** The alert is out, and the log is not copied since. */
+  #isHeld = false;
   #commits = 0;
   #sinceMs: number;
 
@@ -63,7 +69,7 @@ export class Checkpoints {
     (this.#thread ??= this.#start()).postMessage('pass');
   }
 
-  /** The thread gives the database back. Called before this thread closes its own connection. */
+  /** The thread gives the database back. */
   async close(): Promise<void> {
     this.#isOver = true;
     const thread = this.#thread;
@@ -85,13 +91,34 @@ export class Checkpoints {
     });
     thread.unref();
     this.#exited = new Promise((resolve) => thread.on('exit', () => resolve()));
-    thread.on('message', (answer: FromCheckpoints) => {
-      this.#isPassing = false;
-      if ('error' in answer) this.#end(answer.error);
-      else this.#isRestartDue = answer.pages >= restartPages;
-    });
+    thread.on('message', (answer: FromCheckpoints) => this.#passed(answer));
     thread.on('error', (error) => this.#end(error.message));
     return thread;
+  }
+
+  #passed(answer: FromCheckpoints): void {
+    this.#isPassing = false;
+    if ('error' in answer) {
+      this.#held(answer.error);
+      return;
+    }
+    const left = answer.pages - answer.copied;
+    this.#isRestartDue = answer.pages >= restartPages && left < restartPages;
+    if (left >= heldPages)
+      this.#held(`${left} pages wait: another process reads the database, or copies it`);
+    else if (left < restartPages && this.#isHeld) {
+      this.#isHeld = false;
+      this.#logger.info({}, 'the write-ahead log is copied into the database again');
+    }
+  }
+
+  #held(reason: string): void {
+    if (this.#isHeld || this.#isOver) return;
+    this.#isHeld = true;
+    this.#logger.error(
+      { reason, alert: true },
+      'the write-ahead log can not be copied into the database, and grows',
+    );
   }
 
   #end(reason: string): void {

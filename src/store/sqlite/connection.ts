@@ -59,7 +59,13 @@ export class DatabaseConnection {
     this.command('BEGIN');
     this.#reading = true;
     setImmediate(() => this.#endReading());
-    this.#forgetAfterForeignCommit();
+    try {
+      this.#forgetAfterForeignCommit();
+    } catch (error) {
+      // the next readers of this turn do not look again
+      this.#shared.clear();
+      throw error;
+    }
   }
 
   /**
@@ -72,6 +78,8 @@ export class DatabaseConnection {
     if (!this.#reading) return read();
     if (this.#shared.has(key)) return this.#shared.get(key) as T;
     const value = read();
+    // callers choose what they ask for: what is not there takes no place
+    if (value === undefined) return value;
     if (this.#shared.size >= sharedLimit) this.#shared.clear();
     this.#shared.set(key, value);
     return value;

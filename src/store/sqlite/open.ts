@@ -194,7 +194,7 @@ function copyLog(
       try {
         copyRest.get();
       } catch {
-        // a later commit tries again, and tells its caller if the disk refuses it
+        // the pass of the thread meets the same, and tells of it
       }
     },
   });

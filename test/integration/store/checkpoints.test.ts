@@ -76,3 +76,33 @@ test('a store that rarely commits begins no thread, and a thread that can not wo
   assert.ok(path);
   database.close();
 });
+
+test('a log that another process holds is alerted once, and its end is told', async () => {
+  const { path, database, insert, pass } = open('held.db');
+  const lines: string[] = [];
+  const logger = {
+    ...silentLogger,
+    error: (fields: object, text: string) => void lines.push(`${JSON.stringify(fields)} ${text}`),
+    info: (_: object, text: string) => void lines.push(text),
+  };
+  const copyRest = (): void => void pass.get();
+  const checkpoints = new Checkpoints({ path, clock: systemClock, logger, copyRest });
+  const reader = new DatabaseSync(path);
+  reader.exec('BEGIN; SELECT count(*) FROM rows');
+  const large = database.prepare('INSERT INTO rows (bytes) VALUES (zeroblob(1400000))');
+  const commit = async (statement: typeof insert): Promise<void> => {
+    statement.run();
+    checkpoints.committed();
+    await immediate();
+  };
+  while (lines.length === 0) await commit(large);
+  for (let more = 0; more < 200; more += 1) await commit(insert);
+  assert.equal(lines.length, 1, lines.join());
+  assert.match(lines[0] ?? '', /another process reads.*"alert":true.*grows/);
+  reader.exec('COMMIT');
+  while (lines.length === 1) await commit(insert);
+  assert.match(lines[1] ?? '', /copied into the database again/);
+  await checkpoints.close();
+  reader.close();
+  database.close();
+});

@@ -354,4 +354,7 @@ test('readers share a result until a write but issuance, or a foreign commit; wr
     code('STORE_CORRUPT'),
   );
   assert.equal(await engine.read(() => engine.once('broken', () => 1)), 1, 'no failure is kept');
+  assert.equal(await engine.read(() => engine.once('none', () => undefined)), undefined);
+  await turns();
+  assert.equal(await engine.read(() => engine.once('none', () => 1)), 1, 'no absence is kept');
 });

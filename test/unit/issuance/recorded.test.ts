@@ -367,6 +367,36 @@ test('a large call goes in slices, and its outcomes are in the order of its item
   );
 });
 
+test('where the store fails for a part of a large call, the items of that part alone fail', async () => {
+  const w = world();
+  const items = Array.from({ length: 300 }, () => prepared(w));
+  const outcomes = await w.issuance.run(items, {
+    sign: (each) => {
+      w.storeFails = true;
+      return signs(each);
+    },
+  });
+  const issued = outcomes.filter(({ ok }) => ok);
+  assert.equal(issued.length, w.finished.length);
+  assert.deepEqual(
+    outcomes.map(({ ok }) => ok),
+    items.map((_, index) => index < issued.length),
+  );
+  assert.ok(issued.length > 0 && issued.length < 300, `${issued.length}`);
+  const errors = outcomes.flatMap((outcome) => (outcome.ok ? [] : [outcome.error]));
+  assert.ok(errors.every(({ code }) => code === 'STORE_FAILED'));
+  assert.equal(new Set(errors).size, errors.length, 'an error for each item');
+  await assert.rejects(
+    w.issuance.run(
+      Array.from({ length: 300 }, () => prepared(w)),
+      { sign: signs },
+    ),
+    {
+      code: 'STORE_FAILED',
+    },
+  );
+});
+
 test('a large call whose caller goes runs to its end if a part of it has begun, else nothing is recorded', async () => {
   const w = world();
   let wanted = true;
