@@ -221,7 +221,10 @@ export class OcspPublisher {
     const earliest = await answers.earliest();
     const nextUpdate = earliest?.nextUpdate ?? 0;
     const now = clock.now();
-    const counted = this.#countedAt !== undefined && now - this.#countedAt < countEverySeconds;
+    // the first answers show at once
+    const isCurrent = this.#standing.answers > 0 || earliest === undefined;
+    const counted =
+      isCurrent && this.#countedAt !== undefined && now - this.#countedAt < countEverySeconds;
     if (!counted) this.#countedAt = now;
     const count = counted ? this.#standing.answers : await answers.count();
     this.#standing = { answers: count, nextUpdate, waiting: 0 };

@@ -150,11 +150,17 @@ test('who asks for what there is not, or wrongly, gets a status without a signat
   assert.equal((await post(two, 'text/plain')).status, 415);
   assert.equal((await post(Buffer.alloc(9_000))).status, 413);
   assert.equal((await fetch(at, { method: 'DELETE' })).status, 405);
+  // counted after the answers of a round
+  const scraped = async (): Promise<string> =>
+    (await fetch(`http://127.0.0.1:${server.server.opsPort}/metrics`)).text();
+  await until(
+    async () => /meshca_ocsp_answers [1-9]/.test(await scraped()),
+    'the answers are counted',
+  );
   const { ocsp } = await server.admin('Server/GetStatus', {});
   assert.ok((ocsp?.nextUpdate ?? 0) > Date.now() / 1000 + 3 * 86_400);
-  const metrics = await (await fetch(`http://127.0.0.1:${server.server.opsPort}/metrics`)).text();
+  const metrics = await scraped();
   assert.match(metrics, /meshca_ocsp_requests_total\{result="malformedRequest"\} 6/);
-  assert.match(metrics, /meshca_ocsp_answers [1-9]/);
   assert.match(metrics, /name="ocsp-signer\/[0-9a-f-]+"/);
 });
 
