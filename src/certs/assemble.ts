@@ -27,9 +27,9 @@ export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature
 function namesAlgorithm(tbsDer: Buffer, algorithmDer: Buffer): boolean {
   try {
     const tbs = new DerReader(tbsDer).sequence('TBS');
-    if (tbs.peek() === tag.context(0)) tbs.skip(tag.context(0), 'version');
+    if (tbs.peek() === tag.context(0)) tbs.passOver(tag.context(0), 'version');
     // the serial of a certificate, or the version of a CRL
-    tbs.skip(tag.integer, 'serialNumber');
+    tbs.passOver(tag.integer, 'serialNumber');
     return tbs.passes(algorithmDer);
   } catch (thrown) {
     throw thrown instanceof DerError ? new PkiError('LINT_FAILED', thrown.message) : thrown;

@@ -43,12 +43,12 @@ export function cutLeaf(tbsDer: Buffer): LeafCut | undefined {
     const tbs = outer.sequence('tbsCertificate');
     outer.end('the TBSCertificate');
     const start = tbs.offset;
-    tbs.skip(tag.context(0), 'version');
+    tbs.passOver(tag.context(0), 'version');
     const version = tbs.since(start);
     const serial = tbs.integer('serialNumber');
     const headStart = tbs.offset;
-    tbs.skip(tag.sequence, 'signature');
-    tbs.skip(tag.sequence, 'issuer');
+    tbs.passOver(tag.sequence, 'signature');
+    tbs.passOver(tag.sequence, 'issuer');
     const head = tbs.since(headStart);
     const validity = tbs.sequence('validity');
     const notBefore = readRequiredTime(validity, 'notBefore');

@@ -146,7 +146,7 @@ export class DerReader {
   }
 
   /** Passes over the next element; its inside is not checked. */
-  skip(wanted: number, what: string): void {
+  passOver(wanted: number, what: string): void {
     this.#offset = this.#header(wanted, what);
   }
 
