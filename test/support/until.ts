@@ -7,6 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
  */
 export const patienceMs = 120_000;
 
+/** The first pause between two looks at a condition, and the longest: many looks cost processor. */
+const [firstPauseMs, lastPauseMs] = [5, 50];
+
 /** Resolves when the condition holds; throws when patience ends, naming what was waited for. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
@@ -14,9 +17,11 @@ export async function until(
   limitMs = patienceMs,
 ): Promise<void> {
   const end = performance.now() + limitMs;
+  let pauseMs = firstPauseMs;
   while (!(await condition())) {
     if (performance.now() > end) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
-    await sleep(5);
+    await sleep(pauseMs);
+    pauseMs = Math.min(pauseMs * 1.5, lastPauseMs);
   }
 }
 
