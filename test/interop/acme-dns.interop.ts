@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../support/until.ts';
 import { Lab } from './acme/lab.ts';
 import type { Machine, ProgramEnd } from './acme/network.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const rounds = 5;
 
@@ -13,7 +13,7 @@ describe('ACME with two name servers, of which the second one gets changes by IX
   let lego: (how: 'dns' | 'http', name: string) => Promise<ProgramEnd>;
 
   before(async () => {
-    lab = await Lab.open(foreignPrograms().acme);
+    lab = await Lab.open(foreignProgram('acme'));
     machine = await lab.machine(...['plain', 'account', 'methods'].map(nameOf));
     const { kid, hmac } = await lab.bind();
     const { primary, key } = lab.names;

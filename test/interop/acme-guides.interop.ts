@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { runCommand } from '../support/command.ts';
 import { Guided } from './acme/guided.ts';
 import { Lab } from './acme/lab.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 const serialOf = ({ serialNumber }: X509Certificate): string => serialNumber.toLowerCase();
@@ -17,7 +17,9 @@ const serialOf = ({ serialNumber }: X509Certificate): string => serialNumber.toL
 describe('docs/acme-clients.md, followed as it stands', { concurrency: true }, () => {
   let lab: Lab;
   before(async () => {
-    const { acme, caddy, traefik } = foreignPrograms();
+    const acme = foreignProgram('acme');
+    const caddy = foreignProgram('caddy');
+    const traefik = foreignProgram('traefik');
     lab = await Lab.open(acme, {
       ...{
         certbot: acme.certbot,
@@ -138,7 +140,7 @@ describe('docs/acme-clients.md, followed as it stands', { concurrency: true }, (
 
   test('acme-client gets a certificate', async () => {
     const guide = await Guided.open(lab, 'acme-client (npm)');
-    const modules = join(dirname(foreignPrograms().acme.node), 'node_modules');
+    const modules = join(dirname(foreignProgram('acme').node), 'node_modules');
     await guide.machine.must(`ln -s ${modules} /usr/local/lib/shop/node_modules`);
     await guide.follow(0);
     await guide.certificateAt('/etc/ssl/shop.pem');

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Binding } from './acme/client.ts';
 import { Lab } from './acme/lab.ts';
 import type { Machine } from './acme/network.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 /** A client that is set up wrongly, and what its user is to read. */
 interface Mistake {
@@ -57,7 +57,7 @@ describe('what a client that is set up wrongly prints to its user', { concurrenc
   let lab: Lab;
   let mistakes: readonly (readonly [what: string, mistake: Mistake, printed: RegExp])[];
   before(async () => {
-    const { acme } = foreignPrograms();
+    const acme = foreignProgram('acme');
     lab = await Lab.open(acme, { certbot: acme.certbot });
     mistakes = await mistakesIn(lab);
   });

@@ -8,12 +8,14 @@ import { startAcmeProduct } from './acme/product.ts';
 import { acmeClients } from './acme/programs.ts';
 import { playTable, tableText } from './acme/table.ts';
 import { AcmeWorld } from './acme/world.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 
 test('clients of ACME that others wrote do all that they can do', async (t) => {
-  const { acme, caddy, traefik } = foreignPrograms();
+  const acme = foreignProgram('acme');
+  const caddy = foreignProgram('caddy');
+  const traefik = foreignProgram('traefik');
   const clients = [
     ...acmeClients(acme),
     ...acmeDaemons({ caddy: caddy[0] ?? '', traefik: traefik[0] ?? '' }),

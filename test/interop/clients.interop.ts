@@ -5,7 +5,8 @@ import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePort } from '../support/ports.ts';
 import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { AgentProcess } from './agent-process.ts';
-import { executableOf, ForeignClient, foreignCommands } from './foreign-client.ts';
+import { executableOf, ForeignClient } from './foreign-client.ts';
+import { foreignProgram } from './foreign-programs.ts';
 import type { Language } from './foreign-programs.ts';
 
 /** Lives in which a renewal is soon, and a machine that stands still for seconds expires nothing. */
@@ -41,7 +42,7 @@ describe('workloads on go-spiffe, spiffe for Python and Rust, and java-spiffe', 
           parentId: agent.agentId,
           selectors: [
             `unix:uid:${process.getuid?.() ?? 0}`,
-            `unix:path:${executableOf(foreignCommands()[language])}`,
+            `unix:path:${executableOf(foreignProgram('clients')[language])}`,
           ],
         },
       ],
@@ -102,7 +103,7 @@ describe('workloads on go-spiffe, spiffe for Python and Rust, and java-spiffe', 
     server = await startTestServer({ config: { ...lives, listen: { port } } });
     agent = await AgentProcess.join(server, 'node');
     for (const language of languages) await createEntry(language);
-    const commands = foreignCommands();
+    const commands = foreignProgram('clients');
     clients = languages.map(
       (language) => new ForeignClient(language, commands[language], agent.socketPath),
     );

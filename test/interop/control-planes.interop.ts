@@ -9,7 +9,7 @@ import { startTestServer, testTrustDomain, type TestServer } from '../support/se
 import { until } from '../support/until.ts';
 import { AgentProcess } from './agent-process.ts';
 import { executableOf } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const lives = {
   issuance: {
@@ -50,7 +50,7 @@ class ControlPlane {
     { port, trustDomainName }: { readonly port: number; readonly trustDomainName: string },
   ) {
     this.#language = language;
-    const [program = '', ...args] = foreignPrograms().controlPlanes[language];
+    const [program = '', ...args] = foreignProgram('controlPlanes')[language];
     this.child = spawn(
       program,
       [
@@ -123,7 +123,7 @@ describe('control planes on our clients for Go and Python', () => {
             parentId: agent.agentId,
             selectors: [
               `unix:uid:${process.getuid?.() ?? 0}`,
-              `unix:path:${executableOf(foreignPrograms().controlPlanes[language])}`,
+              `unix:path:${executableOf(foreignProgram('controlPlanes')[language])}`,
             ],
           },
         ],

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const certificates = 160;
 
 test('tenants get their certificates by ACME, renew them, and one of them is offboarded', async (t) => {
   const { code, figures, stderr } = await runDrill(
     ...['acme-tenants', '--short', '--json'],
-    ...['--step-ca', foreignPrograms().stepCa, '--certificates', String(certificates)],
+    ...['--step-ca', foreignProgram('stepCa'), '--certificates', String(certificates)],
   );
   assert.equal(code, 0, stderr);
   assert.equal(figures.issued.certificates, 10 * figures.tenants);

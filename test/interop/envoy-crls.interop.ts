@@ -10,7 +10,7 @@ import { startTestServer, testTrustDomain, type TestServer } from '../support/se
 import { rawClient } from '../support/workload-lib.ts';
 import { EnvoyProcess } from './envoy-process.ts';
 import { executableOf } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const days = 86_400;
 const idOf = (name: string): string => `spiffe://${testTrustDomain}/${name}`;
@@ -73,7 +73,7 @@ for (const { what, crlFailClosed, plainRoots } of [
         { clock, sections: { sds: { crls: true, crlFailClosed } } },
       );
       await seat.start();
-      await createEntry('ingress', executableOf(foreignPrograms().envoy));
+      await createEntry('ingress', executableOf(foreignProgram('envoy')));
       await createEntry('caller', realpathSync(process.execPath));
       const [first = 0, adminPort = 0] = await freePorts(2);
       port = first;

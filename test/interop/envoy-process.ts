@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from '../support/until.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const type = (name: string): string => `type.googleapis.com/envoy.${name}`;
 const tlsType = (name: string): string => type(`extensions.transport_sockets.tls.v3.${name}`);
@@ -39,7 +39,7 @@ export class EnvoyProcess {
   private constructor(folder: string, options: EnvoyOptions) {
     this.#folder = folder;
     this.#options = options;
-    const [program = ''] = foreignPrograms().envoy;
+    const [program = ''] = foreignProgram('envoy');
     this.#child = spawn(
       program,
       [

@@ -7,7 +7,7 @@ import { AgentProcess } from './agent-process.ts';
 import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess, renewedBy } from './envoy-process.ts';
 import { executableOf } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const idOf = (name: string): string => `spiffe://${testTrustDomain}/${name}`;
 
@@ -27,7 +27,7 @@ describe('two Envoys in mutual TLS by secret discovery', () => {
           parentId: agent.agentId,
           selectors: [
             `unix:uid:${process.getuid?.() ?? 0}`,
-            `unix:path:${executableOf(foreignPrograms().envoy)}`,
+            `unix:path:${executableOf(foreignProgram('envoy'))}`,
           ],
         },
       ],

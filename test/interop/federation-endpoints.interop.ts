@@ -20,9 +20,9 @@ import {
 import { documentWith, strangeRoots } from '../support/strange-roots.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
-const [program = ''] = foreignPrograms().federation;
+const [program = ''] = foreignProgram('federation');
 const run = promisify(execFile);
 
 const webRoot = foreignRoot('web', { uriSans: [] });

@@ -15,8 +15,8 @@ import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePorts } from '../support/ports.ts';
 import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess, renewedBy } from './envoy-process.ts';
-import { ForeignClient, foreignCommands } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { ForeignClient } from './foreign-client.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 // The steps follow each other: each one starts from where the one before has left the two.
 describe('two trust domains, to go-spiffe and Envoy', () => {
@@ -101,7 +101,7 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
     await entryFor(pair.one, 'web', ['other.test']);
     await entryFor(pair.other, 'web', ['one.test']);
     const clientOf = ({ seat }: FederatedSide): ForeignClient =>
-      stack.use(new ForeignClient('go', foreignCommands().go, seat.socketPath));
+      stack.use(new ForeignClient('go', foreignProgram('goClient'), seat.socketPath));
     clients = { one: clientOf(pair.one), other: clientOf(pair.other) };
     for (const client of Object.values(clients)) await client.ready();
     ways = [
@@ -170,7 +170,8 @@ describe('two trust domains, to go-spiffe and Envoy', () => {
 });
 
 test('two trust domains of ours and one of SPIRE rotate their roots under load without a failure, and part', async (t) => {
-  const { spire, spireAgent } = foreignPrograms();
+  const spire = foreignProgram('spire');
+  const spireAgent = foreignProgram('spireAgent');
   const { code, figures, stderr } = await runDrill(
     ...['federation', '--short', '--json'],
     ...['--spire-server', spire.join(), '--spire-agent', spireAgent.join()],

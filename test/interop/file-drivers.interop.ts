@@ -13,10 +13,14 @@ import {
   TargetDirectory,
   type RunningServer,
 } from '../support/servers/index.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
-const program = (name: 'envoy' | 'caddy' | 'traefik'): string =>
-  foreignPrograms()[name][0] as string;
+const programs = {
+  envoy: foreignProgram('envoy'),
+  caddy: foreignProgram('caddy'),
+  traefik: foreignProgram('traefik'),
+};
+const program = (name: keyof typeof programs): string => programs[name][0] as string;
 
 interface World extends AsyncDisposable {
   readonly target: TargetDirectory;

@@ -8,11 +8,11 @@ import {
   startTraefik,
 } from '../support/servers/index.ts';
 import { servedSuite } from '../support/served-suite.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
-const [envoy = ''] = foreignPrograms().envoy;
-const [caddy = ''] = foreignPrograms().caddy;
-const [traefik = ''] = foreignPrograms().traefik;
+const [envoy = ''] = foreignProgram('envoy');
+const [caddy = ''] = foreignProgram('caddy');
+const [traefik = ''] = foreignProgram('traefik');
 
 servedSuite({ name: 'Envoy', start: (at) => startEnvoyFiles(at, envoy), watches: true });
 servedSuite({ name: 'HAProxy, by a reload', start: (at) => startHaproxy(at, 'reload') });

@@ -3,7 +3,7 @@ import { accessSync, constants, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { until } from '../support/until.ts';
-import { foreignPrograms, type ForeignPrograms, type Language } from './foreign-programs.ts';
+import type { Language } from './foreign-programs.ts';
 
 /** What a client last said of its X.509 context. */
 export interface SeenIdentity {
@@ -23,8 +23,6 @@ interface Line {
   readonly bundle?: string;
   readonly error?: string;
 }
-
-export const foreignCommands = (): ForeignPrograms['clients'] => foreignPrograms().clients;
 
 /** The binary that the kernel will name for a command. */
 export function executableOf(command: readonly string[]): string {

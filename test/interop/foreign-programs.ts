@@ -6,7 +6,10 @@ type Command = readonly string[];
 
 /** What `npm run interop` built or installed (scripts/foreign.mjs). */
 export interface ForeignPrograms {
-  readonly clients: Readonly<Record<Language | 'grpcurl', Command>>;
+  readonly clients: Readonly<Record<Language, Command>>;
+  /** That of `clients` on go-spiffe, for files that need no other. */
+  readonly goClient: Command;
+  readonly grpcurl: Command;
   /** The examples of clients/go and clients/python. */
   readonly controlPlanes: Readonly<Record<'go' | 'python', Command>>;
   readonly envoy: Command;
@@ -34,10 +37,19 @@ export interface ForeignPrograms {
   readonly pkilint: Command;
   readonly certutil: Command;
   readonly vfychain: Command;
+  readonly java: Command;
 }
 
-export function foreignPrograms(): ForeignPrograms {
+/**
+ * One of them. `npm run interop -- FILE` builds what the file names here by a literal
+ * (scripts/foreign-needs.mjs).
+ */
+export function foreignProgram<Name extends keyof ForeignPrograms>(
+  name: Name,
+): ForeignPrograms[Name] {
   const text = process.env['MESHCA_FOREIGN_PROGRAMS'];
   if (text === undefined) throw new Error('start this file with: npm run interop');
-  return JSON.parse(text);
+  const program = (JSON.parse(text) as Partial<ForeignPrograms>)[name];
+  if (program === undefined) throw new Error(`${name} was not built for this file`);
+  return program;
 }

@@ -6,7 +6,7 @@ import { standardApi } from '../../sidecar/apis/standard/index.ts';
 import { reportsContract, sdsContract, workloadContract } from '../../src/common/wire/index.ts';
 import { startHarness } from '../integration/sidecar/local-server/support.ts';
 import { startTestServer } from '../support/server.ts';
-import { foreignCommands } from './foreign-client.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 const run = promisify(execFile);
 
@@ -16,7 +16,7 @@ async function grpcurl(
   options: readonly string[],
   ...rest: string[]
 ): Promise<string> {
-  const [program = ''] = foreignCommands().grpcurl;
+  const [program = ''] = foreignProgram('grpcurl');
   const args = ['-plaintext', '-authority', 'localhost', ...options, `unix://${path}`, ...rest];
   try {
     return (await run(program, args)).stdout;

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { until } from '../support/until.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 /** A line of the program in test/interop/istio. */
 export interface Line {
@@ -22,7 +22,7 @@ export class IstioAgent implements AsyncDisposable {
   #stderr = '';
 
   constructor(options: Readonly<Record<string, string>>) {
-    const [program = ''] = foreignPrograms().istio;
+    const [program = ''] = foreignProgram('istio');
     this.#child = spawn(
       program,
       Object.entries(options).flatMap(([name, value]) => [`-${name}`, value]),

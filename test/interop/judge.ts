@@ -3,7 +3,7 @@ import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { foreignPrograms, type Judge } from './foreign-programs.ts';
+import { foreignProgram, type Judge } from './foreign-programs.ts';
 
 const run = promisify(execFile);
 
@@ -37,7 +37,7 @@ export async function ask(
   judge: Judge,
   cases: readonly Case[],
 ): Promise<ReadonlyMap<string, Verdict>> {
-  const [program = '', ...args] = foreignPrograms().judges[judge];
+  const [program = '', ...args] = foreignProgram('judges')[judge];
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   let text = '';
   child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
@@ -59,8 +59,8 @@ export async function ask(
 /** What NSS's `vfychain` says, on a fresh database in this folder that trusts the root. */
 export async function vfychain(folder: string, { chain, root, purpose }: Case): Promise<string> {
   const database = await mkdtemp(join(folder, 'nss-'));
-  const { certutil, vfychain: command } = foreignPrograms();
-  const [manage = '', verify = ''] = [certutil[0], command[0]];
+  const [manage = ''] = foreignProgram('certutil');
+  const [verify = ''] = foreignProgram('vfychain');
   const at = ['-d', `sql:${database}`];
   await run(manage, ['-N', ...at, '--empty-password']);
   const [rootPath = '', ...paths] = await Promise.all(

@@ -9,7 +9,7 @@ import { certificatesToPem, createCsr, generateKeyPairAsync } from '../../src/co
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 import { rawClient } from '../support/workload-lib.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 import { ask, vfychain, type Case } from './judge.ts';
 import { Presenter, type Pair } from './presenter.ts';
 
@@ -127,7 +127,7 @@ describe('while a root of names is replaced', () => {
     const { chainDer } = pairs['classic'] as Pair;
     const asked: Case = { name: 'a chain', purpose: 'server', chain: chainDer, root: earlier };
     assert.deepEqual((await ask('go', [asked])).get('a chain')?.lints, []);
-    const [program = ''] = foreignPrograms().pkilint;
+    const [program = ''] = foreignProgram('pkilint');
     const cross = await file('cross.pem', chainDer.slice(2));
     const { stdout } = await run(program, ['lint', '-s', 'ERROR', cross]);
     assert.equal(stdout.trim(), '');

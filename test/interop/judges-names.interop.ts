@@ -16,7 +16,7 @@ import { startTestServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 import { signWith } from '../support/x509.ts';
 import { authority, leaf } from './certs/support.ts';
-import { foreignPrograms, type Judge } from './foreign-programs.ts';
+import { foreignProgram, type Judge } from './foreign-programs.ts';
 import { ask, type Case } from './judge.ts';
 import { Publisher } from './publisher.ts';
 
@@ -91,8 +91,8 @@ describe('judges that check revocation, of certificates from a server', () => {
       await file('issuers.pem', issued.chainDer.slice(1, 2)),
       await file('roots.pem', issued.rootsDer),
     ];
-    const { certutil, vfychain } = foreignPrograms();
-    const [manage = '', verify = ''] = [certutil[0], vfychain[0]];
+    const [manage = ''] = foreignProgram('certutil');
+    const [verify = ''] = foreignProgram('vfychain');
     const at = ['-d', `sql:${database}`];
     await run(manage, ['-N', ...at, '--empty-password']);
     await run(manage, ['-A', ...at, '-n', 'root', '-t', 'CT,C,C', '-a', '-i', roots]);

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { certificatesToPem, keyTypes, type KeyType } from '../../src/common/x509/index.ts';
 import type { LeafProfile } from '../../src/certs/index.ts';
 import { authority, leaf, type Issued, type Times } from './certs/support.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 import { ask, purposes, vfychain, type Case } from './judge.ts';
 
 const run = promisify(execFile);
@@ -164,7 +164,7 @@ const wildcardFinding =
 test('pkilint finds no error in certificates of any profile', async () => {
   const { root, intermediate } = chainsOf('ec-p256');
   const names = namesChainsOf('ec-p256');
-  const [program = ''] = foreignPrograms().pkilint;
+  const [program = ''] = foreignProgram('pkilint');
   for (const issued of [
     root,
     intermediate,

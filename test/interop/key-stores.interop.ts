@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { fileURLToPath } from 'node:url';
+import { foreignProgram } from './foreign-programs.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { certificatesToPem } from '../../src/common/x509/index.ts';
 import { effectiveUser } from '../../src/common/unix/effective-user.ts';
@@ -43,7 +44,8 @@ for (const [kind, type] of [
     const set = unwrap(await sets.write(content));
     unwrap(await sets.swap(set));
     const store = join(directory, 'current', 'web.store');
-    const java = spawn('java', [server, type, store, passwordFile], {
+    const [program = ''] = foreignProgram('java');
+    const java = spawn(program, [server, type, store, passwordFile], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const ended = once(java, 'exit');

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { freePorts } from '../support/ports.ts';
 import { until } from '../support/until.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 /** The API server of Kubernetes with its store: no nodes, no kubelet. */
 export interface KubernetesCluster extends AsyncDisposable {
@@ -47,7 +47,8 @@ export async function startKubernetesCluster(): Promise<KubernetesCluster> {
   const signing = file('sa.key', privateKey.export({ type: 'pkcs1', format: 'pem' }));
   const verifying = file('sa.pub', publicKey.export({ type: 'spki', format: 'pem' }));
   const tokens = file('tokens.csv', `${admin},admin,admin,system:masters\n`);
-  const { apiServer, etcd } = foreignPrograms();
+  const apiServer = foreignProgram('apiServer');
+  const etcd = foreignProgram('etcd');
   const store = `http://127.0.0.1:${clientPort}`;
   const peer = `http://127.0.0.1:${peerPort}`;
   const processes: ChildProcess[] = [];

@@ -16,7 +16,7 @@ import {
 } from '../support/linkerd-mesh.ts';
 import { quickLives } from '../support/mesh.ts';
 import { until } from '../support/until.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 /** A line of the program in test/interop/linkerd. */
 interface Line {
@@ -38,7 +38,7 @@ class Proxy implements AsyncDisposable {
   #stderr = '';
 
   constructor(args: readonly string[]) {
-    const [program = ''] = foreignPrograms().linkerd;
+    const [program = ''] = foreignProgram('linkerd');
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.stderr?.on('data', (bytes: Buffer) => (this.#stderr += bytes.toString()));
     createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (text) =>
@@ -113,7 +113,7 @@ describe('a client with the shape of Linkerd’s proxy', () => {
     assert.notEqual(first.serial, second.serial);
     assert.deepEqual(second.names, [name]);
     const root = mesh.server.rootsDer[0]?.toString('base64');
-    const [judge = '', ...args] = foreignPrograms().judges.rust;
+    const [judge = '', ...args] = foreignProgram('judges').rust;
     const cases = [
       { name, purpose: 'server', dnsName: name, accepted: true },
       { name, purpose: 'client', dnsName: name, accepted: true },

@@ -27,8 +27,8 @@ import {
 import { listen, rawClient } from '../support/workload-lib.ts';
 import { AgentProcess } from './agent-process.ts';
 import { EnvoyProcess } from './envoy-process.ts';
-import { executableOf, ForeignClient, foreignCommands } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { executableOf, ForeignClient } from './foreign-client.ts';
+import { foreignProgram } from './foreign-programs.ts';
 import { Presenter, type Pair } from './presenter.ts';
 
 const run = promisify(execFile);
@@ -172,8 +172,8 @@ describe('a certificate for names, presented to peers of the mesh', () => {
     );
     agent = stack.use(await AgentProcess.join(server, 'node'));
     await createEntry('library', realpathSync(process.execPath));
-    await createEntry('go', executableOf(foreignCommands().go));
-    await createEntry('envoy', executableOf(foreignPrograms().envoy));
+    await createEntry('go', executableOf(foreignProgram('goClient')));
+    await createEntry('envoy', executableOf(foreignProgram('envoy')));
     for (const profile of namesProfiles) pairs[profile] = await issue(profile);
     svid = await server.mint(idOf('presenter'));
     const roots = await fetch(`http://127.0.0.1:${server.server.httpPorts.plain}/names/roots.pem`);
@@ -187,7 +187,7 @@ describe('a certificate for names, presented to peers of the mesh', () => {
       };
     source = await X509Source.connect({ socketPath: agent.socketPath });
     stack.defer(() => source.close());
-    go = stack.use(new ForeignClient('go', foreignCommands().go, agent.socketPath));
+    go = stack.use(new ForeignClient('go', foreignProgram('goClient'), agent.socketPath));
     await go.ready();
     for (const kind of envoyKinds)
       await eventually(`${kind} to forward`, async () => {

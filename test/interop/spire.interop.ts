@@ -14,8 +14,8 @@ import { Spire, type SpirePrograms } from '../support/spire.ts';
 import { until } from '../support/until.ts';
 import { envoyLives } from './envoy-lives.ts';
 import { EnvoyProcess, renewedBy } from './envoy-process.ts';
-import { ForeignClient, foreignCommands } from './foreign-client.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { ForeignClient } from './foreign-client.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 type Profile = 'https_spiffe' | 'https_web';
 
@@ -78,7 +78,7 @@ class Scene implements AsyncDisposable {
     ]);
     await spire.entry('web', [ours]);
     const client = (socketPath: string): ForeignClient =>
-      this.#stack.use(new ForeignClient('go', foreignCommands().go, socketPath));
+      this.#stack.use(new ForeignClient('go', foreignProgram('goClient'), socketPath));
     this.our = client(this.seat.socketPath);
     this.their = client(spire.socketPath);
     await this.our.until(() => this.our.identity?.foreign?.join() === theirs, 'the bundle');
@@ -325,8 +325,7 @@ class Scene implements AsyncDisposable {
 }
 
 function spirePrograms(): SpirePrograms {
-  const { spire, spireAgent } = foreignPrograms();
-  return { server: spire.join(), agent: spireAgent.join() };
+  return { server: foreignProgram('spire').join(), agent: foreignProgram('spireAgent').join() };
 }
 
 type EnvoyOptionsOf = Parameters<typeof EnvoyProcess.start>[0];

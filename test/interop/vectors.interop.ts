@@ -12,7 +12,7 @@ import {
 import { checkSignature } from '../../src/common/x509/signature-check.ts';
 import { readSpki } from '../../src/common/x509/spki.ts';
 import { checkProof } from '../../src/hsm/proof.ts';
-import { foreignPrograms } from './foreign-programs.ts';
+import { foreignProgram } from './foreign-programs.ts';
 
 /** What the files of Wycheproof hold of signatures and keys. */
 interface Vectors {
@@ -33,7 +33,7 @@ interface Vector {
 }
 
 const read = (file: string): Vectors =>
-  JSON.parse(readFileSync(join(foreignPrograms().vectors, `${file}_test.json`), 'utf8'));
+  JSON.parse(readFileSync(join(foreignProgram('vectors'), `${file}_test.json`), 'utf8'));
 const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
 
 const ecdsa = ['secp256r1', 'secp384r1'].flatMap((curve) =>
