@@ -59,10 +59,9 @@ export {
   type ForeignJwtKey,
 } from './federation/relationship.ts';
 export {
+  foreignDocument,
   maximumDocumentBytes,
   parseForeignDocument,
-  ownDocument,
-  type OwnDocument,
   type ReadDocument,
 } from './federation/document.ts';
 export {

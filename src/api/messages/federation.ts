@@ -23,7 +23,6 @@ export const relationshipDraft = (
 export function relationshipMessage({
   relationship,
   bundle,
-  leftOut,
   polls,
   everySeconds,
   stale,
@@ -47,7 +46,6 @@ export function relationshipMessage({
             jwtKeyIds: bundle.jwtKeys.map(({ keyId }) => keyId),
             documentSha256: bundle.documentSha256,
             receivedAt: bundle.receivedAt,
-            leftOutRoots: leftOut,
           },
     polls:
       polls === undefined

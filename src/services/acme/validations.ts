@@ -22,7 +22,6 @@ import {
   type OrderIdentifier,
   type StoredProblem,
 } from '../../domain/index.ts';
-import { isNotInLog } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { keyOf, ValidationQueue } from './validation-queue.ts';
@@ -287,7 +286,7 @@ export class Validations {
 
 /** What was altered past the log vouches for nothing. @throws whatever else it was */
 function failureOfAltered(thrown: unknown): Opinion {
-  if (!isNotInLog(thrown)) throw thrown;
+  if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
   return ownOpinion(
     invalid('serverInternal', 'the account or its EAB key differs from the audit log'),
   );

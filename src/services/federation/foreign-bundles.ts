@@ -1,6 +1,5 @@
-import { isDeepStrictEqual } from 'node:util';
 import { errorFields, type Logger } from '../../common/runtime/index.ts';
-import { ownDocument, type ForeignBundle } from '../../domain/index.ts';
+import { foreignDocument } from '../../domain/index.ts';
 import type { LedgerFederation, ProvenFederation } from '../../ledger/index.ts';
 
 /** The accepted bundle of a foreign trust domain, for agents. The same object until it changes. */
@@ -9,14 +8,6 @@ export interface SharedBundle {
   readonly sequence: number;
   /** The SPIFFE bundle document, as this server writes it. */
   readonly document: string;
-}
-
-/** The same, with what else was read of its keys, so that each poll need not parse them again. */
-export interface HeldBundle extends SharedBundle {
-  /** SHA-256 (hex) of the SubjectPublicKeyInfo of every key of the bundle. */
-  readonly keys: readonly string[];
-  /** What the document was made of. */
-  readonly bundle: ForeignBundle;
 }
 
 export interface ForeignBundlesDependencies {
@@ -35,7 +26,7 @@ export class ForeignBundles {
   readonly #listeners = new Set<() => void>();
   readonly #stop: () => void;
   #present: readonly ProvenFederation[] = [];
-  #shared: ReadonlyMap<string, HeldBundle> = new Map();
+  #shared = new Map<string, SharedBundle>();
   /** The newest record that is in the memory; undefined: nothing was read yet. */
   #read: number | undefined;
   #reading: Promise<void> | undefined;
@@ -62,7 +53,7 @@ export class ForeignBundles {
   }
 
   /** The accepted bundles by trust domain. */
-  async shared(): Promise<ReadonlyMap<string, HeldBundle>> {
+  async shared(): Promise<ReadonlyMap<string, SharedBundle>> {
     if (this.#read === undefined) await this.refresh();
     return this.#shared;
   }
@@ -100,27 +91,19 @@ export class ForeignBundles {
     if (this.#read === newest) return;
     this.#present = (await federation.all()).map((present) => this.#kept(present));
     this.#read = newest;
-    const shared = new Map<string, HeldBundle>();
+    const shared = new Map<string, SharedBundle>();
     for (const { bundle } of this.#present) {
       if (bundle === undefined) continue;
-      const before = this.#shared.get(bundle.trustDomain);
-      const isKept = before !== undefined && isSame(before.bundle, bundle);
-      shared.set(bundle.trustDomain, isKept ? before : this.#heldOf(bundle));
+      const { trustDomain, sequence } = bundle;
+      const document = foreignDocument(bundle);
+      const before = this.#shared.get(trustDomain);
+      shared.set(
+        trustDomain,
+        before?.document === document ? before : { trustDomain, sequence, document },
+      );
     }
     this.#shared = shared;
     for (const listener of this.#listeners) listener();
-  }
-
-  #heldOf(bundle: ForeignBundle): HeldBundle {
-    const { trustDomain, sequence } = bundle;
-    const { document, keys, leftOut } = ownDocument(bundle);
-    if (leftOut.length > 0)
-      this.#dependencies.logger.warn(
-        { alert: true, trustDomain, sequence, leftOut },
-        'roots of the bundle of a foreign trust domain, which an earlier release accepted, are ' +
-          'left out by the rules of this one: what they signed is trusted no more',
-      );
-    return { trustDomain, sequence, document, keys, bundle };
   }
 
   #kept(present: ProvenFederation): ProvenFederation {
@@ -131,9 +114,3 @@ export class ForeignBundles {
     return { ...present, bundle, roots: bundle.roots };
   }
 }
-
-/** Whether the documents for agents are the same. */
-const isSame = (one: ForeignBundle, other: ForeignBundle): boolean =>
-  one.sequence === other.sequence &&
-  one.refreshHintSeconds === other.refreshHintSeconds &&
-  isDeepStrictEqual([one.roots, one.jwtKeys], [other.roots, other.jwtKeys]);

@@ -1,6 +1,6 @@
 import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { selectorText } from '../../common/spiffe/index.ts';
+import { selectorText, tokenIssuerId } from '../../common/spiffe/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { spiffeSubject, type CertificateRecord } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
@@ -17,6 +17,7 @@ import type {
   IssuanceStore,
   TokenUseStore,
 } from '../../store/ports/index.ts';
+import { AttestationLimits } from '../attestation/limits.ts';
 import type { Access } from '../callers/access.ts';
 import type { AnonymousCaller, Caller, OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
@@ -27,7 +28,6 @@ import { ttlWithin } from '../requests.ts';
 import { chosenGrant, granted, grantTtlSeconds, judgeEntries, type Granted } from './grants.ts';
 import type { PipelineRequest, Pipelines, TokenExplanation, TokenGrant } from './pipelines.ts';
 import { SingleUse } from './single-use.ts';
-import { TokenAdmission } from './token-admission.ts';
 import { tokenNames, type TokenNamesDependencies } from './token-names.ts';
 import type { TokenDemand, TokenVerifier, VerifiedToken } from './token-verifier.ts';
 
@@ -50,18 +50,19 @@ export interface PipelineDependencies extends IssuingDependencies {
 const maximumCsrBytes = 16_384;
 
 /**
- * Certificates for jobs of pipelines, which prove themselves by a token of their platform.
+ * Certificates for jobs of pipelines, which prove themselves by a token of their platform. Owner of
+ * the limit on such calls.
  */
 export class PipelineService implements Pipelines {
   readonly #dependencies: PipelineDependencies;
-  readonly #admission: TokenAdmission;
+  readonly #limits: AttestationLimits;
   readonly #single: SingleUse;
 
   constructor(dependencies: PipelineDependencies) {
     this.#dependencies = dependencies;
-    this.#admission = new TokenAdmission(dependencies);
-    const { trustDomain } = dependencies.settings;
-    this.#single = new SingleUse({ ...dependencies, trustDomain });
+    const { settings, clock } = dependencies;
+    this.#limits = new AttestationLimits(settings.attestationRate, clock);
+    this.#single = new SingleUse({ ...dependencies, trustDomain: settings.trustDomain });
   }
 
   issue(
@@ -80,13 +81,13 @@ export class PipelineService implements Pipelines {
           { caller, text: request.token, purpose: 'pipeline' },
           signal,
         );
-        const issuerId = this.#admission.issuerId(token);
+        const issuerId = this.#issuerId(token);
         try {
           return await this.#issued({ caller, token, request, csr }, signal);
         } catch (thrown) {
           // from here on it is known who asks
           const error = PkiError.from(thrown);
-          this.#admission.refused(caller.peer, error);
+          this.#limits.refused(caller.peer, error);
           await this.#dependencies.refusals.refusedAs(
             issuerId,
             'IssueWithToken',
@@ -117,7 +118,7 @@ export class PipelineService implements Pipelines {
         const judged = await judgeEntries(token, this.#dependencies);
         const use = await this.#dependencies.tokenUses.byId(token.useId);
         const leadsNowhere = granted(judged).length === 0 || use !== undefined;
-        if (leadsNowhere && caller.class === 'anonymous') this.#admission.failed(caller.peer);
+        if (leadsNowhere && caller.class === 'anonymous') this.#limits.failed(caller.peer);
         return {
           token,
           grants: await Promise.all(granted(judged).map((grant) => this.#explained(grant, token))),
@@ -214,7 +215,7 @@ export class PipelineService implements Pipelines {
     return record;
   }
 
-  #verified(
+  async #verified(
     {
       caller,
       text,
@@ -223,7 +224,10 @@ export class PipelineService implements Pipelines {
     signal: AbortSignal | undefined,
   ): Promise<VerifiedToken> {
     const peer = caller.class === 'anonymous' ? caller.peer : undefined;
-    return this.#admission.verified(text, { purpose, peer }, signal);
+    if (peer !== undefined) this.#limits.admit(peer);
+    const verified = await this.#dependencies.verifier.verify(text, { purpose, peer }, signal);
+    if (!verified.ok && peer !== undefined) this.#limits.failed(peer);
+    return unwrap(verified);
   }
 
   async #issued(
@@ -234,7 +238,7 @@ export class PipelineService implements Pipelines {
     const judged = await judgeEntries(token, this.#dependencies);
     const grant = chosenGrant(judged, request.spiffeId);
     const { entry, spiffeId } = grant;
-    const issuerId = this.#admission.issuerId(token);
+    const issuerId = this.#issuerId(token);
     const redemption = {
       requester: issuerId,
       grantee: entry.id,
@@ -288,10 +292,7 @@ export class PipelineService implements Pipelines {
       ...policyRequest(grant, ttlSeconds, keyTypeOfClients),
       token: tokenFacts(token),
     };
-    const decision = policy.preview(asked, {
-      class: 'token',
-      name: this.#admission.issuerId(token),
-    });
+    const decision = policy.preview(asked, { class: 'token', name: this.#issuerId(token) });
     return {
       entryId: grant.entry.id,
       spiffeId: grant.spiffeId,
@@ -301,6 +302,10 @@ export class PipelineService implements Pipelines {
         ? await tokenNames(grant.spiffeId.toString(), this.#dependencies)
         : [],
     };
+  }
+
+  #issuerId({ issuer }: VerifiedToken): string {
+    return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
   }
 }
 

@@ -1,3 +1,5 @@
+import { errorFields, type Logger } from '../../common/runtime/index.ts';
+
 /**
  * `issuance`: the write begins or ends certificates, and changes no row on which a right rests.
  */
@@ -42,5 +44,16 @@ export abstract class CommitHooks {
   /** Called after every rollback, also that of a single write of a group. Must not throw. */
   onRollback(callback: () => void): void {
     this.hooks.onRollback.push(callback);
+  }
+}
+
+/** A listener that throws does not affect the others. */
+export function callEach(listeners: readonly (() => void)[], logger: Logger): void {
+  for (const listener of listeners) {
+    try {
+      listener();
+    } catch (error) {
+      logger.error({ ...errorFields(error) }, 'a listener on commits failed');
+    }
   }
 }

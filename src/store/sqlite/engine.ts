@@ -3,10 +3,10 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { CommitHealth } from './commit-health.ts';
-import { CommitHooks, type WriteKind } from './commit-hooks.ts';
+import { callEach, CommitHooks, type WriteKind } from './commit-hooks.ts';
 import { DatabaseConnection } from './connection.ts';
 import { orAborted } from './or-aborted.ts';
-import { isDiskFull, storeError } from './sqlite-error.ts';
+import { isDiskFull, notDurableError, storeError } from './sqlite-error.ts';
 import type { CommitFacts, FailingCommits } from '../ports/index.ts';
 import {
   CompiledStatement,
@@ -39,8 +39,11 @@ interface Committed {
  */
 const groupBudgetMs = 10;
 
-/** Makes all commits so far survive a loss of power. Rejects if that is uncertain. */
-export type MakeDurable = () => Promise<void>;
+/**
+ * Makes all commits so far survive a loss of power: before it returns undefined, or before the
+ * promise resolves. Throws or rejects if that is uncertain.
+ */
+export type MakeDurable = () => Promise<void> | undefined;
 
 /**
  * The one writer. Owner of the connection and of the queue of writes. Each write is one synchronous
@@ -48,7 +51,7 @@ export type MakeDurable = () => Promise<void>;
  * Writes that wait together share one commit, each inside a savepoint: a write that throws leaves
  * nothing and does not affect the others.
  *
- * A commit is made durable off this thread. Nobody is told of it before: its callers wait, reads
+ * A commit may be made durable off this thread. Nobody is told of it before: its callers wait, reads
  * that may have seen it wait too, and new writes form the next group. If it can not be made
  * durable, nothing is read or written any more, because the state of the disk is unknown.
  */
@@ -254,11 +257,18 @@ export class Engine extends CommitHooks {
   }
 
   #finish(committed: readonly Committed[], startedMs: number): void {
-    if (this.#makeDurable === undefined) {
+    let durable: Promise<void> | undefined;
+    try {
+      durable = this.#makeDurable?.();
+    } catch (thrown) {
+      this.#break(committed, thrown);
+      return;
+    }
+    if (durable === undefined) {
       this.#tell(committed, startedMs);
       return;
     }
-    this.#pending = this.#makeDurable().then(
+    this.#pending = durable.then(
       () => {
         this.#pending = undefined;
         this.#tell(committed, startedMs);
@@ -266,30 +276,27 @@ export class Engine extends CommitHooks {
       },
       (thrown: unknown) => {
         this.#pending = undefined;
-        const error = new PkiError(
-          'STORE_FAILED',
-          `a commit could not be made durable: ${(thrown as Error).message}`,
-          {
-            cause: thrown,
-            grade: 'fatal',
-            next: 'Check the disk of the database, then start the server again: until then it signs nothing.',
-          },
-        );
-        this.#broken = error;
-        this.#logger.error({ ...errorFields(error) }, 'the server stops to use the database');
-        for (const { job } of committed) job.reject(error);
-        if (this.#queue.length > 0) this.#schedule();
-        throw error;
+        throw this.#break(committed, thrown);
       },
     );
     // readers meanwhile get the error; without readers nobody handles the rejection
     this.#pending.catch(() => {});
   }
 
+  /** Whether the commit is on the disk is unknown. */
+  #break(committed: readonly Committed[], thrown: unknown): PkiError {
+    const error = notDurableError(thrown);
+    this.#broken = error;
+    this.#logger.error({ ...errorFields(error) }, 'the server stops to use the database');
+    for (const { job } of committed) job.reject(error);
+    if (this.#queue.length > 0) this.#schedule();
+    return error;
+  }
+
   #tell(committed: readonly Committed[], startedMs: number): void {
     this.#health.succeeded();
     this.#onDurable?.();
-    this.#call(this.hooks.afterDurable);
+    callEach(this.hooks.afterDurable, this.#logger);
     for (const { settle } of committed) settle();
     const facts = {
       writes: committed.length,
@@ -313,7 +320,7 @@ export class Engine extends CommitHooks {
         job.reject(storeError(error));
         continue;
       }
-      this.#call(this.hooks.afterCommit);
+      callEach(this.hooks.afterCommit, this.#logger);
       committed.push({ job, settle: () => job.resolve(value) });
     }
     return jobs.length;
@@ -345,7 +352,7 @@ export class Engine extends CommitHooks {
       for (const job of mine) job.reject(failure);
       return mine.length;
     }
-    this.#call(this.hooks.afterCommit);
+    callEach(this.hooks.afterCommit, this.#logger);
     committed.push(...outcomes);
     return taken;
   }
@@ -383,16 +390,6 @@ export class Engine extends CommitHooks {
       this.#connection.rollback();
     } catch (error) {
       this.#logger.error({ ...errorFields(error) }, 'a transaction could not be rolled back');
-    }
-  }
-
-  #call(callbacks: readonly (() => void)[]): void {
-    for (const callback of callbacks) {
-      try {
-        callback();
-      } catch (error) {
-        this.#logger.error({ ...errorFields(error) }, 'a listener on commits failed');
-      }
     }
   }
 }

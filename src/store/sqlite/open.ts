@@ -104,7 +104,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     configure(database, synchronous, inMemory);
     migrate(database, options.clock.now());
     // the file exists only from here on
-    wal = inMemory || synchronous === 'OFF' ? undefined : openWal(`${path}-wal`);
+    wal = inMemory || synchronous === 'OFF' ? undefined : openWal(`${path}-wal`, options.clock);
     return await assemble(database, options, lock, wal);
   } catch (error) {
     database?.close();
@@ -158,9 +158,8 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA trusted_schema = OFF');
   database.exec('PRAGMA cell_size_check = ON');
   database.exec('PRAGMA temp_store = MEMORY');
-  // 16 MiB of pages. After a split of pages, the commit looks at each page of the cache, which takes
-  // 0.3 ms with 64 MiB. A page that is not there costs a hundredth of that: the system has it.
-  database.exec('PRAGMA cache_size = -16384');
+  // 64 MiB of pages: the indexes over identity and entry are written in random order.
+  database.exec('PRAGMA cache_size = -65536');
   // reached where no thread copies the log (Checkpoints), or it is behind
   database.exec('PRAGMA wal_autocheckpoint = 8000');
   database.exec('PRAGMA journal_size_limit = 67108864');

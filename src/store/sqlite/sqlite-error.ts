@@ -97,3 +97,11 @@ export function storeError(thrown: unknown, sql?: string): PkiError {
       return new PkiError('STORE_FAILED', message, options);
   }
 }
+
+/** Whether a commit is on the disk is unknown. */
+export const notDurableError = (thrown: unknown): PkiError =>
+  new PkiError('STORE_FAILED', `a commit could not be made durable: ${(thrown as Error).message}`, {
+    cause: thrown,
+    grade: 'fatal',
+    next: 'Check the disk of the database, then start the server again: until then it signs nothing.',
+  });

@@ -1,4 +1,6 @@
-import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync } from 'node:fs';
+import type { Clock } from '../../common/runtime/index.ts';
+import { SyncPace } from './sync-pace.ts';
 
 /**
  * The write-ahead log of a database, on a descriptor of its own. SQLite holds its locks on other
@@ -6,12 +8,13 @@ import { closeSync, fdatasync, fstatSync, openSync } from 'node:fs';
  */
 export interface WalFile {
   /**
-   * Resolves when everything written to the log so far is on the disk. SQLite itself does this at
-   * each commit with `synchronous = FULL` (https://www.sqlite.org/pragma.html#pragma_synchronous);
-   * here a thread of libuv does it. Recovery takes the log up to its last whole commit, so that all
-   * earlier commits are on the disk as well.
+   * Puts everything written to the log so far on the disk: before it returns undefined, or before the
+   * promise resolves. SQLite itself does this at each commit with `synchronous = FULL`
+   * (https://www.sqlite.org/pragma.html#pragma_synchronous). Recovery takes the log up to its last
+   * whole commit, so that all earlier commits are on the disk as well. Throws or rejects if that is
+   * uncertain.
    */
-  readonly sync: () => Promise<void>;
+  readonly sync: () => Promise<void> | undefined;
   close(): void;
 }
 
@@ -19,18 +22,28 @@ export interface WalFile {
  * The file must exist. SQLite makes it with the first transaction and keeps it as long as a
  * connection is open.
  */
-export function openWal(path: string): WalFile {
+export function openWal(path: string, clock: Pick<Clock, 'monotonicMs'>): WalFile {
   const descriptor = openSync(path, 'r+');
+  const pace = new SyncPace(clock);
+  /** A deleted file: SQLite writes to a file that nobody can open again. */
+  const requireFile = (): void => {
+    if (fstatSync(descriptor).nlink === 0) throw new Error(`${path} was deleted`);
+  };
+  const syncHere = (): undefined => {
+    const startedMs = clock.monotonicMs();
+    fdatasyncSync(descriptor);
+    pace.took(clock.monotonicMs() - startedMs);
+    requireFile();
+    return undefined;
+  };
+  const syncElsewhere = async (): Promise<void> => {
+    await new Promise<void>((resolve, reject) => {
+      fdatasync(descriptor, (error) => (error === null ? resolve() : reject(error)));
+    });
+    requireFile();
+  };
   return {
-    sync: () =>
-      new Promise((resolve, reject) => {
-        fdatasync(descriptor, (error) => {
-          if (error !== null) reject(error);
-          // then SQLite writes to a file that nobody can open again
-          else if (fstatSync(descriptor).nlink === 0) reject(new Error(`${path} was deleted`));
-          else resolve();
-        });
-      }),
+    sync: () => (pace.isInline() ? syncHere() : syncElsewhere()),
     close: () => closeSync(descriptor),
   };
 }

@@ -358,3 +358,34 @@ test('readers share a result until a write but issuance, or a foreign commit; wr
   await turns();
   assert.equal(await engine.read(() => engine.once('none', () => 1)), 1, 'no absence is kept');
 });
+
+test('a commit that the thread syncs itself is told then; a sync that throws ends the engine', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'meshca-engine-'));
+  const database = new DatabaseSync(join(folder, 'a.db'));
+  database.exec('CREATE TABLE a (data BLOB)');
+  let fails = false;
+  let synced = 0;
+  const engine = new Engine({
+    database,
+    clock: systemClock,
+    logger: silentLogger,
+    makeDurable: () => {
+      if (fails) throw new Error('the disk is gone');
+      synced += 1;
+      return undefined;
+    },
+  });
+  t.after(() => {
+    database.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const syncedWhenTold = await engine.write(insert(engine, 1)).then(() => synced);
+  assert.equal(syncedWhenTold, 1);
+  assert.equal(engine.pending, undefined);
+  assert.equal(await engine.read(count(engine)), 1);
+  fails = true;
+  await assert.rejects(engine.write(insert(engine, 2)), { code: 'STORE_FAILED' });
+  assert.equal(engine.failure?.code, 'STORE_FAILED');
+  await assert.rejects(engine.read(count(engine)), { code: 'STORE_FAILED' });
+  await assert.rejects(engine.write(insert(engine, 3)), { code: 'STORE_FAILED' });
+});

@@ -6,6 +6,4 @@ export interface Migration {
   readonly version: number;
   readonly name: string;
   readonly sql: string;
-  /** The step changes the text of the schema itself, which connections refuse otherwise. */
-  readonly editsSchema?: true;
 }
