@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { setFlagsFromString } from 'node:v8';
 import { ok } from './common/errors/index.ts';
 import { ReloadRequests } from './common/runtime/index.ts';
 import { runCli } from './cli/program.ts';
@@ -83,10 +82,6 @@ const dependencies: CliDependencies = {
     return lostWith({ configPath, env: process.env });
   },
   runAgent: async ({ configPath }) => {
-    // One agent per node, idle most of the time: V8 is to collect early rather than let short
-    // connections grow the heap. Measured (bench memory): 26 instead of 80 MiB above the imports
-    // after thousands of them. Only before much is allocated.
-    setFlagsFromString('--optimize-for-size');
     const reloads = reloadsAtHangUp();
     const { runAgent } = await import('../sidecar/main.ts');
     return runAgent({
