@@ -217,8 +217,7 @@ export function processEvidence(proc: Proc, peer: Peer): ProcessEvidence {
 const missing = (facts: WorkloadFacts, wanted: Wanted): ReadonlySet<string> =>
   facts.costlyPrefixes.length === 0 ? new Set() : wanted(facts.selectors, facts.costlyPrefixes);
 
-const attested = ({ cgroup }: ProcessEvidence, facts: WorkloadFacts): Attested => ({
-  selectors: facts.selectors,
-  cgroupKey: cgroup.limitKey,
-  problem: facts.problem,
-});
+function attested({ peer, cgroup }: ProcessEvidence, facts: WorkloadFacts): Attested {
+  peer.image.cgroupKey = cgroup.limitKey;
+  return { selectors: facts.selectors, cgroupKey: cgroup.limitKey, problem: facts.problem };
+}

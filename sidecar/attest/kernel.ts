@@ -37,12 +37,19 @@ export interface Kernel {
    * descriptor can not tell.
    */
   unreadBytes(socketFd: number): number | undefined;
+  /**
+   * Copies what the socket has received and nobody has read yet, and leaves it there. Returns the
+   * number of bytes; 0 if there are none, or the descriptor can not tell.
+   */
+  peek(socketFd: number, into: Buffer): number;
   close(fd: number): void;
 }
 
 const SO_PEERGROUPS = 59;
 const SO_PEERPIDFD = 77;
 const SIOCOUTQ = 0x5411;
+const MSG_PEEK = 0x02;
+const MSG_DONTWAIT = 0x40;
 const SYS_pidfd_open = 434;
 const POLLIN = 1;
 const EINTR = 4;
@@ -64,12 +71,14 @@ export function linuxKernel(): Kernel {
 
 type Poll = (fds: Buffer, count: number, timeoutMs: number) => number;
 type Ioctl = (fd: number, request: number, value: Buffer) => number;
+type Receive = (fd: number, into: Buffer, length: number, flags: number) => number | bigint;
 type Syscall = (number: number, pid: number, flags: number) => number;
 
 class LinuxKernel implements Kernel {
   readonly #poll: Poll;
   readonly #ioctl: Ioctl;
   readonly #syscall: Syscall;
+  readonly #receive: Receive;
   readonly #value = Buffer.alloc(16);
   readonly #length = Buffer.alloc(4);
   readonly #pollOne = Buffer.alloc(8);
@@ -82,6 +91,7 @@ class LinuxKernel implements Kernel {
     // koffi reads the types of variable arguments anew at each call; a pointer is passed alike
     this.#ioctl = lib.func('int ioctl(int, unsigned long, void *)') as Ioctl;
     this.#syscall = lib.func('long syscall(long, int, unsigned int)') as Syscall;
+    this.#receive = lib.func('long recv(int, void *, unsigned long, int)') as Receive;
   }
 
   peerGroups(socketFd: number): readonly number[] | undefined {
@@ -142,6 +152,10 @@ class LinuxKernel implements Kernel {
     return this.#ioctl(socketFd, SIOCOUTQ, this.#value) === 0
       ? this.#value.readInt32LE(0)
       : undefined;
+  }
+
+  peek(socketFd: number, into: Buffer): number {
+    return Math.max(0, Number(this.#receive(socketFd, into, into.length, MSG_PEEK | MSG_DONTWAIT)));
   }
 
   close(fd: number): void {

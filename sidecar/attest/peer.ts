@@ -34,6 +34,8 @@ export interface ImageFacts {
   readonly token: string | undefined;
   /** The program for operators to read; nothing is decided by it. */
   program?: string | undefined;
+  /** The control group of the last attestation. It may have moved since: good for limits alone. */
+  cgroupKey?: string | undefined;
 }
 
 const unverifiable = (message: string, detail: Record<string, string | number> = {}): PkiError =>

@@ -1,7 +1,14 @@
-import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import {
+  constants,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { Socket } from 'node:net';
 import { ServerCredentials, type ConnectionInjector, type Server } from '@grpc/grpc-js';
 import type { Clock } from '../../src/common/runtime/index.ts';
+import type { Kernel } from '../attest/index.ts';
+import { descriptorOf } from './descriptor.ts';
 import { filteredSocket, type OnRefused } from './filtered-socket.ts';
 import { Opening } from './opening.ts';
 
@@ -30,13 +37,15 @@ const sessionErrors: Readonly<Record<number, string>> = {
 export class Http2Door {
   readonly #injector: ConnectionInjector;
   readonly #clock: Clock;
-  /** Their first request is not complete. */
-  readonly #opening = new Set<Socket>();
+  readonly #kernel: Pick<Kernel, 'peek'>;
+  /** Their first request is not complete. Ended, an element lets go of its socket. */
+  readonly #opening = new Set<{ socket: Socket | undefined }>();
   /** Watches the session that is made for a connection. */
   #onSession: ((session: ServerHttp2Session) => void) | undefined;
 
-  constructor(server: Server, clock: Clock) {
+  constructor(server: Server, clock: Clock, kernel: Pick<Kernel, 'peek'>) {
     this.#clock = clock;
+    this.#kernel = kernel;
     this.#injector = server.createConnectionInjector(ServerCredentials.createInsecure());
     http2ServerOf(server).on('session', (session) => this.#onSession?.(session));
   }
@@ -46,11 +55,18 @@ export class Http2Door {
    * the remote address, which becomes `id`.
    */
   enter(socket: Socket, id: string, onRefused: OnRefused): void {
+    // attestation took long enough for most clients to have sent their first request
+    if (this.#isDirect(socket)) {
+      this.#injectWatched(named(socket, id), onRefused);
+      return;
+    }
     const opening = new Opening();
+    const place: { socket: Socket | undefined } = { socket };
     let cancel = (): void => {};
     const end = (): void => {
       cancel();
-      this.#opening.delete(socket);
+      this.#opening.delete(place);
+      place.socket = undefined;
       socket.off('data', onData);
       socket.off('close', end);
       socket.pause();
@@ -72,7 +88,7 @@ export class Http2Door {
         this.#injectWatched(named(socket, id), onRefused);
       }
     };
-    this.#opening.add(socket);
+    this.#opening.add(place);
     socket.on('close', end);
     socket.on('data', onData);
   }
@@ -84,7 +100,7 @@ export class Http2Door {
 
   /** Lets open calls end within the grace. */
   drain(graceMs: number): void {
-    for (const socket of this.#opening) socket.destroy();
+    for (const { socket } of this.#opening) socket?.destroy();
     this.#injector.drain(graceMs);
   }
 
@@ -92,22 +108,59 @@ export class Http2Door {
     this.#injector.destroy();
   }
 
+  /** Whether what the socket holds, unread, ends with a first request that needs no filter. */
+  #isDirect(socket: Socket): boolean {
+    const size = this.#kernel.peek(descriptorOf(socket), peeked);
+    return size > 0 && new Opening().push(peeked.subarray(0, size)).kind === 'direct';
+  }
+
   #injectWatched(socket: Socket, onRefused: OnRefused): void {
-    let called = false;
-    this.#onSession = (session) => {
-      session.once('stream', () => (called = true));
-      session.on('error', ({ errno }: NodeJS.ErrnoException) => {
-        const code = sessionErrors[errno ?? 0];
-        if (code !== undefined) onRefused('connection', code);
-      });
-    };
+    const watched: Watched = { called: false, onRefused, streams: new Set() };
+    // before the listener of node:http2, which would make an error of its own for open streams
+    socket.once('close', () => endStreams(watched));
+    this.#onSession = (session) => watch(session, watched);
     this.inject(socket);
     this.#onSession = undefined;
-    // by then node:http2 has read the request, and has reset a stream whose headers are malformed
-    setImmediate(() => {
-      if (!called && !socket.destroyed) onRefused('stream', 'PROTOCOL_ERROR');
-    });
+    // by the second turn node:http2 has read the request, and has reset a stream whose headers are
+    // malformed
+    setImmediate(() =>
+      setImmediate(() => {
+        if (!watched.called && !socket.destroyed) onRefused('stream', 'PROTOCOL_ERROR');
+      }),
+    );
   }
+}
+
+/** Only looked at within one turn. Larger openings are read and collected. */
+const peeked = Buffer.alloc(4096);
+
+interface Watched {
+  called: boolean;
+  readonly onRefused: OnRefused;
+  /** That are open. */
+  readonly streams: Set<ServerHttp2Stream>;
+}
+
+/** Its listeners stay with the session, and so must not hold the socket. */
+function watch(session: ServerHttp2Session, watched: Watched): void {
+  session.on('stream', (stream) => {
+    watched.called = true;
+    watched.streams.add(stream);
+    stream.once('close', () => watched.streams.delete(stream));
+  });
+  session.on('error', ({ errno }: NodeJS.ErrnoException) => {
+    const code = sessionErrors[errno ?? 0];
+    if (code !== undefined) watched.onRefused('connection', code);
+  });
+}
+
+/** The client is gone: ends its streams as node:http2 does, without an error for each. */
+function endStreams({ streams }: Watched): void {
+  for (const stream of streams) {
+    stream.close(constants.NGHTTP2_CANCEL);
+    stream.destroy();
+  }
+  streams.clear();
 }
 
 const named = (socket: Socket, id: string): Socket =>

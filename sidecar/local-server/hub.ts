@@ -19,12 +19,18 @@ export interface Hub {
 
 const slice = 64;
 
+/** Emptied when its stream leaves: see LocalConnection on what tables leave behind. */
+interface Member {
+  subscriber: Subscriber | undefined;
+}
+
 export function createHub(
   entries: Pick<EntryCache, 'onChange'>,
   bundles: Pick<BundleSource, 'onChange'>,
 ): Hub {
-  const subscribers = new Set<Subscriber>();
-  const waiting = { entries: new Set<Subscriber>(), bundles: new Set<Subscriber>() };
+  const members = new Set<Member>();
+  const waiting = { entries: new Set<Member>(), bundles: new Set<Member>() };
+  const sets = [members, waiting.entries, waiting.bundles];
   let generation = 0;
   let scheduled = false;
 
@@ -36,8 +42,8 @@ export function createHub(
         if (done >= slice) return schedule();
         waiting[kind].delete(each);
         done += 1;
-        if (kind === 'entries') each.entriesChanged();
-        else each.bundlesChanged();
+        if (kind === 'entries') each.subscriber?.entriesChanged();
+        else each.subscriber?.bundlesChanged();
       }
     }
   };
@@ -49,7 +55,7 @@ export function createHub(
   };
 
   const notify = (kind: 'entries' | 'bundles'): void => {
-    for (const each of subscribers) waiting[kind].add(each);
+    for (const each of members) waiting[kind].add(each);
     schedule();
   };
 
@@ -63,19 +69,17 @@ export function createHub(
 
   return {
     add(subscriber) {
-      subscribers.add(subscriber);
+      const member: Member = { subscriber };
+      members.add(member);
       return () => {
-        subscribers.delete(subscriber);
-        waiting.entries.delete(subscriber);
-        waiting.bundles.delete(subscriber);
+        member.subscriber = undefined;
+        for (const set of sets) set.delete(member);
       };
     },
     bundleGeneration: () => generation,
     close() {
       for (const each of unsubscribe) each();
-      subscribers.clear();
-      waiting.entries.clear();
-      waiting.bundles.clear();
+      for (const set of sets) set.clear();
     },
   };
 }

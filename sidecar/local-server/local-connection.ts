@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { Peer } from '../attest/index.ts';
 
 export interface LocalConnectionDependencies {
@@ -23,57 +24,66 @@ export interface LocalConnectionDependencies {
   readonly unreadBytes: () => number | undefined;
   /** The function that gives the place back, or undefined: the cgroup has no place left. */
   readonly takeCgroup: (key: string) => (() => void) | undefined;
+  /** Gives its place among those of its uid back. Idempotent. */
+  readonly releasePlace: () => void;
 }
 
 /** Time for the trailers to leave. */
 const trailersMs = 250;
 
-/** One accepted connection and the process behind it. Owner of the peer. */
+/**
+ * One accepted connection and the process behind it. Owner of the peer. Closed, it lets go of its
+ * socket: tables of connections that grow and shrink leave old copies to the garbage collector, which
+ * keep what they held until a full collection.
+ */
 export class LocalConnection {
-  readonly #dependencies: LocalConnectionDependencies;
+  readonly id: string;
+  readonly uid: number;
+  readonly pid: number;
+  readonly holder: string;
+  readonly peer: Peer | undefined;
+  readonly releasePlace: () => void;
+  readonly #refusal: PkiError | undefined;
+  /** Undefined: the socket has closed. */
+  #open: LocalConnectionDependencies | undefined;
   readonly #calls = new Set<(error: PkiError) => void>();
   #cancelIdle: () => void;
   readonly #cancelLife: () => void;
   #cgroup: { readonly key: string; readonly release: () => void } | undefined;
+  /** What the last attestation on this connection found. */
+  selectors: readonly Selector[] = [];
 
   constructor(dependencies: LocalConnectionDependencies) {
-    this.#dependencies = dependencies;
-    const { clock, firstCallMs, lifeMs } = dependencies;
+    this.#open = dependencies;
+    const { id, uid, pid, holder, peer, refusal, clock, firstCallMs, lifeMs } = dependencies;
+    this.id = id;
+    this.uid = uid;
+    this.pid = pid;
+    this.holder = holder;
+    this.peer = peer;
+    this.#refusal = refusal;
+    this.releasePlace = dependencies.releasePlace;
     this.#cancelIdle = clock.after(firstCallMs, () => this.close());
     this.#cancelLife = lifeMs === undefined ? () => {} : clock.after(lifeMs, () => this.close());
   }
 
-  get id(): string {
-    return this.#dependencies.id;
-  }
-  get uid(): number {
-    return this.#dependencies.uid;
-  }
-  get pid(): number {
-    return this.#dependencies.pid;
-  }
-  get holder(): string {
-    return this.#dependencies.holder;
-  }
-  get peer(): Peer | undefined {
-    return this.#dependencies.peer;
-  }
   get openCalls(): number {
     return this.#calls.size;
   }
 
   /** The process that connected; throws PEER_UNVERIFIABLE where the kernel does not vouch for it. */
   vouched(): Peer {
-    const { peer, refusal } = this.#dependencies;
-    if (peer !== undefined) return peer;
-    throw refusal ?? new PkiError('PEER_UNVERIFIABLE', 'the kernel does not vouch for the caller');
+    if (this.peer !== undefined) return this.peer;
+    throw (
+      this.#refusal ?? new PkiError('PEER_UNVERIFIABLE', 'the kernel does not vouch for the caller')
+    );
   }
 
   /** Ends each open call with an error, then the connection. */
   fail(error: PkiError): void {
     this.endCalls(error);
     // the process behind it gets nothing else from now on
-    this.#dependencies.clock.after(trailersMs, () => this.close());
+    this.#open?.clock.after(trailersMs, () => this.close());
   }
 
   endCalls(error: PkiError): void {
@@ -82,12 +92,13 @@ export class LocalConnection {
 
   /** Registers an open call; the returned function ends the registration. */
   enter(end: (error: PkiError) => void): () => void {
-    const { socket, clock, idleMs, onBusy } = this.#dependencies;
     this.#cancelIdle();
-    if (this.#calls.size === 0) onBusy(true);
+    if (this.#calls.size === 0) this.#open?.onBusy(true);
     this.#calls.add(end);
     return () => {
-      if (!this.#calls.delete(end) || this.#calls.size > 0 || socket.destroyed) return;
+      if (!this.#calls.delete(end) || this.#calls.size > 0) return;
+      if (this.#open === undefined || this.#open.socket.destroyed) return;
+      const { clock, idleMs, onBusy } = this.#open;
       onBusy(false);
       this.#cancelIdle();
       this.#cancelIdle = clock.after(idleMs, () => this.close());
@@ -98,7 +109,7 @@ export class LocalConnection {
   countIn(cgroupKey: string): boolean {
     // the root of the hierarchy is no one's own: there only the uid counts
     if (cgroupKey === '/' || this.#cgroup?.key === cgroupKey) return true;
-    const release = this.#dependencies.takeCgroup(cgroupKey);
+    const release = this.#open?.takeCgroup(cgroupKey);
     if (release === undefined) return false;
     this.#cgroup?.release();
     this.#cgroup = { key: cgroupKey, release };
@@ -107,11 +118,11 @@ export class LocalConnection {
 
   /** See Kernel.unreadBytes; undefined too after the socket closed. */
   unreadBytes(): number | undefined {
-    return this.#dependencies.unreadBytes();
+    return this.#open?.unreadBytes();
   }
 
   close(): void {
-    this.#dependencies.socket.destroy();
+    this.#open?.socket.destroy();
   }
 
   /** The socket has closed. */
@@ -119,6 +130,9 @@ export class LocalConnection {
     this.#cancelIdle();
     this.#cancelLife();
     this.#cgroup?.release();
-    this.#dependencies.peer?.[Symbol.dispose]();
+    this.peer?.[Symbol.dispose]();
+    this.#open = undefined;
+    this.#cancelIdle = () => {};
+    this.selectors = [];
   }
 }

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { Crowd, KeyedBuckets, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel, Peer } from '../attest/index.ts';
+import { descriptorOf } from './descriptor.ts';
 import { OpenCounter } from './limits.ts';
 import { LocalConnection } from './local-connection.ts';
 import type { LocalServerLimits, LocalServerMetrics, RefusedConnection } from './options.ts';
@@ -40,8 +41,6 @@ export class LocalConnections {
   readonly #unidentified: UnidentifiedCharges;
   readonly #perUid: OpenCounter;
   readonly #perCgroup: OpenCounter;
-  /** Gives the place of each among those of its uid back. */
-  readonly #taken = new Map<LocalConnection, () => void>();
   readonly #refusalLogs: KeyedBuckets;
   readonly #places: number;
   #counter = 0;
@@ -80,7 +79,7 @@ export class LocalConnections {
     const { uid, pid } = kernel.peerCredentials(fd);
     const admitted = admits(uid);
     const { peer, refusal } = attested(attestor, fd);
-    const holder = `${uid} ${attestor.cgroupKey(pid)}`;
+    const holder = `${uid} ${peer?.image.cgroupKey ?? attestor.cgroupKey(pid)}`;
     const refuse = (reason: RefusedConnection): undefined => {
       peer?.[Symbol.dispose]();
       return this.#refuse(socket, reason, uid);
@@ -106,8 +105,8 @@ export class LocalConnections {
         busy ? this.#unfinished.delete(connection) : this.#unfinished.add(connection, holder),
       unreadBytes: () => unreadBytes(socket, kernel),
       takeCgroup: (key) => this.#perCgroup.take(key),
+      releasePlace: release,
     });
-    this.#taken.set(connection, release);
     this.#open.set(connection.id, connection);
     this.#unfinished.add(connection, holder);
     metrics.connectionOpened();
@@ -214,8 +213,7 @@ export class LocalConnections {
   #forget(connection: LocalConnection): void {
     this.#unfinished.delete(connection);
     this.#open.delete(connection.id);
-    this.#taken.get(connection)?.();
-    this.#taken.delete(connection);
+    connection.releasePlace();
   }
 
   #refuse(socket: Socket, reason: RefusedConnection, uid: number): undefined {
@@ -244,10 +242,6 @@ function attested(
   }
 }
 
-const descriptorOf = (socket: Socket): number =>
-  (socket as unknown as { readonly _handle: { readonly fd: number } | null })._handle?.fd ?? -1;
-
-/** Read from the handle each time: after close the number may belong to another file. */
 function unreadBytes(socket: Socket, kernel: Kernel): number | undefined {
   const fd = descriptorOf(socket);
   return fd < 0 ? undefined : kernel.unreadBytes(fd);

@@ -40,7 +40,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
       assertDeclared(api, services);
       registerApi(server, { ...options, sessions, hub }, api, services);
     }
-    door = new Http2Door(server, clock);
+    door = new Http2Door(server, clock, options.kernel);
     listening = await listenUnix(options.socket, (socket) => {
       try {
         serve(socket, { connections, door, tls: options.tls });

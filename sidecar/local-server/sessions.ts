@@ -6,7 +6,6 @@ import {
   uuidv7,
   KeyedBuckets,
 } from '../../src/common/runtime/index.ts';
-import type { Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attestor } from '../attest/index.ts';
 import type { EntryCache } from '../ports/entries.ts';
@@ -60,7 +59,6 @@ export class Sessions {
   readonly #calls: KeyedBuckets;
   readonly #logs: KeyedBuckets;
   readonly #defaults = new DefaultIdentities();
-  readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
   #stopped = false;
 
   constructor(dependencies: SessionsDependencies) {
@@ -100,7 +98,7 @@ export class Sessions {
       entries,
       defaults: this.#defaults,
       count: ({ selectors, cgroupKey }) => {
-        this.#lastSelectors.set(connection, selectors);
+        connection.selectors = selectors;
         cgroup.count(cgroupKey);
       },
       identified: () => connections.identified(connection),
@@ -163,8 +161,7 @@ export class Sessions {
     const { code, message } = error;
     const { refusals, clock } = this.#dependencies;
     const id = serverRefusalId(error) ?? uuidv7(clock.nowMs());
-    const { pid, uid } = connection;
-    const selectors = this.#lastSelectors.get(connection) ?? [];
+    const { pid, uid, selectors } = connection;
     refusals.add({ id, code, message, time: clock.now(), pid, uid, selectors });
     return id;
   }

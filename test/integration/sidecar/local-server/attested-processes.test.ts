@@ -37,6 +37,7 @@ class KernelWithoutPidfd implements Kernel {
   pidfdOpen = (pid: number) => this.#real.pidfdOpen(pid);
   exited = (pidfds: readonly number[]) => this.#real.exited(pidfds);
   unreadBytes = (fd: number) => this.#real.unreadBytes(fd);
+  peek = (fd: number, into: Buffer) => this.#real.peek(fd, into);
   close = (fd: number): void => this.#real.close(fd);
 }
 

@@ -52,6 +52,7 @@ function worldOf(change: Partial<World> = {}) {
       return fds.map(() => world.exited);
     },
     unreadBytes: () => 0,
+    peek: () => 0,
     close: (fd) => void closed.push(fd),
   };
   const fields = (): string =>
@@ -233,4 +234,23 @@ test('a path in another or a hidden mount namespace is foreign until it is verif
         !selectors.includes('unix:path:/usr/bin/app'),
     );
   }
+});
+
+test('an image keeps the control group of its last attestation for its next connections', () => {
+  const { world, kernel, proc } = worldOf();
+  using attestor = createAttestor({
+    clock: systemClock,
+    logger: silentLogger,
+    types: [],
+    configuration: {},
+    kernel,
+    proc,
+    overflow,
+  });
+  const first = attestor.connect(3);
+  assert.equal(first.image.cgroupKey, undefined);
+  void attestor.attest(first, () => new Set());
+  assert.equal(attestor.connect(3).image.cgroupKey, '/system.slice/app.service');
+  world.stack = '124';
+  assert.equal(attestor.connect(3).image.cgroupKey, undefined);
 });

@@ -32,6 +32,7 @@ function setUp(change: Partial<LocalConnectionDependencies> = {}) {
       places.push(key);
       return () => void places.splice(places.indexOf(key), 1);
     },
+    releasePlace: () => {},
     ...change,
   });
   return { clock, socket, places, turns, connection };
@@ -88,4 +89,18 @@ test('a connection counts once towards its control group, moves with it, and giv
   assert.equal(connection.countIn('/c'), false, 'no place left');
   connection.closed();
   assert.deepEqual(places, ['/other']);
+});
+
+test('a connection that has closed asks nothing of its socket, and arms no timer', () => {
+  let asked = 0;
+  const { clock, socket, turns, connection } = setUp({ unreadBytes: () => (asked += 1) });
+  const leave = connection.enter(() => {});
+  connection.selectors = [{ type: 'unix', value: 'uid:7' }];
+  connection.closed();
+  assert.deepEqual([connection.unreadBytes(), asked, connection.selectors], [undefined, 0, []]);
+  assert.equal(connection.countIn('/a'), false);
+  leave();
+  connection.enter(() => {})();
+  clock.advance(60_000);
+  assert.deepEqual([turns, socket.destroyed], [[true], false]);
 });
