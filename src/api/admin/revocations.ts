@@ -36,7 +36,7 @@ export const revocationOperations: Pick<
     patienceSeconds: actSeconds,
     preview: async ({ services }, caller, request) => {
       const asked = requestOf(request);
-      const outcome = await services.selections.preview(caller, asked);
+      const outcome = await services.selections.estimate(caller, asked);
       return [
         `revoke ${outcome.revoked} certificates of ${outcome.holders} holders, of the ` +
           `selection ${selectionTexts(asked.selection).join(', ')}`,

@@ -75,18 +75,31 @@ export class SelectionService implements SelectionRevocations {
   ): Promise<SelectionOutcome> {
     return this.#refusing(caller, async () => {
       const checked = await this.#check(caller, request);
-      const { revocations } = this.#dependencies;
+      const range = await presentRange(this.#dependencies);
       const tally = new SelectionTally();
-      for await (const part of this.#parts(checked, tally, this.#issued(checked))) {
-        signal?.throwIfAborted();
-        for (const each of part) {
-          const known = revocations.revocation(each.record.serial)?.reason;
-          tally.count(each, known !== undefined);
-          if (known !== undefined && raisesReason(known, checked.stated)) tally.raised += 1;
+      const shown = await this.#countRows(checked, tally, signal);
+      try {
+        for await (const { certificates, unknown } of this.#logged(checked, range)) {
+          signal?.throwIfAborted();
+          for (const each of certificates)
+            if (!shown.has(each.record.serial))
+              tally.countLogged(each, this.#isRevoked(each, checked, tally));
+          for (const serial of unknown) tally.foundAltered(serial);
         }
+      } catch (thrown) {
+        // it must not keep an operator from revoking what the log still has
+        if (PkiError.from(thrown).code !== 'AUDIT_INVALID') throw thrown;
       }
-      const outcome = tally.outcome();
-      return { ...outcome, keysBlocked: checked.blocks ? outcome.keys : 0 };
+      return previewed(checked, tally);
+    });
+  }
+
+  estimate(caller: OperatorCaller, request: SelectionRequest): Promise<SelectionOutcome> {
+    return this.#refusing(caller, async () => {
+      const checked = await this.#check(caller, request);
+      const tally = new SelectionTally();
+      await this.#countRows(checked, tally, undefined);
+      return previewed(checked, tally);
     });
   }
 
@@ -146,6 +159,30 @@ export class SelectionService implements SelectionRevocations {
     return tenant === undefined
       ? selection
       : { ...selection, owned: tenantNamed(rights, this.#dependencies.access.owners, tenant) };
+  }
+
+  /** Returns the serials that the rows show. */
+  async #countRows(
+    checked: Checked,
+    tally: SelectionTally,
+    signal: AbortSignal | undefined,
+  ): Promise<ReadonlySet<string>> {
+    const shown = new Set<string>();
+    for await (const part of this.#parts(checked, tally, this.#issued(checked))) {
+      signal?.throwIfAborted();
+      for (const each of part) {
+        shown.add(each.record.serial);
+        tally.count(each, this.#isRevoked(each, checked, tally));
+      }
+    }
+    return shown;
+  }
+
+  /** Counts it where the act would raise its reason. */
+  #isRevoked({ record }: Revocable, { stated }: Checked, tally: SelectionTally): boolean {
+    const known = this.#dependencies.revocations.revocation(record.serial)?.reason;
+    if (known !== undefined && raisesReason(known, stated)) tally.raised += 1;
+    return known !== undefined;
   }
 
   /** Returns false if the signal ended it. */
@@ -266,6 +303,11 @@ export class SelectionService implements SelectionRevocations {
       },
     ]);
   }
+}
+
+function previewed({ blocks }: Checked, tally: SelectionTally): SelectionOutcome {
+  const outcome = tally.outcome();
+  return { ...outcome, keysBlocked: blocks ? outcome.keys : 0 };
 }
 
 const interrupted = ({ revoked }: SelectionTally): PkiError =>

@@ -214,7 +214,10 @@ test('an act revokes what somebody hid from its selection past the log, and says
       foreignSql(path, (database) => database.exec('DELETE FROM certificate_names'));
       await nextTurn();
       const ask = { selection: selectionOf(leaf), reason: 'keyCompromise', actId: '' };
-      assert.equal((await w.services.selections.preview(local, ask)).revoked, 0, change);
+      assert.equal((await w.services.selections.estimate(local, ask)).revoked, 0, change);
+      const plan = await w.services.selections.preview(local, ask);
+      assert.deepEqual([plan.revoked, plan.altered, plan.keysBlocked], [1, 1, 1], change);
+      assert.equal(w.store.revocations.revoked(serial), false, change);
       const done = await w.services.selections.revoke(local, ask);
       assert.deepEqual([done.revoked, done.altered, done.keysBlocked], [1, 1, 1], change);
       assert.ok(w.store.revocations.revoked(serial), change);
