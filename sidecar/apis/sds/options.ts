@@ -17,13 +17,6 @@ export interface SdsMetrics {
   crlsWithheld(withheld: boolean): void;
 }
 
-export const silentSdsMetrics: SdsMetrics = {
-  refusedByProxy: () => {},
-  notGranted: () => {},
-  keyMismatch: () => {},
-  crlsWithheld: () => {},
-};
-
 /**
  * How long a name that nothing grants is held, before its stream ends: an entry may be on its way,
  * and a proxy whose stream ends waits for seconds before it comes back.

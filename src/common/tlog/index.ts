@@ -35,7 +35,6 @@ export {
   TileCollector,
   tilePath,
   tileWidth,
-  tileWidthAt,
   type TileAddress,
 } from './tiles.ts';
 export {

@@ -26,12 +26,6 @@ export function tilePath({ level, index }: TileAddress, width: number = tileWidt
   return `tile/${level}/${path}${width === tileWidth ? '' : `.p/${width}`}`;
 }
 
-/** How many hashes the tile has in a tree of `size` leaves; 0: it does not exist. */
-export function tileWidthAt({ level, index }: TileAddress, size: number): number {
-  const entries = Math.floor(size / tileWidth ** level) - index * tileWidth;
-  return Math.max(0, Math.min(tileWidth, entries));
-}
-
 /**
  * Reads nodes of any level from tiles: those between two tile levels are hashed from the tile
  * below. Throws RangeError where a tile lacks the hashes.

@@ -20,10 +20,10 @@ import {
   rootAt,
   TileCollector,
   tilePath,
-  tileWidthAt,
   verifyConsistency,
   verifyInclusion,
   type NoteKey,
+  tileWidth,
 } from '../../../../src/common/tlog/index.ts';
 import { spkiOf } from '../../../../src/common/x509/index.ts';
 
@@ -74,6 +74,12 @@ function treeOf(leaves: readonly Buffer[]): {
     read: (level, index) =>
       nodes.get(`${level}/${index}`) ?? assert.fail(`no node ${level}/${index}`),
   };
+}
+
+/** How many hashes the tile has in a tree of `size` leaves; 0: it does not exist. */
+function tileWidthAt({ level, index }: { level: number; index: number }, size: number): number {
+  const entries = Math.floor(size / tileWidth ** level) - index * tileWidth;
+  return Math.max(0, Math.min(tileWidth, entries));
 }
 
 test('roots are those of the shared test vectors', () => {

@@ -5,11 +5,7 @@ import type { DeltaDiscoveryRequest } from '../../../../../src/common/wire/gener
 import type { DeltaDiscoveryResponse__Output } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DeltaDiscoveryResponse.ts';
 import type { DiscoveryRequest } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DiscoveryRequest.ts';
 import type { DiscoveryResponse__Output } from '../../../../../src/common/wire/generated/envoy/service/discovery/v3/DiscoveryResponse.ts';
-import {
-  sdsApi,
-  silentSdsMetrics,
-  type SdsDependencies,
-} from '../../../../../sidecar/apis/sds/index.ts';
+import { sdsApi, type SdsDependencies } from '../../../../../sidecar/apis/sds/index.ts';
 import type { LocalServerLimits } from '../../../../../sidecar/local-server/index.ts';
 import { createRoot, createSvid } from '../../../../support/test-pki.ts';
 import {
@@ -22,6 +18,13 @@ import {
 export const secretType = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
 
 const ca = createRoot('td.test');
+
+const silentMetrics: SdsDependencies['metrics'] = {
+  refusedByProxy: () => {},
+  notGranted: () => {},
+  keyMismatch: () => {},
+  crlsWithheld: () => {},
+};
 
 /** A socket with secret discovery, whose certificates have keys that fit. */
 export async function startSds(
@@ -46,7 +49,7 @@ export async function startSds(
           issuers: () => [],
           random: systemRandom,
           logger: silentLogger,
-          metrics: silentSdsMetrics,
+          metrics: silentMetrics,
           ...change,
         }),
     },
