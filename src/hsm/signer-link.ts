@@ -13,6 +13,7 @@ import {
 } from './protocol.ts';
 
 interface Waiting {
+  readonly id: number;
   readonly resolve: (message: FromSigner) => void;
   readonly reject: (error: PkiError) => void;
 }
@@ -38,7 +39,8 @@ export class SignerLink {
   readonly #stderr: () => string;
   /** Removed from the reported stderr of the child. */
   #pin = '';
-  readonly #waiting = new Map<number, Waiting>();
+  /** Few at a time, in the order of their messages. */
+  #waiting: Waiting[] = [];
   readonly #keys = new Set<string>();
   readonly exited: Promise<void>;
   #nextId = 1;
@@ -99,7 +101,7 @@ export class SignerLink {
   }
 
   get idle(): boolean {
-    return this.#waiting.size === 0;
+    return this.#waiting.length === 0;
   }
 
   /** Logs in and finds the keys. Rejects with the error of the start; then the link is dead. */
@@ -194,10 +196,10 @@ export class SignerLink {
         reject(new PkiError('HSM_UNAVAILABLE', 'the signer process has ended'));
         return;
       }
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.push({ id, resolve, reject });
       this.#lastActiveMs = this.#clock.monotonicMs();
       this.#send(message);
-      if (this.#waiting.size === 1) this.#watch();
+      if (this.#waiting.length === 1) this.#watch();
     });
   }
 
@@ -236,9 +238,9 @@ export class SignerLink {
   }
 
   #answer(id: number, message: FromSigner): void {
-    const waiting = this.#waiting.get(id);
+    const waiting = this.#waiting.find((each) => each.id === id);
     if (waiting === undefined) return;
-    this.#waiting.delete(id);
+    this.#waiting = this.#waiting.filter((each) => each !== waiting);
     this.#rewatch();
     waiting.resolve(message);
   }
@@ -246,7 +248,7 @@ export class SignerLink {
   #rewatch(): void {
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
-    if (this.#waiting.size > 0) this.#watch();
+    if (this.#waiting.length > 0) this.#watch();
   }
 
   /**
@@ -255,7 +257,9 @@ export class SignerLink {
    * read.
    */
   #watch(): void {
-    const deadlineMs = this.#waiting.has(startId) ? this.#startDeadlineMs : this.#deadlineMs;
+    const deadlineMs = this.#waiting.some(({ id }) => id === startId)
+      ? this.#startDeadlineMs
+      : this.#deadlineMs;
     this.#cancelWatch = this.#clock.after(deadlineMs, () => {
       this.#cancelWatch = this.#clock.after(100, () => {
         this.#die(
@@ -287,8 +291,8 @@ export class SignerLink {
   #markDead(error: PkiError): void {
     this.#dead = true;
     this.#cancelWatch?.();
-    const waiting = [...this.#waiting.values()];
-    this.#waiting.clear();
+    const waiting = this.#waiting;
+    this.#waiting = [];
     for (const { reject } of waiting) reject(error);
     this.#onDeath(error);
   }

@@ -1,3 +1,4 @@
+import { InOrder } from '../common/runtime/index.ts';
 import type { Intent } from '../domain/index.ts';
 
 /** Certificates that were being issued at one instant. */
@@ -12,22 +13,28 @@ interface Item {
   readonly intent: Pick<Intent, 'serial'>;
 }
 
+interface Run {
+  readonly items: readonly Item[];
+  readonly run: Promise<unknown>;
+}
+
 /** Owner of the runs of issuance in this process, from before their intents until their end. */
 export class RunsUnderWay {
-  readonly #runs = new Map<Promise<unknown>, readonly Item[]>();
+  readonly #runs = new InOrder<Run>();
 
   /** Returns the run. */
   add<T>(items: readonly Item[], run: Promise<T>): Promise<T> {
-    this.#runs.set(run, items);
-    const over = (): void => void this.#runs.delete(run);
+    const place = this.#runs.add({ items, run });
+    const over = (): void => this.#runs.remove(place);
     run.then(over, over);
     return run;
   }
 
   present(): IssuanceUnderWay {
+    const runs = [...this.#runs];
     return {
-      serials: new Set([...this.#runs.values()].flat().map(({ intent }) => intent.serial)),
-      ended: Promise.allSettled(this.#runs.keys()).then(() => {}),
+      serials: new Set(runs.flatMap(({ items }) => items).map(({ intent }) => intent.serial)),
+      ended: Promise.allSettled(runs.map(({ run }) => run)).then(() => {}),
     };
   }
 }

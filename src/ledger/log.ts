@@ -122,12 +122,12 @@ export interface LogBookSource {
 export class LogBook {
   readonly #source: LogBookSource;
   /** The records of this process that are not in the tree yet. */
-  readonly #own = new Map<number, Written>();
+  #own = new Map<number, Written>();
   /**
    * The records of other processes as they were judged. Somebody may exchange them before they
    * count.
    */
-  readonly #judged = new Map<number, Heard>();
+  #judged = new Map<number, Heard>();
   readonly #listeners = new Set<() => void>();
   readonly #issuedListeners = new Set<(leaf: IssuedLeafRecord) => void>();
   #log: LogStore | undefined;
@@ -258,9 +258,8 @@ export class LogBook {
       )
     )
       this.#exact = false;
-    for (const records of [this.#own, this.#judged])
-      for (const sequence of records.keys())
-        if (sequence <= step.sequence) records.delete(sequence);
+    this.#own = after(step.sequence, this.#own);
+    this.#judged = after(step.sequence, this.#judged);
   }
 
   #vouch(sequences: readonly number[]): void {
@@ -299,6 +298,13 @@ export class LogBook {
     return { pending, objects: count, good: () => this.#exact, parts };
   }
 }
+
+/**
+ * Another Map, and not the same one with less in it: earlier tables of a Map keep its former members
+ * alive for long (see InOrder).
+ */
+const after = <T>(limit: number, records: ReadonlyMap<number, T>): Map<number, T> =>
+  new Map([...records].filter(([sequence]) => sequence > limit));
 
 function originOf({
   hash,

@@ -11,6 +11,7 @@ export {
 } from './logger.ts';
 export { isUuid, systemRandom, uuidForm, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
+export { InOrder, type Place } from './in-order.ts';
 export { isOneLine, oneLine } from './one-line.ts';
 export { atTurnEnd, nextTurn, type TurnStage } from './turn-end.ts';
 export { isLocalHost, isLoopback, isLoopbackUrl } from './local-host.ts';

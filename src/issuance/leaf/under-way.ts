@@ -52,7 +52,12 @@ export class UnderWay {
   }
 
   answer(key: string, result: LeafResult): void {
-    this.#running.get(key)?.later?.resolve(result);
+    const running = this.#running.get(key);
+    if (running === undefined) return;
     this.#running.delete(key);
+    running.later?.resolve(result);
+    // earlier tables of a Map keep its former members alive for long: see InOrder
+    running.later = undefined;
+    running.signals.length = 0;
   }
 }

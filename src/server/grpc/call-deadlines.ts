@@ -1,4 +1,4 @@
-import type { Clock } from '../../common/runtime/index.ts';
+import { InOrder, type Clock, type Place } from '../../common/runtime/index.ts';
 
 /** A call under way. */
 export interface TimedCall {
@@ -16,7 +16,7 @@ export class CallDeadlines {
   readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>;
   readonly #limitMs: number;
   /** In the order of their begin. */
-  readonly #calls = new Set<TimedCall>();
+  readonly #calls = new InOrder<TimedCall>();
   #cancel: (() => void) | undefined;
 
   constructor(clock: Pick<Clock, 'monotonicMs' | 'after'>, limitMs: number) {
@@ -24,14 +24,16 @@ export class CallDeadlines {
     this.#limitMs = limitMs;
   }
 
-  add(call: TimedCall): void {
-    this.#calls.add(call);
+  /** The place is given to `remove` when the call has ended. */
+  add(call: TimedCall): Place<TimedCall> {
+    const place = this.#calls.add(call);
     if (this.#cancel === undefined) this.#expireAfter(this.#limitMs);
+    return place;
   }
 
-  delete(call: TimedCall): void {
-    this.#calls.delete(call);
-    if (this.#calls.size > 0) return;
+  remove(place: Place<TimedCall>): void {
+    this.#calls.remove(place);
+    if (this.#calls.first !== undefined) return;
     // a timer would keep the process alive
     this.#cancel?.();
     this.#cancel = undefined;
@@ -46,13 +48,16 @@ export class CallDeadlines {
 
   #expireDue(): void {
     const nowMs = this.#clock.monotonicMs();
-    for (const call of this.#calls) {
+    for (;;) {
+      const place = this.#calls.first;
+      const call = place?.value;
+      if (place === undefined || call === undefined) return;
       const leftMs = call.startedMs + this.#limitMs - nowMs;
       if (leftMs > 0) {
         this.#expireAfter(leftMs);
         return;
       }
-      this.#calls.delete(call);
+      this.#calls.remove(place);
       call.expire();
     }
   }

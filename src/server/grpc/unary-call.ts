@@ -1,8 +1,8 @@
 import { Metadata, type sendUnaryData } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import type { Clock, Logger, Place } from '../../common/runtime/index.ts';
 import { CallId, callerName, type CallContext, type UnaryCall } from './call.ts';
-import type { CallDeadlines } from './call-deadlines.ts';
+import type { CallDeadlines, TimedCall } from './call-deadlines.ts';
 import { decodeRequestOf } from '../../common/wire/encoded-request.ts';
 import { noteKey } from '../../common/wire/index.ts';
 import type { RefusalStatus } from './refusal-status.ts';
@@ -48,6 +48,7 @@ export class GuardedUnary {
   readonly #call: UnaryCall;
   readonly #callback: sendUnaryData<unknown>;
   readonly #gone = new AbortController();
+  readonly #place: Place<TimedCall>;
   #context: CallContext | undefined;
   #answered = false;
   #failing = false;
@@ -58,7 +59,7 @@ export class GuardedUnary {
     this.#callback = callback;
     this.id = new CallId(call);
     this.startedMs = method.clock.monotonicMs();
-    method.deadlines.add(this);
+    this.#place = method.deadlines.add(this);
     // The client cancelled, its deadline passed, or its connection ended. The call counts as under
     // way until its work has ended. Otherwise a flood of cancelled calls would cause unlimited
     // work.
@@ -106,7 +107,7 @@ export class GuardedUnary {
     if (this.#answered) return false;
     this.#answered = true;
     const { clock, deadlines, logger, path, onAnswered } = this.#method;
-    deadlines.delete(this);
+    deadlines.remove(this.#place);
     const durationMs = clock.monotonicMs() - this.startedMs;
     onAnswered(code, durationMs / 1000);
     if (code === 'OK' && context !== undefined)

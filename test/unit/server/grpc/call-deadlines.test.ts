@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { CallDeadlines, type TimedCall } from '../../../../src/server/grpc/call-deadlines.ts';
+import { CallDeadlines } from '../../../../src/server/grpc/call-deadlines.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
 /** Calls with 30 s each, the names of those that were ended, and how many timers run. */
@@ -24,10 +24,9 @@ function world() {
   };
   const deadlines = new CallDeadlines(counted, 30_000);
   const expired: string[] = [];
-  const begin = (name: string): TimedCall => {
+  const begin = (name: string) => {
     const call = { startedMs: clock.monotonicMs(), expire: () => void expired.push(name) };
-    deadlines.add(call);
-    return call;
+    return deadlines.add(call);
   };
   return { clock, timers, deadlines, expired, begin };
 }
@@ -54,7 +53,7 @@ describe('the deadlines of calls', () => {
     const first = begin('first');
     clock.advance(10_000);
     begin('second');
-    deadlines.delete(first);
+    deadlines.remove(first);
     clock.advance(29_999);
     assert.deepEqual(expired, []);
     clock.advance(1);
@@ -63,7 +62,7 @@ describe('the deadlines of calls', () => {
 
   test('leave no timer behind once no call is under way', () => {
     const { clock, timers, deadlines, expired, begin } = world();
-    deadlines.delete(begin('first'));
+    deadlines.remove(begin('first'));
     assert.equal(timers.size, 0);
     begin('second');
     clock.advance(30_000);
