@@ -184,7 +184,7 @@ interface Raw {
 function openRaw(path: string): Raw {
   const database = new DatabaseSync(path);
   database.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; ' +
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; ' +
       'PRAGMA wal_autocheckpoint = 4000',
   );
   database.exec(
