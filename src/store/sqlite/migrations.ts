@@ -27,6 +27,7 @@ import { eabKeySources } from './migrations/0023-eab-key-sources.ts';
 import { orderLeases } from './migrations/0024-order-leases.ts';
 import { certificateTenants } from './migrations/0025-certificate-tenants.ts';
 import { exchangedKeys } from './migrations/0026-exchanged-keys.ts';
+import { stateCheck } from './migrations/0027-state-check.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -56,6 +57,7 @@ export const migrations: readonly Migration[] = [
   orderLeases,
   certificateTenants,
   exchangedKeys,
+  stateCheck,
 ];
 
 /** `msca`: distinguishes databases of this product from others. */
@@ -101,13 +103,26 @@ export function migrate(
     );
     for (const step of steps) {
       if (done.has(step.version)) continue;
-      database.exec(step.sql);
+      take(database, step);
       record.run(step.version, step.name, checksum(step), now);
     }
     database.exec('COMMIT');
   } catch (error) {
     if (database.isTransaction) database.exec('ROLLBACK');
     throw error;
+  }
+}
+
+function take(database: DatabaseSync, { sql, editsSchema }: Migration): void {
+  if (editsSchema !== true) {
+    database.exec(sql);
+    return;
+  }
+  database.enableDefensive(false);
+  try {
+    database.exec(sql);
+  } finally {
+    database.enableDefensive(true);
   }
 }
 

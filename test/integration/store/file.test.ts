@@ -188,6 +188,55 @@ test('certificates of before get the tenant that the record of their issuance st
   );
 });
 
+test('the states of certificates are checked without a temporary table, also in an old database', (t) => {
+  const database = new DatabaseSync(databasePath(t));
+  t.after(() => database.close());
+  migrate(
+    database,
+    1,
+    migrations.filter(({ version }) => version < 27),
+  );
+  const insert = (state: string): string =>
+    'INSERT INTO certificates (serial, spiffe_id, kind, profile, state, requester, holder, ' +
+    'public_key_sha256, request_id, authority_id, created_at_ms, not_before, not_after) ' +
+    `VALUES (randomblob(16), 's', 'x509-svid', 'w', '${state}', 'a', 'a', x'01', 'r', 'i', 1, 2, 3)`;
+  const temporaryTables = (sql: string): number =>
+    database
+      .prepare(`EXPLAIN ${sql}`)
+      .all()
+      .filter(({ opcode }) => opcode === 'OpenEphemeral').length;
+  database.exec(insert('withheld'));
+  assert.equal(temporaryTables(insert('intent')), 1);
+  migrate(database, 2);
+  const end = "UPDATE certificates SET state = 'refused' WHERE sequence = 2 AND state = 'intent'";
+  assert.equal(temporaryTables(insert('intent')), 0);
+  assert.equal(temporaryTables(end), 0);
+  for (const state of ['intent', 'refused', 'abandoned']) database.exec(insert(state));
+  assert.throws(() => database.exec(insert('issued')), /CHECK/, 'an issued one has its bytes');
+  assert.throws(() => database.exec(insert('lost')), /CHECK/);
+  assert.throws(
+    () => database.exec("UPDATE certificates SET state = 'lost' WHERE sequence = 2"),
+    /CHECK/,
+  );
+  assert.deepEqual(
+    database
+      .prepare('SELECT state FROM certificates ORDER BY sequence')
+      .all()
+      .map(({ state }) => state),
+    ['withheld', 'intent', 'refused', 'abandoned'],
+  );
+  const [{ integrity_check: integrity }] = database.prepare('PRAGMA integrity_check').all() as [
+    { integrity_check: string },
+  ];
+  assert.equal(integrity, 'ok');
+  database.exec('PRAGMA writable_schema = ON');
+  assert.throws(
+    () => database.exec("UPDATE sqlite_schema SET sql = '' WHERE name = 'certificates'"),
+    /may not be modified/,
+    'the schema can not be changed otherwise',
+  );
+});
+
 test('a cut, overwritten or foreign database file is corrupt by code, and the message names the file', async (t) => {
   const path = databasePath(t);
   writeFileSync(path, Buffer.alloc(8192, 'x'));

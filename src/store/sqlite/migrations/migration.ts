@@ -6,4 +6,6 @@ export interface Migration {
   readonly version: number;
   readonly name: string;
   readonly sql: string;
+  /** The step changes the text of the schema itself, which connections refuse otherwise. */
+  readonly editsSchema?: true;
 }
