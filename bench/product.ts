@@ -86,7 +86,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   });
   stack.defer(() => client.close());
   const admin: Product['admin'] = (method, request = {}) =>
-    untypedCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
+    untypedCall(client, `/meshca.admin.v1.${method}`, request, { deadlineMs: 30_000 });
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const bundlePath = join(dir, 'bundle.json');
   writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${httpPort}/bundle`)).text());

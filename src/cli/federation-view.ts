@@ -32,12 +32,19 @@ export function showRelationships(
         title: 'REFRESHED',
         value: (row) => instant(row.bundle ? (row.polls?.refreshedAt ?? 0) : 0),
       },
-      { title: 'REASON', value: (row) => row.polls?.failure?.code ?? '-' },
+      { title: 'REASON', value: reasonOf },
     ],
     relationships,
     'no relationships; "meshca federation create" makes one',
   );
 }
+
+const reasonOf = ({ bundle, polls }: Relationship__Output): string =>
+  polls?.failure?.code ??
+  (bundle && bundle.leftOutRoots > 0 ? `${counted(bundle.leftOutRoots, 'root')} left out` : '-');
+
+const leftOutText = ({ leftOutRoots }: { readonly leftOutRoots: number }): string =>
+  `${counted(leftOutRoots, 'root')}, with a kind of key that relying parties do not know`;
 
 export function showRelationship(context: CliContext, relationship: Relationship__Output): void {
   const { bundle, polls } = relationship;
@@ -60,6 +67,7 @@ export function showRelationship(context: CliContext, relationship: Relationship
       ['sequence', String(bundle.sequence)],
       ['received', instant(bundle.receivedAt)],
       ['roots', bundle.rootsDer.map((der) => `SHA-256 ${sha256Hex(der)}`).join('\n') || '-'],
+      ...(bundle.leftOutRoots > 0 ? [['left out', leftOutText(bundle)] as const] : []),
       ['JWT keys', bundle.jwtKeyIds.join('\n') || '-'],
       ['document', `SHA-256 ${bundle.documentSha256}`],
     );
@@ -108,6 +116,11 @@ export function explainRelationship(
   ];
   if (bundle && bundle.rootsDer.length === 0)
     lines.push('It has no root: no X.509-SVID of this trust domain is trusted.');
+  if (bundle && bundle.leftOutRoots > 0)
+    lines.push(
+      `Left out: ${leftOutText(bundle)}. What they signed is trusted by nobody here; known are RSA ` +
+        'of 2048 to 8192 bits, P-256, P-384, P-521 and Ed25519.',
+    );
   if (!polls) return [...lines, 'This server does not ask the endpoint: its database is held.'];
   if (polls.shrunk)
     lines.push(

@@ -59,9 +59,10 @@ export {
   type ForeignJwtKey,
 } from './federation/relationship.ts';
 export {
-  foreignDocument,
   maximumDocumentBytes,
   parseForeignDocument,
+  ownDocument,
+  type OwnDocument,
   type ReadDocument,
 } from './federation/document.ts';
 export {

@@ -132,7 +132,7 @@ export function* shardParts(shards: readonly ShardContent[]): Generator<Buffer> 
   );
 }
 
-/** In one order of keys. JSON leaves out that nothing shrank. */
+/** In one order of keys. JSON leaves out that nothing shrank, or was left out. */
 const acceptedCopy = (bundle: AcceptedBundle): AcceptedBundle => ({
   trustDomain: bundle.trustDomain,
   relationshipId: bundle.relationshipId,
@@ -140,6 +140,7 @@ const acceptedCopy = (bundle: AcceptedBundle): AcceptedBundle => ({
   receivedAt: bundle.receivedAt,
   roots: bundle.roots,
   jwtKeys: bundle.jwtKeys,
+  ...(bundle.leftOut === undefined ? {} : { leftOut: bundle.leftOut }),
   shrunk:
     bundle.shrunk === undefined
       ? undefined

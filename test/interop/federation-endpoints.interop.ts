@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { certificatesToPem } from '../../src/common/x509/index.ts';
-import { foreignDocument, parseForeignDocument } from '../../src/domain/index.ts';
+import { ownDocument, parseForeignDocument } from '../../src/domain/index.ts';
 import {
   BundleEndpoint,
   bundleDocumentOf,
@@ -128,7 +128,7 @@ test('go-spiffe reads every root that agents get, strange as it is', async () =>
   for (const { name, der, verdict } of taken) {
     const parsed = parseForeignDocument(Buffer.from(documentWith([der])));
     assert.ok(parsed.ok, name);
-    endpoint.answer = foreignDocument(parsed.value);
+    endpoint.answer = ownDocument(parsed.value).document;
     const args = ['fetch', 'https_web', 'partner.test', endpoint.url, file('ca.pem')];
     const { stdout } = await run(program, args);
     const { roots } = JSON.parse(stdout) as { readonly roots: number };

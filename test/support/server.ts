@@ -137,24 +137,29 @@ export const unaryCall = <P extends MethodPathOf<'unary'>>(
   path: P,
   request: MethodAt<P>['requestSent'] = {},
   deadlineMs = patienceMs,
-): Promise<MethodAt<P>['responseRead']> => untypedCall(client, path, request, deadlineMs);
+): Promise<MethodAt<P>['responseRead']> => untypedCall(client, path, request, { deadlineMs });
 
-/** The same for a path that a loop gives, or for a request that does not fit its method. */
+/**
+ * The same for a path that a loop gives, or for a request that does not fit its method. `bearer`: a
+ * token in the metadata.
+ */
 export function untypedCall(
   client: Client,
   path: string,
   request: object = {},
-  deadlineMs = patienceMs,
+  { deadlineMs = patienceMs, bearer }: { deadlineMs?: number; bearer?: string } = {},
 ): Promise<any> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(`no method ${path}`);
+  const metadata = new Metadata();
+  if (bearer !== undefined) metadata.set('authorization', `Bearer ${bearer}`);
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest(
       path,
       method.requestSerialize as (value: object) => Buffer,
       method.responseDeserialize as (bytes: Buffer) => object,
       request,
-      new Metadata(),
+      metadata,
       { deadline: Date.now() + deadlineMs },
       (error: ServiceError | null, response) => {
         if (error) reject(fromServiceError(error));

@@ -23,6 +23,7 @@ export const relationshipDraft = (
 export function relationshipMessage({
   relationship,
   bundle,
+  leftOut,
   polls,
   everySeconds,
   stale,
@@ -46,6 +47,7 @@ export function relationshipMessage({
             jwtKeyIds: bundle.jwtKeys.map(({ keyId }) => keyId),
             documentSha256: bundle.documentSha256,
             receivedAt: bundle.receivedAt,
+            leftOutRoots: leftOut,
           },
     polls:
       polls === undefined

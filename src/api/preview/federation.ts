@@ -32,5 +32,7 @@ const bundleLines = ({ roots, jwtKeys, leftOut }: ReadDocument): readonly string
     ({ keyId, spki }) =>
       `JWT key in the bundle: ${JSON.stringify(keyId)}, SHA-256 ${rootSha256(spki)}`,
   ),
-  ...(leftOut > 0 ? [`Roots that are left out, as nobody here can use them: ${leftOut}`] : []),
+  ...(leftOut.length > 0
+    ? [`Roots that are left out, as nobody here can use them: ${leftOut.length}`]
+    : []),
 ];

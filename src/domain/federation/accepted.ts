@@ -10,6 +10,8 @@ export interface AcceptedBundle {
   readonly roots: readonly string[];
   /** Key IDs. */
   readonly jwtKeys: readonly string[];
+  /** How many roots of its document were left out. Absent: none. */
+  readonly leftOut?: number;
   /** The last bundle of this relationship that lacked keys of the one before. */
   readonly shrunk: ShrunkBundle | undefined;
 }
@@ -31,7 +33,7 @@ export function loggedAccepted(
   { id: trustDomain, detail }: Pick<LoggedObject, 'id' | 'detail'>,
   before: AcceptedBundle | undefined,
 ): AcceptedBundle | undefined {
-  const { relationship, sequence, receivedAt } = detail;
+  const { relationship, sequence, receivedAt, leftOut } = detail;
   if (
     typeof relationship !== 'string' ||
     typeof sequence !== 'number' ||
@@ -43,6 +45,7 @@ export function loggedAccepted(
   return {
     ...{ trustDomain, relationshipId: relationship, sequence, receivedAt },
     ...{ roots: texts('roots'), jwtKeys: texts('jwtKeys') },
+    ...(typeof leftOut === 'number' ? { leftOut } : {}),
     shrunk:
       lostRoots.length + lostJwtKeys.length > 0
         ? { at: receivedAt, sequence, lostRoots, lostJwtKeys }

@@ -1,6 +1,6 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { fail, ok, type Result } from '../../common/errors/index.ts';
-import { sha256Hex, spkiOf } from '../../common/x509/index.ts';
+import { parseCertificate, sha256Hex, spkiOf } from '../../common/x509/index.ts';
 import { readForeignRoot, rsaProblem } from './foreign-root.ts';
 import type { ForeignBundle, ForeignJwtKey } from './relationship.ts';
 
@@ -12,8 +12,8 @@ export type ForeignDocument = Pick<
 
 /** A document as it was read. */
 export interface ReadDocument extends ForeignDocument {
-  /** How many X.509 authorities have a kind of key that relying parties do not know. */
-  readonly leftOut: number;
+  /** X.509 authorities with a kind of key that relying parties do not know, DER as base64. */
+  readonly leftOut: readonly string[];
 }
 
 export const maximumDocumentBytes = 256 * 1024;
@@ -51,30 +51,49 @@ export function parseForeignDocument(bytes: Buffer): Result<ReadDocument> {
     : anchors;
 }
 
-/**
- * The document that agents get: the accepted keys, and nothing else of what the foreign trust domain
- * wrote. A root that an earlier release accepted, and that is left out today, is not in it.
- */
-export function foreignDocument(
+/** What is made of an accepted bundle. */
+export interface OwnDocument {
+  /**
+   * The document that agents get: the accepted keys, and nothing else of what the foreign trust
+   * domain wrote.
+   */
+  readonly document: string;
+  /**
+   * SHA-256 (hex) of the roots that are not in the document: an earlier release accepted them, and
+   * today's rules leave them out.
+   */
+  readonly leftOut: readonly string[];
+  /** SHA-256 (hex) of the SubjectPublicKeyInfo of every key of the bundle. */
+  readonly keys: readonly string[];
+}
+
+export function ownDocument(
   bundle: Pick<ForeignBundle, 'sequence' | 'refreshHintSeconds' | 'roots' | 'jwtKeys'>,
-): string {
+): OwnDocument {
   const jwk = (key: KeyObject): JsonWebKey => key.export({ format: 'jwk' });
-  return JSON.stringify({
-    keys: [
-      ...bundle.roots.flatMap((root) => {
-        const read = readForeignRoot(Buffer.from(root, 'base64'));
-        if (!read.ok || !read.value.isUsable) return [];
-        return [{ ...jwk(keyOf(read.value.spkiDer)), use: 'x509-svid', x5c: [root] }];
-      }),
-      ...bundle.jwtKeys.map(({ keyId, spki }) => ({
-        ...jwk(keyOf(Buffer.from(spki, 'base64'))),
-        use: 'jwt-svid',
-        kid: keyId,
-      })),
-    ],
+  const written: object[] = [];
+  const leftOut: string[] = [];
+  const keys: string[] = [];
+  for (const root of bundle.roots) {
+    const der = Buffer.from(root, 'base64');
+    const read = readForeignRoot(der);
+    if (read.ok && read.value.isUsable)
+      written.push({ ...jwk(keyOf(read.value.spkiDer)), use: 'x509-svid', x5c: [root] });
+    else leftOut.push(sha256Hex(der));
+    const parsed = read.ok ? read : parseCertificate(der);
+    if (parsed.ok) keys.push(sha256Hex(parsed.value.spkiDer));
+  }
+  for (const { keyId, spki } of bundle.jwtKeys) {
+    const der = Buffer.from(spki, 'base64');
+    written.push({ ...jwk(keyOf(der)), use: 'jwt-svid', kid: keyId });
+    keys.push(sha256Hex(der));
+  }
+  const document = JSON.stringify({
+    keys: written,
     spiffe_sequence: bundle.sequence,
     spiffe_refresh_hint: bundle.refreshHintSeconds,
   });
+  return { document, leftOut, keys };
 }
 
 const keyOf = (spkiDer: Buffer): KeyObject =>
@@ -85,7 +104,7 @@ type Anchors = Pick<ReadDocument, 'roots' | 'jwtKeys' | 'leftOut'>;
 function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
   const roots = new Set<string>();
   const jwtKeys = new Map<string, ForeignJwtKey>();
-  let leftOut = 0;
+  const leftOut: string[] = [];
   for (const key of keys) {
     if (!isRecord(key)) return invalid('a key of the bundle is no JSON object');
     const { use } = key;
@@ -95,8 +114,8 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
     if (use === 'x509-svid') {
       const root = rootOf(key);
       if (!root.ok) return root;
-      if (root.value === undefined) leftOut += 1;
-      else roots.add(root.value);
+      if (root.value.isUsable) roots.add(root.value.der);
+      else leftOut.push(root.value.der);
       continue;
     }
     const jwtKey = jwtKeyOf(key);
@@ -110,8 +129,13 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
   return ok({ roots: [...roots], jwtKeys: [...jwtKeys.values()], leftOut });
 }
 
-/** An X.509 authority, as base64 of its DER. Undefined: it is left out. */
-function rootOf(key: Readonly<Record<string, unknown>>): Result<string | undefined> {
+interface Anchor {
+  /** Base64. */
+  readonly der: string;
+  readonly isUsable: boolean;
+}
+
+function rootOf(key: Readonly<Record<string, unknown>>): Result<Anchor> {
   const chain = key['x5c'];
   // section 4.2.1: exactly one certificate
   if (!Array.isArray(chain) || chain.length !== 1 || typeof chain[0] !== 'string')
@@ -122,7 +146,7 @@ function rootOf(key: Readonly<Record<string, unknown>>): Result<string | undefin
   const stated = publicKeyOf(key);
   if (stated !== undefined && !spkiOf(stated).equals(root.value.spkiDer))
     return invalid('the key of an X.509 authority differs from that of its certificate');
-  return ok(root.value.isUsable ? der.toString('base64') : undefined);
+  return ok({ der: der.toString('base64'), isUsable: root.value.isUsable });
 }
 
 /** Undefined: a key of a type that no JWT-SVID has (JWT-SVID, section 2.1). */

@@ -21,6 +21,8 @@ export interface JudgedBundle {
   readonly lostJwtKeys: readonly string[];
   /** How many roots were left out, see ReadDocument. */
   readonly leftOut: number;
+  /** Of `lostRoots`: the other side still has them, and the rules of this release leave them out. */
+  readonly lostByRules: readonly string[];
 }
 
 /**
@@ -50,27 +52,33 @@ export function judgeBundle(
   if (foreign !== undefined) return fail('FEDERATION_BUNDLE_INVALID', foreign);
   const bundle: ForeignBundle = { trustDomain, relationshipId, ...document, receivedAt: now };
   const before = held ?? accepted;
+  const counts = { bundle, leftOut: leftOut.length };
   if (before === undefined)
-    return ok({ bundle, changed: true, lostRoots: [], lostJwtKeys: [], leftOut });
+    return ok({ ...counts, changed: true, lostRoots: [], lostJwtKeys: [], lostByRules: [] });
   if (document.sequence < before.sequence)
     return fail(
       'FEDERATION_BUNDLE_ROLLED_BACK',
       `the bundle of ${trustDomain} has the sequence ${document.sequence}, and the one accepted ` +
         `before has ${before.sequence}`,
     );
-  const sameKeys =
+  const stated = new Set(held?.roots.map(rootSha256) ?? accepted?.roots);
+  // an earlier release, with other rules, may have accepted what is left out today
+  const earlier = leftOut.filter((root) => stated.has(rootSha256(root)));
+  const isAsBefore = (roots: readonly string[]): boolean =>
     held === undefined
-      ? statedText(statementOf(document)) === statedText(accepted as AcceptedBundle)
-      : keysText(document) === keysText(held);
-  if (document.sequence === before.sequence && document.sequence > 0 && !sameKeys)
+      ? statedText(statementOf({ ...document, roots })) === statedText(accepted as AcceptedBundle)
+      : keysText({ ...document, roots }) === keysText(held);
+  const sameKeys = isAsBefore(document.roots);
+  const sameGiven = sameKeys || isAsBefore([...document.roots, ...earlier]);
+  if (document.sequence === before.sequence && document.sequence > 0 && !sameGiven)
     return fail(
       'FEDERATION_BUNDLE_ROLLED_BACK',
       `the bundle of ${trustDomain} has other keys than the one accepted before, under the same ` +
         `sequence ${document.sequence}`,
     );
   return ok({
-    bundle,
-    leftOut,
+    ...counts,
+    lostByRules: earlier.map(rootSha256),
     changed:
       !sameKeys ||
       document.sequence !== before.sequence ||
@@ -100,7 +108,10 @@ function lostKeys(
 type Statement = Pick<AcceptedBundle, 'roots' | 'jwtKeys'>;
 
 /** A document as a record states it: digests of roots, and key IDs. */
-const statementOf = ({ roots, jwtKeys }: ForeignDocument): Statement => ({
+const statementOf = ({
+  roots,
+  jwtKeys,
+}: Pick<ForeignDocument, 'roots' | 'jwtKeys'>): Statement => ({
   roots: roots.map(rootSha256),
   jwtKeys: jwtKeys.map(({ keyId }) => keyId),
 });

@@ -18,7 +18,8 @@ import { checkText } from '../requests.ts';
 import type { Federation, FederationView, RelationshipDraft } from './federation.ts';
 import { acceptedEvent, createdEvent, deletedEvents } from './federation-events.ts';
 import type { ForeignBundles } from './foreign-bundles.ts';
-import { knownKeys, type FederationPoller, type PollerDependencies } from './poller.ts';
+import { knownKeys } from './known-keys.ts';
+import type { FederationPoller, PollerDependencies } from './poller.ts';
 
 export interface FederationDependencies {
   readonly federation: Pick<LedgerFederation, 'create' | 'delete'>;
@@ -186,6 +187,7 @@ export class FederationService implements Federation {
     const { poller } = this.#dependencies;
     return {
       ...present,
+      leftOut: present.accepted?.leftOut ?? 0,
       polls: poller.state(present.relationship.id),
       everySeconds: poller.everySeconds(present),
       stale: poller.stale(present),

@@ -10,6 +10,8 @@ import type { PollState } from './poll-state.ts';
 export interface FederationView {
   readonly relationship: FederationRelationship;
   readonly bundle: ForeignBundle | undefined;
+  /** How many roots of its document were left out: nobody here knows their kind of key. */
+  readonly leftOut: number;
   /** Undefined: this process does not poll. */
   readonly polls: PollState | undefined;
   readonly everySeconds: number;

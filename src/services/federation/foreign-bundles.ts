@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import { errorFields, type Logger } from '../../common/runtime/index.ts';
-import { foreignDocument } from '../../domain/index.ts';
+import { ownDocument, type ForeignBundle } from '../../domain/index.ts';
 import type { LedgerFederation, ProvenFederation } from '../../ledger/index.ts';
 
 /** The accepted bundle of a foreign trust domain, for agents. The same object until it changes. */
@@ -8,6 +9,14 @@ export interface SharedBundle {
   readonly sequence: number;
   /** The SPIFFE bundle document, as this server writes it. */
   readonly document: string;
+}
+
+/** The same, with what else was read of its keys, so that each poll need not parse them again. */
+export interface HeldBundle extends SharedBundle {
+  /** SHA-256 (hex) of the SubjectPublicKeyInfo of every key of the bundle. */
+  readonly keys: readonly string[];
+  /** What the document was made of. */
+  readonly bundle: ForeignBundle;
 }
 
 export interface ForeignBundlesDependencies {
@@ -26,7 +35,7 @@ export class ForeignBundles {
   readonly #listeners = new Set<() => void>();
   readonly #stop: () => void;
   #present: readonly ProvenFederation[] = [];
-  #shared = new Map<string, SharedBundle>();
+  #shared: ReadonlyMap<string, HeldBundle> = new Map();
   /** The newest record that is in the memory; undefined: nothing was read yet. */
   #read: number | undefined;
   #reading: Promise<void> | undefined;
@@ -53,7 +62,7 @@ export class ForeignBundles {
   }
 
   /** The accepted bundles by trust domain. */
-  async shared(): Promise<ReadonlyMap<string, SharedBundle>> {
+  async shared(): Promise<ReadonlyMap<string, HeldBundle>> {
     if (this.#read === undefined) await this.refresh();
     return this.#shared;
   }
@@ -91,19 +100,27 @@ export class ForeignBundles {
     if (this.#read === newest) return;
     this.#present = (await federation.all()).map((present) => this.#kept(present));
     this.#read = newest;
-    const shared = new Map<string, SharedBundle>();
+    const shared = new Map<string, HeldBundle>();
     for (const { bundle } of this.#present) {
       if (bundle === undefined) continue;
-      const { trustDomain, sequence } = bundle;
-      const document = foreignDocument(bundle);
-      const before = this.#shared.get(trustDomain);
-      shared.set(
-        trustDomain,
-        before?.document === document ? before : { trustDomain, sequence, document },
-      );
+      const before = this.#shared.get(bundle.trustDomain);
+      const isKept = before !== undefined && isSame(before.bundle, bundle);
+      shared.set(bundle.trustDomain, isKept ? before : this.#heldOf(bundle));
     }
     this.#shared = shared;
     for (const listener of this.#listeners) listener();
+  }
+
+  #heldOf(bundle: ForeignBundle): HeldBundle {
+    const { trustDomain, sequence } = bundle;
+    const { document, keys, leftOut } = ownDocument(bundle);
+    if (leftOut.length > 0)
+      this.#dependencies.logger.warn(
+        { alert: true, trustDomain, sequence, leftOut },
+        'roots of the bundle of a foreign trust domain, which an earlier release accepted, are ' +
+          'left out by the rules of this one: what they signed is trusted no more',
+      );
+    return { trustDomain, sequence, document, keys, bundle };
   }
 
   #kept(present: ProvenFederation): ProvenFederation {
@@ -114,3 +131,9 @@ export class ForeignBundles {
     return { ...present, bundle, roots: bundle.roots };
   }
 }
+
+/** Whether the documents for agents are the same. */
+const isSame = (one: ForeignBundle, other: ForeignBundle): boolean =>
+  one.sequence === other.sequence &&
+  one.refreshHintSeconds === other.refreshHintSeconds &&
+  isDeepStrictEqual([one.roots, one.jwtKeys], [other.roots, other.jwtKeys]);

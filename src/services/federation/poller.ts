@@ -1,7 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger, type Random } from '../../common/runtime/index.ts';
 import { SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
-import { sha256Hex, parseCertificate } from '../../common/x509/index.ts';
 import {
   judgeBundle,
   parseForeignDocument,
@@ -9,7 +8,6 @@ import {
   type AuditEvent,
   type AuditValue,
   type JudgedBundle,
-  type KnownKeys,
   type PollLimits,
   type ReadDocument,
 } from '../../domain/index.ts';
@@ -19,6 +17,7 @@ import type { AuditStore } from '../../store/ports/index.ts';
 import type { EndpointClient } from './endpoint-client.ts';
 import { acceptedEvent } from './federation-events.ts';
 import type { ForeignBundles } from './foreign-bundles.ts';
+import { knownKeys } from './known-keys.ts';
 import { confirmationSeconds, confirmedEvent, pollRecord, staleEvent } from './poll-records.ts';
 import { afterFailure, afterSuccess, firstState, isStale, type PollState } from './poll-state.ts';
 
@@ -215,7 +214,7 @@ export class FederationPoller {
     const { clock, federation, foreign } = this.#dependencies;
     const judged = judgeBundle(document, {
       ...{ relationship, held, accepted },
-      known: await this.#knownKeys(),
+      known: await knownKeys(this.#dependencies),
       now: clock.now(),
     });
     if (!judged.ok) throw judged.error;
@@ -228,15 +227,21 @@ export class FederationPoller {
     return judged.value;
   }
 
-  #tell({ bundle, lostRoots, lostJwtKeys, leftOut }: JudgedBundle): void {
+  #tell({ bundle, lostRoots, lostJwtKeys, lostByRules, leftOut }: JudgedBundle): void {
     const { logger } = this.#dependencies;
     const { trustDomain, sequence } = bundle;
-    if (lostRoots.length + lostJwtKeys.length > 0)
+    if (lostByRules.length > 0)
+      logger.warn(
+        { alert: true, trustDomain, sequence, lostByRules },
+        'the rules of this release leave out roots of a foreign trust domain that an earlier one ' +
+          'took: what they signed is trusted no more',
+      );
+    if (lostRoots.length + lostJwtKeys.length > lostByRules.length)
       logger.warn(
         { alert: true, trustDomain, sequence, lostRoots, lostJwtKeys },
         'the bundle of a foreign trust domain has lost keys: what they signed is trusted no more',
       );
-    else
+    else if (lostByRules.length === 0)
       logger.info(
         { trustDomain, sequence, ...(leftOut > 0 ? { leftOut } : {}) },
         'a bundle of a foreign trust domain was accepted',
@@ -263,10 +268,6 @@ export class FederationPoller {
         'Ask them why: this ends the trust in all of their SVIDs.',
       );
     return (other?.roots ?? []).map((root) => Buffer.from(root, 'base64'));
-  }
-
-  #knownKeys(): Promise<KnownKeys> {
-    return knownKeys(this.#dependencies);
   }
 
   /** Once, before the first poll: what earlier processes left, and whether it is news still. */
@@ -367,24 +368,4 @@ const unverifiable = (why: string, more: string): PkiError =>
 function end(polled: Polled): void {
   polled.cancel();
   polled.ended.abort();
-}
-
-/** The keys of our own authorities, and of every foreign bundle. */
-export async function knownKeys({
-  authorities,
-  foreign,
-  trustDomain,
-}: Pick<PollerDependencies, 'authorities' | 'foreign' | 'trustDomain'>): Promise<KnownKeys> {
-  const owners = new Map<string, string>();
-  for (const { bundle } of await foreign.all()) {
-    for (const root of bundle?.roots ?? []) {
-      const parsed = parseCertificate(Buffer.from(root, 'base64'));
-      if (parsed.ok) owners.set(sha256Hex(parsed.value.spkiDer), bundle?.trustDomain ?? '');
-    }
-    for (const { spki } of bundle?.jwtKeys ?? [])
-      owners.set(sha256Hex(Buffer.from(spki, 'base64')), bundle?.trustDomain ?? '');
-  }
-  for (const { spkiDer } of authorities.all())
-    if (spkiDer !== null) owners.set(sha256Hex(spkiDer), trustDomain.name);
-  return { ownerOf: (spkiSha256) => owners.get(spkiSha256) };
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request, type RequestOptions } from 'node:https';
@@ -6,7 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
-import { certificatesToPem, pemEncode, verifyX509Svid } from '../../../src/common/x509/index.ts';
+import { SignJWT } from 'jose';
+import {
+  certificatesToPem,
+  createCsr,
+  pemEncode,
+  verifyX509Svid,
+} from '../../../src/common/x509/index.ts';
 import { unwrap } from '../../../src/common/errors/index.ts';
 import { peerChainOf } from '../../../src/common/runtime/index.ts';
 import {
@@ -208,6 +215,39 @@ test('a foreign SVID is nobody here on any port, whatever it says, also while it
     await codeOf(t.admin('Federation/GetRelationship', { trustDomain: 'partner.test' })),
     'NOT_FOUND',
   );
+});
+
+test('a foreign JWT-SVID proves nobody here: as a bearer on the gRPC port, and as a token of a job', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const document = bundleDocumentOf({ roots: [partnerRoot], jwtKeys: { k1: publicKey } });
+  await t.admin('Federation/CreateRelationship', {
+    trustDomain: 'partner.test',
+    endpointUrl: 'https://localhost:1/',
+    endpointProfile: 'https_spiffe',
+    endpointSpiffeId: 'spiffe://partner.test/ca',
+    bundleDocument: Buffer.from(document),
+  });
+  const now = Math.floor(Date.now() / 1000);
+  const client = t.client();
+  for (const id of ['spiffe://partner.test/web', 'spiffe://mesh.test/admin/alice']) {
+    const jwt = await new SignJWT({ sub: id, aud: ['meshca', 'mesh.test'], iss: id })
+      .setProtectedHeader({ alg: 'ES256', kid: 'k1', typ: 'JWT' })
+      .setIssuedAt(now)
+      .setExpirationTime(now + 300)
+      .sign(privateKey);
+    for (const [path, method] of Object.entries(allMethods())) {
+      if (method.requestStream || method.responseStream) continue;
+      if (path.includes('.NodeAttestation/') || path.includes('.Pipelines/')) continue;
+      const code = await codeOf(untypedCall(client, path, {}, { bearer: jwt }));
+      assert.equal(code, 'UNAUTHENTICATED', `${id} at ${path}`);
+    }
+    const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const csrDer = createCsr(key);
+    const issue = '/meshca.issuer.v1.Pipelines/IssueWithToken';
+    const refused = await codeOf(untypedCall(client, issue, { token: jwt, csrDer }));
+    assert.equal(refused, 'TOKEN_ISSUER_UNKNOWN', id);
+  }
+  await t.admin('Federation/DeleteRelationship', { trustDomain: 'partner.test', reason: 'over' });
 });
 
 test('the own trust domain as a foreign one is refused', async () => {

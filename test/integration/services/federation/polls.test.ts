@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { readCanonical } from '../../../../src/domain/index.ts';
+import { sha256Hex, verifyX509Svid } from '../../../../src/common/x509/index.ts';
+import { acceptedEvent } from '../../../../src/services/federation/federation-events.ts';
 import type { FederationView } from '../../../../src/services/services.ts';
-import { createRoot } from '../../../support/test-pki.ts';
+import { createRoot, createSvid } from '../../../support/test-pki.ts';
 import {
   BundleEndpoint,
   bundleDocumentOf,
@@ -166,11 +168,72 @@ test('a root that nobody here can use is left out, and troubles no other trust d
   const records = await world.world.audit('federation.bundle-accepted');
   const leftOut = records.map(({ canonical }) => readCanonical(canonical)?.detail['leftOut']);
   assert.ok(leftOut.includes(strange.length));
+  const told = new RegExp(`left out +${strange.length} roots, with a kind of key`);
+  assert.match((await world.show()).join('\n'), told);
+  assert.match(await world.explain(), new RegExp(`Left out: ${strange.length} roots`));
   await using other = await BundleEndpoint.start(webPair(webRoot));
   other.answer = bundleDocumentOf({ roots: [foreignRoot('other.test')], sequence: 1 });
   await world.create({ trustDomain: 'other.test', endpointUrl: other.url, webRoots });
+  const before = (await world.foreign.shared()).get('partner.test');
   assert.equal(await world.refresh('other.test'), 'ok');
-  assert.equal((await world.foreign.shared()).size, 2);
+  const shared = await world.foreign.shared();
+  assert.equal(shared.size, 2);
+  assert.equal(shared.get('partner.test'), before, 'only the bundle that changed is read again');
+});
+
+test('roots that only an earlier release took are alerted, and the same document is no rollback', async () => {
+  await using scene = await webScene();
+  const { world, endpoint } = scene;
+  const strange = strangeRoots().find(({ verdict }) => verdict === 'left-out');
+  const der = (strange as { readonly der: Buffer }).der;
+  const document = documentWith([root.certificateDer, der], { sequence: 6 });
+  // as the earlier release read it
+  const { bundle: before } = await world.view();
+  assert.ok(before !== undefined);
+  const bundle = { ...before, sequence: 6, roots: [...before.roots, der.toString('base64')] };
+  const none = { lostRoots: [], lostJwtKeys: [], lostByRules: [], leftOut: 0, changed: true };
+  const event = acceptedEvent({ bundle, ...none }, 'server', world.world.clock.nowMs());
+  await world.world.store.federation.accept(bundle, before, event);
+  await world.foreign.refresh();
+  const digest = sha256Hex(der);
+  assert.deepEqual(world.alerts.at(-1)?.fields['leftOut'], [digest]);
+  const again = world.alerts.length;
+  await world.foreign.reread();
+  assert.equal(world.alerts.length, again, 'it is alerted once');
+  // another root under this sequence is a rollback as before
+  endpoint.answer = documentWith([later.certificateDer, der], { sequence: 6 });
+  assert.equal(await world.refresh(), 'FEDERATION_BUNDLE_ROLLED_BACK');
+  endpoint.answer = document;
+  assert.equal(await world.refresh(), 'ok');
+  assert.deepEqual(world.alerts.at(-1)?.fields['lostByRules'], [digest]);
+  const view = await world.view();
+  assert.deepEqual([view.bundle?.roots, view.leftOut], [before.roots, 1]);
+  const { length } = world.alerts;
+  assert.equal(await world.refresh(), 'ok');
+  assert.equal(world.alerts.length, length, 'the next poll finds nothing new');
+});
+
+test('a bundle with a root that has expired is taken whole, and this root verifies nothing', async () => {
+  await using scene = await webScene();
+  const { world, endpoint } = scene;
+  const expired = foreignRoot('partner.test', { notBeforeIn: -7200, notAfterIn: -3600 });
+  endpoint.answer = bundleDocumentOf({ roots: [root, expired], sequence: 6 });
+  assert.equal(await world.refresh(), 'ok');
+  const { bundle, leftOut } = await world.view();
+  assert.deepEqual([bundle?.roots.length, leftOut, world.alerts.length], [2, 0, 0]);
+  const roots = (bundle?.roots ?? []).map((each) => Buffer.from(each, 'base64'));
+  const verified = (authority: typeof root): boolean =>
+    verifyX509Svid({
+      chainDer: createSvid(authority, 'spiffe://partner.test/web').chainDer,
+      bundle: () => roots,
+      now: Math.floor(Date.now() / 1000),
+      purpose: 'client',
+    }).ok;
+  assert.deepEqual([verified(root), verified(expired)], [true, false]);
+  // the other side takes it away later: that is told as of any other root
+  endpoint.answer = bundleDocumentOf({ roots: [root], sequence: 7 });
+  assert.equal(await world.refresh(), 'ok');
+  assert.deepEqual(world.alerts.at(-1)?.fields['lostRoots'], [sha256Hex(expired.certificateDer)]);
 });
 
 test('a redirect keeps profile and SPIFFE ID, and redirects without end are refused', async () => {

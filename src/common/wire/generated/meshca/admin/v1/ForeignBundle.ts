@@ -10,6 +10,10 @@ export interface ForeignBundle {
   'jwtKeyIds'?: (string)[];
   'documentSha256'?: (string);
   'receivedAt'?: (number | string | Long);
+  /**
+   * Roots of the document that are not in roots_der: their kind of key is none that relying parties know.
+   */
+  'leftOutRoots'?: (number);
 }
 
 export interface ForeignBundle__Output {
@@ -19,4 +23,8 @@ export interface ForeignBundle__Output {
   'jwtKeyIds': (string)[];
   'documentSha256': (string);
   'receivedAt': (number);
+  /**
+   * Roots of the document that are not in roots_der: their kind of key is none that relying parties know.
+   */
+  'leftOutRoots': (number);
 }
