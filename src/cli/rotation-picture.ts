@@ -122,7 +122,8 @@ export function confirmationLines(
   if (confirmation.inferredNeeded > 0)
     lines.push(
       `inferred   ${bar(confirmation.inferredConfirmed, confirmation.inferredNeeded)} ` +
-        `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.inferredUntil > 0 ? `, all by ${instant(confirmation.inferredUntil)}` : ''}`,
+        `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}` +
+        (confirmation.inferredUntil > 0 ? `, all by ${instant(confirmation.inferredUntil)}` : ''),
     );
   if (confirmation.unprovableUntil > options.now)
     lines.push(
@@ -255,7 +256,10 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
         ?.authority?.kind;
       const line =
         `${alert ? 'alert' : 'next '}: ` +
-        `${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${(texts[code] as string).replace('KIND', kind ?? '')}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
+        (kind === undefined ? '' : `${kind} ${shortId(authorityId)} `) +
+        (texts[code] as string).replace('KIND', kind ?? '') +
+        (at > 0 ? `, ${until(at, options.now)}` : '') +
+        (agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : '');
       return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
     });
   lines.push(...leftLines(status), ...crlLines(status, options));
@@ -339,13 +343,15 @@ export function summaryLine(
   if (progress === undefined || progress.authority === null)
     return `successor ${shortId(successorId)} is being made`;
   const { authority, confirmation } = progress;
+  const unseenUntil = confirmation?.unprovableUntil ?? 0;
   const waits =
     confirmation === null
       ? ''
       : authority.kind.startsWith('names-')
         ? unprovableText(confirmation, now)
         : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ` +
-          `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
+          `${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}` +
+          (unseenUntil > now ? ` unseen-until ${instant(unseenUntil)}` : '');
   const first = confirmation?.laggards[0];
   return (
     `${authority.kind} ${shortId(authority.id)} ` +
@@ -383,10 +389,7 @@ export function showRotation(
   options: GlobalOptions,
   status: RotationStatus__Output,
 ): void {
-  if (options.json) {
-    json(context, status);
-    return;
-  }
+  if (options.json) return json(context, status);
   for (const operation of status.operations)
     context.out(
       `under way: ${operation.kind} ${shortId(operation.successorId)} in the place of ` +

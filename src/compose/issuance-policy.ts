@@ -2,7 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import { readPolicy } from '../common/policy/file.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { PolicyInForce, TenantGate, type PolicyObserver } from '../issuance/index.ts';
-import type { Ledger } from '../ledger/index.ts';
+import { isNotInLog, type Ledger } from '../ledger/index.ts';
 import { TenantOwners } from '../services/index.ts';
 import type { ServerMetrics } from '../server/index.ts';
 import type { ServerContext } from './context.ts';
@@ -47,7 +47,7 @@ async function readTenants(owners: TenantOwners, logger: Logger): Promise<void> 
   try {
     await owners.refresh();
   } catch (thrown) {
-    if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+    if (!isNotInLog(thrown)) throw thrown;
     logger.error(
       { ...errorFields(thrown), alert: true },
       'a tenant differs from the audit log: nothing is issued to workloads until it is restored',

@@ -120,14 +120,6 @@ export class NameOwners<T extends NameOwner = NameOwner> {
     return name.startsWith('*.') ? [...(this.#directlyBelow.get(name.slice(2)) ?? [])] : [];
   }
 
-  /** Every tenant with a name that a pattern matches, where `*` is one label at any place. */
-  reachedByDnsPattern(pattern: string): readonly T[] {
-    const labels = pattern.split('.');
-    return this.all().filter(({ dnsSuffixes }) =>
-      dnsSuffixes.some((suffix) => endsWithSuffix(labels, suffix.split('.'))),
-    );
-  }
-
   /** The owner of a SPIFFE ID. */
   ofSpiffeId(id: string): T | undefined {
     return this.ofSpiffePrefix(id);
@@ -193,13 +185,4 @@ function suffixKey(suffix: string): string {
 
 function suffixOfKey(key: string): string {
   return key.slice(0, -1).split('.').reverse().join('.');
-}
-
-/** Whether names of this pattern can be the suffix, or below it. */
-function endsWithSuffix(pattern: readonly string[], suffix: readonly string[]): boolean {
-  const offset = pattern.length - suffix.length;
-  return (
-    offset >= 0 &&
-    suffix.every((label, index) => ['*', label].includes(pattern[offset + index] as string))
-  );
 }

@@ -12,6 +12,7 @@ export type { IssuedLeafRecord, LedgerCopy, LedgerLog, PendingRecord } from './l
 export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';
 export type { LogReview } from './review.ts';
+export { isNotInLog } from './not-in-log.ts';
 export type { AcceptedRestore } from './restores.ts';
 export type { LedgerQuotas } from './quota-places.ts';
 export type { LedgerRevocations } from './revocations.ts';

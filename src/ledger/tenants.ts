@@ -9,6 +9,7 @@ import {
 } from '../domain/index.ts';
 import type { TenantStore } from '../store/ports/index.ts';
 import { comparedRows } from './compared-rows.ts';
+import { isNotInLog } from './not-in-log.ts';
 import type { Objects } from './objects.ts';
 
 /**
@@ -143,7 +144,7 @@ class ProvenTenants implements LedgerTenants {
       this.#read = newest;
     } catch (thrown) {
       this.#owners = undefined;
-      throw PkiError.from(thrown).code === 'OBJECT_NOT_IN_LOG' ? altered(thrown) : thrown;
+      throw isNotInLog(thrown) ? altered(thrown) : thrown;
     }
   }
 

@@ -2,6 +2,7 @@ import { fail, ok, PkiError, type Result } from '../../common/errors/index.ts';
 import { errorFields, uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { AcmeOrder, EabKey, StoredProblem } from '../../domain/index.ts';
 import type { Issuer, LeafRequest, LeafResult } from '../../issuance/issuer.ts';
+import { isNotInLog } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type {
   AcmeAccountStore,
@@ -173,7 +174,7 @@ export class Finalizer {
         if (row === undefined) return present;
         present = row;
       } catch (thrown) {
-        if (isAltered(thrown)) return this.#letGo(present, thrown);
+        if (isNotInLog(thrown)) return this.#letGo(present, thrown);
       }
       if (present.stage !== 'finalizing') return present;
     }
@@ -263,7 +264,7 @@ export class Finalizer {
         ? { ok: false, error: accountKeyBlocked() }
         : ok({ eabKey, accountKey });
     } catch (thrown) {
-      if (isAltered(thrown)) return { ok: false, error: PkiError.from(thrown) };
+      if (isNotInLog(thrown)) return { ok: false, error: PkiError.from(thrown) };
       throw thrown;
     }
   }
@@ -312,8 +313,6 @@ export class Finalizer {
 
 const accountKeyBlocked = (): PkiError =>
   new PkiError('ACME_ACCOUNT_ENDED', 'the key of the account of the order was blocked');
-
-const isAltered = (thrown: unknown): boolean => PkiError.from(thrown).code === 'OBJECT_NOT_IN_LOG';
 
 function leafRequest(order: AcmeOrder, { eabKey, accountKey }: Ground): LeafRequest {
   const name = accountActor(order.accountId);

@@ -1,14 +1,14 @@
-import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { selectorText, tokenIssuerId } from '../../common/spiffe/index.ts';
+import { selectorText } from '../../common/spiffe/index.ts';
 import type { AuditEvent, EabKey, Proven, RegistrationEntry, Rights } from '../../domain/index.ts';
 import type { LedgerDelegations, ObjectLedger } from '../../ledger/index.ts';
 import type { TokenMark, TokenUseStore } from '../../store/ports/index.ts';
-import { AttestationLimits } from '../attestation/limits.ts';
 import type { AnonymousCaller } from '../callers/caller.ts';
 import type { ServiceSettings } from '../settings.ts';
 import { chosenGrant, judgeEntries, type GrantDependencies } from '../tokens/grants.ts';
 import { refuseLost } from '../tokens/single-use.ts';
+import { TokenAdmission } from '../tokens/token-admission.ts';
 import type { TokenVerifier, VerifiedToken } from '../tokens/token-verifier.ts';
 import type { ExchangeHolder } from './exchanged-key.ts';
 
@@ -30,35 +30,29 @@ export interface TokenHolder extends ExchangeHolder {
 
 /**
  * Holders of tokens of other issuers that have the purpose `acme`. An entry below the issuer gives
- * the token a SPIFFE ID, and the delegations of that ID say which names it may have. Owner of the
- * limit on tokens that are verified.
+ * the token a SPIFFE ID, and the delegations of that ID say which names it may have.
  */
 export class TokenHolders {
   readonly #dependencies: TokenHolderDependencies;
-  readonly #limits: AttestationLimits;
+  readonly #admission: TokenAdmission;
 
   constructor(dependencies: TokenHolderDependencies) {
     this.#dependencies = dependencies;
-    const { settings, clock } = dependencies;
-    this.#limits = new AttestationLimits(settings.attestationRate, clock);
+    this.#admission = new TokenAdmission(dependencies);
   }
 
   /** @throws PkiError RATE_LIMITED before the token is looked at; TOKEN_* */
-  async verified(
+  verified(
     { peer }: AnonymousCaller,
     text: string,
     signal: AbortSignal | undefined,
   ): Promise<VerifiedToken> {
-    this.#limits.admit(peer);
-    const { verifier } = this.#dependencies;
-    const verified = await verifier.verify(text, { purpose: 'acme', peer }, signal);
-    if (!verified.ok) this.#limits.failed(peer);
-    return unwrap(verified);
+    return this.#admission.verified(text, { purpose: 'acme', peer }, signal);
   }
 
   /** What came of a verified token was refused. */
   refused({ peer }: AnonymousCaller, error: PkiError): void {
-    this.#limits.refused(peer, error);
+    this.#admission.refused(peer, error);
   }
 
   /**
@@ -130,7 +124,7 @@ export class TokenHolders {
     };
   }
 
-  issuerId({ issuer }: VerifiedToken): string {
-    return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
+  issuerId(token: VerifiedToken): string {
+    return this.#admission.issuerId(token);
   }
 }

@@ -22,6 +22,7 @@ import {
   type OrderIdentifier,
   type StoredProblem,
 } from '../../domain/index.ts';
+import { isNotInLog } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { AcmeAccountStore, AcmeOrderStore, EabKeyStore } from '../../store/ports/index.ts';
 import { keyOf, ValidationQueue } from './validation-queue.ts';
@@ -286,7 +287,7 @@ export class Validations {
 
 /** What was altered past the log vouches for nothing. @throws whatever else it was */
 function failureOfAltered(thrown: unknown): Opinion {
-  if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+  if (!isNotInLog(thrown)) throw thrown;
   return ownOpinion(
     invalid('serverInternal', 'the account or its EAB key differs from the audit log'),
   );

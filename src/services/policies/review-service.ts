@@ -3,7 +3,11 @@ import { readPolicy } from '../../common/policy/file.ts';
 import { PolicyReplay, type Policy } from '../../common/policy/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { shortLivedMaximumSeconds } from '../../domain/index.ts';
-import type { LedgerIssuancePolicies, LedgerRevocations } from '../../ledger/index.ts';
+import {
+  isNotInLog,
+  type LedgerIssuancePolicies,
+  type LedgerRevocations,
+} from '../../ledger/index.ts';
 import type { AuditFilter } from '../../store/ports/index.ts';
 import type { Access } from '../callers/access.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
@@ -197,8 +201,7 @@ export class PolicyReviewService implements PolicyReviews {
       const stored = await this.#dependencies.policies.present();
       return stored === undefined ? undefined : unwrap(readPolicy(stored.text));
     } catch (thrown) {
-      const { code } = PkiError.from(thrown);
-      if (code === 'OBJECT_NOT_IN_LOG' || code === 'POLICY_INVALID') return undefined;
+      if (isNotInLog(thrown) || PkiError.from(thrown).code === 'POLICY_INVALID') return undefined;
       throw thrown;
     }
   }

@@ -1,6 +1,6 @@
-import { PkiError } from '../../common/errors/index.ts';
 import { checkSignature, parseCertificate } from '../../common/x509/index.ts';
 import type { Authority, CertificateRecord } from '../../domain/index.ts';
+import { isNotInLog } from '../../ledger/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 
 export interface RevocationProof {
@@ -32,7 +32,7 @@ export async function isProven(record: CertificateRecord, by: RevocationProof): 
     await requireProven(record, by);
     return true;
   } catch (thrown) {
-    if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+    if (!isNotInLog(thrown)) throw thrown;
     return false;
   }
 }

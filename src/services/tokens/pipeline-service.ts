@@ -1,6 +1,6 @@
 import { parseCsr } from '../../certs/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import { selectorText, tokenIssuerId } from '../../common/spiffe/index.ts';
+import { selectorText } from '../../common/spiffe/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { spiffeSubject, type CertificateRecord } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/authorities.ts';
@@ -17,7 +17,6 @@ import type {
   IssuanceStore,
   TokenUseStore,
 } from '../../store/ports/index.ts';
-import { AttestationLimits } from '../attestation/limits.ts';
 import type { Access } from '../callers/access.ts';
 import type { AnonymousCaller, Caller, OperatorCaller } from '../callers/caller.ts';
 import type { CallerRegistry } from '../callers/caller-registry.ts';
@@ -28,6 +27,7 @@ import { ttlWithin } from '../requests.ts';
 import { chosenGrant, granted, grantTtlSeconds, judgeEntries, type Granted } from './grants.ts';
 import type { PipelineRequest, Pipelines, TokenExplanation, TokenGrant } from './pipelines.ts';
 import { SingleUse } from './single-use.ts';
+import { TokenAdmission } from './token-admission.ts';
 import { tokenNames, type TokenNamesDependencies } from './token-names.ts';
 import type { TokenDemand, TokenVerifier, VerifiedToken } from './token-verifier.ts';
 
@@ -50,19 +50,18 @@ export interface PipelineDependencies extends IssuingDependencies {
 const maximumCsrBytes = 16_384;
 
 /**
- * Certificates for jobs of pipelines, which prove themselves by a token of their platform. Owner of
- * the limit on such calls.
+ * Certificates for jobs of pipelines, which prove themselves by a token of their platform.
  */
 export class PipelineService implements Pipelines {
   readonly #dependencies: PipelineDependencies;
-  readonly #limits: AttestationLimits;
+  readonly #admission: TokenAdmission;
   readonly #single: SingleUse;
 
   constructor(dependencies: PipelineDependencies) {
     this.#dependencies = dependencies;
-    const { settings, clock } = dependencies;
-    this.#limits = new AttestationLimits(settings.attestationRate, clock);
-    this.#single = new SingleUse({ ...dependencies, trustDomain: settings.trustDomain });
+    this.#admission = new TokenAdmission(dependencies);
+    const { trustDomain } = dependencies.settings;
+    this.#single = new SingleUse({ ...dependencies, trustDomain });
   }
 
   issue(
@@ -81,13 +80,13 @@ export class PipelineService implements Pipelines {
           { caller, text: request.token, purpose: 'pipeline' },
           signal,
         );
-        const issuerId = this.#issuerId(token);
+        const issuerId = this.#admission.issuerId(token);
         try {
           return await this.#issued({ caller, token, request, csr }, signal);
         } catch (thrown) {
           // from here on it is known who asks
           const error = PkiError.from(thrown);
-          this.#limits.refused(caller.peer, error);
+          this.#admission.refused(caller.peer, error);
           await this.#dependencies.refusals.refusedAs(
             issuerId,
             'IssueWithToken',
@@ -118,7 +117,7 @@ export class PipelineService implements Pipelines {
         const judged = await judgeEntries(token, this.#dependencies);
         const use = await this.#dependencies.tokenUses.byId(token.useId);
         const leadsNowhere = granted(judged).length === 0 || use !== undefined;
-        if (leadsNowhere && caller.class === 'anonymous') this.#limits.failed(caller.peer);
+        if (leadsNowhere && caller.class === 'anonymous') this.#admission.failed(caller.peer);
         return {
           token,
           grants: await Promise.all(granted(judged).map((grant) => this.#explained(grant, token))),
@@ -215,7 +214,7 @@ export class PipelineService implements Pipelines {
     return record;
   }
 
-  async #verified(
+  #verified(
     {
       caller,
       text,
@@ -224,10 +223,7 @@ export class PipelineService implements Pipelines {
     signal: AbortSignal | undefined,
   ): Promise<VerifiedToken> {
     const peer = caller.class === 'anonymous' ? caller.peer : undefined;
-    if (peer !== undefined) this.#limits.admit(peer);
-    const verified = await this.#dependencies.verifier.verify(text, { purpose, peer }, signal);
-    if (!verified.ok && peer !== undefined) this.#limits.failed(peer);
-    return unwrap(verified);
+    return this.#admission.verified(text, { purpose, peer }, signal);
   }
 
   async #issued(
@@ -238,7 +234,7 @@ export class PipelineService implements Pipelines {
     const judged = await judgeEntries(token, this.#dependencies);
     const grant = chosenGrant(judged, request.spiffeId);
     const { entry, spiffeId } = grant;
-    const issuerId = this.#issuerId(token);
+    const issuerId = this.#admission.issuerId(token);
     const redemption = {
       requester: issuerId,
       grantee: entry.id,
@@ -292,7 +288,10 @@ export class PipelineService implements Pipelines {
       ...policyRequest(grant, ttlSeconds, keyTypeOfClients),
       token: tokenFacts(token),
     };
-    const decision = policy.preview(asked, { class: 'token', name: this.#issuerId(token) });
+    const decision = policy.preview(asked, {
+      class: 'token',
+      name: this.#admission.issuerId(token),
+    });
     return {
       entryId: grant.entry.id,
       spiffeId: grant.spiffeId,
@@ -302,10 +301,6 @@ export class PipelineService implements Pipelines {
         ? await tokenNames(grant.spiffeId.toString(), this.#dependencies)
         : [],
     };
-  }
-
-  #issuerId({ issuer }: VerifiedToken): string {
-    return tokenIssuerId(this.#dependencies.settings.trustDomain, issuer).toString();
   }
 }
 

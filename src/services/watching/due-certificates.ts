@@ -1,9 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
-import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
 import type { Authority, CertificateRecord } from '../../domain/index.ts';
-import type { LedgerBlockedKeys, LedgerRevocations, LedgerWatchers } from '../../ledger/index.ts';
+import {
+  isNotInLog,
+  type LedgerBlockedKeys,
+  type LedgerRevocations,
+  type LedgerWatchers,
+} from '../../ledger/index.ts';
 import type { CertificateStore, HeldCertificate } from '../../store/ports/index.ts';
 import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { DueCertificate } from './watch.ts';
@@ -94,7 +98,7 @@ export class DueCertificates {
       await this.#dependencies.inventory.require(record);
       return record;
     } catch (thrown) {
-      if (PkiError.from(thrown).code !== 'OBJECT_NOT_IN_LOG') throw thrown;
+      if (!isNotInLog(thrown)) throw thrown;
       return undefined;
     }
   }
