@@ -80,11 +80,12 @@ export function createIssuance(engine: Engine, dependencies: IssuanceDependencie
       engine.write(() => {
         gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
       }),
-    recordJwtSvids: (items) => engine.write(() => recordJwtSvids(items, dependencies)),
+    // The highest expiry of an authority is no part of the row on which rights rest.
+    recordJwtSvids: (items) => engine.writeIssuance(() => recordJwtSvids(items, dependencies)),
     raiseJwtExpiry: async (authorityId, expiresAt) => {
       // Between transactions, everything that is read is durable.
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
-      await engine.write(() => jwt.raiseExpiry(authorityId, expiresAt));
+      await engine.writeIssuance(() => jwt.raiseExpiry(authorityId, expiresAt));
     },
   };
 }

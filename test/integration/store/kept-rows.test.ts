@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
 import { Engine } from '../../../src/store/sqlite/engine.ts';
+import { createIssuance } from '../../../src/store/sqlite/issuance.ts';
 import { KeptRows } from '../../../src/store/sqlite/kept-rows.ts';
 
 interface World {
@@ -51,6 +52,28 @@ test('a write that is not of issuance reads each time, and leaves no row behind'
     change(3);
   });
   assert.deepEqual(await engine.writeIssuance(look), { value: 3, wasRead: true });
+});
+
+test('JWT-SVIDs and the highest expiry of their authorities leave the rows of rights as they are', async () => {
+  const { engine, look } = world();
+  const looks: ReturnType<typeof look>[] = [];
+  const issuance = createIssuance(engine, {
+    clock: systemClock,
+    audit: () => {},
+    checkRights: (batch) => {
+      looks.push(look());
+      return batch.map(() => undefined);
+    },
+    countStates: () => {},
+    jwt: { insert: () => {}, highestExpiry: () => 1, raiseExpiry: () => {} },
+  });
+  await issuance.recordJwtSvids([]);
+  await issuance.raiseJwtExpiry('jwt', 2);
+  await issuance.recordJwtSvids([]);
+  assert.deepEqual(looks, [
+    { value: 1, wasRead: true },
+    { value: 1, wasRead: false },
+  ]);
 });
 
 test('a row that was read in a commit that failed is not kept', async () => {
