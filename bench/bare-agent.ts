@@ -8,6 +8,7 @@ import { returnMemory } from '../src/common/runtime/return-memory.ts';
 if (process.argv[2] === '--bare-agent') {
   // as an agent does
   setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--max-semi-space-size=2');
   setFlagsFromString('--heap-growing-percent=40');
   process.on('message', () => {
     void Promise.all([

@@ -105,7 +105,7 @@ function boundHeap(): void {
   setFlagsFromString('--max-semi-space-size=2');
   // One agent per node, idle most of the time: V8 is to collect early rather than let short
   // connections grow the heap. --optimize-for-size would save 7 of 143 MiB after thousands of them,
-  // for 40 % more CPU of each, and most of the longest waits.
+  // for more CPU of each.
   setFlagsFromString('--heap-growing-percent=40');
 }
 

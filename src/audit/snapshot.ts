@@ -11,7 +11,7 @@ export const snapshotStatement = (
   snapshot: Omit<LogSnapshot, 'signature'>,
   origin: string,
 ): string =>
-  `meshca-audit-snapshot-v5\n${baseOfOrigin(origin)}\n${snapshot.size}\n${snapshot.root.toString('base64')}\n${snapshot.sequence}\n${snapshot.parts}\n${snapshot.digest.toString('base64')}\n${snapshot.timeMs}\n`;
+  `meshca-audit-snapshot-v6\n${baseOfOrigin(origin)}\n${snapshot.size}\n${snapshot.root.toString('base64')}\n${snapshot.sequence}\n${snapshot.parts}\n${snapshot.digest.toString('base64')}\n${snapshot.timeMs}\n`;
 
 /**
  * Whether the log's key has signed it for this log. Its epoch does not matter: a snapshot of lost

@@ -104,7 +104,7 @@ type Anchors = Pick<ReadDocument, 'roots' | 'jwtKeys' | 'leftOut'>;
 function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
   const roots = new Set<string>();
   const jwtKeys = new Map<string, ForeignJwtKey>();
-  const leftOut: string[] = [];
+  const leftOut = new Set<string>();
   for (const key of keys) {
     if (!isRecord(key)) return invalid('a key of the bundle is no JSON object');
     const { use } = key;
@@ -115,7 +115,7 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
       const root = rootOf(key);
       if (!root.ok) return root;
       if (root.value.isUsable) roots.add(root.value.der);
-      else leftOut.push(root.value.der);
+      else leftOut.add(root.value.der);
       continue;
     }
     const jwtKey = jwtKeyOf(key);
@@ -126,7 +126,7 @@ function anchorsOf(keys: readonly unknown[]): Result<Anchors> {
       return invalid(`two JWT keys have the key ID ${JSON.stringify(keyId)}`);
     jwtKeys.set(keyId, jwtKey.value);
   }
-  return ok({ roots: [...roots], jwtKeys: [...jwtKeys.values()], leftOut });
+  return ok({ roots: [...roots], jwtKeys: [...jwtKeys.values()], leftOut: [...leftOut] });
 }
 
 interface Anchor {

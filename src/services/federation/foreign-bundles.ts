@@ -99,7 +99,6 @@ export class ForeignBundles {
     const newest = federation.newest();
     if (this.#read === newest) return;
     this.#present = (await federation.all()).map((present) => this.#kept(present));
-    this.#read = newest;
     const shared = new Map<string, HeldBundle>();
     for (const { bundle } of this.#present) {
       if (bundle === undefined) continue;
@@ -108,6 +107,7 @@ export class ForeignBundles {
       shared.set(bundle.trustDomain, isKept ? before : this.#heldOf(bundle));
     }
     this.#shared = shared;
+    this.#read = newest;
     for (const listener of this.#listeners) listener();
   }
 

@@ -63,6 +63,8 @@ export interface LoggedSelectionOptions {
   readonly reason: RevocationReason;
   /** Whether the caller may revoke it. */
   readonly covers: (record: CertificateRecord) => boolean;
+  /** Serials that are passed over, before anything of them is read. */
+  readonly known?: ReadonlySet<string>;
 }
 
 /**
@@ -74,13 +76,13 @@ export interface LoggedSelectionOptions {
 export async function* selectedByLog(
   dependencies: LoggedSelectionDependencies,
   selection: CertificateSelection,
-  { range, reason, covers }: LoggedSelectionOptions,
+  { range, reason, covers, known = none }: LoggedSelectionOptions,
 ): AsyncGenerator<LoggedPart> {
   const { log, certificates } = dependencies;
   const texts = textsOf(selection);
   for await (const records of log.recordsUnder(range)) {
     const candidates = records.flatMap((record) =>
-      candidateIn(record, { selection, reason, texts }, dependencies),
+      candidateIn(record, { selection, reason, texts, known }, dependencies),
     );
     const rows = await Promise.all(
       candidates.map(({ record }) => certificates.bySerial(record.serial)),
@@ -110,22 +112,27 @@ export async function* selectedByLog(
   }
 }
 
+const none: ReadonlySet<string> = new Set();
+
 function candidateIn(
   from: LoggedRecord,
   {
     selection,
     reason,
     texts,
+    known: passedOver,
   }: {
     readonly selection: CertificateSelection;
     readonly reason: RevocationReason;
     readonly texts: Buffer[];
+    readonly known: ReadonlySet<string>;
   },
   { revocations, clock }: LoggedSelectionDependencies,
 ): readonly LoggedCertificate[] {
   const logged = loggedCertificate(from, texts);
   if (logged === undefined) return [];
   const { serial, notAfter } = logged.record;
+  if (passedOver.has(serial)) return [];
   const known = revocations.revocation(serial);
   const isOver =
     notAfter < clock.now() || (known !== undefined && !raisesReason(known.reason, reason));

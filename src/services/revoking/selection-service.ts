@@ -79,11 +79,10 @@ export class SelectionService implements SelectionRevocations {
       const tally = new SelectionTally();
       const shown = await this.#countRows(checked, tally, signal);
       try {
-        for await (const { certificates, unknown } of this.#logged(checked, range)) {
+        for await (const { certificates, unknown } of this.#logged(checked, range, shown)) {
           signal?.throwIfAborted();
           for (const each of certificates)
-            if (!shown.has(each.record.serial))
-              tally.countLogged(each, this.#isRevoked(each, checked, tally));
+            tally.countLogged(each, this.#isRevoked(each, checked, tally));
           for (const serial of unknown) tally.foundAltered(serial);
         }
       } catch (thrown) {
@@ -228,9 +227,13 @@ export class SelectionService implements SelectionRevocations {
   #logged(
     { selection, stated, rights }: Checked,
     range: RecordRange,
+    known?: ReadonlySet<string>,
   ): ReturnType<typeof selectedByLog> {
     const covers = (record: CertificateRecord): boolean => this.#covers(rights, record);
-    return selectedByLog(this.#dependencies, selection, { range, reason: stated, covers });
+    return selectedByLog(this.#dependencies, selection, {
+      ...{ range, reason: stated, covers },
+      ...(known === undefined ? {} : { known }),
+    });
   }
 
   #issued({ selection }: Checked): RecordParts {

@@ -151,7 +151,7 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
       `the file system does not allow write-ahead logging (journal mode ${mode})`,
     );
   // With NORMAL, a commit is written to the log file, and SQLite syncs it at checkpoints only. We
-  // sync each commit ourselves (WalFile), so that the thread does not wait for the disk.
+  // sync each commit ourselves (WalFile), so that the thread does not wait for a slow disk.
   database.exec(`PRAGMA synchronous = ${synchronous === 'FULL' ? 'NORMAL' : 'OFF'}`);
   // Without it, INSERT OR REPLACE would delete audit records past their trigger.
   database.exec('PRAGMA recursive_triggers = ON');

@@ -23,7 +23,7 @@ test('a fast disk is synced in this thread, and some slow syncs do not change th
   }
 });
 
-test('a slow disk is left to another thread after three syncs, and tried once a second', () => {
+test('a slow disk is left to another thread after three syncs, and tried after a second', () => {
   const { clock, pace, take } = paceAt();
   take(slowMs, 2);
   assert.equal(pace.isInline(), true);
@@ -44,6 +44,24 @@ test('a disk that becomes slow is left to another thread when most of 16 syncs a
   assert.equal(pace.isInline(), true);
   take(slowMs, 1);
   assert.equal(pace.isInline(), false);
+});
+
+test('one sync that stalls is enough, and each trial that fails comes twice as late, up to a minute', () => {
+  const { clock, pace, take } = paceAt();
+  take(fastMs, 100);
+  const rests = [1, 2, 4, 8, 16, 32, 60, 60];
+  for (const seconds of rests) {
+    take(1_000, 1);
+    assert.equal(pace.isInline(), false);
+    clock.nowMs += seconds * 1_000 - 1;
+    assert.equal(pace.isInline(), false);
+    clock.nowMs += 1;
+    assert.equal(pace.isInline(), true);
+  }
+  take(fastMs, 16);
+  take(1_000, 1);
+  clock.nowMs += 1_000;
+  assert.equal(pace.isInline(), true);
 });
 
 test('a disk that becomes fast is synced in this thread again', () => {

@@ -139,7 +139,7 @@ test('an instance ID or a lost file that is too long or no printable text is ref
     await assert.rejects(connect(w, caller, bad), rejectsWith('INVALID_REQUEST'));
 });
 
-test('connected agents judge the clock of the and those that have gone do not', async () => {
+test('connected agents judge the clock of the server, and those that have gone do not', async () => {
   await using w = await createServicesWorld();
   const ahead = (): number => w.services.sync.aheadOfAgents(60);
   const clockMs = w.clock.nowMs() - 600_000;
