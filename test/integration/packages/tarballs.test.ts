@@ -73,11 +73,16 @@ const pathOfMachine = (process.env['PATH'] ?? '')
   .split(delimiter)
   .filter((each) => each !== '' && !each.includes('node_modules'));
 
-/** The machine's npm on the machine's Node, as a user has it, without what npm tells its scripts. */
+/**
+ * The machine's npm on the machine's Node, as a user has it, without what npm tells its scripts. The
+ * user may be behind a proxy that inspects TLS: its root stays.
+ */
 function npm(cwd: string, ...args: readonly string[]): string {
   const environment = Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/^(npm_(package|lifecycle|command|config_local)|NODE_)/i.test(name),
+      ([name]) =>
+        name === 'NODE_EXTRA_CA_CERTS' ||
+        !/^(npm_(package|lifecycle|command|config_local)|NODE_)/i.test(name),
     ),
   );
   return execFileSync('npm', [...args, '--loglevel=error', '--no-audit', '--no-fund'], {
