@@ -87,7 +87,7 @@ test('intermediate, root and JWT key sign only after the agents have confirmed t
   assert.ok(agents.every(({ leaf }) => leaf?.authorityId === third));
   assert.ok(agents.every(({ rootsDer }) => rootsDer.length === 2));
   // each transition is on record
-  const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 1000 } });
+  const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 500 } });
   const kinds = records.map(({ kind }) => kind);
   for (const kind of [
     'rotation.opened',
