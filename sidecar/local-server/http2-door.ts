@@ -6,7 +6,7 @@ import {
 } from 'node:http2';
 import type { Socket } from 'node:net';
 import { ServerCredentials, type ConnectionInjector, type Server } from '@grpc/grpc-js';
-import type { Clock } from '../../src/common/runtime/index.ts';
+import { InOrder, type Clock } from '../../src/common/runtime/index.ts';
 import type { Kernel } from '../attest/index.ts';
 import { descriptorOf } from './descriptor.ts';
 import { filteredSocket, type OnRefused } from './filtered-socket.ts';
@@ -38,8 +38,8 @@ export class Http2Door {
   readonly #injector: ConnectionInjector;
   readonly #clock: Clock;
   readonly #kernel: Pick<Kernel, 'peek'>;
-  /** Their first request is not complete. Ended, an element lets go of its socket. */
-  readonly #opening = new Set<{ socket: Socket | undefined }>();
+  /** Their first request is not complete. */
+  readonly #opening = new InOrder<Socket>();
   /** Watches the session that is made for a connection. */
   #onSession: ((session: ServerHttp2Session) => void) | undefined;
 
@@ -61,12 +61,10 @@ export class Http2Door {
       return;
     }
     const opening = new Opening();
-    const place: { socket: Socket | undefined } = { socket };
     let cancel = (): void => {};
     const end = (): void => {
       cancel();
-      this.#opening.delete(place);
-      place.socket = undefined;
+      this.#opening.remove(place);
       socket.off('data', onData);
       socket.off('close', end);
       socket.pause();
@@ -88,7 +86,7 @@ export class Http2Door {
         this.#injectWatched(named(socket, id), onRefused);
       }
     };
-    this.#opening.add(place);
+    const place = this.#opening.add(socket);
     socket.on('close', end);
     socket.on('data', onData);
   }
@@ -100,7 +98,7 @@ export class Http2Door {
 
   /** Lets open calls end within the grace. */
   drain(graceMs: number): void {
-    for (const { socket } of this.#opening) socket?.destroy();
+    for (const socket of [...this.#opening]) socket.destroy();
     this.#injector.drain(graceMs);
   }
 

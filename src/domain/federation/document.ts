@@ -24,8 +24,8 @@ const curves: readonly unknown[] = ['P-256', 'P-384', 'P-521'];
 /**
  * Reads the bundle document of a foreign trust domain (SPIFFE Trust Domain and Bundle, section 4).
  * Keys of a use that is unknown, roots with a kind of key that relying parties do not know, and JWT
- * keys of a type that no JWT-SVID has, are left out, as the specification wants. Anything else that is not as it should be fails the whole document with
- * FEDERATION_BUNDLE_INVALID.
+ * keys of a type that no JWT-SVID has, are left out, as the specification wants. Anything else that
+ * is not as it should be fails the whole document with FEDERATION_BUNDLE_INVALID.
  */
 export function parseForeignDocument(bytes: Buffer): Result<ReadDocument> {
   if (bytes.length > maximumDocumentBytes)

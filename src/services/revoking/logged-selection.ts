@@ -64,7 +64,7 @@ export interface LoggedSelectionOptions {
   /** Whether the caller may revoke it. */
   readonly covers: (record: CertificateRecord) => boolean;
   /** Serials that are passed over, before anything of them is read. */
-  readonly known?: ReadonlySet<string>;
+  readonly except: ReadonlySet<string>;
 }
 
 /**
@@ -76,13 +76,13 @@ export interface LoggedSelectionOptions {
 export async function* selectedByLog(
   dependencies: LoggedSelectionDependencies,
   selection: CertificateSelection,
-  { range, reason, covers, known = none }: LoggedSelectionOptions,
+  { range, reason, covers, except }: LoggedSelectionOptions,
 ): AsyncGenerator<LoggedPart> {
   const { log, certificates } = dependencies;
   const texts = textsOf(selection);
   for await (const records of log.recordsUnder(range)) {
     const candidates = records.flatMap((record) =>
-      candidateIn(record, { selection, reason, texts, known }, dependencies),
+      candidateIn(record, { selection, reason, texts, except }, dependencies),
     );
     const rows = await Promise.all(
       candidates.map(({ record }) => certificates.bySerial(record.serial)),
@@ -112,27 +112,25 @@ export async function* selectedByLog(
   }
 }
 
-const none: ReadonlySet<string> = new Set();
-
 function candidateIn(
   from: LoggedRecord,
   {
     selection,
     reason,
     texts,
-    known: passedOver,
+    except,
   }: {
     readonly selection: CertificateSelection;
     readonly reason: RevocationReason;
     readonly texts: Buffer[];
-    readonly known: ReadonlySet<string>;
+    readonly except: ReadonlySet<string>;
   },
   { revocations, clock }: LoggedSelectionDependencies,
 ): readonly LoggedCertificate[] {
   const logged = loggedCertificate(from, texts);
   if (logged === undefined) return [];
   const { serial, notAfter } = logged.record;
-  if (passedOver.has(serial)) return [];
+  if (except.has(serial)) return [];
   const known = revocations.revocation(serial);
   const isOver =
     notAfter < clock.now() || (known !== undefined && !raisesReason(known.reason, reason));

@@ -227,13 +227,11 @@ export class SelectionService implements SelectionRevocations {
   #logged(
     { selection, stated, rights }: Checked,
     range: RecordRange,
-    known?: ReadonlySet<string>,
+    except: ReadonlySet<string> = new Set(),
   ): ReturnType<typeof selectedByLog> {
     const covers = (record: CertificateRecord): boolean => this.#covers(rights, record);
-    return selectedByLog(this.#dependencies, selection, {
-      ...{ range, reason: stated, covers },
-      ...(known === undefined ? {} : { known }),
-    });
+    const options = { range, reason: stated, covers, except };
+    return selectedByLog(this.#dependencies, selection, options);
   }
 
   #issued({ selection }: Checked): RecordParts {
