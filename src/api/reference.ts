@@ -1,3 +1,4 @@
+import { maximumPageSize } from '../services/requests.ts';
 import type { ServiceName } from '../common/wire/index.ts';
 import type { Admission, DualControlRule } from './operation.ts';
 import { rows, type Row } from './row.ts';
@@ -16,7 +17,8 @@ Every method of the server's gRPC services, from the table that the server itsel
 - **Admitted** are classes of callers. *strangers*: nodes without an identity. *agents*: by their agent SVID. *delegates*: SVIDs with a delegation. *workloads*: SVIDs with or without a delegation; the entry behind the SVID decides. *operators*: the local socket, and admins by their certificate; roles decide what an admin may do.
 - **Dual control**: whether a call waits for approval while [dual control](dual-control.md) is on.
 - **Preview**: whether approvers are shown what the call would change.
-- A **stream** gives many answers; a **dialogue** streams on both sides.`;
+- A **stream** gives many answers; a **dialogue** streams on both sides.
+- A **list** comes in pages. \`page.size\` is 100 if it is 0, and at most ${maximumPageSize}: what is above gives ${maximumPageSize}. A page may have fewer items, or none, and be followed by others: only an empty \`next_page_token\` tells the end.`;
 
 function serviceSection(service: ServiceName): string {
   const own = [...rows.values()].filter(({ path }) => path.startsWith(`/${service}/`));

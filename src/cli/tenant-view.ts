@@ -58,22 +58,30 @@ export function showTenant(context: CliContext, report: TenantReport__Output): v
         ? '0'
         : `${report.liveCertificates}, the last one valid until ${instant(report.lastNotAfter)}`,
     ],
-    ['EAB keys', countsOf(report.eabKeys)],
+    ['EAB keys', countsOf(report.eabKeys, report.moreEabKeys, `key list --tenant ${tenant.name}`)],
     ...report.eabKeys
       .filter(({ state }) => state === 'active')
       .map(({ id, description }) => ['', `${id} ${description}`] as const),
-    ['accounts', countsOf(report.accounts)],
+    [
+      'accounts',
+      countsOf(report.accounts, report.moreAccounts, `account list --tenant ${tenant.name}`),
+    ],
     ['version', String(tenant.version)],
     ['created', `${instant(tenant.createdAt)} by ${tenant.createdBy}`],
     ['updated', instant(tenant.updatedAt)],
   ]);
 }
 
-/** `3: 2 active, 1 revoked`. */
-function countsOf(items: readonly { readonly state: string }[]): string {
+/** `3: 2 active, 1 revoked`. `list` shows those that the server did not list here. */
+function countsOf(
+  items: readonly { readonly state: string }[],
+  more: number,
+  list: string,
+): string {
   const counts = Map.groupBy(items, ({ state }) => state);
   const parts = [...counts].map(([state, { length }]) => `${length} ${state}`);
-  return parts.length === 0 ? '0' : `${items.length}: ${parts.join(', ')}`;
+  if (more > 0) parts.push(`${more} not looked at here, see meshca acme ${list}`);
+  return parts.length === 0 ? '0' : `${items.length + more}: ${parts.join(', ')}`;
 }
 
 /** What the end of a tenant hits. */

@@ -3,7 +3,9 @@ import { isOneLine, uuidv7 } from '../common/runtime/index.ts';
 import type { PageRequest } from '../store/ports/index.ts';
 import type { AgentCaller, Caller } from './callers/caller.ts';
 
+/** Of the services, and so of the API: `Page` in admin.proto says it. */
 export const maximumPageSize = 500;
+const defaultPageSize = 100;
 export const maximumBatch = 500;
 
 const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -28,10 +30,15 @@ export function requestIdOrNew(requestId: string, nowMs: number): string {
   return requestId;
 }
 
-/** 0 or less gives 100. More than the maximum gives the maximum. */
+/**
+ * 0 or less gives 100. More than the maximum gives the maximum, as AIP-158 wants: whoever needs the
+ * whole list reads until there is no next page.
+ */
 export function checkPage(page: PageRequest): PageRequest {
   const size =
-    Number.isSafeInteger(page.size) && page.size > 0 ? Math.min(page.size, maximumPageSize) : 100;
+    Number.isSafeInteger(page.size) && page.size > 0
+      ? Math.min(page.size, maximumPageSize)
+      : defaultPageSize;
   const { after, signal } = page;
   return { size, signal, ...(after === undefined || after === '' ? {} : { after }) };
 }

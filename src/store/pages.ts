@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Page, PageRequest } from './ports/pages.ts';
 
 /**
@@ -17,4 +18,20 @@ export async function* pagesOf<T>(
     if (page.next === undefined) return;
     after = page.next;
   }
+}
+
+/**
+ * A listing as a whole, for whoever would take a part of it for the whole. Other calls run between
+ * its pages.
+ */
+export async function wholeList<T>(
+  fetch: (page: PageRequest) => Promise<Page<T>>,
+  options: { readonly size?: number; readonly signal?: AbortSignal | undefined } = {},
+): Promise<readonly T[]> {
+  const all: T[] = [];
+  for await (const items of pagesOf(fetch, options)) {
+    for (const item of items) all.push(item);
+    await turn();
+  }
+  return all;
 }

@@ -1,5 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { OperatorCaller } from '../../services/callers/caller.ts';
+import { wholeList } from '../../store/pages.ts';
 import { pageOf } from '../messages/common.ts';
 import { roleMessage } from '../messages/views.ts';
 import type { OperationDependencies, OperationsOf } from '../operation.ts';
@@ -49,8 +50,8 @@ async function presentRole(
   caller: OperatorCaller,
   name: string,
 ): Promise<Fields | undefined> {
-  const { items } = await services.roles.list(caller, { size: 1000 });
-  const role = items.find((item) => item.name === name);
+  const roles = await wholeList((page) => services.roles.list(caller, page));
+  const role = roles.find((item) => item.name === name);
   return role === undefined ? undefined : withoutTimes(roleMessage(role));
 }
 

@@ -1,6 +1,7 @@
 import { PkiError, type ErrorCode } from '../../common/errors/index.ts';
 import { parseSelector, selectorText, type Selector } from '../../common/spiffe/index.ts';
 import { outsideView } from '../../common/wire/index.ts';
+import { checkPage } from '../../services/requests.ts';
 import type { PageRequest } from '../../store/ports/index.ts';
 
 /**
@@ -8,19 +9,11 @@ import type { PageRequest } from '../../store/ports/index.ts';
  * the services judge its meaning.
  */
 
-const defaultPageSize = 100;
-const maximumPageSize = 1000;
-
-export function pageOf(
+/** The services know how large a page is at most. */
+export const pageOf = (
   page: { readonly size: number; readonly token: string } | null | undefined,
   signal: AbortSignal,
-): PageRequest {
-  const size = page?.size ?? 0;
-  if (size > maximumPageSize)
-    throw new PkiError('INVALID_REQUEST', `page.size ${size} is above ${maximumPageSize}`);
-  const after = page?.token ?? '';
-  return { size: size === 0 ? defaultPageSize : size, signal, ...(after === '' ? {} : { after }) };
-}
+): PageRequest => checkPage({ size: page?.size ?? 0, after: page?.token ?? '', signal });
 
 export const selectorsOf = (
   selectors: readonly { readonly type: string; readonly value: string }[],

@@ -1,10 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { OperatorCaller } from '../../services/callers/caller.ts';
+import { wholeList } from '../../store/pages.ts';
 import { entryMessage } from '../messages/entries.ts';
 import type { OperationDependencies } from '../operation.ts';
 import type { Fields } from './diff.ts';
 
-/** Maximum number of parents that one preview looks up. */
+/** Maximum number of parents whose state one preview looks up: that reads every entry below each. */
 const maximumParents = 20;
 
 /** The fields that a creator states: without fields of the server, and without unset ones. */
@@ -36,38 +37,58 @@ export const presentEntry = (
 
 /**
  * The nodes that are a parent now, and those that could become one with an open join token: an
- * entry is as safe as its node.
+ * entry is as safe as its node. Every open token is shown, since one that is left out would be the
+ * way in.
  */
 export async function parentLines(
-  { services, clock }: OperationDependencies,
+  dependencies: OperationDependencies,
   caller: OperatorCaller,
   entries: readonly { readonly parentId: string }[],
 ): Promise<readonly string[]> {
+  const { services, clock } = dependencies;
   const ids = [...new Set(entries.map(({ parentId }) => parentId))].filter((id) =>
     id.includes('/meshca/agent/'),
   );
   if (ids.length === 0) return [];
   const now = clock.now();
-  const { items: tokens } = await services.tokens.list(caller, { size: 1000 });
-  const lines = ids.slice(0, maximumParents).map(async (id): Promise<readonly string[]> => {
-    const detail = await foundOrNot(services.agents.get(caller, id));
-    const standing =
-      detail === undefined
-        ? 'has not joined'
-        : `is ${detail.agent.state}, joined ${isoTime(detail.agent.attestedAt)} by ${detail.agent.attestationType}`;
-    const open = tokens.filter(
-      ({ agentId, usedAt, expiresAt }) => agentId === id && usedAt === null && expiresAt > now,
-    );
-    return [
-      `now: the parent ${id} ${standing}`,
-      ...open.map(
+  const tokens = await wholeList((page) => services.tokens.list(caller, page));
+  const open = Map.groupBy(
+    tokens.filter(({ usedAt, expiresAt }) => usedAt === null && expiresAt > now),
+    ({ agentId }) => agentId,
+  );
+  const lines = ids.map(
+    async (id, at): Promise<readonly string[]> => [
+      ...(at < maximumParents ? [await standingLine(dependencies, caller, id)] : []),
+      ...(open.get(id) ?? []).map(
         (token) =>
-          `now: the join token ${token.id} of ${token.createdBy} lets a node become it ` +
+          `now: the join token ${token.id} of ${token.createdBy} lets a node become ${id} ` +
           `until ${isoTime(token.expiresAt)}`,
       ),
-    ];
-  });
-  return (await Promise.all(lines)).flat();
+    ],
+  );
+  const more = ids.slice(maximumParents);
+  return [
+    ...(await Promise.all(lines)).flat(),
+    ...(more.length === 0
+      ? []
+      : [
+          `now: not looked up was whether the other parents (${more.length}) have joined, ` +
+            `see meshca agent show: ${more.join(', ')}`,
+        ]),
+  ];
+}
+
+async function standingLine(
+  { services }: OperationDependencies,
+  caller: OperatorCaller,
+  id: string,
+): Promise<string> {
+  const detail = await foundOrNot(services.agents.get(caller, id));
+  const standing =
+    detail === undefined
+      ? 'has not joined'
+      : `is ${detail.agent.state}, joined ${isoTime(detail.agent.attestedAt)} by ${detail.agent.attestationType}`;
+  return `now: the parent ${id} ${standing}`;
 }
 
 /** undefined instead of NOT_FOUND. */

@@ -3,7 +3,11 @@ import { EvidenceCheck } from '../../common/tlog/index.ts';
 import { readCanonical } from '../../domain/index.ts';
 import type { LedgerEvidence } from '../../ledger/index.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
 import type { EvidencePart } from '../services.ts';
+
+/** Most often it is the newest one. */
+const recordsOnPage = 20;
 
 export interface EvidenceSource {
   readonly audit: Pick<AuditStore, 'list'>;
@@ -58,12 +62,13 @@ async function sequenceOf(
   sha256: string,
   audit: Pick<AuditStore, 'list'>,
 ): Promise<number> {
-  const { items } = await audit.list(
-    { subject: authorityId, kind: 'authority.active', newestFirst: true },
-    { size: 20 },
-  );
-  return (
-    items.find(({ canonical }) => readCanonical(canonical)?.detail['evidence'] === sha256)
-      ?.sequence ?? 0
-  );
+  const filter = { subject: authorityId, kind: 'authority.active', newestFirst: true };
+  const pages = pagesOf((page) => audit.list(filter, page), { size: recordsOnPage });
+  for await (const records of pages) {
+    const record = records.find(
+      ({ canonical }) => readCanonical(canonical)?.detail['evidence'] === sha256,
+    );
+    if (record !== undefined) return record.sequence;
+  }
+  return 0;
 }

@@ -36,6 +36,7 @@ const remembered = 50_000;
 const pages = 20;
 /** Anybody may present a certificate that is in no inventory, and each look reads the log. */
 const missingRate = { perSecond: 5, burst: 20 };
+const missingPage = 200;
 /** How far clocks may have gone back between an intent and the record of its issuance. */
 const clockToleranceMs = 5_000;
 
@@ -124,13 +125,19 @@ export class InventoryProof {
     const { serial, sha256, uri, notBefore } = certificate;
     if (uri === '' || this.#missing.take() > 0) return;
     const filter = issuedFilter(uri, notBefore * 1000);
-    const { items } = await this.#dependencies.audit.list(filter, { size: 200 });
-    for (const { sequence, canonical } of items) {
-      const content = readCanonical(canonical);
-      if (content?.detail['serial'] !== serial || content.detail['sha256'] !== sha256) continue;
-      if (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
-        this.altered(serial, row);
-      return;
+    const { audit, facts } = this.#dependencies;
+    const pages = pagesOf((page) => audit.list(filter, page), { size: missingPage });
+    let pagesRead = 0;
+    for await (const records of pages) {
+      // each further page counts as a look of its own, so that a busy identity hides nothing
+      pagesRead += 1;
+      if (pagesRead > 1 && this.#missing.take() > 0) return;
+      for (const { sequence, canonical } of records) {
+        const content = readCanonical(canonical);
+        if (content?.detail['serial'] !== serial || content.detail['sha256'] !== sha256) continue;
+        if (await facts.holds(sequence, leafHash(canonical))) this.altered(serial, row);
+        return;
+      }
     }
   }
 

@@ -1,11 +1,18 @@
-import { readCanonical, type AcceptedBundle, type AuditEvent } from '../../domain/index.ts';
-import type { AuditStore } from '../../store/ports/index.ts';
+import {
+  readCanonical,
+  type AcceptedBundle,
+  type AuditEvent,
+  type AuditStatement,
+} from '../../domain/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import type { AuditFilter, AuditStore } from '../../store/ports/index.ts';
 import type { PollRecord } from './poll-state.ts';
 
 /** How often it is put on record that an endpoint has confirmed its bundle. */
 export const confirmationSeconds = 3_600;
 
-const readRecords = 100;
+/** Most often it is one of the first. */
+const recordsOnPage = 100;
 const pollKinds: readonly string[] = ['federation.bundle-stale', 'federation.bundle-confirmed'];
 
 interface OfRelationship {
@@ -44,14 +51,16 @@ export async function pollRecord(
   { trustDomain, relationshipId }: OfRelationship,
   accepted: AcceptedBundle | undefined,
 ): Promise<PollRecord> {
-  const { items } = await audit.list(
-    { subject: `spiffe://${trustDomain}`, newestFirst: true },
-    { size: readRecords },
-  );
-  const last = items
-    .filter(({ kind }) => pollKinds.includes(kind))
-    .map(({ canonical }) => readCanonical(canonical))
-    .find((event) => event?.detail['relationship'] === relationshipId);
+  const subject = `spiffe://${trustDomain}`;
+  let last: AuditStatement | undefined;
+  let sequence = -1;
+  for (const kind of pollKinds) {
+    const filter = { subject, kind, newestFirst: true };
+    const newest = await newestOf(audit, filter, relationshipId);
+    if (newest === undefined || newest.sequence < sequence) continue;
+    last = newest.statement;
+    ({ sequence } = newest);
+  }
   const told = last?.detail['refreshedAt'];
   const confirmedAt = typeof told === 'number' ? told : undefined;
   const acceptedAt = accepted?.receivedAt;
@@ -61,4 +70,19 @@ export async function pollRecord(
     stale: last?.kind === 'federation.bundle-stale' && !isNewer,
     shrunk: accepted?.shrunk,
   };
+}
+
+/** Of an earlier relationship with the same trust domain there may be records too. */
+async function newestOf(
+  audit: Pick<AuditStore, 'list'>,
+  filter: AuditFilter,
+  relationshipId: string,
+): Promise<{ readonly sequence: number; readonly statement: AuditStatement } | undefined> {
+  const pages = pagesOf((page) => audit.list(filter, page), { size: recordsOnPage });
+  for await (const records of pages)
+    for (const { sequence, canonical } of records) {
+      const statement = readCanonical(canonical);
+      if (statement?.detail['relationship'] === relationshipId) return { sequence, statement };
+    }
+  return undefined;
 }

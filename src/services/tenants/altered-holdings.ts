@@ -1,6 +1,7 @@
 import { leafHash, readCanonical } from '../../domain/index.ts';
 import type { LedgerAcme } from '../../ledger/index.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
 import type { LogFacts } from '../inspection/audit-stream.ts';
 import type { AlteredObject } from './tenants.ts';
 
@@ -38,11 +39,13 @@ async function tenantByLog(
   { audit, facts }: AlteredHoldingsDependencies,
   { kind, id }: AlteredObject,
 ): Promise<unknown> {
-  const { items } = await audit.list({ subject: id, kind: creations[kind] }, { size: 10 });
-  for (const { sequence, canonical } of items) {
-    const content = readCanonical(canonical);
-    if (content?.kind !== creations[kind] || content.subject !== id) continue;
-    if (await facts.holds(sequence, leafHash(canonical))) return content.detail['tenant'];
-  }
+  const filter = { subject: id, kind: creations[kind] };
+  // to the end: whoever writes rows past the log can put any number of them before the true one
+  for await (const records of pagesOf((page) => audit.list(filter, page)))
+    for (const { sequence, canonical } of records) {
+      const content = readCanonical(canonical);
+      if (content?.kind !== creations[kind] || content.subject !== id) continue;
+      if (await facts.holds(sequence, leafHash(canonical))) return content.detail['tenant'];
+    }
   return undefined;
 }

@@ -39,8 +39,8 @@ export class TenantHoldings {
       ...(await this.#entries(tenant)),
       liveCertificates: await certificates.countLive(filter, now),
       lastNotAfter: await certificates.lastNotAfter(filter, now),
-      eabKeys: await this.#eabKeys(tenant.name),
-      accounts: await this.#accounts(tenant.name),
+      ...(await this.#eabKeys(tenant.name)),
+      ...(await this.#accounts(tenant.name)),
     };
   }
 
@@ -140,19 +140,32 @@ export class TenantHoldings {
     return { entries, sample };
   }
 
-  async #eabKeys(tenant: string): Promise<readonly EabKey[]> {
-    const filter = { tenant, includeEnded: true, now: this.#dependencies.clock.now() };
-    const { items } = await this.#dependencies.acme.eabKeys.list(filter, { size: maximumShown });
-    return items;
+  async #eabKeys(tenant: string): Promise<Pick<TenantReport, 'eabKeys' | 'moreEabKeys'>> {
+    const { acme, clock } = this.#dependencies;
+    const filter = { tenant, includeEnded: true, now: clock.now() };
+    const { listed, more } = await firstOf(pagesOf((page) => acme.eabKeys.list(filter, page)));
+    return { eabKeys: listed, moreEabKeys: more };
   }
 
-  async #accounts(tenant: string): Promise<readonly AcmeAccount[]> {
-    const { items } = await this.#dependencies.acme.accounts.list(
-      { tenant },
-      { size: maximumShown },
-    );
-    return items;
+  async #accounts(tenant: string): Promise<Pick<TenantReport, 'accounts' | 'moreAccounts'>> {
+    const { accounts } = this.#dependencies.acme;
+    const { listed, more } = await firstOf(pagesOf((page) => accounts.list({ tenant }, page)));
+    return { accounts: listed, moreAccounts: more };
   }
+}
+
+/** Those that one message lists, and how many more there are. */
+async function firstOf<T>(
+  pages: AsyncIterable<readonly T[]>,
+): Promise<{ readonly listed: readonly T[]; readonly more: number }> {
+  const listed: T[] = [];
+  let more = 0;
+  for await (const page of pages) {
+    const shown = page.slice(0, maximumShown - listed.length);
+    listed.push(...shown);
+    more += page.length - shown.length;
+  }
+  return { listed, more };
 }
 
 async function count<T>(

@@ -36,7 +36,11 @@ export interface TenantReport {
   /** Unix seconds; 0: there is no live certificate. */
   readonly lastNotAfter: number;
   readonly eabKeys: readonly Pick<EabKey, 'id' | 'description' | 'revokedAt' | 'expiresAt'>[];
+  /** Beyond those that are listed. */
+  readonly moreEabKeys: number;
   readonly accounts: readonly Pick<AcmeAccount, 'id' | 'eabKeyId' | 'status'>[];
+  /** Beyond those that are listed. */
+  readonly moreAccounts: number;
 }
 
 /** By the log it is the tenant's, and its row is missing or says something else. */

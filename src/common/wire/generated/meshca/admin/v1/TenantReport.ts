@@ -24,6 +24,11 @@ export interface TenantReport {
   'lastNotAfter'?: (number | string | Long);
   'eabKeys'?: (_meshca_admin_v1_TenantEabKey)[];
   'accounts'?: (_meshca_admin_v1_TenantAccount)[];
+  /**
+   * More of them than are listed.
+   */
+  'moreEabKeys'?: (number | string | Long);
+  'moreAccounts'?: (number | string | Long);
 }
 
 export interface TenantReport__Output {
@@ -43,4 +48,9 @@ export interface TenantReport__Output {
   'lastNotAfter': (number);
   'eabKeys': (_meshca_admin_v1_TenantEabKey__Output)[];
   'accounts': (_meshca_admin_v1_TenantAccount__Output)[];
+  /**
+   * More of them than are listed.
+   */
+  'moreEabKeys': (number);
+  'moreAccounts': (number);
 }
