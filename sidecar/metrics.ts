@@ -23,6 +23,7 @@ export interface AgentGauges {
   readonly survivedOutageSeconds: () => number;
   readonly secondsSinceContact: () => number | undefined;
   readonly bundleSequence: () => number;
+  readonly bundleRefused: () => boolean;
   readonly clockSkewSeconds: () => number;
   /** Files that the state directory does not hold as they should be. */
   readonly unkeptFiles: () => number;
@@ -238,6 +239,11 @@ function observe(registry: Registry, gauges: AgentGauges): void {
       gauges.unkeptFiles,
     ],
     ['bundle_sequence', 'Sequence of the trust bundle held', gauges.bundleSequence],
+    [
+      'bundle_refused',
+      '1 while the newest trust bundle of the server is refused: the one held lacks what is newer',
+      () => Number(gauges.bundleRefused()),
+    ],
     [
       'clock_skew_seconds',
       'Clock of this node minus clock of the server at the last contact',

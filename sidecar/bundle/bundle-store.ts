@@ -15,6 +15,17 @@ export interface BundleStep {
   readonly jws: string;
 }
 
+/** A step that was not taken. What is held stays in force, and lacks what is newer. */
+export interface RefusedStep {
+  readonly sequence: number;
+  readonly heldSequence: number;
+  readonly error: PkiError;
+}
+
+const refusedAdvice =
+  'If the server was restored from a backup, stop this agent, remove its data directory, and let it ' +
+  'join again before a root is rotated. If it was not, find out who answers at serverAddress, and ' +
+  'who can sign there.';
 const stepType = 'meshca-bundle+jws';
 const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
 
@@ -38,6 +49,7 @@ export class BundleStore implements BundleSource {
   #document: BundleDocument | undefined;
   #bundle: TrustBundle | undefined;
   #crls: readonly Buffer[] = [];
+  #refused: RefusedStep | undefined;
   readonly #listeners = new Set<() => void>();
 
   constructor(trustDomain: TrustDomain, logger: Logger, persist: BundlePersistence) {
@@ -143,6 +155,31 @@ export class BundleStore implements BundleSource {
     }
   }
 
+  /** A session with the server begins: what it sends is judged anew. */
+  beginSession(): void {
+    this.#refused = undefined;
+  }
+
+  /**
+   * Walks forward as `advance`, by what the verified server sent in a session. Of others nothing is
+   * kept in mind, since anybody can send what is refused.
+   */
+  async follow(steps: readonly BundleStep[]): Promise<void> {
+    try {
+      await this.advance(steps);
+    } catch (thrown) {
+      const heldSequence = this.stepSequence();
+      const sequence = steps.find((step) => step.sequence > heldSequence)?.sequence ?? 0;
+      this.#refused = { sequence, heldSequence, error: PkiError.from(thrown) };
+      throw thrown;
+    }
+  }
+
+  /** The step of this session that was refused, until a later one is taken. */
+  refused(): RefusedStep | undefined {
+    return this.#refused;
+  }
+
   /** Why the newest bundle of a foreign trust domain was not taken, by its name. */
   federatedProblems(): ReadonlyMap<string, string> {
     return this.#federated.problems();
@@ -179,7 +216,7 @@ export class BundleStore implements BundleSource {
         'SERVER_UNTRUSTED',
         `bundle ${step.sequence} is not signed under the bundle held ` +
           `(${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`,
-        { cause: thrown },
+        { cause: thrown, next: refusedAdvice },
       );
     }
   }
@@ -191,6 +228,7 @@ export class BundleStore implements BundleSource {
 
   #hold(document: BundleDocument): void {
     this.#document = document;
+    this.#refused = undefined;
     this.#bundle = toTrustBundle(this.#trustDomain, document);
     this.#announce();
   }

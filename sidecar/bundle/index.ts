@@ -1,4 +1,9 @@
-export { BundleStore, type BundlePersistence, type BundleStep } from './bundle-store.ts';
+export {
+  BundleStore,
+  type BundlePersistence,
+  type BundleStep,
+  type RefusedStep,
+} from './bundle-store.ts';
 export {
   FederatedBundles,
   type FederatedDocument,

@@ -74,6 +74,12 @@ export function readinessOf(dependencies: ReportDependencies): Readiness {
   const withoutCrls = consumers.withoutCrls.note();
   if (withoutCrls !== undefined) notes.push(withoutCrls);
   notes.push(...targetNotes(dependencies.targets));
+  const refused = trust.bundles.refused();
+  if (refused !== undefined)
+    notes.push(
+      `the bundle ${refused.sequence} of the server is refused, and ${refused.heldSequence} stays in ` +
+        `force: ${refused.error.message} (${refused.error.code}). ${refused.error.next}`,
+    );
   for (const [name, problem] of trust.bundles.federatedProblems())
     notes.push(`the newest bundle of the foreign trust domain ${name} is not taken: ${problem}`);
   const promised = config.outage.promisedSeconds;
@@ -153,6 +159,7 @@ export function gaugesOf(dependencies: ReportDependencies): AgentGauges {
       identity.credential === undefined ? undefined : identity.credential.notAfter - clock.now(),
     survivedOutageSeconds: outageSeconds,
     bundleSequence: () => bundles.current()?.sequence ?? 0,
+    bundleRefused: () => bundles.refused() !== undefined,
     unkeptFiles: () => trust.writes.unkept().length,
     targets: () =>
       targets.list().map(({ name, state, sets }) => {

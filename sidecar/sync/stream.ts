@@ -2,6 +2,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import { protocolVersion } from '../../src/common/wire/index.ts';
+import type { BundleRefusal } from '../../src/common/wire/generated/meshca/issuer/v1/BundleRefusal.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { ReplaceSvids__Output } from '../../src/common/wire/generated/meshca/issuer/v1/ReplaceSvids.ts';
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
@@ -10,11 +11,12 @@ import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca
 import type { TargetCommand__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TargetCommand.ts';
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import type { VantageTask__Output } from '../../src/common/wire/generated/meshca/issuer/v1/VantageTask.ts';
-import type { BundleStore } from '../bundle/index.ts';
+import type { BundleStore, RefusedStep } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
+import { printable } from './printable.ts';
 import type { Replacements } from './replacements.ts';
 import type { VantagePoint } from '../vantage/index.ts';
 import type { TargetReports } from './targets.ts';
@@ -93,6 +95,7 @@ export class SyncStream {
   readonly #ended = new AbortController();
   #toldOutageSeconds: number;
   #toldKeptSerial: string;
+  #toldRefused: RefusedStep | undefined;
   #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
   /**
@@ -180,18 +183,21 @@ export class SyncStream {
   }
 
   #flush(): void {
-    const { consumers, replacements, handshakes, clock } = this.#dependencies;
+    const { bundles, consumers, replacements, handshakes, clock } = this.#dependencies;
     this.#flushedAt = clock.monotonicMs();
     const survivedOutageSeconds = this.#dependencies.survivedOutageSeconds();
     const keptSerial = this.#dependencies.keptSerial() ?? '';
     const moved = keptSerial !== this.#toldKeptSerial;
-    if (moved || survivedOutageSeconds !== this.#toldOutageSeconds)
+    const refused = bundles.refused();
+    if (moved || survivedOutageSeconds !== this.#toldOutageSeconds || refused !== this.#toldRefused)
       this.#call.write({
         agent: {
           survivedOutageSeconds,
           ...(moved ? { keptSvid: { serial: keptSerial } } : {}),
+          ...(refused === undefined ? {} : { bundleRefusal: refusalMessage(refused) }),
         },
       });
+    this.#toldRefused = refused;
     this.#toldOutageSeconds = survivedOutageSeconds;
     this.#toldKeptSerial = keptSerial;
     const changes = consumers.drain();
@@ -247,11 +253,13 @@ export class SyncStream {
       onEntries();
     } else if (message.bundles) {
       try {
-        await bundles.advance(message.bundles.steps);
+        await bundles.follow(message.bundles.steps);
       } catch (thrown) {
         // what is held stays in force; the rest of the stream is still of use
-        logger.error({ ...errorFields(thrown) }, 'a bundle step was refused');
+        const { next } = PkiError.from(thrown);
+        logger.error({ ...errorFields(thrown), next }, 'a bundle step was refused');
       }
+      if (bundles.refused() !== this.#toldRefused) this.flushSoon();
     } else if (message.federated) {
       await bundles.updateFederated(message.federated);
     } else if (message.authorities) {
@@ -274,8 +282,9 @@ export class SyncStream {
     this.#welcomed = true;
     this.#takesHandshakes = welcome.capabilities.includes('handshakes');
     this.#takesTargets = welcome.capabilities.includes('file-targets');
-    const { consumers, replacements, handshakes, targets, onWelcome, onTainted } =
+    const { bundles, consumers, replacements, handshakes, targets, onWelcome, onTainted } =
       this.#dependencies;
+    bundles.beginSession();
     // a stream begins with nothing tainted: the server says it only where there is something
     onTainted([], undefined);
     const snapshot = consumers.snapshot();
@@ -289,3 +298,8 @@ export class SyncStream {
     onWelcome(welcome);
   }
 }
+
+const refusalMessage = ({ sequence, heldSequence, error }: RefusedStep): BundleRefusal => ({
+  ...{ sequence, heldSequence, code: error.code },
+  message: printable(error.message),
+});

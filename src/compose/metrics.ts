@@ -44,6 +44,7 @@ export function watchServer(
     hsm: () => tokens.gate.signers.state(),
     connections: () => connections.size,
     agentsConnected: () => service.services.sync.connectedCount(),
+    agentsRefusingBundle: () => service.services.sync.bundleRefusals.size,
     ready: () => readiness.ready,
     certificatesByState: () => store.certificates.countByState(),
     relationships: () => service.services.federation.views(),

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { watchAgents, type AgentSources } from './agent-metrics.ts';
 import { FederationMetrics, type FederationSources } from './federation-metrics.ts';
 import { AcmeMetrics } from './acme-metrics.ts';
 import { OcspMetrics } from './ocsp-metrics.ts';
@@ -6,7 +7,7 @@ import { PolicyMetrics } from './policy-metrics.ts';
 import { TenantMetrics } from './tenant-metrics.ts';
 import { watchTargets, type TargetSources } from './target-metrics.ts';
 
-export interface MetricSources extends TargetSources, FederationSources {
+export interface MetricSources extends AgentSources, TargetSources, FederationSources {
   /**
    * By name of a certificate, Unix seconds at which it expires. It is shown as an instant, so that
    * an alert can subtract the present time.
@@ -22,7 +23,6 @@ export interface MetricSources extends TargetSources, FederationSources {
     readonly inFlight: number;
   };
   readonly connections: () => number;
-  readonly agentsConnected: () => number;
   readonly ready: () => boolean;
   readonly certificatesByState: () => Promise<Readonly<Record<string, number>>>;
   /** The operations that wait for approval now, by the name of their RPC. */
@@ -158,6 +158,7 @@ export class ServerMetrics {
     this.#pending(sources);
     this.federation.watch(sources);
     watchTargets(this.registry, sources);
+    watchAgents(this.registry, sources);
     this.#single(
       'meshca_hsm_signers',
       'Configured number of signer processes.',
@@ -189,7 +190,6 @@ export class ServerMetrics {
       () => sources.hsm().chunks,
     );
     this.#single('meshca_connections', 'Open connections.', sources.connections);
-    this.#single('meshca_agents_connected', 'Agents with a sync stream.', sources.agentsConnected);
     this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
   }
 

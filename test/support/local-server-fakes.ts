@@ -228,6 +228,7 @@ export class FakeBundles implements BundleSource {
 /** For the local API of an agent that holds no foreign bundle. */
 export const noForeignBundles = {
   federated: (): ReadonlyMap<string, TrustBundle> => new Map(),
+  refused: () => undefined,
   federatedProblems: (): ReadonlyMap<string, string> => new Map(),
 };
 

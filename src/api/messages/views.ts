@@ -33,6 +33,7 @@ export const agentMessage = (agent: AgentView): AgentMessage => ({
   version: agent.version,
   survivedOutageSeconds: agent.survivedOutageSeconds,
   evidenceRevoked: agent.evidenceRevoked,
+  bundleRefusal: agent.bundleRefusal ?? null,
   doubled:
     agent.doubled === undefined
       ? null

@@ -110,12 +110,18 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
         for (const row of agents) {
           if (row.doubled !== null) context.out(doubledLine(context, row));
           context.out(revokedLine(row));
+          context.out(refusalLine(row));
         }
       }),
     );
 }
 
 type Double = NonNullable<Agent__Output['doubled']>;
+type Refusal = NonNullable<Agent__Output['bundleRefusal']>;
+
+const refusalAdvice =
+  'after a restore: stop this agent, remove its data directory, and let it join again before a root ' +
+  'is rotated (meshca token create)';
 
 const doubledBy: Readonly<Record<string, string>> = {
   'older-certificate': 'an older certificate of the agent was shown',
@@ -131,6 +137,15 @@ const doubledLine = (context: CliContext, { spiffeId, doubled }: Agent__Output):
     ? ''
     : `\nTWO AGENTS use ${spiffeId}: ${doubledText(context, doubled)}\n  see both: meshca ` +
       `agent show ${spiffeId}\n  decide:   meshca agent keep ${spiffeId} --instance INSTANCE\n`;
+
+const refusalText = ({ sequence, heldSequence, code, message }: Refusal): string =>
+  `refuses ${sequence}, goes on with ${heldSequence}: ${code}: ${message}`;
+
+/** What is to be done stands in docs/operations.md. */
+const refusalLine = ({ spiffeId, bundleRefusal }: Agent__Output): string =>
+  bundleRefusal === null
+    ? ''
+    : `\nBUNDLE REFUSED by ${spiffeId}: ${printable(refusalText(bundleRefusal))}\n  ${refusalAdvice}\n`;
 
 const revokedLine = ({ spiffeId, evidenceRevoked }: Agent__Output): string =>
   evidenceRevoked === ''
@@ -208,6 +223,9 @@ function showAgent(context: CliContext, detail: AgentDetail__Output): void {
     ...(agent.evidenceRevoked === ''
       ? []
       : [['evidence', `revoked: ${agent.evidenceRevoked}`] as const]),
+    ...(agent.bundleRefusal === null
+      ? []
+      : [['bundle', `${refusalText(agent.bundleRefusal)}\n${refusalAdvice}`] as const]),
     ['renewed', instant(agent.renewedAt)],
     ['serial', agent.serial],
     ['svid ends', `${instant(agent.svidNotAfter)} (${until(agent.svidNotAfter, context.now())})`],

@@ -20,6 +20,7 @@ import type { AgentEvidence } from './agent-evidence.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
+import type { BundleRefusal } from '../sync/sync.ts';
 
 export interface AgentDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'list' | 'setState' | 'consumers'>;
@@ -29,6 +30,7 @@ export interface AgentDependencies {
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   readonly sessions: {
     isConnected(agentId: string): boolean;
+    readonly bundleRefusals: { of(agentId: string): BundleRefusal | undefined };
     keep(agentId: string, instanceId: string): void;
   };
   readonly evidence: Pick<AgentEvidence, 'revoked'>;
@@ -228,6 +230,7 @@ export class AgentService implements Agents {
       ...agent,
       evidenceRevoked: (await evidence.revoked(agent))?.message ?? '',
       connected: sessions.isConnected(agent.spiffeId),
+      bundleRefusal: sessions.bundleRefusals.of(agent.spiffeId),
       doubled: doubles.of(agent.spiffeId),
     };
   }

@@ -2,11 +2,14 @@ import type { Agent, AgentState, ConsumerRecord, RegistrationEntry } from '../..
 import type { Page, PageRequest } from '../../store/ports/index.ts';
 import type { AgentDouble } from './agent-doubles.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
+import type { BundleRefusal } from '../sync/sync.ts';
 
 export interface AgentView extends Agent {
   readonly connected: boolean;
   /** Another process was seen under its identity, and no operator has decided since. */
   readonly doubled: AgentDouble | undefined;
+  /** It refuses the bundle of this server. Undefined: it does not, or is not connected. */
+  readonly bundleRefusal: BundleRefusal | undefined;
   /** Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. */
   readonly evidenceRevoked: string;
 }

@@ -11,6 +11,7 @@ import { decidedAgainst, type AgentInstance } from '../agents/agent-doubles.ts';
 import { standingAgent } from '../agents/standing-agent.ts';
 import type { VantageAgents } from '../acme/vantage/vantage-agents.ts';
 import { AgentClocks } from './agent-clocks.ts';
+import { BundleRefusals } from './bundle-refusals.ts';
 import { CheckpointOffers } from './checkpoints.ts';
 import { countOf, positionFrom, welcomeOf } from './hello.ts';
 import { epochFor } from './pages.ts';
@@ -43,6 +44,7 @@ interface Connected extends SessionParts {
 export class SyncHub implements Sync {
   /** Agents that may be asked to validate. */
   readonly vantage: VantageAgents;
+  readonly bundleRefusals = new BundleRefusals();
   readonly #dependencies: SyncDependencies;
   readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
@@ -262,6 +264,8 @@ export class SyncHub implements Sync {
           at: this.#dependencies.clock.now(),
           survivedOutageSeconds: countOf(report.survivedOutageSeconds),
         });
+        if (this.#connected.get(spiffeId)?.session === session)
+          this.bundleRefusals.told(spiffeId, report.bundleRefusal);
         if (report.keptSerial !== undefined)
           await this.#uses.record(session.caller, report.keptSerial);
       },
@@ -290,6 +294,7 @@ export class SyncHub implements Sync {
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
     this.#connected.delete(connected.agent.spiffeId);
     this.#clocks.gone(connected.agent.spiffeId);
+    this.bundleRefusals.gone(connected.agent.spiffeId);
     this.#dependencies.handshakes.away(connected.agent.spiffeId);
   }
 

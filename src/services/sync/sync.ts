@@ -32,6 +32,14 @@ export interface SyncHello {
   readonly clockMs?: number;
 }
 
+/** A bundle step that an agent did not take. */
+export interface BundleRefusal {
+  readonly sequence: number;
+  readonly heldSequence: number;
+  readonly code: string;
+  readonly message: string;
+}
+
 /**
  * A message to an agent. One object may go to thousands of sessions: encode it once (WeakMap by
  * identity), and never change it.
@@ -162,13 +170,15 @@ export interface SyncConnection {
   replaced(serials: readonly string[]): Promise<void>;
   handshakes(reports: readonly HandshakeReport[]): Promise<void>;
   /**
-   * Facts about the agent itself. The survived outage is only displayed. The kept SVID is recorded
-   * when this resolves.
+   * Facts about the agent itself. The survived outage and the refused bundle are only displayed. The
+   * kept SVID is recorded when this resolves.
    */
   agent(report: {
     readonly survivedOutageSeconds: number;
     /** As in the hello; absent: unchanged. */
     readonly keptSerial?: string | undefined;
+    /** Absent: it has refused none in this session. */
+    readonly bundleRefusal?: BundleRefusal | undefined;
   }): Promise<void>;
   /** File targets of the agent. Errors as of `consumers`. */
   targets(report: TargetReport): void;
@@ -189,6 +199,11 @@ export interface Sync {
   open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
   connectedCount(): number;
   isConnected(agentId: string): boolean;
+  /** Of the connected agents that refuse the bundle of this server. */
+  readonly bundleRefusals: {
+    of(agentId: string): BundleRefusal | undefined;
+    readonly size: number;
+  };
   /**
    * Seconds that the wall clock of this server is ahead of those of most connected agents; 0: not
    * beyond the tolerance, or there are too few of them.

@@ -23,6 +23,7 @@ const sources = {
   }),
   connections: () => 7,
   agentsConnected: () => 8,
+  agentsRefusingBundle: () => 1,
   ready: () => true,
   certificatesByState: () => Promise.resolve({ issued: 9 }),
   targetsByState: () => ({ proven: 3 }),

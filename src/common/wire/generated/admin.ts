@@ -40,6 +40,7 @@ import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentReque
 import type { BlockKeyRequest as _meshca_admin_v1_BlockKeyRequest, BlockKeyRequest__Output as _meshca_admin_v1_BlockKeyRequest__Output } from './meshca/admin/v1/BlockKeyRequest.ts';
 import type { BlockedKey as _meshca_admin_v1_BlockedKey, BlockedKey__Output as _meshca_admin_v1_BlockedKey__Output } from './meshca/admin/v1/BlockedKey.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from './meshca/admin/v1/Bundle.ts';
+import type { BundleRefusal as _meshca_admin_v1_BundleRefusal, BundleRefusal__Output as _meshca_admin_v1_BundleRefusal__Output } from './meshca/admin/v1/BundleRefusal.ts';
 import type { Canary as _meshca_admin_v1_Canary, Canary__Output as _meshca_admin_v1_Canary__Output } from './meshca/admin/v1/Canary.ts';
 import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _meshca_admin_v1_CanaryStep__Output } from './meshca/admin/v1/CanaryStep.ts';
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
@@ -300,6 +301,7 @@ export interface ProtoGrpcType {
         BlockKeyRequest: MessageTypeDefinition<_meshca_admin_v1_BlockKeyRequest, _meshca_admin_v1_BlockKeyRequest__Output>
         BlockedKey: MessageTypeDefinition<_meshca_admin_v1_BlockedKey, _meshca_admin_v1_BlockedKey__Output>
         Bundle: MessageTypeDefinition<_meshca_admin_v1_Bundle, _meshca_admin_v1_Bundle__Output>
+        BundleRefusal: MessageTypeDefinition<_meshca_admin_v1_BundleRefusal, _meshca_admin_v1_BundleRefusal__Output>
         Canary: MessageTypeDefinition<_meshca_admin_v1_Canary, _meshca_admin_v1_Canary__Output>
         CanaryStep: MessageTypeDefinition<_meshca_admin_v1_CanaryStep, _meshca_admin_v1_CanaryStep__Output>
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>

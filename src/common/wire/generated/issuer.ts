@@ -11,6 +11,7 @@ import type { AttestRequest as _meshca_issuer_v1_AttestRequest, AttestRequest__O
 import type { AttestResponse as _meshca_issuer_v1_AttestResponse, AttestResponse__Output as _meshca_issuer_v1_AttestResponse__Output } from './meshca/issuer/v1/AttestResponse.ts';
 import type { AttestStart as _meshca_issuer_v1_AttestStart, AttestStart__Output as _meshca_issuer_v1_AttestStart__Output } from './meshca/issuer/v1/AttestStart.ts';
 import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, AuthoritiesUpdate__Output as _meshca_issuer_v1_AuthoritiesUpdate__Output } from './meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { BundleRefusal as _meshca_issuer_v1_BundleRefusal, BundleRefusal__Output as _meshca_issuer_v1_BundleRefusal__Output } from './meshca/issuer/v1/BundleRefusal.ts';
 import type { BundleStepsRequest as _meshca_issuer_v1_BundleStepsRequest, BundleStepsRequest__Output as _meshca_issuer_v1_BundleStepsRequest__Output } from './meshca/issuer/v1/BundleStepsRequest.ts';
 import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Output as _meshca_issuer_v1_BundleUpdate__Output } from './meshca/issuer/v1/BundleUpdate.ts';
 import type { Consumer as _meshca_issuer_v1_Consumer, Consumer__Output as _meshca_issuer_v1_Consumer__Output } from './meshca/issuer/v1/Consumer.ts';
@@ -91,6 +92,7 @@ export interface ProtoGrpcType {
         AttestResponse: MessageTypeDefinition<_meshca_issuer_v1_AttestResponse, _meshca_issuer_v1_AttestResponse__Output>
         AttestStart: MessageTypeDefinition<_meshca_issuer_v1_AttestStart, _meshca_issuer_v1_AttestStart__Output>
         AuthoritiesUpdate: MessageTypeDefinition<_meshca_issuer_v1_AuthoritiesUpdate, _meshca_issuer_v1_AuthoritiesUpdate__Output>
+        BundleRefusal: MessageTypeDefinition<_meshca_issuer_v1_BundleRefusal, _meshca_issuer_v1_BundleRefusal__Output>
         BundleStepsRequest: MessageTypeDefinition<_meshca_issuer_v1_BundleStepsRequest, _meshca_issuer_v1_BundleStepsRequest__Output>
         BundleUpdate: MessageTypeDefinition<_meshca_issuer_v1_BundleUpdate, _meshca_issuer_v1_BundleUpdate__Output>
         Consumer: MessageTypeDefinition<_meshca_issuer_v1_Consumer, _meshca_issuer_v1_Consumer__Output>

@@ -106,7 +106,12 @@ class SyncStream implements SyncSession {
 }
 
 async function report(connection: SyncConnection, message: SyncUp__Output): Promise<void> {
-  if (message.agent) await connection.agent({ ...message.agent, ...keptOf(message.agent) });
+  if (message.agent)
+    await connection.agent({
+      ...message.agent,
+      ...keptOf(message.agent),
+      bundleRefusal: message.agent.bundleRefusal ?? undefined,
+    });
   else if (message.consumers) {
     const { snapshot, removedIds, consumers } = message.consumers;
     await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });

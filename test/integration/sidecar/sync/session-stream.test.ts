@@ -68,6 +68,38 @@ test('bundle steps are taken one after another under the keys held, and forged o
   assert.equal(agent.bundles.current()?.sequence, 3, 'never backwards');
 });
 
+test('the server is told of a refused bundle step once in each session, and when a later one is taken', async (context) => {
+  const server = await startServer(context);
+  const agent = await startAgent(context, server, { directory: await directoryFor(context) });
+  await until(() => agent.cache.synced(), 'the snapshot');
+  const send = (...steps: readonly object[]): void => {
+    server.session.call.write({ bundles: { steps: [...steps], federated: [] } });
+  };
+  const told = () =>
+    server.session.up.flatMap(({ agent: report }) => (report ? [report.bundleRefusal] : []));
+  const [first] = server.jwtKeys;
+  send(await server.bundleStep(2, newJwtKey('forged')), await server.bundleStep(3, first));
+  await until(() => told().length === 1, 'the refusal');
+  assert.deepEqual(
+    [told()[0]?.sequence, told()[0]?.heldSequence, told()[0]?.code],
+    [2, 1, 'SERVER_UNTRUSTED'],
+  );
+  assert.match(told()[0]?.message ?? '', /^bundle 2 is not signed under the bundle held \(1\)/);
+  assert.equal(agent.bundles.current()?.sequence, 1, 'nothing behind it is taken');
+  send(await server.bundleStep(2, first));
+  await until(() => told().length === 2, 'the next step');
+  assert.equal(told()[1] ?? null, null);
+
+  send(await server.bundleStep(3, newJwtKey('forged')));
+  await until(() => told().length === 3, 'the second refusal');
+  await server.stop();
+  await until(() => !agent.session.connected(), 'the loss');
+  assert.equal(agent.bundles.refused()?.sequence, 3, 'it is shown while the server is away');
+  await server.restart();
+  await until(() => agent.session.connected(), 'the next session');
+  assert.equal(agent.bundles.refused(), undefined, 'what this server sends is judged anew');
+});
+
 test('foreign bundles come and go with the stream; none stays under a server without federation', async (context) => {
   const server = await startServer(context);
   server.capabilities = ['federation'];

@@ -30,7 +30,11 @@ test('a decision for one of two agents that can not be recorded has no effect', 
     ...{ audit, clock, doubles },
     access: { of: async () => ({ require: () => {}, permits: () => true }) },
     agents: { byId: async () => ({ spiffeId: agent }) },
-    sessions: { isConnected: () => true, keep: (_: string, id: string) => void told.push(id) },
+    sessions: {
+      isConnected: () => true,
+      bundleRefusals: { of: () => undefined },
+      keep: (_: string, id: string) => void told.push(id),
+    },
     refusals: { refused: async () => '' },
     evidence: { revoked: async () => undefined },
   } as unknown as ConstructorParameters<typeof AgentService>[0]);
@@ -64,7 +68,7 @@ test('a list of agents lets other callers in between two of them', async () => {
   const service = new AgentService({
     access: { of: async () => ({ require: () => {}, permits: () => true }) },
     agents: { list: async () => ({ items: agents, next: '' }) },
-    sessions: { isConnected: () => true },
+    sessions: { isConnected: () => true, bundleRefusals: { of: () => undefined } },
     doubles: { of: () => undefined },
     refusals: { refused: async () => '' },
     evidence: { revoked: async () => void seen.push(turns) },

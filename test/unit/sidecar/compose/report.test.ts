@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
+import type { RefusedStep } from '../../../../sidecar/bundle/index.ts';
 import type { TargetStatus } from '../../../../sidecar/ports/file-targets.ts';
 import type { Unkept } from '../../../../sidecar/state/index.ts';
 import { readinessOf, type ReportDependencies } from '../../../../sidecar/compose/report.ts';
@@ -21,6 +22,7 @@ interface Situation {
   readonly withoutCrls?: string;
   /** What is wrong with the bundles of foreign trust domains. */
   readonly foreign?: Readonly<Record<string, string>>;
+  readonly refused?: RefusedStep;
   readonly targets?: readonly Pick<TargetStatus, 'name' | 'state' | 'reason'>[];
 }
 
@@ -33,6 +35,7 @@ function partsOf(situation: Situation): ReportDependencies {
     trust: {
       bundles: {
         current: () => (attested ? {} : undefined),
+        refused: () => situation.refused,
         federatedProblems: () => new Map(Object.entries(situation.foreign ?? {})),
       },
       identity: { credential: attested ? {} : undefined, valid: () => attested && ownValid },
@@ -123,6 +126,18 @@ test('a foreign bundle that is not taken is named in a note, and no ground to be
   assert.deepEqual(notes, [
     'the newest bundle of the foreign trust domain b.test is not taken: it is broken',
   ]);
+});
+
+test('a refused bundle is a note with code and next step, and no ground to be unready', () => {
+  const error = new PkiError('SERVER_UNTRUSTED', 'not signed', { next: 'Join again.' });
+  const refused = { sequence: 9, heldSequence: 7, error };
+  assert.deepEqual(readinessOf(partsOf({ refused })), {
+    reasons: [],
+    notes: [
+      'the bundle 9 of the server is refused, and 7 stays in force: not signed (SERVER_UNTRUSTED). ' +
+        'Join again.',
+    ],
+  });
 });
 
 test('a file target in trouble is named in a note, and no ground to be unready', () => {

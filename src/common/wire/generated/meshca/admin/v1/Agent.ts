@@ -2,6 +2,7 @@
 // Source: proto/meshca/admin/v1/admin.proto
 
 import type { AgentDouble as _meshca_admin_v1_AgentDouble, AgentDouble__Output as _meshca_admin_v1_AgentDouble__Output } from '../../../meshca/admin/v1/AgentDouble.ts';
+import type { BundleRefusal as _meshca_admin_v1_BundleRefusal, BundleRefusal__Output as _meshca_admin_v1_BundleRefusal__Output } from '../../../meshca/admin/v1/BundleRefusal.ts';
 import type { Long } from '@grpc/proto-loader';
 
 /**
@@ -35,6 +36,10 @@ export interface Agent {
    * Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. The agent stands all the same.
    */
   'evidenceRevoked'?: (string);
+  /**
+   * It refuses the bundle of this server, and goes on with an older one. Absent: it does not, or is not connected.
+   */
+  'bundleRefusal'?: (_meshca_admin_v1_BundleRefusal | null);
 }
 
 /**
@@ -68,4 +73,8 @@ export interface Agent__Output {
    * Why the evidence that let it in is revoked, for example its node certificate; empty: it is not. The agent stands all the same.
    */
   'evidenceRevoked': (string);
+  /**
+   * It refuses the bundle of this server, and goes on with an older one. Absent: it does not, or is not connected.
+   */
+  'bundleRefusal': (_meshca_admin_v1_BundleRefusal__Output | null);
 }

@@ -2,6 +2,7 @@
 // Source: proto/meshca/issuer/v1/issuer.proto
 
 import type { KeptSvid as _meshca_issuer_v1_KeptSvid, KeptSvid__Output as _meshca_issuer_v1_KeptSvid__Output } from '../../../meshca/issuer/v1/KeptSvid.ts';
+import type { BundleRefusal as _meshca_issuer_v1_BundleRefusal, BundleRefusal__Output as _meshca_issuer_v1_BundleRefusal__Output } from '../../../meshca/issuer/v1/BundleRefusal.ts';
 import type { Long } from '@grpc/proto-loader';
 
 /**
@@ -16,6 +17,10 @@ export interface AgentReport {
    * As in SyncHello, when it has changed. Absent: it has not.
    */
   'keptSvid'?: (_meshca_issuer_v1_KeptSvid | null);
+  /**
+   * Of this session. Absent: each step that it got was taken.
+   */
+  'bundleRefusal'?: (_meshca_issuer_v1_BundleRefusal | null);
 }
 
 /**
@@ -30,4 +35,8 @@ export interface AgentReport__Output {
    * As in SyncHello, when it has changed. Absent: it has not.
    */
   'keptSvid': (_meshca_issuer_v1_KeptSvid__Output | null);
+  /**
+   * Of this session. Absent: each step that it got was taken.
+   */
+  'bundleRefusal': (_meshca_issuer_v1_BundleRefusal__Output | null);
 }
